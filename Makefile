@@ -1,0 +1,65 @@
+# Two commands need nothing before them: `make demo` and `make test`. Both set up .venv as the lock file says.
+.DEFAULT_GOAL := help
+.ONESHELL:
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+LONG_LOG := benchmarks/results/test-long.log
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help venv demo check test test-long clean
+
+help: ## show these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: $(STAMP) ## create .venv with the locked dependencies (nothing to do when it is up to date)
+
+demo: venv ## profile, plan, run and report on the bundled sample, in minutes
+	@$(BIN)/neuroflux demo
+
+check: venv ## lint, format, types, import rules
+	@$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check ## check, then every test that is not marked long
+	@$(BIN)/python -m pytest -m "not long"
+
+# The log is kept in the repository, so the folder this copy lies in is written as a dot.
+test-long: check ## check, then all tests; the log goes to benchmarks/results/
+	@mkdir -p $(dir $(LONG_LOG))
+	$(BIN)/python -m pytest 2>&1 | sed -u 's|$(CURDIR)|.|g' | tee $(LONG_LOG)
+
+clean: ## remove build outputs and caches; .venv stays
+	@rm -rf build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+# torch comes first: whatever else is resolved afterwards finds it there and leaves it as it is. The project itself is
+# built without isolation, so that its build backend is the locked one too.
+$(STAMP): requirements.lock pyproject.toml
+	@install_system_packages() {
+	    if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+	        echo "make venv: this system lacks $$*. On Debian: sudo apt-get install $$*" >&2
+	        exit 1
+	    fi
+	    echo "make venv: installing $$*" >&2
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$$@" || exit 1
+	}
+	command -v $(PYTHON) >/dev/null || install_system_packages $(notdir $(PYTHON))
+	version=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+	if ! $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+	    echo "make venv: $(PYTHON) is Python $$version, 3.11 or newer is needed; name one: make venv PYTHON=python3.11" >&2
+	    exit 1
+	fi
+	$(PYTHON) -m ensurepip --version >/dev/null 2>&1 || install_system_packages "python$$version-venv"
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install "$$(grep '^torch==' requirements.lock)"
+	$(BIN)/python -m pip install -r requirements.lock
+	$(BIN)/python -m pip install --no-deps --no-build-isolation -e .
+	touch $@

@@ -1,0 +1,1 @@
+"""Train networks in too little memory: profile, plan, run."""

@@ -1,0 +1,51 @@
+"""Every ceiling for untrusted input, checked with Python integers before any tensor exists."""
+
+from __future__ import annotations
+
+MAX_DOCUMENT_BYTES = 64 * 2**20
+"""Longest JSON document that is read at all (profiles of long chains are the largest)."""
+
+MAX_DOCUMENT_DEPTH = 32
+"""Deepest nesting of lists and objects in a document."""
+
+MAX_NAME_LENGTH = 200
+"""Longest name, path or label inside a document."""
+
+MAX_UNITS = 1024
+"""Units of one model."""
+
+MAX_LAYERS_PER_UNIT = 64
+"""Layers of one unit, nested ones included."""
+
+MAX_RESIDUAL_DEPTH = 4
+"""Residuals inside residuals."""
+
+MAX_CHANNELS = 65_536
+"""Channels or features of one layer."""
+
+MAX_EXTENT = 8_192
+"""Height or width of an activation."""
+
+MAX_KERNEL = 64
+"""Side of a convolution or pooling window, its stride and its padding."""
+
+MAX_PARAMETERS = 4_000_000_000
+"""Parameters of one model."""
+
+MAX_ACTIVATION_NUMEL = 2**31
+"""Elements of one sample's activation between two layers."""
+
+MAX_CLASSES = 65_536
+"""Classes of a classifier."""
+
+MAX_BATCH = 65_536
+"""Samples of one optimizer step."""
+
+MAX_SAMPLES = 10**10
+"""Samples of a data set."""
+
+MAX_EPOCHS = 1_000_000
+"""Passes over the data."""
+
+MAX_BYTES = 2**63 - 1
+"""Any byte count in a document."""
