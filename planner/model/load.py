@@ -1,0 +1,59 @@
+"""From what a person names (a zoo name, a file) to a checked `Model`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from planner.document import decode, read_json
+from planner.errors import DocumentError, InputError, ModelError
+from planner.model.shapes import model_sizes
+from planner.model.spec import Model, ZooReference
+from planner.model.zoo import ZOO, from_zoo
+
+
+def model_from_json(value: Any) -> Model:
+    """Decode a `model/1` value of either form, expand a zoo name, and check that the chain holds."""
+    if isinstance(value, dict) and "zoo" in value:
+        reference = decode(ZooReference, value)
+        model = from_zoo(reference.zoo, reference.input, reference.classes)
+    else:
+        model = decode(Model, value)
+    model_sizes(model)
+    return model
+
+
+def load_model(name: str, shape: tuple[int, int, int] | None, classes: int | None) -> Model:
+    """The model a person means by `name`: of the zoo, or a `.json` description.
+
+    `shape` and `classes` choose the zoo network's input and width (3×32×32 and 10 when absent); a description carries
+    its own, and a request that contradicts it is an error.
+    """
+    if name in ZOO:
+        model = from_zoo(name, (3, 32, 32) if shape is None else shape, 10 if classes is None else classes)
+        model_sizes(model)
+        return model
+    if not name.endswith(".json"):
+        raise ModelError(f"{name[:60]!r} is neither in the zoo ({', '.join(ZOO)}) nor the path of a .json description")
+    model = _read(Path(name))
+    if shape is not None and shape != model.input:
+        raise InputError(f"{name}: the model takes {_show(model.input)}, but {_show(shape)} was asked for")
+    if classes is not None and classes != model.classes:
+        raise InputError(f"{name}: the model has {model.classes} classes, but {classes} were asked for")
+    return model
+
+
+def _read(path: Path) -> Model:
+    value = read_json(path)
+    try:
+        return model_from_json(value)
+    except DocumentError as error:
+        raise DocumentError(f"{path}: {error.path}", error.problem) from None
+    except ModelError as error:
+        named = ModelError(f"{path}: {error}")
+        named.unit = error.unit
+        raise named from None
+
+
+def _show(shape: tuple[int, int, int]) -> str:
+    return "x".join(str(extent) for extent in shape)

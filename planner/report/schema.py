@@ -1,0 +1,95 @@
+"""`report/1`: what a run did, beside what the plan said. No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from planner.solver.schema import Scope
+
+
+@dataclass(frozen=True)
+class BlockReport:
+    """One block, predicted against measured."""
+
+    units: tuple[int, int]
+    """First unit, and the one behind the last."""
+    micro_batch: int
+    """Samples in one forward and backward, as run."""
+    accumulate: int
+    """Micro-batches in one optimizer step, as run."""
+    predicted_peak_bytes: int
+    """The plan's word, under its scope."""
+    measured_peak_bytes: int
+    """The kernel's word, under the same scope."""
+    predicted_seconds_per_epoch: float
+    """The plan's word."""
+    measured_seconds_per_epoch: float
+    """The clock's word; 0 where no whole epoch was run."""
+    epochs: int
+    """Whole passes over the data."""
+    steps: int
+    """Optimizer steps."""
+    loss: float
+    """Mean training loss of the last segment over the last epoch."""
+
+
+@dataclass(frozen=True)
+class ExitReport:
+    """A head, measured on test data."""
+
+    unit: int
+    """Units before it."""
+    parameters: int
+    """Parameters of the model that ends here, its head included."""
+    accuracy: float
+    """Share of test samples it gets right."""
+    samples_per_second: float
+    """Test samples through the model's part in this block, per second."""
+
+
+@dataclass(frozen=True)
+class CacheReport:
+    """The activation cache."""
+
+    bytes_written: int
+    """Over the whole run."""
+    stall_seconds: float
+    """Time training waited for samples."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run did."""
+
+    schema: Literal["report/1"]
+    plan_id: str
+    """The plan that was run."""
+    budget_bytes: int
+    """The budget."""
+    scope: Scope
+    """What the budget covers."""
+    peak_bytes: int
+    """Highest measured under the scope."""
+    child_peak_bytes: int
+    """Highest resident bytes of the training child (its VmHWM over the whole run)."""
+    supervisor_peak_bytes: int
+    """Highest resident bytes of the supervisor."""
+    baseline_bytes: int
+    """Resident bytes of the child alone before the first block."""
+    within_budget: bool
+    """Whether peak_bytes ≤ budget_bytes."""
+    blocks: tuple[BlockReport, ...]
+    """In order."""
+    exits: tuple[ExitReport, ...]
+    """In order; the last is the full model."""
+    chosen_exit: int
+    """The exit whose model was kept: units before it."""
+    accuracy: float
+    """Test accuracy of that exit."""
+    seconds: float
+    """Wall time of the run."""
+    cache: CacheReport
+    """The activation cache."""
+    deviations: tuple[str, ...]
+    """Where the run had to leave its plan."""

@@ -1,0 +1,63 @@
+"""How wide the heads are: fixed before the search where memory allows, capped per block where it does not.
+
+The preferred width at a boundary is the widest profiled one whose time stays within `head_time_share` of a typical
+segment's, a quarter of the chain; the narrowest where none does. The search compares plans by their time at preferred
+widths, so that a narrower head is never chosen because it is faster, only because the wider one does not fit; a block's
+cap narrows all its heads alike. What a plan predicts uses the widths it really has.
+"""
+
+from __future__ import annotations
+
+from planner.solver.problem import CLASSIFIER, Problem
+
+SHARES_OF_CHAIN = 4
+"""A typical segment is this part of the chain."""
+
+Widths = dict[int, int]
+"""Filters by boundary; `CLASSIFIER` at the chain's end."""
+
+
+def preferred_widths(problem: Problem) -> Widths:
+    """The filters at each boundary that training time alone would choose."""
+    sizes = [cost.micro_batch for cost in problem.profile.units[0].costs]
+    micro_batch = max((size for size in sizes if size <= problem.training.batch), default=sizes[0])
+    chain_ns = sum(_train_ns(problem, unit, micro_batch) for unit in range(problem.count))
+    chain_ns += problem.head_cost(problem.count, CLASSIFIER, micro_batch).train_ns
+    allowed_ns = problem.request.head_time_share * chain_ns / SHARES_OF_CHAIN
+
+    def fits(boundary: int, filters: int) -> bool:
+        return problem.head_cost(boundary, filters, micro_batch).train_ns <= allowed_ns
+
+    return {
+        boundary: max((filters for filters in heads if fits(boundary, filters)), default=min(heads))
+        for boundary, heads in problem.heads.items()
+    }
+
+
+def _train_ns(problem: Problem, unit: int, micro_batch: int) -> int:
+    cost = problem.unit_cost(unit, micro_batch)
+    return cost.train_ns if unit else cost.first_train_ns
+
+
+def widest_widths(problem: Problem) -> Widths:
+    """Classic local learning's: the widest head profiled at each boundary (256 filters in a profile of our own)."""
+    return {boundary: max(heads) for boundary, heads in problem.heads.items()}
+
+
+def capped_widths(problem: Problem) -> tuple[Widths, ...]:
+    """The preferred widths under every cap, widest first, without repetition.
+
+    A width that is not profiled at a boundary gives way to the next narrower one there, or else to its narrowest.
+    """
+    preferred = preferred_widths(problem)
+    found: list[Widths] = []
+    for cap in sorted({filters for heads in problem.heads.values() for filters in heads}, reverse=True):
+        widths = {
+            boundary: max(
+                (filters for filters in heads if filters <= min(preferred[boundary], cap)), default=min(heads)
+            )
+            for boundary, heads in problem.heads.items()
+        }
+        if widths not in found:
+            found.append(widths)
+    return tuple(found)

@@ -1,0 +1,117 @@
+"""The solver's word on chosen blocks, in the words of `plan/1`."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from planner.solver.costs import NANOSECONDS
+from planner.solver.problem import CLASSIFIER, Choice, Problem
+from planner.solver.schema import (
+    Block,
+    BlockInput,
+    BlockPrediction,
+    Breakdown,
+    Exit,
+    Head,
+    PhasePeaks,
+    PlanPrediction,
+    Rung,
+    Segment,
+)
+from planner.solver.walk import Live, is_legal, live_bytes, time_ns, total_ns
+
+
+def predict_block(problem: Problem, choice: Choice) -> BlockPrediction:
+    """Peaks, their parts, and times of one block."""
+    live = live_bytes(problem, choice)
+    time = time_ns(problem, choice)
+    phases = PhasePeaks(
+        train=problem.resident(live.train),
+        cache=problem.resident(live.cache) if live.cache else 0,
+        validate=problem.resident(live.validate),
+        save=problem.resident(live.weights),
+    )
+    parts = _breakdown(problem, live)
+    return BlockPrediction(
+        peak_bytes=max(phases.train, phases.cache, phases.validate, phases.save),
+        peak_bytes_by_phase=phases,
+        breakdown=parts,
+        seconds_per_epoch=time.epoch / NANOSECONDS,
+        finish_seconds=time.finish / NANOSECONDS,
+        binding=max((field.name for field in fields(parts)), key=lambda name: int(getattr(parts, name))),
+    )
+
+
+def _breakdown(problem: Problem, live: Live) -> Breakdown:
+    moment = live.moment
+    overhead = problem.resident(live.train) - problem.runtime_bytes - live.train
+    return Breakdown(
+        runtime=problem.runtime_bytes,
+        data=live.data,
+        parameters=live.weights,
+        gradients=live.static_gradients + moment.gradients,
+        optimizer=live.optimizer,
+        activations=moment.activations,
+        transient=moment.level - moment.activations - moment.gradients + overhead,
+        cache=0,
+    )
+
+
+def make_block(problem: Problem, choice: Choice) -> Block:
+    """The block, with its ladder."""
+    predicted = predict_block(problem, choice)
+    starts = (choice.first, *choice.ends)
+    segments = tuple(
+        Segment(units=(first, end), head=_head(filters))
+        for first, end, filters in zip(starts, choice.ends, choice.filters, strict=False)
+    )
+    return Block(
+        units=(choice.first, choice.last),
+        micro_batch=choice.micro_batch,
+        accumulate=problem.training.batch // choice.micro_batch,
+        optimizer_in_backward=False,
+        input=BlockInput(
+            kind="cache" if choice.first else "data",
+            from_unit=choice.first,
+            sample_bytes=problem.record_bytes(choice.first),
+            dtype="float32" if choice.first else "uint8",
+        ),
+        segments=segments,
+        predicted=predicted,
+        ladder=_ladder(problem, choice, predicted.peak_bytes),
+    )
+
+
+def _head(filters: int) -> Head | None:
+    return None if filters == CLASSIFIER else Head(kind="auxiliary", filters=filters)
+
+
+def _ladder(problem: Problem, choice: Choice, peak: int) -> tuple[Rung, ...]:
+    """The same segments at smaller micro-batches, as far as each step down lowers the peak."""
+    rungs: list[Rung] = []
+    for micro_batch in problem.micro_batches:
+        smaller = Choice(choice.first, micro_batch, choice.ends, choice.filters)
+        if micro_batch < choice.micro_batch and is_legal(problem, smaller):
+            predicted = predict_block(problem, smaller)
+            if predicted.peak_bytes < peak:
+                peak = predicted.peak_bytes
+                rungs.append(Rung(micro_batch, problem.training.batch // micro_batch, predicted))
+    return tuple(rungs)
+
+
+def make_exits(choices: tuple[Choice, ...]) -> tuple[Exit, ...]:
+    """One exit per head."""
+    return tuple(
+        Exit(end, _head(filters))
+        for choice in choices
+        for end, filters in zip(choice.ends, choice.filters, strict=True)
+    )
+
+
+def predict_plan(problem: Problem, choices: tuple[Choice, ...]) -> PlanPrediction:
+    """Peak, time and storage of the whole."""
+    return PlanPrediction(
+        peak_bytes=max(problem.resident(live_bytes(problem, choice).peak) for choice in choices),
+        seconds_total=total_ns(problem, choices) / NANOSECONDS,
+        cache_bytes=max(problem.cache_bytes(choice.first, choice.last) for choice in choices),
+    )

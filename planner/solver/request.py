@@ -1,0 +1,54 @@
+"""What a plan is asked for, and the proof that a profile can answer it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from planner.errors import InputError
+from planner.limits import MAX_BYTES
+from planner.profiler.schema import Profile
+from planner.solver.schema import Budget, Preference, Strategy, Training
+from planner.units import MIB
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question to the solver. Raises InputError where a value lies outside its range."""
+
+    budget: Budget
+    """What must not be exceeded."""
+    training: Training
+    """How training goes."""
+    storage_bytes: int | None = None
+    """Storage the activation caches may take; none: not limited."""
+    strategy: Strategy = "auto"
+    """The rule that chooses."""
+    prefer: Preference = "balanced"
+    """What `auto` prefers among the plans that fit."""
+    reserve_bytes: int = 4 * MIB
+    """Part of the budget left free."""
+    head_time_share: float = 0.05
+    """Most time a head may add to a typical segment, as a share of it."""
+    grouping_threshold: float = 0.4
+    """NeuroFlux: largest relative difference of feasible micro-batches within one block."""
+
+    def __post_init__(self) -> None:
+        _check("storage_bytes", self.storage_bytes or 0, 0, MAX_BYTES)
+        _check("reserve_bytes", self.reserve_bytes, 0, MAX_BYTES)
+        _check("head_time_share", self.head_time_share, 0, 1)
+        _check("grouping_threshold", self.grouping_threshold, 0, 1)
+
+
+def _check(name: str, value: float, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise InputError(f"{name} is {value}; it must lie between {low} and {high}")
+
+
+def check_optimizer(profile: Profile, training: Training) -> None:
+    """Refuse an optimizer whose state and step the profile has not measured. Raises InputError."""
+    measured, asked = profile.optimizer, training.optimizer
+    if (measured.kind, measured.state_copies) != (asked.kind, asked.state_copies):
+        raise InputError(
+            f"optimizer is {asked.kind} with {asked.state_copies} copies of the parameters as state, but the profile "
+            f"measured {measured.kind} with {measured.state_copies}; profile again with this optimizer"
+        )

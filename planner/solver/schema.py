@@ -1,0 +1,331 @@
+"""`plan/1`: who trains what, when, with how much memory. Written by the solver, executed by the runner. No torch here.
+
+`predicted` is the solver's word and is never altered after a measurement.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from planner.limits import MAX_BATCH, MAX_BYTES, MAX_EPOCHS, MAX_SAMPLES, MAX_UNITS
+from planner.model.spec import Model
+from planner.settings import Device, Optimizer
+
+Strategy = Literal["auto", "backprop", "classic-local", "neuroflux"]
+Preference = Literal["balanced", "speed", "fidelity"]
+Scope = Literal["process", "training"]
+
+
+def _check_span(name: str, span: tuple[int, int]) -> None:
+    if not 0 <= span[0] < span[1] <= MAX_UNITS:
+        raise ValueError(f"{name} is {list(span)}; it is [first, last_exclusive] with 0 ≤ first < last ≤ {MAX_UNITS}")
+
+
+def _check_count(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"{name} is {value}; it must lie between {low} and {high}")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What the person said."""
+
+    bytes: int
+    """The budget."""
+    scope: Scope
+    """`process`: resident bytes of child and supervisor. `training`: bytes above the child's baseline."""
+
+    def __post_init__(self) -> None:
+        _check_count("bytes", self.bytes, 1, MAX_BYTES)
+
+
+@dataclass(frozen=True)
+class Training:
+    """How training goes, whatever the plan."""
+
+    batch: int
+    """Samples of one optimizer step."""
+    epochs: int
+    """Passes over the data, for each block."""
+    samples: int
+    """Training samples of one pass."""
+    optimizer: Optimizer
+    """How parameters move."""
+    schedule: Literal["constant", "cosine"] = "cosine"
+    """How the learning rate moves over a block's training."""
+    augment: Literal["none"] = "none"
+    """Changes to samples while training."""
+    views: int = 1
+    """Distinct augmented passes that are cached."""
+    freeze: int = 0
+    """First units that are not trained."""
+    dtype: Literal["float32"] = "float32"
+    """Type of parameters and activations."""
+    seed: int = 0
+    """Every random stream is a function of this, the epoch and the sample's index."""
+
+    def __post_init__(self) -> None:
+        _check_count("batch", self.batch, 1, MAX_BATCH)
+        _check_count("epochs", self.epochs, 1, MAX_EPOCHS)
+        _check_count("samples", self.samples, 1, MAX_SAMPLES)
+        _check_count("views", self.views, 1, 1)
+        _check_count("freeze", self.freeze, 0, 0)
+        _check_count("seed", self.seed, 0, 2**63 - 1)
+
+
+@dataclass(frozen=True)
+class Head:
+    """An auxiliary head."""
+
+    kind: Literal["auxiliary"]
+    """Pool, convolution, normalisation, activation, pool, linear."""
+    filters: int
+    """Filters of its convolution."""
+
+    def __post_init__(self) -> None:
+        _check_count("filters", self.filters, 1, 4096)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Units trained against one loss."""
+
+    units: tuple[int, int]
+    """First unit, and the one behind the last."""
+    head: Head | None
+    """The auxiliary head; none behind the model's own classifier."""
+    recompute: tuple[tuple[int, int], ...] = ()
+    """Spans of units that keep only their input and run forward again before backward."""
+
+    def __post_init__(self) -> None:
+        _check_span("units", self.units)
+        if self.recompute:
+            raise ValueError("recompute: this release does not recompute yet; leave it empty")
+
+
+@dataclass(frozen=True)
+class BlockInput:
+    """Where a block's samples come from."""
+
+    kind: Literal["data", "cache"]
+    """The data set, or the activation cache the block before has written."""
+    from_unit: int
+    """The unit whose input it is."""
+    sample_bytes: int
+    """Bytes of one record on storage."""
+    dtype: Literal["uint8", "float32"]
+    """Type of the stored numbers."""
+
+    def __post_init__(self) -> None:
+        _check_count("from_unit", self.from_unit, 0, MAX_UNITS)
+        _check_count("sample_bytes", self.sample_bytes, 1, MAX_BYTES)
+
+
+@dataclass(frozen=True)
+class PhasePeaks:
+    """Peak bytes by what the block is doing, everything resident included."""
+
+    train: int
+    """Forward, backward and optimizer step."""
+    cache: int
+    """Writing the activation cache; 0 for the last block."""
+    validate: int
+    """Measuring the heads on test data."""
+    save: int
+    """Writing the weights."""
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """What the peak of the training phase is made of; the parts sum to it."""
+
+    runtime: int
+    """Interpreter, libraries and supervisor; 0 under scope `training`."""
+    data: int
+    """Sample buffers and the micro-batch itself."""
+    parameters: int
+    """Parameters and buffers of the block's units and heads."""
+    gradients: int
+    """Gradients resident at the peak."""
+    optimizer: int
+    """Optimizer state."""
+    activations: int
+    """Saved for backward at the peak."""
+    transient: int
+    """Alive at the peak and neither saved nor a gradient, allocator overhead included."""
+    cache: int
+    """Buffers of the activation cache's writer."""
+
+    @property
+    def total(self) -> int:
+        """The parts' sum."""
+        activity = self.activations + self.transient + self.cache
+        return self.runtime + self.data + self.parameters + self.gradients + self.optimizer + activity
+
+
+@dataclass(frozen=True)
+class BlockPrediction:
+    """The solver's word on one block."""
+
+    peak_bytes: int
+    """Highest of the phases."""
+    peak_bytes_by_phase: PhasePeaks
+    """Each phase's peak."""
+    breakdown: Breakdown
+    """The training phase's peak in parts."""
+    seconds_per_epoch: float
+    """One pass over the data."""
+    finish_seconds: float
+    """Cache writing and validation after the last pass."""
+    binding: str
+    """The largest part of the peak, in a word."""
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A smaller complete setting to fall back to."""
+
+    micro_batch: int
+    """Samples in one forward and backward."""
+    accumulate: int
+    """Micro-batches in one optimizer step."""
+    predicted: BlockPrediction
+    """What the solver says of it."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Segments that are in memory at the same time."""
+
+    units: tuple[int, int]
+    """First unit, and the one behind the last."""
+    micro_batch: int
+    """Samples in one forward and backward."""
+    accumulate: int
+    """Micro-batches in one optimizer step."""
+    optimizer_in_backward: bool
+    """Whether each unit steps as soon as its gradients exist."""
+    input: BlockInput
+    """Where samples come from."""
+    segments: tuple[Segment, ...]
+    """In order; together exactly the block's units."""
+    predicted: BlockPrediction
+    """The solver's word."""
+    ladder: tuple[Rung, ...]
+    """Smaller settings, largest first."""
+
+    def __post_init__(self) -> None:
+        _check_span("units", self.units)
+        _check_count("micro_batch", self.micro_batch, 1, MAX_BATCH)
+        _check_count("accumulate", self.accumulate, 1, MAX_BATCH)
+        if self.optimizer_in_backward:
+            raise ValueError("optimizer_in_backward: this release does not do that yet; it must be false")
+        _check_chain("segments", self.units, [segment.units for segment in self.segments])
+
+
+def _check_chain(name: str, whole: tuple[int, int], spans: list[tuple[int, int]]) -> None:
+    ends = [whole[0], *(span[1] for span in spans)]
+    if not spans or [span[0] for span in spans] != ends[:-1] or ends[-1] != whole[1]:
+        raise ValueError(f"{name}: their units {[list(span) for span in spans][:20]} do not join up to {list(whole)}")
+
+
+@dataclass(frozen=True)
+class Exit:
+    """A head where a smaller model may end."""
+
+    unit: int
+    """Units before it."""
+    head: Head | None
+    """Its head; none for the model's own classifier."""
+
+
+@dataclass(frozen=True)
+class PlanPrediction:
+    """The solver's word on the whole."""
+
+    peak_bytes: int
+    """Highest of the blocks'."""
+    seconds_total: float
+    """To the end of training."""
+    cache_bytes: int
+    """Most storage the caches take at one time."""
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """Another plan for the same request."""
+
+    strategy: Strategy
+    """The rule that chose it."""
+    blocks: int
+    """Blocks."""
+    cuts: int
+    """Boundaries where gradient stops."""
+    peak_bytes: int
+    """Predicted peak."""
+    seconds_total: float
+    """Predicted time."""
+    cache_bytes: int
+    """Storage for caches."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A complete order of work."""
+
+    schema: Literal["plan/1"]
+    id: str
+    """sha256 of the canonical content."""
+    model: Model
+    """What is trained."""
+    device: Device
+    """What it was planned for."""
+    strategy: Strategy
+    """The rule that chose it."""
+    prefer: Preference
+    """What was preferred among feasible plans."""
+    budget: Budget
+    """What must not be exceeded."""
+    storage_bytes: int | None
+    """Storage the caches may take; none: not limited."""
+    reserve_bytes: int
+    """Part of the budget left free."""
+    allocator: Literal["tight", "fast"]
+    """Allocator policy of the training child."""
+    profile_id: str
+    """The profile it was made from."""
+    training: Training
+    """How training goes."""
+    baseline_bytes: int
+    """Predicted resident bytes of the child before the first block."""
+    blocks: tuple[Block, ...]
+    """Trained one after another."""
+    exits: tuple[Exit, ...]
+    """Where smaller models may end; the last is the full model."""
+    predicted: PlanPrediction
+    """The solver's word."""
+    minimum_budget_bytes: int
+    """The smallest budget any plan of this strategy fits."""
+    optimality_gap: float
+    """Upper bound on how far the plan's time is from the best, as a share; 0 is proven optimal."""
+    alternatives: tuple[Alternative, ...]
+    """Every strategy that fits, and the frontier of time against cuts."""
+
+    def __post_init__(self) -> None:
+        whole = (0, len(self.model.units))
+        _check_chain("blocks", whole, [block.units for block in self.blocks])
+        for block in self.blocks:
+            if block.micro_batch * block.accumulate != self.training.batch:
+                raise ValueError(
+                    f"blocks: micro_batch {block.micro_batch} × accumulate {block.accumulate} is not "
+                    f"the batch of {self.training.batch}"
+                )
+        last = self.blocks[-1].segments[-1]
+        if any((segment.head is None) != (segment is last) for block in self.blocks for segment in block.segments):
+            raise ValueError("segments: exactly the last of the plan ends in the model's own classifier (head null)")
+
+    @property
+    def cuts(self) -> int:
+        """Boundaries where gradient stops."""
+        return sum(len(block.segments) for block in self.blocks) - 1

@@ -1,0 +1,160 @@
+"""Plans as documents: complete, deterministic, with ladders and alternatives; and what is said where none fits."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from planner.document import decode, parse_json, to_json
+from planner.errors import InfeasibleError
+from planner.profiler.schema import Profile, Runtime
+from planner.solver.plan import least_memory, make_plan
+from planner.solver.request import Request
+from planner.solver.schema import Budget, Plan, Strategy, Training
+from tests.unit.solver.chains import SGD, zoo_profile
+from tests.unit.solver.tiny import tiny_profile
+
+MIB = 2**20
+TRAINING = Training(batch=64, epochs=2, samples=5000, optimizer=SGD)
+
+
+@pytest.fixture(scope="module")
+def profile() -> Profile:
+    return zoo_profile("vgg11", (1, 4, 16, 64))
+
+
+def _request(budget: int, strategy: Strategy = "auto") -> Request:
+    return Request(Budget(budget, "process"), TRAINING, strategy=strategy)
+
+
+@pytest.fixture(scope="module")
+def plan(profile: Profile) -> Plan:
+    """Below what backpropagation needs, so that there are cuts and blocks."""
+    return make_plan(profile, _request(least_memory(profile, _request(1, "backprop")) - 40 * MIB))
+
+
+def test_round_trip(plan: Plan) -> None:
+    assert decode(Plan, parse_json(to_json(plan))) == plan
+
+
+def test_restates_the_request(plan: Plan, profile: Profile) -> None:
+    assert (plan.training, plan.strategy, plan.prefer) == (TRAINING, "auto", "balanced")
+    assert (plan.profile_id, plan.model, plan.device) == (profile.id, profile.model, profile.device)
+    assert plan.baseline_bytes == profile.runtime.baseline_bytes
+
+
+def test_generous_budget_means_backpropagation(profile: Profile) -> None:
+    request = replace(_request(2**40), prefer="fidelity")
+    assert make_plan(profile, request).cuts == 0
+
+
+def test_below_backpropagation_there_are_cuts(plan: Plan) -> None:
+    assert plan.cuts > 0
+    assert plan.predicted.peak_bytes <= plan.budget.bytes - plan.reserve_bytes
+
+
+def test_exits_are_the_heads_and_the_model(plan: Plan) -> None:
+    ends = [segment.units[1] for block in plan.blocks for segment in block.segments]
+    assert [exit_.unit for exit_ in plan.exits] == ends
+    assert plan.exits[-1].head is None and all(exit_.head is not None for exit_ in plan.exits[:-1])
+
+
+def test_every_rung_is_lower(plan: Plan) -> None:
+    assert any(block.ladder for block in plan.blocks)
+    for block in plan.blocks:
+        peaks = [block.predicted.peak_bytes, *(rung.predicted.peak_bytes for rung in block.ladder)]
+        sizes = [block.micro_batch, *(rung.micro_batch for rung in block.ladder)]
+        assert peaks == sorted(set(peaks), reverse=True)
+        assert sizes == sorted(set(sizes), reverse=True)
+
+
+def test_alternatives(plan: Plan) -> None:
+    others = plan.alternatives
+    order = [(other.cuts, other.seconds_total) for other in others]
+    assert order == sorted(order)
+    assert len(set(others)) == len(others)
+    assert all(other.peak_bytes <= plan.budget.bytes - plan.reserve_bytes for other in others)
+    # Backpropagation does not fit, and classic local learning needs more than that.
+    assert {other.strategy for other in others} == {"auto", "neuroflux"}
+    frontier = [other for other in others if other.strategy == "auto"]
+    times = [other.seconds_total for other in frontier]
+    assert times == sorted(set(times), reverse=True)
+    assert len({other.cuts for other in frontier}) == len(frontier)
+    assert any((other.cuts, other.seconds_total) == (plan.cuts, plan.predicted.seconds_total) for other in others)
+
+
+_PRINT_ID = """
+from planner.solver.plan import make_plan
+from planner.solver.request import Request
+from planner.solver.schema import Budget
+from tests.unit.solver.chains import zoo_profile
+from tests.unit.solver.test_plan import TRAINING
+request = Request(Budget(320 * 2**20, "process"), TRAINING)
+print(make_plan(zoo_profile("vgg11", (1, 4, 16, 64)), request).id)
+"""
+
+
+def test_same_id_whatever_the_hash_seed() -> None:
+    root = Path(__file__).parents[3]
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", _PRINT_ID],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert len(found[0].strip()) == 64
+    assert found[0] == found[1]
+
+
+def test_infeasible_names_the_smallest_budget_and_what_binds(profile: Profile) -> None:
+    with pytest.raises(InfeasibleError) as caught:
+        make_plan(profile, _request(100 * MIB))
+    least = least_memory(profile, _request(1))
+    assert caught.value.minimum_bytes == least
+    assert caught.value.term == "the runtime (interpreter and torch)"
+    assert "100.0 MiB (104857600 bytes)" in str(caught.value) and f"({least} bytes)" in str(caught.value)
+
+
+def test_infeasible_backpropagation_is_bound_by_weights(profile: Profile) -> None:
+    request = replace(_request(1, "backprop"), budget=Budget(10 * MIB, "training"))
+    with pytest.raises(InfeasibleError, match="strategy backprop") as caught:
+        make_plan(profile, request)
+    assert caught.value.term == "weights, gradients and optimizer state"
+
+
+def test_start_alone_may_need_the_most() -> None:
+    tiny = tiny_profile()
+    heavy = replace(tiny, runtime=Runtime(0, 10**6, 0, 0, 0))
+    training = Training(batch=2, epochs=1, samples=4, optimizer=tiny.optimizer)
+    with pytest.raises(InfeasibleError) as caught:
+        make_plan(heavy, Request(Budget(10**6 - 1, "process"), training, reserve_bytes=0))
+    assert caught.value.minimum_bytes == 10**6
+    assert caught.value.term == "the runtime (interpreter and torch)"
+    make_plan(heavy, Request(Budget(caught.value.minimum_bytes, "process"), training, reserve_bytes=0))
+
+
+def test_too_little_storage(profile: Profile) -> None:
+    budget = least_memory(profile, _request(1))
+    with pytest.raises(InfeasibleError) as caught:
+        make_plan(profile, replace(_request(budget), storage_bytes=0))
+    assert caught.value.term == "storage for activation caches"
+    enough = caught.value.minimum_bytes
+    assert make_plan(profile, replace(_request(budget), storage_bytes=enough)).predicted.cache_bytes == enough
+    with pytest.raises(InfeasibleError):
+        make_plan(profile, replace(_request(budget), storage_bytes=enough - 1))
+
+
+def test_solver_does_not_need_torch() -> None:
+    code = "import sys, planner.solver.plan; print([name for name in ('torch', 'numpy') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

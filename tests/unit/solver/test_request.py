@@ -1,0 +1,73 @@
+"""Requests that cannot be answered, and what the person is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from planner.errors import InputError
+from planner.profiler.schema import HeadProfile
+from planner.settings import Optimizer
+from planner.solver.plan import least_memory, make_plan
+from planner.solver.request import Request
+from planner.solver.schema import Budget, Training
+from tests.unit.solver.tiny import FIRST, HEAD, SECOND, SGD, tiny_profile
+
+REQUEST = Request(Budget(10**7, "training"), Training(batch=2, epochs=1, samples=4, optimizer=SGD))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("storage_bytes", -1),
+        ("storage_bytes", 2**63),
+        ("reserve_bytes", -1),
+        ("head_time_share", -0.1),
+        ("head_time_share", 1.1),
+        ("head_time_share", float("nan")),
+        ("grouping_threshold", 2.0),
+    ],
+)
+def test_out_of_range(name: str, value: float) -> None:
+    with pytest.raises(InputError) as caught:
+        replace(REQUEST, **{name: value})  # type: ignore[arg-type]
+    assert name in str(caught.value) and str(value) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [Optimizer(kind="sgd", lr=0.1), Optimizer(kind="adam", lr=0.1), Optimizer(kind="adamw", lr=0.1)],
+)
+def test_optimizer_that_was_not_measured(optimizer: Optimizer) -> None:
+    request = replace(REQUEST, training=replace(REQUEST.training, optimizer=optimizer))
+    with pytest.raises(InputError, match=f"optimizer is {optimizer.kind} .* measured sgd with 1"):
+        make_plan(tiny_profile(), request)
+
+
+def test_other_learning_rate_and_momentum_are_fine() -> None:
+    optimizer = Optimizer(kind="sgd", lr=0.5, momentum=0.5, nesterov=True)
+    request = replace(REQUEST, training=replace(REQUEST.training, optimizer=optimizer))
+    assert make_plan(tiny_profile(), request).training.optimizer == optimizer
+
+
+def test_batch_below_what_normalisation_needs() -> None:
+    profile = tiny_profile((FIRST, replace(SECOND, minimum_micro_batch=2)))
+    request = replace(REQUEST, training=replace(REQUEST.training, batch=1))
+    with pytest.raises(InputError, match=r"batch is 1: .* needs at least 2"):
+        least_memory(profile, request)
+
+
+def test_prime_batch_beyond_the_reach_of_the_profile() -> None:
+    # The largest profiled micro-batch is 2, so that 8 is the most; 11 has no divisor but 1 up to there.
+    profile = tiny_profile((FIRST, replace(SECOND, minimum_micro_batch=2)))
+    request = replace(REQUEST, training=replace(REQUEST.training, batch=11))
+    with pytest.raises(InputError, match=r"batch is 11: .* is 1, but batch normalisation needs at least 2"):
+        make_plan(profile, request)
+
+
+def test_strategy_whose_heads_need_a_larger_batch() -> None:
+    profile = tiny_profile(heads=(HeadProfile(1, "auxiliary", 8, replace(HEAD, minimum_micro_batch=2)),))
+    request = replace(REQUEST, training=replace(REQUEST.training, batch=1), strategy="classic-local")
+    with pytest.raises(InputError, match="batch is 1: strategy classic-local"):
+        make_plan(profile, request)

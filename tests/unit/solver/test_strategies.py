@@ -1,0 +1,155 @@
+"""Each strategy against its definition, on the oracle's own figures."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from planner.errors import InputError
+from planner.profiler.schema import Costs, HeadProfile, PieceProfile, Traces
+from planner.solver.plan import make_plan
+from planner.solver.problem import Choice, Problem
+from planner.solver.request import Request
+from planner.solver.schema import Budget, Training
+from planner.solver.strategies import make_rules
+from tests.unit.solver.oracle import Oracle
+from tests.unit.solver.small import Case, cases
+from tests.unit.solver.tiny import HEAD, SGD, piece, tiny_profile, trace
+
+
+@st.composite
+def limited(draw: st.DrawFn) -> tuple[Case, Problem, Oracle, int]:
+    """A case, its problem, the oracle, and live bytes among those that its plans need."""
+    case = draw(cases())
+    try:
+        problem = Problem(
+            case.profile,
+            Request(
+                Budget(1, case.scope),
+                case.training,
+                head_time_share=case.head_time_share,
+                grouping_threshold=draw(st.sampled_from((0.3, 0.4, 0.7))),
+            ),
+        )
+    except InputError:
+        assume(False)
+        raise
+    oracle = Oracle(case.profile, case.training, None, case.head_time_share)
+    levels = sorted({setting.live_bytes for found in oracle.blocks.values() for setting in found})
+    return case, problem, oracle, levels[round(draw(st.floats(0, 1)) * (len(levels) - 1))]
+
+
+QUICK = settings(
+    max_examples=150,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=(HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much),
+)
+
+
+def _legal_sizes(oracle: Oracle, span: tuple[int, int], ends: tuple[int, ...], filters: tuple[int, ...]) -> list[int]:
+    heads = [oracle.heads[end, width] for end, width in zip(ends, filters, strict=True)]
+    pieces = (*oracle.profile.units, *oracle.heads.values())
+    reach = 4 * min(piece.costs[-1].micro_batch for piece in pieces)
+    low = max(piece.minimum_micro_batch for piece in (*oracle.profile.units[slice(*span)], *heads))
+    batch = oracle.training.batch
+    return [size for size in range(low, min(batch, reach) + 1) if batch % size == 0]
+
+
+def _one_block(oracle: Oracle, ends: tuple[int, ...], filters: tuple[int, ...], limit: int) -> list[Choice] | None:
+    span = (0, oracle.count)
+    found = [oracle.setting(span, size, ends, filters) for size in _legal_sizes(oracle, span, ends, filters)]
+    fitting = [setting for setting in found if setting.live_bytes <= limit]
+    if not fitting:
+        return None
+    best = min(fitting, key=lambda setting: (setting.true_ns, -setting.micro_batch))
+    return [Choice(0, best.micro_batch, ends, filters)]
+
+
+@QUICK
+@given(limited())
+def test_backprop_is_one_segment_at_its_fastest(found: tuple[Case, Problem, Oracle, int]) -> None:
+    _, problem, oracle, limit = found
+    plan = make_rules(problem)[1]["backprop"].plan(limit)
+    assert (list(plan) if plan else None) == _one_block(oracle, (oracle.count,), (0,), limit)
+
+
+@QUICK
+@given(limited())
+def test_classic_local_is_one_block_of_widest_heads(found: tuple[Case, Problem, Oracle, int]) -> None:
+    _, problem, oracle, limit = found
+    plan = make_rules(problem)[1]["classic-local"].plan(limit)
+    ends = tuple(oracle.boundaries)
+    widest = tuple(max(width for place, width in oracle.heads if place == end) for end in ends)
+    assert (list(plan) if plan else None) == _one_block(oracle, ends, widest, limit)
+
+
+@QUICK
+@given(limited())
+def test_neuroflux_groups_by_feasible_micro_batch(found: tuple[Case, Problem, Oracle, int]) -> None:
+    _, problem, oracle, limit = found
+    plan = make_rules(problem)[1]["neuroflux"].plan(limit)
+
+    def largest(first: int, end: int) -> int | None:
+        ends = tuple(mark for mark in oracle.boundaries if first < mark <= end)
+        filters = tuple(oracle.preferred[mark] for mark in ends)
+        sizes = _legal_sizes(oracle, (first, end), ends, filters)
+        return max(
+            (s for s in sizes if oracle.setting((first, end), s, ends, filters).live_bytes <= limit), default=None
+        )
+
+    groups: list[list[int]] = []
+    for first, end in itertools.pairwise([0, *oracle.boundaries]):
+        alone = largest(first, end)
+        if alone is None:
+            assert plan is None
+            return
+        near = groups and abs(alone - groups[-1][2]) <= problem.request.grouping_threshold * groups[-1][2]
+        if near and largest(groups[-1][0], end) is not None:
+            groups[-1][1] = end
+        else:
+            groups.append([first, end, alone])
+    assert plan is not None
+    assert [(choice.first, choice.last) for choice in plan] == [(first, end) for first, end, _ in groups]
+    assert [choice.micro_batch for choice in plan] == [largest(first, end) for first, end, _ in groups]
+    assert all(choice.filters == tuple(oracle.preferred[end] for end in choice.ends) for choice in plan)
+
+
+def test_speed_takes_a_strategy_that_wider_heads_make_faster() -> None:
+    # The wide head between the units is as fast as the narrow one and takes hardly any memory; the preferred width is
+    # the narrow one, since neither stays within a share of 0. Only classic-local may use it.
+    def unit() -> PieceProfile:
+        table = tuple(
+            Costs(
+                size, Traces(*[trace(100 * size, 50 * size, 100 * size)] * 4), size * 4, 0, 9e-6 * size, 0.0, 0.0, 0.0
+            )
+            for size in (1, 2)
+        )
+        return piece((0, 0, 0), 0, 4, table)
+
+    cheap = replace(HEAD, parameter_bytes=0, optimizer_bytes=0, step_seconds=0.0, costs=unit().costs)
+    quick = tuple(replace(cost, forward_seconds=1e-7, backward_seconds=0.0) for cost in cheap.costs)
+    heads = (
+        HeadProfile(1, "auxiliary", 8, replace(cheap, parameter_bytes=10**6, optimizer_bytes=10**6)),
+        HeadProfile(1, "auxiliary", 16, replace(cheap, costs=quick)),
+    )
+    profile = tiny_profile((unit(), unit()), heads)
+    slow_uncut = replace(profile.units[1], costs=tuple(replace(c, backward_seconds=1e-4) for c in unit().costs))
+    profile = replace(profile, units=(profile.units[0], slow_uncut))
+    request = Request(
+        Budget(10**5, "training"),
+        Training(batch=2, epochs=1, samples=4, optimizer=SGD),
+        prefer="speed",
+        reserve_bytes=0,
+        head_time_share=0.0,
+        storage_bytes=0,
+    )
+    plan = make_plan(profile, request)
+    seconds = {other.strategy: other.seconds_total for other in plan.alternatives}
+    assert seconds["classic-local"] < seconds["backprop"]
+    assert plan.predicted.seconds_total == seconds["classic-local"]
+    head = plan.blocks[0].segments[0].head
+    assert head is not None and head.filters == 16
