@@ -1,0 +1,34 @@
+"""Multiply-adds of a unit, counted by fvcore (which counts a multiply and an add as one)."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+
+import torch
+from fvcore.nn import FlopCountAnalysis
+from torch import nn
+
+
+class FlopCounter:
+    """Counts multiply-adds and remembers the operators that fvcore left out."""
+
+    def __init__(self) -> None:
+        self._uncounted: Counter[str] = Counter()
+        logging.getLogger("fvcore").setLevel(logging.ERROR)
+
+    def count(self, unit: nn.Module, shape: tuple[int, ...]) -> int:
+        """Multiply-adds of one forward of one sample of `shape`."""
+        parameter = next(unit.parameters(), None)
+        device = torch.device("cpu") if parameter is None else parameter.device
+        unit.eval()
+        analysis = FlopCountAnalysis(unit, (torch.zeros((1, *shape), device=device),))
+        analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+        total = int(analysis.total())
+        self._uncounted.update(analysis.unsupported_ops())
+        unit.train()
+        return total
+
+    def uncounted(self) -> tuple[str, ...]:
+        """Names of operators that occurred and were not counted, sorted."""
+        return tuple(sorted(self._uncounted))

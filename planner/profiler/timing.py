@@ -1,0 +1,109 @@
+"""Seconds of forward, backward and optimizer step of one unit or head."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from planner.profiler.meter import Meter
+from planner.profiler.trace import downstream, set_gradients
+from planner.training.segment import infer, segment_loss
+
+_LEAST_REPEATS = 2
+_MOST_REPEATS = 12
+_ENOUGH_SECONDS = 0.06
+
+
+@dataclass(frozen=True)
+class Times:
+    """Medians of several repeats, in seconds."""
+
+    forward: float
+    """While training."""
+    backward: float
+    """The input's gradient included."""
+    first_backward: float
+    """Without the input's gradient."""
+    inference: float
+    """Forward without gradients."""
+
+
+def repeat(run: Callable[[], tuple[float, ...]]) -> tuple[float, ...]:
+    """Medians of what `run` returns: enough repeats to be steady, few enough to be quick, one warm-up first."""
+    run()
+    found: list[tuple[float, ...]] = []
+    started = time.perf_counter()
+    while len(found) < _LEAST_REPEATS or (
+        len(found) < _MOST_REPEATS and time.perf_counter() - started < _ENOUGH_SECONDS
+    ):
+        found.append(run())
+    return tuple(statistics.median(column) for column in zip(*found, strict=True))
+
+
+def _pass(meter: Meter, forward: Callable[[], Tensor], parameters: list[nn.Parameter]) -> tuple[float, float]:
+    set_gradients(parameters, existing=False)
+    started = meter.now()
+    end = forward()
+    between = meter.now()
+    if end.requires_grad:
+        end.backward()  # type: ignore[no-untyped-call]  # torch gives it no type
+    return between - started, meter.now() - between
+
+
+def time_unit(meter: Meter, unit: nn.Module, inputs: Tensor) -> Times:
+    """Times of a unit in a chain, in training mode; `inputs` is (micro-batch, …)."""
+    parameters = list(unit.parameters())
+    inner = inputs.detach().requires_grad_()
+    outer = inputs.detach()
+
+    def run() -> tuple[float, ...]:
+        inner.grad = None
+        times = _pass(meter, lambda: downstream(unit(inner)), parameters)
+        return *times, _pass(meter, lambda: downstream(unit(outer)), parameters)[1]
+
+    forward, backward, first_backward = repeat(run)
+    set_gradients(parameters, existing=False)
+    return Times(forward, backward, first_backward, _time_inference(meter, unit, outer))
+
+
+def time_head(meter: Meter, head: nn.Module | None, inputs: Tensor, labels: Tensor) -> Times:
+    """Times of a head behind a unit, its loss included; without a module, of the loss alone."""
+    parameters = [] if head is None else list(head.parameters())
+    x = inputs.detach().requires_grad_()
+
+    def run() -> tuple[float, ...]:
+        x.grad = None
+        return _pass(meter, lambda: segment_loss([], head, x, labels)[0], parameters)
+
+    forward, backward = repeat(run)
+    set_gradients(parameters, existing=False)
+    # Nothing of a head's inference is predicted; its forward while training stands for it.
+    return Times(forward, backward, backward, 0.0 if head is None else forward)
+
+
+def _time_inference(meter: Meter, unit: nn.Module, inputs: Tensor) -> float:
+    unit.eval()
+
+    def run() -> tuple[float, ...]:
+        started = meter.now()
+        infer([unit], inputs)
+        return (meter.now() - started,)
+
+    seconds = repeat(run)[0]
+    unit.train()
+    return seconds
+
+
+def time_step(meter: Meter, step: Callable[[], None]) -> float:
+    """One optimizer step; `step` has to find gradients each time."""
+
+    def run() -> tuple[float, ...]:
+        started = meter.now()
+        step()
+        return (meter.now() - started,)
+
+    return repeat(run)[0]

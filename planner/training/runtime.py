@@ -1,0 +1,66 @@
+"""Start torch in as few resident bytes as it can be had.
+
+The order matters and is the reason this is one function: allocator policy before the first large allocation, torch's
+libraries before torch (their start-up code touches pages that nobody needs again), a trim after each stage, and one
+tiny training step so that threads and kernels exist before anybody measures or limits memory.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Literal
+
+from planner.system.allocator import apply_policy, release
+from planner.system.proc import read_memory
+from planner.system.resident import hide_numpy, preload_torch_libraries, trim_clean_pages
+
+
+@dataclass(frozen=True)
+class Started:
+    """What starting cost."""
+
+    baseline_bytes: int
+    """Resident bytes after the tiny step."""
+    peak_bytes: int
+    """Highest resident bytes until then."""
+
+
+def start_torch(policy: Literal["tight", "fast"], threads: int, numpy: bool = False) -> Started:
+    """Import torch under `policy`, use `threads` threads, run a tiny step and say what it cost.
+
+    Without `numpy`, torch is kept from importing it (17 MiB here). Call it once, before anything imports torch.
+    """
+    apply_policy(policy)
+    if not numpy:
+        hide_numpy()
+    preload_torch_libraries()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Failed to initialize NumPy")
+        import torch
+    trim_clean_pages()
+    torch.set_num_threads(threads)
+    _tiny_step()
+    settle()
+    _tiny_step()
+    memory = read_memory()
+    return Started(memory.resident_bytes, memory.peak_bytes)
+
+
+def settle() -> None:
+    """Give back what is free: the allocator's own free pages and clean pages of libraries not needed just now."""
+    release()
+    trim_clean_pages()
+
+
+def _tiny_step() -> None:
+    import torch
+    from torch.nn import functional
+
+    weight = torch.ones(8, 3, 3, 3, requires_grad=True)
+    scale = torch.ones(8, requires_grad=True)
+    images = torch.ones(4, 3, 8, 8)
+    features = functional.conv2d(images, weight, padding=1)
+    features = functional.batch_norm(features, None, None, scale, scale, training=True).relu()
+    pooled = functional.max_pool2d(features, 2).mean((2, 3))
+    functional.cross_entropy(pooled, torch.zeros(4, dtype=torch.int64)).backward()  # type: ignore[no-untyped-call]

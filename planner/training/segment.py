@@ -1,0 +1,53 @@
+"""One segment's forward and backward: what profiler and runner share, so that what is measured is what runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def segment_loss(
+    units: Sequence[nn.Module], head: nn.Module | None, inputs: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Forward through `units` and `head`.
+
+    `inputs` is (micro-batch, …), `labels` (micro-batch) of int64. Returns the mean cross-entropy (a scalar) and the
+    last unit's output, still part of the graph. Without a head, that output is the logits.
+    """
+    output = inputs
+    for unit in units:
+        output = unit(output)
+    logits = output if head is None else head(output)
+    return F.cross_entropy(logits, labels), output
+
+
+def train_segment(
+    units: Sequence[nn.Module],
+    head: nn.Module | None,
+    inputs: Tensor,
+    labels: Tensor,
+    weight: float = 1.0,
+    hold_output: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """Forward and backward of one micro-batch; gradients accumulate in the parameters.
+
+    `weight` is the micro-batch's share of its batch. Returns the loss (a detached scalar, not weighted) and, if asked
+    to hold it, the last unit's output cut off from the graph: the next segment's input. Nothing else outlives the call.
+    """
+    loss, output = segment_loss(units, head, inputs, labels)
+    held = output.detach() if hold_output else None
+    del output
+    (loss * weight if weight != 1.0 else loss).backward()  # type: ignore[no-untyped-call]
+    return loss.detach(), held
+
+
+@torch.no_grad()
+def infer(units: Sequence[nn.Module], inputs: Tensor) -> Tensor:
+    """The last unit's output without gradients. Modules have to be in evaluation mode."""
+    output = inputs
+    for unit in units:
+        output = unit(output)
+    return output

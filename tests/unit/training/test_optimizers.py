@@ -1,0 +1,69 @@
+"""Our optimizers equal torch's to the bit."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+
+import pytest
+import torch
+from torch import nn
+
+from planner.settings import Optimizer
+from planner.training.optimizers import make_optimizer
+
+Make = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+
+CASES: dict[str, tuple[Optimizer, Make]] = {
+    "sgd": (Optimizer("sgd", 0.1), lambda p: torch.optim.SGD(p, 0.1, foreach=False)),
+    "momentum": (
+        Optimizer("sgd", 0.05, 0.9, weight_decay=5e-4),
+        lambda p: torch.optim.SGD(p, 0.05, momentum=0.9, weight_decay=5e-4, foreach=False),
+    ),
+    "nesterov": (
+        Optimizer("sgd", 0.05, 0.9, nesterov=True, weight_decay=1e-2),
+        lambda p: torch.optim.SGD(p, 0.05, momentum=0.9, nesterov=True, weight_decay=1e-2, foreach=False),
+    ),
+    "adam": (Optimizer("adam", 1e-3), lambda p: torch.optim.Adam(p, 1e-3, foreach=False)),
+    "adam with decay": (
+        Optimizer("adam", 3e-3, weight_decay=0.1),
+        lambda p: torch.optim.Adam(p, 3e-3, weight_decay=0.1, foreach=False),
+    ),
+    "adamw": (
+        Optimizer("adamw", 1e-3, weight_decay=0.05),
+        lambda p: torch.optim.AdamW(p, 1e-3, weight_decay=0.05, foreach=False),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_twenty_steps_equal_torchs_to_the_bit(name: str) -> None:
+    settings, make = CASES[name]
+    torch.manual_seed(3)
+    ours = [nn.Parameter(torch.randn(17, 5)), nn.Parameter(torch.randn(300)), nn.Parameter(torch.randn(2))]
+    theirs = copy.deepcopy(ours)
+    optimizer, reference = make_optimizer(settings), make(theirs)
+    for step in range(20):
+        gradients = [torch.randn_like(parameter) for parameter in ours]
+        for mine, other, gradient in zip(ours, theirs, gradients, strict=True):
+            mine.grad, other.grad = gradient.clone(), gradient.clone()
+        # The third parameter has no gradient on odd steps, as after a unit that was not run.
+        if step % 2:
+            ours[2].grad = theirs[2].grad = None
+        rate = settings.lr * (1 + step) / 20
+        optimizer.lr = reference.param_groups[0]["lr"] = rate
+        optimizer.step(ours)
+        reference.step()
+    for mine, other in zip(ours, theirs, strict=True):
+        assert torch.equal(mine, other)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_state_has_as_many_copies_as_the_settings_say(name: str) -> None:
+    settings, _ = CASES[name]
+    parameter = nn.Parameter(torch.randn(10))
+    parameter.grad = torch.randn(10)
+    optimizer = make_optimizer(settings)
+    assert optimizer.state(parameter) == {}
+    optimizer.step([parameter])
+    assert sum(tensor.nbytes for tensor in optimizer.state(parameter).values()) == settings.state_copies * 40
