@@ -1,0 +1,86 @@
+"""`neuroflux demo`: the whole way, once, on real images: profile → plan → run → report."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from planner.cli.measure import measured_profile
+from planner.cli.output import print_note, print_result
+from planner.errors import RunError
+from planner.units import MIB, format_bytes
+
+_MODEL = "vgg11"
+_BATCH = 64
+_EPOCHS = 3
+_BELOW_BACKPROP = 0.9
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/demo"), metavar="DIR", help="output folder (default runs/demo)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Profile, plan below plain backpropagation's least memory, train, report."""
+    from planner.document import to_json
+    from planner.model.load import load_model
+    from planner.report.tables import alternatives_table, plan_table
+    from planner.runner.data.dataset import open_data
+    from planner.settings import Optimizer
+    from planner.solver.plan import least_memory, make_plan
+    from planner.solver.request import Request
+    from planner.solver.schema import Budget, Training
+    from planner.system.files import write_atomically
+
+    out: Path = arguments.out
+    _clear(out)
+    with open_data("sample", out) as data:
+        info = data.info
+    model = load_model(_MODEL, (info.channels, info.height, info.width), info.classes)
+    optimizer = Optimizer("sgd", 0.05, 0.9, False, 5e-4)
+    profile = measured_profile(model, optimizer, _BATCH)
+    training = Training(_BATCH, _EPOCHS, info.train_samples, optimizer)
+    anything = Budget(profile.device.total_bytes, "process")
+    least = least_memory(profile, Request(anything, training, strategy="backprop"))
+    budget = int(least * _BELOW_BACKPROP) // MIB * MIB
+    print_note(
+        f"\n{info.train_samples} images of clothing, {_MODEL}, batch {_BATCH}, {_EPOCHS} epochs for each block\n"
+        f"least memory plain backpropagation needs: {format_bytes(least)}\n"
+        f"the budget for this run:                  {format_bytes(budget)}\n"
+    )
+    plan = make_plan(profile, Request(replace(anything, bytes=budget), training))
+    print_note(f"{plan_table(plan)}\n\n{alternatives_table(plan)}\n")
+    plan_file = out / "demo-plan.json"
+    write_atomically(plan_file, to_json(plan))
+    _neuroflux("run", str(plan_file), "--data", "sample", "--out", str(out))
+    _neuroflux("report", str(out))
+    print_result(
+        f"plain backpropagation needs at least {format_bytes(least)}; this run was given {format_bytes(budget)}"
+    )
+    return 0
+
+
+def _clear(out: Path) -> None:
+    """Remove an earlier demo: its files, nothing else."""
+    import shutil
+
+    from planner.runner import paths
+
+    for name in (paths.PLAN, paths.MEMORY, paths.REPORT):
+        (out / name).unlink(missing_ok=True)
+    for folder in ("weights", "cache"):
+        shutil.rmtree(out / folder, ignore_errors=True)
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def _neuroflux(*arguments: str) -> None:
+    """Run a command in a process of its own, so that its memory is its own."""
+    done = subprocess.run([sys.executable, "-m", "planner.cli.main", *arguments])
+    if done.returncode != 0:
+        raise RunError(f"neuroflux {arguments[0]} ended with {done.returncode}")

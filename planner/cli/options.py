@@ -1,0 +1,182 @@
+"""Options that several commands share, and what they mean."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from planner.errors import InputError
+from planner.limits import MAX_BATCH, MAX_CLASSES, MAX_EPOCHS, MAX_EXTENT, MAX_SAMPLES
+from planner.settings import Optimizer
+from planner.units import parse_bytes
+
+if TYPE_CHECKING:
+    from planner.model.spec import Model
+    from planner.runner.data.split import DataInfo
+
+T = TypeVar("T")
+
+_SHAPE = re.compile(r"(\d{1,6})x(\d{1,6})x(\d{1,6})", re.ASCII)
+
+
+def _argument(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """Let argparse show our own message."""
+
+    def convert(text: str) -> T:
+        try:
+            return parse(text)
+        except InputError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert
+
+
+def count(name: str, low: int, high: int) -> Callable[[str], int]:
+    """An argument type: a whole number between `low` and `high`."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"\d{1,18}", text, re.ASCII) or not low <= int(text) <= high:
+            raise InputError(f"{text[:40]!r} is not a whole number between {low} and {high} ({name})")
+        return int(text)
+
+    return _argument(parse)
+
+
+def size(name: str) -> Callable[[str], int]:
+    """An argument type: bytes."""
+    return _argument(lambda text: parse_bytes(text, name))
+
+
+def _shape(text: str) -> tuple[int, int, int]:
+    match = _SHAPE.fullmatch(text)
+    extents = tuple(int(part) for part in match.groups()) if match else ()
+    if len(extents) != 3 or not all(1 <= extent <= MAX_EXTENT for extent in extents):
+        raise InputError(f"{text[:40]!r} is not a shape; write channels x height x width, for instance 3x32x32")
+    return extents
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"{text[:40]!r} is not a number, for instance 0.05") from None
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """`--model`, `--input`, `--classes`, `--data`."""
+    group = parser.add_argument_group("the network and its data")
+    group.add_argument(
+        "--model", required=True, metavar="M", help="a zoo name (vgg16, resnet18, …) or a .json description"
+    )
+    group.add_argument(
+        "--input", type=_argument(_shape), metavar="CxHxW", help="one sample's shape (default: the data's, or 3x32x32)"
+    )
+    group.add_argument(
+        "--classes", type=count("classes", 2, MAX_CLASSES), metavar="N", help="default: the data's, or 10"
+    )
+    group.add_argument(
+        "--data", metavar="D", help="sample, fashion-mnist, or a path: input, classes and samples follow from it"
+    )
+
+
+def add_training(parser: argparse.ArgumentParser) -> None:
+    """`--batch`, `--optimizer`, `--lr`."""
+    group = parser.add_argument_group("training")
+    group.add_argument(
+        "--batch",
+        type=count("batch", 1, MAX_BATCH),
+        default=128,
+        metavar="N",
+        help="samples of one optimizer step (default 128)",
+    )
+    group.add_argument(
+        "--optimizer", choices=("sgd", "adam", "adamw"), default="sgd", help="default sgd, with momentum 0.9"
+    )
+    group.add_argument(
+        "--lr", type=_argument(_number), metavar="X", help="learning rate (default 0.05 for sgd, 0.001 otherwise)"
+    )
+
+
+def add_schedule(parser: argparse.ArgumentParser) -> None:
+    """`--epochs`, `--samples`, `--schedule`, `--seed`."""
+    group = parser.add_argument_group("how long")
+    group.add_argument(
+        "--epochs",
+        type=count("epochs", 1, MAX_EPOCHS),
+        default=10,
+        metavar="N",
+        help="passes over the data (default 10)",
+    )
+    group.add_argument(
+        "--samples",
+        type=count("samples", 1, MAX_SAMPLES),
+        metavar="N",
+        help="training samples, where no --data says it (default 50000)",
+    )
+    group.add_argument(
+        "--schedule",
+        choices=("cosine", "constant"),
+        default="cosine",
+        help="learning rate over a block's training (default cosine)",
+    )
+    group.add_argument(
+        "--seed", type=count("seed", 0, 2**62), default=0, metavar="N", help="of every random stream (default 0)"
+    )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """`--json`."""
+    parser.add_argument("--json", action="store_true", help="print one JSON document on standard output")
+
+
+def optimizer_from(arguments: argparse.Namespace) -> Optimizer:
+    """The optimizer asked for."""
+    is_sgd = arguments.optimizer == "sgd"
+    rate = arguments.lr if arguments.lr is not None else (0.05 if is_sgd else 0.001)
+    try:
+        return Optimizer(arguments.optimizer, rate, 0.9 if is_sgd else 0.0, False, 5e-4 if is_sgd else 0.0)
+    except ValueError as error:
+        raise InputError(f"--optimizer, --lr: {error}") from None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is to be trained on what."""
+
+    model: Model
+    """The network."""
+    samples: int | None
+    """Training samples, where data was named."""
+
+
+def subject_from(arguments: argparse.Namespace, work_dir: Path) -> Subject:
+    """The model asked for, shaped by the data where there is some. Data is unpacked into `work_dir`."""
+    from planner.model.load import load_model
+    from planner.model.zoo import ZOO
+
+    if arguments.data is None:
+        return Subject(load_model(arguments.model, arguments.input, arguments.classes), None)
+    from planner.runner.data.dataset import open_data
+
+    is_zoo = arguments.model in ZOO
+    wanted = arguments.input if is_zoo else load_model(arguments.model, arguments.input, arguments.classes).input
+    with open_data(arguments.data, work_dir, size=wanted) as data:
+        info = data.info
+    shape = (info.channels, info.height, info.width)
+    _check_fits(arguments, info, wanted or shape, shape)
+    model = load_model(
+        arguments.model, shape if is_zoo else None, arguments.classes or (info.classes if is_zoo else None)
+    )
+    if model.classes < info.classes:
+        raise InputError(f"{info.name}: has {info.classes} classes, but the model tells {model.classes} apart")
+    return Subject(model, info.train_samples)
+
+
+def _check_fits(arguments: argparse.Namespace, info: DataInfo, wanted: tuple[int, ...], shape: tuple[int, ...]) -> None:
+    if wanted != shape:
+        asked, has = ("x".join(str(extent) for extent in extents) for extents in (wanted, shape))
+        raise InputError(f"{info.name}: its images are {has}, but the model takes {asked}")

@@ -1,0 +1,115 @@
+"""`neuroflux plan`: from a budget to a plan."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from planner.cli import options
+from planner.cli.measure import measured_profile, read_profile
+from planner.cli.output import print_note, print_result
+from planner.document import to_json
+from planner.errors import InputError
+
+if TYPE_CHECKING:
+    from planner.solver.request import Request
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    options.add_model(parser)
+    group = parser.add_argument_group("the budget")
+    group.add_argument(
+        "--budget",
+        required=True,
+        type=options.size("budget"),
+        metavar="BYTES",
+        help="for instance 300MiB; never exceeded",
+    )
+    group.add_argument(
+        "--scope",
+        choices=("process", "training"),
+        default="process",
+        help="process (default): everything resident, runtime included; training: bytes above the runtime's own",
+    )
+    group.add_argument(
+        "--storage", type=options.size("storage"), metavar="BYTES", help="most storage for activation caches"
+    )
+    options.add_training(parser)
+    options.add_schedule(parser)
+    group = parser.add_argument_group("choosing")
+    group.add_argument(
+        "--strategy",
+        choices=("auto", "backprop", "classic-local", "neuroflux"),
+        default="auto",
+        help="default auto: the best of all",
+    )
+    group.add_argument(
+        "--prefer",
+        choices=("balanced", "speed", "fidelity"),
+        default="balanced",
+        help="balanced (default): fewest cuts within 10 %% of the fastest; speed: fastest; fidelity: fewest cuts",
+    )
+    parser.add_argument(
+        "--profile",
+        type=Path,
+        metavar="FILE",
+        help="a profile measured before (default: this device's store, or measure now)",
+    )
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the plan here")
+    options.add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Plan, print the table or the document, write the file."""
+    from planner.report.tables import alternatives_table, breakdown_table, plan_table
+    from planner.solver.plan import make_plan
+    from planner.system.files import write_atomically
+
+    with tempfile.TemporaryDirectory(prefix="neuroflux-") as work:
+        subject = options.subject_from(arguments, Path(work))
+    samples = subject.samples or arguments.samples or 50_000
+    optimizer = options.optimizer_from(arguments)
+    if arguments.profile is None:
+        profile = measured_profile(subject.model, optimizer, arguments.batch)
+    else:
+        profile = read_profile(arguments.profile)
+        if profile.model != subject.model:
+            raise InputError(
+                f"{arguments.profile}: is the profile of {profile.model.name} at "
+                f"{'x'.join(str(extent) for extent in profile.model.input)} with {profile.model.classes} classes, "
+                "not of the model asked for"
+            )
+    plan = make_plan(profile, request_from(arguments, samples))
+    if arguments.output is not None:
+        write_atomically(arguments.output, to_json(plan))
+    if arguments.json:
+        print_result(to_json(plan))
+        return 0
+    print_result("\n\n".join((plan_table(plan), breakdown_table(plan), alternatives_table(plan))))
+    if arguments.output is not None:
+        print_note(
+            f"written to {arguments.output}; train with:\n"
+            f"  neuroflux run {arguments.output} --data {arguments.data or 'D'}"
+        )
+    return 0
+
+
+def request_from(arguments: argparse.Namespace, samples: int) -> Request:
+    """The solver's question in the person's words."""
+    from planner.solver.request import Request
+    from planner.solver.schema import Budget, Training
+
+    training = Training(
+        arguments.batch,
+        arguments.epochs,
+        samples,
+        options.optimizer_from(arguments),
+        schedule=arguments.schedule,
+        seed=arguments.seed,
+    )
+    return Request(
+        Budget(arguments.budget, arguments.scope), training, arguments.storage, arguments.strategy, arguments.prefer
+    )

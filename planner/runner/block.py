@@ -1,0 +1,128 @@
+"""One block in memory: its units, heads and optimizer, and one optimizer step over it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from planner.model.build import build_unit
+from planner.model.heads import auxiliary_head
+from planner.model.shapes import Shape, model_sizes
+from planner.runner.weights import load_weights, save_weights
+from planner.solver.schema import Block, Plan, Segment
+from planner.training.optimizers import Stepper, make_optimizer
+from planner.training.segment import train_segment
+
+
+@dataclass(frozen=True)
+class LoadedSegment:
+    """A segment's modules."""
+
+    spec: Segment
+    """What the plan says of it."""
+    units: Sequence[nn.Module]
+    """Its units."""
+    head: nn.Module | None
+    """Its auxiliary head."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Units' and head's parameters."""
+        for module in [*self.units, *([self.head] if self.head else [])]:
+            yield from module.parameters()
+
+
+class LoadedBlock:
+    """A block's modules with fresh, seeded weights, ready to train."""
+
+    def __init__(self, plan: Plan, index: int, seed: int) -> None:
+        self.spec: Block = plan.blocks[index]
+        shapes = input_shapes(plan)
+        self.input_shape: Shape = shapes[self.spec.units[0]]
+        self.output_shape: Shape = shapes[self.spec.units[1]]
+        self.segments = [_load_segment(plan, segment, shapes, seed) for segment in self.spec.segments]
+        self._settings = plan.training.optimizer
+        self.optimizer: Stepper = make_optimizer(self._settings)
+
+    def named_modules(self) -> Iterator[tuple[str, nn.Module]]:
+        """Units as `units.<index>`, heads as `heads.<units before it>`."""
+        for segment in self.segments:
+            first, last = segment.spec.units
+            for index, unit in zip(range(first, last), segment.units, strict=True):
+                yield f"units.{index}", unit
+            if segment.head is not None:
+                yield f"heads.{last}", segment.head
+
+    def train_batch(self, micro_batches: Iterator[tuple[Tensor, Tensor]], batch: int, accumulate: bool) -> float:
+        """One optimizer step over a batch of `batch` samples.
+
+        `micro_batches` yields inputs (micro-batch, …) and labels. With `accumulate` all gradients live until the last
+        micro-batch is done, otherwise each segment steps right behind its own backward. Returns the last segment's
+        loss.
+        """
+        total = 0.0
+        for inputs, labels in micro_batches:
+            weight = len(labels) / batch
+            loss = torch.zeros(())
+            for segment in self.segments:
+                is_last = segment is self.segments[-1]
+                loss, held = train_segment(segment.units, segment.head, inputs, labels, weight, not is_last)
+                if not accumulate:
+                    self._step(segment)
+                if held is not None:
+                    inputs = held
+                del held
+            total += loss.item() * weight
+        if accumulate:
+            for segment in self.segments:
+                self._step(segment)
+        return total
+
+    def _step(self, segment: LoadedSegment) -> None:
+        self.optimizer.step(segment.parameters())
+        for parameter in segment.parameters():
+            parameter.grad = None
+
+    def stop_training(self) -> None:
+        """Free gradients and optimizer state, and set every module to evaluation."""
+        self.optimizer = make_optimizer(self._settings)
+        for segment in self.segments:
+            for parameter in segment.parameters():
+                parameter.grad = None
+        for _, module in self.named_modules():
+            module.eval()
+
+    def save(self, path: Path) -> None:
+        """Write all weights."""
+        save_weights(path, self.named_modules())
+
+    def load(self, path: Path) -> None:
+        """Read all weights."""
+        load_weights(path, self.named_modules())
+
+
+def input_shapes(plan: Plan) -> list[Shape]:
+    """The shape that enters each unit, and behind the last the shape that leaves the model."""
+    return [plan.model.input, *(sizes.output for sizes in model_sizes(plan.model))]
+
+
+def _generator(seed: int, kind: str, index: int) -> torch.Generator:
+    digest = hashlib.sha256(f"{seed} {kind} {index}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
+
+
+def _load_segment(plan: Plan, segment: Segment, shapes: list[Shape], seed: int) -> LoadedSegment:
+    first, last = segment.units
+    units = [
+        build_unit(plan.model.units[index], shapes[index], _generator(seed, "unit", index))
+        for index in range(first, last)
+    ]
+    head = None
+    if segment.head is not None:
+        spec = auxiliary_head(shapes[last], segment.head.filters, plan.model.classes)
+        head = build_unit(spec, shapes[last], _generator(seed, "head", last))
+    return LoadedSegment(segment, units, head)

@@ -1,0 +1,208 @@
+"""Images and labels that lie in files as equal records: read by position, with no seek state, none of it kept."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from planner import limits
+from planner.errors import DataError
+from planner.runner.data.split import check_index
+from planner.units import MIB
+
+SCAN_BYTES = MIB // 4
+"""Labels are checked in pieces of this size; a larger one is no faster."""
+
+_TYPECODES = {1: "b", 2: "h", 4: "i", 8: "q"}
+
+
+class RecordFile:
+    """A regular file open for reading at any position from any thread."""
+
+    def __init__(self, path: Path, resources: ExitStack, name: str | None = None) -> None:
+        """Open `path` and have `resources` close it. Raises DataError where it cannot be opened or is no file.
+
+        `name` is what errors call it, where that is not its path.
+        """
+        self.path = path
+        self.name = name or str(path)
+        self._descriptor = -1
+        try:
+            # Without O_NONBLOCK a named pipe would wait here for a writer for ever.
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            raise DataError(self.name, f"cannot be opened ({error.strerror})") from None
+        resources.callback(self.close)
+        status = os.fstat(self._descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise DataError(self.name, "is not a regular file")
+        self.size = status.st_size
+        self.modified_ns = status.st_mtime_ns
+        if self.size == 0:
+            raise DataError(self.name, "is empty")
+
+    def read(self, offset: int, count: int) -> bytes:
+        """Return exactly `count` bytes from `offset`; raises DataError at the end of the file or on a failing disk."""
+        buffer = bytearray(count)
+        self.read_into(offset, memoryview(buffer))
+        return bytes(buffer)
+
+    def read_into(self, offset: int, target: memoryview, record: int | None = None) -> None:
+        """Fill `target` from `offset`; `record` is what a DataError then names."""
+        if self._descriptor < 0:
+            raise ValueError(f"{self.name} is closed")
+        done = 0
+        while done < len(target):
+            try:
+                count = os.preadv(self._descriptor, [target[done:]], offset + done)
+            except OSError as error:
+                raise DataError(self.name, f"cannot be read ({error.strerror})", record) from None
+            if count == 0:
+                raise DataError(self.name, f"ends at byte {offset + done}, in the middle of what is needed", record)
+            done += count
+
+    def close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+@dataclass(frozen=True)
+class Images:
+    """uint8 images, one a record."""
+
+    file: RecordFile
+    """Where they lie."""
+    offset: int
+    """Byte of the first image."""
+    stride: int
+    """Bytes from one image to the next."""
+    count: int
+    """How many there are."""
+    shape: tuple[int, int, int]
+    """Channels, height, width."""
+    channels_last: bool = False
+    """Stored as height × width × channels; otherwise channels × height × width."""
+
+    @property
+    def record_bytes(self) -> int:
+        channels, height, width = self.shape
+        return channels * height * width
+
+    def read_into(self, index: int, image: memoryview) -> None:
+        """Fill `image` with record `index`, channels first."""
+        position = self.offset + index * self.stride
+        channels = self.shape[0]
+        if not self.channels_last or channels == 1:
+            self.file.read_into(position, image, index)
+            return
+        stored = bytearray(self.record_bytes)
+        self.file.read_into(position, memoryview(stored), index)
+        plane = len(stored) // channels
+        for channel in range(channels):
+            image[channel * plane : (channel + 1) * plane] = stored[channel::channels]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Integer labels, one a record. Wider than one byte they lie next to each other."""
+
+    file: RecordFile
+    """Where they lie."""
+    offset: int
+    """Byte of the first label."""
+    stride: int
+    """Bytes from one label to the next."""
+    count: int
+    """How many there are."""
+    item_bytes: int = 1
+    """Bytes of one label: 1, 2, 4 or 8."""
+    signed: bool = False
+    """Whether a label may be stored as a negative number."""
+    big_endian: bool = False
+    """Most significant byte first."""
+
+    def at(self, index: int) -> int:
+        """Return label `index`."""
+        item = bytearray(self.item_bytes)
+        self.file.read_into(self.offset + index * self.stride, memoryview(item), index)
+        return int.from_bytes(item, "big" if self.big_endian else "little", signed=self.signed)
+
+    def highest(self, classes: int = limits.MAX_CLASSES) -> int:
+        """Read all labels once and return the highest; raises DataError naming the first outside 0 … classes - 1."""
+        highest = 0
+        for first, values in self._pieces():
+            if min(values) < 0 or max(values) >= classes:
+                record, label = next((i, v) for i, v in enumerate(values, first) if not 0 <= v < classes)
+                raise DataError(self.file.name, f"the label {label} is not in 0 … {classes - 1}", record)
+            highest = max(highest, max(values))
+        return highest
+
+    @property
+    def _typecode(self) -> str:
+        code = _TYPECODES[self.item_bytes]
+        return code if self.signed else code.upper()
+
+    def _pieces(self) -> Iterator[tuple[int, Sequence[int]]]:
+        each = max(1, SCAN_BYTES // self.stride)
+        for first in range(0, self.count, each):
+            count = min(each, self.count - first)
+            # The last record is read only up to its label's end: an image behind it is not the label's business.
+            stored = self.file.read(self.offset + first * self.stride, (count - 1) * self.stride + self.item_bytes)
+            if self.item_bytes == 1:
+                stored = stored[:: self.stride]
+            values = array(self._typecode, stored)
+            if self.big_endian != (sys.byteorder == "big"):
+                values.byteswap()
+            yield first, values
+
+
+class ArraySplit:
+    """A part of a data set in one or several files of records, one after another."""
+
+    def __init__(self, parts: Sequence[tuple[Images, Labels]]) -> None:
+        """`parts` have images of one shape, and as many labels as images."""
+        self._parts = tuple(parts)
+        self._starts: list[int] = []
+        self.samples = 0
+        for images, _ in self._parts:
+            self._starts.append(self.samples)
+            self.samples += images.count
+        self.record_bytes = self._parts[0][0].record_bytes
+
+    def read_into(self, index: int, image: memoryview) -> int:
+        check_index(index, self.samples)
+        if image.nbytes != self.record_bytes:
+            raise ValueError(f"{image.nbytes} bytes given for an image of {self.record_bytes}")
+        part = bisect_right(self._starts, index) - 1
+        images, labels = self._parts[part]
+        local = index - self._starts[part]
+        images.read_into(local, image)
+        return labels.at(local)
+
+    def close(self) -> None:
+        for images, labels in self._parts:
+            images.file.close()
+            labels.file.close()
+
+
+def check_counts(images: Images, labels: Labels) -> None:
+    """Raise DataError unless there is one label for each image."""
+    if images.count != labels.count:
+        raise DataError(labels.file.name, f"holds {labels.count} labels for {images.count} images")
+
+
+def check_same_shape(train: Images, test: Images) -> None:
+    """Raise DataError unless both parts have images of one shape."""
+    if train.shape != test.shape:
+        given, right = ("×".join(map(str, images.shape)) for images in (test, train))
+        raise DataError(
+            test.file.name, f"test images of {given} (channels, height, width); the training part has {right}"
+        )

@@ -1,0 +1,214 @@
+"""An .npz file: a zip whose members `images`, `labels`, `test_images`, `test_labels` are .npy arrays.
+
+Stored members are read where they lie, deflated ones are unpacked once. No numpy, and nothing is ever unpickled.
+Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import math
+import re
+import struct
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipExtFile, ZipFile, ZipInfo
+
+from planner.errors import DataError
+from planner.runner.data.arrays import ArraySplit, Images, Labels, RecordFile, check_counts, check_same_shape
+from planner.runner.data.split import Parts, check_samples, check_shape
+from planner.runner.data.unpack import CHUNK_BYTES, CORRUPT, unpack
+
+ZIP_MAGIC = b"PK\x03\x04"
+
+_MAX_HEADER_BYTES = 10_000
+_ENCRYPTED = 0x1
+_LOCAL_HEADER_BYTES = 30
+_NPY_MAGIC = b"\x93NUMPY"
+_UINT8 = re.compile(r"[<>|]?u1")
+_INTEGER = re.compile(r"([<>|]?)([iu])([1248])")
+_CORRUPT_ZIP = (*CORRUPT, NotImplementedError, UnicodeDecodeError, struct.error, OverflowError)
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What an .npy array says of itself."""
+
+    descr: str
+    """Type of the elements, as numpy writes it: byte order, kind, bytes."""
+    shape: tuple[int, ...]
+    """Extents, in C order."""
+    start: int
+    """Byte of the first element."""
+
+
+def open_npz(path: Path, work_dir: Path, resources: ExitStack) -> Parts:
+    """Open the arrays of the zip at `path`; deflated ones are unpacked into `work_dir`."""
+    try:
+        with _Bounded(path) as file, ZipFile(file) as archive:
+            return _open_parts(_Opener(path, archive, work_dir, resources))
+    except _CORRUPT_ZIP as error:
+        raise DataError(str(path), f"is damaged ({error})") from None
+
+
+def _open_parts(opener: _Opener) -> Parts:
+    train_images, train_labels = opener.images_and_labels("")
+    classes = train_labels.highest() + 1
+    test = None
+    if opener.has("test_images") or opener.has("test_labels"):
+        test_images, test_labels = opener.images_and_labels("test_")
+        check_same_shape(train_images, test_images)
+        classes = max(classes, test_labels.highest() + 1)
+        test = ArraySplit([(test_images, test_labels)])
+    train = ArraySplit([(train_images, train_labels)])
+    return Parts(train, test, train_images.shape, classes, storage_bytes=opener.storage_bytes)
+
+
+class _Bounded(io.FileIO):
+    """A file that gives no long piece. `ZipFile` reads its whole list of members in one, and must not here."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > CHUNK_BYTES:
+            raise BadZipFile(f"it wants {size} bytes for its list of members")
+        return super().read(-1 if size is None else size)
+
+
+class _Opener:
+    """Opens members of one file and sums what unpacking them takes."""
+
+    def __init__(self, path: Path, archive: ZipFile, work_dir: Path, resources: ExitStack) -> None:
+        self._path = path
+        self._archive = archive
+        self._members = {info.filename: info for info in archive.infolist()}
+        self._work_dir = work_dir
+        self._resources = resources
+        self.storage_bytes = 0
+
+    def has(self, name: str) -> bool:
+        return f"{name}.npy" in self._members
+
+    def images_and_labels(self, prefix: str) -> tuple[Images, Labels]:
+        where, info = self._member(f"{prefix}images")
+        header = self._header(where, info)
+        shape = _image_shape(where, header)
+        file, offset = self._locate(where, info, header, 1)
+        images = Images(file, offset, math.prod(shape), header.shape[0], shape, channels_last=len(header.shape) == 4)
+
+        where, info = self._member(f"{prefix}labels")
+        header = self._header(where, info)
+        item_bytes, signed, big_endian = _label_type(where, header)
+        file, offset = self._locate(where, info, header, item_bytes)
+        labels = Labels(file, offset, item_bytes, header.shape[0], item_bytes, signed, big_endian)
+        check_counts(images, labels)
+        return images, labels
+
+    def _member(self, name: str) -> tuple[str, ZipInfo]:
+        """Return how messages call the member, and its entry."""
+        where = f"{self._path}: {name}"
+        info = self._members.get(f"{name}.npy")
+        if info is None:
+            found = ", ".join(sorted(self._members)[:8])[:200]
+            raise DataError(where, f"this array is missing; the file holds {found or 'none'}")
+        if info.flag_bits & _ENCRYPTED:
+            raise DataError(where, "is encrypted")
+        if info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
+            raise DataError(where, f"compressed by method {info.compress_type}; only stored and deflated are read")
+        return where, info
+
+    def _stream(self, info: ZipInfo) -> ZipExtFile:
+        return cast(ZipExtFile, self._archive.open(info))
+
+    def _header(self, where: str, info: ZipInfo) -> _Header:
+        try:
+            with self._stream(info) as stream:
+                return _read_header(where, stream)
+        except _CORRUPT_ZIP as error:
+            raise DataError(where, f"is damaged ({error})") from None
+
+    def _locate(self, where: str, info: ZipInfo, header: _Header, item_bytes: int) -> tuple[RecordFile, int]:
+        """Return the file that holds the elements, and the byte of the first one."""
+        size = header.start + math.prod(header.shape) * item_bytes
+        if info.file_size != size:
+            raise DataError(where, f"has {info.file_size} bytes; its header promises {_shown(header.shape)}, so {size}")
+        file = RecordFile(self._path, self._resources, where)
+        if info.compress_type == ZIP_DEFLATED:
+            member = info.filename.removesuffix(".npy")
+            target = unpack(file, member, size, lambda: self._stream(info), self._work_dir)
+            self.storage_bytes += size
+            return RecordFile(target, self._resources, where), header.start
+        local = file.read(info.header_offset, _LOCAL_HEADER_BYTES)
+        name_bytes, extra_bytes = struct.unpack("<HH", local[26:30])
+        begin = info.header_offset + _LOCAL_HEADER_BYTES + name_bytes + extra_bytes
+        if begin + size > file.size:
+            raise DataError(where, f"ends at byte {file.size} of the file; it should end at {begin + size}")
+        return file, begin + header.start
+
+
+def _read_header(where: str, stream: ZipExtFile) -> _Header:
+    start = stream.read(8)
+    if start[:6] != _NPY_MAGIC or start[6:7] not in (b"\1", b"\2", b"\3"):
+        raise DataError(where, "is not an .npy array of version 1, 2 or 3")
+    length_format = "<H" if start[6] == 1 else "<I"
+    length_bytes = stream.read(struct.calcsize(length_format))
+    if len(length_bytes) < struct.calcsize(length_format):
+        raise DataError(where, "ends inside its header")
+    (length,) = struct.unpack(length_format, length_bytes)
+    if length > _MAX_HEADER_BYTES:
+        raise DataError(where, f"has a header of {length} bytes; at most {_MAX_HEADER_BYTES} are read")
+    text = stream.read(length)
+    if len(text) < length:
+        raise DataError(where, "ends inside its header")
+    descr, shape = _parse_header(where, text)
+    return _Header(descr, shape, len(start) + len(length_bytes) + length)
+
+
+def _shown(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape[:8])) or "of a single number"
+
+
+def _parse_header(where: str, text: bytes) -> tuple[str, tuple[int, ...]]:
+    """Return type and extents from the header's text, a Python dict in literal form."""
+    try:
+        header: Any = ast.literal_eval(text.decode())
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        raise DataError(where, "has a header that cannot be read") from None
+    if not isinstance(header, dict) or header.keys() != {"descr", "fortran_order", "shape"}:
+        raise DataError(where, "has a header without exactly descr, fortran_order and shape")
+    descr, shape = header["descr"], header["shape"]
+    if not isinstance(shape, tuple) or not all(type(extent) is int and 0 <= extent < 2**63 for extent in shape):
+        raise DataError(where, "has a shape that is not of whole numbers from 0 below 2^63")
+    if not isinstance(descr, str):
+        raise DataError(where, "has elements of several fields; plain integers are needed")
+    if "O" in descr:
+        raise DataError(where, "holds pickled objects, which are never opened; save an array of integers")
+    if header["fortran_order"] is not False:
+        raise DataError(where, "is in Fortran order; save numpy.ascontiguousarray(...) of it")
+    return descr, shape
+
+
+def _image_shape(where: str, header: _Header) -> tuple[int, int, int]:
+    """Return (C, H, W) of images in an array of N×H×W or N×H×W×C."""
+    if _UINT8.fullmatch(header.descr) is None:
+        raise DataError(where, f"has elements of type {header.descr[:20]!r}; images are uint8")
+    if len(header.shape) not in (3, 4):
+        raise DataError(where, f"has the shape {_shown(header.shape)}; images are N×H×W or N×H×W×C")
+    samples, height, width = header.shape[:3]
+    shape = (header.shape[3] if len(header.shape) == 4 else 1, height, width)
+    check_samples(where, samples)
+    check_shape(where, shape)
+    return shape
+
+
+def _label_type(where: str, header: _Header) -> tuple[int, bool, bool]:
+    """Return the bytes of one label, whether it is signed, and whether it is big-endian."""
+    match = _INTEGER.fullmatch(header.descr)
+    if match is None:
+        kind = "fractional numbers" if "f" in header.descr else "elements"
+        raise DataError(where, f"has {kind} of type {header.descr[:20]!r}; labels are integers")
+    if len(header.shape) != 1:
+        raise DataError(where, f"has the shape {_shown(header.shape)}; labels are one integer for each image")
+    check_samples(where, header.shape[0])
+    return int(match[3]), match[2] == "i", match[1] == ">"

@@ -1,0 +1,133 @@
+"""Compressed members unpacked once into the work folder: streaming, whole or not at all, kept for the next opening."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Protocol
+from zipfile import BadZipFile
+
+from planner.errors import DataError, StorageError
+from planner.runner.data.arrays import RecordFile
+from planner.units import KIB, format_bytes
+
+CHUNK_BYTES = 64 * KIB
+"""Most unpacked bytes that are in memory at a time."""
+
+CORRUPT = (OSError, EOFError, zlib.error, BadZipFile)
+"""What gzip and zipfile raise for a damaged source."""
+
+
+class Stream(Protocol):
+    """What gives unpacked bytes."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to `size` bytes, none at the end."""
+
+
+def data_folder(work_dir: Path) -> Path:
+    """Make the folder inside `work_dir` where unpacked data lies. Raises StorageError."""
+    folder = work_dir / "data"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be made ({error.strerror})") from None
+    return folder
+
+
+def unpack(
+    source: RecordFile,
+    member: str,
+    size: int,
+    opened: Callable[[], AbstractContextManager[Stream]],
+    work_dir: Path,
+) -> Path:
+    """Return the file with the `size` unpacked bytes of `member` in `source`; unpack them if they are not there yet.
+
+    They are used again while size, time of change and name of the source stay the same. `opened` starts the stream.
+    Raises DataError for a damaged source and for one that unpacks to more or less than `size` (never is more
+    written), StorageError when the work folder cannot take it.
+    """
+    folder = data_folder(work_dir)
+    origin = {
+        "source": str(source.path.resolve()),
+        "member": member,
+        "source_bytes": source.size,
+        "source_mtime_ns": source.modified_ns,
+        "bytes": size,
+    }
+    key = hashlib.sha256(os.fsencode(source.path.resolve())).hexdigest()[:16]
+    target = folder / f"{member}-{key}.bin"
+    sidecar = folder / f"{member}-{key}.json"
+    try:
+        with _locked(folder) as descriptor:
+            if not _is_there(target, sidecar, origin):
+                for stale in (sidecar, target, *folder.glob("*.part")):
+                    stale.unlink(missing_ok=True)
+                _land(target, _chunks(source.name, opened, size), size)
+                text = json.dumps(origin, indent=1).encode()
+                _land(sidecar, iter([text]), len(text))
+                os.fsync(descriptor)
+    except OSError as error:
+        free = os.statvfs(folder)
+        raise StorageError(
+            f"{folder}: unpacking {source.name} needs {format_bytes(size)}, "
+            f"{format_bytes(free.f_bavail * free.f_frsize)} are free ({error.strerror})"
+        ) from None
+    return target
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[int]:
+    """Let one process at a time unpack here: a second one waits, then finds the work done."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _is_there(target: Path, sidecar: Path, origin: dict[str, object]) -> bool:
+    try:
+        return bool(json.loads(sidecar.read_bytes()) == origin and target.stat().st_size == origin["bytes"])
+    except (FileNotFoundError, ValueError):
+        return False
+
+
+def _chunks(source: str, opened: Callable[[], AbstractContextManager[Stream]], size: int) -> Iterator[bytes]:
+    left = size
+    try:
+        with opened() as stream:
+            while left and (chunk := stream.read(min(CHUNK_BYTES, left))):
+                left -= len(chunk)
+                yield chunk
+            # Reading past the end is also what makes gzip and zipfile compare the checksum.
+            surplus = stream.read(1)
+    except CORRUPT as error:
+        raise DataError(source, f"is damaged ({error})") from None
+    if left or surplus:
+        found = f"only {size - left}" if left else "more"
+        raise DataError(source, f"unpacks to {found} bytes where its header promises {size}")
+
+
+def _land(target: Path, chunks: Iterator[bytes], size: int) -> None:
+    part = target.with_name(f"{target.name}.part")
+    try:
+        with part.open("wb") as file:
+            # Storage that is too small says so here, before the first byte is unpacked.
+            os.posix_fallocate(file.fileno(), 0, size)
+            for chunk in chunks:
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,128 @@
+"""What the training child tells its supervisor: one JSON object a line, on the child's standard output."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from planner.report.schema import ExitReport
+
+Phase = Literal["prepare", "train", "save", "validate", "cache"]
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Torch has started and the data is open."""
+
+    kind: Literal["ready"]
+    baseline_bytes: int
+    """Resident bytes of the child."""
+    peak_bytes: int
+    """Highest resident bytes so far."""
+
+
+@dataclass(frozen=True)
+class BlockStarted:
+    """A block is about to do something else."""
+
+    kind: Literal["phase"]
+    block: int
+    """Its index."""
+    phase: Phase
+    """What comes."""
+    total_steps: int
+    """Optimizer steps of the training phase."""
+    micro_batch: int
+    """In force."""
+    accumulate: int
+    """In force."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step."""
+
+    kind: Literal["step"]
+    block: int
+    """Index of the block."""
+    epoch: int
+    """From 0."""
+    step: int
+    """From 0, over the block's training."""
+    samples: int
+    """Samples of this step."""
+    loss: float
+    """Of the last segment."""
+    resident_bytes: int
+    """Resident bytes of the child after the step."""
+    peak_bytes: int
+    """Highest resident bytes of the child since the step before."""
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """The run leaves its plan."""
+
+    kind: Literal["deviation"]
+    text: str
+    """What, where and why."""
+
+
+@dataclass(frozen=True)
+class BlockDone:
+    """A block is trained, saved, and its outputs are cached."""
+
+    kind: Literal["block-done"]
+    block: int
+    """Its index."""
+    micro_batch: int
+    """As run."""
+    accumulate: int
+    """As run."""
+    peak_bytes: int
+    """Highest resident bytes of the child in this block, all phases."""
+    seconds_per_epoch: float
+    """Of whole epochs; 0 where there was none."""
+    epochs: int
+    """Whole epochs."""
+    steps: int
+    """Optimizer steps."""
+    loss: float
+    """Mean loss of the last segment over the last epoch (or what was run of it)."""
+    exits: tuple[ExitReport, ...]
+    """Its heads on test data."""
+    cache_bytes: int
+    """Bytes written to caches."""
+    stall_seconds: float
+    """Time training waited for samples."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Every block is done."""
+
+    kind: Literal["finished"]
+    peak_bytes: int
+    """Highest resident bytes of the child over its whole life."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The child gives up."""
+
+    kind: Literal["failed"]
+    exit_code: int
+    """What the command should exit with."""
+    message: str
+    """Fit to be shown."""
+
+
+Event = Ready | BlockStarted | Step | Deviation | BlockDone | Finished | Failed
+
+
+@dataclass(frozen=True)
+class Told:
+    """One line."""
+
+    event: Event
+    """What happened."""

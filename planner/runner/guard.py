@@ -1,0 +1,68 @@
+"""Keeps the training child under its share of the budget, and remembers the highest it has been.
+
+Two means, neither of which is trusted alone: peaks are read from the kernel after every step, exactly, and mapped bytes
+are limited (RLIMIT_DATA), so that an overrun becomes an error here instead of a kill (DESIGN.md, section 5).
+"""
+
+from __future__ import annotations
+
+import re
+
+from planner.errors import OverBudgetError
+from planner.system.proc import Memory, read_memory, reset_peak
+from planner.system.rlimit import DataLimit
+from planner.units import format_bytes
+
+_ALLOCATOR_SAYS = re.compile(r"can't allocate memory|out of memory|can't start new thread", re.IGNORECASE)
+
+
+class MemoryGuard:
+    """Peaks of this process, and the limit on it."""
+
+    def __init__(self, allowed_bytes: int | None) -> None:
+        """`allowed_bytes` is what this process may have resident; None measures without limiting."""
+        self._allowed_bytes = allowed_bytes
+        self._limit: DataLimit | None = None
+        self.life_peak_bytes = 0
+        """Highest resident bytes since the process began."""
+        self.block_peak_bytes = 0
+        """Highest resident bytes since `begin_block`."""
+
+    def begin_block(self) -> None:
+        """Start a block's peak afresh, and limit what may be mapped from here on to what the budget leaves."""
+        self.take()
+        self.block_peak_bytes = 0
+        self.release()
+        if self._allowed_bytes is not None:
+            left = self._allowed_bytes - read_memory().resident_bytes
+            self._limit = DataLimit(max(0, left))
+
+    def take(self) -> Memory:
+        """Read this process's memory with the peak since the last call, and start the next peak."""
+        memory = read_memory()
+        self.life_peak_bytes = max(self.life_peak_bytes, memory.peak_bytes)
+        self.block_peak_bytes = max(self.block_peak_bytes, memory.peak_bytes)
+        reset_peak()
+        return memory
+
+    def check(self, what: str) -> None:
+        """Raise OverBudgetError if the block's peak has passed what is allowed."""
+        self.take()
+        if self._allowed_bytes is not None and self.block_peak_bytes > self._allowed_bytes:
+            raise OverBudgetError(
+                f"{what} took {format_bytes(self.block_peak_bytes)} resident, "
+                f"{format_bytes(self._allowed_bytes)} are allowed"
+            )
+
+    def release(self) -> None:
+        """Lift the limit."""
+        if self._limit is not None:
+            self._limit.lift()
+            self._limit = None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory could not be had."""
+    if isinstance(error, MemoryError | OverBudgetError):
+        return True
+    return isinstance(error, RuntimeError) and _ALLOCATOR_SAYS.search(str(error)) is not None

@@ -1,0 +1,39 @@
+"""What the supervisor tells its training child."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run."""
+
+    out: str
+    """The output folder; its plan.json is the plan."""
+    data: str
+    """Name or path of the data set."""
+    epochs: int | None = None
+    """Passes over the data instead of the plan's."""
+    max_steps: int | None = None
+    """Most optimizer steps of each block; the caches then hold only the samples that these steps can use."""
+    seed: int | None = None
+    """Seed instead of the plan's."""
+    allowed_bytes: int | None = None
+    """Resident bytes the child may reach; none leaves the guard off."""
+    above_baseline: bool = False
+    """Whether `allowed_bytes` counts from the child's own baseline (scope `training`)."""
+    first_block: int = 0
+    """Blocks before this one are done."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """How long to train, and from which seed: the plan's word, or the job's where it has one."""
+
+    epochs: int
+    """Passes over the data."""
+    max_steps: int | None
+    """Most optimizer steps of each block."""
+    seed: int
+    """Of every random stream."""

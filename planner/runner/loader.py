@@ -1,0 +1,95 @@
+"""Micro-batches read ahead by one thread into two buffers, so that storage and arithmetic work at the same time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass
+from queue import SimpleQueue
+
+from planner.runner.data.split import Split
+
+BUFFERS = 2
+"""One being trained from, one being filled. The solver counts both."""
+
+_STACK_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """One micro-batch as it came from storage."""
+
+    records: memoryview
+    """The samples' bytes, one behind the other. Valid until the next micro-batch is asked for."""
+    labels: list[int]
+    """One per sample."""
+    buffer: bytearray
+    """What `records` is a view of."""
+
+
+class Loader:
+    """Reads micro-batches of one split. Its buffers are allocated once and touched as they are filled."""
+
+    def __init__(self, split: Split, micro_batch: int) -> None:
+        self._split = split
+        self._buffers = [bytearray(micro_batch * split.record_bytes) for _ in range(BUFFERS)]
+        self.stall_seconds = 0.0
+        """Time the consumer waited."""
+
+    def load(self, micro_batches: Iterable[Sequence[int]]) -> Generator[Loaded, None, None]:
+        """Yield the samples of each list of indices. Errors of the reading thread are raised here."""
+        free: SimpleQueue[bytearray | None] = SimpleQueue()
+        full: SimpleQueue[Loaded | BaseException | None] = SimpleQueue()
+        for buffer in self._buffers:
+            free.put(buffer)
+        # 8 MiB of stack, the default, would be mapped and count against RLIMIT_DATA.
+        threading.stack_size(_STACK_BYTES)
+        thread = threading.Thread(target=self._read, args=(micro_batches, free, full), name="prefetch", daemon=True)
+        thread.start()
+        try:
+            while True:
+                started = time.perf_counter()
+                item = full.get()
+                self.stall_seconds += time.perf_counter() - started
+                if item is None:
+                    return
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+                free.put(item.buffer)
+        finally:
+            free.put(None)
+            thread.join()
+
+    def _read(
+        self,
+        micro_batches: Iterable[Sequence[int]],
+        free: SimpleQueue[bytearray | None],
+        full: SimpleQueue[Loaded | BaseException | None],
+    ) -> None:
+        size = self._split.record_bytes
+        try:
+            for indices in micro_batches:
+                buffer = free.get()
+                if buffer is None:
+                    return
+                view = memoryview(buffer)
+                places = (view[at * size : (at + 1) * size] for at in range(len(indices)))
+                labels = [self._split.read_into(index, place) for index, place in zip(indices, places, strict=True)]
+                full.put(Loaded(view[: len(indices) * size], labels, buffer))
+            full.put(None)
+        except BaseException as error:  # handed to the consumer, which raises it
+            full.put(error)
+
+
+def in_groups(indices: Iterable[int], size: int) -> Iterable[list[int]]:
+    """Cut `indices` into lists of `size`, the last possibly shorter."""
+    group: list[int] = []
+    for index in indices:
+        group.append(index)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group

@@ -1,0 +1,35 @@
+"""Where a run keeps what, inside its output folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PLAN = "plan.json"
+"""The plan being run."""
+MEMORY = "memory.jsonl"
+"""A line per optimizer step."""
+REPORT = "report.json"
+"""What the run did; it appears at the end."""
+MODEL = "model.safetensors"
+"""The trained network's weights."""
+DESCRIPTION = "model.json"
+"""The trained network's `model/1`."""
+LOG = "child.log"
+"""What the training child wrote on standard error."""
+JOB = "job.json"
+"""What the supervisor told the child."""
+
+
+def weights_path(out: Path, block: int) -> Path:
+    """Weights of a finished block, heads included."""
+    return out / "weights" / f"block-{block:03d}.safetensors"
+
+
+def result_path(out: Path, block: int) -> Path:
+    """What the child said of a finished block."""
+    return out / "weights" / f"block-{block:03d}.json"
+
+
+def cache_path(out: Path, block: int, part: str) -> Path:
+    """The activation cache that a block reads; `part` is `train` or `test`."""
+    return out / "cache" / f"block-{block:03d}-{part}"

@@ -1,0 +1,137 @@
+"""Tensors to and from safetensors files, streamed: no copy of the weights is ever made. No torch here.
+
+The format: 8 bytes little-endian length of a JSON header, the header (`name → {dtype, shape, data_offsets}`), the data.
+The tests read what this writes with the safetensors library and the other way round.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from planner.document import parse_json, to_json
+from planner.errors import PlannerError, StorageError
+from planner.system.files import AtomicFile
+
+ITEM_BYTES = {"F32": 4, "I64": 8}
+_HEADER_LIMIT = 100 * 2**20
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor in a file."""
+
+    name: str
+    """Its name."""
+    dtype: str
+    """`F32` or `I64`."""
+    shape: tuple[int, ...]
+    """Its shape."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of its data."""
+        return ITEM_BYTES[self.dtype] * prod(self.shape)
+
+
+def write_tensors(path: Path, entries: Iterable[Entry], data: Iterable[memoryview]) -> None:
+    """Write `entries` and their `data` (contiguous bytes, the same order); the file appears whole or not at all."""
+    offset = 0
+    header: dict[str, Any] = {}
+    for entry in entries:
+        end = offset + entry.size_bytes
+        header[entry.name] = {"dtype": entry.dtype, "shape": list(entry.shape), "data_offsets": [offset, end]}
+        offset = end
+    text = to_json(header, indent=None).encode()
+    text += b" " * (-len(text) % 8)
+    with AtomicFile(path) as file:
+        file.write(len(text).to_bytes(8, "little"))
+        file.write(text)
+        written = 0
+        for piece in data:
+            file.write(piece)
+            written += piece.nbytes
+        if written != offset:
+            raise StorageError(f"{path}: {written} bytes of tensors were given for a header of {offset}")
+
+
+class TensorFile:
+    """An open safetensors file. Raises StorageError when the file is not what its header says."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._fd = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise StorageError(f"{path}: cannot be read ({error.strerror})") from None
+        try:
+            self._index()
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def _index(self) -> None:
+        size = os.fstat(self._fd).st_size
+        length = int.from_bytes(os.pread(self._fd, 8, 0), "little")
+        if not 2 <= length <= min(_HEADER_LIMIT, size - 8):
+            raise StorageError(f"{self.path}: not a safetensors file (header of {length} bytes in a file of {size})")
+        self._start = 8 + length
+        try:
+            header = parse_json(os.pread(self._fd, length, 8))
+            header.pop("__metadata__", None)
+            self._offsets = {name: _checked_offsets(item, size - self._start) for name, item in header.items()}
+            self.entries = tuple(Entry(name, item["dtype"], tuple(item["shape"])) for name, item in header.items())
+        except (PlannerError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise StorageError(f"{self.path}: broken safetensors header ({error})") from None
+
+    def read_into(self, name: str, target: memoryview) -> None:
+        """Fill `target` (bytes of exactly the tensor's size) with the tensor called `name`."""
+        if name not in self._offsets:
+            raise StorageError(f"{self.path}: holds no tensor called {name!r}")
+        begin, end = self._offsets[name]
+        if target.nbytes != end - begin:
+            raise StorageError(f"{self.path}: {name!r} has {end - begin} bytes, {target.nbytes} are expected")
+        done = 0
+        while done < target.nbytes:
+            count = os.preadv(self._fd, [target[done:]], self._start + begin + done)
+            if count == 0:
+                raise StorageError(f"{self.path}: ends within {name!r}")
+            done += count
+
+    def pieces(self, name: str, piece_bytes: int = 2**20) -> Iterator[memoryview]:
+        """The bytes of one tensor, piece by piece."""
+        begin, end = self._offsets[name]
+        for at in range(begin, end, piece_bytes):
+            wanted = min(piece_bytes, end - at)
+            piece = os.pread(self._fd, wanted, self._start + at)
+            if len(piece) != wanted:
+                raise StorageError(f"{self.path}: ends within {name!r}")
+            yield memoryview(piece)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._fd)
+
+
+def merge_tensors(paths: Iterable[Path], target: Path, prefix: str) -> None:
+    """Join files into one, keeping tensors whose name starts with `prefix`; a megabyte in memory at a time."""
+    files = [TensorFile(path) for path in paths]
+    try:
+        kept = [(file, entry) for file in files for entry in file.entries if entry.name.startswith(prefix)]
+        pieces = (piece for file, entry in kept for piece in file.pieces(entry.name))
+        write_tensors(target, [entry for _, entry in kept], pieces)
+    finally:
+        for file in files:
+            file.close()
+
+
+def _checked_offsets(item: Mapping[str, Any], limit: int) -> tuple[int, int]:
+    begin, end = item["data_offsets"]
+    size = ITEM_BYTES[item["dtype"]] * prod(item["shape"])
+    if not 0 <= begin <= end <= limit or end - begin != size:
+        raise ValueError(f"offsets {begin}, {end} do not fit")
+    return begin, end

@@ -1,0 +1,48 @@
+"""Parameters and buffers of modules, to and from safetensors files without a copy."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from planner.runner.safetensors import Entry, TensorFile, write_tensors
+
+_DTYPES = {torch.float32: "F32", torch.int64: "I64"}
+
+
+def bytes_of(tensor: Tensor) -> memoryview:
+    """The memory of a contiguous CPU tensor, as writable bytes that keep the tensor alive."""
+    assert tensor.is_contiguous() and tensor.device.type == "cpu"
+    if tensor.nbytes == 0:
+        return memoryview(bytearray())
+    block = (ctypes.c_char * tensor.nbytes).from_address(tensor.data_ptr())
+    block.owner = tensor  # type: ignore[attr-defined]  # the view holds the block, the block holds the tensor
+    return memoryview(block).cast("B")
+
+
+def named_tensors(named_modules: Iterable[tuple[str, nn.Module]]) -> Iterator[tuple[str, Tensor]]:
+    """Every parameter and buffer as (`<module's name>.<own name>`, tensor)."""
+    for prefix, module in named_modules:
+        for name, tensor in module.state_dict(keep_vars=True).items():
+            yield f"{prefix}.{name}", tensor.detach()
+
+
+def save_weights(path: Path, named_modules: Iterable[tuple[str, nn.Module]]) -> None:
+    """Write all tensors of the modules; the file appears whole or not at all."""
+    tensors = [(name, tensor.cpu().contiguous()) for name, tensor in named_tensors(named_modules)]
+    entries = [Entry(name, _DTYPES[tensor.dtype], tuple(tensor.shape)) for name, tensor in tensors]
+    write_tensors(path, entries, (bytes_of(tensor) for _, tensor in tensors))
+
+
+def load_weights(path: Path, named_modules: Iterable[tuple[str, nn.Module]]) -> None:
+    """Fill the modules' tensors from a file. Raises StorageError where one is missing or of another size."""
+    file = TensorFile(path)
+    try:
+        for name, tensor in named_tensors(named_modules):
+            file.read_into(name, bytes_of(tensor))
+    finally:
+        file.close()

@@ -1,0 +1,208 @@
+"""Files that are there whole or not at all, and folders that one process at a time may write to."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+from planner.errors import StorageError
+from planner.units import format_bytes
+
+LOCK_NAME = ".neuroflux.lock"
+"""The file in a folder that its lock is held on. It stays when the lock goes."""
+
+_PARTIAL_SUFFIX = ".partial"
+
+
+def write_atomically(path: Path | str, data: bytes | str) -> None:
+    """Write a whole file so that, whatever happens, `path` holds either what it held before or all of `data`.
+
+    Text is written as UTF-8. Raises StorageError.
+    """
+    with AtomicFile(path) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+
+
+class AtomicFile:
+    """A file written piece by piece under another name, which takes its own when the `with` block ends well.
+
+    Temporary file in the same folder → write → fsync → rename → fsync of the folder: after a crash at any moment `path`
+    holds its old content or all of the new. An exception in the block removes the temporary file; only a killed process
+    leaves one behind, for `remove_partials`. Nothing is buffered here: every `write` goes to the kernel at once, so
+    write in large pieces. Everything storage can answer comes as StorageError.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.written_bytes = 0
+        self._partial = self.path.with_name(f".{self.path.name[:100]}.{secrets.token_hex(8)}{_PARTIAL_SUFFIX}")
+        self._fd = -1
+
+    def __enter__(self) -> AtomicFile:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        with storage_errors(self.path):
+            self._fd = os.open(self._partial, flags, 0o666)
+        return self
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append `data` whole, however many writes the kernel makes of it."""
+        rest = memoryview(data).cast("B")
+        with storage_errors(self.path):
+            while rest:
+                count = os.write(self._fd, rest)
+                self.written_bytes += count
+                rest = rest[count:]
+
+    def sync(self) -> None:
+        """Bring what was written so far to storage and let its pages go: dirty ones count in a container's memory."""
+        with storage_errors(self.path):
+            os.fdatasync(self._fd)
+            os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self._discard()
+            return
+        try:
+            with storage_errors(self.path):
+                os.fsync(self._fd)
+                self._close()
+                self._partial.replace(self.path)
+        except BaseException:
+            self._discard()
+            raise
+        sync_folder(self.path.parent)
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def _discard(self) -> None:
+        """Leave nothing behind; what goes wrong here must not hide the error that led here."""
+        for cleanup in (self._close, self._partial.unlink):
+            try:
+                cleanup()
+            except OSError:
+                continue
+
+
+def remove_partials(folder: Path | str) -> int:
+    """Remove what killed processes left of unfinished AtomicFiles in `folder`; return the bytes set free.
+
+    Only for who holds the folder's lock: the unfinished files of living processes look the same.
+    """
+    freed = 0
+    with storage_errors(Path(folder)):
+        for file in Path(folder).glob(f".*{_PARTIAL_SUFFIX}"):
+            freed += file.stat().st_size
+            file.unlink()
+    return freed
+
+
+def sync_folder(folder: Path | str) -> None:
+    """Make the names in a folder (files created, renamed, removed) survive a power failure. Raises StorageError."""
+    with storage_errors(Path(folder)):
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        except OSError as error:
+            # Some network and FUSE file systems have no fsync for folders; there is nothing else to call.
+            if error.errno != errno.EINVAL:
+                raise
+        finally:
+            os.close(fd)
+
+
+def free_bytes(path: Path | str) -> int:
+    """Return the bytes this user may still write where `path` is, or would be once it is created."""
+    place = Path(path).absolute()
+    with storage_errors(place):
+        while not place.exists():
+            place = place.parent
+        found = os.statvfs(place)
+    return found.f_bavail * found.f_frsize
+
+
+class FolderLock:
+    """An exclusive right to write in a folder; the kernel takes it back when the last holder ends, however it ends."""
+
+    def __init__(self, folder: Path, fd: int) -> None:
+        self.folder = folder
+        self._fd = fd
+
+    def fileno(self) -> int:
+        """Return the descriptor that holds the lock: a child that gets it (`pass_fds`) keeps the lock alive with it.
+
+        Then no new run starts in this folder while a child of a killed one could still write there.
+        """
+        return self._fd
+
+    def release(self) -> None:
+        """Give the lock back; doing it twice changes nothing."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __enter__(self) -> FolderLock:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+def lock_folder(folder: Path | str) -> FolderLock:
+    """Take the lock of an existing folder without waiting. Raises StorageError that names the process that has it."""
+    folder = Path(folder)
+    with storage_errors(folder):
+        fd = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, str(os.getpid()).encode(), 0)
+        except BlockingIOError:
+            holder = os.pread(fd, 20, 0).decode("ascii", "replace")
+            os.close(fd)
+            owner = f"process {holder}" if holder else "another process"
+            raise StorageError(
+                f"{folder} is in use by {owner}: wait for it, stop it, or choose another folder"
+            ) from None
+        except OSError:
+            os.close(fd)
+            raise
+    return FolderLock(folder, fd)
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn what the file system answers into a StorageError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(_explain(path, error)) from error
+
+
+def _explain(path: Path, error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        try:
+            left = f" ({format_bytes(free_bytes(path))} left)"
+        except StorageError:
+            left = ""
+        return f"{path}: storage is full{left}; make space, or choose a folder on another device"
+    reasons = {
+        errno.EDQUOT: "this user's quota on the storage is used up; make space, or choose a folder elsewhere",
+        errno.EROFS: "the storage can only be read; choose a folder that can be written to",
+        errno.EACCES: "this user may not write here; choose another folder, or change its permissions",
+        errno.ENOENT: "the folder does not exist; create it first",
+    }
+    return f"{path}: {reasons.get(error.errno or 0, error.strerror or str(error))}"

@@ -1,0 +1,184 @@
+"""What this device is: the facts a profile is valid for, and the ones a person wants to see."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import platform
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from planner.limits import MAX_NAME_LENGTH
+from planner.system import memory
+from planner.system.allocator import Allocator, detect
+from planner.system.hierarchy import FILESYSTEM_ROOT, find_hierarchy, read_value
+
+_ISA_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "neon", "asimd", "asimdhp", "bf16", "sve")
+"""Instruction sets that decide which kernels torch picks, in the kernel's spelling (/proc/cpuinfo)."""
+
+_PLACEHOLDER_NAMES = frozenset({"", "to be filled by o.e.m.", "system product name", "default string", "none", "n/a"})
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One device as it was found."""
+
+    name: str
+    """What the maker calls it (firmware, device tree), else the processor's name."""
+
+    architecture: str
+    """`x86_64`, `aarch64`, …"""
+
+    cpu_model: str
+    """The processor's name; on Arm its implementer and part numbers, where the kernel knows no name."""
+
+    cores: int
+    """Cores this process may use at once: its affinity, or fewer (rounded up) where a group's quota of time binds."""
+
+    isa: tuple[str, ...]
+    """Which of the instruction sets that matter here the processor has, sorted."""
+
+    total_bytes: int
+    """Installed memory."""
+
+    available_bytes: int
+    """Memory that could be had when this was probed, limits included."""
+
+    limit_bytes: int | None
+    """The memory limit of a container around this process; null without one."""
+
+    swap_bytes: int
+    """Size of all swap."""
+
+    allocator: Allocator
+    """Which allocator serves tensors."""
+
+    kernel: str
+    """Release of the Linux kernel."""
+
+    python_version: str
+    """Version of the interpreter."""
+
+    torch_version: str | None
+    """Version of the installed torch, build suffix included; null without torch."""
+
+    unified_memory: bool
+    """CPU and GPU share one memory."""
+
+
+def probe(root: Path = FILESYSTEM_ROOT) -> Machine:
+    """Describe this device in milliseconds, without importing torch.
+
+    `root` is where /proc and /sys are looked up: another folder holds another machine's files.
+    """
+    cpuinfo = _parse_cpuinfo(read_value(root / "proc/cpuinfo") or "")
+    cpu_model = _cpu_model(cpuinfo)
+    return Machine(
+        name=_machine_name(root) or cpu_model,
+        architecture=platform.machine(),
+        cpu_model=cpu_model,
+        cores=_usable_cores(root),
+        isa=_isa(cpuinfo),
+        total_bytes=memory.total_bytes(root),
+        available_bytes=memory.available_bytes(root),
+        limit_bytes=memory.cgroup_limit_bytes(root),
+        swap_bytes=memory.swap_bytes(root),
+        allocator=detect(),
+        kernel=platform.release(),
+        python_version=platform.python_version(),
+        torch_version=installed_torch_version(),
+        unified_memory=memory.unified_memory(root),
+    )
+
+
+def installed_torch_version() -> str | None:
+    """Look up which torch is installed, from its package's metadata; None where there is none."""
+    try:
+        return metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def fingerprint(machine: Machine, torch_version: str | None, threads: int) -> str:
+    """Name, as sha256 (hex), everything that decides what a layer costs in bytes and time here.
+
+    `threads` is how many torch computes with. Amounts of memory are left out: they decide what fits, not what it costs,
+    and the installed amount differs from boot to boot. So are the kernel's release and Python's patch level, or every
+    security update would throw the profiles away.
+    """
+    facts = {
+        "name": machine.name,
+        "architecture": machine.architecture,
+        "cpu_model": machine.cpu_model,
+        "cores": machine.cores,
+        "isa": machine.isa,
+        "allocator": machine.allocator,
+        "python": machine.python_version.split(".")[:2],
+        "torch": torch_version,
+        "threads": threads,
+        "unified_memory": machine.unified_memory,
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _parse_cpuinfo(text: str) -> dict[str, set[str]]:
+    """Collect, for each key of /proc/cpuinfo, its values over all cores."""
+    found: dict[str, set[str]] = {}
+    for line in text.splitlines():
+        key, separator, value = line.partition(":")
+        if separator:
+            found.setdefault(key.strip(), set()).add(value.strip())
+    return found
+
+
+def _cpu_model(cpuinfo: dict[str, set[str]]) -> str:
+    names = cpuinfo.get("model name")
+    if not names:
+        implementers = sorted(cpuinfo.get("CPU implementer", ()))
+        names = {f"implementer {' '.join(implementers)} part {part}" for part in cpuinfo.get("CPU part", ())}
+    return _clean(", ".join(sorted(names))) or platform.machine()
+
+
+def _isa(cpuinfo: dict[str, set[str]]) -> tuple[str, ...]:
+    """Keep the instruction sets that every core has: on a mixed processor a thread may land on any."""
+    per_core = [set(flags.split()) for key in ("flags", "Features") for flags in cpuinfo.get(key, ())]
+    everywhere = set.intersection(*per_core) if per_core else set()
+    return tuple(sorted(everywhere.intersection(_ISA_FLAGS)))
+
+
+def _machine_name(root: Path) -> str:
+    board = _clean(read_value(root / "proc/device-tree/model") or "")
+    if board:
+        return board
+    words = [_clean(read_value(root / "sys/class/dmi/id" / file) or "") for file in ("sys_vendor", "product_name")]
+    vendor, product = ("" if word.lower() in _PLACEHOLDER_NAMES else word for word in words)
+    return _clean(f"{vendor} {product}") if product else ""
+
+
+def _clean(text: str) -> str:
+    """Reduce firmware text (NUL-terminated, padded) to one printable line that fits into a document."""
+    printable = "".join(letter if letter.isprintable() else " " for letter in text)
+    return " ".join(printable.split())[:MAX_NAME_LENGTH]
+
+
+def _usable_cores(root: Path) -> int:
+    cores = len(os.sched_getaffinity(0))
+    hierarchy = find_hierarchy("cpu", root)
+    if hierarchy is None:
+        return cores
+    quotas = [_cpu_quota(group, hierarchy.version) for group in hierarchy.levels()]
+    return min([cores, *(math.ceil(quota) for quota in quotas if quota is not None)])
+
+
+def _cpu_quota(group: Path, version: int) -> float | None:
+    """Read how many cores' worth of time a group gets; None where it is not limited."""
+    if version == 1:
+        quota, period = read_value(group / "cpu.cfs_quota_us"), read_value(group / "cpu.cfs_period_us")
+    else:
+        quota, _, period = (read_value(group / "cpu.max") or "").partition(" ")
+    if quota is None or period is None or not (quota.isdecimal() and period.isdecimal()):
+        return None
+    return int(quota) / int(period)

@@ -1,0 +1,85 @@
+"""How much memory this process may count on: the machine's, or less where a container's limit binds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from planner.system.hierarchy import FILESYSTEM_ROOT, Hierarchy, find_hierarchy, read_value
+
+_LIMIT_FILES = {1: "memory.limit_in_bytes", 2: "memory.max"}
+_USAGE_FILES = {1: "memory.usage_in_bytes", 2: "memory.current"}
+_RECLAIMABLE = {
+    1: ("total_inactive_file", "total_active_file"),
+    2: ("inactive_file", "active_file", "slab_reclaimable"),
+}
+"""Entries of memory.stat that a group gives up before anything is killed: page cache, and caches of the kernel."""
+
+
+def total_bytes(root: Path = FILESYSTEM_ROOT) -> int:
+    """Return the installed memory that the kernel manages (MemTotal), whatever limits hold."""
+    return _meminfo_bytes("MemTotal", root)
+
+
+def available_bytes(root: Path = FILESYSTEM_ROOT) -> int:
+    """Return what can be had without swapping or being killed: MemAvailable, or less where a group's limit binds.
+
+    A group's part is its limit less what it holds and cannot give back. Every level up to the topmost in sight counts,
+    and at each of them what the neighbours use counts too. Never below 0.
+    """
+    amounts = [_meminfo_bytes("MemAvailable", root)]
+    hierarchy = find_hierarchy("memory", root)
+    if hierarchy is not None:
+        for group, limit in _limits(hierarchy):
+            amounts.append(limit - _unreclaimable_bytes(group, hierarchy.version))
+    return max(0, min(amounts))
+
+
+def cgroup_limit_bytes(root: Path = FILESYSTEM_ROOT) -> int | None:
+    """Return the smallest memory limit of this process's group and those above it; None where none binds.
+
+    A limit that is no smaller than the installed memory is none: version 1 writes "no limit" as a huge number.
+    """
+    hierarchy = find_hierarchy("memory", root)
+    if hierarchy is None:
+        return None
+    smallest = min((limit for _, limit in _limits(hierarchy)), default=None)
+    return smallest if smallest is not None and smallest < total_bytes(root) else None
+
+
+def swap_bytes(root: Path = FILESYSTEM_ROOT) -> int:
+    """Return the size of all swap (SwapTotal); 0 where there is none."""
+    return _meminfo_bytes("SwapTotal", root)
+
+
+def unified_memory(root: Path = FILESYSTEM_ROOT) -> bool:
+    """Tell whether CPU and GPU share one memory, so that both count against one budget: NVIDIA's Jetson boards."""
+    model = read_value(root / "proc/device-tree/model") or ""
+    compatible = read_value(root / "proc/device-tree/compatible") or ""
+    return "jetson" in model.lower() or "nvidia,tegra" in compatible
+
+
+def _meminfo_bytes(name: str, root: Path) -> int:
+    for line in (read_value(root / "proc/meminfo") or "").splitlines():
+        key, _, value = line.partition(":")
+        if key == name:
+            return int(value.split()[0]) * 1024
+    return 0
+
+
+def _limits(hierarchy: Hierarchy) -> list[tuple[Path, int]]:
+    """List (group, limit in bytes) of the levels that have one."""
+    found = []
+    for group in hierarchy.levels():
+        text = read_value(group / _LIMIT_FILES[hierarchy.version])
+        if text is not None and text.isdecimal():
+            found.append((group, int(text)))
+    return found
+
+
+def _unreclaimable_bytes(group: Path, version: int) -> int:
+    usage = int(read_value(group / _USAGE_FILES[version]) or 0)
+    for line in (read_value(group / "memory.stat") or "").splitlines():
+        name, _, value = line.partition(" ")
+        if name in _RECLAIMABLE[version]:
+            usage -= int(value)
+    return max(0, usage)

@@ -1,0 +1,108 @@
+"""Resident bytes a training child need not have: code pages that start-up touched and training does not.
+
+Importing torch runs thousands of static initialisers (operator registrations above all). Each touches a page of a
+library of 400 MB, the kernel maps fifteen neighbours along with it, and none of them is needed again. They are clean
+copies of files: dropping them costs nothing but a soft fault where one is touched after all. On a device with a budget
+of a few hundred MiB they are the largest saving there is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+_MADV_DONTNEED = 4
+
+
+def trim_clean_pages() -> int:
+    """Drop every page of this process that is a clean copy of a file; return the bytes dropped.
+
+    Only mappings of files that cannot be written to and of which no page was ever copied (`Anonymous: 0`) are dropped,
+    so nothing is lost: the next touch brings a page back from the page cache, or from storage where that was evicted
+    too. Relocated data (GOT, vtables) has been copied and is left alone. The pages in use at this moment come back at
+    once: what is resident falls by a little less than what is returned.
+
+    Call it while no other thread loads a library, for the loader could make a mapping writable between the look and the
+    drop. Returns 0 where /proc/self/smaps or madvise is not to be had.
+    """
+    try:
+        with Path("/proc/self/smaps").open("rb") as smaps:
+            droppable = list(_clean_file_mappings(smaps))
+        madvise = ctypes.CDLL(None).madvise
+    except (OSError, AttributeError):
+        return 0
+    madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    madvise.restype = ctypes.c_int
+    return sum(
+        resident_bytes for start, end, resident_bytes in droppable if madvise(start, end - start, _MADV_DONTNEED) == 0
+    )
+
+
+def preload_torch_libraries() -> None:
+    """Load torch's libraries ahead of `import torch` and drop the pages their static initialisers touched.
+
+    The initialisers' pages and the pages that the Python half of the import touches are then never resident together:
+    the import peaks at about 40-60 MiB less (a peak counts for the budget, even one that lasts milliseconds).
+
+    The libraries are evicted from the page cache first, to be read anew by the faults that need them. A file that was
+    just installed or copied sits in the page cache in large pieces, and Linux 6.18 maps a piece whole when one page of
+    it is touched: the same first training step is then 50-100 MiB larger. It costs reading about 100 MB once. Pages
+    that another process maps stay where they are.
+
+    torch itself is not imported. What is not there (no torch, another platform's or vendor's build, a library whose own
+    needs are missing) is skipped: the import that follows will do, or explain, the same.
+    """
+    spec = find_spec("torch")
+    if spec is None or spec.origin is None:
+        return
+    libraries = Path(spec.origin).parent / "lib"
+    for name in ("libtorch_cpu.so", "libtorch_python.so"):
+        _evict_from_page_cache(libraries / name)
+    # The same two names and modes as torch's own import, which then finds them loaded.
+    for name, mode in (("libtorch_global_deps.so", ctypes.RTLD_GLOBAL), ("libtorch_cpu.so", ctypes.RTLD_LOCAL)):
+        with contextlib.suppress(OSError):
+            ctypes.CDLL(str(libraries / name), mode=mode)
+    trim_clean_pages()
+
+
+def hide_numpy() -> None:
+    """Make `import numpy` fail from here on, in this process only; call it before torch is imported.
+
+    torch imports numpy whenever it is installed and keeps 12-17 MiB for it, though no tensor needs it. torch warns
+    "Failed to initialize NumPy" when it is missing: the caller, who knows it is meant, filters that warning.
+    """
+    sys.modules["numpy"] = None  # type: ignore[assignment]
+
+
+def _evict_from_page_cache(file: Path) -> None:
+    with contextlib.suppress(OSError):
+        fd = os.open(file, os.O_RDONLY)
+        try:
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(fd)
+
+
+def _clean_file_mappings(smaps: Iterable[bytes]) -> Iterator[tuple[int, int, int]]:
+    """Yield (start, end, resident bytes) of each mapping that may be dropped; `smaps` is the lines of the file."""
+    header: list[bytes] = []
+    resident_bytes = 0
+    for line in smaps:
+        if line.startswith(b"Rss:"):
+            resident_bytes = int(line[4:-3]) * 1024
+        elif line.startswith(b"Anonymous:"):
+            if int(line[10:-3]) == 0 and resident_bytes and _is_unwritable_file(header):
+                start, _, end = header[0].partition(b"-")
+                yield int(start, 16), int(end, 16), resident_bytes
+        elif line[0] in b"0123456789abcdef":
+            header = line.split(maxsplit=5)
+
+
+def _is_unwritable_file(header: list[bytes]) -> bool:
+    """Tell from a mapping's header line (address, permissions, offset, device, inode, path)."""
+    return len(header) == 6 and b"w" not in header[1] and header[4] != b"0" and header[5].startswith(b"/")

@@ -1,0 +1,55 @@
+"""Profiles measured once for all integration tests, on this very machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from planner.cli.measure import read_profile
+from planner.model.zoo import from_zoo
+from planner.profiler.profile import ProfileRequest, take_profile
+from planner.profiler.schema import Profile
+from planner.settings import Optimizer
+
+OPTIMIZER = Optimizer("sgd", 0.05, 0.9, weight_decay=5e-4)
+
+
+@pytest.fixture(scope="session")
+def profile_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], Path]:
+    """The file of a zoo network's profile at 1×28×28 and 10 classes, up to a batch."""
+    folder = tmp_path_factory.mktemp("profiles")
+
+    @cache
+    def measure(name: str, batch: int) -> Path:
+        request = ProfileRequest(from_zoo(name, (1, 28, 28), 10), OPTIMIZER, batch, threads=2, filters=(32,))
+        path = folder / f"{name}-{batch}.json"
+        from planner.document import to_json
+
+        path.write_text(to_json(take_profile(request, lambda done, total, name: None)))
+        return path
+
+    return measure
+
+
+@pytest.fixture(scope="session")
+def read(profile_of: Callable[[str, int], Path]) -> Callable[[str, int], Profile]:
+    """The profile itself."""
+    return lambda name, batch: read_profile(profile_of(name, batch))
+
+
+@pytest.fixture
+def neuroflux(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the command as a person would, in a folder and with a store of its own."""
+    environment = {**os.environ, "XDG_DATA_HOME": str(tmp_path / "store")}
+
+    def call(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "planner.cli.main", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+
+    return call

@@ -1,0 +1,150 @@
+"""The promise, judged by the kernel: a run inside a memory group whose hard limit is its budget."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from planner.document import read_document, to_json
+from planner.profiler.schema import Profile
+from planner.report.schema import Report
+from planner.runner import paths
+from planner.solver.plan import least_memory, make_plan
+from planner.solver.request import Request
+from planner.solver.schema import Budget, Plan, Training
+from planner.system.cgroup import MemoryGroup, can_create
+from planner.system.proc import read_memory
+from planner.units import MIB
+
+from .conftest import OPTIMIZER
+
+pytestmark = [
+    pytest.mark.kernel,
+    pytest.mark.skipif(can_create() is not None, reason=f"no memory group can be made here: {can_create()}"),
+]
+
+_POLL_SECONDS = 0.002
+
+
+class Watch:
+    """Polls the sum of VmHWM over a group's processes, from outside them."""
+
+    def __init__(self, group: MemoryGroup) -> None:
+        self._procs = group.path / "cgroup.procs"
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._poll)
+        self.peak_bytes = 0
+
+    def _poll(self) -> None:
+        while not self._over.wait(_POLL_SECONDS):
+            total = 0
+            for pid in self._procs.read_text().split():
+                try:
+                    total += read_memory(int(pid)).peak_bytes
+                except ProcessLookupError:
+                    continue  # it ended between the two reads
+            self.peak_bytes = max(self.peak_bytes, total)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+def _request(budget: int, strategy: str = "auto", batch: int = 32) -> Request:
+    training = Training(batch, 1, 4000, OPTIMIZER)
+    return Request(Budget(budget, "process"), training, strategy=strategy)  # type: ignore[arg-type]  # a literal
+
+
+CASES = [
+    ("cnn6", "just enough", lambda profile: least_memory(profile, _request(2**40)) + MIB),
+    ("vgg11", "just enough", lambda profile: least_memory(profile, _request(2**40)) + MIB),
+    ("vgg11", "below backpropagation", lambda profile: least_memory(profile, _request(2**40, "backprop")) * 9 // 10),
+    ("resnet18", "below backpropagation", lambda profile: least_memory(profile, _request(2**40, "backprop")) * 9 // 10),
+    ("cnn6", "room for backpropagation", lambda profile: least_memory(profile, _request(2**40, "backprop")) + 8 * MIB),
+]
+
+
+@pytest.mark.parametrize(("name", "_what", "choose"), CASES, ids=[f"{name}, {what}" for name, what, _ in CASES])
+def test_a_run_lives_under_a_limit_that_is_its_budget(
+    name: str,
+    _what: str,
+    choose: Callable[[Profile], int],
+    read: Callable[[str, int], Profile],
+    tmp_path: Path,
+) -> None:
+    profile = read(name, 32)
+    budget = choose(profile)
+    plan = tmp_path / "plan.json"
+    plan.write_text(to_json(make_plan(profile, _request(budget))))
+    command = [sys.executable, "-m", "planner.cli.main", "run", str(plan), "--data", "sample", "--quiet"]
+    with MemoryGroup(budget) as group, Watch(group) as watch:
+        done = subprocess.run(
+            [*command, "--out", str(tmp_path / "out"), "--max-steps", "6"],
+            preexec_fn=group.enter,
+            capture_output=True,
+            text=True,
+        )
+        kills = group.oom_kills()
+    assert done.returncode == 0, done.stderr
+    assert kills == 0
+    report = read_document(tmp_path / "out" / paths.REPORT, Report)
+    assert report.deviations == (), report.deviations
+    assert report.peak_bytes <= budget
+    assert watch.peak_bytes <= budget
+    assert watch.peak_bytes == pytest.approx(report.peak_bytes, rel=0.02)
+
+
+_UNGUARDED = """
+import sys
+from pathlib import Path
+from planner.cli.progress import Silent
+from planner.document import read_document
+from planner.errors import PlannerError
+from planner.runner.supervisor import RunOptions, run_plan
+from planner.solver.schema import Plan
+plan = read_document(sys.argv[1], Plan)
+try:
+    run_plan(plan, "sample", Path(sys.argv[2]), RunOptions(max_steps=2, guard=False), Silent())
+except PlannerError as error:
+    sys.exit(f"{type(error).__name__}: {error}")
+"""
+
+
+def _run_unguarded(plan: Path, out: Path, group: MemoryGroup | None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", _UNGUARDED, str(plan), str(out)],
+        preexec_fn=group.enter if group else None,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_the_control_without_a_guard_exceeds_the_limit_and_is_killed(
+    read: Callable[[str, int], Profile], tmp_path: Path
+) -> None:
+    """Were this run not killed, the runs above would prove nothing: the limit would not bite."""
+    profile = read("vgg11", 32)
+    plan: Plan = make_plan(profile, _request(2**33, "backprop"))
+    plan_file = tmp_path / "plan.json"
+    plan_file.write_text(to_json(plan))
+    live = plan.predicted.peak_bytes - plan.blocks[0].predicted.breakdown.runtime
+    # Anonymous bytes: what is live in tensors, and of the runtime at least what cannot be library code.
+    anonymous = live + 120 * MIB
+    limit = int(anonymous / 1.3)
+    with MemoryGroup(limit) as group:
+        done = _run_unguarded(plan_file, tmp_path / "killed", group)
+        assert group.oom_kills() >= 1
+    assert done.returncode != 0
+    assert "killed" in done.stderr
+    assert not (tmp_path / "killed" / paths.REPORT).exists()
+    free = _run_unguarded(plan_file, tmp_path / "free", None)
+    assert free.returncode == 0, free.stderr

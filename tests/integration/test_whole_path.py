@@ -1,0 +1,265 @@
+"""profile → plan → run → report through the commands, on real images, with their exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from planner.document import decode, parse_json, read_document
+from planner.model.build import build_unit
+from planner.model.shapes import model_sizes
+from planner.report.schema import Report
+from planner.runner import paths
+from planner.runner.data.dataset import open_data
+from planner.solver.schema import Plan
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+ProfileOf = Callable[[str, int], Path]
+
+BATCH = 32
+
+
+def _plan(neuroflux: Command, profile: Path, tmp_path: Path, budget: str, *more: object) -> Path:
+    plan = tmp_path / "plan.json"
+    done = neuroflux(
+        "plan", "--model", "cnn6", "--data", "sample", "--batch", BATCH, "--epochs", 2,
+        "--profile", profile, "--budget", budget, "-o", plan, *more,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return plan
+
+
+@pytest.fixture
+def profile(profile_of: ProfileOf) -> Path:
+    return profile_of("cnn6", BATCH)
+
+
+@pytest.fixture
+def neuroflux_plan(neuroflux: Command, profile: Path, tmp_path: Path) -> Path:
+    """A plan of several blocks: NeuroFlux's own grouping with every unit a segment, in a budget that splits it."""
+    least = neuroflux(
+        "plan", "--model", "cnn6", "--data", "sample", "--batch", BATCH, "--profile", profile,
+        "--budget", "1KiB", "--strategy", "auto", "--json",
+    )  # fmt: skip
+    assert least.returncode == 3
+    minimum = json.loads(least.stdout)["minimum_bytes"]
+    return _plan(neuroflux, profile, tmp_path, str(minimum), "--prefer", "speed")
+
+
+def test_a_plan_of_several_blocks_trains_validates_and_reports(
+    neuroflux: Command, neuroflux_plan: Path, tmp_path: Path
+) -> None:
+    plan = read_document(neuroflux_plan, Plan)
+    assert len(plan.blocks) > 1
+    done = neuroflux("run", neuroflux_plan, "--data", "sample", "--out", tmp_path / "out", "--max-steps", 8, "--json")
+    assert done.returncode == 0, done.stderr
+    report = decode(Report, parse_json(done.stdout))
+    assert report == read_document(tmp_path / "out" / paths.REPORT, Report)
+    assert report.within_budget
+    assert report.plan_id == plan.id
+    assert [block.steps for block in report.blocks] == [8] * len(plan.blocks)
+    assert [exit.unit for exit in report.exits] == [exit.unit for exit in plan.exits]
+    # 8 steps of 32 samples are what the caches had to hold, and no cache is left.
+    assert list((tmp_path / "out" / "cache").iterdir()) == []
+    lines = [json.loads(line) for line in (tmp_path / "out" / paths.MEMORY).read_text().splitlines()]
+    assert [(line["block"], line["step"]) for line in lines] == [
+        (b, s) for b in range(len(plan.blocks)) for s in range(8)
+    ]
+    assert max(line["peak_bytes"] for line in lines) <= report.peak_bytes
+
+    shown = neuroflux("report", tmp_path / "out")
+    assert shown.returncode == 0, shown.stderr
+    assert "memory.svg" in shown.stderr
+    assert (tmp_path / "out" / "memory.svg").read_text().startswith("<?xml")
+
+
+def test_the_exported_weights_are_the_network_that_was_measured(
+    neuroflux: Command, profile: Path, tmp_path: Path
+) -> None:
+    plan_file = _plan(neuroflux, profile, tmp_path, "2GiB")
+    done = neuroflux("run", plan_file, "--data", "sample", "--out", tmp_path / "out", "--epochs", 1, "--json")
+    assert done.returncode == 0, done.stderr
+    report = decode(Report, parse_json(done.stdout))
+    plan = read_document(plan_file, Plan)
+    # With room to spare the plan is plain backpropagation.
+    assert [len(block.segments) for block in plan.blocks] == [1]
+    assert report.accuracy > 0.5
+
+    weights = load_file(tmp_path / "out" / paths.MODEL)
+    shapes = [plan.model.input, *(sizes.output for sizes in model_sizes(plan.model))]
+    units = []
+    for index, (unit, shape) in enumerate(zip(plan.model.units, shapes, strict=False)):
+        module = build_unit(unit, shape).eval()
+        prefix = f"units.{index}."
+        module.load_state_dict({name.removeprefix(prefix): t for name, t in weights.items() if name.startswith(prefix)})
+        units.append(module)
+    with open_data("sample", tmp_path / "again") as data, torch.no_grad():
+        images, labels = bytearray(28 * 28 * data.test.samples), []
+        for index in range(data.test.samples):
+            labels.append(data.test.read_into(index, memoryview(images)[index * 784 : (index + 1) * 784]))
+    pixels = torch.frombuffer(images, dtype=torch.uint8).view(-1, 1, 28, 28)
+    x = (pixels.float() / 255 - 0.5) / 0.25
+    for module in units:
+        x = module(x)
+    accuracy = (x.argmax(1) == torch.tensor(labels)).float().mean().item()
+    assert accuracy == pytest.approx(report.accuracy, abs=2 / data.test.samples)
+
+
+def test_equal_seeds_give_equal_weights_and_other_seeds_others(
+    neuroflux: Command, neuroflux_plan: Path, tmp_path: Path
+) -> None:
+    found = []
+    for out, seed in (("a", 1), ("b", 1), ("c", 2)):
+        done = neuroflux(
+            "run",
+            neuroflux_plan,
+            "--data",
+            "sample",
+            "--out",
+            tmp_path / out,
+            "--max-steps",
+            3,
+            "--seed",
+            seed,
+            "--quiet",
+        )
+        assert done.returncode == 0, done.stderr
+        found.append((tmp_path / out / paths.MODEL).read_bytes())
+    assert found[0] == found[1] != found[2]
+
+
+def test_a_killed_run_is_resumed_at_its_unfinished_block_and_ends_alike(
+    neuroflux: Command, neuroflux_plan: Path, tmp_path: Path
+) -> None:
+    options = ["--data", "sample", "--max-steps", "6", "--quiet"]
+    whole = neuroflux("run", neuroflux_plan, "--out", tmp_path / "whole", *options)
+    assert whole.returncode == 0, whole.stderr
+
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "planner.cli.main", "run", str(neuroflux_plan), "--out", str(out), *options]
+    victim = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
+    _wait_for(paths.result_path(out, 0), victim)
+    os.kill(victim.pid, signal.SIGKILL)
+    victim.wait()
+
+    refused = neuroflux("run", neuroflux_plan, "--out", out, *options)
+    assert refused.returncode in (2, 4)  # 4 for the moment in which the orphaned child still dies and holds nothing
+    resumed = neuroflux("run", neuroflux_plan, "--out", out, "--resume", *options)
+    assert resumed.returncode == 0, resumed.stderr
+    assert (out / paths.MODEL).read_bytes() == (tmp_path / "whole" / paths.MODEL).read_bytes()
+    assert "resumed at block" in " ".join(read_document(out / paths.REPORT, Report).deviations)
+
+
+def _wait_for(file: Path, process: subprocess.Popen[bytes]) -> None:
+    while not file.exists():
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.01)  # polling for an event in another process, bounded by that process's life
+
+
+def test_ctrl_c_ends_with_130_and_no_child(neuroflux_plan: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [
+        sys.executable,
+        "-m",
+        "planner.cli.main",
+        "run",
+        str(neuroflux_plan),
+        "--data",
+        "sample",
+        "--out",
+        str(out),
+    ]
+    victim = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not (out / paths.MEMORY).exists() or not (out / paths.MEMORY).stat().st_size:
+        assert victim.poll() is None
+        time.sleep(0.01)  # polling for an event in another process, bounded by that process's life
+    children = Path(f"/proc/{victim.pid}/task/{victim.pid}/children").read_text().split()
+    assert len(children) == 1
+    victim.send_signal(signal.SIGINT)
+    _, said = victim.communicate()
+    assert victim.returncode == 130
+    assert "--resume" in said
+    assert not Path(f"/proc/{children[0]}").exists()
+
+
+def test_what_is_infeasible_exits_with_3_and_the_smallest_budget_is_feasible(neuroflux: Command, profile: Path) -> None:
+    options = ("plan", "--model", "cnn6", "--data", "sample", "--batch", BATCH, "--profile", profile, "--json")
+    small = neuroflux(*options, "--budget", "100MiB")
+    assert small.returncode == 3
+    answer = json.loads(small.stdout)
+    assert "the runtime" in answer["error"]
+    assert neuroflux(*options, "--budget", answer["minimum_bytes"]).returncode == 0
+    assert neuroflux(*options, "--budget", answer["minimum_bytes"] - 1).returncode == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["plan", "--model", "cnn6", "--budget", "0"], "not above zero"),
+        (["plan", "--model", "cnn6", "--budget", "12 parsecs"], "is not a size"),
+        (["plan", "--model", "cnn6", "--budget", "300MiB", "--batch", "0"], "between 1 and"),
+        (["plan", "--model", "nothing", "--budget", "300MiB"], "vgg16"),
+        (["plan", "--model", "cnn6", "--budget", "300MiB", "--input", "3x32"], "channels x height x width"),
+        (["plan", "--model", "vgg11", "--budget", "300MiB", "--input", "3x16x16"], "at least 28×28"),
+        (["plan", "--model", "cnn6", "--budget", "300MiB", "--data", "no/such/place"], "no/such/place"),
+        (["plan", "--model", "cnn6", "--budget", "300MiB", "--profile", "gone.json"], "gone.json"),
+        (["plan", "--model", "cnn6", "--budget", "300MiB", "--lr", "-1"], "lr is -1"),
+        (["plan", "--model", "cnn6", "--data", "sample", "--input", "3x9x9", "--budget", "1GiB"], "images are 1x28x28"),
+        (["run", "gone.json", "--data", "sample"], "gone.json"),
+        (["report", "nowhere"], "nowhere"),
+        (["frobnicate"], "invalid choice"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_named_with_exit_2_and_no_traceback(neuroflux: Command, arguments: list[str], said: str) -> None:
+    done = neuroflux(*arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_changed_plan_is_refused(neuroflux: Command, neuroflux_plan: Path, tmp_path: Path) -> None:
+    plan = json.loads(neuroflux_plan.read_text())
+    plan["budget"]["bytes"] += 1
+    neuroflux_plan.write_text(json.dumps(plan))
+    done = neuroflux("run", neuroflux_plan, "--data", "sample", "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "does not match its id" in done.stderr
+    assert not (tmp_path / "out" / "plan.json").exists()
+
+
+def test_data_that_does_not_fit_the_plan_is_refused(neuroflux: Command, neuroflux_plan: Path, tmp_path: Path) -> None:
+    import numpy as np
+
+    np.savez(tmp_path / "other.npz", images=np.zeros((40, 8, 8), np.uint8), labels=np.arange(40) % 4)
+    done = neuroflux("run", neuroflux_plan, "--data", tmp_path / "other.npz", "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "1×8×8" in done.stderr and "1×28×28" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["doctor", "profile", "plan", "run", "report", "demo"])
+def test_help_says_what_a_command_does(neuroflux: Command, command: str) -> None:
+    overview, own = neuroflux("--help"), neuroflux(command, "--help")
+    assert (overview.returncode, own.returncode) == (0, 0)
+    assert command in overview.stdout
+    assert own.stdout.startswith(f"usage: neuroflux {command}")
+
+
+def test_doctor_tells_what_the_device_is(neuroflux: Command) -> None:
+    done = neuroflux("doctor", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["torch"] == torch.__version__
+    assert 0 < found["available_bytes"] <= found["total_bytes"]
+    assert found["runtime"]["baseline_bytes"] > 100 * 2**20
+    assert found["storage"]["write_bytes_per_second"] > 0

@@ -1,0 +1,165 @@
+"""The zoo against published parameter counts and the tables of the papers."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from planner.document import decode, encode
+from planner.errors import ModelError
+from planner.model.build import build_unit
+from planner.model.shapes import Shape, model_sizes
+from planner.model.spec import Conv2d, Model, Pool2d
+from planner.model.zoo import ZOO, from_zoo
+
+# Simonyan and Zisserman, 2015, table 1, columns A, B, D and E: filters of the convolutions, stage by stage.
+VGG = {
+    "vgg11": [64, 128, 256, 256, 512, 512, 512, 512],
+    "vgg13": [64, 64, 128, 128, 256, 256, 512, 512, 512, 512],
+    "vgg16": [64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512],
+    "vgg19": [64, 64, 128, 128, 256, 256, 256, 256, 512, 512, 512, 512, 512, 512, 512, 512],
+}
+RESNET_BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
+
+PUBLISHED = {
+    # As published in many places for kuangliu/pytorch-cifar, less the biases its VGG convolutions have, one per filter:
+    # batch normalisation makes them superfluous.
+    "vgg11": 9_231_114 - sum(VGG["vgg11"]),
+    "vgg13": 9_416_010 - sum(VGG["vgg13"]),
+    "vgg16": 14_728_266 - 4_224,
+    "vgg19": 20_040_522 - sum(VGG["vgg19"]),
+    # The same source; these have no superfluous biases.
+    "resnet18": 11_173_962,
+    "resnet34": 21_282_122,
+}
+
+
+def parameters(model: Model) -> int:
+    return sum(sizes.parameters for sizes in model_sizes(model))
+
+
+def vgg_formula(name: str, channels: int, classes: int) -> int:
+    """9·in·out weights and 2·out of the normalisation for each convolution; a linear layer over 512 features."""
+    total = 0
+    for filters in VGG[name]:
+        total += 9 * channels * filters + 2 * filters
+        channels = filters
+    return total + 512 * classes + classes
+
+
+def resnet_formula(name: str, channels: int, classes: int) -> int:
+    """Stem; two convolutions per block; a 1×1 projection where the width changes; a linear layer over 512 features."""
+    total, inside = 9 * channels * 64 + 2 * 64, 64
+    for width, blocks in zip((64, 128, 256, 512), RESNET_BLOCKS[name], strict=True):
+        for _ in range(blocks):
+            total += 9 * inside * width + 9 * width * width + 4 * width
+            total += (inside * width + 2 * width) if inside != width else 0
+            inside = width
+    return total + 512 * classes + classes
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_parameters_are_those_published(name: str) -> None:
+    assert parameters(from_zoo(name, (3, 32, 32), 10)) == PUBLISHED[name]
+
+
+@pytest.mark.parametrize(
+    ("shape", "classes"), [((3, 32, 32), 10), ((1, 28, 28), 10), ((3, 64, 64), 200), ((4, 40, 28), 2)]
+)
+@pytest.mark.parametrize("name", [*VGG, *RESNET_BLOCKS])
+def test_parameters_follow_the_formula(name: str, shape: tuple[int, int, int], classes: int) -> None:
+    formula = vgg_formula if name in VGG else resnet_formula
+    assert parameters(from_zoo(name, shape, classes)) == formula(name, shape[0], classes)
+
+
+def test_the_small_one_is_small() -> None:
+    widths = [3, 32, 32, 64, 64, 128]
+    expected = sum(9 * a * b + 2 * b for a, b in pairwise(widths)) + 128 * 10 + 10
+    assert parameters(from_zoo("cnn6", (3, 32, 32), 10)) == expected
+    assert len(from_zoo("cnn6", (3, 32, 32), 10).units) == 6
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_torch_counts_the_same_parameters_in_what_is_built(name: str) -> None:
+    model = from_zoo(name, (3, 32, 32), 10)
+    shape: Shape = model.input
+    for unit, sizes in zip(model.units, model_sizes(model), strict=True):
+        module = build_unit(unit, shape)
+        assert sum(parameter.numel() for parameter in module.parameters()) == sizes.parameters
+        shape = sizes.output
+
+
+@pytest.mark.parametrize("name", VGG)
+def test_vgg_has_the_convolutions_of_the_paper_and_five_pools(name: str) -> None:
+    layers = [layer for unit in from_zoo(name, (3, 32, 32), 10).units for layer in unit.layers]
+    assert [layer.out_channels for layer in layers if isinstance(layer, Conv2d)] == VGG[name]
+    assert sum(isinstance(layer, Pool2d) for layer in layers) == 5
+
+
+@pytest.mark.parametrize(("name", "count"), [("resnet18", 8), ("resnet34", 16)])
+def test_resnet_has_the_blocks_of_the_paper_and_halves_three_times(name: str, count: int) -> None:
+    model = from_zoo(name, (3, 32, 32), 10)
+    assert len(model.units) == 1 + count + 1
+    extents = [sizes.output[1] for sizes in model_sizes(model)[:-1]]
+    assert sorted(set(extents), reverse=True) == [32, 16, 8, 4]
+
+
+@pytest.mark.parametrize(
+    ("shape", "extents"),
+    [
+        ((3, 32, 32), [16, 8, 4, 2, 1]),
+        ((3, 33, 47), [16, 8, 4, 2, 1]),
+        ((1, 28, 28), [14, 7, 4, 2, 1]),
+        ((1, 31, 31), [16, 8, 4, 2, 1]),
+        ((3, 28, 64), [14, 7, 4, 2, 1]),
+    ],
+)
+def test_vgg_pools_round_up_below_32(shape: tuple[int, int, int], extents: list[int]) -> None:
+    model = from_zoo("vgg11", shape, 10)
+    pooled = [
+        sizes.output[1]
+        for unit, sizes in zip(model.units, model_sizes(model), strict=True)
+        if any(isinstance(layer, Pool2d) for layer in unit.layers)
+    ]
+    assert pooled == extents
+
+
+@pytest.mark.parametrize("shape", [(3, 27, 32), (3, 32, 27), (1, 1, 1)])
+@pytest.mark.parametrize("name", VGG)
+def test_vgg_refuses_images_below_28(name: str, shape: tuple[int, int, int]) -> None:
+    with pytest.raises(ModelError, match=rf"^{name}: needs images of at least 28×28, not {shape[1]}×{shape[2]}$"):
+        from_zoo(name, shape, 10)
+
+
+@pytest.mark.parametrize("name", ["cnn6", "resnet18"])
+def test_the_others_take_a_single_pixel(name: str) -> None:
+    assert model_sizes(from_zoo(name, (1, 1, 1), 2))[-1].output == (2,)
+
+
+def test_an_unknown_name_is_answered_with_the_names_there_are() -> None:
+    with pytest.raises(
+        ModelError, match="no network called 'vgg12' in the zoo; there are cnn6, vgg11, vgg13, vgg16, vgg19"
+    ):
+        from_zoo("vgg12", (3, 32, 32), 10)
+
+
+@pytest.mark.parametrize(
+    ("shape", "classes", "message"),
+    [
+        ((3, 32, 32), 1, "resnet18: classes is 1; it must lie between 2 and 65536"),
+        ((3, 32, 32), 10**9, "resnet18: classes is 1000000000; it must lie between 2 and 65536"),
+        ((0, 32, 32), 10, r"resnet18: input\[0\] \(channels\) is 0; it must lie between 1 and 65536"),
+        ((3, 32, 10**6), 10, r"resnet18: input\[2\] \(width\) is 1000000; it must lie between 1 and 8192"),
+    ],
+)
+def test_arguments_out_of_range_are_bad_input(shape: tuple[int, int, int], classes: int, message: str) -> None:
+    with pytest.raises(ModelError, match=f"^{message}$"):
+        from_zoo("resnet18", shape, classes)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_a_network_of_the_zoo_is_a_document_like_any_other(name: str) -> None:
+    model = from_zoo(name, (1, 28, 28), 47)
+    assert model.name == name
+    assert decode(Model, encode(model)) == model

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import fcntl
+import gzip
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from planner.errors import DataError, StorageError
+from planner.runner.data.arrays import RecordFile
+from planner.runner.data.unpack import CHUNK_BYTES, unpack
+
+CONTENT = os.urandom(3 * CHUNK_BYTES + 17)
+
+
+class Unpacker:
+    """One gzip file, and how often its stream was started."""
+
+    def __init__(self, folder: Path, content: bytes, resources: ExitStack) -> None:
+        self.source = folder / "source.gz"
+        self.source.write_bytes(gzip.compress(content, 1))
+        self.work = folder / "work"
+        self.started = 0
+        self._resources = resources
+
+    def __call__(self, size: int = len(CONTENT), member: str = "part", source: Path | None = None) -> Path:
+        file = RecordFile(source or self.source, self._resources)
+
+        def start() -> gzip.GzipFile:
+            self.started += 1
+            return gzip.GzipFile(file.path)
+
+        return unpack(file, member, size, start, self.work)
+
+
+@pytest.fixture
+def unpacker(tmp_path: Path) -> Iterator[Unpacker]:
+    with ExitStack() as resources:
+        yield Unpacker(tmp_path, CONTENT, resources)
+
+
+def test_it_is_unpacked_once(unpacker: Unpacker) -> None:
+    path = unpacker()
+    assert path.read_bytes() == CONTENT
+    assert path.parent == unpacker.work / "data"
+    assert unpacker() == path
+    assert unpacker.started == 1
+
+
+def change_content(unpacker: Unpacker, _: Path) -> None:
+    unpacker.source.write_bytes(gzip.compress(CONTENT[::-1], 1))
+
+
+def change_time_only(unpacker: Unpacker, _: Path) -> None:
+    status = unpacker.source.stat()
+    os.utime(unpacker.source, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+
+
+def lose_sidecar(_: Unpacker, path: Path) -> None:
+    path.with_suffix(".json").unlink()
+
+
+def ruin_sidecar(_: Unpacker, path: Path) -> None:
+    path.with_suffix(".json").write_bytes(b"\xff{")
+
+
+def strange_sidecar(_: Unpacker, path: Path) -> None:
+    path.with_suffix(".json").write_text("[]")
+
+
+def lose_target(_: Unpacker, path: Path) -> None:
+    path.unlink()
+
+
+def cut_target(_: Unpacker, path: Path) -> None:
+    path.write_bytes(CONTENT[:-1])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [change_content, change_time_only, lose_sidecar, ruin_sidecar, strange_sidecar, lose_target, cut_target],
+)
+def test_it_is_unpacked_again_after(unpacker: Unpacker, change: Callable[[Unpacker, Path], None]) -> None:
+    path = unpacker()
+    change(unpacker, path)
+    assert unpacker() == path
+    assert unpacker.started == 2
+    assert path.read_bytes() == gzip.decompress(unpacker.source.read_bytes())
+
+
+def test_two_sources_and_two_members_do_not_meet(unpacker: Unpacker, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    twin = tmp_path / "other" / unpacker.source.name
+    twin.write_bytes(gzip.compress(CONTENT[::-1], 1))
+    paths = [unpacker(), unpacker(member="another"), unpacker(source=twin)]
+    assert [path.read_bytes() for path in paths] == [CONTENT, CONTENT, CONTENT[::-1]]
+
+
+def test_a_source_that_moved_is_another_source(unpacker: Unpacker, tmp_path: Path) -> None:
+    unpacker()
+    moved = unpacker.source.rename(tmp_path / "moved.gz")
+    assert unpacker(source=moved).read_bytes() == CONTENT
+    assert unpacker.started == 2
+
+
+@pytest.mark.parametrize(
+    ("size", "found"), [(len(CONTENT) + 1, "only"), (len(CONTENT) - 1, "more"), (CHUNK_BYTES, "more")]
+)
+def test_another_size_than_promised_leaves_nothing(unpacker: Unpacker, size: int, found: str) -> None:
+    with pytest.raises(DataError, match=f"unpacks to {found} .* promises {size}"):
+        unpacker(size)
+    assert list((unpacker.work / "data").iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_cleared(unpacker: Unpacker) -> None:
+    folder = unpacker.work / "data"
+    folder.mkdir(parents=True)
+    (folder / "part-of-something.bin.part").write_bytes(b"half")
+    path = unpacker()
+    assert sorted(folder.iterdir()) == sorted([path, path.with_suffix(".json")])
+
+
+def test_the_sidecar_tells_what_was_unpacked(unpacker: Unpacker) -> None:
+    status = unpacker.source.stat()
+    assert json.loads(unpacker().with_suffix(".json").read_bytes()) == {
+        "source": str(unpacker.source),
+        "member": "part",
+        "source_bytes": status.st_size,
+        "source_mtime_ns": status.st_mtime_ns,
+        "bytes": len(CONTENT),
+    }
+
+
+def waits_for_lock(folder: Path) -> bool:
+    """Whether the kernel lists somebody as blocked on a lock of this folder."""
+    lines = Path("/proc/locks").read_text().splitlines()
+    return any(" -> FLOCK " in line and f":{folder.stat().st_ino} " in line for line in lines)
+
+
+def test_a_second_process_waits_and_finds_the_work_done(unpacker: Unpacker) -> None:
+    """While the lock is held elsewhere nothing is unpacked; what is there when it is let go is used."""
+    path = unpacker()
+    kept = path.rename(path.with_suffix(".kept"))
+    holder = os.open(path.parent, os.O_RDONLY)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    found: list[Path] = []
+    waiter = threading.Thread(target=lambda: found.append(unpacker()))
+    waiter.start()
+    while not waits_for_lock(path.parent):
+        assert waiter.is_alive()
+    kept.rename(path)
+    os.close(holder)
+    waiter.join()
+    assert found == [path]
+    assert unpacker.started == 1
+
+
+FULL_STORAGE = """
+import resource, signal, sys
+from pathlib import Path
+from planner.errors import StorageError
+from planner.runner.data.dataset import open_data
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    open_data("sample", Path(sys.argv[1]))
+except StorageError as error:
+    print(error)
+"""
+
+
+def test_a_limit_on_file_size_is_a_clear_storage_error(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", FULL_STORAGE, tmp_path], capture_output=True, text=True, check=True)
+    assert "fashion_mnist_sample.npz: images needs 3.0 MiB" in done.stdout
+    assert "File too large" in done.stdout
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_full_storage_says_what_is_needed(unpacker: Unpacker, tmp_path: Path) -> None:
+    """A real file system of 128 KiB."""
+    unpacker.work.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", unpacker.work], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    try:
+        with pytest.raises(StorageError, match=r"needs 192\.0 KiB, 128\.0 KiB are free \(No space left on device\)"):
+            unpacker()
+        assert unpacker.started == 0  # it says so before, not after the half of it
+        assert list((unpacker.work / "data").iterdir()) == []
+    finally:
+        subprocess.run(["umount", unpacker.work], check=True)
+
+
+def test_a_work_folder_that_cannot_be_made(unpacker: Unpacker) -> None:
+    unpacker.work.write_text("a file")
+    with pytest.raises(StorageError, match="work/data: cannot be made"):
+        unpacker()

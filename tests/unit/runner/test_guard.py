@@ -1,0 +1,92 @@
+"""The guard measures exactly and makes an overrun an error; in processes of their own, for limits are the process's."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from planner.errors import OverBudgetError
+from planner.runner.guard import MemoryGuard, is_out_of_memory
+from planner.units import MIB
+
+_LIMITED = """
+from planner.runner.guard import MemoryGuard, is_out_of_memory
+from planner.system.proc import read_memory
+from planner.units import MIB
+guard = MemoryGuard(read_memory().resident_bytes + 64 * MIB)
+guard.begin_block()
+fits = bytearray(48 * MIB)
+del fits
+try:
+    bytearray(96 * MIB)
+except MemoryError as error:
+    assert is_out_of_memory(error)
+    print("limited")
+guard.release()
+print(len(bytearray(96 * MIB)) // MIB)
+"""
+
+_TORCH = """
+from planner.training.runtime import start_torch
+start_torch("tight", 1)
+import torch
+from planner.runner.guard import MemoryGuard, is_out_of_memory
+from planner.system.proc import read_memory
+from planner.units import MIB
+guard = MemoryGuard(read_memory().resident_bytes + 64 * MIB)
+guard.begin_block()
+try:
+    torch.ones(96 * MIB // 4)
+except RuntimeError as error:
+    print(is_out_of_memory(error))
+"""
+
+
+def _run(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+def test_what_exceeds_the_allowance_fails_and_what_fits_does_not() -> None:
+    assert _run(_LIMITED).split() == ["limited", "96"]
+
+
+def test_torchs_own_error_is_recognised() -> None:
+    assert _run(_TORCH).strip() == "True"
+
+
+def test_peaks_between_takes_are_exact_and_the_highest_is_remembered() -> None:
+    guard = MemoryGuard(None)
+    before = guard.take().resident_bytes
+    block = bytearray(b"x") * (32 * MIB)
+    del block
+    first = guard.take().peak_bytes
+    second = guard.take().peak_bytes
+    assert first - before == pytest.approx(32 * MIB, rel=0.05)
+    assert second - before < 8 * MIB
+    assert guard.block_peak_bytes == guard.life_peak_bytes == first
+    guard.begin_block()
+    assert guard.block_peak_bytes == 0
+    assert guard.life_peak_bytes == first
+
+
+def test_a_peak_above_the_allowance_is_an_error_that_names_both() -> None:
+    guard = MemoryGuard(MIB)
+    with pytest.raises(OverBudgetError, match=r"the dry step took .* MiB resident, 1\.0 MiB are allowed"):
+        guard.check("the dry step")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("can't start new thread"), True),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("can't allocate memory"), False),
+    ],
+)  # fmt: skip
+def test_which_errors_mean_memory(error: Exception, expected: bool) -> None:
+    assert is_out_of_memory(error) is expected

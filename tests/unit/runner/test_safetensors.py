@@ -1,0 +1,102 @@
+"""Our files are read by the safetensors library, and the library's by us."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from planner.errors import StorageError
+from planner.runner.safetensors import Entry, TensorFile, merge_tensors, write_tensors
+from planner.runner.weights import bytes_of
+
+
+def _write(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    names = {torch.float32: "F32", torch.int64: "I64"}
+    entries = [Entry(name, names[tensor.dtype], tuple(tensor.shape)) for name, tensor in tensors.items()]
+    write_tensors(path, entries, [bytes_of(tensor) for tensor in tensors.values()])
+
+
+@pytest.fixture
+def tensors() -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    return {"a.weight": torch.randn(3, 4, 5), "a.count": torch.tensor(7), "b.empty": torch.empty(0, 3)}
+
+
+def test_the_library_reads_what_we_write(tmp_path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    path = tmp_path / "x.safetensors"
+    _write(path, tensors)
+    with safe_open(path, "pt") as file:
+        assert sorted(file.keys()) == sorted(tensors)
+        for name, tensor in tensors.items():
+            assert torch.equal(file.get_tensor(name), tensor)
+
+
+def test_we_read_what_the_library_writes(tmp_path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    path = tmp_path / "x.safetensors"
+    save_file(tensors, path, metadata={"made": "by the library"})
+    file = TensorFile(path)
+    for name, tensor in tensors.items():
+        found = torch.zeros_like(tensor)
+        file.read_into(name, bytes_of(found))
+        assert torch.equal(found, tensor)
+    file.close()
+
+
+def test_merging_keeps_what_has_the_prefix(tmp_path: Path) -> None:
+    first, second = {"units.0.w": torch.rand(300_000), "heads.1.w": torch.rand(2)}, {"units.1.w": torch.rand(5)}
+    _write(tmp_path / "1", first)
+    _write(tmp_path / "2", second)
+    merge_tensors([tmp_path / "1", tmp_path / "2"], tmp_path / "all", prefix="units.")
+    with safe_open(tmp_path / "all", "pt") as file:
+        assert sorted(file.keys()) == ["units.0.w", "units.1.w"]
+        assert torch.equal(file.get_tensor("units.0.w"), first["units.0.w"])
+        assert torch.equal(file.get_tensor("units.1.w"), second["units.1.w"])
+
+
+def _header(tensors: object, data: bytes = b"") -> bytes:
+    text = json.dumps(tensors).encode()
+    return len(text).to_bytes(8, "little") + text + data
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x05\x00",
+        (2**60).to_bytes(8, "little") + b"{}",
+        (2).to_bytes(8, "little") + b"[]",
+        (2).to_bytes(8, "little") + b"{",
+        _header({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}, b"1234"),
+        _header({"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}}, bytes(8)),
+        _header({"a": {"dtype": "F32", "shape": [2], "data_offsets": [-8, 0]}}, bytes(8)),
+        _header({"a": {"dtype": "F8", "shape": [8], "data_offsets": [0, 8]}}, bytes(8)),
+        _header({"a": {"shape": [2], "data_offsets": [0, 8]}}, bytes(8)),
+    ],
+    ids=["empty", "short", "huge-header", "list", "json", "truncated", "size", "negative", "dtype", "field"],
+)
+def test_a_broken_file_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "broken.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(StorageError, match=r"broken\.safetensors"):
+        TensorFile(path)
+
+
+def test_a_missing_tensor_and_a_wrong_size_are_named(tmp_path: Path) -> None:
+    _write(tmp_path / "x", {"a": torch.zeros(2)})
+    file = TensorFile(tmp_path / "x")
+    with pytest.raises(StorageError, match="no tensor called 'b'"):
+        file.read_into("b", memoryview(bytearray(8)))
+    with pytest.raises(StorageError, match="'a' has 8 bytes, 12 are expected"):
+        file.read_into("a", memoryview(bytearray(12)))
+    file.close()
+
+
+def test_too_little_data_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(StorageError):
+        write_tensors(tmp_path / "x", [Entry("a", "F32", (2,))], [memoryview(b"1234")])
+    assert list(tmp_path.iterdir()) == []

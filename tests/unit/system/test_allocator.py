@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import mmap
+import os
+from pathlib import Path
+
+import pytest
+
+from planner.system.allocator import detect
+from tests.unit.system.support import MIB, environment, run_child
+
+PAGE = mmap.PAGESIZE
+
+on_glibc = pytest.mark.skipif(detect() != "glibc", reason=f"about glibc; here it is {detect()}")
+
+# Allocates 200 blocks of a size, each followed by a guard that stays in use where a guard has a size, and frees them:
+# what a step of training leaves behind. Prints anonymous bytes before, at the top, after freeing and after release().
+ALLOCATE_AND_FREE = """
+    import ctypes, json, sys
+    from planner.system import allocator
+    from planner.system.proc import read_memory
+    size, guard = int(sys.argv[2]), int(sys.argv[3])
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype = ctypes.c_void_p
+    libc.malloc.argtypes = [ctypes.c_size_t]
+    libc.free.argtypes = [ctypes.c_void_p]
+    applied = allocator.apply_policy(sys.argv[1])
+    # glibc raises its own thresholds to the largest mapped block that was freed: what any first step does.
+    libc.free(libc.malloc(16 * 2**20))
+    blocks = [0] * 200
+    levels = [read_memory().anonymous_bytes]
+    for k in range(200):
+        blocks[k] = libc.malloc(size)
+        ctypes.memset(blocks[k], 1, size)
+        if guard:
+            libc.malloc(guard)
+    levels.append(read_memory().anonymous_bytes)
+    for block in blocks:
+        libc.free(block)
+    levels.append(read_memory().anonymous_bytes)
+    released = allocator.release()
+    levels.append(read_memory().anonymous_bytes)
+    print(json.dumps([applied, released, *levels]))
+"""
+FRAGMENTS = (str(256 * 1024), str(40 * 1024))
+FREE_TOP = (str(32 * 1024), "0")
+
+
+@on_glibc
+@pytest.mark.parametrize(("case", "total_bytes"), [(FRAGMENTS, 50 * MIB), (FREE_TOP, 6.25 * MIB)])
+def test_tight_gives_freed_blocks_back_at_once(case: tuple[str, str], total_bytes: int) -> None:
+    applied, _, before, top, freed, _ = run_child(ALLOCATE_AND_FREE, "tight", *case)
+    assert applied is True
+    assert top - before == pytest.approx(total_bytes, abs=MIB + 200 * PAGE)  # a guard touches one page
+    assert freed - before < MIB
+
+
+@on_glibc
+@pytest.mark.parametrize(("case", "total_bytes"), [(FRAGMENTS, 50 * MIB), (FREE_TOP, 6.25 * MIB)])
+def test_fast_keeps_freed_blocks_until_they_are_released(case: tuple[str, str], total_bytes: int) -> None:
+    applied, released, before, top, freed, after_release = run_child(ALLOCATE_AND_FREE, "fast", *case)
+    assert applied is True
+    assert top - before == pytest.approx(total_bytes, abs=MIB + 200 * PAGE)
+    assert freed - before > 0.9 * total_bytes
+    assert released is True
+    assert after_release - before < MIB + 200 * PAGE
+
+
+def test_the_c_library_is_named() -> None:
+    try:
+        version = os.confstr("CS_GNU_LIBC_VERSION") or ""
+    except (ValueError, OSError):
+        version = ""
+    assert (detect() in ("glibc", "mimalloc")) == version.startswith("glibc")
+
+
+@on_glibc
+def test_mimalloc_inside_torch_is_recognised_and_told_to_give_back(tmp_path: Path) -> None:
+    library = tmp_path / "torch" / "lib" / "libc10.so"
+    library.parent.mkdir(parents=True)
+    (tmp_path / "torch" / "__init__.py").touch()
+    code = """
+        import json, os
+        from planner.system import allocator
+        found = allocator.detect()
+        allocator.apply_policy("fast")
+        fast = os.environ.get("MIMALLOC_PURGE_DELAY")
+        applied = allocator.apply_policy("tight")
+        print(json.dumps([found, fast, applied, os.environ.get("MIMALLOC_PURGE_DELAY")]))
+    """
+    library.write_bytes(bytes(5000) + b"mimalloc: error: " + bytes(5000))
+    assert run_child(code, env=environment(tmp_path)) == ["mimalloc", None, True, "0"]
+    library.write_bytes(bytes(5000))
+    assert run_child(code, env=environment(tmp_path)) == ["glibc", None, True, None]
+
+
+def test_torch_is_not_imported_to_find_out() -> None:
+    code = """
+        import json, sys
+        from planner.system import allocator
+        allocator.detect()
+        print(json.dumps("torch" in sys.modules))
+    """
+    assert run_child(code) is False

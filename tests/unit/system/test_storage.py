@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import pytest
+
+from planner.errors import StorageError
+from planner.system import storage
+from planner.system.storage import measure_storage
+from tests.unit.system.support import MIB, mounting, names, run_child
+
+# Measures in a file system of its own; prints the bytes measured, or the error, and what is left in the folder.
+MEASURE = """
+    import json, os, sys
+    from planner.errors import StorageError
+    from planner.system.storage import measure_storage
+    try:
+        said = measure_storage(sys.argv[1]).measured_bytes
+    except StorageError as error:
+        said = str(error)
+    print(json.dumps([said, os.listdir(sys.argv[1])]))
+"""
+
+
+def test_both_speeds_are_measured_and_the_file_goes(tmp_path: Path) -> None:
+    speed = measure_storage(tmp_path, 8 * MIB)
+    assert speed.measured_bytes == 8 * MIB
+    for rate in (speed.write_bytes_per_second, speed.read_bytes_per_second):
+        assert math.isfinite(rate)
+        assert rate > 0
+    assert names(tmp_path) == []
+
+
+def test_speed_is_bytes_over_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([100.0, 104.0, 200.0, 202.0])
+    monkeypatch.setattr(storage, "perf_counter", lambda: next(ticks))
+    speed = measure_storage(tmp_path, 8 * MIB)
+    assert (speed.write_bytes_per_second, speed.read_bytes_per_second) == (2 * MIB, 4 * MIB)
+
+
+def test_the_content_is_read_back_after_it_left_the_page_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cached = []
+    really_read = storage._timed_read
+
+    def look_first(fd: int, size_bytes: int) -> float:
+        for offset in range(0, size_bytes, MIB):
+            try:
+                cached.append(os.preadv(fd, [bytearray(4096)], offset, os.RWF_NOWAIT))
+            except BlockingIOError:
+                cached.append(0)
+        return really_read(fd, size_bytes)
+
+    monkeypatch.setattr(storage, "_timed_read", look_first)
+    try:
+        measure_storage(tmp_path, 8 * MIB)
+    except StorageError as error:
+        pytest.skip(f"the file system of the temporary folder cannot tell what is cached: {error}")
+    if cached == [4096] * 8 and "tmpfs" in os.popen(f"stat -f -c %T {tmp_path}").read():
+        pytest.skip("the temporary folder is in memory, where nothing can be evicted")
+    assert cached == [0] * 8
+
+
+def test_no_more_than_a_tenth_of_the_free_space_is_used(tmp_path: Path) -> None:
+    said, left = run_child(MEASURE, str(tmp_path), wrapper=mounting(tmp_path, "size=100m"))
+    assert said in (9 * MIB, 10 * MIB)
+    assert left == []
+
+
+def test_too_little_room_is_a_storage_error(tmp_path: Path) -> None:
+    said, left = run_child(MEASURE, str(tmp_path), wrapper=mounting(tmp_path, "size=39m"))
+    assert "too little room" in said
+    assert "4.0 MiB" in said
+    assert left == []
+
+
+def test_a_missing_or_unwritable_folder_is_a_storage_error(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="does not exist"):
+        measure_storage(tmp_path / "absent")
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="file: "):
+        measure_storage(tmp_path / "file")
