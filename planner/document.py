@@ -1,8 +1,8 @@
 """JSON documents to and from frozen dataclasses: the one decoder of runner, CLI and solver.
 
 A schema is a frozen dataclass; its annotations are the schema. The decoder knows exactly what the schemas use: `int`,
-`float` (a whole number will do), `str`, `bool`, `tuple[T, ...]`, fixed tuples, `Literal[...]` of text, `T | None`, other
-dataclasses, and unions of dataclasses told apart by their first `Literal` field (`op` or `kind`).
+`float` (a whole number will do), `str`, `bool`, `tuple[T, ...]`, fixed tuples, `Literal[...]` of text, `T | None`,
+other dataclasses, and unions of dataclasses told apart by their first `Literal` field (`op` or `kind`).
 
 The REST API reads the same dataclasses through pydantic (`api.documents`); both accept exactly the same, which the
 corpus under tests/corpus proves. Three places share the work. `parse_json` refuses, for both, what is wrong whichever
@@ -95,6 +95,8 @@ def _check_tree(value: Any, path: str, depth: int) -> None:
         return
     if depth >= limits.MAX_DOCUMENT_DEPTH:
         raise _too_deep(f"{path[:60]}…")
+    if len(value) > limits.MAX_LIST_LENGTH:
+        raise DocumentError(path, f"{len(value)} items; at most {limits.MAX_LIST_LENGTH} are allowed")
     if isinstance(value, dict):
         for key, item in value.items():
             _check_text(key, path)
@@ -109,8 +111,8 @@ def _too_deep(path: str) -> DocumentError:
 
 
 def _check_text(text: str, path: str) -> None:
-    if len(text) > limits.MAX_NAME_LENGTH:
-        raise DocumentError(path, f"text of {len(text)} characters; at most {limits.MAX_NAME_LENGTH} are allowed")
+    if len(text) > limits.MAX_TEXT_LENGTH:
+        raise DocumentError(path, f"text of {len(text)} characters; at most {limits.MAX_TEXT_LENGTH} are allowed")
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -8,6 +8,12 @@ MAX_DOCUMENT_BYTES = 64 * 2**20
 MAX_DOCUMENT_DEPTH = 32
 """Deepest nesting of lists and objects in a document."""
 
+MAX_TEXT_LENGTH = 8_192
+"""Longest text inside a document: paths and messages."""
+
+MAX_LIST_LENGTH = 16_384
+"""Most items of one list, and most fields of one object."""
+
 MAX_NAME_LENGTH = 200
 """Longest name, path or label inside a document."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 import tempfile
@@ -56,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = given[0] if given and given[0] in COMMANDS else None
     parsed = _parser(command).parse_args(given if command is None else given[1:])
     as_json = getattr(parsed, "json", False)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # tables use ×, – and …, which an ASCII terminal lacks
     try:
         code: int = importlib.import_module(f"planner.cli.{command}").run(parsed)
     except PlannerError as error:

@@ -168,8 +168,7 @@ class Unit:
 
     def __post_init__(self) -> None:
         _between("layers: their number, nested ones included,", _count(self.layers), 1, limits.MAX_LAYERS_PER_UNIT)
-        if not self.name:
-            raise ValueError("name is empty")
+        _between("name: its length", len(self.name), 1, limits.MAX_NAME_LENGTH)
 
 
 def _check_input(shape: tuple[int, int, int], classes: int) -> None:
@@ -194,6 +193,7 @@ class Model:
     """The chain; the last unit is the model's own classifier."""
 
     def __post_init__(self) -> None:
+        _between("name: its length", len(self.name), 1, limits.MAX_NAME_LENGTH)
         _check_input(self.input, self.classes)
         _between("units: their number", len(self.units), 1, limits.MAX_UNITS)
         if len({unit.name for unit in self.units}) != len(self.units):

@@ -1,7 +1,7 @@
-"""What the process around the tensors costs: `python -m planner.profiler.calibrate JOB`.
+"""What a process pays around its tensors: `python -m planner.profiler.calibrate JOB`.
 
-In a process started as the training child is, every unit takes a real training step at a small micro-batch. What stays
-resident afterwards (compiled kernels, thread arenas, library pages) is the constant part of the overhead.
+In a process started as the training child is, every unit takes a small training step. What stays resident while all
+their kernels are in use (compiled code, arenas, library pages) is the constant part of the overhead.
 """
 
 from __future__ import annotations
@@ -23,24 +23,21 @@ class Overhead:
     """Resident bytes beyond the allocator's."""
 
     growth_bytes: int
-    """What stays resident after every unit has trained once."""
+    """What stays resident, above the baseline, while every unit's kernels are in use."""
 
 
 def calibrate(job: Job) -> Overhead:
-    """Train every unit of the job's model twice, at its smallest micro-batch of at least 2.
-
-    Between the passes clean library pages are given back, as the runner does after its dry step: what the second pass
-    leaves is what training keeps touching.
-    """
+    """Train every unit of the job's model twice; pages that only the first time touched are given back in between."""
     started = start_torch(job.allocator, job.threads)
-    _train_units(job)
+    _use_units(job)
     settle()
-    _train_units(job)
+    _use_units(job)
     release()
     return Overhead(max(0, read_memory().resident_bytes - started.baseline_bytes))
 
 
-def _train_units(job: Job) -> None:
+def _use_units(job: Job) -> None:
+    """A small training step of every unit, as a batch that accumulates takes it."""
     import torch
 
     from planner.model.build import build_unit
@@ -48,15 +45,15 @@ def _train_units(job: Job) -> None:
     from planner.training.segment import train_segment
 
     shape: Shape = job.model.input
-    size = max(2, job.micro_batches[0])
-    generator = torch.Generator().manual_seed(0)
+    labels = torch.zeros(2, dtype=torch.int64)
     for unit, sizes in zip(job.model.units, model_sizes(job.model), strict=True):
-        module = build_unit(unit, shape, generator)
-        inputs = torch.rand((size, *shape), generator=generator)
         if sizes.parameters:
-            train_segment([module], torch.nn.Flatten(), inputs, torch.zeros(size, dtype=torch.int64))
-            make_optimizer(job.optimizer).step(module.parameters())
-        del module, inputs
+            module = build_unit(unit, shape, torch.Generator().manual_seed(0))
+            optimizer = make_optimizer(job.optimizer)
+            for _ in range(2):
+                inputs = torch.zeros(2, *shape, requires_grad=True)
+                train_segment([module], torch.nn.Flatten(), inputs, labels, weight=0.5)
+                optimizer.step(module.parameters())
         shape = sizes.output
 
 

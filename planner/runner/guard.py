@@ -11,17 +11,28 @@ import re
 from planner.errors import OverBudgetError
 from planner.system.proc import Memory, read_memory, reset_peak
 from planner.system.rlimit import DataLimit
-from planner.units import format_bytes
+from planner.units import MIB, format_bytes
 
-_ALLOCATOR_SAYS = re.compile(r"can't allocate memory|out of memory|can't start new thread", re.IGNORECASE)
+_ALLOCATOR_SAYS = re.compile(
+    r"can't allocate memory|out of memory|can't start new thread|could not create a primitive", re.IGNORECASE
+)
+"""torch's allocators, Python's threads, and oneDNN when its code generator gets no memory."""
+
+_UNTOUCHED_BYTES = 8 * MIB
+"""Mapped but never touched: a thread's stack, ends of arenas, room for generated code. RLIMIT_DATA counts it."""
 
 
 class MemoryGuard:
     """Peaks of this process, and the limit on it."""
 
-    def __init__(self, allowed_bytes: int | None) -> None:
-        """`allowed_bytes` is what this process may have resident; None measures without limiting."""
+    def __init__(self, allowed_bytes: int | None, baseline_bytes: int = 0) -> None:
+        """`allowed_bytes` is what this process may have resident; None measures without limiting.
+
+        `baseline_bytes` is what it has resident at work without any tensors: more than at a moment when pages of
+        libraries have just been given back.
+        """
         self._allowed_bytes = allowed_bytes
+        self._baseline_bytes = baseline_bytes
         self._limit: DataLimit | None = None
         self.life_peak_bytes = 0
         """Highest resident bytes since the process began."""
@@ -34,8 +45,8 @@ class MemoryGuard:
         self.block_peak_bytes = 0
         self.release()
         if self._allowed_bytes is not None:
-            left = self._allowed_bytes - read_memory().resident_bytes
-            self._limit = DataLimit(max(0, left))
+            left = self._allowed_bytes - max(self._baseline_bytes, read_memory().resident_bytes)
+            self._limit = DataLimit(max(0, left) + _UNTOUCHED_BYTES)
 
     def take(self) -> Memory:
         """Read this process's memory with the peak since the last call, and start the next peak."""
@@ -50,8 +61,7 @@ class MemoryGuard:
         self.take()
         if self._allowed_bytes is not None and self.block_peak_bytes > self._allowed_bytes:
             raise OverBudgetError(
-                f"{what} took {format_bytes(self.block_peak_bytes)} resident, "
-                f"{format_bytes(self._allowed_bytes)} are allowed"
+                f"{what} took {format_bytes(self.block_peak_bytes)}, {format_bytes(self._allowed_bytes)} are allowed"
             )
 
     def release(self) -> None:

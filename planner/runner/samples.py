@@ -33,6 +33,7 @@ class Samples:
     def __init__(self, split: Split, shape: Shape, cached: bool, micro_batch: int, limit: int | None = None) -> None:
         """`limit` keeps to the first samples of the split."""
         self.count = min(split.samples, limit or split.samples)
+        self.is_whole = self.count == split.samples
         self._shape = shape
         self._convert: Callable[[memoryview, Shape], Tensor] = activation_tensor if cached else image_tensor
         self._micro_batch = micro_batch

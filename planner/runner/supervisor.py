@@ -147,7 +147,7 @@ def _write_job(plan: Plan, data: str, out: Path, options: RunOptions, first_bloc
 def _supervise(plan: Plan, job: Path, out: Path, record: _Record, observer: Observer) -> None:
     with ExitStack() as stack:
         log = stack.enter_context((out / paths.LOG).open("wb"))
-        memory = stack.enter_context((out / paths.MEMORY).open("a", encoding="utf-8"))
+        memory = stack.enter_context(_open_telemetry(out / paths.MEMORY))
         child = stack.enter_context(_child(job, log))
         telemetry = _Telemetry(plan, memory)
         assert child.stdout is not None
@@ -177,6 +177,15 @@ def _child(job: Path, log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
             signal.signal(signal.SIGTERM, before)
             # Nothing half-written counts, whenever the child ends; see planner.system.files.
             child.kill()
+
+
+def _open_telemetry(path: Path) -> IO[str]:
+    """Open memory.jsonl to append; a line that a killed supervisor left half-written goes first."""
+    path.touch()
+    with path.open("rb+") as file:
+        kept = file.read().rfind(b"\n") + 1
+        file.truncate(kept)
+    return path.open("a", encoding="utf-8")
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from planner.errors import OverBudgetError
+from planner.errors import OverBudgetError, RunError
 from planner.model.heads import auxiliary_head
 from planner.model.shapes import Shape, model_sizes, unit_sizes
 from planner.runner.block import LoadedBlock
@@ -17,7 +17,7 @@ from planner.runner.guard import MemoryGuard, is_out_of_memory
 from planner.runner.job import Order
 from planner.runner.samples import Samples
 from planner.solver.schema import Block, Plan
-from planner.training.runtime import settle
+from planner.training.runtime import settle, trimming
 
 _DRY_EPOCH = -1
 
@@ -100,7 +100,7 @@ class BlockTrainer:
             except (RuntimeError, MemoryError, OverBudgetError) as error:
                 if not is_out_of_memory(error):
                     raise
-                tried.append(f"micro-batch {rung.micro_batch}: {str(error).splitlines()[0][:200]}")
+                tried.append(f"micro-batch {rung.micro_batch}: {str(error).splitlines()[0][:80]}")
             # Out of the handler, so that the traceback no longer holds the failed step's tensors.
             self._tell(Deviation("deviation", f"block {self._index}: does not fit with {tried[-1]}"))
         raise OverBudgetError(f"block {self._index} fits on no rung of its ladder. Tried: {'; '.join(tried)}")
@@ -110,17 +110,27 @@ class BlockTrainer:
         self._guard.begin_block()
         samples = self._make_samples(rung.micro_batch)
         self._dry_steps(samples, rung)
-        settle()
-        self._guard.check(f"the dry step of block {self._index} at micro-batch {rung.micro_batch}")
+        self._guard.check("its dry step")
         samples.loader.stall_seconds = 0.0
-        return self._epochs(LoadedBlock(self._plan, self._index, self._order.seed), samples, rung)
+        return self._epochs(self._fresh_block(), samples, rung)
+
+    def _fresh_block(self) -> LoadedBlock:
+        block = LoadedBlock(self._plan, self._index, self._order.seed)
+        settle()  # the pages that random numbers came from
+        return block
 
     def _dry_steps(self, samples: Samples, rung: Setting) -> None:
-        """Two short batches on a block of its own: the first makes optimizer state, the second is as high as any."""
-        block = LoadedBlock(self._plan, self._index, self._order.seed)
+        """Two short batches on a block of its own: the first makes optimizer state, the second is as high as any.
+
+        In the first, library pages are given back after every unit: kernels touch up to 10 MiB the first time that they
+        never touch again, and these should not add up.
+        """
+        block = self._fresh_block()
         batches = samples.shuffled(self._batch, self._least, self._order.seed, self._index, _DRY_EPOCH)
         count, micro_batches = next(batches)
-        block.train_batch(itertools.islice(micro_batches, 2), count, rung.accumulate > 1)
+        with trimming(module for _, module in block.named_modules()):
+            block.train_batch(itertools.islice(micro_batches, 2), count, rung.accumulate > 1)
+        settle()
         if rung.accumulate == 1:
             count, micro_batches = next(batches, (0, iter(())))
         block.train_batch(itertools.islice(micro_batches, 2), count, rung.accumulate > 1)
@@ -140,18 +150,26 @@ class BlockTrainer:
             ):
                 block.optimizer.lr = self._rate(step, total)
                 losses.append(block.train_batch(micro_batches, count, rung.accumulate > 1))
+                self._check_loss(losses[-1], step)
                 self._tell_step(epoch, step, count, losses[-1])
                 step += 1
                 done += 1
                 if step == last:
                     break
-            if done == steps_per_epoch:
+            if done == steps_per_epoch and samples.is_whole:
                 seconds.append(time.perf_counter() - started)
             if step == last:
                 break
         mean = sum(losses) / len(losses)
         per_epoch = sum(seconds) / len(seconds) if seconds else 0.0
         return Trained(block, rung, len(seconds), step, per_epoch, mean, samples.loader.stall_seconds)
+
+    def _check_loss(self, loss: float, step: int) -> None:
+        if not math.isfinite(loss):
+            raise RunError(
+                f"block {self._index}: the loss is {loss} after step {step}: training has diverged; "
+                "plan again with a smaller --lr"
+            )
 
     def _rate(self, step: int, total: int) -> float:
         base = self._plan.training.optimizer.lr

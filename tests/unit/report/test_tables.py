@@ -5,7 +5,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from planner.model.spec import BatchNorm2d
@@ -334,6 +334,7 @@ def test_no_name_commands_the_terminal() -> None:
     assert "\ufffd[2J" in every_table(NASTY, 1, 1.0)[0]
 
 
+@example("W" * 200, 2**40, 3e6)
 @given(st.text(min_size=1, max_size=200), st.integers(0, 2**40), st.floats(0, 3e6))
 def test_no_line_is_wider_than_110(name: str, size: int, seconds: float) -> None:
     for table in every_table(name, size, seconds):

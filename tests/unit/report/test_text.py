@@ -45,6 +45,7 @@ def test_indices_include_both_ends(span: tuple[int, int], shown: str) -> None:
         ((0, 3), 20, "alpha..gamma-long"),
         ((0, 3), 16, "alpha..gamma-lo…"),
         ((2, 4), 13, "gamm…..delta…"),
+        ((2, 5), 15, "gamma-long..end"),
         ((0, 1), 3, "al…"),
     ],
 )

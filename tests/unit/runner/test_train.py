@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from planner.errors import OverBudgetError
+from planner.errors import OverBudgetError, RunError
+from planner.runner.block import LoadedBlock
 from planner.runner.events import Deviation, Event, Step
 from planner.runner.guard import MemoryGuard
 from planner.runner.job import Order
@@ -40,9 +41,10 @@ class FakeLimit(MemoryGuard):
     def __init__(self, fits: int) -> None:
         super().__init__(None)
         self.fits = fits
+        self.asked = 0
 
     def check(self, what: str) -> None:
-        if int(what.rsplit(" ", 1)[1]) > self.fits:
+        if self.asked > self.fits:
             raise OverBudgetError(f"{what} took too much")
 
 
@@ -55,10 +57,13 @@ def _with_ladder(plan: Plan) -> Plan:
 def _trainer(plan: Plan, order: Order, fits: int, events: list[Event], samples: int = 20) -> BlockTrainer:
     images = Images(samples)
 
+    guard = FakeLimit(fits)
+
     def make(size: int) -> Samples:
+        guard.asked = size
         return Samples(images, (1, 8, 8), cached=False, micro_batch=size)
 
-    return BlockTrainer(plan, 0, order, make, FakeLimit(fits), events.append)
+    return BlockTrainer(plan, 0, order, make, guard, events.append)
 
 
 def test_the_plans_own_setting_is_used_when_it_holds() -> None:
@@ -99,6 +104,15 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
 
     trainer = BlockTrainer(_with_ladder(make_plan((0, 6))), 0, order, make, FakeLimit(BATCH), events.append)
     with pytest.raises(RuntimeError, match="channels"):
+        trainer.train()
+    assert events == []
+
+
+def test_a_diverging_loss_ends_the_run_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[Event] = []
+    trainer = _trainer(make_plan((0, 6)), Order(1, None, 0), BATCH, events)
+    monkeypatch.setattr(LoadedBlock, "train_batch", lambda *_: math.nan)
+    with pytest.raises(RunError, match=r"block 0: the loss is nan after step 0: .*smaller --lr"):
         trainer.train()
     assert events == []
 

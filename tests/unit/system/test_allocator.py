@@ -28,6 +28,7 @@ ALLOCATE_AND_FREE = """
     # glibc raises its own thresholds to the largest mapped block that was freed: what any first step does.
     libc.free(libc.malloc(16 * 2**20))
     blocks = [0] * 200
+    allocator.release()  # or the blocks would come from what the start left free
     levels = [read_memory().anonymous_bytes]
     for k in range(200):
         blocks[k] = libc.malloc(size)
