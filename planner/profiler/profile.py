@@ -30,8 +30,8 @@ from planner.units import MIB
 Tell = Callable[[int, int, str], None]
 """Told (done, total, name) as the measurement goes on."""
 
-_SLACK_BYTES = 2 * MIB
-"""Kernel peaks of a real step beyond the allocator's, measured at up to 0.7 MiB over the zoo (benchmarks/)."""
+_SLACK_BYTES = 4 * MIB
+"""What a whole run's child holds beyond that: data readers, caches, Python objects that come with each block."""
 
 _OVERHEAD_PERMILLE = 5
 """Their part that grows with the allocator's peak: page rounding and heap fragmentation under `tight`."""

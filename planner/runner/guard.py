@@ -10,6 +10,7 @@ import re
 
 from planner.errors import OverBudgetError
 from planner.system.proc import Memory, read_memory, reset_peak
+from planner.system.resident import trim_clean_pages
 from planner.system.rlimit import DataLimit
 from planner.units import MIB, format_bytes
 
@@ -17,6 +18,9 @@ _ALLOCATOR_SAYS = re.compile(
     r"can't allocate memory|out of memory|can't start new thread|could not create a primitive", re.IGNORECASE
 )
 """torch's allocators, Python's threads, and oneDNN when its code generator gets no memory."""
+
+_FILE_GROWTH_BYTES = 3 * MIB
+"""Growth of library pages worth giving back; it takes about 10 ms."""
 
 _UNTOUCHED_BYTES = 8 * MIB
 """Mapped but never touched: a thread's stack, ends of arenas, room for generated code. RLIMIT_DATA counts it."""
@@ -34,6 +38,7 @@ class MemoryGuard:
         self._allowed_bytes = allowed_bytes
         self._baseline_bytes = baseline_bytes
         self._limit: DataLimit | None = None
+        self._file_floor_bytes: int | None = None
         self.life_peak_bytes = 0
         """Highest resident bytes since the process began."""
         self.block_peak_bytes = 0
@@ -43,6 +48,7 @@ class MemoryGuard:
         """Start a block's peak afresh, and limit what may be mapped from here on to what the budget leaves."""
         self.take()
         self.block_peak_bytes = 0
+        self._file_floor_bytes = None
         self.release()
         if self._allowed_bytes is not None:
             left = self._allowed_bytes - max(self._baseline_bytes, read_memory().resident_bytes)
@@ -53,8 +59,21 @@ class MemoryGuard:
         memory = read_memory()
         self.life_peak_bytes = max(self.life_peak_bytes, memory.peak_bytes)
         self.block_peak_bytes = max(self.block_peak_bytes, memory.peak_bytes)
+        self._trim(memory.file_bytes)
         reset_peak()
         return memory
+
+    def _trim(self, file_bytes: int) -> None:
+        """Give library pages back once they have grown well above what a step right after giving them back needs.
+
+        A batch of another size (an epoch's last) makes new kernels and touches pages for that alone; without this they
+        would lie under every later peak.
+        """
+        if self._file_floor_bytes is None:
+            self._file_floor_bytes = file_bytes
+        elif file_bytes > self._file_floor_bytes + _FILE_GROWTH_BYTES:
+            trim_clean_pages()
+            self._file_floor_bytes = None
 
     def check(self, what: str) -> None:
         """Raise OverBudgetError if the block's peak has passed what is allowed."""

@@ -120,16 +120,21 @@ class BlockTrainer:
         return block
 
     def _dry_steps(self, samples: Samples, rung: Setting) -> None:
-        """Two short batches on a block of its own: the first makes optimizer state, the second is as high as any.
+        """Short batches on a block of its own: the first makes optimizer state, the last is as high as any.
 
-        In the first, library pages are given back after every unit: kernels touch up to 10 MiB the first time that they
-        never touch again, and these should not add up.
+        In the others, library pages are given back after every unit: kernels touch up to 10 MiB the first time that
+        they never touch again, and these should not add up. An epoch's odd last micro-batch has kernels of its own.
         """
         block = self._fresh_block()
         batches = samples.shuffled(self._batch, self._least, self._order.seed, self._index, _DRY_EPOCH)
         count, micro_batches = next(batches)
+        odd = samples.count % self._batch % rung.micro_batch
         with trimming(module for _, module in block.named_modules()):
-            block.train_batch(itertools.islice(micro_batches, 2), count, rung.accumulate > 1)
+            inputs, labels = next(micro_batches)
+            if odd >= self._least:
+                block.train_batch(iter([(inputs[:odd], labels[:odd])]), odd, rung.accumulate > 1)
+            block.train_batch(iter([(inputs, labels)]), count, rung.accumulate > 1)
+        del inputs, labels
         settle()
         if rung.accumulate == 1:
             count, micro_batches = next(batches, (0, iter(())))

@@ -37,8 +37,8 @@ def start_torch(policy: Literal["tight", "fast"], threads: int, numpy: bool = Fa
 
     Without `numpy`, torch is kept from importing it (17 MiB here). Call it once, before anything imports torch.
     """
-    # How long GNU's OpenMP threads spin before they sleep. Its default of 300,000 makes a step 5-50 times slower as soon
-    # as anything else runs on the device; not spinning at all makes small steps twice as slow when nothing does.
+    # How long GNU's OpenMP threads spin before they sleep. Its default of 300,000 makes a step 5-50 times slower as
+    # soon as anything else runs on the device; not spinning at all makes small steps twice as slow when nothing does.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     apply_policy(policy)
     if not numpy:
