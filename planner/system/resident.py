@@ -16,6 +16,8 @@ from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+from planner.system.memory import cgroup_limit_bytes
+
 _MADV_DONTNEED = 4
 
 
@@ -52,7 +54,9 @@ def preload_torch_libraries() -> None:
     The libraries are evicted from the page cache first, to be read anew by the faults that need them. A file that was
     just installed or copied sits in the page cache in large pieces, and Linux 6.18 maps a piece whole when one page of
     it is touched: the same first training step is then 50-100 MiB larger. It costs reading about 100 MB once. Pages
-    that another process maps stay where they are.
+    that another process maps stay where they are. Under a container's limit nothing is evicted: what is read again
+    would count against it, and where storage reads ahead by megabytes (8 MiB on the machine this was seen on) every
+    page then pushes out others that are needed, without end.
 
     torch itself is not imported. What is not there (no torch, another platform's or vendor's build, a library whose own
     needs are missing) is skipped: the import that follows will do, or explain, the same.
@@ -61,7 +65,7 @@ def preload_torch_libraries() -> None:
     if spec is None or spec.origin is None:
         return
     libraries = Path(spec.origin).parent / "lib"
-    for name in ("libtorch_cpu.so", "libtorch_python.so"):
+    for name in ("libtorch_cpu.so", "libtorch_python.so") if cgroup_limit_bytes() is None else ():
         _evict_from_page_cache(libraries / name)
     # The same two names and modes as torch's own import, which then finds them loaded.
     for name, mode in (("libtorch_global_deps.so", ctypes.RTLD_GLOBAL), ("libtorch_cpu.so", ctypes.RTLD_LOCAL)):
