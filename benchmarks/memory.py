@@ -28,7 +28,7 @@ from planner.units import MIB
 NETWORKS = ("vgg11", "vgg16", "resnet18")
 OPTIMIZER = Optimizer("sgd", 0.05, 0.9, False, 5e-4)
 BATCH = 128
-STEPS = 5
+STEPS = 4
 
 
 def request(budget: int, strategy: Strategy = "auto") -> Request:

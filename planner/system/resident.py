@@ -51,27 +51,41 @@ def preload_torch_libraries() -> None:
     The initialisers' pages and the pages that the Python half of the import touches are then never resident together:
     the import peaks at about 40-60 MiB less (a peak counts for the budget, even one that lasts milliseconds).
 
-    The libraries are evicted from the page cache first, to be read anew by the faults that need them. A file that was
-    just installed or copied sits in the page cache in large pieces, and Linux 6.18 maps a piece whole when one page of
-    it is touched: the same first training step is then 50-100 MiB larger. It costs reading about 100 MB once. Pages
-    that another process maps stay where they are. Under a container's limit nothing is evicted: what is read again
-    would count against it, and where storage reads ahead by megabytes (8 MiB on the machine this was seen on) every
-    page then pushes out others that are needed, without end.
+    They are evicted from the page cache first (`evict_torch_libraries`), but not under a container's limit: what is
+    read again would count against it, and where storage reads ahead by megabytes (8 MiB on the machine this was seen
+    on) every page then pushes out others that are needed, without end.
 
     torch itself is not imported. What is not there (no torch, another platform's or vendor's build, a library whose own
     needs are missing) is skipped: the import that follows will do, or explain, the same.
     """
-    spec = find_spec("torch")
-    if spec is None or spec.origin is None:
+    libraries = _torch_libraries()
+    if libraries is None:
         return
-    libraries = Path(spec.origin).parent / "lib"
-    for name in ("libtorch_cpu.so", "libtorch_python.so") if cgroup_limit_bytes() is None else ():
-        _evict_from_page_cache(libraries / name)
+    if cgroup_limit_bytes() is None:
+        evict_torch_libraries()
     # The same two names and modes as torch's own import, which then finds them loaded.
     for name, mode in (("libtorch_global_deps.so", ctypes.RTLD_GLOBAL), ("libtorch_cpu.so", ctypes.RTLD_LOCAL)):
         with contextlib.suppress(OSError):
             ctypes.CDLL(str(libraries / name), mode=mode)
     trim_clean_pages()
+
+
+def evict_torch_libraries() -> None:
+    """Take torch's libraries out of the page cache, to be read anew by the faults that need them.
+
+    A file that was just installed or copied sits there in large pieces, and Linux 6.18 maps a piece whole when one page
+    of it is touched: a training process is then 60-150 MiB larger, and importing torch peaks at 450 MiB. Reading anew
+    costs about 100 MB once. Pages that another process maps stay where they are. Imports nothing.
+    """
+    libraries = _torch_libraries()
+    if libraries is not None:
+        for name in ("libtorch_cpu.so", "libtorch_python.so"):
+            _evict_from_page_cache(libraries / name)
+
+
+def _torch_libraries() -> Path | None:
+    spec = find_spec("torch")
+    return None if spec is None or spec.origin is None else Path(spec.origin).parent / "lib"
 
 
 def hide_numpy() -> None:
@@ -87,6 +101,7 @@ def _evict_from_page_cache(file: Path) -> None:
     with contextlib.suppress(OSError):
         fd = os.open(file, os.O_RDONLY)
         try:
+            os.fsync(fd)  # a page still to be written, as after an installation, stays
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
         finally:
             os.close(fd)
