@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -45,23 +46,23 @@ def profile(profile_of: ProfileOf) -> Path:
 
 
 @pytest.fixture
-def neuroflux_plan(neuroflux: Command, profile: Path, tmp_path: Path) -> Path:
-    """A plan of several blocks: NeuroFlux's own grouping with every unit a segment, in a budget that splits it."""
+def small_plan(neuroflux: Command, profile: Path, tmp_path: Path) -> Path:
+    """A plan of several blocks, at the smallest budget there is for tensors alone (whatever torch's build takes)."""
     least = neuroflux(
         "plan", "--model", "cnn6", "--data", "sample", "--batch", BATCH, "--profile", profile,
-        "--budget", "1KiB", "--strategy", "auto", "--json",
+        "--budget", "1KiB", "--scope", "training", "--json",
     )  # fmt: skip
     assert least.returncode == 3
     minimum = json.loads(least.stdout)["minimum_bytes"]
-    return _plan(neuroflux, profile, tmp_path, str(minimum), "--prefer", "speed")
+    return _plan(neuroflux, profile, tmp_path, str(minimum), "--scope", "training", "--prefer", "speed")
 
 
 def test_a_plan_of_several_blocks_trains_validates_and_reports(
-    neuroflux: Command, neuroflux_plan: Path, tmp_path: Path
+    neuroflux: Command, small_plan: Path, tmp_path: Path
 ) -> None:
-    plan = read_document(neuroflux_plan, Plan)
+    plan = read_document(small_plan, Plan)
     assert len(plan.blocks) > 1
-    done = neuroflux("run", neuroflux_plan, "--data", "sample", "--out", tmp_path / "out", "--max-steps", 8, "--json")
+    done = neuroflux("run", small_plan, "--data", "sample", "--out", tmp_path / "out", "--max-steps", 8, "--json")
     assert done.returncode == 0, done.stderr
     report = decode(Report, parse_json(done.stdout))
     assert report == read_document(tmp_path / "out" / paths.REPORT, Report)
@@ -116,13 +117,13 @@ def test_the_exported_weights_are_the_network_that_was_measured(
 
 
 def test_equal_seeds_give_equal_weights_and_other_seeds_others(
-    neuroflux: Command, neuroflux_plan: Path, tmp_path: Path
+    neuroflux: Command, small_plan: Path, tmp_path: Path
 ) -> None:
     found = []
     for out, seed in (("a", 1), ("b", 1), ("c", 2)):
         done = neuroflux(
             "run",
-            neuroflux_plan,
+            small_plan,
             "--data",
             "sample",
             "--out",
@@ -139,22 +140,22 @@ def test_equal_seeds_give_equal_weights_and_other_seeds_others(
 
 
 def test_a_killed_run_is_resumed_at_its_unfinished_block_and_ends_alike(
-    neuroflux: Command, neuroflux_plan: Path, tmp_path: Path
+    neuroflux: Command, small_plan: Path, tmp_path: Path
 ) -> None:
     options = ["--data", "sample", "--max-steps", "6", "--quiet"]
-    whole = neuroflux("run", neuroflux_plan, "--out", tmp_path / "whole", *options)
+    whole = neuroflux("run", small_plan, "--out", tmp_path / "whole", *options)
     assert whole.returncode == 0, whole.stderr
 
     out = tmp_path / "killed"
-    command = [sys.executable, "-m", "planner.cli.main", "run", str(neuroflux_plan), "--out", str(out), *options]
+    command = [sys.executable, "-m", "planner.cli.main", "run", str(small_plan), "--out", str(out), *options]
     victim = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
     _wait_for(paths.result_path(out, 0), victim)
     os.kill(victim.pid, signal.SIGKILL)
     victim.wait()
 
-    refused = neuroflux("run", neuroflux_plan, "--out", out, *options)
+    refused = neuroflux("run", small_plan, "--out", out, *options)
     assert refused.returncode in (2, 4)  # 4 for the moment in which the orphaned child still dies and holds nothing
-    resumed = neuroflux("run", neuroflux_plan, "--out", out, "--resume", *options)
+    resumed = neuroflux("run", small_plan, "--out", out, "--resume", *options)
     assert resumed.returncode == 0, resumed.stderr
     assert (out / paths.MODEL).read_bytes() == (tmp_path / "whole" / paths.MODEL).read_bytes()
     assert "resumed at block" in " ".join(read_document(out / paths.REPORT, Report).deviations)
@@ -166,14 +167,14 @@ def _wait_for(file: Path, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.01)  # polling for an event in another process, bounded by that process's life
 
 
-def test_ctrl_c_ends_with_130_and_no_child(neuroflux_plan: Path, tmp_path: Path) -> None:
+def test_ctrl_c_ends_with_130_and_no_child(small_plan: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = [
         sys.executable,
         "-m",
         "planner.cli.main",
         "run",
-        str(neuroflux_plan),
+        str(small_plan),
         "--data",
         "sample",
         "--out",
@@ -228,21 +229,21 @@ def test_bad_input_is_named_with_exit_2_and_no_traceback(neuroflux: Command, arg
     assert done.stdout == ""
 
 
-def test_a_changed_plan_is_refused(neuroflux: Command, neuroflux_plan: Path, tmp_path: Path) -> None:
-    plan = json.loads(neuroflux_plan.read_text())
+def test_a_changed_plan_is_refused(neuroflux: Command, small_plan: Path, tmp_path: Path) -> None:
+    plan = json.loads(small_plan.read_text())
     plan["budget"]["bytes"] += 1
-    neuroflux_plan.write_text(json.dumps(plan))
-    done = neuroflux("run", neuroflux_plan, "--data", "sample", "--out", tmp_path / "out")
+    small_plan.write_text(json.dumps(plan))
+    done = neuroflux("run", small_plan, "--data", "sample", "--out", tmp_path / "out")
     assert done.returncode == 2
     assert "does not match its id" in done.stderr
     assert not (tmp_path / "out" / "plan.json").exists()
 
 
-def test_data_that_does_not_fit_the_plan_is_refused(neuroflux: Command, neuroflux_plan: Path, tmp_path: Path) -> None:
+def test_data_that_does_not_fit_the_plan_is_refused(neuroflux: Command, small_plan: Path, tmp_path: Path) -> None:
     import numpy as np
 
     np.savez(tmp_path / "other.npz", images=np.zeros((40, 8, 8), np.uint8), labels=np.arange(40) % 4)
-    done = neuroflux("run", neuroflux_plan, "--data", tmp_path / "other.npz", "--out", tmp_path / "out")
+    done = neuroflux("run", small_plan, "--data", tmp_path / "other.npz", "--out", tmp_path / "out")
     assert done.returncode == 2
     assert "1×8×8" in done.stderr and "1×28×28" in done.stderr
 
@@ -259,7 +260,7 @@ def test_doctor_tells_what_the_device_is(neuroflux: Command) -> None:
     done = neuroflux("doctor", "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found["torch"] == torch.__version__
+    assert found["torch"] == version("torch")
     assert 0 < found["available_bytes"] <= found["total_bytes"]
     assert found["runtime"]["baseline_bytes"] > 100 * 2**20
     assert found["storage"]["write_bytes_per_second"] > 0

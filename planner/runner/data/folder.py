@@ -208,10 +208,14 @@ def _open_image(path: Path) -> Image:
     from PIL import Image
 
     image = Image.open(path, formats=_FORMATS)
+    problem = None
     if max(image.size) > limits.MAX_EXTENT:
-        raise DataError(str(path), f"{image.height}×{image.width} is beyond {limits.MAX_EXTENT}×{limits.MAX_EXTENT}")
-    if image.mode.startswith(_DEEP_MODES):
-        raise DataError(str(path), "has more than 8 bits a channel; convert it to 8")
+        problem = f"{image.height}×{image.width} is beyond {limits.MAX_EXTENT}×{limits.MAX_EXTENT}"
+    elif image.mode.startswith(_DEEP_MODES):
+        problem = "has more than 8 bits a channel; convert it to 8"
+    if problem is not None:
+        image.close()
+        raise DataError(str(path), problem)
     return image
 
 
