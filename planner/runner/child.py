@@ -19,7 +19,7 @@ from planner.runner.cache import CacheReader, CacheWriter, remove_cache
 from planner.runner.data.dataset import open_data
 from planner.runner.data.split import Dataset, Split
 from planner.runner.events import BlockDone, BlockStarted, Deviation, Event, Failed, Finished, Phase, Ready, Told
-from planner.runner.guard import MemoryGuard, is_out_of_memory
+from planner.runner.guard import MemoryGuard, describe, is_out_of_memory
 from planner.runner.job import Job, Order
 from planner.solver.schema import Plan
 from planner.system.files import write_atomically
@@ -199,7 +199,7 @@ def main(job_path: str, supervisor_pid: int) -> int:
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        _tell(Failed("failed", 4, f"memory ran out: {str(error).splitlines()[0][:300]}"))
+        _tell(Failed("failed", 4, describe(error)))
         return 4
     return 0
 

@@ -22,7 +22,7 @@ _ALLOCATOR_SAYS = re.compile(
 _FILE_GROWTH_BYTES = 3 * MIB
 """Growth of library pages worth giving back; it takes about 10 ms."""
 
-_UNTOUCHED_BYTES = 8 * MIB
+_UNTOUCHED_BYTES = 16 * MIB
 """Mapped but never touched: a thread's stack, ends of arenas, room for generated code. RLIMIT_DATA counts it."""
 
 
@@ -88,6 +88,11 @@ class MemoryGuard:
         if self._limit is not None:
             self._limit.lift()
             self._limit = None
+
+
+def describe(error: BaseException) -> str:
+    """What an error of `is_out_of_memory` comes to, in a few words."""
+    return str(error) if isinstance(error, OverBudgetError) else "an allocation beyond the budget was refused"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -13,7 +13,7 @@ from planner.model.heads import auxiliary_head
 from planner.model.shapes import Shape, model_sizes, unit_sizes
 from planner.runner.block import LoadedBlock
 from planner.runner.events import Deviation, Event, Step
-from planner.runner.guard import MemoryGuard, is_out_of_memory
+from planner.runner.guard import MemoryGuard, describe, is_out_of_memory
 from planner.runner.job import Order
 from planner.runner.samples import Samples
 from planner.solver.schema import Block, Plan
@@ -100,7 +100,7 @@ class BlockTrainer:
             except (RuntimeError, MemoryError, OverBudgetError) as error:
                 if not is_out_of_memory(error):
                     raise
-                tried.append(f"micro-batch {rung.micro_batch}: {str(error).splitlines()[0][:80]}")
+                tried.append(f"micro-batch {rung.micro_batch}: {describe(error)}")
             # Out of the handler, so that the traceback no longer holds the failed step's tensors.
             self._tell(Deviation("deviation", f"block {self._index}: does not fit with {tried[-1]}"))
         raise OverBudgetError(f"block {self._index} fits on no rung of its ladder. Tried: {'; '.join(tried)}")

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from planner.errors import OverBudgetError
-from planner.runner.guard import MemoryGuard, is_out_of_memory
+from planner.runner.guard import MemoryGuard, describe, is_out_of_memory
 from planner.system.proc import reset_peak
 from planner.units import MIB
 
@@ -77,6 +77,11 @@ def test_a_peak_above_the_allowance_is_an_error_that_names_both() -> None:
     guard = MemoryGuard(MIB)
     with pytest.raises(OverBudgetError, match=r"the dry step took .* MiB, 1\.0 MiB are allowed"):
         guard.check("the dry step")
+
+
+def test_a_refused_allocation_is_told_in_plain_words() -> None:
+    assert describe(MemoryError()) == "an allocation beyond the budget was refused"
+    assert describe(OverBudgetError("its dry step took 3 MiB")) == "its dry step took 3 MiB"
 
 
 @pytest.mark.parametrize(
