@@ -151,6 +151,8 @@ class Subject:
     """The network."""
     samples: int | None
     """Training samples, where data was named."""
+    unpacked_bytes: int = 0
+    """Storage that the data takes beside its own, because it is compressed."""
 
 
 def subject_from(arguments: argparse.Namespace, work_dir: Path) -> Subject:
@@ -165,7 +167,7 @@ def subject_from(arguments: argparse.Namespace, work_dir: Path) -> Subject:
     is_zoo = arguments.model in ZOO
     wanted = arguments.input if is_zoo else load_model(arguments.model, arguments.input, arguments.classes).input
     with open_data(arguments.data, work_dir, size=wanted) as data:
-        info = data.info
+        info, unpacked = data.info, data.storage_bytes
     shape = (info.channels, info.height, info.width)
     _check_fits(arguments, info, wanted or shape, shape)
     model = load_model(
@@ -173,7 +175,7 @@ def subject_from(arguments: argparse.Namespace, work_dir: Path) -> Subject:
     )
     if model.classes < info.classes:
         raise InputError(f"{info.name}: has {info.classes} classes, but the model tells {model.classes} apart")
-    return Subject(model, info.train_samples)
+    return Subject(model, info.train_samples, unpacked)
 
 
 def _check_fits(arguments: argparse.Namespace, info: DataInfo, wanted: tuple[int, ...], shape: tuple[int, ...]) -> None:

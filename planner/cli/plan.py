@@ -11,7 +11,8 @@ from planner.cli import options
 from planner.cli.measure import measured_profile, read_profile
 from planner.cli.output import print_note, print_result
 from planner.document import to_json
-from planner.errors import InputError
+from planner.errors import InfeasibleError, InputError
+from planner.units import format_bytes
 
 if TYPE_CHECKING:
     from planner.solver.request import Request
@@ -82,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
                 f"{'x'.join(str(extent) for extent in profile.model.input)} with {profile.model.classes} classes, "
                 "not of the model asked for"
             )
-    plan = make_plan(profile, request_from(arguments, samples))
+    plan = make_plan(profile, request_from(arguments, samples, subject.unpacked_bytes))
     if arguments.output is not None:
         write_atomically(arguments.output, to_json(plan))
     if arguments.json:
@@ -97,8 +98,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def request_from(arguments: argparse.Namespace, samples: int) -> Request:
-    """The solver's question in the person's words."""
+def request_from(arguments: argparse.Namespace, samples: int, unpacked_bytes: int) -> Request:
+    """The solver's question in the person's words. Compressed data, once unpacked, takes its part of the storage."""
     from planner.solver.request import Request
     from planner.solver.schema import Budget, Training
 
@@ -110,6 +111,13 @@ def request_from(arguments: argparse.Namespace, samples: int) -> Request:
         schedule=arguments.schedule,
         seed=arguments.seed,
     )
-    return Request(
-        Budget(arguments.budget, arguments.scope), training, arguments.storage, arguments.strategy, arguments.prefer
-    )
+    storage = arguments.storage
+    if storage is not None:
+        if storage < unpacked_bytes:
+            raise InfeasibleError(
+                f"storage of {format_bytes(storage)} does not hold the data: {unpacked_bytes} bytes unpacked",
+                unpacked_bytes,
+                "data",
+            )
+        storage -= unpacked_bytes
+    return Request(Budget(arguments.budget, arguments.scope), training, storage, arguments.strategy, arguments.prefer)

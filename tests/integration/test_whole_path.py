@@ -203,6 +203,28 @@ def test_what_is_infeasible_exits_with_3_and_the_smallest_budget_is_feasible(neu
     assert neuroflux(*options, "--budget", answer["minimum_bytes"] - 1).returncode == 3
 
 
+def test_unpacked_data_counts_as_storage(neuroflux: Command, profile: Path) -> None:
+    options = (
+        "plan",
+        "--model",
+        "cnn6",
+        "--data",
+        "sample",
+        "--batch",
+        BATCH,
+        "--profile",
+        profile,
+        "--budget",
+        "1GiB",
+    )
+    # The bundled images: 5,000 of 784 bytes, and as many labels, each file with its .npy header.
+    refused = neuroflux(*options, "--storage", 5000 * 785, "--json")
+    assert refused.returncode == 3
+    needed = json.loads(refused.stdout)["minimum_bytes"]
+    assert 5000 * 785 < needed < 5000 * 785 + 4096
+    assert neuroflux(*options, "--storage", needed).returncode == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
