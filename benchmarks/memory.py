@@ -18,7 +18,6 @@ from planner.document import to_json
 from planner.model.zoo import from_zoo
 from planner.profiler.schema import Profile
 from planner.report.schema import Report
-from planner.runner.supervisor import RunOptions
 from planner.settings import Optimizer
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.request import Request
@@ -84,7 +83,6 @@ def rows(name: str) -> Iterator[tuple[str, float, float]]:
 
 def main() -> None:
     """Print the table and its summary."""
-    assert RunOptions().guard
     print("Made by `python benchmarks/memory.py`. MiB; excess of the prediction over the measured peak in per cent,")
     print("of the whole process and of what lies above its baseline.\n")
     print(

@@ -81,14 +81,6 @@ class CacheWriter:
         self._close_shard()
         write_atomically(self._folder / _DONE, f"{self.samples} {self._record_bytes}\n")
 
-    def abandon(self) -> None:
-        """Remove what was written."""
-        if self._file is not None:
-            error = StorageError("abandoned")
-            self._file.__exit__(type(error), error, None)
-            self._file = None
-        shutil.rmtree(self._folder, ignore_errors=True)
-
 
 class CacheReader:
     """A finished cache, read like any split. Safe to read from any thread."""

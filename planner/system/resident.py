@@ -94,7 +94,7 @@ def hide_numpy() -> None:
     torch imports numpy whenever it is installed and keeps 12-17 MiB for it, though no tensor needs it. torch warns
     "Failed to initialize NumPy" when it is missing: the caller, who knows it is meant, filters that warning.
     """
-    sys.modules["numpy"] = None  # type: ignore[assignment]
+    sys.modules["numpy"] = None  # type: ignore[assignment]  # Python's own way to forbid an import
 
 
 def _evict_from_page_cache(file: Path) -> None:

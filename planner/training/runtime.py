@@ -89,4 +89,5 @@ def _tiny_step() -> None:
     features = functional.conv2d(images, weight, padding=1)
     features = functional.batch_norm(features, None, None, scale, scale, training=True).relu()
     pooled = functional.max_pool2d(features, 2).mean((2, 3))
-    functional.cross_entropy(pooled, torch.zeros(4, dtype=torch.int64)).backward()  # type: ignore[no-untyped-call]
+    loss = functional.cross_entropy(pooled, torch.zeros(4, dtype=torch.int64))
+    loss.backward()  # type: ignore[no-untyped-call]  # torch gives it no type

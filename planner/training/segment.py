@@ -40,7 +40,7 @@ def train_segment(
     loss, output = segment_loss(units, head, inputs, labels)
     held = output.detach() if hold_output else None
     del output
-    (loss * weight if weight != 1.0 else loss).backward()  # type: ignore[no-untyped-call]
+    (loss * weight if weight != 1.0 else loss).backward()  # type: ignore[no-untyped-call]  # torch gives it no type
     return loss.detach(), held
 
 

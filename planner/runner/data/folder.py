@@ -97,7 +97,7 @@ class _Names:
         where = data_folder(work_dir)
         try:
             # `resources` closes it, and its storage is free again then.
-            self._file = resources.enter_context(tempfile.TemporaryFile(dir=where, buffering=0))  # noqa: SIM115
+            self._file = resources.enter_context(tempfile.TemporaryFile(dir=where, buffering=0))  # noqa: SIM115  # closed by resources
             for name in classes:
                 self._class_starts.append(self.count)
                 if (folder / name).is_dir():
@@ -196,7 +196,7 @@ class FolderSplit:
 def _import_pillow(folder: Path) -> None:
     try:
         # Named one by one: Pillow would otherwise import all forty of its formats to find WebP.
-        from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin  # noqa: F401
+        from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin  # noqa: F401  # to register
     except ImportError:
         raise DataError(
             str(folder), "reading image files needs Pillow: pip install 'neuroflux-planner[images]'"
