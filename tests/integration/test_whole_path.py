@@ -87,12 +87,12 @@ def test_a_plan_of_several_blocks_trains_validates_and_reports(
 def test_the_exported_weights_are_the_network_that_was_measured(
     neuroflux: Command, profile: Path, tmp_path: Path
 ) -> None:
-    plan_file = _plan(neuroflux, profile, tmp_path, "2GiB")
+    plan_file = _plan(neuroflux, profile, tmp_path, "2GiB", "--prefer", "fidelity")
     done = neuroflux("run", plan_file, "--data", "sample", "--out", tmp_path / "out", "--epochs", 1, "--json")
     assert done.returncode == 0, done.stderr
     report = decode(Report, parse_json(done.stdout))
     plan = read_document(plan_file, Plan)
-    # With room to spare the plan is plain backpropagation.
+    # With room to spare the plan with the fewest cuts is plain backpropagation, however long steps were measured to be.
     assert [len(block.segments) for block in plan.blocks] == [1]
     assert report.accuracy > 0.5
 
