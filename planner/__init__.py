@@ -1,1 +1,23 @@
-"""Train networks in too little memory: profile, plan, run."""
+"""Train networks in too little memory: profile, plan, run.
+
+From Python: `profile = planner.profile(module, sample)`, then `planner.plan(profile, "300MiB")`; see `planner.facade`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_FACADE = ("plan", "profile")
+
+
+def __getattr__(name: str) -> Any:
+    """Load the facade when it is first asked for: importing this package has to cost nothing in a measured child."""
+    if name not in _FACADE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module("planner.facade"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted((*globals(), *_FACADE))

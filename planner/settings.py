@@ -1,4 +1,4 @@
-"""What profile, plan and training say alike: the device, and how parameters move."""
+"""What profile, plan and training say alike: the device, the machine around it, and how parameters move."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from planner.limits import MAX_BYTES
+
+Allocator = Literal["glibc", "musl", "mimalloc", "unknown"]
+"""Which library answers malloc for tensors."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,49 @@ class Device:
             raise ValueError(f"total_bytes is {self.total_bytes}; bytes lie between 0 and 2^63 - 1")
         if not 1 <= self.threads <= 4096:
             raise ValueError(f"threads is {self.threads}; it must lie between 1 and 4096")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One device as `doctor` finds it."""
+
+    name: str
+    """What the maker calls it (firmware, device tree), else the processor's name."""
+    architecture: str
+    """`x86_64`, `aarch64`, …"""
+    cpu_model: str
+    """The processor's name; on Arm its implementer and part numbers, where the kernel knows no name."""
+    cores: int
+    """Cores this process may use at once: its affinity, or fewer (rounded up) where a group's quota of time binds."""
+    isa: tuple[str, ...]
+    """Which of the instruction sets that matter here the processor has, sorted."""
+    total_bytes: int
+    """Installed memory."""
+    available_bytes: int
+    """Memory that could be had when this was probed, limits included."""
+    limit_bytes: int | None
+    """The memory limit of a container around this process; null without one."""
+    swap_bytes: int
+    """Size of all swap."""
+    allocator: Allocator
+    """Which allocator serves tensors."""
+    kernel: str
+    """Release of the Linux kernel."""
+    python_version: str
+    """Version of the interpreter."""
+    torch_version: str | None
+    """Version of the installed torch, build suffix included; null without torch."""
+    unified_memory: bool
+    """CPU and GPU share one memory."""
+    gpu_name: str | None = None
+    """The GPU's name as its driver gives it, several kinds joined by commas; where CPU and GPU share one memory the
+    board's, for the GPU is part of it; null without a GPU."""
+    gpu_total_bytes: int | None = None
+    """Memory of the first GPU; null where torch reaches none, or was not asked."""
+    gpu_context_bytes: int | None = None
+    """What a process takes of that before its first tensor (driver context, loaded kernels); null likewise."""
+    torch_threads: int | None = None
+    """Threads torch computes with unless told otherwise; null where it was not asked."""
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from planner.cli import options
 from planner.cli.output import print_result
+from planner.document import encode, to_json
 from planner.units import format_bytes
+
+if TYPE_CHECKING:
+    from planner.profiler.device import DeviceDocument
+
+_LABELS = {
+    "total_bytes": "memory total",
+    "available_bytes": "memory available",
+    "limit_bytes": "memory limit",
+    "torch_threads": "torch default threads",
+    "threads": "threads used",
+    "gpu_total_bytes": "gpu memory",
+    "gpu_context_bytes": "gpu context overhead",
+}
+"""Names of rows where the field's own would not do."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,28 +39,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Probe the device and print what was found."""
-    from planner.profiler.profile import measure_start
-    from planner.system.machine import fingerprint, installed_torch_version, probe
-    from planner.system.storage import measure_storage
-
-    machine = probe()
-    torch_version = installed_torch_version()
-    with tempfile.TemporaryDirectory(prefix="neuroflux-") as name:
-        speed = measure_storage(arguments.folder or Path(name))
-    found: dict[str, Any] = {
-        **dataclasses.asdict(machine),
-        "torch": torch_version,
-        "fingerprint": fingerprint(machine, torch_version, machine.cores),
-        "storage": dataclasses.asdict(speed),
-        "runtime": dataclasses.asdict(measure_start("tight", machine.cores)) if torch_version else None,
-    }
-    print_result(json.dumps(found, indent=1) if arguments.json else _table(found))
+    """Look at the device and print what was found."""
+    found = examine(arguments.folder)
+    print_result(to_json(found) if arguments.json else _table(found))
     return 0
 
 
-def _table(found: dict[str, Any]) -> str:
-    rows = list(_rows("", found))
+def examine(folder: Path | None = None) -> DeviceDocument:
+    """Look at this device: the machine, the storage behind `folder` (default: the temporary one), what torch costs."""
+    from planner.profiler.device import Baseline, DeviceDocument
+    from planner.profiler.profile import measure_start
+    from planner.profiler.schema import Storage
+    from planner.profiler.torch_facts import complete
+    from planner.system.machine import fingerprint, probe
+    from planner.system.storage import measure_storage
+
+    machine = complete(probe())
+    with tempfile.TemporaryDirectory(prefix="neuroflux-") as name:
+        speed = measure_storage(folder or Path(name))
+    runtime = None
+    if machine.torch_version is not None:
+        start = measure_start("tight", machine.cores)
+        runtime = Baseline(start.baseline_bytes, start.start_peak_bytes, start.supervisor_bytes)
+    return DeviceDocument(
+        schema="device/1",
+        machine=machine,
+        threads=machine.cores,
+        fingerprint=fingerprint(machine, machine.torch_version, machine.cores),
+        storage=Storage(int(speed.write_bytes_per_second), int(speed.read_bytes_per_second)),
+        runtime=runtime,
+    )
+
+
+def _table(document: DeviceDocument) -> str:
+    fields = encode(document)
+    rows = _rows("", {**fields.pop("machine"), **{name: fields[name] for name in fields if name != "schema"}})
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name.ljust(width)}  {text}" for name, text in rows)
 
@@ -55,7 +81,9 @@ def _table(found: dict[str, Any]) -> str:
 def _rows(prefix: str, found: dict[str, Any]) -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     for key, value in found.items():
-        name = f"{prefix}{key}".replace("_bytes_per_second", " speed").replace("_bytes", "").replace("_", " ")
+        name = prefix + _LABELS.get(key, key).replace("_bytes_per_second", " speed").replace("_bytes", "").replace(
+            "_", " "
+        )
         if isinstance(value, dict):
             rows += _rows(f"{name} ", value)
         elif key.endswith("_bytes_per_second"):

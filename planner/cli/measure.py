@@ -1,36 +1,51 @@
-"""Get the profile a command needs: from a file, from the store of this device, or by measuring now."""
+"""Get the profile a command needs: from the store of this device, by measuring now, or from those that are shipped."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from planner.cli.output import print_note
+from planner.profiler.applies import read_profile as read_profile
 from planner.settings import Optimizer
 
 if TYPE_CHECKING:
     from planner.model.spec import Model
+    from planner.profiler.profile import ProfileRequest
     from planner.profiler.schema import Profile
 
 
-def measured_profile(model: Model, optimizer: Optimizer, batch: int, fresh: bool = False) -> Profile:
+def measured_profile(
+    model: Model,
+    optimizer: Optimizer,
+    batch: int,
+    fresh: bool = False,
+    max_bytes: int | None = None,
+    max_seconds: float | None = None,
+) -> Profile:
     """The profile of `model` on this device: from the store, or measured with a progress bar and stored.
 
-    `fresh` measures in any case.
+    `fresh` measures in any case, `max_bytes` and `max_seconds` bound the measurement.
     """
-    from tqdm import tqdm
-
-    from planner.profiler.profile import ProfileRequest, take_profile
+    from planner.profiler.profile import ProfileRequest
     from planner.profiler.store import ProfileStore
     from planner.system.machine import probe
 
-    request = ProfileRequest(model, optimizer, batch, probe().cores)
-    store = ProfileStore.default()
-    found = None if fresh else store.find(request)
-    if found is not None:
-        return found
-    print_note(f"measuring {model.name} on this device; the result is kept for next time")
+    request = ProfileRequest(model, optimizer, batch, probe().cores, max_bytes=max_bytes, max_seconds=max_seconds)
+    return ProfileStore.default().obtain(
+        request,
+        lambda: _measure(request),
+        fresh,
+        lambda: print_note("another process is measuring on this device; waiting until it is done"),
+    )
+
+
+def _measure(request: ProfileRequest) -> Profile:
+    from tqdm import tqdm
+
+    from planner.profiler.profile import take_profile
+
+    print_note(f"measuring {request.model.name} on this device; the result is kept for next time")
     with tqdm(total=1, file=sys.stderr, unit="part", leave=False, dynamic_ncols=True) as bar:
 
         def tell(done: int, total: int, name: str) -> None:
@@ -38,20 +53,29 @@ def measured_profile(model: Model, optimizer: Optimizer, batch: int, fresh: bool
             bar.set_postfix_str(name, refresh=False)
             bar.update(done - bar.n)
 
-        profile = take_profile(request, tell)
-    store.keep(request, profile)
-    return profile
+        return take_profile(request, tell)
 
 
-def read_profile(path: Path) -> Profile:
-    """The profile in a file."""
-    from planner.document import content_id, read_document
-    from planner.errors import InputError
-    from planner.profiler.schema import Profile
+def unmeasured_profile(model: Model, optimizer: Optimizer, batch: int) -> Profile:
+    """The profile of `model` without measuring: from the store, else a shipped one, with a warning if it is foreign.
 
-    profile = read_document(path, Profile)
-    if content_id(profile) != profile.id:
-        raise InputError(
-            f"{path}: its content does not match its id {profile.id[:12]}…; it was changed after measuring"
+    Raises InputError where neither has one.
+    """
+    from planner.profiler import shipped
+    from planner.profiler.applies import differences
+    from planner.profiler.profile import ProfileRequest
+    from planner.profiler.store import ProfileStore
+    from planner.system.machine import probe
+
+    here = probe()
+    found = ProfileStore.default().find(ProfileRequest(model, optimizer, batch, here.cores))
+    if found is not None:
+        return found
+    profile = shipped.find_shipped(model, optimizer, batch, shipped.FOLDER)
+    reasons = differences(profile, here)
+    if reasons:
+        print_note(
+            f"warning: this profile is foreign: memory and time were measured on {profile.device.name}, not here "
+            f"({'; '.join(reasons)})"
         )
     return profile

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from planner.cli import options
-from planner.cli.measure import measured_profile, read_profile
+from planner.cli.measure import measured_profile, read_profile, unmeasured_profile
 from planner.cli.output import print_note, print_result
 from planner.document import to_json
 from planner.errors import InfeasibleError, InputError
+from planner.settings import Optimizer
 from planner.units import format_bytes
 
 if TYPE_CHECKING:
+    from planner.model.spec import Model
+    from planner.profiler.schema import Profile
     from planner.solver.request import Request
 
 
@@ -53,14 +56,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="balanced",
         help="balanced (default): fewest cuts within 10 %% of the fastest; speed: fastest; fidelity: fewest cuts",
     )
-    parser.add_argument(
+    _add_source(parser.add_argument_group("what it costs here"))
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the plan here")
+    options.add_json(parser)
+
+
+def _add_source(group: argparse._ArgumentGroup) -> None:
+    """Where the profile comes from."""
+    group.add_argument(
         "--profile",
         type=Path,
         metavar="FILE",
         help="a profile measured before (default: this device's store, or measure now)",
     )
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the plan here")
-    options.add_json(parser)
+    group.add_argument(
+        "--any-device",
+        action="store_true",
+        help="take FILE even if it was measured on another device, or on this one before it changed",
+    )
+    group.add_argument(
+        "--no-measure",
+        action="store_true",
+        help="measure nothing: this device's store, or a shipped profile (also where torch is not installed)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -73,16 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
         subject = options.subject_from(arguments, Path(work))
     samples = subject.samples or arguments.samples or 50_000
     optimizer = options.optimizer_from(arguments)
-    if arguments.profile is None:
-        profile = measured_profile(subject.model, optimizer, arguments.batch)
-    else:
-        profile = read_profile(arguments.profile)
-        if profile.model != subject.model:
-            raise InputError(
-                f"{arguments.profile}: is the profile of {profile.model.name} at "
-                f"{'x'.join(str(extent) for extent in profile.model.input)} with {profile.model.classes} classes, "
-                "not of the model asked for"
-            )
+    profile = _profile(arguments, subject.model, optimizer)
     plan = make_plan(profile, request_from(arguments, samples, subject.unpacked_bytes))
     if arguments.output is not None:
         write_atomically(arguments.output, to_json(plan))
@@ -96,6 +105,41 @@ def run(arguments: argparse.Namespace) -> int:
             f"  neuroflux run {arguments.output} --data {arguments.data or 'D'}"
         )
     return 0
+
+
+def _profile(arguments: argparse.Namespace, model: Model, optimizer: Optimizer) -> Profile:
+    from planner.system.machine import installed_torch_version
+
+    if arguments.profile is not None:
+        return _profile_in_file(arguments.profile, model, arguments.any_device)
+    if arguments.any_device:
+        raise InputError("--any-device says that the profile in a file may be foreign; name the file with --profile")
+    if arguments.no_measure or installed_torch_version() is None:
+        return unmeasured_profile(model, optimizer, arguments.batch)
+    return measured_profile(model, optimizer, arguments.batch)
+
+
+def _profile_in_file(file: Path, model: Model, any_device: bool) -> Profile:
+    """The profile in `file`, if it is the model's and this device's; a foreign one only where `any_device` allows."""
+    from planner.profiler.applies import differences
+    from planner.system.machine import probe
+
+    profile = read_profile(file)
+    if profile.model != model:
+        raise InputError(
+            f"{file}: is the profile of {profile.model.name} at "
+            f"{'x'.join(str(extent) for extent in profile.model.input)} with {profile.model.classes} classes, "
+            "not of the model asked for"
+        )
+    reasons = differences(profile, probe())
+    if reasons and not any_device:
+        raise InputError(
+            f"{file}: was not measured on this device as it is now: {'; '.join(reasons)}. Measure again "
+            "(`neuroflux profile`), or plan with it all the same: --any-device"
+        )
+    if reasons:
+        print_note(f"warning: {file} is foreign or stale: memory and time may be others here ({'; '.join(reasons)})")
+    return profile
 
 
 def request_from(arguments: argparse.Namespace, samples: int, unpacked_bytes: int) -> Request:

@@ -4,33 +4,101 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from planner.cli import options
 from planner.cli.measure import measured_profile
 from planner.cli.output import print_note, print_result
 from planner.document import to_json
+from planner.errors import InputError
+from planner.units import format_bytes, format_seconds
+
+if TYPE_CHECKING:
+    from planner.profiler.schema import Profile
+
+_MOST_SECONDS = 7 * 24 * 3600
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     options.add_model(parser)
     options.add_training(parser)
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="also write the profile here")
+    group = parser.add_argument_group("what measuring may take")
+    group.add_argument(
+        "--max-bytes",
+        type=options.size("max-bytes"),
+        metavar="BYTES",
+        help="most memory of each measuring process (default: 80 %% of what is available here)",
+    )
+    group.add_argument(
+        "--max-seconds",
+        type=options.count("max-seconds", 1, _MOST_SECONDS),
+        metavar="N",
+        help="most seconds of the whole measurement (default 600)",
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="also write the profile here, and a picture beside it"
+    )
     options.add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, print the table, write the file."""
-    from planner.report.tables import profile_table
+    from planner.report.profile_tables import profile_table
     from planner.system.files import write_atomically
 
+    if arguments.output is not None and arguments.output.suffix == ".svg":
+        raise InputError(f"{arguments.output}: is the name the picture gets; name the profile itself, such as p.json")
     with tempfile.TemporaryDirectory(prefix="neuroflux-") as work:
         subject = options.subject_from(arguments, Path(work))
-    profile = measured_profile(subject.model, options.optimizer_from(arguments), arguments.batch, fresh=True)
+    profile = measured_profile(
+        subject.model,
+        options.optimizer_from(arguments),
+        arguments.batch,
+        fresh=True,
+        max_bytes=arguments.max_bytes,
+        max_seconds=arguments.max_seconds,
+    )
     if arguments.output is not None:
         write_atomically(arguments.output, to_json(profile))
+        _draw(profile, arguments.output.with_suffix(".svg"))
     print_result(to_json(profile) if arguments.json else profile_table(profile))
+    note = left_out_note(profile)
+    if note is not None:
+        print_note(note)
     if arguments.output is not None:
         print_note(f"written to {arguments.output}")
     return 0
+
+
+def _draw(profile: Profile, path: Path) -> None:
+    """The picture beside the profile; without what draws, a note in its place."""
+    from planner.report.profile_plot import draw_profile
+
+    try:
+        draw_profile(profile, path)
+    except InputError as error:
+        print_note(f"{path.name} was not drawn: {error}")
+    else:
+        print_note(f"drawn to {path}")
+
+
+def left_out_note(profile: Profile) -> str | None:
+    """What the limits kept from being measured, in one line; None where that is nothing."""
+    limits = profile.limits
+    if limits is None or not limits.left_out:
+        return None
+    counts = Counter(left.reason for left in limits.left_out)
+    reasons = {
+        "does not fit": f"{counts['does not fit']} do not fit in {format_bytes(limits.max_bytes)}",
+        "out of time": f"{counts['out of time']} did not come to it within {format_seconds(limits.max_seconds)}",
+    }
+    pieces = [*profile.units, *(head.cost for head in profile.heads)]
+    least = min(piece.costs[-1].micro_batch for piece in pieces)
+    wanted = max(left.micro_batch for left in limits.left_out)
+    return (
+        f"{len(limits.left_out)} micro-batches were left out ({'; '.join(reasons[reason] for reason in counts)}): "
+        f"every part was measured up to {least} samples of {wanted}, larger ones are extrapolated"
+    )

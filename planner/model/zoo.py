@@ -2,7 +2,8 @@
 
 VGG: Simonyan and Zisserman, 2015, table 1 (A, B, D, E), with batch normalisation, so its convolutions need no bias, and
 the single linear classifier usual for small images. ResNet: He et al., 2016, table 1, with the 3×3 stem of its section
-4.2 (no early pooling), which suits small images.
+4.2 (no early pooling), which suits small images. MobileNetV2: Sandler et al., 2018, table 2, where the stem and the
+stage of 24 channels keep the extent instead of halving it, as usual for small images.
 """
 
 from __future__ import annotations
@@ -29,12 +30,13 @@ from planner.model.spec import (
 Input = tuple[int, int, int]
 
 _RELU = Activation("relu")
+_RELU6 = Activation("relu6")
 _NORM = BatchNorm2d("batchnorm2d")
 _VGG_MINIMUM = 28
 
 
-def _conv(filters: int, kernel: int = 3, stride: int = 1) -> Conv2d:
-    return Conv2d("conv2d", filters, kernel, stride=stride, padding=kernel // 2, bias=False)
+def _conv(filters: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> Conv2d:
+    return Conv2d("conv2d", filters, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False)
 
 
 def _classifier(classes: int) -> Unit:
@@ -88,6 +90,40 @@ def _resnet(name: str, counts: tuple[int, ...]) -> Callable[[Input, int], Model]
     return make
 
 
+_MOBILENETV2 = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 1),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+"""Table 2, a stage each: expansion, channels, blocks, stride of the first block (2 for 24 channels in the paper)."""
+
+
+def _inverted_residual(channels: int, expansion: int, width: int, stride: int) -> tuple[Layer, ...]:
+    """Widen, filter each channel by itself, narrow without an activation (table 1)."""
+    hidden = expansion * channels
+    widen: tuple[Layer, ...] = () if expansion == 1 else (_conv(hidden, kernel=1), _NORM, _RELU6)
+    depthwise = _conv(hidden, stride=stride, groups=hidden)
+    body = (*widen, depthwise, _NORM, _RELU6, _conv(width, kernel=1), _NORM)
+    return (Residual("residual", body),) if stride == 1 and channels == width else body
+
+
+def _mobilenetv2(shape: Input, classes: int) -> Model:
+    units = [Unit("stem", (_conv(32), _NORM, _RELU6))]
+    channels = 32
+    for stage, (expansion, width, count, first_stride) in enumerate(_MOBILENETV2, start=1):
+        for position in range(1, count + 1):
+            stride = first_stride if position == 1 else 1
+            layers = _inverted_residual(channels, expansion, width, stride)
+            units.append(Unit(f"block{stage}_{position}", layers))
+            channels = width
+    units.append(Unit("last", (_conv(1280, kernel=1), _NORM, _RELU6)))
+    return Model("model/1", "mobilenetv2", shape, classes, (*units, _classifier(classes)))
+
+
 def _cnn6(shape: Input, classes: int) -> Model:
     return _conv_chain("cnn6", ((32, 32), (64, 64), (128,)), shape, classes)
 
@@ -101,6 +137,7 @@ ZOO: MappingProxyType[str, Callable[[Input, int], Model]] = MappingProxyType(
         "vgg19": _vgg("vgg19", (2, 2, 4, 4, 4)),
         "resnet18": _resnet("resnet18", (2, 2, 2, 2)),
         "resnet34": _resnet("resnet34", (3, 4, 6, 3)),
+        "mobilenetv2": _mobilenetv2,
     }
 )
 """Every network of the zoo: a function of input shape (channels, height, width) and classes."""

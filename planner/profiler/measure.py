@@ -1,221 +1,211 @@
-"""The measuring child: every unit and head of a model at every micro-batch. `python -m planner.profiler.measure JOB`.
+"""The measuring child: one unit or head at one micro-batch at a time. `python -m planner.profiler.measure JOB PARENT`.
 
-JOB is a JSON file (`Job`). Progress goes to standard output, a line of JSON each; the last line holds the result, or
-the error to show.
+JOB is a JSON file (`Job`). Tasks come in on standard input and are answered on standard output, a line of JSON each
+(`planner.profiler.job`). The child limits its own memory first; a task that does not fit is answered as such.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from planner.document import read_document, to_json
-from planner.errors import ModelError, PlannerError
-from planner.model.heads import auxiliary_head
-from planner.model.shapes import Shape, Sizes, model_sizes, unit_sizes
-from planner.model.spec import Model, Unit
-from planner.profiler.schema import Costs, HeadProfile, PieceProfile
-from planner.settings import Optimizer
+from planner.document import decode, parse_json, read_document, to_json
+from planner.errors import ModelError
+from planner.profiler.bounded import OwnLimit
+from planner.profiler.job import Answer, DoesNotFit, Facts, Failed, Job, Measured, Ready, Task
+from planner.profiler.pieces import Piece, pieces_of
+from planner.profiler.schema import Costs, Layers
+from planner.system.exhaustion import is_out_of_memory
+from planner.system.rlimit import die_with_parent
 from planner.training.runtime import start_torch
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
-    from planner.profiler.flops import FlopCounter
-    from planner.profiler.meter import Meter
     from planner.training.optimizers import Stepper
 
 
 @dataclass(frozen=True)
-class Job:
-    """What to measure."""
+class _Loaded:
+    """A piece in memory, its optimizer's state made."""
 
-    model: Model
-    """The chain."""
-    optimizer: Optimizer
-    """Its optimizer."""
-    micro_batches: tuple[int, ...]
-    """Rising."""
-    filters: tuple[int, ...]
-    """Of auxiliary heads."""
-    device: Literal["cpu", "cuda"]
-    """Where."""
-    threads: int
-    """Threads for arithmetic."""
-    allocator: Literal["tight", "fast"]
-    """Allocator policy."""
+    index: int
+    piece: Piece
+    module: nn.Module | None
+    optimizer: Stepper
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        return list(self.module.parameters()) if self.module else []
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What was found."""
+class Measurer:
+    """Measures the pieces of a job, one in memory at a time."""
 
-    units: tuple[PieceProfile, ...]
-    """One per unit."""
-    heads: tuple[HeadProfile, ...]
-    """Every head, the classifier last."""
-    uncounted_operators: tuple[str, ...]
-    """Operators fvcore does not count."""
+    def __init__(self, job: Job) -> None:
+        from planner.profiler.flops import FlopCounter
+        from planner.profiler.meter import meter_for
 
+        self._job = job
+        self._pieces = pieces_of(job)
+        self._meter = meter_for(job.device)
+        self._counter = FlopCounter()
+        self._loaded: _Loaded | None = None
 
-@dataclass(frozen=True)
-class Progress:
-    """A line of progress, the result on the last one."""
+    def warm(self) -> None:
+        """Have the recorder take the memory that it keeps once it has been used."""
+        self._meter.record(lambda: None)
 
-    done: int
-    """Pieces measured."""
-    total: int
-    """Pieces there are."""
-    name: str
-    """What is being measured."""
-    result: Measured | None = None
-    """The result."""
-    error: str | None = None
-    """What to tell the person when it failed."""
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """A unit or head on its way through the measurement."""
-
-    name: str
-    spec: Unit | None
-    shape: Shape
-    boundary: int
-    filters: int
-    is_head: bool
-
-
-def _pieces(model: Model, sizes: tuple[Sizes, ...], filters: tuple[int, ...]) -> Iterator[_Piece]:
-    shape: Shape = model.input
-    last = len(model.units)
-    for index, (unit, size) in enumerate(zip(model.units, sizes, strict=True), start=1):
-        yield _Piece(unit.name, unit, shape, index, 0, is_head=False)
-        shape = size.output
-        if index == last:
-            yield _Piece("classifier's loss", None, shape, index, 0, is_head=True)
-            continue
-        for count in filters if len(shape) == 3 else filters[:1]:
-            head = auxiliary_head(shape, count, model.classes)
-            yield _Piece(f"head behind {unit.name}, {count} filters", head, shape, index, count, is_head=True)
-
-
-def measure(job: Job) -> Iterator[Progress]:
-    """Measure piece after piece, yielding progress; the last item carries the result."""
-    from planner.profiler.flops import FlopCounter
-    from planner.profiler.meter import meter_for
-
-    meter = meter_for(job.device)
-    counter = FlopCounter()
-    pieces = list(_pieces(job.model, model_sizes(job.model), job.filters))
-    units: list[PieceProfile] = []
-    heads: list[HeadProfile] = []
-    for done, piece in enumerate(pieces):
-        yield Progress(done, len(pieces), piece.name)
+    def answer(self, task: Task) -> Answer:
+        """Measure; what goes wrong is an answer too."""
         try:
-            cost = _measure_piece(meter, counter, job, piece)
-        except (RuntimeError, ValueError) as error:
-            where = None if piece.is_head else piece.boundary - 1
-            raise ModelError(f"{piece.name}: failed while being measured: {error}", unit=where) from error
+            return self._measure(task)
+        except (RuntimeError, ValueError, MemoryError, ModelError) as error:
+            if not is_out_of_memory(error):
+                return Failed("failed", str(error))
+        # Out of the handler, so that the traceback no longer holds the failed task's tensors.
+        self._loaded = None
+        return DoesNotFit("does not fit")
+
+    def _measure(self, task: Task) -> Measured:
+        import torch
+
+        if self._loaded is None or self._loaded.index != task.piece:
+            self._loaded = None  # first, or both were in memory
+            self._loaded = self._load(task.piece)
+        piece = self._loaded.piece
+        generator = torch.Generator().manual_seed(task.micro_batch)
+        inputs = torch.rand((task.micro_batch, *piece.shape), generator=generator).to(self._meter.device)
+        facts = self._facts(self._loaded, inputs) if task.with_facts else None
         if not piece.is_head:
-            units.append(cost)
-            continue
-        heads.append(HeadProfile(piece.boundary, "auxiliary" if piece.spec else "classifier", piece.filters, cost))
-    yield Progress(len(pieces), len(pieces), "done", Measured(tuple(units), tuple(heads), counter.uncounted()))
+            costs = self._unit_costs(self._loaded, inputs)
+            layers = self._layers(self._loaded, inputs, costs) if task.with_layers else None
+            return Measured("measured", costs, facts, layers)
+        labels = torch.randint(0, self._job.model.classes, (task.micro_batch,), generator=generator)
+        return Measured("measured", self._head_costs(self._loaded, inputs, labels.to(self._meter.device)), facts)
 
+    def _load(self, index: int) -> _Loaded:
+        import torch
 
-def _measure_piece(meter: Meter, counter: FlopCounter, job: Job, piece: _Piece) -> PieceProfile:
-    import torch
+        from planner.model.build import build_unit
+        from planner.profiler.trace import set_gradients
+        from planner.training.optimizers import make_optimizer
 
-    from planner.model.build import build_unit
-    from planner.training.optimizers import make_optimizer
+        piece = self._pieces[index]
+        module = None
+        if piece.spec:
+            module = build_unit(piece.spec, piece.shape, torch.Generator().manual_seed(0)).to(self._meter.device)
+        optimizer = make_optimizer(self._job.optimizer)
+        optimizer.lr = 0.0  # a step costs the same, and the weights stay what they are
+        loaded = _Loaded(index, piece, module, optimizer)
+        set_gradients(loaded.parameters, existing=True)
+        optimizer.step(loaded.parameters)
+        set_gradients(loaded.parameters, existing=False)
+        return loaded
 
-    sizes = unit_sizes(piece.spec, piece.shape) if piece.spec else Sizes((), 0, 0, 0, 1)
-    module: nn.Module | None = None
-    step_seconds, step_bytes, state_bytes = 0.0, 0, 0
-    if piece.spec:
-        module = build_unit(piece.spec, piece.shape, torch.Generator().manual_seed(0)).to(meter.device)
-        parameters = list(module.parameters())
-        optimizer = make_optimizer(job.optimizer)
-        step_seconds, step_bytes = _measure_step(meter, optimizer, parameters)
-        state_bytes = sum(t.nbytes for p in parameters for t in optimizer.state(p).values())
-        del optimizer
-    wanted = job.micro_batches[:: 2 if piece.is_head and len(job.micro_batches) % 2 else 1]
-    allowed = [size for size in wanted if size >= sizes.minimum_micro_batch] or [max(2, job.micro_batches[-1])]
-    costs = tuple(_measure_costs(meter, module, piece, size, job.model.classes) for size in allowed)
-    return PieceProfile(
-        parameters=sizes.parameters,
-        parameter_bytes=sum(p.nbytes for p in module.parameters()) if module else 0,
-        buffer_bytes=sum(b.nbytes for b in module.buffers()) if module else 0,
-        optimizer_bytes=state_bytes,
-        step_transient_bytes=step_bytes,
-        step_seconds=step_seconds,
-        flops=counter.count(module, piece.shape) if module else 0,
-        output_bytes=4 * _numel(sizes.output) if piece.spec else 0,
-        minimum_micro_batch=sizes.minimum_micro_batch,
-        costs=costs,
-    )
+    def _facts(self, loaded: _Loaded, inputs: Tensor) -> Facts:
+        module, parameters = loaded.module, loaded.parameters
+        if module is None:
+            return Facts(0, 0, 0, 0, 0.0, 0, ())
+        check_finite(module, inputs)
+        seconds, transient = self._step_costs(loaded)
+        return Facts(
+            parameter_bytes=sum(parameter.nbytes for parameter in parameters),
+            buffer_bytes=sum(buffer.nbytes for buffer in module.buffers()),
+            optimizer_bytes=sum(t.nbytes for p in parameters for t in loaded.optimizer.state(p).values()),
+            step_transient_bytes=transient,
+            step_seconds=seconds,
+            flops=self._counter.count(module, loaded.piece.shape),
+            uncounted_operators=self._counter.uncounted(),
+        )
 
+    def _step_costs(self, loaded: _Loaded) -> tuple[float, int]:
+        from planner.profiler.timing import time_step
+        from planner.profiler.trace import set_gradients, trace_step
 
-def _numel(shape: Shape) -> int:
-    count = 1
-    for extent in shape:
-        count *= extent
-    return count
+        parameters = loaded.parameters
+        if not parameters:
+            return 0.0, 0
+        set_gradients(parameters, existing=True)
+        transient = trace_step(self._meter, lambda: loaded.optimizer.step(parameters))
+        seconds = time_step(self._meter, lambda: loaded.optimizer.step(parameters))
+        set_gradients(parameters, existing=False)
+        return seconds, transient
 
+    def _layers(self, loaded: _Loaded, inputs: Tensor, costs: Costs) -> Layers:
+        from planner.profiler.layers import profile_layers
 
-def _measure_step(meter: Meter, optimizer: Stepper, parameters: list[nn.Parameter]) -> tuple[float, int]:
-    from planner.profiler.timing import time_step
-    from planner.profiler.trace import set_gradients, trace_step
+        assert loaded.module is not None and loaded.piece.spec is not None
+        flops = self._counter.count_by_module(loaded.module, loaded.piece.shape)
+        return profile_layers(self._meter, loaded.piece.spec, loaded.module, inputs, loaded.optimizer, costs, flops)
 
-    if not parameters:
-        return 0.0, 0
-    set_gradients(parameters, existing=True)
-    optimizer.step(parameters)
-    transient = trace_step(meter, lambda: optimizer.step(parameters))
-    seconds = time_step(meter, lambda: optimizer.step(parameters))
-    set_gradients(parameters, existing=False)
-    return seconds, transient
+    def _unit_costs(self, loaded: _Loaded, inputs: Tensor) -> Costs:
+        from planner.profiler.audit import unexplained_bytes
+        from planner.profiler.timing import time_inference, time_unit
+        from planner.profiler.trace import trace_detached, trace_inference, trace_unit
 
-
-def _measure_costs(meter: Meter, module: nn.Module | None, piece: _Piece, size: int, classes: int) -> Costs:
-    import torch
-
-    from planner.profiler.timing import time_head, time_unit
-    from planner.profiler.trace import trace_head, trace_inference, trace_unit
-
-    generator = torch.Generator().manual_seed(size)
-    inputs = torch.rand((size, *piece.shape), generator=generator).to(meter.device)
-    if piece.is_head:
-        labels = torch.randint(0, classes, (size,), generator=generator).to(meter.device)
-        times = time_head(meter, module, inputs, labels)
-        traces = trace_head(meter, module, inputs, labels)
-    else:
+        module = loaded.module
         assert module is not None
-        times = time_unit(meter, module, inputs)
-        traces = trace_unit(meter, module, inputs)
-    inference = trace_inference(meter, module, inputs) if module else (0, 0)
-    return Costs(size, traces, *inference, times.forward, times.backward, times.first_backward, times.inference)
+        traces, times = trace_unit(self._meter, module, inputs, loaded.optimizer.step)
+        if not times.are_long:
+            times = time_unit(self._meter, module, inputs)
+        return Costs(
+            len(inputs),
+            traces,
+            *trace_inference(self._meter, module, inputs),
+            detached_peak_bytes=trace_detached(self._meter, module, inputs),
+            forward_seconds=times.forward,
+            backward_seconds=times.backward,
+            first_backward_seconds=times.first_backward,
+            inference_seconds=time_inference(self._meter, module, inputs),
+            unexplained_bytes=unexplained_bytes(self._meter, module, inputs),
+        )
+
+    def _head_costs(self, loaded: _Loaded, inputs: Tensor, labels: Tensor) -> Costs:
+        from planner.profiler.timing import time_head
+        from planner.profiler.trace import trace_head, trace_inference
+
+        times = time_head(self._meter, loaded.module, inputs, labels)
+        traces = trace_head(self._meter, loaded.module, inputs, labels, loaded.optimizer.step)
+        peak, kept = trace_inference(self._meter, loaded.module, inputs) if loaded.module else (0, 0)
+        # Nothing of a head's inference time is predicted; its forward while training stands for it.
+        inference = times.forward if loaded.module else 0.0
+        seconds = times.forward, times.backward, times.first_backward, inference
+        return Costs(len(inputs), traces, peak, kept, peak, *seconds)
 
 
-def main(path: str) -> int:
-    """Measure the job at `path`, printing progress lines; the exit code is 0 unless an error was reported."""
-    import json
+def check_finite(module: nn.Module, inputs: Tensor) -> None:
+    """Raise ModelError where the module's output on `inputs`, which lie in [0, 1), holds NaN or infinity."""
+    import torch
 
-    try:
-        job = read_document(Path(path), Job)
-        start_torch(job.allocator, job.threads, numpy=True)
-        for progress in measure(job):
-            sys.stdout.write(to_json(progress, indent=None) + "\n")
-            sys.stdout.flush()
-    except PlannerError as error:
-        sys.stdout.write(json.dumps({"done": 0, "total": 1, "name": "failed", "error": str(error)}) + "\n")
-        return error.exit_code
-    return 0
+    with torch.no_grad():
+        output = module(inputs)
+    count = int((~torch.isfinite(output)).sum())
+    if count:
+        raise ModelError(f"{count} of {output.numel()} numbers of its output on random images are not finite")
+
+
+def _tell(line: Ready | Answer) -> None:
+    sys.stdout.write(to_json({"line": line}, indent=None) + "\n")
+    sys.stdout.flush()
+
+
+def main(path: str, parent_pid: int, tasks: Iterable[str]) -> None:
+    """Answer the tasks for the job at `path`."""
+    die_with_parent(parent_pid)
+    job = read_document(Path(path), Job)
+    start_torch(job.allocator, job.threads, numpy=True)
+    measurer = Measurer(job)
+    measurer.warm()
+    limit = OwnLimit(job.max_bytes)
+    _tell(Ready("ready", limit.renew()))
+    for line in tasks:
+        limit.renew()
+        _tell(measurer.answer(decode(Task, parse_json(line))))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    main(sys.argv[1], int(sys.argv[2]), sys.stdin)

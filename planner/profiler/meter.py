@@ -1,109 +1,190 @@
-"""How bytes and seconds are read on a kind of device: one interface, one class per kind."""
+"""How bytes and seconds are read on a kind of device: allocator events, and a clock that waits for the device.
+
+`torch.profiler` with `profile_memory=True` records every event of torch's allocators, scratch inside oneDNN, cuDNN and
+cuBLAS included; dispatch-level tracking misses up to 11 % of a convolution's peak. On CUDA the events carry the caching
+allocator's own block sizes, rounded to 512 bytes: what a budget has to hold.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-_MARK = "planner:mark"
+MARK = "planner:mark"
+"""Name of the range that ends a phase."""
+
+
+class Event(NamedTuple):
+    """One call of the allocator."""
+
+    address: int
+    size: int
+    """Bytes; negative where they were given back."""
 
 
 @dataclass(frozen=True)
-class Level:
-    """Allocated bytes, relative to the start of the recording."""
+class Phase:
+    """What the allocator did between two marks."""
 
-    bytes: int
-    """At the end of a phase."""
-    peak: int
-    """Highest within the phase."""
+    start: int
+    """Bytes allocated at its start, relative to the start of the recording."""
+    events: tuple[Event, ...]
+    """In the order of time."""
+    seconds: float = 0.0
+    """How long it took, under the recorder."""
+
+    @property
+    def bytes(self) -> int:
+        """Allocated at its end."""
+        return self.start + sum(event.size for event in self.events)
+
+    @property
+    def peak(self) -> int:
+        """Most that was allocated at one time within it."""
+        level = peak = self.start
+        for event in self.events:
+            level += event.size
+            peak = max(peak, level)
+        return peak
 
 
-class Meter(Protocol):
-    """Reads allocator levels and the clock on one kind of device."""
+def without_free(phases: Sequence[Phase], address: int) -> list[Phase]:
+    """The same phases, had somebody held the block at `address`: its next free does not happen."""
+    found: list[Phase] = []
+    held = 0
+    for phase in phases:
+        events: list[Event] = []
+        for event in phase.events:
+            if held == 0 and event.address == address and event.size < 0:
+                held = -event.size
+            else:
+                events.append(event)
+        start = found[-1].bytes if found else phase.start
+        found.append(Phase(start, tuple(events)))
+    return found
 
-    device: torch.device
+
+class Node(NamedTuple):
+    """An event of the profiler's tree: an operator, a named range, or a call of the allocator."""
+
+    name: str
+    """Of the operator or range; `[memory]` for the allocator's."""
+    fields: Any
+    """The profiler's own record: `address` and `size` of an allocation, operands of an operator."""
+    start_ns: int
+    end_ns: int
+    parents: tuple[Node, ...]
+    """From the outermost."""
+
+
+def is_allocation(node: Node) -> bool:
+    """Whether the node is a call of the allocator."""
+    return hasattr(node.fields, "alloc_size")
+
+
+class Meter:
+    """Reads allocator events of one device; a subclass per kind of device has the clock."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
 
     def mark(self) -> None:
-        """End a phase of the recorded function."""
-
-    def record(self, function: Callable[[], None]) -> list[Level]:
-        """Run `function` and return the level of every phase that it closed with `mark()`."""
-
-    def now(self) -> float:
-        """Seconds on a steady clock, all work queued before done."""
-
-
-class CpuMeter:
-    """Every allocator event is seen, scratch inside oneDNN included.
-
-    `torch.profiler` with `profile_memory=True` records events named `[memory]`; dispatch-level tracking misses up to
-    11 % of a convolution's peak.
-    """
-
-    device = torch.device("cpu")
-
-    def mark(self) -> None:
-        """End a phase: a named record in the same stream of events."""
-        with record_function(_MARK):
+        """End a phase: a named range in the same stream of events."""
+        with record_function(MARK):
             pass
 
-    def record(self, function: Callable[[], None]) -> list[Level]:
-        """Replay the events of `function` in time order."""
-        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+    def record(self, function: Callable[[], None]) -> list[Phase]:
+        """Run `function` and return every phase that it closed with `mark()`."""
+        phases: list[Phase] = []
+        events: list[Event] = []
+        start, begun_ns = 0, None
+        for node in self.nodes(function, with_operands=False):
+            if is_allocation(node):
+                events.append(Event(node.fields.ptr, node.fields.alloc_size))
+            elif node.name == MARK:
+                seconds = 0.0 if begun_ns is None else (node.start_ns - begun_ns) / 1e9
+                phases.append(Phase(start, tuple(events), seconds))
+                start, begun_ns = phases[-1].bytes, node.end_ns
+                events = []
+        return phases
+
+    def nodes(self, function: Callable[[], None], with_operands: bool = True) -> list[Node]:
+        """Run `function` and return what the profiler saw, in the order of time; allocations of this device alone."""
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True, record_shapes=with_operands) as recorded:
             function()
         result = recorded.profiler
         assert result is not None
-        events = [event for event in result.kineto_results.events() if event.name() in ("[memory]", _MARK)]
-        phases: list[Level] = []
-        level = peak = 0
-        for event in sorted(events, key=lambda event: event.start_ns()):
-            if event.name() == _MARK:
-                phases.append(Level(level, peak))
-                peak = level
-            else:
-                level += event.nbytes()
-                peak = max(peak, level)
-        return phases
+        roots = result.kineto_results.experimental_event_tree()
+        nodes = [node for root in roots for node in _walk(root, ()) if self._is_mine(node)]
+        return sorted(nodes, key=lambda node: node.start_ns)
+
+    def _is_mine(self, node: Node) -> bool:
+        return not is_allocation(node) or node.fields.device.type == self.device.type
 
     def now(self) -> float:
-        """The steady clock."""
+        """Seconds on a steady clock, all work queued before done."""
         return time.perf_counter()
 
 
-class CudaMeter:
-    """Reads the caching allocator's own statistics, which count rounded blocks: what a budget has to hold."""
+def _walk(event: Any, parents: tuple[Node, ...]) -> Iterator[Node]:
+    node = Node(event.name, event.extra_fields, event.start_time_ns, event.end_time_ns, parents)
+    yield node
+    below = (*parents, node)
+    for child in event.children:
+        yield from _walk(child, below)
+
+
+class CpuMeter(Meter):
+    """The processor and its memory."""
+
+    def __init__(self) -> None:
+        super().__init__(torch.device("cpu"))
+
+
+@dataclass(frozen=True)
+class CudaMemory:
+    """Where a CUDA device's memory is, beyond what tensors hold."""
+
+    context_bytes: int
+    """Driver context and loaded kernels: used on the device, not reserved by torch. Other processes count as well."""
+    reserved_bytes: int
+    """Segments that the caching allocator has taken from the driver."""
+    allocated_bytes: int
+    """Blocks in use within them."""
+    workspace_bytes: int
+    """cuBLAS' workspaces, which stay allocated once a matrix product has run."""
+
+
+class CudaMeter(Meter):
+    """A CUDA device and its caching allocator. Not run on hardware yet (profiles/README.md)."""
 
     def __init__(self, index: int = 0) -> None:
-        self.device = torch.device("cuda", index)
-        self._start = 0
-        self._phases: list[Level] = []
+        super().__init__(torch.device("cuda", index))
 
     def mark(self) -> None:
-        """End a phase: wait for the device, read the level and the peak since the last mark."""
+        """End a phase once the device has done what was asked of it."""
         torch.cuda.synchronize(self.device)
-        level = torch.cuda.memory_allocated(self.device) - self._start
-        peak = torch.cuda.max_memory_allocated(self.device) - self._start
-        torch.cuda.reset_peak_memory_stats(self.device)
-        self._phases.append(Level(level, peak))
-
-    def record(self, function: Callable[[], None]) -> list[Level]:
-        """Run `function` between two readings."""
-        torch.cuda.synchronize(self.device)
-        torch.cuda.reset_peak_memory_stats(self.device)
-        self._start = torch.cuda.memory_allocated(self.device)
-        self._phases = []
-        function()
-        return self._phases
+        super().mark()
 
     def now(self) -> float:
         """The steady clock, once the device is idle."""
         torch.cuda.synchronize(self.device)
         return time.perf_counter()
+
+    def memory(self) -> CudaMemory:
+        """Where the memory is now. Gives cuBLAS' workspaces back to find their size."""
+        torch.cuda.synchronize(self.device)
+        free, total = torch.cuda.mem_get_info(self.device)
+        reserved = torch.cuda.memory_reserved(self.device)
+        allocated = torch.cuda.memory_allocated(self.device)
+        torch._C._cuda_clearCublasWorkspaces()
+        workspace = allocated - torch.cuda.memory_allocated(self.device)
+        return CudaMemory(total - free - reserved, reserved, allocated, workspace)
 
 
 def meter_for(kind: str) -> Meter:

@@ -1,40 +1,35 @@
 """Take a profile: measuring children started one after another, their figures put together.
 
 Each child is a process of its own, so that what it measures is not what a measurement before it left behind, and a
-child that dies takes nothing with it.
+child that dies takes nothing with it. All of them are bounded in memory and in time (`planner.profiler.bounded`).
 """
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from planner.document import content_id, decode, parse_json, to_json
-from planner.errors import InputError, ModelError, RunError
+from planner.errors import InfeasibleError, InputError
 from planner.model.heads import FILTERS
 from planner.model.shapes import model_sizes
 from planner.model.spec import Model
-from planner.profiler.calibrate import Overhead
-from planner.profiler.measure import Job, Measured, Progress
-from planner.profiler.schema import Profile, Runtime, Storage
-from planner.settings import Device, Optimizer
+from planner.profiler.bounded import Bounds
+from planner.profiler.calibrate import calibrate
+from planner.profiler.job import Job
+from planner.profiler.schema import Limits, Profile, Runtime, Storage
+from planner.profiler.survey import MeasuringChild, Survey, Tell, first_line
+from planner.profiler.torch_facts import complete
+from planner.settings import Device, Machine, Optimizer
 from planner.system.allocator import Policy
-from planner.system.machine import fingerprint, installed_torch_version, probe
+from planner.system.machine import fingerprint, probe
 from planner.system.storage import measure_storage
-from planner.units import MIB
+from planner.units import MIB, format_bytes
 
-Tell = Callable[[int, int, str], None]
-"""Told (done, total, name) as the measurement goes on."""
-
-_SLACK_BYTES = 4 * MIB
-"""What a whole run's child holds beyond that: data readers, caches, Python objects that come with each block."""
-
-_OVERHEAD_PERMILLE = 5
-"""Their part that grows with the allocator's peak: page rounding and heap fragmentation under `tight`."""
+_RUN_BYTES = 4 * MIB
+"""What a whole run's child holds beyond its steps; `benchmarks/memory.py` shows what is left of it."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +46,10 @@ class ProfileRequest:
     """Threads for arithmetic."""
     filters: tuple[int, ...] = FILTERS
     """Filters of auxiliary heads."""
+    max_bytes: int | None = None
+    """Most resident bytes of each measuring process; None: 80 % of what is available."""
+    max_seconds: float | None = None
+    """Most seconds of the whole measurement; None: 10 minutes."""
 
 
 def micro_batches_for(batch: int) -> tuple[int, ...]:
@@ -65,50 +64,57 @@ def micro_batches_for(batch: int) -> tuple[int, ...]:
 def take_profile(request: ProfileRequest, tell: Tell, folder: Path | None = None) -> Profile:
     """Measure `request` on this machine's CPU. `folder` is where caches would lie: its storage is timed.
 
-    Raises ModelError naming the unit that fails, RunError when a child dies.
+    Where a micro-batch does not fit within the request's limits, smaller ones take its place (`Profile.limits`). Raises
+    ModelError naming the unit that fails, InfeasibleError where a piece does not fit at its smallest micro-batch,
+    InputError where time ends before every piece has been measured once, RunError when a child fails.
     """
     model_sizes(request.model)
-    torch_version = installed_torch_version()
-    if torch_version is None:
-        raise InputError("torch is not installed here; install torch >= 2.6 to profile (see the README)")
     machine = probe()
+    if machine.torch_version is None:
+        raise InputError("torch is not installed here; install torch >= 2.6 to profile (see the README)")
+    bounds = Bounds.begin(request.max_bytes, request.max_seconds)
+    sizes = micro_batches_for(request.batch)
     job = Job(
-        request.model,
-        request.optimizer,
-        micro_batches_for(request.batch),
-        request.filters,
-        "cpu",
-        request.threads,
-        "tight",
+        request.model, request.optimizer, sizes, request.filters, "cpu", request.threads, "tight", bounds.max_bytes
     )
     with tempfile.TemporaryDirectory(prefix="neuroflux-") as name:
         path = Path(name) / "job.json"
         path.write_text(to_json(job))
-        runtime = _measure_runtime(job, path)
-        measured = _measure(path, tell)
+        start = _measure_start(job, bounds)
+        calibrated = calibrate(job, path, bounds)
         speed = measure_storage(folder or Path(name))
+        found = Survey(job, bounds, lambda: MeasuringChild(bounds, path, os.getpid()), tell).run()
     profile = Profile(
         schema="profile/1",
         id="",
         model=request.model,
-        device=Device(
-            machine.name,
-            fingerprint(machine, torch_version, request.threads),
-            "cpu",
-            request.threads,
-            torch_version,
-            machine.total_bytes,
-        ),
+        device=_device(machine, machine.torch_version, request.threads),
         dtype="float32",
         optimizer=request.optimizer,
         allocator="tight",
-        runtime=runtime,
+        runtime=Runtime(
+            baseline_bytes=start.baseline_bytes,
+            start_peak_bytes=start.start_peak_bytes,
+            supervisor_bytes=start.supervisor_bytes,
+            overhead_bytes=calibrated.overhead_bytes,
+            overhead_permille=calibrated.overhead_permille,
+            run_bytes=_RUN_BYTES,
+        ),
         storage=Storage(int(speed.write_bytes_per_second), int(speed.read_bytes_per_second)),
-        units=measured.units,
-        heads=measured.heads,
-        uncounted_operators=measured.uncounted_operators,
+        units=found.units,
+        heads=found.heads,
+        uncounted_operators=found.uncounted_operators,
+        calibration_seconds=calibrated.calibration_seconds,
+        machine=complete(machine) if machine.gpu_name else machine,
+        policies=calibrated.policies,
+        limits=Limits(bounds.max_bytes, bounds.max_seconds, found.left_out),
     )
     return replace(profile, id=content_id(profile))
+
+
+def _device(machine: Machine, torch_version: str, threads: int) -> Device:
+    identity = fingerprint(machine, torch_version, threads)
+    return Device(machine.name, identity, "cpu", threads, torch_version, machine.total_bytes)
 
 
 @dataclass(frozen=True)
@@ -123,57 +129,22 @@ class Start:
     """Highest resident bytes of the supervisor while the child runs."""
 
 
-def measure_start(allocator: Policy, threads: int) -> Start:
+def measure_start(allocator: Policy, threads: int, bounds: Bounds | None = None) -> Start:
     """Start a supervisor and a child as a run does, and read what they take.
 
     They are started as a program of its own: the profiler does not import the runner, it runs what the runner runs.
     """
-    return decode(Start, parse_json(_output("planner.runner.probe", allocator, str(threads))))
+    line = first_line(bounds or Bounds.begin(), "planner.runner.probe", allocator, str(threads))
+    return decode(Start, parse_json(line))
 
 
-def _measure_runtime(job: Job, path: Path) -> Runtime:
-    start = measure_start(job.allocator, job.threads)
-    overhead = decode(Overhead, parse_json(_output("planner.profiler.calibrate", str(path))))
-    return Runtime(
-        baseline_bytes=start.baseline_bytes,
-        start_peak_bytes=start.start_peak_bytes,
-        supervisor_bytes=start.supervisor_bytes,
-        overhead_bytes=overhead.growth_bytes + _SLACK_BYTES,
-        overhead_permille=_OVERHEAD_PERMILLE,
-    )
-
-
-def _output(module: str, *arguments: str) -> str:
-    done = subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, text=True)
-    if done.returncode != 0:
-        raise RunError(f"{module} failed while measuring: {_last_line(done.stderr)}")
-    return done.stdout
-
-
-def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["it said nothing"])[-1][:300]
-
-
-def _measure(path: Path, tell: Tell) -> Measured:
-    command = [sys.executable, "-m", "planner.profiler.measure", str(path)]
-    result: Measured | None = None
-    with (
-        tempfile.TemporaryFile("w+") as log,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as child,
-    ):
-        assert child.stdout is not None
-        try:
-            for line in child.stdout:
-                progress = decode(Progress, parse_json(line))
-                if progress.error is not None:
-                    raise ModelError(progress.error)
-                tell(progress.done, progress.total, progress.name)
-                result = progress.result
-        except BaseException:
-            child.kill()
-            raise
-        if result is None:
-            code = child.wait()
-            log.seek(0)
-            raise RunError(f"the measuring process ended early (exit {code}): {_last_line(log.read())}")
-    return result
+def _measure_start(job: Job, bounds: Bounds) -> Start:
+    start = measure_start(job.allocator, job.threads, bounds)
+    if start.start_peak_bytes > bounds.max_bytes:
+        raise InfeasibleError(
+            f"{format_bytes(bounds.max_bytes)} are too little to measure in (--max-bytes, or what is available): "
+            f"torch alone takes {format_bytes(start.start_peak_bytes)} while it starts",
+            start.start_peak_bytes,
+            "runtime",
+        )
+    return start

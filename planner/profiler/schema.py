@@ -11,7 +11,7 @@ from typing import Literal
 
 from planner.limits import MAX_BATCH, MAX_BYTES, MAX_UNITS
 from planner.model.spec import Model
-from planner.settings import Device, Optimizer
+from planner.settings import Device, Machine, Optimizer
 
 
 def _check_bytes(document: object, *names: str) -> None:
@@ -66,6 +66,11 @@ class Traces:
     """First of a segment: its input needs no gradient; parameter gradients are empty before."""
     first_accumulating: Trace
     """First of a segment; parameter gradients exist."""
+    inner_stepping: Trace
+    """Its input needs a gradient; every parameter steps within backward, and its gradient goes (optimizer state exists
+    before)."""
+    first_stepping: Trace
+    """First of a segment; every parameter steps within backward, and its gradient goes."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,8 @@ class Costs:
     """Highest level of forward without gradients (cache writing, validation), the output included."""
     inference_kept_bytes: int
     """The output alone."""
+    detached_peak_bytes: int
+    """Highest level of a training forward that saves nothing (first pass of a recomputed span), output included."""
     forward_seconds: float
     """One forward while training."""
     backward_seconds: float
@@ -88,12 +95,67 @@ class Costs:
     """One backward where the input needs no gradient."""
     inference_seconds: float
     """One forward without gradients."""
+    unexplained_bytes: int | None = None
+    """What the allocator holds after forward (output let go) less what autograd says is saved, each storage once and
+    the input left out: the audit's residual; null where it was not audited."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.micro_batch <= MAX_BATCH:
             raise ValueError(f"micro_batch is {self.micro_batch}; it must lie between 1 and {MAX_BATCH}")
-        _check_bytes(self, "inference_peak_bytes", "inference_kept_bytes")
+        _check_bytes(self, "inference_peak_bytes", "inference_kept_bytes", "detached_peak_bytes")
         _check_seconds(self, "forward_seconds", "backward_seconds", "first_backward_seconds", "inference_seconds")
+
+
+@dataclass(frozen=True)
+class LayerProfile:
+    """One layer of a unit at one micro-batch, as seen within the unit's own forward and backward."""
+
+    name: str
+    """Its operator, and inside a residual the way to it: `conv2d`, `residual.body.conv2d`."""
+    parameter_bytes: int
+    """Bytes of its parameters; their gradients have the same size."""
+    buffer_bytes: int
+    """Bytes of running statistics and counters."""
+    optimizer_bytes: int
+    """Bytes of the optimizer's state for its parameters."""
+    saved_bytes: int
+    """Storages that it saves for backward and no layer before it did; the unit's input is not among them."""
+    output_bytes: int
+    """Storage of its output; 0 where it writes into its input, or its output is a view."""
+    forward_transient_bytes: int
+    """Highest level during its forward above the level before."""
+    backward_transient_bytes: int
+    """Highest level during its backward above the level before."""
+    scratch_bytes: int
+    """Most that a library held at one time without a tensor owning it (reordered weights, workspaces)."""
+    flops: int
+    """Multiply-adds of one sample's forward."""
+    forward_seconds: float
+    """Its share of the unit's forward."""
+    backward_seconds: float
+    """Its share of the unit's backward."""
+    step_seconds: float
+    """One optimizer step over its parameters."""
+
+    def __post_init__(self) -> None:
+        _check_bytes(self, "parameter_bytes", "buffer_bytes", "optimizer_bytes", "saved_bytes", "output_bytes")
+        _check_bytes(self, "forward_transient_bytes", "backward_transient_bytes", "scratch_bytes", "flops")
+        _check_seconds(self, "forward_seconds", "backward_seconds", "step_seconds")
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The layers of one unit."""
+
+    micro_batch: int
+    """At which they were measured."""
+    rows: tuple[LayerProfile, ...]
+    """In the order of forward."""
+    unattributed_bytes: int
+    """Most that was held at one time by allocations which lie in no layer."""
+
+    def __post_init__(self) -> None:
+        _check_bytes(self, "micro_batch", "unattributed_bytes")
 
 
 @dataclass(frozen=True)
@@ -120,6 +182,8 @@ class PieceProfile:
     """Smallest micro-batch whose batch normalisations see more than one value per channel."""
     costs: tuple[Costs, ...]
     """Rising micro-batches."""
+    layers: Layers | None = None
+    """Its layers; null for heads, and where they were not looked at."""
 
     def __post_init__(self) -> None:
         _check_bytes(self, "parameter_bytes", "buffer_bytes", "optimizer_bytes", "step_transient_bytes", "output_bytes")
@@ -162,10 +226,101 @@ class Runtime:
     """Resident bytes of a real step beyond its allocator peak, constant part (kernels, thread arenas)."""
     overhead_permille: int
     """The part of it that grows with the allocator peak, in thousandths, rounded up."""
+    run_bytes: int = 0
+    """What a whole run holds beyond its steps: data readers, the cache's writer, objects that come with a block."""
 
     def __post_init__(self) -> None:
         _check_bytes(self, "baseline_bytes", "start_peak_bytes", "supervisor_bytes")
-        _check_bytes(self, "overhead_bytes", "overhead_permille")
+        _check_bytes(self, "overhead_bytes", "overhead_permille", "run_bytes")
+
+
+@dataclass(frozen=True)
+class Account:
+    """Why a process is at `peak_bytes`: one whole training step by backpropagation, each part measured by itself."""
+
+    micro_batch: int
+    """Samples of the step."""
+    peak_bytes: int
+    """Highest resident bytes of the process (VmHWM)."""
+    interpreter_bytes: int
+    """Python before it imports anything of ours, thread stacks left out."""
+    libraries_bytes: int
+    """File pages of torch and the libraries it brings, after the first tiny step."""
+    heap_bytes: int
+    """What importing left on the heap and in anonymous pages."""
+    stacks_bytes: int
+    """Stacks of all threads, as far as they are resident."""
+    code_bytes: int
+    """What the model's kernels add while they are in use: compiled code, primitives, library pages."""
+    data_bytes: int
+    """Images and labels of the micro-batch."""
+    parameters_bytes: int
+    """Parameters and buffers."""
+    gradients_bytes: int
+    """At the moment of the peak."""
+    optimizer_bytes: int
+    """Optimizer state."""
+    activations_bytes: int
+    """Everything else that is allocated at the peak: saved, outputs, their gradients, library scratch."""
+    retention_bytes: int
+    """Held by the allocator and used by nobody: rounding to pages, free blocks it keeps."""
+    rest_bytes: int
+    """What the parts above do not explain; negative where they explain too much."""
+
+    def __post_init__(self) -> None:
+        _check_bytes(self, "micro_batch", "peak_bytes", "interpreter_bytes", "libraries_bytes", "heap_bytes")
+        _check_bytes(self, "stacks_bytes", "code_bytes", "data_bytes", "parameters_bytes", "gradients_bytes")
+        _check_bytes(self, "optimizer_bytes", "activations_bytes", "retention_bytes")
+
+
+@dataclass(frozen=True)
+class PolicyProfile:
+    """What an allocator policy costs on this device with this model."""
+
+    policy: Literal["tight", "fast"]
+    """The policy."""
+    baseline_bytes: int
+    """Resident bytes of the training child after its first tiny step."""
+    overhead_bytes: int
+    """Resident bytes of a real step beyond its allocator peak, constant part."""
+    overhead_permille: int
+    """The part of it that grows with the allocator peak, in thousandths, rounded up."""
+    step_seconds: float
+    """One whole training step at the account's micro-batch."""
+    account: Account
+    """Where its bytes are."""
+
+    def __post_init__(self) -> None:
+        _check_bytes(self, "baseline_bytes", "overhead_bytes", "overhead_permille")
+        _check_seconds(self, "step_seconds")
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A micro-batch that was wanted and not measured; larger ones are extrapolated from smaller ones."""
+
+    piece: str
+    """The unit or head."""
+    micro_batch: int
+    """Samples."""
+    reason: Literal["does not fit", "out of time"]
+    """Why: the memory limit, or the time limit."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What measuring was allowed to take, and what that left out."""
+
+    max_bytes: int
+    """Resident bytes of each measuring process."""
+    max_seconds: float
+    """Seconds of the whole measurement."""
+    left_out: tuple[LeftOut, ...] = ()
+    """Every micro-batch not measured for it."""
+
+    def __post_init__(self) -> None:
+        _check_bytes(self, "max_bytes")
+        _check_seconds(self, "max_seconds")
 
 
 @dataclass(frozen=True)
@@ -210,8 +365,18 @@ class Profile:
     """Every head that may stand behind a unit, the classifier last."""
     uncounted_operators: tuple[str, ...]
     """Operators fvcore does not count, so that `flops` lacks them."""
+    calibration_seconds: float | None = None
+    """A fixed kernel's time here (`planner.training.calibration`): what times are compared by; null: not timed."""
+    machine: Machine | None = None
+    """The device as `doctor` sees it; null where nobody looked."""
+    policies: tuple[PolicyProfile, ...] = ()
+    """Every allocator policy measured."""
+    limits: Limits | None = None
+    """What measuring was allowed to take; null: nothing was limited."""
 
     def __post_init__(self) -> None:
+        if self.calibration_seconds is not None and not 1e-9 <= self.calibration_seconds <= 1e9:
+            raise ValueError(f"calibration_seconds is {self.calibration_seconds}; it must lie between 1e-9 and 1e9")
         count = len(self.model.units)
         if len(self.units) != count:
             raise ValueError(f"units: {len(self.units)} are profiled, but the model has {count}")

@@ -1,22 +1,35 @@
-"""Profiles kept on this device, so that nothing is measured twice."""
+"""Profiles kept on this device, so that nothing is measured twice.
+
+A profile lies under `objects/`, named by its id, which is the hash of its content. `index/` leads to it: a folder for
+what was measured and where (model, device fingerprint, dtype, optimizer, filters, way of measuring), and in it a file
+for each batch it was measured for, holding the id. The micro-batches follow from the batch. Objects stay when a newer
+measurement takes their place, for plans name their profile by id.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from planner.document import encode, read_document, to_json
+from planner.document import encode, to_json
 from planner.errors import PlannerError
-from planner.profiler.profile import ProfileRequest, micro_batches_for
+from planner.profiler.applies import covers, read_profile
+from planner.profiler.profile import ProfileRequest
 from planner.profiler.schema import Profile
-from planner.system.files import write_atomically
-from planner.system.machine import fingerprint, installed_torch_version, probe
+from planner.system.files import storage_errors, write_atomically
+from planner.system.machine import fingerprint, probe
 
-_METHOD = 1
+_METHOD = 2
 """Raised whenever the way of measuring changes, so that older profiles are measured again."""
+
+_ID = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -33,30 +46,96 @@ class ProfileStore:
         return cls(Path(base) / "neuroflux" / "profiles")
 
     def find(self, request: ProfileRequest) -> Profile | None:
-        """The profile measured for an equal request on this very device; one that cannot be read counts as none."""
-        path = self._path(request)
-        if not path.exists():
-            return None
-        try:
-            return read_document(path, Profile)
-        except PlannerError:
-            return None
+        """The profile measured on this very device for an equal request, or for a larger batch that covers it.
+
+        Of several the one of the smallest batch, whose measured micro-batches lie closest. One that was measured for
+        exactly this batch is taken even where limits kept its largest micro-batches from being measured. What is
+        damaged, or is another profile than the index says, counts as none.
+        """
+        here = probe()
+        device = fingerprint(here, here.torch_version, request.threads)
+        folder = self._index(request, device)
+        names = [file.name for file in folder.iterdir()] if folder.is_dir() else []
+        for batch in sorted(int(name) for name in names if name.isdecimal() and int(name) >= request.batch):
+            profile = self._read(folder / str(batch))
+            if profile is None or profile.device.fingerprint != device or not _answers(profile, request):
+                continue
+            if batch == request.batch or covers(profile, request.batch):
+                return profile
+        return None
 
     def keep(self, request: ProfileRequest, profile: Profile) -> Path:
-        """Store a profile and say where."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self._path(request)
-        write_atomically(path, to_json(profile))
+        """Store a profile and say where. Two processes may do so at once: each file is there whole or not at all."""
+        path = self.folder / "objects" / f"{profile.id}.json"
+        entry = self._index(request, profile.device.fingerprint) / str(request.batch)
+        for file, text in ((path, to_json(profile, indent=None)), (entry, profile.id)):
+            with storage_errors(file.parent):
+                file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(file, text)
         return path
 
-    def _path(self, request: ProfileRequest) -> Path:
+    def obtain(
+        self,
+        request: ProfileRequest,
+        measure: Callable[[], Profile],
+        fresh: bool = False,
+        waiting: Callable[[], None] = lambda: None,
+    ) -> Profile:
+        """Find a profile, or `measure` and keep it; `fresh` measures in any case.
+
+        One process at a time measures: two would disturb each other's times, and the second may find afterwards what
+        it wanted. `waiting` is called where that takes a wait.
+        """
+        found = None if fresh else self.find(request)
+        if found is not None:
+            return found
+        with self._alone(waiting):
+            found = None if fresh else self.find(request)
+            if found is None:
+                found = measure()
+                self.keep(request, found)
+        return found
+
+    @contextmanager
+    def _alone(self, waiting: Callable[[], None]) -> Iterator[None]:
+        """Hold the right to measure. Unlike a folder's lock this waits; the kernel frees it however a holder ends."""
+        with storage_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            fd = os.open(self.folder / "measuring.lock", os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            with storage_errors(self.folder):
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    waiting()
+                    fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+    def _read(self, entry: Path) -> Profile | None:
+        try:
+            identity = entry.read_text().strip()
+            if not _ID.fullmatch(identity):
+                return None
+            profile = read_profile(self.folder / "objects" / f"{identity}.json")
+        except (OSError, UnicodeDecodeError, PlannerError):
+            return None
+        return profile if profile.id == identity else None
+
+    def _index(self, request: ProfileRequest, device: str) -> Path:
         key = {
             "method": _METHOD,
             "model": encode(request.model),
-            "device": fingerprint(probe(), installed_torch_version(), request.threads),
+            "device": device,
+            "dtype": "float32",
             "optimizer": [request.optimizer.kind, request.optimizer.state_copies],
-            "micro_batches": micro_batches_for(request.batch),
             "filters": request.filters,
         }
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-        return self.folder / f"{digest}.json"
+        return self.folder / "index" / digest
+
+
+def _answers(profile: Profile, request: ProfileRequest) -> bool:
+    measured, asked = profile.optimizer, request.optimizer
+    return profile.model == request.model and (measured.kind, measured.state_copies) == (asked.kind, asked.state_copies)

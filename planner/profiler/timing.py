@@ -5,36 +5,27 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from planner.profiler.meter import Meter
-from planner.profiler.trace import downstream, set_gradients
+from planner.profiler.trace import LONG_SECONDS, PassTimes, downstream, set_gradients
 from planner.training.segment import infer, segment_loss
 
 _LEAST_REPEATS = 2
 _MOST_REPEATS = 12
-_ENOUGH_SECONDS = 0.06
-
-
-@dataclass(frozen=True)
-class Times:
-    """Medians of several repeats, in seconds."""
-
-    forward: float
-    """While training."""
-    backward: float
-    """The input's gradient included."""
-    first_backward: float
-    """Without the input's gradient."""
-    inference: float
-    """Forward without gradients."""
+_ENOUGH_SECONDS = 0.04
 
 
 def repeat(run: Callable[[], tuple[float, ...]]) -> tuple[float, ...]:
-    """Medians of what `run` returns: enough repeats to be steady, few enough to be quick, one warm-up first."""
-    run()
+    """Medians of what `run` returns: enough repeats to be steady, few enough to be quick.
+
+    A first one warms up, unless it alone took long: then what starting adds to it is small, and it counts.
+    """
+    started = time.perf_counter()
+    first = run()
+    if time.perf_counter() - started > LONG_SECONDS:
+        return tuple(map(min, first, run()))
     found: list[tuple[float, ...]] = []
     started = time.perf_counter()
     while len(found) < _LEAST_REPEATS or (
@@ -54,7 +45,7 @@ def _pass(meter: Meter, forward: Callable[[], Tensor], parameters: list[nn.Param
     return between - started, meter.now() - between
 
 
-def time_unit(meter: Meter, unit: nn.Module, inputs: Tensor) -> Times:
+def time_unit(meter: Meter, unit: nn.Module, inputs: Tensor) -> PassTimes:
     """Times of a unit in a chain, in training mode; `inputs` is (micro-batch, …)."""
     parameters = list(unit.parameters())
     inner = inputs.detach().requires_grad_()
@@ -67,10 +58,10 @@ def time_unit(meter: Meter, unit: nn.Module, inputs: Tensor) -> Times:
 
     forward, backward, first_backward = repeat(run)
     set_gradients(parameters, existing=False)
-    return Times(forward, backward, first_backward, _time_inference(meter, unit, outer))
+    return PassTimes(forward, backward, first_backward)
 
 
-def time_head(meter: Meter, head: nn.Module | None, inputs: Tensor, labels: Tensor) -> Times:
+def time_head(meter: Meter, head: nn.Module | None, inputs: Tensor, labels: Tensor) -> PassTimes:
     """Times of a head behind a unit, its loss included; without a module, of the loss alone."""
     parameters = [] if head is None else list(head.parameters())
     x = inputs.detach().requires_grad_()
@@ -81,11 +72,11 @@ def time_head(meter: Meter, head: nn.Module | None, inputs: Tensor, labels: Tens
 
     forward, backward = repeat(run)
     set_gradients(parameters, existing=False)
-    # Nothing of a head's inference is predicted; its forward while training stands for it.
-    return Times(forward, backward, backward, 0.0 if head is None else forward)
+    return PassTimes(forward, backward, backward)
 
 
-def _time_inference(meter: Meter, unit: nn.Module, inputs: Tensor) -> float:
+def time_inference(meter: Meter, unit: nn.Module, inputs: Tensor) -> float:
+    """Seconds of one forward without gradients."""
     unit.eval()
 
     def run() -> tuple[float, ...]:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from planner.profiler.meter import Level, Meter
+from planner.profiler.meter import Meter, Phase, without_free
 from planner.profiler.schema import Trace, Traces
+from planner.training.fused import stepping_in_backward
 from planner.training.segment import infer, segment_loss
+
+LONG_SECONDS = 0.15
+"""A pass that takes longer is timed well enough while it is recorded."""
+
+Step = Callable[[Iterable[Tensor]], None]
+"""One optimizer step over some parameters."""
 
 
 class Downstream(torch.autograd.Function):
@@ -41,57 +49,84 @@ def set_gradients(parameters: Iterable[Tensor], existing: bool) -> None:
         parameter.grad = torch.zeros_like(parameter) if existing else None
 
 
-def _unit_phases(meter: Meter, unit: nn.Module, inputs: Tensor, first: bool, accumulating: bool, held: bool) -> None:
-    """Four phases: start, forward, the output let go, backward."""
-    set_gradients(unit.parameters(), accumulating)
+def _unit_phases(meter: Meter, unit: nn.Module, inputs: Tensor, first: bool) -> int:
+    """Four phases: start, forward, the output let go, backward. Returns where the output's storage lay."""
     x = inputs.detach().requires_grad_(not first)
     meter.mark()
     output = unit(x)
+    address: int = output.untyped_storage().data_ptr()
     meter.mark()
     end = downstream(output)
-    holder = output if held else None
     del output
     meter.mark()
     if end.requires_grad:
         end.backward()  # type: ignore[no-untyped-call]  # torch gives it no type
     meter.mark()
-    del holder
+    return address
 
 
-def _to_trace(free: list[Level], held: list[Level]) -> Trace:
-    start, forward, dropped, backward = free
+def _to_trace(phases: list[Phase], address: int) -> Trace:
+    start, forward, dropped, backward = phases
     kept = forward.bytes - start.bytes
+    held = without_free([dropped, backward], address)[1]
     return Trace(
         forward_peak_bytes=forward.peak - start.bytes,
         kept_bytes=kept,
-        saved_bytes=min(kept, dropped.bytes - start.bytes),
+        saved_bytes=max(0, min(kept, dropped.bytes - start.bytes)),
         backward_peak_bytes=backward.peak - start.bytes,
-        held_backward_peak_bytes=held[3].peak - held[0].bytes,
+        held_backward_peak_bytes=held.peak - start.bytes,
         end_bytes=max(0, backward.bytes - start.bytes),
     )
 
 
-_UNIT_CASES = [
-    (first, existing, held) for first in (False, True) for existing in (False, True) for held in (False, True)
-]
+@dataclass(frozen=True)
+class PassTimes:
+    """Seconds of a training pass through a unit or head."""
+
+    forward: float
+    """Forward."""
+    backward: float
+    """The input's gradient included."""
+    first_backward: float
+    """Without the input's gradient."""
+
+    @property
+    def are_long(self) -> bool:
+        """Whether the recorder's own part of them is small."""
+        return self.forward + self.backward > LONG_SECONDS
 
 
-def trace_unit(meter: Meter, unit: nn.Module, inputs: Tensor) -> Traces:
-    """Every case of one unit in a chain. `inputs` is (micro-batch, …); the unit has to be in training mode."""
+def trace_unit(meter: Meter, unit: nn.Module, inputs: Tensor, step: Step) -> tuple[Traces, PassTimes]:
+    """Every case of one unit in a chain, and the shortest times on the way.
+
+    `inputs` is (micro-batch, …); the unit has to be in training mode. `step` is the optimizer's, its state made before;
+    its learning rate should be 0, or the weights move.
+    """
+    parameters = list(unit.parameters())
+    addresses: list[int] = []
 
     def run() -> None:
-        for case in _UNIT_CASES:
-            _unit_phases(meter, unit, inputs, *case)
+        for first in (False, True):
+            for existing in (False, True):
+                set_gradients(parameters, existing)
+                addresses.append(_unit_phases(meter, unit, inputs, first))
+        set_gradients(parameters, existing=False)
+        with stepping_in_backward(parameters, step):
+            addresses.extend(_unit_phases(meter, unit, inputs, first) for first in (False, True))
 
     phases = meter.record(run)
-    set_gradients(unit.parameters(), existing=False)
-    cases = [_to_trace(phases[at : at + 4], phases[at + 4 : at + 8]) for at in range(0, len(phases), 8)]
-    return Traces(*cases)
+    set_gradients(parameters, existing=False)
+    runs = [phases[at : at + 4] for at in range(0, len(phases), 4)]
+    times = PassTimes(
+        forward=min(forward.seconds for _, forward, _, _ in runs),
+        backward=min(backward.seconds for *_, backward in runs[0:2]),
+        first_backward=min(backward.seconds for *_, backward in runs[2:4]),
+    )
+    return Traces(*map(_to_trace, runs, addresses)), times
 
 
-def _head_phases(meter: Meter, head: nn.Module | None, inputs: Tensor, labels: Tensor, accumulating: bool) -> None:
+def _head_phases(meter: Meter, head: nn.Module | None, inputs: Tensor, labels: Tensor) -> None:
     """Three phases: start, forward, backward."""
-    set_gradients([] if head is None else head.parameters(), accumulating)
     x = inputs.detach().requires_grad_()
     meter.mark()
     loss, _ = segment_loss([], head, x, labels)
@@ -101,26 +136,45 @@ def _head_phases(meter: Meter, head: nn.Module | None, inputs: Tensor, labels: T
     meter.mark()
 
 
-def trace_head(meter: Meter, head: nn.Module | None, inputs: Tensor, labels: Tensor) -> Traces:
-    """Both cases of a head behind a unit, its loss included; without a module, the loss alone."""
+def trace_head(meter: Meter, head: nn.Module | None, inputs: Tensor, labels: Tensor, step: Step) -> Traces:
+    """Every case of a head behind a unit, its loss included; without a module, the loss alone."""
+    parameters = [] if head is None else list(head.parameters())
 
     def run() -> None:
-        for accumulating in (False, True):
-            _head_phases(meter, head, inputs, labels, accumulating)
+        for existing in (False, True):
+            set_gradients(parameters, existing)
+            _head_phases(meter, head, inputs, labels)
+        set_gradients(parameters, existing=False)
+        with stepping_in_backward(parameters, step):
+            _head_phases(meter, head, inputs, labels)
 
     phases = meter.record(run)
-    set_gradients([] if head is None else head.parameters(), existing=False)
-    cases = []
-    for start, forward, backward in (phases[:3], phases[3:]):
-        kept, peak = forward.bytes - start.bytes, backward.peak - start.bytes
-        cases.append(Trace(forward.peak - start.bytes, kept, kept, peak, peak, max(0, backward.bytes - start.bytes)))
-    return Traces(*cases, *cases)
+    set_gradients(parameters, existing=False)
+    empty, accumulating, fused = (_head_trace(phases[at : at + 3]) for at in (0, 3, 6))
+    return Traces(empty, accumulating, empty, accumulating, fused, fused)
+
+
+def _head_trace(phases: list[Phase]) -> Trace:
+    start, forward, backward = phases
+    kept, peak = forward.bytes - start.bytes, backward.peak - start.bytes
+    return Trace(forward.peak - start.bytes, kept, kept, peak, peak, max(0, backward.bytes - start.bytes))
 
 
 def trace_inference(meter: Meter, unit: nn.Module, inputs: Tensor) -> tuple[int, int]:
     """Highest level of forward without gradients, and the output's bytes."""
     unit.eval()
+    try:
+        return _trace_forward(meter, unit, inputs)
+    finally:
+        unit.train()
 
+
+def trace_detached(meter: Meter, unit: nn.Module, inputs: Tensor) -> int:
+    """Highest level of a training forward that saves nothing: the first pass of a span that is recomputed."""
+    return _trace_forward(meter, unit, inputs)[0]
+
+
+def _trace_forward(meter: Meter, unit: nn.Module, inputs: Tensor) -> tuple[int, int]:
     def run() -> None:
         meter.mark()
         output = infer([unit], inputs)
@@ -128,7 +182,6 @@ def trace_inference(meter: Meter, unit: nn.Module, inputs: Tensor) -> tuple[int,
         del output
 
     start, end = meter.record(run)
-    unit.train()
     return end.peak - start.bytes, end.bytes - start.bytes
 
 

@@ -1,43 +1,30 @@
-"""Memory against time as a picture. matplotlib is an extra, and imported only when something is drawn."""
+"""A run's memory against time as a picture."""
 
 from __future__ import annotations
 
-import io
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from planner.errors import InputError
 from planner.report.read import MemorySample, RunRecord, merge_samples
+from planner.report.style import BLUE, GREEN, VERMILLION, matplotlib_style, write_svg
 from planner.report.text import clean, indices, names
-from planner.system.files import write_atomically
 from planner.units import MIB, format_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, made to be told apart with every kind of colour vision.
-_RESIDENT = "#0072B2"
-_PEAK = "#D55E00"
-_PREDICTED = "#009E73"
+_RESIDENT = BLUE
+_PEAK = VERMILLION
+_PREDICTED = GREEN
 _SHADES = ("#F3F3F3", "#E2E8EE")
 
 _POINTS = 2000
 _MARKED = 150
 _LETTERS_ACROSS = 120
 _NARROWEST = 0.008
-
-_STYLE = {
-    "font.family": ["sans-serif"],
-    "font.size": 10,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "neuroflux",
-    "text.parse_math": False,
-}
 
 
 @dataclass(frozen=True)
@@ -57,26 +44,8 @@ def draw_memory(record: RunRecord, path: Path) -> None:
     The same record gives the same bytes. Raises InputError where matplotlib is not installed or no step was recorded,
     StorageError where `path` cannot be written.
     """
-    with _matplotlib():
-        figure = make_figure(record)
-        picture = io.BytesIO()
-        figure.savefig(picture, format="svg", metadata={"Date": None})
-    write_atomically(path, picture.getvalue())
-
-
-@contextmanager
-def _matplotlib() -> Iterator[None]:
-    """matplotlib with its defaults and ours: what a person has configured would change the picture."""
-    try:
-        from matplotlib import style
-    except ImportError:
-        raise InputError(
-            "drawing needs matplotlib, which is not installed; pip install neuroflux-planner[report]"
-        ) from None
-    with style.context(["default", _STYLE]), warnings.catch_warnings():
-        # A name in a script the measuring font lacks: the text goes into the file as text all the same.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
-        yield
+    with matplotlib_style():
+        write_svg(make_figure(record), path)
 
 
 def make_figure(record: RunRecord) -> Figure:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from planner.solver.schema import Scope
+from planner.solver.schema import Scope, check_calibration
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,11 @@ class BlockReport:
     """Optimizer steps."""
     loss: float
     """Mean training loss of the last segment over the last epoch."""
+    calibration_seconds: float | None = None
+    """The calibration kernel's time as the block began; null: not timed."""
+
+    def __post_init__(self) -> None:
+        check_calibration(self.calibration_seconds)
 
 
 @dataclass(frozen=True)

@@ -1,34 +1,27 @@
-"""Documents as tables for people: plans, their alternatives, profiles, and runs against their plans."""
+"""Documents as tables for people: plans, their alternatives, and runs against their plans."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields as dataclass_fields
 from itertools import groupby
+from statistics import fmean
 from typing import get_args
 
 from planner.model.spec import BatchNorm2d, Layer, Residual
-from planner.profiler.schema import Costs, Profile, Trace
 from planner.report.schema import BlockReport, ExitReport, Report
-from planner.report.text import clean, columns, fields, indices, names, note
-from planner.settings import Optimizer
+from planner.report.text import NOTHING, clean, columns, counted, described, fields, indices, mib, names, note
 from planner.solver.schema import Alternative, Block, Breakdown, Head, Plan, Segment, Strategy
-from planner.units import KIB, MIB, format_bytes, format_seconds
+from planner.units import format_bytes, format_seconds
 
-_NOTHING = "–"
 _BATCH = "micro-\nbatch ×\naccumulate"
+
+_SAME_SPEED = 0.05
+"""Share by which two times of the calibration kernel may differ on one and the same device."""
 
 
 def _short(id_: str) -> str:
     return clean(id_[:12])
-
-
-def _mib(count: int) -> str:
-    return f"{count / MIB:.1f}"
-
-
-def _counted(number: int, one: str) -> str:
-    return f"{number} {one}" if number == 1 else f"{number} {one}s"
 
 
 def plan_table(plan: Plan) -> str:
@@ -45,20 +38,16 @@ def _plan_header(plan: Plan) -> list[tuple[str, str]]:
     reserve = f", {format_bytes(plan.reserve_bytes)} of it in reserve" if plan.reserve_bytes else ""
     return [
         ("plan", _short(plan.id)),
-        ("model", f"{clean(model.name)}: {_counted(len(model.units), 'unit')}, {shape}, {model.classes} classes"),
-        ("device", f"{clean(device.name)}: {device.kind}, {_counted(device.threads, 'thread')}"),
+        ("model", f"{clean(model.name)}: {counted(len(model.units), 'unit')}, {shape}, {model.classes} classes"),
+        ("device", f"{clean(device.name)}: {device.kind}, {counted(device.threads, 'thread')}"),
         ("budget", f"{format_bytes(plan.budget.bytes)}, scope {plan.budget.scope}{reserve}"),
         ("strategy", f"{plan.strategy}, prefer {plan.prefer}"),
         (
             "training",
-            f"batch {training.batch}, {_counted(training.epochs, 'epoch')} of {training.samples} samples per block, "
-            f"{_optimizer(training.optimizer)}, {training.schedule} schedule",
+            f"batch {training.batch}, {counted(training.epochs, 'epoch')} of {training.samples} samples per block, "
+            f"{described(training.optimizer)}, {training.schedule} schedule",
         ),
     ]
-
-
-def _optimizer(optimizer: Optimizer) -> str:
-    return f"{optimizer.kind} with learning rate {optimizer.lr:g}"
 
 
 def _plan_rows(plan: Plan) -> Iterator[tuple[str, ...]]:
@@ -72,7 +61,7 @@ def _plan_rows(plan: Plan) -> Iterator[tuple[str, ...]]:
             *first,
             _batch(block.micro_batch, block.accumulate),
             block.input.kind,
-            _mib(predicted.peak_bytes),
+            mib(predicted.peak_bytes),
             clean(predicted.binding, 11),
             format_seconds(predicted.seconds_per_epoch),
         )
@@ -131,7 +120,7 @@ def _trade(plan: Plan) -> str:
     fastest = min(frontier, key=lambda other: (other.seconds_total, other.cuts))
     fewest = min(frontier, key=lambda other: (other.cuts, other.seconds_total))
     what = plan.prefer if plan.strategy == "auto" else f"strategy {plan.strategy} was asked for"
-    said = f"{what}: {_counted(plan.cuts, 'cut')} in {format_seconds(own)}. "
+    said = f"{what}: {counted(plan.cuts, 'cut')} in {format_seconds(own)}. "
     if fastest.seconds_total < own:
         said += f"The fastest plan has {_beside(fastest, own)}. "
     else:
@@ -142,7 +131,7 @@ def _trade(plan: Plan) -> str:
 
 
 def _beside(other: Alternative, seconds: float) -> str:
-    said = f"{_counted(other.cuts, 'cut')} in {format_seconds(other.seconds_total)}"
+    said = f"{counted(other.cuts, 'cut')} in {format_seconds(other.seconds_total)}"
     if seconds <= 0:
         return said
     much = abs(other.seconds_total - seconds) / seconds
@@ -152,7 +141,7 @@ def _beside(other: Alternative, seconds: float) -> str:
 def _change(value: float, reference: float) -> str:
     """In percent; as a multiple where that reads better."""
     if reference <= 0:
-        return _NOTHING
+        return NOTHING
     share = (value - reference) / reference
     return f"{share:+.1%}" if share < 10 else f"×{value / reference:.3g}"
 
@@ -166,6 +155,22 @@ def _plan_notes(plan: Plan) -> Iterator[str]:
         yield (
             f"Batch normalisation takes its statistics from the micro-batch, not from the whole batch of "
             f"{plan.training.batch}, in {which} {', '.join(map(str, accumulating))}."
+        )
+    yield from _extrapolations(plan)
+
+
+def _extrapolations(plan: Plan) -> Iterator[str]:
+    """Where the plan goes beyond its measurements; blocks of which the same is said share a sentence."""
+    found: dict[tuple[int, int], list[str]] = {}
+    for index, block in enumerate(plan.blocks):
+        measured = block.predicted.extrapolated_from
+        if measured is not None:
+            found.setdefault((block.micro_batch, measured), []).append(str(index))
+    for (micro_batch, measured), blocks in found.items():
+        which, whose = ("Block", "its") if len(blocks) == 1 else ("Blocks", "their")
+        yield (
+            f"{which} {', '.join(blocks)}: micro-batch {micro_batch} lies beyond what was measured ({measured}); "
+            f"{whose} figures are extrapolated."
         )
 
 
@@ -189,7 +194,7 @@ def alternatives_table(plan: Plan) -> str:
         fitting = [other for other in plan.alternatives if other.strategy == strategy]
         rows += [_alternative_row(plan, other) for other in sorted(fitting, key=lambda other: other.cuts)]
         if not fitting:
-            rows.append(("", strategy, "does not fit", *[_NOTHING] * 5))
+            rows.append(("", strategy, "does not fit", *[NOTHING] * 5))
     head = ("", "strategy", "fits", "peak MiB", "time", "cuts", "blocks", "cache MiB")
     under = f"under {format_bytes(plan.budget.bytes)}, scope {plan.budget.scope}; * is this plan"
     return f"{columns(head, rows, '<<<>>>>>')}\n\n{under}"
@@ -202,11 +207,11 @@ def _alternative_row(plan: Plan, other: Alternative) -> tuple[str, ...]:
         "*" if is_own else "",
         other.strategy,
         "yes",
-        _mib(other.peak_bytes),
+        mib(other.peak_bytes),
         format_seconds(other.seconds_total),
         str(other.cuts),
         str(other.blocks),
-        _mib(other.cache_bytes),
+        mib(other.cache_bytes),
     )
 
 
@@ -216,8 +221,8 @@ def breakdown_table(plan: Plan) -> str:
     rows = []
     for index, block in enumerate(plan.blocks):
         breakdown = block.predicted.breakdown
-        cells = [_mib(getattr(breakdown, part)) for part in parts]
-        rows.append([str(index), indices(block.units), *cells, _mib(breakdown.total)])
+        cells = [mib(getattr(breakdown, part)) for part in parts]
+        rows.append([str(index), indices(block.units), *cells, mib(breakdown.total)])
     table = columns(["block", "units", *parts, "sum"], rows, ">" * (len(parts) + 3))
     return f"{table}\n\nMiB at the peak of training, scope {plan.budget.scope}"
 
@@ -234,7 +239,14 @@ def report_table(report: Report, plan: Plan) -> str:
         "<<>>>>",
     )
     title = f"{clean(plan.model.name)} on {clean(plan.device.name)}, plan {_short(report.plan_id)}"
-    parts = [note(title), blocks, note(_verdict(report)), exits, fields(_report_summary(report)), _deviations(report)]
+    parts = [
+        note(title),
+        blocks,
+        note(_verdict(report)),
+        exits,
+        fields(_report_summary(report, plan)),
+        _deviations(report),
+    ]
     return "\n\n".join(parts)
 
 
@@ -246,13 +258,50 @@ def _block_row(index: int, block: BlockReport) -> tuple[str, ...]:
         _batch(block.micro_batch, block.accumulate),
         str(block.epochs),
         f"{block.loss:.4g}",
-        _mib(block.predicted_peak_bytes),
-        _mib(block.measured_peak_bytes),
+        mib(block.predicted_peak_bytes),
+        mib(block.measured_peak_bytes),
         _change(block.measured_peak_bytes, block.predicted_peak_bytes),
         format_seconds(block.predicted_seconds_per_epoch),
-        format_seconds(measured) if measured else _NOTHING,
-        _change(measured, block.predicted_seconds_per_epoch) if measured else _NOTHING,
+        format_seconds(measured) if measured else NOTHING,
+        _change(measured, block.predicted_seconds_per_epoch) if measured else NOTHING,
     )
+
+
+def _slowdown(plan: Plan, block: BlockReport) -> float | None:
+    """How many times the calibration kernel's time in the profile its time in the run is."""
+    if plan.calibration_seconds is None or block.calibration_seconds is None:
+        return None
+    return block.calibration_seconds / plan.calibration_seconds
+
+
+def _equal_speed(plan: Plan, blocks: Iterable[BlockReport]) -> str | None:
+    """How far the blocks' epochs would be off, had the device been as fast as when profiled; none where unknown."""
+    measured = predicted = 0.0
+    for block in blocks:
+        slowdown = _slowdown(plan, block)
+        if slowdown is not None and block.measured_seconds_per_epoch:
+            measured += block.measured_seconds_per_epoch / slowdown
+            predicted += block.predicted_seconds_per_epoch
+    return _change(measured, predicted) if measured and predicted else None
+
+
+def _speed(plan: Plan, report: Report) -> str | None:
+    """How fast the device was, on average over the blocks, beside what it was when profiled; none where unknown."""
+    times = [block.calibration_seconds for block in report.blocks if block.calibration_seconds is not None]
+    if plan.calibration_seconds is None or not times:
+        return None
+    then, now = plan.calibration_seconds, fmean(times)
+    if abs(now / then - 1) < _SAME_SPEED:
+        said = "as fast as"
+    else:
+        said = f"{now / then:.2f}× slower than" if now > then else f"{then / now:.2f}× faster than"
+    said += f" when profiled (calibration kernel {format_seconds(now)}; {format_seconds(then)} then)"
+    whole = _equal_speed(plan, report.blocks)
+    if whole is None:
+        return said
+    single = ((index, _equal_speed(plan, [block])) for index, block in enumerate(report.blocks))
+    parts = ", ".join(f"block {index} {change}" for index, change in single if change)
+    return f"{said}; at equal speed, epochs are off by {whole} ({parts})"
 
 
 def _verdict(report: Report) -> str:
@@ -279,11 +328,13 @@ def _exit_row(plan: Plan, report: Report, found: ExitReport) -> tuple[str, ...]:
     )
 
 
-def _report_summary(report: Report) -> list[tuple[str, str]]:
+def _report_summary(report: Report, plan: Plan) -> list[tuple[str, str]]:
     stall = format_seconds(report.cache.stall_seconds)
+    speed = _speed(plan, report)
     return [
         ("accuracy", f"{report.accuracy:.1%} at the exit kept (*)"),
         ("time", format_seconds(report.seconds)),
+        *([("device", speed)] if speed else []),
         ("cache", f"{format_bytes(report.cache.bytes_written)} written; training waited {stall} for samples"),
     ]
 
@@ -292,75 +343,3 @@ def _deviations(report: Report) -> str:
     if not report.deviations:
         return "The run followed its plan."
     return "The run left its plan:\n" + fields([("  -", clean(text)) for text in report.deviations])
-
-
-def profile_table(profile: Profile) -> str:
-    """What every unit costs on the device, at the largest micro-batch measured, and what the process around it does."""
-    head = ("unit", "name", "parameters", "multiply-\nadds (M)", "output\nKiB/sample")
-    costs = ("kept\nMiB", "backward\npeak MiB", "forward\nms/sample", "backward\nms/sample", "step\nms")
-    rows = [_unit_row(profile, index) for index in range(len(profile.units))]
-    table = columns((*head, *costs), [*rows, _total_row(profile)], "><" + ">" * 8)
-    sizes = sorted({unit.costs[-1].micro_batch for unit in profile.units})
-    title = (
-        f"{clean(profile.model.name)} on {clean(profile.device.name)} ({profile.device.kind}, "
-        f"{_counted(profile.device.threads, 'thread')}), {_optimizer(profile.optimizer)}, "
-        f"at micro-batch {' or '.join(map(str, sizes))}"
-    )
-    return "\n\n".join([note(title), table, fields(_profile_summary(profile))])
-
-
-def _case(profile: Profile, index: int) -> tuple[Costs, Trace, float]:
-    """Costs at the largest micro-batch, with the trace and backward time that apply: data needs no gradient."""
-    costs = profile.units[index].costs[-1]
-    if index == 0:
-        return costs, costs.traces.first, costs.first_backward_seconds
-    return costs, costs.traces.inner, costs.backward_seconds
-
-
-def _unit_row(profile: Profile, index: int) -> tuple[str, ...]:
-    unit = profile.units[index]
-    costs, trace, backward = _case(profile, index)
-    return (
-        str(index),
-        names(profile.model, (index, index + 1), 18),
-        f"{unit.parameters:,}",
-        f"{unit.flops / 1e6:.2f}",
-        f"{unit.output_bytes / KIB:.1f}",
-        _mib(trace.kept_bytes),
-        _mib(trace.backward_peak_bytes),
-        f"{costs.forward_seconds / costs.micro_batch * 1e3:.3f}",
-        f"{backward / costs.micro_batch * 1e3:.3f}",
-        f"{unit.step_seconds * 1e3:.3f}",
-    )
-
-
-def _total_row(profile: Profile) -> tuple[str, ...]:
-    cases = [_case(profile, index) for index in range(len(profile.units))]
-    return (
-        "",
-        "total",
-        f"{sum(unit.parameters for unit in profile.units):,}",
-        f"{sum(unit.flops for unit in profile.units) / 1e6:.2f}",
-        "",
-        _mib(sum(trace.kept_bytes for _, trace, _ in cases)),
-        "",
-        f"{sum(costs.forward_seconds / costs.micro_batch for costs, _, _ in cases) * 1e3:.3f}",
-        f"{sum(backward / costs.micro_batch for costs, _, backward in cases) * 1e3:.3f}",
-        f"{sum(unit.step_seconds for unit in profile.units) * 1e3:.3f}",
-    )
-
-
-def _profile_summary(profile: Profile) -> list[tuple[str, str]]:
-    runtime, storage = profile.runtime, profile.storage
-    write, read = format_bytes(storage.write_bytes_per_second), format_bytes(storage.read_bytes_per_second)
-    share = f"{runtime.overhead_permille / 10:.1f}%"
-    pairs = [
-        ("child", f"{format_bytes(runtime.baseline_bytes)} at rest, {format_bytes(runtime.start_peak_bytes)} to start"),
-        ("supervisor", format_bytes(runtime.supervisor_bytes)),
-        ("overhead", f"{format_bytes(runtime.overhead_bytes)} + {share} of a step's peak"),
-        ("allocator", profile.allocator),
-        ("storage", f"writes {write}/s, reads {read}/s"),
-    ]
-    if profile.uncounted_operators:
-        pairs.append(("not counted", clean(", ".join(profile.uncounted_operators)) + " (missing in multiply-adds)"))
-    return pairs

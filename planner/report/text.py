@@ -7,9 +7,14 @@ import unicodedata
 from collections.abc import Sequence
 
 from planner.model.spec import Model
+from planner.settings import Optimizer
+from planner.units import MIB
 
 WIDTH = 100
 """Characters in a line of prose."""
+
+NOTHING = "–"
+"""A cell that has no value."""
 
 _GAP = "  "
 
@@ -47,6 +52,21 @@ def names(model: Model, span: tuple[int, int], width: int) -> str:
     room = max(half, width - 2 - columns_of(last))
     first = clean(first, room)
     return f"{first}..{clean(last, width - 2 - columns_of(first))}"
+
+
+def mib(count: int) -> str:
+    """Bytes in MiB, one digit behind the point."""
+    return f"{count / MIB:.1f}"
+
+
+def counted(number: int, one: str) -> str:
+    """`1 unit`, `3 units`."""
+    return f"{number} {one}" if number == 1 else f"{number} {one}s"
+
+
+def described(optimizer: Optimizer) -> str:
+    """`sgd with learning rate 0.05`."""
+    return f"{optimizer.kind} with learning rate {optimizer.lr:g}"
 
 
 def columns(head: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> str:

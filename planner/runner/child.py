@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,9 +20,10 @@ from planner.runner.cache import CacheReader, CacheWriter, remove_cache
 from planner.runner.data.dataset import open_data
 from planner.runner.data.split import Dataset, Split
 from planner.runner.events import BlockDone, BlockStarted, Deviation, Event, Failed, Finished, Phase, Ready, Told
-from planner.runner.guard import MemoryGuard, describe, is_out_of_memory
+from planner.runner.guard import MemoryGuard, describe
 from planner.runner.job import Job, Order
 from planner.solver.schema import Plan
+from planner.system.exhaustion import is_out_of_memory
 from planner.system.files import write_atomically
 from planner.system.rlimit import die_with_parent
 from planner.training.runtime import start_torch
@@ -70,10 +72,12 @@ class Run:
     def _run_block(self, index: int, prefix: Prefix) -> Prefix:
         from planner.runner.finish import prefix_after
         from planner.runner.train import BlockTrainer
+        from planner.training.calibration import calibration_seconds
 
         with ExitStack() as opened:
             train, test = (self._input(index, part, opened) for part in ("train", "test"))
             self._phase(index, "prepare")
+            calibration = calibration_seconds()  # before the block is in memory and its peak starts afresh
             trainer = BlockTrainer(
                 self._plan, index, self._order, lambda size: self._samples(index, train, size), self._guard, self._tell
             )
@@ -82,7 +86,7 @@ class Run:
             block.stop_training()
             self._phase(index, "save")
             block.save(paths.weights_path(self._out, index))
-            done = self._finish(index, trained, train, test, prefix)
+            done = replace(self._finish(index, trained, train, test, prefix), calibration_seconds=calibration)
         write_atomically(paths.result_path(self._out, index), to_json(done))
         self._tell(done)
         for part in ("train", "test"):

@@ -95,6 +95,8 @@ class BlockDone:
     """Bytes written to caches."""
     stall_seconds: float
     """Time training waited for samples."""
+    calibration_seconds: float | None = None
+    """The calibration kernel's time as the block began."""
 
 
 @dataclass(frozen=True)

@@ -6,18 +6,11 @@ are limited (RLIMIT_DATA), so that an overrun becomes an error here instead of a
 
 from __future__ import annotations
 
-import re
-
 from planner.errors import OverBudgetError
 from planner.system.proc import Memory, read_memory, reset_peak
 from planner.system.resident import trim_clean_pages
 from planner.system.rlimit import DataLimit
 from planner.units import MIB, format_bytes
-
-_ALLOCATOR_SAYS = re.compile(
-    r"can't allocate memory|out of memory|can't start new thread|could not create a primitive", re.IGNORECASE
-)
-"""torch's allocators, Python's threads, and oneDNN when its code generator gets no memory."""
 
 _FILE_GROWTH_BYTES = 3 * MIB
 """Growth of library pages worth giving back; it takes about 10 ms."""
@@ -91,12 +84,5 @@ class MemoryGuard:
 
 
 def describe(error: BaseException) -> str:
-    """What an error of `is_out_of_memory` comes to, in a few words."""
+    """What an error of `planner.system.exhaustion.is_out_of_memory` comes to, in a few words."""
     return str(error) if isinstance(error, OverBudgetError) else "an allocation beyond the budget was refused"
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory could not be had."""
-    if isinstance(error, MemoryError | OverBudgetError):
-        return True
-    return isinstance(error, RuntimeError) and _ALLOCATOR_SAYS.search(str(error)) is not None

@@ -301,4 +301,5 @@ def _block_report(plan: Plan, done: BlockDone, extra: int) -> BlockReport:
         epochs=done.epochs,
         steps=done.steps,
         loss=done.loss,
+        calibration_seconds=done.calibration_seconds,
     )

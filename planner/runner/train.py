@@ -13,10 +13,11 @@ from planner.model.heads import auxiliary_head
 from planner.model.shapes import Shape, model_sizes, unit_sizes
 from planner.runner.block import LoadedBlock
 from planner.runner.events import Deviation, Event, Step
-from planner.runner.guard import MemoryGuard, describe, is_out_of_memory
+from planner.runner.guard import MemoryGuard, describe
 from planner.runner.job import Order
 from planner.runner.samples import Samples
 from planner.solver.schema import Block, Plan
+from planner.system.exhaustion import is_out_of_memory
 from planner.training.runtime import settle, trimming
 
 _DRY_EPOCH = -1

@@ -182,7 +182,7 @@ class _Run:
     def _resident(self, live: int) -> int:
         runtime = self.profile.runtime
         return _runtime(self.plan, self.profile) + ceil(
-            live + runtime.overhead_bytes + Fraction(live * runtime.overhead_permille, 1000)
+            live + runtime.run_bytes + runtime.overhead_bytes + Fraction(live * runtime.overhead_permille, 1000)
         )
 
     def _passes(self, nanoseconds: int) -> int:
@@ -255,6 +255,7 @@ class _Judge:
         self.same("device", plan.device, profile.device)
         self.same("allocator", plan.allocator, profile.allocator)
         self.same("baseline_bytes", plan.baseline_bytes, profile.runtime.baseline_bytes)
+        self.same("calibration_seconds", plan.calibration_seconds, profile.calibration_seconds)
         peak = max(block.predicted.peak_bytes for block in plan.blocks)
         self.same("predicted.peak_bytes", plan.predicted.peak_bytes, peak)
         self._fits("predicted.peak_bytes", peak)
@@ -305,6 +306,8 @@ class _Judge:
         for piece in run.pieces:
             low, high = piece.fixed.minimum_micro_batch, 4 * piece.fixed.costs[-1].micro_batch
             self.true(f"{where}: {low} ≤ micro_batch {size} ≤ {high}", low <= size <= high)
+        measured = min(piece.fixed.costs[-1].micro_batch for piece in run.pieces)
+        self.same(f"{where}: extrapolated_from", predicted.extrapolated_from, measured if size > measured else None)
         phases = run.phases()
         for field in fields(phases):
             stated = getattr(predicted.peak_bytes_by_phase, field.name)

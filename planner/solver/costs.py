@@ -7,7 +7,7 @@ smallest it stays. A single profiled micro-batch grows in proportion.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from planner.profiler.schema import Costs, PieceProfile, Trace
@@ -31,6 +31,12 @@ class PieceCost(NamedTuple):
     """As first of a segment."""
     inner: Levels
     """Behind another piece."""
+    first_stepping: Levels
+    """As first of a segment, the optimizer in backward."""
+    inner_stepping: Levels
+    """Behind another piece, the optimizer in backward."""
+    detached_peak: int
+    """First forward of a recomputed span, which saves nothing."""
     inference_peak: int
     output: int
     """Bytes of the micro-batch's output."""
@@ -42,6 +48,8 @@ class PieceCost(NamedTuple):
     gradients: int
     """Gradients that appear in backward and go with the step; 0 when accumulating."""
     step_transient: int
+    forward_ns: int
+    """Forward alone, while training."""
     train_ns: int
     """Forward and backward."""
     first_train_ns: int
@@ -79,19 +87,15 @@ def piece_cost(piece: PieceProfile, micro_batch: int, accumulating: bool) -> Pie
     def at(values: list[int]) -> int:
         return interpolate(sizes, values, micro_batch)
 
-    def levels(traces: list[Trace]) -> Levels:
-        return Levels(
-            at([trace.forward_peak_bytes for trace in traces]),
-            at([trace.kept_bytes for trace in traces]),
-            at([trace.backward_peak_bytes for trace in traces]),
-            at([trace.held_backward_peak_bytes for trace in traces]),
-        )
-
     costs = piece.costs
+    forward = [nanoseconds(cost.forward_seconds) for cost in costs]
     weights = piece.parameter_bytes + piece.buffer_bytes
     return PieceCost(
-        first=levels([_first(cost, accumulating) for cost in costs]),
-        inner=levels([_inner(cost, accumulating) for cost in costs]),
+        first=_levels(at, [_first(cost, accumulating) for cost in costs]),
+        inner=_levels(at, [_inner(cost, accumulating) for cost in costs]),
+        first_stepping=_levels(at, [cost.traces.first_stepping for cost in costs]),
+        inner_stepping=_levels(at, [cost.traces.inner_stepping for cost in costs]),
+        detached_peak=at([cost.detached_peak_bytes for cost in costs]),
         inference_peak=at([cost.inference_peak_bytes for cost in costs]),
         output=micro_batch * piece.output_bytes,
         weights=weights,
@@ -99,13 +103,23 @@ def piece_cost(piece: PieceProfile, micro_batch: int, accumulating: bool) -> Pie
         static=weights + piece.optimizer_bytes + accumulating * piece.parameter_bytes,
         gradients=(not accumulating) * piece.parameter_bytes,
         step_transient=piece.step_transient_bytes,
-        train_ns=at([nanoseconds(cost.forward_seconds) + nanoseconds(cost.backward_seconds) for cost in costs]),
+        forward_ns=at(forward),
+        train_ns=at([one + nanoseconds(cost.backward_seconds) for one, cost in zip(forward, costs, strict=True)]),
         first_train_ns=at(
-            [nanoseconds(cost.forward_seconds) + nanoseconds(cost.first_backward_seconds) for cost in costs]
+            [one + nanoseconds(cost.first_backward_seconds) for one, cost in zip(forward, costs, strict=True)]
         ),
         inference_ns=at([nanoseconds(cost.inference_seconds) for cost in costs]),
         step_ns=nanoseconds(piece.step_seconds),
         minimum_micro_batch=piece.minimum_micro_batch,
+    )
+
+
+def _levels(at: Callable[[list[int]], int], traces: list[Trace]) -> Levels:
+    return Levels(
+        at([trace.forward_peak_bytes for trace in traces]),
+        at([trace.kept_bytes for trace in traces]),
+        at([trace.backward_peak_bytes for trace in traces]),
+        at([trace.held_backward_peak_bytes for trace in traces]),
     )
 
 

@@ -126,5 +126,6 @@ def _document(problem: Problem, choices: Choices, minimum: int, alternatives: tu
         minimum_budget_bytes=minimum,
         optimality_gap=0.0,
         alternatives=alternatives,
+        calibration_seconds=profile.calibration_seconds,
     )
     return replace(plan, id=content_id(plan))

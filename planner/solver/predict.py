@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from planner.solver.costs import NANOSECONDS
 from planner.solver.problem import CLASSIFIER, Choice, Problem
@@ -18,7 +18,7 @@ from planner.solver.schema import (
     Rung,
     Segment,
 )
-from planner.solver.walk import Live, is_legal, live_bytes, time_ns, total_ns
+from planner.solver.walk import Live, is_legal, live_bytes, spans_within, time_ns, total_ns
 
 
 def predict_block(problem: Problem, choice: Choice) -> BlockPrediction:
@@ -39,7 +39,15 @@ def predict_block(problem: Problem, choice: Choice) -> BlockPrediction:
         seconds_per_epoch=time.epoch / NANOSECONDS,
         finish_seconds=time.finish / NANOSECONDS,
         binding=max((field.name for field in fields(parts)), key=lambda name: int(getattr(parts, name))),
+        extrapolated_from=_extrapolated_from(problem, choice),
     )
+
+
+def _extrapolated_from(problem: Problem, choice: Choice) -> int | None:
+    pieces = problem.profile.units[choice.first : choice.last]
+    heads = (problem.head(end, filters) for end, filters in zip(choice.ends, choice.filters, strict=True))
+    measured = min(piece.costs[-1].micro_batch for piece in (*pieces, *heads))
+    return measured if choice.micro_batch > measured else None
 
 
 def _breakdown(problem: Problem, live: Live) -> Breakdown:
@@ -62,14 +70,14 @@ def make_block(problem: Problem, choice: Choice) -> Block:
     predicted = predict_block(problem, choice)
     starts = (choice.first, *choice.ends)
     segments = tuple(
-        Segment(units=(first, end), head=_head(filters))
+        Segment(units=(first, end), head=_head(filters), recompute=spans_within(choice, first, end))
         for first, end, filters in zip(starts, choice.ends, choice.filters, strict=False)
     )
     return Block(
         units=(choice.first, choice.last),
         micro_batch=choice.micro_batch,
         accumulate=problem.training.batch // choice.micro_batch,
-        optimizer_in_backward=False,
+        optimizer_in_backward=choice.optimizer_in_backward,
         input=BlockInput(
             kind="cache" if choice.first else "data",
             from_unit=choice.first,
@@ -90,7 +98,7 @@ def _ladder(problem: Problem, choice: Choice, peak: int) -> tuple[Rung, ...]:
     """The same segments at smaller micro-batches, as far as each step down lowers the peak."""
     rungs: list[Rung] = []
     for micro_batch in problem.micro_batches:
-        smaller = Choice(choice.first, micro_batch, choice.ends, choice.filters)
+        smaller = replace(choice, micro_batch=micro_batch)
         if micro_batch < choice.micro_batch and is_legal(problem, smaller):
             predicted = predict_block(problem, smaller)
             if predicted.peak_bytes < peak:

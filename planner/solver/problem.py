@@ -38,6 +38,10 @@ class Choice:
     """Where its segments end; the last is the block's end."""
     filters: tuple[int, ...]
     """Filters of the head at each end, `CLASSIFIER` for the model's own."""
+    recompute: tuple[tuple[int, int], ...] = ()
+    """Spans of units, each inside a segment, that keep only their input and run forward again before backward."""
+    optimizer_in_backward: bool = False
+    """Whether parameters step within backward, as soon as their gradients exist."""
 
     @property
     def last(self) -> int:
@@ -158,14 +162,16 @@ class Problem:
     def resident(self, live: int) -> int:
         """Resident bytes where `live` bytes are allocated."""
         runtime = self.profile.runtime
-        return self.runtime_bytes + live + runtime.overhead_bytes - (-live * runtime.overhead_permille // 1000)
+        constant = self.runtime_bytes + runtime.run_bytes + runtime.overhead_bytes
+        return constant + live - (-live * runtime.overhead_permille // 1000)
 
     def live_limit(self, budget: int) -> int:
         """The most live bytes that fit a budget; negative where nothing does."""
         if budget < self.start_bytes:
             return -1
         runtime = self.profile.runtime
-        room = budget - self.request.reserve_bytes - self.runtime_bytes - runtime.overhead_bytes
+        constant = self.runtime_bytes + runtime.run_bytes + runtime.overhead_bytes
+        room = budget - self.request.reserve_bytes - constant
         return room * 1000 // (1000 + runtime.overhead_permille)
 
     def budget_for(self, live: int) -> int:

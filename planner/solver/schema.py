@@ -27,6 +27,12 @@ def _check_count(name: str, value: int, low: int, high: int) -> None:
         raise ValueError(f"{name} is {value}; it must lie between {low} and {high}")
 
 
+def check_calibration(seconds: float | None) -> None:
+    """Raise ValueError where a field `calibration_seconds` holds what no clock can say."""
+    if seconds is not None and not 1e-9 <= seconds <= 1e9:
+        raise ValueError(f"calibration_seconds is {seconds}; it must lie between 1e-9 and 1e9")
+
+
 @dataclass(frozen=True)
 class Budget:
     """What the person said."""
@@ -180,6 +186,8 @@ class BlockPrediction:
     """Cache writing and validation after the last pass."""
     binding: str
     """The largest part of the peak, in a word."""
+    extrapolated_from: int | None = None
+    """The largest micro-batch at which every unit and head was measured, where this one lies beyond it; else null."""
 
 
 @dataclass(frozen=True)
@@ -311,8 +319,11 @@ class Plan:
     """Upper bound on how far the plan's time is from the best, as a share; 0 is proven optimal."""
     alternatives: tuple[Alternative, ...]
     """Every strategy that fits, and the frontier of time against cuts."""
+    calibration_seconds: float | None = None
+    """The calibration kernel's time in the profile: how fast the device was then; null: not timed."""
 
     def __post_init__(self) -> None:
+        check_calibration(self.calibration_seconds)
         whole = (0, len(self.model.units))
         _check_chain("blocks", whole, [block.units for block in self.blocks])
         for block in self.blocks:

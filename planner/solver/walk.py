@@ -2,12 +2,14 @@
 
 A segment runs forward, its head, backward; its output stays until the next segment of the block is done with it.
 Without accumulation every piece's gradients stay until the segment's step; with it they are static and the block steps
-once.
+once. With the optimizer in backward they go at once, and a piece's own levels hold its steps. A recomputed span keeps
+its output alone; when backward comes to it, it runs forward again below the gradient of that output.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 from planner.solver.costs import NANOSECONDS, Levels, PieceCost
@@ -67,7 +69,19 @@ def head_costs(problem: Problem, choice: Choice) -> list[PieceCost]:
 
 
 def is_legal(problem: Problem, choice: Choice) -> bool:
-    """Whether every batch normalisation of the block sees more than one value per channel."""
+    """Whether the block can be run as it is meant.
+
+    Every batch normalisation has to see more than one value per channel, recomputed spans have to rise, lie apart and
+    cross no cut, and an optimizer in backward has to see the whole batch.
+    """
+    if choice.optimizer_in_backward and problem.accumulates(choice.micro_batch):
+        return False
+    starts = (choice.first, *choice.ends)
+    inside = [
+        span for first, end in zip(starts, choice.ends, strict=False) for span in spans_within(choice, first, end)
+    ]
+    if inside != list(choice.recompute) or any(one[1] > other[0] for one, other in pairwise(inside)):
+        return False
     pieces = unit_costs(problem, choice) + head_costs(problem, choice)
     return choice.micro_batch >= max(piece.minimum_micro_batch for piece in pieces)
 
@@ -96,47 +110,107 @@ def live_bytes(problem: Problem, choice: Choice) -> Live:
     )
 
 
+class _Segment(NamedTuple):
+    """A segment at work: units, and levels and gradients of units and head."""
+
+    units: list[PieceCost]
+    levels: list[Levels]
+    """Where backward is to come."""
+    passing: list[Levels]
+    """In forward, where recomputed units keep nothing."""
+    gradients: list[int]
+    """What each leaves until the step."""
+    spans: list[tuple[int, int]]
+    """Recomputed, counted from the segment's first unit."""
+    closing: bool
+    """Whether the block ends here."""
+    held_input: int
+    held_output: int
+    step_transient: int
+
+
+def spans_within(choice: Choice, first: int, end: int) -> tuple[tuple[int, int], ...]:
+    """The recomputed spans that lie inside the units [first, end)."""
+    return tuple(span for span in choice.recompute if first <= span[0] < span[1] <= end)
+
+
+def _segments(choice: Choice, units: list[PieceCost], heads: list[PieceCost]) -> Iterator[_Segment]:
+    held_input, stepping = 0, choice.optimizer_in_backward
+    for start, end, head in zip((choice.first, *choice.ends), choice.ends, heads, strict=False):
+        inside = units[start - choice.first : end - choice.first]
+        pieces = [*inside, head]
+        levels = [piece.inner_stepping if stepping else piece.inner for piece in pieces]
+        levels[0] = inside[0].first_stepping if stepping else inside[0].first
+        spans = [(first - start, last - start) for first, last in spans_within(choice, start, end)]
+        closing = end == choice.last
+        held_output = 0 if closing else inside[-1].output
+        yield _Segment(
+            units=inside,
+            levels=levels,
+            passing=_passing(inside, levels, spans),
+            gradients=[0 if stepping else piece.gradients for piece in pieces],
+            spans=spans,
+            closing=closing,
+            held_input=held_input,
+            held_output=held_output,
+            step_transient=max(piece.step_transient for piece in pieces),
+        )
+        held_input = held_output
+
+
+def _passing(units: list[PieceCost], levels: list[Levels], spans: list[tuple[int, int]]) -> list[Levels]:
+    """A recomputed span keeps its output alone; inside it, a unit's input is there while the unit runs."""
+    found = list(levels)
+    for first, end in spans:
+        for index in range(first, end):
+            given = units[index - 1].output if index > first else 0
+            kept = units[index].output if index == end - 1 else 0
+            found[index] = levels[index]._replace(forward=given + units[index].detached_peak, kept=kept)
+    return found
+
+
 def _moments(problem: Problem, choice: Choice, units: list[PieceCost], heads: list[PieceCost]) -> Iterator[Moment]:
     accumulating = problem.accumulates(choice.micro_batch)
-    start, held_input = choice.first, 0
-    for end, head in zip(choice.ends, heads, strict=True):
-        segment = units[start - choice.first : end - choice.first]
-        closing = end == choice.last
-        held_output = 0 if closing else segment[-1].output
-        levels = [segment[0].first, *(unit.inner for unit in segment[1:])]
-        yield from _forward_moments([*levels, head.inner], held_input)
-        yield from _backward_moments(segment, levels, head, held_input, closing)
-        if not accumulating:
-            pieces = [*segment, head]
-            held = held_input + held_output
-            gradients = sum(piece.gradients for piece in pieces)
-            yield Moment(held + gradients + max(piece.step_transient for piece in pieces), held, gradients)
-        start, held_input = end, held_output
+    for segment in _segments(choice, units, heads):
+        yield from _forward_moments(segment.passing, segment.held_input)
+        yield from _backward_moments(segment)
+        if not accumulating and not choice.optimizer_in_backward:
+            held, gradients = segment.held_input + segment.held_output, sum(segment.gradients)
+            yield Moment(held + gradients + segment.step_transient, held, gradients)
     if accumulating:
         yield Moment(max(piece.step_transient for piece in units + heads), 0, 0)
 
 
-def _forward_moments(levels: list[Levels], below: int) -> Iterator[Moment]:
+def _forward_moments(levels: list[Levels], below: int, gradients: int = 0, given: int = 0) -> Iterator[Moment]:
+    """`given` is the gradient of a recomputed span's output, resident while the span runs forward again."""
     for level in levels:
-        yield Moment(below + level.forward, below, 0)
+        yield Moment(below + level.forward + gradients + given, below, gradients)
         below += level.kept
 
 
-def _backward_moments(
-    units: list[PieceCost], levels: list[Levels], head: PieceCost, held_input: int, closing: bool
-) -> Iterator[Moment]:
-    below = held_input + sum(level.kept for level in levels)
-    yield Moment(below + head.inner.backward, below, 0)
-    gradients = head.gradients
-    below -= levels[-1].kept
-    last = levels[-1].backward if closing else levels[-1].held_backward
-    yield Moment(below + last + gradients, below, gradients)
-    held_output = 0 if closing else units[-1].output
-    for index in range(len(units) - 2, -1, -1):
-        gradients += units[index + 1].gradients
-        below -= levels[index].kept
-        held = below + held_output
-        yield Moment(held + levels[index].backward + gradients, held, gradients)
+def _backward_moments(segment: _Segment) -> Iterator[Moment]:
+    kept = [level.kept for level in segment.passing[:-1]]
+    below = segment.held_input + sum(kept)
+    yield Moment(below + segment.levels[-1].backward, below, 0)
+    gradients = segment.gradients[-1]
+    held_in_trace = not segment.closing
+    for index in range(len(segment.units) - 1, -1, -1):
+        for first, end in segment.spans:
+            if end == index + 1:
+                held = segment.held_input + sum(kept[:first]) + segment.held_output
+                yield from _forward_moments(segment.levels[first:end], held, gradients, segment.units[index].output)
+                kept[first:end] = [level.kept for level in segment.levels[first:end]]
+                # What was replayed is another tensor than the output that is held.
+                held_in_trace = False
+        below = segment.held_input + sum(kept[:index])
+        level = segment.levels[index]
+        if held_in_trace:
+            yield Moment(below + level.held_backward + gradients, below, gradients)
+        else:
+            held = below + segment.held_output
+            yield Moment(held + level.backward + gradients, held, gradients)
+        held_in_trace = False
+        gradients += segment.gradients[index]
 
 
 def time_ns(problem: Problem, choice: Choice) -> Time:
@@ -147,6 +221,8 @@ def time_ns(problem: Problem, choice: Choice) -> Time:
     train = sum(head.train_ns for head in heads)
     for unit, cost in enumerate(units, start=choice.first):
         train += cost.first_train_ns if unit in starts else cost.train_ns
+    for first, end in choice.recompute:
+        train += sum(cost.forward_ns for cost in units[first - choice.first : end - choice.first])
     compute = train * samples // size + problem.steps * sum(piece.step_ns for piece in units + heads)
     inference = sum(unit.inference_ns for unit in units)
     return Time(max(compute, read_ns(problem, choice.first)), finish_ns(problem, choice.last, inference, size))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from planner.settings import Allocator
+
 Policy = Literal["tight", "fast"]
-Allocator = Literal["glibc", "musl", "mimalloc", "unknown"]
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
@@ -51,6 +53,52 @@ def release() -> bool:
     malloc_trim = ctypes.CDLL(None).malloc_trim
     malloc_trim.argtypes = [ctypes.c_size_t]
     return bool(malloc_trim(0))
+
+
+@dataclass(frozen=True)
+class HeapUse:
+    """What glibc's malloc holds from the kernel, all arenas together."""
+
+    arena_bytes: int
+    """Heaps, used or free."""
+    free_bytes: int
+    """The part of them that nobody uses."""
+    mapped_bytes: int
+    """Blocks with a mapping of their own, all of them in use."""
+
+    @property
+    def held_bytes(self) -> int:
+        """All of it."""
+        return self.arena_bytes + self.mapped_bytes
+
+    @property
+    def used_bytes(self) -> int:
+        """What somebody uses."""
+        return self.held_bytes - self.free_bytes
+
+
+def heap_use() -> HeapUse | None:
+    """What malloc holds now; None where the C library does not say (glibc before 2.33, others)."""
+    if _owner_of_malloc() != "glibc":
+        return None
+    try:
+        mallinfo = ctypes.CDLL(None).mallinfo2
+    except AttributeError:
+        return None
+    mallinfo.restype = _MallocInfo
+    found = mallinfo()
+    return HeapUse(found.arena, found.fordblks, found.hblkhd)
+
+
+class _MallocInfo(ctypes.Structure):
+    """What mallinfo2 says (struct mallinfo2)."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"
+        )
+    )  # fmt: skip
 
 
 def detect() -> Allocator:

@@ -7,13 +7,14 @@ import json
 import math
 import os
 import platform
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from planner.limits import MAX_NAME_LENGTH
+from planner.settings import Machine
 from planner.system import memory
-from planner.system.allocator import Allocator, detect
+from planner.system.allocator import detect
 from planner.system.hierarchy import FILESYSTEM_ROOT, find_hierarchy, read_value
 
 _ISA_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "neon", "asimd", "asimdhp", "bf16", "sve")
@@ -22,62 +23,17 @@ _ISA_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "neon", "asimd", "as
 _PLACEHOLDER_NAMES = frozenset({"", "to be filled by o.e.m.", "system product name", "default string", "none", "n/a"})
 
 
-@dataclass(frozen=True)
-class Machine:
-    """One device as it was found."""
-
-    name: str
-    """What the maker calls it (firmware, device tree), else the processor's name."""
-
-    architecture: str
-    """`x86_64`, `aarch64`, …"""
-
-    cpu_model: str
-    """The processor's name; on Arm its implementer and part numbers, where the kernel knows no name."""
-
-    cores: int
-    """Cores this process may use at once: its affinity, or fewer (rounded up) where a group's quota of time binds."""
-
-    isa: tuple[str, ...]
-    """Which of the instruction sets that matter here the processor has, sorted."""
-
-    total_bytes: int
-    """Installed memory."""
-
-    available_bytes: int
-    """Memory that could be had when this was probed, limits included."""
-
-    limit_bytes: int | None
-    """The memory limit of a container around this process; null without one."""
-
-    swap_bytes: int
-    """Size of all swap."""
-
-    allocator: Allocator
-    """Which allocator serves tensors."""
-
-    kernel: str
-    """Release of the Linux kernel."""
-
-    python_version: str
-    """Version of the interpreter."""
-
-    torch_version: str | None
-    """Version of the installed torch, build suffix included; null without torch."""
-
-    unified_memory: bool
-    """CPU and GPU share one memory."""
-
-
 def probe(root: Path = FILESYSTEM_ROOT) -> Machine:
-    """Describe this device in milliseconds, without importing torch.
+    """Describe this device in milliseconds, without importing torch; what torch alone knows stays None.
 
     `root` is where /proc and /sys are looked up: another folder holds another machine's files.
     """
     cpuinfo = _parse_cpuinfo(read_value(root / "proc/cpuinfo") or "")
     cpu_model = _cpu_model(cpuinfo)
+    name = _machine_name(root) or cpu_model
+    unified = memory.unified_memory(root)
     return Machine(
-        name=_machine_name(root) or cpu_model,
+        name=name,
         architecture=platform.machine(),
         cpu_model=cpu_model,
         cores=_usable_cores(root),
@@ -90,7 +46,8 @@ def probe(root: Path = FILESYSTEM_ROOT) -> Machine:
         kernel=platform.release(),
         python_version=platform.python_version(),
         torch_version=installed_torch_version(),
-        unified_memory=memory.unified_memory(root),
+        unified_memory=unified,
+        gpu_name=_gpu_name(root) or (name if unified else None),
     )
 
 
@@ -103,25 +60,31 @@ def installed_torch_version() -> str | None:
 
 
 def fingerprint(machine: Machine, torch_version: str | None, threads: int) -> str:
-    """Name, as sha256 (hex), everything that decides what a layer costs in bytes and time here.
+    """Name, as sha256 (hex), everything that decides what a layer costs in bytes and time here."""
+    found = facts(machine, torch_version, threads)
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+
+
+def facts(machine: Machine, torch_version: str | None, threads: int) -> dict[str, Any]:
+    """Collect what the fingerprint is made of: plain JSON values.
 
     `threads` is how many torch computes with. Amounts of memory are left out: they decide what fits, not what it costs,
     and the installed amount differs from boot to boot. So are the kernel's release and Python's patch level, or every
     security update would throw the profiles away.
     """
-    facts = {
+    return {
         "name": machine.name,
         "architecture": machine.architecture,
         "cpu_model": machine.cpu_model,
         "cores": machine.cores,
-        "isa": machine.isa,
+        "isa": list(machine.isa),
+        "gpu": machine.gpu_name,
+        "unified_memory": machine.unified_memory,
         "allocator": machine.allocator,
-        "python": machine.python_version.split(".")[:2],
+        "python": ".".join(machine.python_version.split(".")[:2]),
         "torch": torch_version,
         "threads": threads,
-        "unified_memory": machine.unified_memory,
     }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def _parse_cpuinfo(text: str) -> dict[str, set[str]]:
@@ -156,6 +119,17 @@ def _machine_name(root: Path) -> str:
     words = [_clean(read_value(root / "sys/class/dmi/id" / file) or "") for file in ("sys_vendor", "product_name")]
     vendor, product = ("" if word.lower() in _PLACEHOLDER_NAMES else word for word in words)
     return _clean(f"{vendor} {product}") if product else ""
+
+
+def _gpu_name(root: Path) -> str:
+    """Join the names that NVIDIA's driver lists, each once: /proc/driver/nvidia/gpus/*/information."""
+    names = set()
+    for file in (root / "proc/driver/nvidia/gpus").glob("*/information"):
+        for line in (read_value(file) or "").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "Model":
+                names.add(_clean(value))
+    return _clean(", ".join(sorted(names - {""})))
 
 
 def _clean(text: str) -> str:

@@ -282,7 +282,8 @@ def test_doctor_tells_what_the_device_is(neuroflux: Command) -> None:
     done = neuroflux("doctor", "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found["torch"] == version("torch")
-    assert 0 < found["available_bytes"] <= found["total_bytes"]
+    machine = found["machine"]
+    assert machine["torch_version"] == version("torch")
+    assert 0 < machine["available_bytes"] <= machine["total_bytes"]
     assert found["runtime"]["baseline_bytes"] > 100 * 2**20
     assert found["storage"]["write_bytes_per_second"] > 0

@@ -10,7 +10,7 @@ from planner.document import decode, encode
 from planner.errors import ModelError
 from planner.model.build import build_unit
 from planner.model.shapes import Shape, model_sizes
-from planner.model.spec import Conv2d, Model, Pool2d
+from planner.model.spec import Conv2d, Model, Pool2d, Residual
 from planner.model.zoo import ZOO, from_zoo
 
 # Simonyan and Zisserman, 2015, table 1, columns A, B, D and E: filters of the convolutions, stage by stage.
@@ -21,6 +21,8 @@ VGG = {
     "vgg19": [64, 64, 128, 128, 256, 256, 256, 256, 512, 512, 512, 512, 512, 512, 512, 512],
 }
 RESNET_BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
+# Sandler et al., 2018, table 2: expansion, channels and repetitions of the bottlenecks.
+MOBILENETV2 = [(1, 16, 1), (6, 24, 2), (6, 32, 3), (6, 64, 4), (6, 96, 3), (6, 160, 3), (6, 320, 1)]
 
 PUBLISHED = {
     # As published in many places for kuangliu/pytorch-cifar, less the biases its VGG convolutions have, one per filter:
@@ -32,6 +34,8 @@ PUBLISHED = {
     # The same source; these have no superfluous biases.
     "resnet18": 11_173_962,
     "resnet34": 21_282_122,
+    # torchvision's documentation of mobilenet_v2 (1000 classes); strides do not count.
+    "mobilenetv2": 3_504_872 - 990 * (1280 + 1),
 }
 
 
@@ -59,6 +63,26 @@ def resnet_formula(name: str, channels: int, classes: int) -> int:
     return total + 512 * classes + classes
 
 
+def mobilenet_formula(name: str, channels: int, classes: int) -> int:
+    """Per bottleneck: a 1×1 convolution to t·in channels (none for t = 1), 9 weights for each, a 1×1 convolution out;
+    two numbers of the normalisation for each output of each."""
+    total, inside = 9 * channels * 32 + 2 * 32, 32
+    for expansion, width, count in MOBILENETV2:
+        for _ in range(count):
+            hidden = expansion * inside
+            total += (inside * hidden + 2 * hidden) if expansion > 1 else 0
+            total += 9 * hidden + 2 * hidden + hidden * width + 2 * width
+            inside = width
+    return total + 320 * 1280 + 2 * 1280 + 1280 * classes + classes
+
+
+FORMULAS = {
+    **dict.fromkeys(VGG, vgg_formula),
+    **dict.fromkeys(RESNET_BLOCKS, resnet_formula),
+    "mobilenetv2": mobilenet_formula,
+}
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_parameters_are_those_published(name: str) -> None:
     assert parameters(from_zoo(name, (3, 32, 32), 10)) == PUBLISHED[name]
@@ -67,10 +91,9 @@ def test_parameters_are_those_published(name: str) -> None:
 @pytest.mark.parametrize(
     ("shape", "classes"), [((3, 32, 32), 10), ((1, 28, 28), 10), ((3, 64, 64), 200), ((4, 40, 28), 2)]
 )
-@pytest.mark.parametrize("name", [*VGG, *RESNET_BLOCKS])
+@pytest.mark.parametrize("name", FORMULAS)
 def test_parameters_follow_the_formula(name: str, shape: tuple[int, int, int], classes: int) -> None:
-    formula = vgg_formula if name in VGG else resnet_formula
-    assert parameters(from_zoo(name, shape, classes)) == formula(name, shape[0], classes)
+    assert parameters(from_zoo(name, shape, classes)) == FORMULAS[name](name, shape[0], classes)
 
 
 def test_the_small_one_is_small() -> None:
@@ -105,6 +128,25 @@ def test_resnet_has_the_blocks_of_the_paper_and_halves_three_times(name: str, co
     assert sorted(set(extents), reverse=True) == [32, 16, 8, 4]
 
 
+@pytest.mark.parametrize(("extent", "last"), [(32, 4), (28, 4), (64, 8)])
+def test_mobilenet_has_the_bottlenecks_of_the_paper_and_halves_three_times(extent: int, last: int) -> None:
+    model = from_zoo("mobilenetv2", (3, extent, extent), 10)
+    outputs = [sizes.output for sizes in model_sizes(model)]
+    widths = [width for _, width, count in MOBILENETV2 for _ in range(count)]
+    assert [output[0] for output in outputs] == [32, *widths, 1280, 10]
+    assert len({output[1] for output in outputs[:-1]}) == 4
+    assert outputs[-2] == (1280, last, last)
+
+
+def test_mobilenet_adds_its_input_where_the_shape_stays() -> None:
+    model = from_zoo("mobilenetv2", (3, 32, 32), 10)
+    shapes = [model.input, *(sizes.output for sizes in model_sizes(model))]
+    blocks = range(1, len(model.units) - 2)
+    added = {index for index in blocks if isinstance(model.units[index].layers[0], Residual)}
+    assert added == {index for index in blocks if shapes[index] == shapes[index + 1]}
+    assert len(added) == sum(count - 1 for _, _, count in MOBILENETV2)
+
+
 @pytest.mark.parametrize(
     ("shape", "extents"),
     [
@@ -132,7 +174,7 @@ def test_vgg_refuses_images_below_28(name: str, shape: tuple[int, int, int]) -> 
         from_zoo(name, shape, 10)
 
 
-@pytest.mark.parametrize("name", ["cnn6", "resnet18"])
+@pytest.mark.parametrize("name", ["cnn6", "resnet18", "mobilenetv2"])
 def test_the_others_take_a_single_pixel(name: str) -> None:
     assert model_sizes(from_zoo(name, (1, 1, 1), 2))[-1].output == (2,)
 

@@ -12,9 +12,17 @@ from torch import nn
 from planner.model.build import build_unit
 from planner.model.shapes import model_sizes
 from planner.model.zoo import from_zoo
-from planner.profiler.meter import CpuMeter, CudaMeter, Meter
+from planner.profiler.meter import CpuMeter, CudaMeter, Event, Meter, Phase, without_free
 from planner.profiler.schema import Traces
-from planner.profiler.trace import set_gradients, trace_head, trace_inference, trace_step, trace_unit
+from planner.profiler.trace import (
+    Step,
+    set_gradients,
+    trace_detached,
+    trace_head,
+    trace_inference,
+    trace_step,
+    trace_unit,
+)
 from planner.settings import Optimizer
 from planner.training.optimizers import make_optimizer
 from planner.training.segment import train_segment
@@ -27,8 +35,19 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+def _step() -> Step:
+    optimizer = make_optimizer(Optimizer("sgd", 0.1, 0.9))
+    optimizer.lr = 0.0
+    return optimizer.step
+
+
+def _trace(unit: nn.Module, inputs: torch.Tensor) -> Traces:
+    trace_unit(CpuMeter(), unit, inputs, step := _step())  # makes the optimizer's state
+    return trace_unit(CpuMeter(), unit, inputs, step)[0]
+
+
 def test_a_linear_unit_keeps_its_output_and_makes_two_gradients() -> None:
-    traces = trace_unit(CpuMeter(), nn.Linear(100, 50, bias=False), torch.rand(SAMPLES, 100))
+    traces = _trace(nn.Linear(100, 50, bias=False), torch.rand(SAMPLES, 100))
     output, weight, given = 4 * SAMPLES * 50, 4 * 100 * 50, 4 * SAMPLES * 100
     assert traces.inner.kept_bytes == output
     assert traces.inner.saved_bytes <= 64  # a linear layer saves its input and weight, which were there before
@@ -39,22 +58,26 @@ def test_a_linear_unit_keeps_its_output_and_makes_two_gradients() -> None:
     # Output's gradient, the weight's and the input's; somebody who holds the output adds it.
     assert traces.inner.backward_peak_bytes == pytest.approx(output + weight + given, abs=64)
     assert traces.inner.held_backward_peak_bytes == pytest.approx(2 * output + weight + given, abs=64)
+    # Stepping inside backward, the weight's gradient goes as soon as it is there.
+    assert traces.inner_stepping.end_bytes == pytest.approx(given, abs=64)
+    assert traces.first_stepping.end_bytes <= 64
+    assert traces.inner_stepping.backward_peak_bytes >= output + weight
 
 
 def test_max_pooling_saves_its_64_bit_indices_but_not_its_output() -> None:
-    traces = trace_unit(CpuMeter(), nn.MaxPool2d(2), torch.rand(SAMPLES, 4, 16, 16))
+    traces = _trace(nn.MaxPool2d(2), torch.rand(SAMPLES, 4, 16, 16))
     pooled = SAMPLES * 4 * 8 * 8
     assert traces.inner.kept_bytes == pytest.approx(4 * pooled + 8 * pooled, abs=64)
     assert traces.inner.saved_bytes == pytest.approx(8 * pooled, abs=64)
 
 
 def test_rectified_output_is_saved_once_although_it_is_output_and_saved() -> None:
-    traces = trace_unit(CpuMeter(), nn.ReLU(), torch.rand(SAMPLES, 1000))
+    traces = _trace(nn.ReLU(), torch.rand(SAMPLES, 1000))
     assert traces.inner.kept_bytes == traces.inner.saved_bytes == pytest.approx(4 * SAMPLES * 1000, abs=64)
 
 
 def test_dropout_saves_its_mask() -> None:
-    traces = trace_unit(CpuMeter(), nn.Dropout(0.5), torch.rand(SAMPLES, 1000))
+    traces = _trace(nn.Dropout(0.5), torch.rand(SAMPLES, 1000))
     numel = SAMPLES * 1000
     # Output of 4 bytes an element; the mask is one byte in a fused kernel, four otherwise.
     assert traces.inner.saved_bytes in range(numel, 4 * numel + 65)
@@ -65,6 +88,21 @@ def test_inference_keeps_the_output_alone() -> None:
     peak, kept = trace_inference(CpuMeter(), nn.Sequential(nn.Linear(100, 200), nn.Linear(200, 10)), torch.rand(8, 100))
     assert kept == 4 * 8 * 10
     assert peak == 4 * 8 * (200 + 10)
+
+
+def test_a_forward_that_saves_nothing_needs_less_than_one_that_saves() -> None:
+    unit = nn.Sequential(nn.Linear(100, 200), nn.ReLU(), nn.Linear(200, 10))
+    # Hidden output and its rectified copy together, then the latter beside the unit's own output.
+    assert trace_detached(CpuMeter(), unit, torch.rand(8, 100)) == 4 * 8 * (200 + 200)
+    assert unit.training
+
+
+def test_somebody_who_holds_a_block_keeps_it_from_the_moment_it_would_have_gone() -> None:
+    before = Phase(0, (Event(1, 100), Event(2, 30)))
+    after = Phase(130, (Event(1, -100), Event(3, 50), Event(1, 20), Event(1, -20)))
+    free, held = [before, after][1], without_free([before, after], 1)[1]
+    assert (free.peak, free.bytes) == (130, 80)
+    assert (held.peak, held.bytes) == (200, 180)
 
 
 def test_an_adam_step_needs_one_tensor_and_sgd_none() -> None:
@@ -101,9 +139,10 @@ def test_composed_traces_predict_a_whole_step(name: str, batch: int) -> None:
     meter = CpuMeter()
     labels = torch.zeros(batch, dtype=torch.int64)
     units = [
-        trace_unit(meter, module, torch.rand(batch, *shape)) for module, shape in zip(modules, shapes, strict=False)
+        trace_unit(meter, module, torch.rand(batch, *shape), _step())[0]
+        for module, shape in zip(modules, shapes, strict=False)
     ]
-    head = trace_head(meter, None, torch.rand(batch, 10), labels)
+    head = trace_head(meter, None, torch.rand(batch, 10), labels, _step())
     sizes = [*(sum(p.nbytes for p in module.parameters()) for module in modules), 0]
     predicted = _compose(units, head, sizes)
 
@@ -120,7 +159,7 @@ def test_composed_traces_predict_a_whole_step(name: str, batch: int) -> None:
 
 
 def _on(meter: Meter, module: nn.Module, *shape: int) -> Traces:
-    return trace_unit(meter, module.to(meter.device), torch.rand(*shape).to(meter.device))
+    return trace_unit(meter, module.to(meter.device), torch.rand(*shape).to(meter.device), _step())[0]
 
 
 @pytest.mark.gpu
@@ -130,5 +169,30 @@ def test_cuda_traces_follow_the_same_arithmetic_rounded_to_512_bytes() -> None:
     output, weight, given = 4 * 64 * 500, 4 * 1000 * 500, 4 * 64 * 1000
     assert traces.inner.kept_bytes == pytest.approx(output, abs=1024)
     assert traces.inner.end_bytes == pytest.approx(weight + given, abs=2048)
-    # cuBLAS keeps a workspace of its own on top.
+    # cuBLAS' workspace comes on top.
     assert traces.inner.backward_peak_bytes >= output + weight + given
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+def test_cuda_events_give_the_peak_of_the_allocators_own_statistics() -> None:
+    meter = CudaMeter()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+
+    def run() -> None:
+        meter.mark()
+        torch.rand(1000, 1000, device=meter.device) @ torch.rand(1000, 1000, device=meter.device)
+        meter.mark()
+
+    start, end = meter.record(run)
+    assert end.peak - start.bytes == torch.cuda.max_memory_allocated() - before
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+def test_cuda_memory_tells_context_and_workspace_apart() -> None:
+    torch.rand(1000, 1000, device="cuda") @ torch.rand(1000, 1000, device="cuda")
+    memory = CudaMeter().memory()
+    assert memory.context_bytes > 0
+    assert 0 < memory.workspace_bytes <= memory.allocated_bytes <= memory.reserved_bytes

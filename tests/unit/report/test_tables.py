@@ -9,9 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from planner.model.spec import BatchNorm2d
-from planner.profiler.schema import PieceProfile, Profile
-from planner.report.tables import alternatives_table, breakdown_table, plan_table, profile_table, report_table
-from planner.solver.schema import Budget, Strategy
+from planner.report.schema import Report
+from planner.report.tables import alternatives_table, breakdown_table, plan_table, report_table
+from planner.solver.schema import BlockPrediction, Budget, Plan, Strategy
 from tests.unit.report.documents import (
     MODEL,
     NORM,
@@ -25,7 +25,6 @@ from tests.unit.report.documents import (
     make_plan,
     prediction,
 )
-from tests.unit.solver.tiny import tiny_profile
 
 
 def mib(count: int) -> str:
@@ -138,6 +137,29 @@ def test_normalisation_over_micro_batches_is_noted(
     assert (text in said) == noted
 
 
+def beyond(measured: int | None) -> BlockPrediction:
+    return replace(prediction(255_000_000, 3.25), extrapolated_from=measured)
+
+
+def test_a_plan_beyond_its_measurements_says_so() -> None:
+    first, second = PLAN.blocks
+    plan = replace(PLAN, blocks=(first, replace(second, predicted=beyond(8))))
+    said = flat(plan_table(plan))
+    assert "Block 1: micro-batch 32 lies beyond what was measured (8); its figures are extrapolated." in said
+    assert said.count("beyond what was measured") == 1
+    assert "beyond" not in plan_table(PLAN)
+
+
+def test_blocks_beyond_the_same_measurement_share_a_sentence() -> None:
+    ends = ((1,), (2,), (3,), (5,))
+    chosen = zip((0, 1, 2, 3), ends, (32, 16, 32, 32), (8, 8, 8, 4), strict=True)
+    blocks = [block(at, end, (None if end == (5,) else 8,), size, predicted=beyond(to)) for at, end, size, to in chosen]
+    said = flat(plan_table(make_plan(MODEL, tuple(blocks))))
+    assert "Blocks 0, 2: micro-batch 32 lies beyond what was measured (8); their figures are extrapolated." in said
+    assert "Block 1: micro-batch 16 lies beyond what was measured (8); its figures are extrapolated." in said
+    assert "Block 3: micro-batch 32 lies beyond what was measured (4); its figures are extrapolated." in said
+
+
 def test_equal_segments_of_one_unit_share_a_line() -> None:
     model = make_model(tuple(f"u{index}" for index in range(9)))
     plan = make_plan(model, (block(0, (1, 2, 3, 5, 6, 7, 8, 9), (8, 8, 8, 8, 8, 8, 4, None), 32),))
@@ -194,6 +216,57 @@ def test_a_run_is_set_beside_its_plan() -> None:
     ]  # fmt: skip
 
 
+def calibrated(profiled: float | None, *run: float | None) -> tuple[Report, Plan]:
+    """The report and plan with times of the calibration kernel."""
+    blocks = [replace(one, calibration_seconds=now) for one, now in zip(REPORT.blocks, run, strict=True)]
+    return replace(REPORT, blocks=tuple(blocks)), replace(PLAN, calibration_seconds=profiled)
+
+
+def test_a_slower_device_is_told_and_taken_out_of_the_times() -> None:
+    """Block 0 was predicted at 3.25 s and took 6.5 s with the device at half its speed: exactly as predicted."""
+    report, plan = calibrated(0.002, 0.004, 0.002)
+    table = report_table(report, plan)
+    assert cells(table, "0")[10:] == ["+100.0%"]
+    assert (
+        "1.50× slower than when profiled (calibration kernel 3.0 ms; 2.0 ms then); "
+        "at equal speed, epochs are off by +0.0% (block 0 +0.0%)" in flat(table)
+    )
+
+
+def test_equal_speed_is_by_block_and_over_all_that_ran_an_epoch() -> None:
+    """At equal speed 6.5 s are 5.2 s beside 3.25 s (+60 %), and 4 s are 5 s beside 4.75 s (+5.3 %): 10.2 beside 8."""
+    report, plan = calibrated(0.004, 0.005, 0.0032)
+    ran = replace(report.blocks[1], measured_seconds_per_epoch=4.0)
+    table = report_table(replace(report, blocks=(report.blocks[0], ran)), plan)
+    said = "at equal speed, epochs are off by +27.5% (block 0 +60.0%, block 1 +5.3%)"
+    assert said in flat(table)
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        (0.0025, "1.60× faster than when profiled (calibration kernel 2.5 ms; 4.0 ms then)"),
+        (0.00404, "as fast as when profiled (calibration kernel 4.0 ms; 4.0 ms then)"),
+        (0.00396, "as fast as when profiled (calibration kernel 4.0 ms; 4.0 ms then)"),
+    ],
+)
+def test_a_faster_or_equal_device_is_told(now: float, said: str) -> None:
+    assert said in flat(report_table(*calibrated(0.004, now, now)))
+
+
+@pytest.mark.parametrize(("profiled", "run"), [(None, 0.004), (0.004, None), (None, None)])
+def test_nothing_is_said_of_speed_where_either_time_is_unknown(profiled: float | None, run: float | None) -> None:
+    assert report_table(*calibrated(profiled, run, run)) == report_table(REPORT, PLAN)
+
+
+def test_speed_is_told_without_a_whole_epoch_too() -> None:
+    report, plan = calibrated(0.002, 0.004, 0.004)
+    blocks = tuple(replace(one, measured_seconds_per_epoch=0.0) for one in report.blocks)
+    said = flat(report_table(replace(report, blocks=blocks), plan))
+    assert "2.00× slower than when profiled (calibration kernel 4.0 ms; 2.0 ms then)" in said
+    assert "equal speed" not in said
+
+
 def test_a_large_difference_is_a_multiple() -> None:
     slow = replace(REPORT.blocks[0], measured_seconds_per_epoch=130.0)
     assert cells(report_table(replace(REPORT, blocks=(slow,)), PLAN), "0")[9:] == ["2 min 10 s", "×40"]
@@ -240,67 +313,6 @@ def test_deviations_are_listed() -> None:
     assert said.count("x") >= 150
 
 
-def timed(unit: PieceProfile) -> PieceProfile:
-    costs = replace(unit.costs[-1], forward_seconds=0.010, backward_seconds=0.018, first_backward_seconds=0.007)
-    return replace(unit, costs=(*unit.costs[:-1], costs))
-
-
-def small_profile() -> Profile:
-    profile = tiny_profile()
-    first, second = profile.units
-    units = (
-        replace(first, flops=1_250_000, parameters=4_321, output_bytes=5120, step_seconds=0.25),
-        replace(second, flops=750_000, step_seconds=0.002),
-    )
-    units = (timed(units[0]), timed(units[1]))
-    storage = replace(profile.storage, write_bytes_per_second=30 * 2**20, read_bytes_per_second=2**31)
-    runtime = replace(profile.runtime, baseline_bytes=170 * 2**20, start_peak_bytes=180 * 2**20, overhead_permille=12)
-    return replace(profile, units=units, storage=storage, runtime=runtime, uncounted_operators=("aten::x", "aten::y"))
-
-
-def test_a_profile_is_shown_unit_by_unit_at_its_largest_micro_batch() -> None:
-    """At micro-batch 2 forward takes 10 ms, backward 18, as first 7: a sample half of that."""
-    table = profile_table(small_profile())
-    assert "at micro-batch 2" in table
-    assert cells(table, "0") == ["0", "unit0", "4,321", "1.25", "5.0", "0.0", "0.0", "5.000", "3.500", "250.000"]
-    assert cells(table, "1") == ["1", "unit1", "12", "0.75", "0.0", "0.0", "0.0", "5.000", "9.000", "2.000"]
-    assert cells(table, "total") == ["total", "4,333", "2.00", "0.0", "10.000", "12.500", "252.000"]
-
-
-def test_a_profile_shows_memory_of_the_case_that_applies() -> None:
-    """The first unit as first of a segment, the second behind another; what is kept adds up."""
-    profile = small_profile()
-    sizes = {"first": (3, 5), "inner": (7, 11)}
-    units = []
-    for unit in profile.units:
-        traces = unit.costs[-1].traces
-        changed = {
-            name: replace(
-                getattr(traces, name),
-                forward_peak_bytes=2**30,
-                kept_bytes=kept * 2**20,
-                backward_peak_bytes=peak * 2**20,
-            )
-            for name, (kept, peak) in sizes.items()
-        }
-        costs = (*unit.costs[:-1], replace(unit.costs[-1], traces=replace(traces, **changed)))
-        units.append(replace(unit, costs=costs))
-    table = profile_table(replace(profile, units=tuple(units)))
-    assert cells(table, "0")[5:7] == ["3.0", "5.0"]
-    assert cells(table, "1")[5:7] == ["7.0", "11.0"]
-    assert cells(table, "total")[3] == "10.0"
-
-
-def test_a_profile_shows_the_process_and_the_storage() -> None:
-    table = profile_table(small_profile())
-    assert cells(table, "child") == ["child", "170.0 MiB at rest, 180.0 MiB to start"]
-    assert cells(table, "supervisor") == ["supervisor", "200 B"]
-    assert cells(table, "overhead") == ["overhead", "5 B + 1.2% of a step's peak"]
-    assert cells(table, "storage") == ["storage", "writes 30.0 MiB/s, reads 2.00 GiB/s"]
-    assert cells(table, "not counted") == ["not counted", "aten::x, aten::y (missing in multiply-adds)"]
-    assert "not counted" not in profile_table(tiny_profile())
-
-
 NASTY = "\x1b[2J\x07\u202e\r\n" + "W" * 190
 
 
@@ -314,18 +326,16 @@ def every_table(name: str, size: int, seconds: float) -> list[str]:
         id=name,
         model=model,
         device=device,
-        blocks=tuple(replace(block, predicted=shown) for block in PLAN.blocks),
+        blocks=tuple(replace(block, predicted=replace(shown, extrapolated_from=8)) for block in PLAN.blocks),
+        calibration_seconds=1e-9,
         alternatives=tuple(replace(other, seconds_total=seconds, peak_bytes=size) for other in PLAN.alternatives),
     )
     blocks = tuple(
-        replace(each, measured_peak_bytes=size, measured_seconds_per_epoch=seconds, loss=1e300)
+        replace(each, measured_peak_bytes=size, measured_seconds_per_epoch=seconds, loss=1e300, calibration_seconds=1e9)
         for each in REPORT.blocks
     )
     report = replace(REPORT, plan_id=name, blocks=blocks, deviations=(name, name), peak_bytes=size)
-    profile = replace(small_profile(), device=device, uncounted_operators=(name, name))
-    profile = replace(profile, model=replace(profile.model, name=name, units=(model.units[0], model.units[1])))
-    parts = [plan_table(plan), alternatives_table(plan), breakdown_table(plan), report_table(report, plan)]
-    return [*parts, profile_table(profile)]
+    return [plan_table(plan), alternatives_table(plan), breakdown_table(plan), report_table(report, plan)]
 
 
 def test_no_name_commands_the_terminal() -> None:

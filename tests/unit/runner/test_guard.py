@@ -9,12 +9,13 @@ import sys
 import pytest
 
 from planner.errors import OverBudgetError
-from planner.runner.guard import MemoryGuard, describe, is_out_of_memory
+from planner.runner.guard import MemoryGuard, describe
 from planner.system.proc import reset_peak
 from planner.units import MIB
 
 _LIMITED = """
-from planner.runner.guard import MemoryGuard, is_out_of_memory
+from planner.runner.guard import MemoryGuard
+from planner.system.exhaustion import is_out_of_memory
 from planner.system.proc import read_memory
 from planner.units import MIB
 guard = MemoryGuard(read_memory().resident_bytes + 64 * MIB)
@@ -34,7 +35,8 @@ _TORCH = """
 from planner.training.runtime import start_torch
 start_torch("tight", 1)
 import torch
-from planner.runner.guard import MemoryGuard, is_out_of_memory
+from planner.runner.guard import MemoryGuard
+from planner.system.exhaustion import is_out_of_memory
 from planner.system.proc import read_memory
 from planner.units import MIB
 guard = MemoryGuard(read_memory().resident_bytes + 64 * MIB)
@@ -85,19 +87,3 @@ def test_a_peak_above_the_allowance_is_an_error_that_names_both() -> None:
 def test_a_refused_allocation_is_told_in_plain_words() -> None:
     assert describe(MemoryError()) == "an allocation beyond the budget was refused"
     assert describe(OverBudgetError("its dry step took 3 MiB")) == "its dry step took 3 MiB"
-
-
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        (MemoryError(), True),
-        (RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory"), True),
-        (RuntimeError("can't start new thread"), True),
-        (RuntimeError("could not create a primitive"), True),
-        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), True),
-        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
-        (ValueError("can't allocate memory"), False),
-    ],
-)  # fmt: skip
-def test_which_errors_mean_memory(error: Exception, expected: bool) -> None:
-    assert is_out_of_memory(error) is expected

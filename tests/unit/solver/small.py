@@ -137,7 +137,6 @@ def _costs(dice: random.Random, style: Style, size: int, parameters: int, output
         backward = end + grid(style.training * size)
         return Trace(kept + grid(3 * size), kept, saved, backward, backward + dice.choice((0, output)), end)
 
-    seconds = [dice.randint(0, 12) * size * GRID_SECONDS for _ in range(4)]
-    return Costs(
-        size, Traces(trace(), trace(), trace(), trace()), output + grid(style.inference * size), output, *seconds
-    )
+    traces, inference = Traces(*(trace() for _ in range(6))), output + grid(style.inference * size)
+    forward, backward, first_backward, running = (dice.randint(0, 12) * size * GRID_SECONDS for _ in range(4))
+    return Costs(size, traces, inference, output, inference, forward, backward, first_backward, running)

@@ -12,12 +12,15 @@ import pytest
 
 from planner.document import decode, parse_json, to_json
 from planner.errors import InfeasibleError
-from planner.profiler.schema import Profile, Runtime
+from planner.profiler.schema import HeadProfile, PieceProfile, Profile, Runtime
 from planner.solver.plan import least_memory, make_plan
+from planner.solver.predict import predict_block
+from planner.solver.problem import CLASSIFIER, Choice, Problem
 from planner.solver.request import Request
 from planner.solver.schema import Budget, Plan, Strategy, Training
 from tests.unit.solver.chains import SGD, zoo_profile
-from tests.unit.solver.tiny import tiny_profile
+from tests.unit.solver.tiny import FIRST, HEAD, SECOND, tiny_profile
+from tests.unit.solver.tiny import SGD as TINY_SGD
 
 MIB = 2**20
 TRAINING = Training(batch=64, epochs=2, samples=5000, optimizer=SGD)
@@ -46,6 +49,41 @@ def test_restates_the_request(plan: Plan, profile: Profile) -> None:
     assert (plan.training, plan.strategy, plan.prefer) == (TRAINING, "auto", "balanced")
     assert (plan.profile_id, plan.model, plan.device) == (profile.id, profile.model, profile.device)
     assert plan.baseline_bytes == profile.runtime.baseline_bytes
+
+
+def test_carries_the_profiles_calibration(profile: Profile) -> None:
+    request = _request(2**40)
+    assert make_plan(profile, request).calibration_seconds is None
+    assert make_plan(replace(profile, calibration_seconds=0.004), request).calibration_seconds == 0.004
+
+
+def test_says_where_it_extrapolates(profile: Profile) -> None:
+    """Measured up to 64: a batch of 64 lies within, one of 128 in a single micro-batch beyond; smaller rungs do not."""
+    within, beyond = (
+        make_plan(profile, replace(_request(2**40, "backprop"), training=replace(TRAINING, batch=size))).blocks[0]
+        for size in (64, 128)
+    )
+    assert (within.micro_batch, within.predicted.extrapolated_from) == (64, None)
+    assert (beyond.micro_batch, beyond.predicted.extrapolated_from) == (128, 64)
+    assert [rung.predicted.extrapolated_from for rung in beyond.ladder] == [None] * len(beyond.ladder)
+
+
+def _up_to(piece: PieceProfile, micro_batch: int) -> PieceProfile:
+    return replace(piece, costs=tuple(costs for costs in piece.costs if costs.micro_batch <= micro_batch))
+
+
+def test_the_piece_measured_least_counts_and_only_in_its_own_block() -> None:
+    """Heads count as units do: the one between the two units was measured at micro-batch 1 alone."""
+    problem = Problem(
+        tiny_profile(heads=(HeadProfile(1, "auxiliary", 8, _up_to(HEAD, 1)),)),
+        Request(Budget(10**6, "training"), Training(batch=2, epochs=1, samples=4, optimizer=TINY_SGD)),
+    )
+    first, last = Choice(0, 2, (1,), (8,)), Choice(1, 2, (2,), (CLASSIFIER,))
+    both = Choice(0, 2, (1, 2), (8, CLASSIFIER))
+    found = [predict_block(problem, choice).extrapolated_from for choice in (first, last, both)]
+    assert found == [1, None, 1]
+    units = Problem(replace(problem.profile, units=(FIRST, _up_to(SECOND, 1))), problem.request)
+    assert [predict_block(units, choice).extrapolated_from for choice in (last, both)] == [1, 1]
 
 
 def test_generous_budget_means_backpropagation(profile: Profile) -> None:

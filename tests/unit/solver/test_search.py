@@ -164,7 +164,7 @@ def test_least_memory_may_be_at_the_larger_micro_batch() -> None:
     # time: data 468, weights and momentum 4000, at the first step 1000 of gradients and the held output of 2·4 bytes.
     # At micro-batch 1 all 2000 of gradients are resident: at least 234 + 6000. Uncut at 2: 468 + 4000 + 2000.
     def costs_of(bytes_: int) -> tuple[Costs, ...]:
-        return tuple(costs(size, Traces(*[trace(*[size * bytes_] * 4)] * 4), 0, (1, 1, 1, 1)) for size in (1, 2))
+        return tuple(costs(size, Traces(*[trace(*[size * bytes_] * 4)] * 6), 0, (1, 1, 1, 1)) for size in (1, 2))
 
     unit = piece((1000, 0, 0), 0, 4, costs_of(100))
     head = HeadProfile(1, "auxiliary", 8, piece((0, 0, 0), 0, 4, costs_of(0)))

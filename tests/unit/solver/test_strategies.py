@@ -124,7 +124,15 @@ def test_speed_takes_a_strategy_that_wider_heads_make_faster() -> None:
     def unit() -> PieceProfile:
         table = tuple(
             Costs(
-                size, Traces(*[trace(100 * size, 50 * size, 100 * size)] * 4), size * 4, 0, 9e-6 * size, 0.0, 0.0, 0.0
+                size,
+                Traces(*[trace(100 * size, 50 * size, 100 * size)] * 6),
+                size * 4,
+                0,
+                size * 4,
+                9e-6 * size,
+                0.0,
+                0.0,
+                0.0,
             )
             for size in (1, 2)
         )

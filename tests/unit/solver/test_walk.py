@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
-from planner.profiler.schema import HeadProfile
+from planner.profiler.schema import Costs, HeadProfile, PieceProfile, Trace, Traces
 from planner.solver.predict import predict_block
 from planner.solver.problem import Choice, Problem
 from planner.solver.request import Request
 from planner.solver.schema import BlockPrediction, Breakdown, Budget, PhasePeaks, Scope, Training
-from planner.solver.walk import live_bytes
-from tests.unit.solver.tiny import FIRST, HEAD, SECOND, SGD, tiny_profile
+from planner.solver.walk import is_legal, live_bytes
+from tests.unit.solver.tiny import CLASSIFIER, FIRST, HEAD, SECOND, SGD, UNUSED, costs, piece, tiny_profile, trace
 
 TRAINING = Training(batch=2, epochs=3, samples=5, optimizer=SGD)
 ONE_SEGMENT = Choice(first=0, micro_batch=2, ends=(2,), filters=(0,))
@@ -122,3 +125,132 @@ def test_time(choice: Choice, epoch: float, finish: float) -> None:
     predicted = _predict(choice)
     assert predicted.seconds_per_epoch == pytest.approx(epoch * 1e-6, rel=1e-12)
     assert predicted.finish_seconds == pytest.approx(finish * 1e-6, rel=1e-12)
+
+
+def _unit(output: int, detached: int, traces: Traces, fixed: tuple[int, int, int] = (50, 0, 3)) -> PieceProfile:
+    """A unit profiled at micro-batch 2 alone; its inference figures play no part."""
+    table: tuple[Costs, ...] = (replace(costs(2, traces, 0, (10, 20, 15, 8)), detached_peak_bytes=detached),)
+    return piece(fixed, 2, output, table)
+
+
+def _only(first: Trace = UNUSED, inner: Trace = UNUSED) -> Traces:
+    return Traces(inner, UNUSED, first, UNUSED, UNUSED, UNUSED)
+
+
+def _chain(*units: PieceProfile, heads: tuple[HeadProfile, ...] = ()) -> Problem:
+    return Problem(tiny_profile(units, heads), Request(Budget(10**6, "training"), TRAINING))
+
+
+def test_a_recomputed_span_runs_forward_again_below_the_gradient_of_its_output() -> None:
+    first = _unit(40, 130, _only(first=trace(300, 200, 210)))
+    second = _unit(8, 60, _only(inner=trace(150, 90, 120, 10**6)))
+    live = live_bytes(_chain(first, second), Choice(0, 2, (2,), (0,), recompute=((0, 2),)))
+    # Forward: 130, 80 + 60, classifier 16 + 20. Backward: 16 + 25; again under 2·8 of gradient: 16 + 300 and
+    # 16 + 200 + 150 = 366; then 200 + 120, and 210 + 50 of gradients. Step 100 + 3.
+    assert live.moment == (366, 200, 0)
+    assert live_bytes(_chain(first, second), Choice(0, 2, (2,), (0,))).moment.level == 350
+
+
+def test_a_recomputed_span_passes_forward_without_saving() -> None:
+    # Inside the span a unit's input is there: 2·40 + 400. Behind it the output alone: 16 + 20 at the classifier.
+    first = _unit(40, 130, _only(first=trace(300, 200, 210)))
+    second = _unit(8, 400, _only(inner=trace(150, 90, 120)))
+    recompute = ((0, 2),)
+    assert live_bytes(_chain(first, second), Choice(0, 2, (2,), (0,), recompute)).moment == (80 + 400, 0, 0)
+    # The first unit has its input below it, which others count: 500 and not more.
+    larger = replace(first, costs=(replace(first.costs[0], detached_peak_bytes=500),))
+    assert live_bytes(_chain(larger, second), Choice(0, 2, (2,), (0,), recompute)).moment == (500, 0, 0)
+
+
+def test_spans_behind_a_span_stand_on_its_output() -> None:
+    # Two spans of one unit. Below the second lies the output of the first, 2·40: again under its gradient of 16 it
+    # reaches 80 + 16 + 450 = 546. The first: 80 of gradient + 50 of the second's + 300.
+    first = _unit(40, 130, _only(first=trace(300, 200, 210)))
+    second = _unit(8, 60, _only(inner=trace(450, 90, 120)))
+    live = live_bytes(_chain(first, second), Choice(0, 2, (2,), (0,), recompute=((0, 1), (1, 2))))
+    assert live.moment == (546, 80, 0)
+
+
+HEADS = (HeadProfile(3, "auxiliary", 8, HEAD),)
+BEHIND = Choice(0, 2, (3, 4), (8, 0), recompute=((1, 3),))
+
+
+def _behind(last: Trace) -> Problem:
+    """A kept unit and a span of two, under a head and in front of another segment that needs their output."""
+    kept = _unit(40, 10**6, _only(first=trace(300, 200, 350)))
+    middle = _unit(8, 60, _only(inner=trace(150, 90, 120)))
+    return _chain(kept, middle, _unit(8, 60, _only(inner=last)), SECOND, heads=HEADS)
+
+
+def test_a_span_runs_forward_again_above_what_is_kept_and_held() -> None:
+    # Kept below 200, the output held for the next segment 16 and its gradient 16, the head's gradients 20, the middle
+    # unit's 90 and the last one's forward of 500.
+    assert live_bytes(_behind(trace(500, 100, 110)), BEHIND).moment == (200 + 16 + 16 + 20 + 90 + 500, 306, 20)
+
+
+def test_an_output_that_is_held_is_another_tensor_than_what_was_recomputed() -> None:
+    # Without recomputation the held trace counts; here the last unit's own 700 and the held 16 beside it.
+    assert live_bytes(_behind(trace(150, 100, 700, 5000)), BEHIND).moment == (200 + 90 + 16 + 20 + 700, 306, 20)
+    plain = replace(BEHIND, recompute=())
+    assert live_bytes(_behind(trace(150, 100, 700, 5000)), plain).moment == (200 + 90 + 20 + 5000, 290, 20)
+
+
+def test_recomputation_takes_one_more_forward() -> None:
+    # To the 42 a micro-batch of one segment, 10 + 6 for both units, 6 for the second alone.
+    for spans, more in ((((0, 2),), 16), (((1, 2),), 6), (((0, 1), (1, 2)), 16)):
+        predicted = _predict(replace(ONE_SEGMENT, recompute=spans))
+        assert predicted.seconds_per_epoch == pytest.approx(((42 + more) * 2.5 + 18) * 1e-6, rel=1e-12)
+        assert predicted.finish_seconds == 0
+
+
+def _stepping(first: Trace, inner: Trace) -> Traces:
+    return Traces(UNUSED, UNUSED, UNUSED, UNUSED, inner, first)
+
+
+def _stepping_problem() -> Problem:
+    first = _unit(40, 130, _stepping(trace(300, 200, 320, 380), UNUSED), (100, 10, 10**6))
+    second = _unit(8, 60, _stepping(trace(145, 95, 155), trace(150, 90, 160)), (50, 0, 10**6))
+    closing = replace(CLASSIFIER, costs=(replace(CLASSIFIER.costs[1], traces=_stepping(UNUSED, trace(20, 12, 25))),))
+    head = replace(HEAD, costs=(replace(HEAD.costs[1], traces=_stepping(UNUSED, trace(60, 30, 95))),))
+    profile = tiny_profile((first, second))
+    heads = (HeadProfile(1, "auxiliary", 8, head), HeadProfile(2, "classifier", 0, closing))
+    return Problem(replace(profile, heads=heads), Request(Budget(10**6, "training"), TRAINING))
+
+
+def test_gradients_do_not_pile_up_where_the_optimizer_is_in_backward() -> None:
+    # Forward 300, 200 + 150, 290 + 20; backward 290 + 25, 200 + 160 = 360, 320: neither gradients of pieces above nor
+    # a step of its own. Weights, buffers and momentum stay: 160 and 150.
+    live = live_bytes(_stepping_problem(), replace(ONE_SEGMENT, optimizer_in_backward=True))
+    assert live.moment == (360, 200, 0)
+    assert (live.weights, live.optimizer, live.static_gradients) == (160, 150, 0)
+
+
+def test_the_optimizer_in_backward_across_a_cut() -> None:
+    # First segment: forward 300, 200 + 60; backward 200 + 95, 380 held. Second above its input of 80: 80 + 155.
+    live = live_bytes(_stepping_problem(), replace(TWO_SEGMENTS, optimizer_in_backward=True))
+    assert live.moment == (380, 0, 0)
+
+
+def test_recomputation_with_the_optimizer_in_backward() -> None:
+    # Forward 130, 80 + 60; again 16 + 300 and 16 + 200 + 150; backward 200 + 160 and 320.
+    choice = replace(ONE_SEGMENT, recompute=((0, 2),), optimizer_in_backward=True)
+    assert live_bytes(_stepping_problem(), choice).moment == (366, 200, 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "legal"),
+    [
+        ({}, True),
+        ({"optimizer_in_backward": True}, True),
+        ({"optimizer_in_backward": True, "micro_batch": 1}, False),
+        ({"recompute": ((0, 1), (1, 2))}, True),
+        ({"recompute": ((0, 2),)}, False),  # across the cut
+        ({"recompute": ((0, 2),), "ends": (2,), "filters": (0,)}, True),
+        ({"recompute": ((0, 2), (1, 2)), "ends": (2,), "filters": (0,)}, False),  # overlapping
+        ({"recompute": ((1, 2), (0, 1))}, False),  # falling
+        ({"recompute": ((1, 3),)}, False),  # beyond the block
+        ({"recompute": ((1, 1),)}, False),  # empty
+    ],
+)
+def test_what_is_legal(changes: dict[str, Any], legal: bool) -> None:
+    assert is_legal(_problem(), replace(TWO_SEGMENTS, **changes)) is legal

@@ -27,7 +27,7 @@ def trace(forward: int, kept: int, backward: int, held: int = 0) -> Trace:
 def costs(size: int, traces: Traces, inference: int, microseconds: tuple[int, int, int, int]) -> Costs:
     """Forward, backward, backward as first, and inference in microseconds."""
     forward, backward, first, running = (count * MICROSECOND for count in microseconds)
-    return Costs(size, traces, inference, 0, forward, backward, first, running)
+    return Costs(size, traces, inference, 0, inference, forward, backward, first, running)
 
 
 def piece(
@@ -57,8 +57,13 @@ FIRST = piece(
     4,
     40,
     (
-        costs(1, Traces(UNUSED, UNUSED, trace(170, 120, 180, 200), trace(160, 110, 190, 205)), 60, (6, 12, 9, 5)),
-        costs(2, Traces(UNUSED, UNUSED, trace(300, 200, 350, 380), UNUSED), 120, (10, 20, 15, 8)),
+        costs(
+            1,
+            Traces(UNUSED, UNUSED, trace(170, 120, 180, 200), trace(160, 110, 190, 205), UNUSED, UNUSED),
+            60,
+            (6, 12, 9, 5),
+        ),
+        costs(2, Traces(UNUSED, UNUSED, trace(300, 200, 350, 380), UNUSED, UNUSED, UNUSED), 120, (10, 20, 15, 8)),
     ),
 )
 SECOND = piece(
@@ -68,11 +73,11 @@ SECOND = piece(
     (
         costs(
             1,
-            Traces(trace(80, 50, 90), trace(78, 48, 88), trace(76, 46, 86), trace(75, 45, 85)),
+            Traces(trace(80, 50, 90), trace(78, 48, 88), trace(76, 46, 86), trace(75, 45, 85), UNUSED, UNUSED),
             30,
             (4, 6, 5, 3),
         ),
-        costs(2, Traces(trace(150, 90, 170), UNUSED, trace(140, 85, 160), UNUSED), 60, (6, 9, 7, 5)),
+        costs(2, Traces(trace(150, 90, 170), UNUSED, trace(140, 85, 160), UNUSED, UNUSED, UNUSED), 60, (6, 9, 7, 5)),
     ),
 )
 HEAD = piece(
@@ -80,8 +85,8 @@ HEAD = piece(
     1,
     4,
     (
-        costs(1, Traces(trace(33, 17, 51), trace(32, 16, 50), UNUSED, UNUSED), 15, (1, 2, 2, 1)),
-        costs(2, Traces(trace(60, 30, 95), UNUSED, UNUSED, UNUSED), 30, (2, 3, 3, 1)),
+        costs(1, Traces(trace(33, 17, 51), trace(32, 16, 50), UNUSED, UNUSED, UNUSED, UNUSED), 15, (1, 2, 2, 1)),
+        costs(2, Traces(trace(60, 30, 95), UNUSED, UNUSED, UNUSED, UNUSED, UNUSED), 30, (2, 3, 3, 1)),
     ),
 )
 CLASSIFIER = piece(
@@ -89,8 +94,8 @@ CLASSIFIER = piece(
     0,
     4,
     (
-        costs(1, Traces(trace(12, 8, 15), trace(11, 7, 14), UNUSED, UNUSED), 6, (1, 1, 1, 1)),
-        costs(2, Traces(trace(20, 12, 25), UNUSED, UNUSED, UNUSED), 10, (1, 1, 1, 1)),
+        costs(1, Traces(trace(12, 8, 15), trace(11, 7, 14), UNUSED, UNUSED, UNUSED, UNUSED), 6, (1, 1, 1, 1)),
+        costs(2, Traces(trace(20, 12, 25), UNUSED, UNUSED, UNUSED, UNUSED, UNUSED), 10, (1, 1, 1, 1)),
     ),
 )
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from planner.document import decode, encode, parse_json, to_json
-from planner.system.machine import Machine, fingerprint, installed_torch_version, probe
+from planner.settings import Machine
+from planner.system.machine import fingerprint, installed_torch_version, probe
 from tests.unit.system import trees
 from tests.unit.system.support import run_child
 
@@ -175,6 +176,41 @@ def test_a_computer_with_firmware_tables(tmp_path: Path, vendor: str | None, pro
     assert machine.isa == ("amx_tile", "avx2")
 
 
+GPU_FILE = "proc/driver/nvidia/gpus/{bus}/information"
+GPU = """\
+Model: \t\t {name}
+IRQ:   \t\t 213
+GPU UUID: \t GPU-4f6e4b1c-7d0e-5a5b-9a3f-000000000000
+Video BIOS: \t 92.00.45.00.06
+Bus Type: \t PCIe
+DMA Size: \t 47 bits
+Device Minor: \t 0
+GPU Excluded:\t No
+"""
+
+
+@pytest.mark.parametrize(
+    ("names", "name"),
+    [
+        ([], None),
+        (["NVIDIA A100-SXM4-40GB"], "NVIDIA A100-SXM4-40GB"),
+        (["NVIDIA T4", "NVIDIA T4"], "NVIDIA T4"),
+        (["NVIDIA T4", "NVIDIA A10"], "NVIDIA A10, NVIDIA T4"),
+        (["", "NVIDIA T4"], "NVIDIA T4"),
+    ],
+)
+def test_gpus_have_the_names_that_their_driver_gives(tmp_path: Path, names: list[str], name: str | None) -> None:
+    files = {GPU_FILE.format(bus=f"0000:0{bus}:00.0"): GPU.format(name=text) for bus, text in enumerate(names)}
+    machine = probe_tree(tmp_path, files)
+    assert machine.gpu_name == name
+    assert (machine.gpu_total_bytes, machine.gpu_context_bytes, machine.torch_threads) == (None, None, None)
+
+
+def test_a_board_of_unified_memory_is_its_own_gpu(tmp_path: Path) -> None:
+    board = "NVIDIA Jetson Orin Nano Developer Kit"
+    assert probe_tree(tmp_path, {"proc/device-tree/model": board + "\0"}).gpu_name == board
+
+
 def test_hostile_firmware_text_still_makes_a_document(tmp_path: Path) -> None:
     machine = probe_tree(tmp_path, {"proc/device-tree/model": "a\x1b[31m\n" + "b" * 5000 + "\0"})
     assert machine.name.isprintable()
@@ -210,6 +246,7 @@ MACHINE = Machine(
         {"allocator": "mimalloc"},
         {"python_version": "3.12.1"},
         {"unified_memory": True},
+        {"gpu_name": "GPU"},
     ],
 )
 def test_what_decides_the_cost_changes_the_fingerprint(change: dict[str, Any]) -> None:
@@ -225,6 +262,9 @@ def test_what_decides_the_cost_changes_the_fingerprint(change: dict[str, Any]) -
         {"swap_bytes": 5},
         {"kernel": "6.1.1"},
         {"python_version": "3.11.9"},
+        {"gpu_total_bytes": 5},
+        {"gpu_context_bytes": 5},
+        {"torch_threads": 5},
     ],
 )
 def test_what_changes_from_day_to_day_does_not(change: dict[str, Any]) -> None:

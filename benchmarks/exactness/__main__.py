@@ -1,0 +1,158 @@
+"""Predicted against the kernel's peak, beside other tools: `python -m benchmarks.exactness [NETWORK...]`.
+
+Profiles every network once, says from that profile alone what each case will take, then runs each case in a fresh
+process and reads VmHWM less the baseline. Writes `benchmarks/results/exactness.md` and `exactness.svg`. About half an
+hour on two quiet cores. torchinfo has to be installed (`pip install torchinfo`); nothing else of the project needs it.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from benchmarks.exactness.case import BATCH, OPTIMIZER, Case, cases, networks
+from benchmarks.exactness.picture import draw
+from benchmarks.exactness.step import Stepped
+from benchmarks.exactness.trackers import Tracked
+from planner.document import decode, parse_json, to_json
+from planner.profiler.profile import ProfileRequest, take_profile
+from planner.profiler.schema import Profile
+from planner.solver.costs import NANOSECONDS
+from planner.solver.problem import Choice, Problem
+from planner.solver.request import Request
+from planner.solver.schema import Budget, Training
+from planner.solver.walk import live_bytes, time_ns
+from planner.units import MIB
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A case, what was said of it, and what it came to."""
+
+    case: Case
+    predicted_bytes: int
+    predicted_seconds: float
+    stepped: Stepped
+    tracked: Tracked
+    slower: float
+    """Calibration kernel in the run against the profile."""
+
+    @property
+    def excess(self) -> float:
+        """Of the prediction over the kernel's peak, in per cent."""
+        return 100 * (self.predicted_bytes / self.stepped.peak_bytes - 1)
+
+    @property
+    def time_error(self) -> float:
+        """Of the predicted step time, normalised by the calibration kernel, in per cent."""
+        return 100 * (self.predicted_seconds * self.slower / self.stepped.seconds - 1)
+
+    def other(self, predicted_bytes: int | None) -> float | None:
+        """Excess of another tool's prediction, in per cent; none where it has no prediction."""
+        return None if predicted_bytes is None else 100 * (predicted_bytes / self.stepped.peak_bytes - 1)
+
+
+def predict(profile: Profile, case: Case) -> tuple[int, float]:
+    """Bytes above the baseline and seconds of one optimizer step; the case's process has no read buffers."""
+    batch = case.micro_batch * case.accumulate
+    training = Training(batch, 1, batch, OPTIMIZER)
+    problem = Problem(profile, Request(Budget(2**40, "training"), training))
+    choice = Choice(0, case.micro_batch, case.ends, case.filters, case.recompute, case.optimizer_in_backward)
+    buffers = 2 * case.micro_batch * problem.record_bytes(0)
+    live = live_bytes(problem, choice).train - buffers
+    return problem.resident(live), time_ns(problem, choice).epoch / NANOSECONDS
+
+
+def _child(module: str, path: Path) -> str:
+    command = [sys.executable, "-m", f"benchmarks.exactness.{module}", str(path)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return done.stdout
+
+
+def outcomes(names: list[str]) -> Iterator[Outcome]:
+    """All predictions of a network first, then its measurements."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "case.json"
+        for name in names:
+            model = networks()[name]
+            profile = take_profile(ProfileRequest(model, OPTIMIZER, BATCH, threads=2), lambda *_: None)
+            predictions = [(case, *predict(profile, case)) for case in cases(model)]
+            for case, size, seconds in tqdm(predictions, desc=name, file=sys.stderr):
+                path.write_text(to_json(case))
+                stepped = decode(Stepped, parse_json(_child("step", path)))
+                tracked = decode(Tracked, parse_json(_child("trackers", path)))
+                slower = stepped.calibration_seconds / (profile.calibration_seconds or stepped.calibration_seconds)
+                yield Outcome(case, size, seconds, stepped, tracked, slower)
+
+
+def table(found: list[Outcome]) -> Iterator[str]:
+    """Markdown."""
+    yield "Made by `python -m benchmarks.exactness`. MiB above the child's baseline; excess of each prediction over the"
+    yield "kernel's peak (VmHWM of a fresh process) in per cent. Step time: predicted, normalised, against measured."
+    yield ""
+    yield "| network | manner | micro-batch | predicted | measured | excess | MemTracker | torchinfo | time |"
+    yield "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    for one in found:
+        case, tracked = one.case, one.tracked
+        size = f"{case.micro_batch}" + (f" x {case.accumulate}" if case.accumulate > 1 else "")
+        yield (
+            f"| {case.model.name} | {case.manner} | {size} | {one.predicted_bytes / MIB:.1f} "
+            f"| {one.stepped.peak_bytes / MIB:.1f} | {one.excess:+.2f} | {_cell(one.other(tracked.mem_tracker_bytes))} "
+            f"| {_cell(one.other(tracked.torchinfo_bytes))} | {one.time_error:+.1f} |"
+        )
+    yield ""
+    yield from summary(found)
+
+
+def _cell(excess: float | None) -> str:
+    return "-" if excess is None else f"{excess:+.1f}"
+
+
+def summary(found: list[Outcome]) -> Iterator[str]:
+    """Least, median and largest of each predictor, over segments and over all."""
+    yield "| predictor | cases | least | median | largest | median distance |"
+    yield "| --- | --- | ---: | ---: | ---: | ---: |"
+    plain = [one for one in found if one.case.manner.endswith(("segment", "segments"))]
+    predictors: dict[str, Callable[[Outcome], float | None]] = {
+        "ours": lambda one: one.excess,
+        "MemTracker": lambda one: one.other(one.tracked.mem_tracker_bytes),
+        "torchinfo": lambda one: one.other(one.tracked.torchinfo_bytes),
+        "our step time": lambda one: one.time_error,
+    }
+    for name, value in predictors.items():
+        for label, chosen in (("1 and 4 segments", plain), ("all", found)):
+            values = [each for each in map(value, chosen) if each is not None]
+            distance = statistics.median(abs(each) for each in values)
+            yield (
+                f"| {name} | {label}: {len(values)} | {min(values):+.2f} | {statistics.median(values):+.2f} "
+                f"| {max(values):+.2f} | {distance:.2f} |"
+            )
+
+
+def main(names: list[str]) -> None:
+    """Measure and write the results."""
+    found = list(outcomes(names or list(networks())))
+    (RESULTS / "exactness.md").write_text("\n".join(table(found)) + "\n")
+    predictors: dict[str, Callable[[Outcome], float | None]] = {
+        "this planner": lambda one: one.excess,
+        "MemTracker": lambda one: one.other(one.tracked.mem_tracker_bytes),
+        "torchinfo": lambda one: one.other(one.tracked.torchinfo_bytes),
+    }
+    points = {
+        name: [(one.stepped.peak_bytes, excess) for one in found if (excess := value(one)) is not None]
+        for name, value in predictors.items()
+    }
+    draw(RESULTS / "exactness.svg", points)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,102 @@
+"""What `planner.profile` and `planner.plan` are: the stations one after another, for people who write Python."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, get_args
+
+from planner.errors import InputError
+from planner.limits import MAX_BATCH
+from planner.profiler.profile import ProfileRequest, take_profile
+from planner.profiler.schema import Profile
+from planner.settings import Optimizer
+from planner.solver.plan import make_plan
+from planner.solver.request import Request
+from planner.solver.schema import Budget, Plan, Preference, Scope, Strategy, Training
+from planner.system.machine import probe
+from planner.units import parse_bytes
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+def profile(
+    model: nn.Module,
+    sample: Tensor,
+    *,
+    classes: int | None = None,
+    optimizer: str | Optimizer = "sgd",
+    batch: int = 128,
+    max_bytes: int | str | None = None,
+    max_seconds: float | None = None,
+) -> Profile:
+    """Measure a module that is a chain on this device. The module itself is not trained, nor changed.
+
+    `sample` is one batch or one image, and says what the input looks like. `optimizer` is "sgd" (with momentum 0.9),
+    "adam", "adamw", or an `Optimizer`. `max_bytes` and `max_seconds` bound the
+    measurement. Raises ModelError where the module is no chain of known layers.
+    """
+    from planner.model.importers.module import import_module  # brings torch, which planning does without
+
+    _check_batch(batch)
+    chosen = _optimizer(optimizer)
+    description = import_module(model, sample, classes)
+    limit = None if max_bytes is None else _bytes(max_bytes, "max_bytes")
+    request = ProfileRequest(description, chosen, batch, probe().cores, max_bytes=limit, max_seconds=max_seconds)
+    return take_profile(request, lambda done, total, name: None)
+
+
+def plan(
+    profile: Profile,
+    budget: int | str,
+    *,
+    scope: Scope = "process",
+    batch: int = 128,
+    epochs: int = 10,
+    samples: int = 50_000,
+    storage: int | str | None = None,
+    strategy: Strategy = "auto",
+    prefer: Preference = "balanced",
+) -> Plan:
+    """The plan that trains within `budget` (bytes, or text like "300MiB"), with the optimizer that was profiled.
+
+    Raises InfeasibleError, which carries the smallest budget that is enough, where nothing fits.
+    """
+    for name, value, choices in (
+        ("scope", scope, Scope),
+        ("strategy", strategy, Strategy),
+        ("prefer", prefer, Preference),
+    ):
+        if value not in get_args(choices):
+            raise InputError(f"{name} is {value!r}; it is one of {', '.join(get_args(choices))}")
+    try:
+        training = Training(batch, epochs, samples, profile.optimizer)
+        request = Request(
+            Budget(_bytes(budget, "budget"), scope),
+            training,
+            None if storage is None else _bytes(storage, "storage"),
+            strategy,
+            prefer,
+        )
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    return make_plan(profile, request)
+
+
+def _bytes(value: int | str, name: str) -> int:
+    return value if isinstance(value, int) else parse_bytes(str(value), name)
+
+
+def _check_batch(batch: int) -> None:
+    if not 1 <= batch <= MAX_BATCH:
+        raise InputError(f"batch is {batch}; it must lie between 1 and {MAX_BATCH}")
+
+
+def _optimizer(wanted: str | Optimizer) -> Optimizer:
+    """An optimizer by name, as the command line means it."""
+    if isinstance(wanted, Optimizer):
+        return wanted
+    if wanted == "sgd":
+        return Optimizer("sgd", 0.05, 0.9, weight_decay=5e-4)
+    if wanted in ("adam", "adamw"):
+        return Optimizer("adam" if wanted == "adam" else "adamw", 0.001)
+    raise InputError(f"optimizer is {wanted!r}; it is sgd, adam, adamw, or an Optimizer")

@@ -1,0 +1,141 @@
+"""Functions and tensor methods within somebody else's forward, in the words of `model/1`. Needs torch.
+
+Each is first turned into the torch layer that does the same, so that one set of checks serves both.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.nn import functional as F
+
+from planner.errors import ModelError
+from planner.model.importers.layers import layer_from, outside
+from planner.model.spec import AdaptivePool2d, Flatten, Layer
+
+_FUNCTIONS: dict[Any, str] = {
+    F.relu: "relu", F.relu_: "relu", torch.relu: "relu", torch.relu_: "relu",
+    F.relu6: "relu6",
+    F.gelu: "gelu",
+    F.silu: "silu",
+    F.max_pool2d: "max_pool2d", torch.max_pool2d: "max_pool2d",
+    F.avg_pool2d: "avg_pool2d",
+    F.adaptive_avg_pool2d: "adaptive_avg_pool2d",
+    F.adaptive_max_pool2d: "adaptive_max_pool2d",
+    F.dropout: "dropout",
+    torch.flatten: "flatten",
+    torch.reshape: "reshape",
+    torch.mean: "mean",
+}  # fmt: skip
+
+_METHODS = {
+    "relu": "relu", "relu_": "relu", "flatten": "flatten", "view": "reshape", "reshape": "reshape", "mean": "mean",
+    "contiguous": "contiguous",
+}  # fmt: skip
+
+_POOL = ("kernel_size", "stride", "padding")
+_LAYERS: dict[str, tuple[tuple[str, ...], Callable[..., nn.Module]]] = {
+    "relu": ((), nn.ReLU),
+    "relu6": ((), nn.ReLU6),
+    "gelu": (("approximate",), nn.GELU),
+    "silu": ((), nn.SiLU),
+    "max_pool2d": ((*_POOL, "dilation", "ceil_mode", "return_indices"), nn.MaxPool2d),
+    "avg_pool2d": ((*_POOL, "ceil_mode", "count_include_pad", "divisor_override"), nn.AvgPool2d),
+    "adaptive_avg_pool2d": (("output_size",), nn.AdaptiveAvgPool2d),
+    "adaptive_max_pool2d": (("output_size", "return_indices"), nn.AdaptiveMaxPool2d),
+    "flatten": (("start_dim", "end_dim"), lambda start_dim=0, end_dim=-1: nn.Flatten(start_dim, end_dim)),
+    "contiguous": ((), nn.Identity),
+}
+"""The arguments behind the tensor, in the order of the function, and the layer that takes them by name."""
+
+
+def function_name(node: fx.Node) -> str:
+    """What a person calls the function or method."""
+    known = _METHODS.get(node.target) if isinstance(node.target, str) else _FUNCTIONS.get(node.target)
+    return known or str(getattr(node.target, "__name__", node.target))
+
+
+def function_layers(node: fx.Node, place: str) -> tuple[Layer, ...]:
+    """The layers that a call of a function or method is. Raises ModelError that starts with `place`."""
+    table: dict[Any, str] = _METHODS if node.op == "call_method" else _FUNCTIONS
+    name = table.get(node.target)
+    if name is None:
+        raise ModelError(f"{place}: {_refusal(node)}")
+    if name == "reshape":
+        return _reshape(node, place)
+    if name == "mean":
+        return _mean(node, place)
+    if name == "dropout":
+        return _dropout(node, place)
+    names, make = _LAYERS[name]
+    layer = layer_from(make(**_arguments(node, names, place)), place)
+    return () if layer is None else (layer,)
+
+
+def _refusal(node: fx.Node) -> str:
+    name = function_name(node)
+    tensors = node.args[0] if node.args and isinstance(node.args[0], (tuple, list)) else node.args
+    count = sum(isinstance(part, fx.Node) for part in tensors)
+    joins = f"joins {count} tensors; only a sum of two branches can be expressed. " if count > 1 else ""
+    return joins + outside(name)
+
+
+def _arguments(node: fx.Node, names: tuple[str, ...], place: str) -> dict[str, Any]:
+    """The arguments behind the tensor, by name. None of them may be computed from the input's shape."""
+    given = dict(zip(names, node.args[1:], strict=False)) | {
+        name: value for name, value in node.kwargs.items() if name in names
+    }
+    for name, value in given.items():
+        if any(isinstance(part, fx.Node) for part in (value if isinstance(value, (tuple, list)) else (value,))):
+            raise ModelError(f"{place}: {name} is computed from the input's shape; a number is needed")
+    return given
+
+
+def _reshape(node: fx.Node, place: str) -> tuple[Layer, ...]:
+    """`x.view(x.size(0), -1)` and its relatives: the batch stays, everything else becomes one row."""
+    shape = node.args[1:]
+    if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
+        shape = tuple(shape[0])
+    if len(shape) != 2 or not (_is_batch(shape[0]) or shape[0] == -1):
+        raise ModelError(f"{place}: only a reshape to (batch, features) can be expressed, as a flatten")
+    return (Flatten("flatten"),)
+
+
+def _is_batch(value: Any) -> bool:
+    """Whether `value` is a tensor's first extent: `x.size(0)`, `x.size()[0]` or `x.shape[0]`."""
+    if not isinstance(value, fx.Node):
+        return False
+    if _is_call(value, "size"):
+        return value.args[1:] == (0,) or value.kwargs == {"dim": 0}
+    return value.target is operator.getitem and value.args[1:] == (0,) and _is_shape(value.args[0])
+
+
+def _is_shape(value: Any) -> bool:
+    if not isinstance(value, fx.Node):
+        return False
+    return _is_call(value, "size") or (value.target is getattr and value.args[1:] == ("shape",))
+
+
+def _is_call(node: fx.Node, method: str) -> bool:
+    return node.op == "call_method" and node.target == method
+
+
+def _mean(node: fx.Node, place: str) -> tuple[Layer, ...]:
+    given = _arguments(node, ("dim", "keepdim"), place)
+    dim = given.get("dim")
+    if not isinstance(dim, (tuple, list)) or sorted(int(part) % 4 for part in dim) != [2, 3]:
+        raise ModelError(f"{place}: a mean over dimensions {dim}; only one over rows and columns can be expressed")
+    pool = AdaptivePool2d("adaptive_avg_pool2d", 1, 1)
+    return (pool,) if given.get("keepdim") else (pool, Flatten("flatten"))
+
+
+def _dropout(node: fx.Node, place: str) -> tuple[Layer, ...]:
+    given = _arguments(node, ("p", "training"), place)
+    if not given.get("training", True):
+        return ()
+    layer = layer_from(nn.Dropout(given.get("p", 0.5)), place)
+    return () if layer is None else (layer,)

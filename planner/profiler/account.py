@@ -1,0 +1,302 @@
+"""Why a process is at so many bytes: `python -m planner.profiler.account JOB POLICY MICRO_BATCH...`.
+
+A process started as the training child is takes whole training steps of the model by backpropagation, at rising
+micro-batches, and says at the end where the bytes of its highest one were. Every part is read from its own source:
+mappings (/proc/self/smaps) for interpreter, libraries and stacks, malloc's own books (mallinfo2) for what it keeps, the
+profiler's allocator events for what is live at the peak, the kernel's VmHWM for the whole. What they do not explain
+stands as the rest. Prints one line of JSON (`Taken`).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from planner.document import read_document, to_json
+from planner.model.shapes import Shape, model_sizes
+from planner.profiler.bounded import OwnLimit
+from planner.profiler.job import Job
+from planner.profiler.schema import Account
+from planner.system.allocator import HeapUse, Policy, heap_use
+from planner.system.mappings import Mapped, read_mapped
+from planner.system.proc import read_memory, reset_peak
+from planner.training.runtime import settle, start_torch, trimming
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from planner.profiler.meter import Event
+    from planner.training.optimizers import Stepper
+
+_PAGE = 4096
+_BLOCK_HEADER = 80
+"""What a block with a mapping of its own has in front: malloc's header, and torch's alignment to 64 bytes."""
+
+_OWN_MAPPING = 64 * 1024
+"""From this size on `tight` gives every block its own mapping."""
+
+_TIMED_STEPS = 2
+
+
+@dataclass(frozen=True)
+class StepOverhead:
+    """A whole step at one micro-batch."""
+
+    micro_batch: int
+    """Samples."""
+    live_bytes: int
+    """Most that tensors and library scratch took at one time."""
+    peak_bytes: int
+    """Highest resident bytes above the baseline."""
+    seconds: float
+    """The fastest of a few."""
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """What was found under one policy."""
+
+    baseline_bytes: int
+    """Resident bytes after the first tiny step."""
+    steps: tuple[StepOverhead, ...]
+    """By rising micro-batch."""
+    account: Account
+    """Of the last of them."""
+    calibration_seconds: float
+    """The calibration kernel's time right before."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The child's one line."""
+
+    accounts: Accounts | None
+    """What was found; null where a step does not fit."""
+
+
+class _Network:
+    """The model as one segment, with its optimizer."""
+
+    def __init__(self, job: Job) -> None:
+        import torch
+
+        from planner.model.build import build_unit
+        from planner.training.optimizers import make_optimizer
+
+        generator = torch.Generator().manual_seed(0)
+        shapes: list[Shape] = [job.model.input, *(sizes.output for sizes in model_sizes(job.model))]
+        self.input = job.model.input
+        self.units: list[nn.Module] = [
+            build_unit(unit, shape, generator) for unit, shape in zip(job.model.units, shapes, strict=False)
+        ]
+        self.optimizer: Stepper = make_optimizer(job.optimizer)
+        self.optimizer.lr = 0.0  # the same work, and weights stay where they are
+        self.parameters = [parameter for unit in self.units for parameter in unit.parameters()]
+
+    def data(self, micro_batch: int) -> tuple[Tensor, Tensor]:
+        """Images (micro-batch, channels, height, width) and labels."""
+        import torch
+
+        return torch.rand(micro_batch, *self.input), torch.zeros(micro_batch, dtype=torch.int64)
+
+    def step(self, inputs: Tensor, labels: Tensor) -> None:
+        """One batch of one micro-batch, as the runner takes it."""
+        from planner.training.segment import train_segment
+
+        train_segment(self.units, None, inputs, labels)
+        self.optimizer.step(self.parameters)
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    @property
+    def weight_bytes(self) -> int:
+        """Parameters and buffers."""
+        return sum(t.nbytes for unit in self.units for t in (*unit.parameters(), *unit.buffers()))
+
+    @property
+    def state_bytes(self) -> int:
+        """Optimizer state."""
+        return sum(t.nbytes for p in self.parameters for t in self.optimizer.state(p).values())
+
+
+@dataclass(frozen=True)
+class _Peak:
+    """The highest moment of a step, from allocator events."""
+
+    live_bytes: int
+    """Above what was there before the step."""
+    gradient_bytes: int
+    """The part of it that parameters' gradients are."""
+    rounding_bytes: int
+    """What the kernel rounds its blocks up by."""
+
+
+def _find_peak(network: _Network, data: tuple[Tensor, Tensor]) -> _Peak:
+    """Record a step's events and look at the blocks that lived when the level was highest."""
+    from planner.profiler.meter import meter_for
+    from planner.training.segment import train_segment
+
+    meter = meter_for("cpu")
+    gradients: set[int] = set()
+
+    def run() -> None:
+        meter.mark()
+        train_segment(network.units, None, *data)
+        gradients.update(p.grad.untyped_storage().data_ptr() for p in network.parameters if p.grad is not None)
+        network.optimizer.step(network.parameters)
+        meter.mark()
+
+    events = meter.record(run)[1].events
+    for parameter in network.parameters:
+        parameter.grad = None
+    blocks = _blocks_at_peak(events)
+    rounded = (-(size + _BLOCK_HEADER) % _PAGE + _BLOCK_HEADER for size in blocks.values() if size >= _OWN_MAPPING)
+    kept = {event.address for event in events if event.address in gradients}
+    return _Peak(sum(blocks.values()), sum(blocks.get(address, 0) for address in kept), sum(rounded))
+
+
+def _blocks_at_peak(events: tuple[Event, ...]) -> dict[int, int]:
+    live: dict[int, int] = {}
+    highest: dict[int, int] = {}
+    level = peak = 0
+    for event in events:
+        level += event.size
+        if event.size > 0:
+            live[event.address] = event.size
+        else:
+            live.pop(event.address, None)
+        if level > peak:
+            peak, highest = level, dict(live)
+    return highest
+
+
+@contextmanager
+def _watching_heap(units: list[nn.Module], seen: list[HeapUse]) -> Iterator[None]:
+    """Within this, malloc's books are looked at after every unit's forward and before its backward."""
+
+    def look(*arguments: object) -> None:
+        found = heap_use()
+        if found is not None:
+            seen.append(found)
+
+    def look_twice(module: nn.Module, inputs: object, output: Tensor) -> None:
+        look()
+        if output.requires_grad:
+            output.register_hook(look)  # type: ignore[no-untyped-call]  # torch gives it no type
+
+    handles = [unit.register_forward_hook(look_twice) for unit in units]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _retention(policy: Policy, start: HeapUse, quiet: HeapUse, seen: list[HeapUse], live: int, static: int) -> int:
+    """What malloc holds and nobody uses at the peak, above what it did at the start.
+
+    `live` is allocated at the peak, `static` of it at the quiet moment as well. Under `tight` blocks come and go with
+    their mappings, and what is left is free room in the heaps. Under `fast` heaps grow to the peak and stay: what was
+    in use then is known, what is in use beside tensors (primitives of kernels) from the quiet moment.
+    """
+    if policy == "tight":
+        return max(0, max(use.free_bytes for use in seen) - start.free_bytes)
+    held = max(use.held_bytes for use in seen) - start.held_bytes
+    beside_tensors = max(0, quiet.used_bytes - start.used_bytes - static)
+    return max(0, held - live - beside_tensors)
+
+
+def take_accounts(job: Job, policy: Policy, micro_batches: list[int]) -> Accounts:
+    """Steps at `micro_batches`, rising; the account is of the last."""
+    import_free = read_memory().anonymous_bytes
+    baseline = start_torch(policy, job.threads).baseline_bytes
+    base, start_heap = _mapped(), heap_use()
+    from planner.training.calibration import calibration_seconds
+
+    calibration = calibration_seconds()
+    settle()
+    OwnLimit(job.max_bytes).renew()
+    network = _Network(job)
+    first_steps = [_take_step(network, size, baseline) for size in micro_batches]
+    data = network.data(micro_batches[-1])
+    network.step(*data)
+    seen: list[HeapUse] = []
+    with _watching_heap(network.units, seen):
+        network.step(*data)
+    quiet, heap = read_memory().resident_bytes, heap_use()
+    peaks = [_find_peak(network, network.data(size)) for size in micro_batches[:-1]]
+    peaks.append(_find_peak(network, data))
+    static = network.weight_bytes + network.state_bytes
+    steps = tuple(
+        StepOverhead(size, static + _data_bytes(network, size) + peak.live_bytes, top, seconds)
+        for size, peak, (top, seconds) in zip(micro_batches, peaks, first_steps, strict=True)
+    )
+    given = _data_bytes(network, micro_batches[-1])
+    kept_free = retention = 0
+    if heap is not None and start_heap is not None:
+        kept_free = max(0, heap.free_bytes - start_heap.free_bytes)
+        retention = _retention(policy, start_heap, heap, seen, steps[-1].live_bytes, static + given)
+        retention += peaks[-1].rounding_bytes if policy == "tight" else 0
+    parts = {
+        "interpreter_bytes": import_free + base.other_file_bytes,
+        "libraries_bytes": base.folder_bytes,
+        "stacks_bytes": base.stack_bytes,
+        "heap_bytes": max(0, baseline - import_free - base.other_file_bytes - base.folder_bytes - base.stack_bytes),
+        "code_bytes": max(0, quiet - baseline - static - given - kept_free),
+        "data_bytes": given,
+        "parameters_bytes": network.weight_bytes,
+        "gradients_bytes": peaks[-1].gradient_bytes,
+        "optimizer_bytes": network.state_bytes,
+        "activations_bytes": peaks[-1].live_bytes - peaks[-1].gradient_bytes,
+        "retention_bytes": retention,
+    }
+    top = baseline + steps[-1].peak_bytes
+    account = Account(micro_batches[-1], top, **parts, rest_bytes=top - sum(parts.values()))
+    return Accounts(baseline, steps, account, calibration)
+
+
+def _mapped() -> Mapped:
+    import torch
+
+    return read_mapped(Path(torch.__file__).parent)
+
+
+def _data_bytes(network: _Network, micro_batch: int) -> int:
+    return sum(tensor.nbytes for tensor in network.data(micro_batch))
+
+
+def _take_step(network: _Network, micro_batch: int, baseline: int) -> tuple[int, float]:
+    """Highest resident bytes above `baseline` and seconds of a step, after the dry steps that a run takes as well."""
+    data = network.data(micro_batch)
+    with trimming(network.units):
+        network.step(*data)
+    settle()
+    network.step(*data)
+    reset_peak()
+    seconds = min(_seconds(lambda: network.step(*data)) for _ in range(_TIMED_STEPS))
+    return read_memory().peak_bytes - baseline, seconds
+
+
+def _seconds(run: Callable[[], None]) -> float:
+    import time
+
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
+def main(path: str, policy: Policy, micro_batches: list[int]) -> None:
+    """Print the accounts of the job at `path`."""
+    found: Accounts | None = None
+    # Lack of memory, or a unit that fails: the survey measures unit by unit and says which and why.
+    with suppress(RuntimeError, ValueError, MemoryError):
+        found = take_accounts(read_document(Path(path), Job), policy, micro_batches)
+    sys.stdout.write(to_json(Taken(found), indent=None) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], "fast" if sys.argv[2] == "fast" else "tight", [int(word) for word in sys.argv[3:]])

@@ -1,0 +1,118 @@
+"""What the profiler and its measuring child say to each other: one JSON object a line, on the child's input and output.
+
+The child answers one task after another, so that whatever ends it, nothing that it has measured is lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from planner.model.spec import Model
+from planner.profiler.schema import Costs, Layers
+from planner.settings import Optimizer
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to measure, and within which memory: the file that every measuring child is given."""
+
+    model: Model
+    """The chain."""
+    optimizer: Optimizer
+    """Its optimizer."""
+    micro_batches: tuple[int, ...]
+    """Rising."""
+    filters: tuple[int, ...]
+    """Of auxiliary heads."""
+    device: Literal["cpu", "cuda"]
+    """Where."""
+    threads: int
+    """Threads for arithmetic."""
+    allocator: Literal["tight", "fast"]
+    """Allocator policy."""
+    max_bytes: int
+    """Resident bytes that the child stays below."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One piece at one micro-batch."""
+
+    piece: int
+    """Its index among the job's pieces."""
+    micro_batch: int
+    """Samples."""
+    with_facts: bool
+    """Whether to measure as well what does not depend on the micro-batch."""
+    with_layers: bool
+    """Whether to look at the layers of a unit as well."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a piece costs whatever the micro-batch."""
+
+    parameter_bytes: int
+    """Bytes of the parameters."""
+    buffer_bytes: int
+    """Bytes of running statistics and counters."""
+    optimizer_bytes: int
+    """Bytes of the optimizer's state."""
+    step_transient_bytes: int
+    """Highest level above the state during one optimizer step."""
+    step_seconds: float
+    """One optimizer step."""
+    flops: int
+    """Multiply-adds of one sample's forward, as fvcore counts them."""
+    uncounted_operators: tuple[str, ...]
+    """Operators that fvcore did not count, in this piece or one before."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The child has started and limited itself."""
+
+    kind: Literal["ready"]
+    resident_bytes: int
+    """What it takes before any piece: measured, and the code pages that kernels will touch."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A task is done."""
+
+    kind: Literal["measured"]
+    costs: Costs
+    """At the task's micro-batch."""
+    facts: Facts | None
+    """Where they were asked for."""
+    layers: Layers | None = None
+    """Where they were asked for."""
+
+
+@dataclass(frozen=True)
+class DoesNotFit:
+    """An allocation of the task was refused."""
+
+    kind: Literal["does not fit"]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The piece fails whatever the memory."""
+
+    kind: Literal["failed"]
+    problem: str
+    """Why, fit to be shown."""
+
+
+Answer = Measured | DoesNotFit | Failed
+
+
+@dataclass(frozen=True)
+class Said:
+    """One line of the child."""
+
+    line: Ready | Measured | DoesNotFit | Failed
+    """What it says."""

@@ -1,0 +1,76 @@
+"""What kernels take around tensors: `python -m planner.profiler.kernels JOB`.
+
+In a process started as the training child is, every unit takes a small training step. What stays resident while all
+their kernels are in use (compiled code, arenas, library pages) is the constant part of the overhead.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from planner.document import read_document, to_json
+from planner.model.shapes import Shape, model_sizes
+from planner.model.spec import Unit
+from planner.profiler.bounded import OwnLimit
+from planner.profiler.job import Job
+from planner.system.allocator import release
+from planner.system.proc import read_memory
+from planner.training.runtime import settle, start_torch
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """Resident bytes beyond the allocator's."""
+
+    growth_bytes: int
+    """What stays resident, above the baseline, while every unit's kernels are in use."""
+    calibration_seconds: float
+    """The calibration kernel's time."""
+
+
+def use_kernels(job: Job) -> Overhead:
+    """Train every unit of the job's model twice; pages that only the first time touched are given back in between."""
+    started = start_torch(job.allocator, job.threads)
+    from planner.training.calibration import calibration_seconds
+
+    seconds = calibration_seconds()
+    OwnLimit(job.max_bytes).renew()
+    _use_units(job)
+    settle()
+    _use_units(job)
+    release()
+    return Overhead(max(0, read_memory().resident_bytes - started.baseline_bytes), seconds)
+
+
+def _use_units(job: Job) -> None:
+    """A small training step of every unit, as a batch that accumulates takes it."""
+    shape: Shape = job.model.input
+    for unit, sizes in zip(job.model.units, model_sizes(job.model), strict=True):
+        if sizes.parameters:
+            # One that fails is left out, whether for lack of memory or not: measuring it says why.
+            with suppress(RuntimeError, ValueError, MemoryError):
+                _use(job, unit, shape)
+        shape = sizes.output
+
+
+def _use(job: Job, unit: Unit, shape: Shape) -> None:
+    import torch
+
+    from planner.model.build import build_unit
+    from planner.training.optimizers import make_optimizer
+    from planner.training.segment import train_segment
+
+    labels = torch.zeros(2, dtype=torch.int64)
+    module = build_unit(unit, shape, torch.Generator().manual_seed(0))
+    optimizer = make_optimizer(job.optimizer)
+    for _ in range(2):
+        inputs = torch.zeros(2, *shape, requires_grad=True)
+        train_segment([module], torch.nn.Flatten(), inputs, labels, weight=0.5)
+        optimizer.step(module.parameters())
+
+
+if __name__ == "__main__":
+    sys.stdout.write(to_json(use_kernels(read_document(Path(sys.argv[1]), Job)), indent=None) + "\n")

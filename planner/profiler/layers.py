@@ -1,0 +1,313 @@
+"""What every layer of a unit costs, seen within the unit's own forward and backward.
+
+Forward ranges are named by hooks; a backward node belongs to the layer whose forward made it, which the profiler's
+sequence numbers tell. So in-place layers, shared storages and views are seen as they are in training.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.profiler import record_function
+
+from planner.model.spec import Layer, Residual, Unit
+from planner.profiler.audit import SavedStorages
+from planner.profiler.meter import MARK, Meter, Node, is_allocation
+from planner.profiler.schema import Costs, LayerProfile, Layers
+from planner.profiler.trace import downstream, set_gradients
+from planner.training.optimizers import Stepper
+
+_RANGE = "planner:layer:"
+_STEPS = 3
+_BACKWARD = "autograd::engine::evaluate_function: "
+
+
+@dataclass
+class LayerFigures:
+    """What was seen of one layer."""
+
+    saved_bytes: int = 0
+    """Storages saved that no layer saved before."""
+    output_bytes: int = 0
+    """A storage of its own for the output."""
+    forward_transient_bytes: int = 0
+    """Highest level above the one before, forward."""
+    backward_transient_bytes: int = 0
+    """Highest level above the one before, backward."""
+    scratch_bytes: int = 0
+    """Most that no tensor owned."""
+    forward_seconds: float = 0.0
+    """Under the profiler."""
+    backward_seconds: float = 0.0
+    """Under the profiler."""
+
+
+@dataclass
+class Seen:
+    """What was seen of a unit."""
+
+    layers: dict[str, LayerFigures] = field(default_factory=dict)
+    """By the path of the module within the unit."""
+    unattributed_bytes: int = 0
+    """Most held by allocations that lie in no layer."""
+
+
+def layer_paths(unit: Unit) -> dict[str, str]:
+    """Paths of a unit's layers in its module (`0`, `3.body.1`), and what people call them (`residual.body.conv2d`).
+
+    Where an operator occurs more than once among neighbours, its place is named: `conv2d[3]`.
+    """
+    return dict(_paths(unit.layers, "", ""))
+
+
+def _paths(layers: tuple[Layer, ...], path: str, name: str) -> Iterator[tuple[str, str]]:
+    counts = Counter(layer.op for layer in layers)
+    for index, layer in enumerate(layers):
+        called = f"{name}{layer.op}" if counts[layer.op] == 1 else f"{name}{layer.op}[{index}]"
+        if isinstance(layer, Residual):
+            yield from _paths(layer.body, f"{path}{index}.body.", f"{called}.body.")
+            yield from _paths(layer.shortcut, f"{path}{index}.shortcut.", f"{called}.shortcut.")
+        yield f"{path}{index}", called
+
+
+def profile_layers(
+    meter: Meter,
+    spec: Unit,
+    unit: nn.Module,
+    inputs: Tensor,
+    optimizer: Stepper,
+    costs: Costs,
+    flops: dict[str, int],
+) -> Layers:
+    """The layers of a unit at the micro-batch of `inputs`; their times are shares of the unit's in `costs`.
+
+    `flops` is by the path of each module, what lies inside it included.
+    """
+    names = layer_paths(spec)
+    seen = see_layers(meter, unit, list(names), inputs)
+    forward = sum(layer.forward_seconds for layer in seen.layers.values()) or 1.0
+    backward = sum(layer.backward_seconds for layer in seen.layers.values()) or 1.0
+    rows = []
+    for path, name in names.items():
+        layer, module = seen.layers[path], unit.get_submodule(path)
+        own = list(module.parameters(recurse=False))
+        inside = sum(flops.get(other, 0) for other in names if other.startswith(f"{path}."))
+        rows.append(
+            LayerProfile(
+                name=name,
+                parameter_bytes=sum(parameter.nbytes for parameter in own),
+                buffer_bytes=sum(buffer.nbytes for buffer in module.buffers(recurse=False)),
+                optimizer_bytes=sum(t.nbytes for parameter in own for t in optimizer.state(parameter).values()),
+                saved_bytes=layer.saved_bytes,
+                output_bytes=layer.output_bytes,
+                forward_transient_bytes=layer.forward_transient_bytes,
+                backward_transient_bytes=layer.backward_transient_bytes,
+                scratch_bytes=layer.scratch_bytes,
+                flops=max(0, flops.get(path, 0) - inside),
+                forward_seconds=max(0.0, layer.forward_seconds / forward * costs.forward_seconds),
+                backward_seconds=max(0.0, layer.backward_seconds / backward * costs.backward_seconds),
+                step_seconds=_step_seconds(meter, own, optimizer),
+            )
+        )
+    return Layers(len(inputs), tuple(rows), seen.unattributed_bytes)
+
+
+def _step_seconds(meter: Meter, parameters: list[nn.Parameter], optimizer: Stepper) -> float:
+    if not parameters:
+        return 0.0
+    set_gradients(parameters, existing=True)
+    times = []
+    for _ in range(_STEPS):
+        started = meter.now()
+        optimizer.step(parameters)
+        times.append(meter.now() - started)
+    set_gradients(parameters, existing=False)
+    return min(times)
+
+
+def see_layers(meter: Meter, unit: nn.Module, paths: list[str], inputs: Tensor) -> Seen:
+    """One forward and backward of `unit` behind another, looked at layer by layer. `inputs` is (micro-batch, …)."""
+    set_gradients(unit.parameters(), existing=False)
+    x = inputs.detach().requires_grad_()
+    watch = _Watch(SavedStorages([x, *unit.parameters(), *unit.buffers()]), {path: LayerFigures() for path in paths})
+
+    def run() -> None:
+        meter.mark()
+        with watch.watching(unit), torch.autograd.graph.saved_tensors_hooks(watch.pack, lambda tensor: tensor):
+            output = unit(x)
+        meter.mark()
+        end = downstream(output)
+        watch.owned.add(output.untyped_storage().data_ptr())
+        del output
+        if end.requires_grad:
+            end.backward()  # type: ignore[no-untyped-call]  # torch gives it no type
+
+    nodes = meter.nodes(run)
+    gradients = [x.grad, *(parameter.grad for parameter in unit.parameters())]
+    watch.owned |= {gradient.untyped_storage().data_ptr() for gradient in gradients if gradient is not None}
+    set_gradients(unit.parameters(), existing=False)
+    return _replay(nodes, watch)
+
+
+@dataclass
+class _Watch:
+    """Which layer runs, and what it saves and makes."""
+
+    saved: SavedStorages
+    layers: dict[str, LayerFigures]
+    running: list[str] = field(default_factory=list)
+    owned: set[int] = field(default_factory=set)
+    """Addresses of storages that tensors own at the end of forward or of backward."""
+
+    @contextmanager
+    def watching(self, unit: nn.Module) -> Iterator[None]:
+        """Within this, every layer of the unit is a named range."""
+        with ExitStack() as stack:
+            for path in self.layers:
+                self._hook(unit.get_submodule(path), path, stack)
+            yield
+
+    def _hook(self, module: nn.Module, path: str, stack: ExitStack) -> None:
+        ranges: list[record_function] = []
+
+        def enter(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            self.running.append(path)
+            ranges.append(record_function(_RANGE + path))
+            ranges[-1].__enter__()  # type: ignore[no-untyped-call]  # torch gives it no type
+
+        def leave(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            ranges.pop().__exit__(None, None, None)
+            self.running.pop()
+            storage = output.untyped_storage()
+            # A container's output is its last layer's, but for the sum of a residual, which may be a new tensor.
+            fresh = storage.data_ptr() not in self.owned | {x.untyped_storage().data_ptr() for x in inputs}
+            self.owned.add(storage.data_ptr())
+            self.layers[path].output_bytes = storage.nbytes() if fresh else 0
+
+        stack.callback(module.register_forward_pre_hook(enter).remove)
+        stack.callback(module.register_forward_hook(leave).remove)
+
+    def pack(self, tensor: Tensor) -> Tensor:
+        """Autograd's hook: a storage belongs to the first layer that saves it."""
+        before = sum(self.saved.sizes.values())
+        packed = self.saved.pack(tensor)
+        if self.running:
+            self.layers[self.running[-1]].saved_bytes += sum(self.saved.sizes.values()) - before
+        self.owned.add(tensor.untyped_storage().data_ptr())
+        return packed
+
+
+def _replay(nodes: list[Node], watch: _Watch) -> Seen:
+    """Follow the level through all events, giving each to its layer."""
+    owners = _Owners(nodes)
+    tensors = _tensor_allocations(nodes, watch.owned)
+    seen = Seen(watch.layers)
+    level = stray = 0
+    scratch: dict[int, tuple[str, int]] = {}
+    held: dict[str, int] = {}
+    before = marks = 0
+    last: str | None = None
+    for node in nodes:
+        path = owners.of(node)
+        backward = marks > 1
+        if node.name == MARK:
+            marks += 1
+        if path != last:
+            before, last = level, path
+        if not is_allocation(node):
+            continue
+        address, size = node.fields.ptr, node.fields.alloc_size
+        level += size
+        if path is None:
+            stray += size
+            seen.unattributed_bytes = max(seen.unattributed_bytes, stray if marks == 1 else 0)
+            continue
+        layer = watch.layers[path]
+        above = level - before
+        if backward:
+            layer.backward_transient_bytes = max(layer.backward_transient_bytes, above)
+        else:
+            layer.forward_transient_bytes = max(layer.forward_transient_bytes, above)
+        if size > 0 and node.fields.allocation_id not in tensors:
+            scratch[address] = (path, size)
+            held[path] = held.get(path, 0) + size
+            layer.scratch_bytes = max(layer.scratch_bytes, held[path])
+        elif size < 0 and address in scratch:
+            owner, amount = scratch.pop(address)
+            held[owner] -= amount
+    owners.add_seconds(nodes, watch.layers)
+    return seen
+
+
+def _tensor_allocations(nodes: list[Node], owned: set[int]) -> set[int]:
+    """Allocations that a tensor owns: seen as an operand, made by an operator that makes tensors, or known to us."""
+    found: set[int] = set()
+    for node in nodes:
+        if is_allocation(node):
+            parent = node.parents[-1].name if node.parents else ""
+            if parent.startswith("aten::empty") or node.fields.ptr in owned:
+                found.add(node.fields.allocation_id)
+            continue
+        for operand in getattr(node.fields, "inputs", ()):
+            for tensor in operand if isinstance(operand, list) else [operand]:
+                allocation = getattr(tensor, "allocation_id", None)
+                if allocation is not None:
+                    found.add(allocation)
+    return found
+
+
+class _Owners:
+    """Which layer an event of the profiler belongs to."""
+
+    def __init__(self, nodes: list[Node]) -> None:
+        self._by_sequence: dict[int, str] = {}
+        for node in nodes:
+            path = _range_of(node)
+            number = getattr(node.fields, "sequence_number", -1)
+            # A layer may look at a number without using it; the one that makes a node comes last.
+            if path is not None and number >= 0:
+                self._by_sequence[number] = path
+        self._by_node: dict[int, str] = {}
+        last: str | None = None
+        for node in nodes:
+            if node.name.startswith(_BACKWARD):
+                # What accumulates a gradient has no number of its own and runs right behind the node that made it.
+                last = self._by_sequence.get(getattr(node.fields, "sequence_number", -1), last)
+                if last is not None:
+                    self._by_node[node.start_ns] = last
+
+    def of(self, node: Node) -> str | None:
+        """The layer, or None for what lies outside of all."""
+        path = _range_of(node)
+        if path is not None:
+            return path
+        for parent in (node, *reversed(node.parents)):
+            if parent.name.startswith(_BACKWARD):
+                return self._by_node.get(parent.start_ns)
+        return None
+
+    def add_seconds(self, nodes: list[Node], layers: dict[str, LayerFigures]) -> None:
+        """Durations of forward ranges, nested ones taken out, and of backward nodes."""
+        for node in nodes:
+            seconds = (node.end_ns - node.start_ns) / 1e9
+            if node.name.startswith(_RANGE):
+                layers[node.name.removeprefix(_RANGE)].forward_seconds += seconds
+                outer = next((parent for parent in reversed(node.parents) if parent.name.startswith(_RANGE)), None)
+                if outer is not None:
+                    layers[outer.name.removeprefix(_RANGE)].forward_seconds -= seconds
+            elif node.name.startswith(_BACKWARD):
+                path = self.of(node)
+                if path is not None:
+                    layers[path].backward_seconds += seconds
+
+
+def _range_of(node: Node) -> str | None:
+    """The innermost layer whose forward range holds the node."""
+    names = (parent.name for parent in (node, *reversed(node.parents)))
+    found = next((name for name in names if name.startswith(_RANGE)), None)
+    return None if found is None else found.removeprefix(_RANGE)

@@ -1,0 +1,85 @@
+"""What is measured for a model: its units, the heads that may stand behind them, their micro-batches. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+
+from planner.model.heads import auxiliary_head
+from planner.model.shapes import Shape, Sizes, model_sizes, unit_sizes
+from planner.model.spec import Unit
+from planner.profiler.job import Job
+
+_NUMBER_BYTES = 4
+_NO_MODULE = Sizes((), 0, 0, 0, 1)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A unit, an auxiliary head, or the loss behind the classifier."""
+
+    name: str
+    """What a person calls it."""
+    spec: Unit | None
+    """Its layers; none for the classifier's loss."""
+    shape: Shape
+    """Its input, one sample."""
+    sizes: Sizes
+    """What it adds to the chain."""
+    boundary: int
+    """Units before it, itself included where it is one."""
+    filters: int
+    """Of an auxiliary head."""
+    is_head: bool
+    """Whether it ends in a loss."""
+    micro_batches: tuple[int, ...]
+    """Wanted, rising; never empty."""
+
+    @property
+    def unit(self) -> int | None:
+        """Its index in the chain, where it is a unit."""
+        return None if self.is_head else self.boundary - 1
+
+    @property
+    def output_bytes(self) -> int:
+        """One sample's output."""
+        return _NUMBER_BYTES * prod(self.sizes.output) if self.spec else 0
+
+    def least_bytes(self, micro_batch: int, state_copies: int) -> int:
+        """What measuring it takes at the very least: weights, gradients, optimizer state, input, output."""
+        weights = _NUMBER_BYTES * (self.sizes.parameters * (2 + state_copies) + self.sizes.buffers)
+        return weights + micro_batch * (_NUMBER_BYTES * prod(self.shape) + self.output_bytes)
+
+
+def pieces_of(job: Job) -> tuple[Piece, ...]:
+    """Every piece of the job's model, in the order of the chain. Raises ModelError where the chain does not hold."""
+    return tuple(_pieces(job))
+
+
+def _pieces(job: Job) -> Iterator[Piece]:
+    shape: Shape = job.model.input
+    last = len(job.model.units)
+    for index, (unit, sizes) in enumerate(zip(job.model.units, model_sizes(job.model), strict=True), start=1):
+        yield Piece(unit.name, unit, shape, sizes, index, 0, False, _wanted(job.micro_batches, sizes))
+        shape = sizes.output
+        if index == last:
+            wanted = _wanted(_for_heads(job.micro_batches), _NO_MODULE)
+            yield Piece("classifier's loss", None, shape, _NO_MODULE, index, 0, True, wanted)
+            continue
+        for count in job.filters if len(shape) == 3 else job.filters[:1]:
+            head = auxiliary_head(shape, count, job.model.classes)
+            head_sizes = unit_sizes(head, shape)
+            wanted = _wanted(_for_heads(job.micro_batches), head_sizes)
+            name = f"head behind {unit.name}, {count} filters"
+            yield Piece(name, head, shape, head_sizes, index, count, True, wanted)
+
+
+def _for_heads(micro_batches: tuple[int, ...]) -> tuple[int, ...]:
+    """Every other one, smallest and largest included: heads are many, and nearly linear in the micro-batch."""
+    return micro_batches[:: 2 if len(micro_batches) % 2 else 1]
+
+
+def _wanted(micro_batches: tuple[int, ...], sizes: Sizes) -> tuple[int, ...]:
+    least = sizes.minimum_micro_batch
+    return tuple(size for size in micro_batches if size >= least) or (max(2, micro_batches[-1]),)

@@ -1,0 +1,336 @@
+"""Which piece is measured at which micro-batch next, and what to do when one does not fit or time runs out.
+
+Every piece is measured at its smallest micro-batch first, then every one at its next, so that time which runs out
+takes the largest micro-batches and nothing else. No torch: a child measures, and when it dies another one takes over.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from planner.document import decode, parse_json, to_json
+from planner.errors import InfeasibleError, InputError, ModelError, RunError
+from planner.profiler.bounded import Bounds, Child, EndedError, OutOfTimeError
+from planner.profiler.job import DoesNotFit, Facts, Failed, Job, Measured, Ready, Said, Task
+from planner.profiler.pieces import Piece, pieces_of
+from planner.profiler.schema import Costs, HeadProfile, Layers, LeftOut, PieceProfile, Trace
+from planner.units import format_bytes, format_seconds
+
+Tell = Callable[[int, int, str], None]
+"""Told (done, total, name) as the measurement goes on."""
+
+Reason = Literal["does not fit", "out of time"]
+
+_MOST_DEATHS = 8
+"""Children that may be killed; after that nothing larger is tried."""
+
+
+class Measuring(Protocol):
+    """A measuring child: `planner.profiler.measure`, or a stand-in for it."""
+
+    resident_bytes: int
+    """What it takes before any piece."""
+
+    def send(self, task: Task) -> None:
+        """Have it start."""
+
+    def answer(self) -> Measured | DoesNotFit | Failed:
+        """Wait for it. Raises EndedError where it dies over the task, OutOfTimeError behind the deadline."""
+
+    def close(self) -> None:
+        """End it."""
+
+
+class MeasuringChild:
+    """The measuring child of a job file. Raises like `Child.read`."""
+
+    def __init__(self, bounds: Bounds, path: Path, parent_pid: int) -> None:
+        self._child = Child(bounds, "planner.profiler.measure", str(path), str(parent_pid))
+        try:
+            ready = self._read()
+        except BaseException:
+            self.close()
+            raise
+        assert isinstance(ready, Ready)
+        self.resident_bytes = ready.resident_bytes
+
+    def send(self, task: Task) -> None:
+        """Have it start."""
+        self._child.send(to_json(task, indent=None))
+
+    def answer(self) -> Measured | DoesNotFit | Failed:
+        """Wait for it."""
+        said = self._read()
+        assert not isinstance(said, Ready)
+        return said
+
+    def _read(self) -> Ready | Measured | DoesNotFit | Failed:
+        return decode(Said, parse_json(self._child.read())).line
+
+    def close(self) -> None:
+        """End it."""
+        self._child.close()
+
+
+@dataclass
+class _Progress:
+    """How far a piece has come."""
+
+    index: int
+    piece: Piece
+    state_copies: int
+    costs: list[Costs] = field(default_factory=list)
+    facts: Facts | None = None
+    layers: Layers | None = None
+    """At the largest micro-batch that came near the one wanted."""
+    seconds: float = 0.0
+    """That its last micro-batch took."""
+    limit: int | None = None
+    """The micro-batch that was given up; no larger one is tried."""
+
+    @property
+    def largest(self) -> int:
+        return self.costs[-1].micro_batch if self.costs else 0
+
+    def predicted_bytes(self, size: int) -> int:
+        """What measuring at `size` takes at least: by arithmetic, and by growth in proportion from the last size."""
+        least = self.piece.least_bytes(size, self.state_copies)
+        if not self.costs or self.facts is None:
+            return least
+        cost, facts = self.costs[-1], self.facts
+        traces: list[Trace] = list(vars(cost.traces).values())
+        peak = max(cost.inference_peak_bytes, *(trace.held_backward_peak_bytes for trace in traces))
+        gradients = min(peak, facts.parameter_bytes)
+        static = 2 * facts.parameter_bytes + facts.buffer_bytes + facts.optimizer_bytes
+        inputs = least - self.piece.least_bytes(0, self.state_copies) - size * self.piece.output_bytes
+        return max(least, static + inputs + gradients + (peak - gradients) * size // cost.micro_batch)
+
+    def predicted_seconds(self, size: int) -> float:
+        """In proportion to the last size."""
+        return self.seconds * size / self.largest if self.costs else 0.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a survey found."""
+
+    units: tuple[PieceProfile, ...]
+    """One per unit."""
+    heads: tuple[HeadProfile, ...]
+    """Every head, the classifier last."""
+    uncounted_operators: tuple[str, ...]
+    """Operators fvcore does not count."""
+    left_out: tuple[LeftOut, ...]
+    """What was wanted and not measured."""
+
+
+class Survey:
+    """Measures every piece of a job within bounds."""
+
+    def __init__(self, job: Job, bounds: Bounds, start: Callable[[], Measuring], tell: Tell) -> None:
+        self._bounds = bounds
+        self._start = start
+        self._tell = tell
+        self._pieces = [_Progress(i, piece, job.optimizer.state_copies) for i, piece in enumerate(pieces_of(job))]
+        self._child: Measuring | None = None
+        self._taken_bytes = 0
+        self._deaths = 0
+        self._done = 0
+        self._total = sum(len(progress.piece.micro_batches) for progress in self._pieces)
+        self._left_out: list[LeftOut] = []
+
+    def run(self) -> Found:
+        """Measure.
+
+        Raises ModelError naming a unit that fails, InfeasibleError one that does not fit at its smallest micro-batch,
+        InputError where time ends before every piece is measured once, and RunError where children die of other causes.
+        """
+        try:
+            for progress in self._pieces:
+                self._measure(progress, progress.piece.micro_batches[0])
+            for size in sorted({size for progress in self._pieces for size in progress.piece.micro_batches[1:]}):
+                for progress in self._pieces:
+                    if size in progress.piece.micro_batches[1:]:
+                        self._measure(progress, size)
+        finally:
+            if self._child is not None:
+                self._child.close()
+        self._tell(self._total, self._total, "done")
+        return self._found()
+
+    def _measure(self, progress: _Progress, size: int) -> None:
+        """Measure a piece at a wanted size, or at half of it, a quarter, … where that does not fit."""
+        self._done += 1
+        if progress.limit is not None:
+            return
+        given_up = self._try(progress, size)
+        if given_up is None:
+            return
+        progress.limit = size
+        wanted = [larger for larger in progress.piece.micro_batches if larger >= size]
+        self._left_out += [LeftOut(progress.piece.name, larger, given_up) for larger in wanted]
+        while given_up == "does not fit" and (size := size // 2) > progress.largest:
+            given_up = self._try(progress, size)
+            if given_up is None:
+                return
+
+    def _try(self, progress: _Progress, size: int) -> Reason | None:
+        """Measure, unless it is foreseen not to do; why nothing was measured, or None."""
+        is_first = not progress.costs
+        if not is_first and self._bounds.seconds_left < progress.predicted_seconds(size):
+            return "out of time"
+        try:
+            # The smallest has a second chance: a child may be killed for what others on the device do.
+            fits = self._attempt(progress, size) or (is_first and self._child is None and self._attempt(progress, size))
+        except OutOfTimeError:
+            self._close()
+            if is_first:
+                raise self._too_slow() from None
+            return "out of time"
+        if not fits and is_first:
+            raise self._too_large(progress, size)
+        return None if fits else "does not fit"
+
+    def _attempt(self, progress: _Progress, size: int) -> bool:
+        """One attempt of a child; False where it does not fit."""
+        child = self._ready_child(must=not progress.costs)
+        if child is None or self._taken_bytes + progress.predicted_bytes(size) > self._bounds.max_bytes:
+            return False
+        started = time.monotonic()
+        with_layers = not progress.piece.is_head and size >= progress.piece.micro_batches[-1] // 4
+        child.send(Task(progress.index, size, progress.facts is None, with_layers))
+        self._tell(self._done - 1, self._total, f"{progress.piece.name}, micro-batch {size}")
+        try:
+            answer = child.answer()
+        except EndedError as error:
+            self._close()
+            self._deaths += 1
+            self._judge(error, progress)
+            return False
+        if isinstance(answer, Failed):
+            raise ModelError(f"{progress.piece.name}: fails while measured: {answer.problem}", progress.piece.unit)
+        if isinstance(answer, DoesNotFit):
+            return False
+        progress.costs.append(answer.costs)
+        progress.facts = answer.facts or progress.facts
+        progress.layers = answer.layers or progress.layers
+        progress.seconds = time.monotonic() - started
+        return True
+
+    def _ready_child(self, must: bool) -> Measuring | None:
+        """A child, started anew where the last one died; None where too many did."""
+        if self._child is None:
+            if self._deaths >= _MOST_DEATHS:
+                if must:
+                    raise RunError(f"{self._deaths} measuring processes were killed, one after another")
+                return None
+            with starting(self._bounds):
+                self._child = self._start()
+            self._taken_bytes = self._child.resident_bytes
+            if self._taken_bytes >= self._bounds.max_bytes:
+                raise InfeasibleError(
+                    f"{format_bytes(self._bounds.max_bytes)} are too little to measure in (--max-bytes, or what is "
+                    f"available): a measuring process takes {format_bytes(self._taken_bytes)} before any layer",
+                    self._taken_bytes,
+                    "runtime",
+                )
+        return self._child
+
+    def _close(self) -> None:
+        if self._child is not None:
+            self._child.close()
+            self._child = None
+
+    def _judge(self, error: EndedError, progress: _Progress) -> None:
+        """A signal is an answer: it does not fit. Raise RunError for any other end."""
+        if not error.signal:
+            raise RunError(f"{progress.piece.name}: the measuring process ended early: {error.said}")
+
+    def _too_large(self, progress: _Progress, size: int) -> InfeasibleError:
+        piece = progress.piece
+        where = piece.name if piece.unit is None else f"unit {piece.unit}: {piece.name}"
+        needed = max(self._bounds.max_bytes, self._taken_bytes + progress.predicted_bytes(size))
+        return InfeasibleError(
+            f"{where}: does not fit in {format_bytes(self._bounds.max_bytes)} (--max-bytes, or what is available) at "
+            f"its smallest micro-batch, {size}: measuring it takes more than {format_bytes(needed)}, of which "
+            f"{format_bytes(self._taken_bytes)} before any layer",
+            needed,
+            piece.name,
+        )
+
+    def _too_slow(self) -> InputError:
+        once = sum(bool(progress.costs) for progress in self._pieces)
+        spent = self._bounds.max_seconds - self._bounds.seconds_left
+        return out_of_time(self._bounds, f"{once} of {len(self._pieces)} parts", spent * len(self._pieces) / (once + 1))
+
+    def _found(self) -> Found:
+        units: list[PieceProfile] = []
+        heads: list[HeadProfile] = []
+        uncounted: set[str] = set()
+        for progress in self._pieces:
+            piece, facts = progress.piece, progress.facts
+            assert facts is not None
+            uncounted.update(facts.uncounted_operators)
+            cost = _profile(piece, facts, tuple(progress.costs), progress.layers)
+            if piece.is_head:
+                heads.append(
+                    HeadProfile(piece.boundary, "auxiliary" if piece.spec else "classifier", piece.filters, cost)
+                )
+            else:
+                units.append(cost)
+        return Found(tuple(units), tuple(heads), tuple(sorted(uncounted)), tuple(self._left_out))
+
+
+def _profile(piece: Piece, facts: Facts, costs: tuple[Costs, ...], layers: Layers | None) -> PieceProfile:
+    return PieceProfile(
+        parameters=piece.sizes.parameters,
+        parameter_bytes=facts.parameter_bytes,
+        buffer_bytes=facts.buffer_bytes,
+        optimizer_bytes=facts.optimizer_bytes,
+        step_transient_bytes=facts.step_transient_bytes,
+        step_seconds=facts.step_seconds,
+        flops=facts.flops,
+        output_bytes=piece.output_bytes,
+        minimum_micro_batch=piece.sizes.minimum_micro_batch,
+        costs=costs,
+        layers=layers,
+    )
+
+
+@contextmanager
+def starting(bounds: Bounds) -> Iterator[None]:
+    """Within this, the end of a child that takes the same memory and time whatever is measured is told as an error."""
+    try:
+        yield
+    except OutOfTimeError:
+        raise out_of_time(bounds, "nothing", 2 * bounds.max_seconds) from None
+    except EndedError as error:
+        if not error.signal:
+            raise RunError(f"a measuring process ended early: {error.said}") from None
+        raise InfeasibleError(
+            f"{format_bytes(bounds.max_bytes)} are too little to measure in (--max-bytes, or what is available): "
+            f"a process was killed (signal {error.signal}) before it had measured any layer",
+            bounds.max_bytes,
+            "runtime",
+        ) from None
+
+
+def first_line(bounds: Bounds, module: str, *arguments: str) -> str:
+    """What a child that measures one thing says."""
+    with starting(bounds), Child(bounds, module, *arguments) as child:
+        return child.read()
+
+
+def out_of_time(bounds: Bounds, done: str, wanted_seconds: float) -> InputError:
+    """The error of a measurement that could not be completed even at the smallest micro-batches."""
+    enough = math.ceil(max(2 * bounds.max_seconds, 1.5 * wanted_seconds) / 10) * 10
+    return InputError(
+        f"the measurement did not end within {format_seconds(bounds.max_seconds)} (--max-seconds): {done} could be "
+        f"measured; allow {enough:d} s or more"
+    )

@@ -1,0 +1,93 @@
+"""What only torch knows of a device: `python -m planner.profiler.torch_facts [gpu]` prints it as JSON.
+
+The process that asks imports no torch; this module is its child.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+
+from planner.document import decode, parse_json, to_json
+from planner.errors import RunError
+from planner.settings import Machine
+
+_PATIENCE_SECONDS = 120
+
+_HOLD_A_CONTEXT = """
+import sys, torch
+torch.zeros(1, device="cuda")
+torch.cuda.synchronize()
+print(torch.cuda.memory_reserved(), flush=True)
+sys.stdin.read()
+"""
+
+
+@dataclass(frozen=True)
+class TorchFacts:
+    """What torch says."""
+
+    threads: int
+    """Threads it computes with unless told otherwise."""
+    gpu_total_bytes: int | None = None
+    """Memory of the first GPU; None where torch reaches none."""
+    gpu_context_bytes: int | None = None
+    """What one more process takes of it before its first tensor."""
+
+
+def complete(machine: Machine) -> Machine:
+    """Fill in what torch knows and `probe` does not; the same machine where torch is not installed.
+
+    Takes the seconds that importing torch takes. Raises RunError where torch cannot be asked.
+    """
+    if machine.torch_version is None:
+        return machine
+    command = [sys.executable, "-m", "planner.profiler.torch_facts", *(["gpu"] if machine.gpu_name else [])]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise RunError(f"torch {machine.torch_version} gave no answer within {_PATIENCE_SECONDS} seconds") from None
+    if done.returncode != 0:
+        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1][:300]
+        raise RunError(f"torch {machine.torch_version} cannot be asked about this device: {said}")
+    found = decode(TorchFacts, parse_json(done.stdout.splitlines()[-1]))
+    return replace(
+        machine,
+        torch_threads=found.threads,
+        gpu_total_bytes=found.gpu_total_bytes,
+        gpu_context_bytes=found.gpu_context_bytes,
+    )
+
+
+def ask_torch(gpu: bool) -> TorchFacts:
+    """Ask the torch of this process, about a GPU as well where `gpu` is true."""
+    import torch
+
+    threads = torch.get_num_threads()
+    if not gpu or not torch.cuda.is_available():
+        return TorchFacts(threads)
+    return TorchFacts(threads, torch.cuda.mem_get_info()[1], _context_bytes())
+
+
+def _context_bytes() -> int:
+    """Watch, from a context of our own, what the device loses while another process opens one.
+
+    The driver counts free memory for the device as a whole, and asking for it opens a context already: a process
+    cannot see the size of its own. What other processes take or give back meanwhile counts as well.
+    """
+    import torch
+
+    torch.cuda.synchronize()
+    before = torch.cuda.mem_get_info()[0]
+    command = [sys.executable, "-c", _HOLD_A_CONTEXT]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        reserved = int(other.stdout.readline())
+        after = torch.cuda.mem_get_info()[0]
+        other.communicate()
+    return max(0, before - after - reserved)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(to_json(ask_torch("gpu" in sys.argv[1:]), indent=None) + "\n")

@@ -1,0 +1,19 @@
+"""Which errors say that memory could not be had, whoever says it."""
+
+from __future__ import annotations
+
+import re
+
+from planner.errors import OverBudgetError
+
+_ALLOCATOR_SAYS = re.compile(
+    r"can't allocate memory|out of memory|can't start new thread|could not create a primitive", re.IGNORECASE
+)
+"""torch's allocators, Python's threads, and oneDNN when its code generator gets no memory."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory could not be had."""
+    if isinstance(error, MemoryError | OverBudgetError):
+        return True
+    return isinstance(error, RuntimeError) and _ALLOCATOR_SAYS.search(str(error)) is not None

@@ -1,0 +1,146 @@
+"""Recomputation: a span of units keeps only its input, and runs forward again when backward reaches it.
+
+`torch.utils.checkpoint` imports `torch._dynamo`, which has no room on a small device. Ours leaves the span in the graph
+and takes away what its operators save; the first of them that asks for it in backward has the span run again. Against a
+function that nests a second backward, this lets the incoming gradient go as soon as plain training would, needs no
+stand-in where the input has no gradient, and adds up a parameter's gradient once however often it is used.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def recomputed(units: Sequence[nn.Module], inputs: Tensor) -> Tensor:
+    """Forward through `units` in training mode, keeping `inputs` and the output alone.
+
+    Loss, gradients, running statistics and generators end as without recomputation, to the bit. The units must not
+    overwrite their input, and must do the same operations the second time.
+    """
+    span = _Span(units, inputs)
+    with saved_tensors_hooks(span.drop, _restore):
+        return _forward(units, inputs)
+
+
+def _forward(units: Sequence[nn.Module], inputs: Tensor) -> Tensor:
+    output = inputs
+    for unit in units:
+        output = unit(output)
+    return output
+
+
+class _Saved:
+    """In place of a saved tensor. Autograd lets it go when the operator is done, and so the tensor with it."""
+
+    def __init__(self, span: _Span) -> None:
+        self.span = span
+        self.tensor: Tensor | None = None
+
+
+class _Span:
+    """What is needed to run the units again, until that is done."""
+
+    def __init__(self, units: Sequence[nn.Module], inputs: Tensor) -> None:
+        self._units = units
+        self._inputs: Tensor | None = inputs
+        self._version = inputs._version
+        self._generators = [(generator, generator.clone_state()) for generator in _generators(inputs.device)]
+        self._places: list[weakref.ref[_Saved]] = []
+        self._resident = {
+            tensor.untyped_storage().data_ptr() for unit in units for tensor in (*unit.parameters(), *unit.buffers())
+        }
+
+    def drop(self, tensor: Tensor) -> _Saved | Tensor:
+        """In the first forward: forget the tensor, unless it is a weight, which is resident anyway."""
+        if self._is_resident(tensor):
+            return tensor.detach()
+        saved = _Saved(self)
+        self._places.append(weakref.ref(saved))
+        return saved
+
+    def replay(self) -> None:
+        """Run forward again and put what it saves where the first forward would have; later calls do nothing."""
+        if self._inputs is None:
+            return
+        if self._inputs._version != self._version:
+            raise RuntimeError("the input of a recomputed span was overwritten before backward")
+        inputs = self._inputs.detach().requires_grad_(self._inputs.requires_grad)
+        self._inputs = None
+        places = iter(self._places)
+
+        def keep(tensor: Tensor) -> None:
+            if self._is_resident(tensor):
+                return
+            place = next(places, None)
+            if place is None:
+                raise RuntimeError("a recomputed span saved more tensors the second time")
+            saved = place()
+            if saved is not None:
+                saved.tensor = tensor.detach()
+
+        with (
+            torch.enable_grad(),
+            _drawing_again(self._generators),
+            _uncounted(self._units),
+            saved_tensors_hooks(keep, _refuse),
+        ):
+            _forward(self._units, inputs)
+        if next(places, None) is not None:
+            raise RuntimeError("a recomputed span saved fewer tensors the second time")
+
+    def _is_resident(self, tensor: Tensor) -> bool:
+        # Running statistics are among these: the second forward does not see them, so they must not be counted.
+        return tensor.untyped_storage().data_ptr() in self._resident
+
+
+def _restore(saved: _Saved | Tensor) -> Tensor:
+    if isinstance(saved, Tensor):
+        return saved
+    saved.span.replay()
+    assert saved.tensor is not None
+    return saved.tensor
+
+
+def _refuse(nothing: None) -> Tensor:
+    raise RuntimeError("backward of the second forward itself was asked for")
+
+
+def _generators(device: torch.device) -> list[torch.Generator]:
+    if device.type != "cuda":
+        return [torch.default_generator]
+    return [torch.default_generator, torch.cuda.default_generators[device.index]]
+
+
+@contextmanager
+def _drawing_again(states: list[tuple[torch.Generator, torch.Generator]]) -> Iterator[None]:
+    """Within this, generators draw what they drew from the states given; after it they go on where they were."""
+    now = [generator.clone_state() for generator, _ in states]
+    for generator, state in states:
+        generator.set_state(state.get_state())
+    try:
+        yield
+    finally:
+        for (generator, _), state in zip(states, now, strict=True):
+            generator.set_state(state.get_state())
+
+
+@contextmanager
+def _uncounted(units: Sequence[nn.Module]) -> Iterator[None]:
+    """Within this, batch normalisations neither move their running statistics nor count."""
+    counting = [
+        part for unit in units for part in unit.modules() if isinstance(part, _BatchNorm) and part.track_running_stats
+    ]
+    for part in counting:
+        part.track_running_stats = False
+    try:
+        yield
+    finally:
+        for part in counting:
+            part.track_running_stats = True

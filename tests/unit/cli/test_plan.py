@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from planner.cli.main import main
+from planner.document import content_id, decode, to_json
+from planner.profiler import shipped
+from planner.profiler.schema import Profile
+from planner.profiler.shipped import profile_path
+from planner.profiler.store import ProfileStore
+from planner.settings import Machine
+from planner.solver.schema import Plan
+from planner.system import machine
+from planner.system.machine import fingerprint, probe
+from tests.unit.profiler import profiles
+from tests.unit.profiler.profiles import FOREIGN, request
+from tests.unit.system.support import run_child
+
+MODEL = ("plan", "--model", "cnn6", "--budget", "2GiB")
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def plan(self) -> Plan:
+        return decode(Plan, json.loads(self.out))
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command with a store and a folder of shipped profiles of its own, and no way to measure."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path / "shipped")
+
+    def measure(*arguments: object) -> Profile:
+        raise AssertionError("measured, although nothing should be")
+
+    monkeypatch.setattr("planner.profiler.profile.take_profile", measure)
+
+    def call(*arguments: object) -> Done:
+        code = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Done(code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[Profile], Path]:
+    def to_file(profile: Profile) -> Path:
+        path = tmp_path / "profile.json"
+        path.write_text(to_json(profile))
+        return path
+
+    return to_file
+
+
+def _ship(tmp_path: Path, profile: Profile) -> Profile:
+    path = profile_path(profile.model, profile.optimizer, tmp_path / "shipped")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(to_json(profile))
+    return profile
+
+
+def _own() -> Profile:
+    """A profile of this very device, as it would find itself, torch installed or not."""
+    found = probe()
+    cores = found.cores
+    profile = profiles.here(threads=cores)
+    device = replace(profile.device, fingerprint=fingerprint(found, found.torch_version, cores))
+    profile = replace(profile, device=device)
+    return replace(profile, id=content_id(profile))
+
+
+def test_a_profile_of_this_device_needs_no_permission(run: Run, write: Callable[[Profile], Path]) -> None:
+    done = run(*MODEL, "--profile", write(_own()), "--json")
+    assert (done.code, done.err) == (0, "")
+    assert done.plan.device.fingerprint == _own().device.fingerprint
+
+
+def test_a_foreign_profile_is_refused_in_words(run: Run, write: Callable[[Profile], Path]) -> None:
+    file = write(profiles.of(FOREIGN))
+    done = run(*MODEL, "--profile", file)
+    assert (done.code, done.out) == (2, "")
+    for words in (
+        str(file),
+        f"the device was Other Board, here it is {probe().name}",
+        f"the number of cores was 77, here it is {probe().cores}",
+        "torch was 1.2.3",
+        "the allocator was musl",
+        "--any-device",
+    ):
+        assert words in done.err
+
+
+def test_a_foreign_profile_is_taken_with_a_warning_where_that_is_asked_for(
+    run: Run, write: Callable[[Profile], Path]
+) -> None:
+    profile = profiles.of(FOREIGN)
+    done = run(*MODEL, "--profile", write(profile), "--any-device", "--json")
+    assert done.code == 0
+    assert done.err.startswith("warning: ")
+    assert "the device was Other Board" in done.err
+    assert (done.plan.device, done.plan.profile_id) == (profile.device, profile.id)
+
+
+def test_a_profile_from_before_an_update_of_torch_is_stale(run: Run, write: Callable[[Profile], Path]) -> None:
+    stale = profiles.of(replace(probe(), torch_version="0.4"))
+    done = run(*MODEL, "--profile", write(stale))
+    assert done.code == 2
+    assert "torch was 0.4" in done.err
+    assert "the device was" not in done.err
+
+
+def test_any_device_without_a_file_is_refused(run: Run) -> None:
+    done = run(*MODEL, "--any-device")
+    assert done.code == 2
+    assert "--profile" in done.err
+
+
+def test_without_measuring_the_store_comes_first(run: Run, tmp_path: Path) -> None:
+    _ship(tmp_path, profiles.of(FOREIGN))
+    own = _own()
+    ProfileStore(tmp_path / "data/neuroflux/profiles").keep(request(threads=own.device.threads), own)
+    done = run(*MODEL, "--no-measure", "--json")
+    assert (done.code, done.err) == (0, "")
+    assert done.plan.profile_id == own.id
+
+
+def test_without_measuring_a_shipped_profile_is_taken_and_called_foreign(run: Run, tmp_path: Path) -> None:
+    profile = _ship(tmp_path, profiles.of(FOREIGN))
+    done = run(*MODEL, "--no-measure", "--json")
+    assert done.code == 0
+    assert "memory and time were measured on Other Board, not here" in done.err
+    assert done.plan.device == profile.device
+    assert not (tmp_path / "data").exists()
+
+
+def test_the_very_device_that_shipped_it_gets_no_warning(run: Run, tmp_path: Path) -> None:
+    own = _ship(tmp_path, _own())
+    done = run(*MODEL, "--no-measure", "--json")
+    assert (done.code, done.err) == (0, "")
+    assert done.plan.profile_id == own.id
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--batch", 256), "a batch of 256"),
+        (("--optimizer", "adam"), "adam"),
+        (("--input", "1x28x28"), "1x28x28"),
+    ],
+)
+def test_what_is_not_shipped_is_refused_with_what_is(
+    run: Run, tmp_path: Path, arguments: tuple[Any, ...], said: str
+) -> None:
+    _ship(tmp_path, profiles.of(FOREIGN))
+    done = run(*MODEL, "--no-measure", *arguments)
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+    assert "cnn6-3x32x32-10-sgd" in done.err
+
+
+def test_where_torch_is_missing_nothing_is_measured(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "installed_torch_version", lambda: None)
+    _ship(tmp_path, profiles.of(FOREIGN))
+    done = run(*MODEL, "--json")
+    assert done.code == 0
+    assert "here it is none" in done.err
+
+
+def test_a_bare_python_plans_from_a_shipped_profile(tmp_path: Path) -> None:
+    profile = _ship(tmp_path, profiles.of(FOREIGN))
+    code = """
+        import contextlib, io, json, sys
+        from pathlib import Path
+        sys.path = [entry for entry in sys.path if "site-packages" not in entry]
+        from planner.cli.main import main
+        from planner.profiler import shipped
+        shipped.FOLDER = Path(sys.argv[1])
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output):
+            code = main(["plan", "--model", "cnn6", "--budget", "2GiB", "--no-measure", "--json"])
+        loaded = [name for name in ("torch", "numpy", "tqdm") if name in sys.modules]
+        print(json.dumps([code, json.loads(output.getvalue())["device"]["name"], loaded]))
+    """
+    assert run_child(code, str(tmp_path / "shipped")) == [0, profile.device.name, []]
+
+
+def test_what_torch_alone_knows_makes_no_profile_stale(run: Run, write: Callable[[Profile], Path]) -> None:
+    own = _own()
+    found: Machine = replace(probe(), torch_threads=1, gpu_total_bytes=1, gpu_context_bytes=1)
+    whole = replace(own, machine=found)
+    done = run(*MODEL, "--profile", write(replace(whole, id=content_id(whole))))
+    assert (done.code, done.err) == (0, "")

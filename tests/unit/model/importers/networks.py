@@ -1,0 +1,110 @@
+"""Networks as people write them, and ways to get them wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Net(nn.Module):
+    """A network whose forward is a function of its layers."""
+
+    def __init__(self, forward: Callable[[Net, Tensor], object], **layers: nn.Module) -> None:
+        super().__init__()
+        for name, layer in layers.items():
+            self.add_module(name, layer)
+        self._forward = forward
+
+    def __getattr__(self, name: str) -> nn.Module:
+        module: nn.Module = super().__getattr__(name)  # type: ignore[assignment]
+        return module
+
+    def forward(self, x: Tensor) -> object:
+        return self._forward(self, x)
+
+
+class BasicBlock(nn.Module):
+    """As torchvision writes it: activations in place, `+=`, an optional projection."""
+
+    def __init__(self, channels: int, width: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.downsample: nn.Module | None = None
+        if stride != 1 or channels != width:
+            self.downsample = nn.Sequential(nn.Conv2d(channels, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        identity = x
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        if self.downsample is not None:
+            identity = self.downsample(x)
+        out += identity
+        return F.relu(out, inplace=True)
+
+
+class ResNet(nn.Module):
+    """A stem, two stages, functional relu and flatten."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 4, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(4)
+        self.layer1 = nn.Sequential(BasicBlock(4, 4), BasicBlock(4, 4))
+        self.layer2 = nn.Sequential(BasicBlock(4, 6, stride=2))
+        self.fc = nn.Linear(6, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 2)
+        x = self.layer2(self.layer1(x))
+        x = F.adaptive_avg_pool2d(x, 1)
+        scores: Tensor = self.fc(torch.flatten(x, 1))
+        return scores
+
+
+class InvertedResidual(nn.Module):
+    """As MobileNetV2 has it: the sum only where the shape stays."""
+
+    def __init__(self, channels: int, width: int, stride: int) -> None:
+        super().__init__()
+        hidden = 2 * channels
+        self.use_res_connect = stride == 1 and channels == width
+        self.conv = nn.Sequential(
+            nn.Conv2d(channels, hidden, 1, bias=False),
+            nn.BatchNorm2d(hidden),
+            nn.ReLU6(inplace=True),
+            nn.Conv2d(hidden, hidden, 3, stride, 1, groups=hidden, bias=False),
+            nn.BatchNorm2d(hidden),
+            nn.ReLU6(inplace=True),
+            nn.Conv2d(hidden, width, 1, bias=False),
+            nn.BatchNorm2d(width),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.conv(x)
+        return x + out if self.use_res_connect else out
+
+
+def mobile() -> nn.Sequential:
+    """A block that adds its input, and one that does not."""
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1, bias=False),
+        InvertedResidual(4, 4, 1),
+        InvertedResidual(4, 6, 2),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(6, 10),
+    )
+
+
+def chain(*middle: nn.Module, width: int = 4) -> nn.Sequential:
+    """A convolution, whatever is to be tried behind it on 4×8×8, and a classifier over `width` channels."""
+    tail = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 10))
+    return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), *middle, *tail)

@@ -1,0 +1,196 @@
+"""Traces of single units, composed by the solver, against the allocator's peak of whole steps that really happen."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import cache
+
+import pytest
+import torch
+from torch import nn
+
+from planner.model.build import build_unit
+from planner.model.heads import auxiliary_head
+from planner.model.shapes import Shape, model_sizes
+from planner.model.spec import (
+    Activation,
+    AdaptivePool2d,
+    BatchNorm2d,
+    Conv2d,
+    Dropout,
+    Flatten,
+    Layer,
+    Linear,
+    Model,
+    Pool2d,
+    Residual,
+    Unit,
+)
+from planner.profiler.meter import Meter, meter_for
+from planner.profiler.schema import Costs, HeadProfile, PieceProfile, Profile, Traces
+from planner.profiler.trace import set_gradients, trace_detached, trace_head, trace_unit
+from planner.solver.problem import Choice, Problem
+from planner.solver.request import Request
+from planner.solver.schema import Budget, Training
+from planner.solver.walk import is_legal, live_bytes
+from planner.training.fused import stepping_in_backward
+from planner.training.optimizers import Stepper, make_optimizer
+from planner.training.segment import train_segment
+from tests.unit.solver.tiny import SGD, tiny_profile
+
+BATCH = 4
+FILTERS = 16
+IMAGE = (3, 16, 16)
+CUT = 2
+CLASSES = 10
+
+
+def _conv(filters: int, *more: Layer) -> tuple[Layer, ...]:
+    convolution = Conv2d("conv2d", filters, 3, padding=1, bias=False)
+    return (convolution, BatchNorm2d("batchnorm2d"), Activation("relu"), *more)
+
+
+LAST = (AdaptivePool2d("adaptive_avg_pool2d", 2, 2), Flatten("flatten"), Linear("linear", CLASSES))
+NETWORKS: dict[str, tuple[tuple[Layer, ...], ...]] = {
+    "plain": (_conv(16), _conv(32), _conv(32), LAST),
+    "pooling and dropout": (
+        _conv(16),
+        _conv(32, Pool2d("max_pool2d", 2, 2)),
+        _conv(32, Dropout("dropout", 0.3)),
+        LAST,
+    ),
+    "residual": (
+        _conv(16),
+        (Residual("residual", _conv(16)), Activation("relu")),
+        (Conv2d("conv2d", 32, 3, padding=1), Activation("gelu")),
+        LAST,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class _Network:
+    """Units, the head behind the second, their optimizer with its state made, and a profile of what was traced."""
+
+    meter: Meter
+    units: list[nn.Module]
+    head: nn.Module
+    optimizer: Stepper
+    profile: Profile
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        return [parameter for module in (*self.units, self.head) for parameter in module.parameters()]
+
+
+@cache
+def _network(name: str) -> _Network:
+    torch.set_num_threads(1)
+    units = tuple(Unit(f"unit{index}", layers) for index, layers in enumerate(NETWORKS[name]))
+    model = Model("model/1", name.replace(" ", "-"), IMAGE, CLASSES, units)
+    shapes = [IMAGE, *(sizes.output for sizes in model_sizes(model))]
+    generator = torch.Generator().manual_seed(0)
+    modules: list[nn.Module] = [build_unit(unit, shape, generator) for unit, shape in zip(units, shapes, strict=False)]
+    head = build_unit(auxiliary_head(shapes[CUT], FILTERS, CLASSES), shapes[CUT], generator)
+    meter, optimizer = meter_for("cpu"), make_optimizer(SGD)
+    pieces = [_unit(meter, optimizer, module, shape) for module, shape in zip(modules, shapes, strict=False)]
+    heads = (
+        HeadProfile(CUT, "auxiliary", FILTERS, _head(meter, optimizer, head, shapes[CUT])),
+        HeadProfile(len(units), "classifier", 0, _head(meter, optimizer, None, shapes[-1])),
+    )
+    return _Network(meter, modules, head, optimizer, replace(tiny_profile(tuple(pieces)), heads=heads))
+
+
+def _unit(meter: Meter, optimizer: Stepper, module: nn.Module, shape: Shape) -> PieceProfile:
+    inputs, parameters = torch.rand(BATCH, *shape), list(module.parameters())
+    _make_state(optimizer, parameters)
+    traces, _ = trace_unit(meter, module, inputs, optimizer.step)
+    output = module(inputs).detach()
+    return _piece(parameters, traces, output[0].nbytes, trace_detached(meter, module, inputs))
+
+
+def _head(meter: Meter, optimizer: Stepper, module: nn.Module | None, shape: Shape) -> PieceProfile:
+    parameters = list(module.parameters()) if module else []
+    _make_state(optimizer, parameters)
+    labels = torch.zeros(BATCH, dtype=torch.int64)
+    return _piece(parameters, trace_head(meter, module, torch.rand(BATCH, *shape), labels, optimizer.step), 0, 0)
+
+
+def _make_state(optimizer: Stepper, parameters: list[nn.Parameter]) -> None:
+    set_gradients(parameters, existing=True)
+    optimizer.step(parameters)
+
+
+def _piece(parameters: list[nn.Parameter], traces: Traces, output: int, detached: int) -> PieceProfile:
+    size = sum(parameter.nbytes for parameter in parameters)
+    costs = Costs(BATCH, traces, detached, BATCH * output, detached, 0.0, 0.0, 0.0, 0.0)
+    return PieceProfile(size // 4, size, 0, size, 0, 0.0, 0, output, 1, (costs,))
+
+
+def _predicted(network: _Network, choice: Choice, accumulating: bool) -> int:
+    """Dynamic bytes at the peak, as the solver composes them."""
+    training = Training(batch=BATCH * (1 + accumulating), epochs=1, samples=BATCH, optimizer=SGD)
+    problem = Problem(network.profile, Request(Budget(10**9, "training"), training))
+    assert is_legal(problem, choice)
+    return live_bytes(problem, choice).moment.level
+
+
+def _real(network: _Network, choice: Choice, accumulating: bool) -> int:
+    """The same, of one micro-batch trained as the runner does, seen by the allocator."""
+    images, labels = torch.rand(BATCH, *IMAGE), torch.zeros(BATCH, dtype=torch.int64)
+    parameters, fused = network.parameters, choice.optimizer_in_backward
+    set_gradients(parameters, accumulating)
+
+    def run() -> None:
+        network.meter.mark()
+        inputs = images
+        for start, end in zip((0, *choice.ends), choice.ends, strict=False):
+            spans = [(first - start, last - start) for first, last in choice.recompute if start <= first < end]
+            head = network.head if end == CUT else None
+            _, held = train_segment(
+                network.units[start:end], head, inputs, labels, hold_output=head is not None, recompute=spans
+            )
+            if not accumulating and not fused:
+                network.optimizer.step(parameters)
+                set_gradients(parameters, existing=False)
+            inputs = images if held is None else held
+            del held
+        network.meter.mark()
+
+    with stepping_in_backward(parameters, network.optimizer.step) if fused else nullcontext():
+        before, step = network.meter.record(run)
+    return step.peak - before.bytes
+
+
+UNCUT = Choice(0, BATCH, (4,), (0,))
+CUT_ONCE = Choice(0, BATCH, (CUT, 4), (FILTERS, 0))
+CHOICES = [
+    UNCUT,
+    replace(UNCUT, recompute=((0, 2),)),
+    replace(UNCUT, recompute=((1, 3),)),
+    replace(UNCUT, recompute=((0, 1), (2, 4))),
+    replace(CUT_ONCE, recompute=((0, 2),)),
+    replace(CUT_ONCE, recompute=((0, 1), (2, 3))),
+]
+
+
+@pytest.mark.parametrize("way", ["stepping after", "stepping within", "accumulating"])
+@pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: f"{choice.ends} {choice.recompute}")
+@pytest.mark.parametrize("name", NETWORKS)
+def test_composed_traces_are_the_allocators_peak(name: str, choice: Choice, way: str) -> None:
+    network, accumulating = _network(name), way == "accumulating"
+    choice = replace(choice, optimizer_in_backward=way == "stepping within")
+    real = _real(network, choice, accumulating)
+    assert real - 1024 <= _predicted(network, choice, accumulating) <= 1.01 * real
+
+
+def test_recomputing_and_stepping_within_backward_take_less() -> None:
+    network = _network("plain")
+    plain = _real(network, UNCUT, accumulating=False)
+    # While the third unit runs backward, all that the first saved is not there (the outputs of its convolution and its
+    # rectifier), nor what the second did beside its output (that of its convolution).
+    spared = 4 * BATCH * 16 * 16 * (16 + 16 + 32)
+    recomputed = _real(network, replace(UNCUT, recompute=((0, 2),)), accumulating=False)
+    assert plain - recomputed == pytest.approx(spared, rel=0.01)
+    assert _real(network, replace(UNCUT, optimizer_in_backward=True), accumulating=False) < plain

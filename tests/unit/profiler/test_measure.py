@@ -1,0 +1,138 @@
+"""The measuring child's answers, asked within this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from planner.errors import ModelError
+from planner.model import build
+from planner.model.spec import Activation, BatchNorm2d, Conv2d, Flatten, Linear, Model, Unit
+from planner.profiler.job import Answer, DoesNotFit, Failed, Job, Measured, Task
+from planner.profiler.measure import Measurer, check_finite
+from planner.profiler.pieces import pieces_of
+from planner.settings import Optimizer
+
+MODEL = Model(
+    schema="model/1",
+    name="two",
+    input=(3, 8, 8),
+    classes=10,
+    units=(
+        Unit("conv", (Conv2d("conv2d", 4, 3, padding=1), BatchNorm2d("batchnorm2d"), Activation("relu"))),
+        Unit("last", (Flatten("flatten"), Linear("linear", 10))),
+    ),
+)
+JOB = Job(MODEL, Optimizer("adam", 1000.0, weight_decay=1.0), (1, 2, 4), (16,), "cpu", 1, "tight", 2**40)
+CONV, LOSS = 0, len(pieces_of(JOB)) - 1
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def measurer() -> Measurer:
+    return Measurer(JOB)
+
+
+def test_the_facts_of_a_unit_are_what_arithmetic_says(measurer: Measurer) -> None:
+    answer = measurer.answer(Task(CONV, 2, with_facts=True, with_layers=False))
+    assert isinstance(answer, Measured) and answer.facts is not None
+    parameters = 4 * 3 * 9 + 4 + 4 + 4
+    assert answer.facts.parameter_bytes == 4 * parameters
+    assert answer.facts.optimizer_bytes == 2 * 4 * parameters
+    assert answer.facts.buffer_bytes == 4 * (4 + 4) + 8
+    assert answer.facts.step_seconds > 0
+    assert answer.facts.flops >= 8 * 8 * 4 * 3 * 9  # the convolution's; normalisation comes on top
+    assert answer.costs.micro_batch == 2
+    assert answer.costs.inference_kept_bytes == 4 * 2 * 4 * 8 * 8
+
+
+def test_facts_are_measured_only_where_they_are_asked_for(measurer: Measurer) -> None:
+    answer = measurer.answer(Task(CONV, 4, with_facts=False, with_layers=False))
+    assert isinstance(answer, Measured)
+    assert answer.facts is None
+
+
+def test_the_loss_alone_has_no_module(measurer: Measurer) -> None:
+    answer = measurer.answer(Task(LOSS, 4, with_facts=True, with_layers=False))
+    assert isinstance(answer, Measured) and answer.facts is not None
+    assert (answer.facts.parameter_bytes, answer.facts.flops) == (0, 0)
+    assert answer.costs.inference_peak_bytes == 0
+
+
+class _Broken(nn.Module):
+    def __init__(self, error: Exception | None, factor: float = 1.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+        self.error = error
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.error is not None:
+            raise self.error
+        return x * self.weight * self.factor
+
+
+@pytest.fixture
+def answer_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[nn.Module], Answer]:
+    """The answer where a piece's module is another one."""
+
+    def answer(module: nn.Module) -> Answer:
+        with monkeypatch.context() as patched:
+            patched.setattr(build, "build_unit", lambda *given: module)
+            return Measurer(JOB).answer(Task(CONV, 2, with_facts=True, with_layers=False))
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory")],
+)
+def test_memory_that_is_refused_means_that_it_does_not_fit(
+    error: Exception, answer_with: Callable[[nn.Module], Answer]
+) -> None:
+    assert isinstance(answer_with(_Broken(error)), DoesNotFit)
+
+
+def test_any_other_error_is_told(answer_with: Callable[[nn.Module], Answer]) -> None:
+    answer = answer_with(_Broken(RuntimeError("Expected more than 1 value per channel")))
+    assert isinstance(answer, Failed)
+    assert answer.problem == "Expected more than 1 value per channel"
+
+
+@pytest.mark.parametrize("factor", [float("nan"), float("inf")])
+def test_output_that_is_not_finite_is_told(factor: float, answer_with: Callable[[nn.Module], Answer]) -> None:
+    answer = answer_with(_Broken(None, factor))
+    assert isinstance(answer, Failed)
+    assert answer.problem == f"{2 * 3 * 8 * 8} of {2 * 3 * 8 * 8} numbers of its output on random images are not finite"
+
+
+def test_finite_output_passes_and_a_single_other_number_is_counted() -> None:
+    check_finite(nn.Identity(), torch.rand(2, 3))
+    with pytest.raises(ModelError, match="1 of 6 numbers"):
+        check_finite(nn.Identity(), torch.tensor([[0.0, 1.0, 2.0], [3.0, float("nan"), 5.0]]))
+
+
+def test_after_a_task_that_does_not_fit_the_next_one_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    measurer = Measurer(JOB)
+    with monkeypatch.context() as patched:
+        patched.setattr(build, "build_unit", lambda *given: _Broken(MemoryError()))
+        assert isinstance(measurer.answer(Task(CONV, 4, with_facts=True, with_layers=False)), DoesNotFit)
+    assert isinstance(measurer.answer(Task(CONV, 2, with_facts=True, with_layers=False)), Measured)
+
+
+def test_measuring_steps_leave_the_weights_where_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At this learning rate and weight decay a step multiplies them by -999: a few, and no number is finite."""
+    module = nn.Linear(8, 8)
+    before = module.weight.detach().clone()
+    monkeypatch.setattr(build, "build_unit", lambda *given: module)
+    answer = Measurer(JOB).answer(Task(CONV, 2, with_facts=True, with_layers=False))
+    assert isinstance(answer, Measured)
+    assert torch.equal(module.weight, before)

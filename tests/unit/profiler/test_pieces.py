@@ -1,0 +1,44 @@
+"""Which pieces a model has, and at which micro-batches each is wanted."""
+
+from __future__ import annotations
+
+from planner.model.zoo import from_zoo
+from planner.profiler.job import Job
+from planner.profiler.pieces import Piece, pieces_of
+from planner.settings import Optimizer
+
+
+def _pieces(micro_batches: tuple[int, ...] = (1, 2, 8, 32, 128), filters: tuple[int, ...] = (64, 16)) -> list[Piece]:
+    model = from_zoo("cnn6", (3, 32, 32), 10)
+    return list(pieces_of(Job(model, Optimizer("sgd", 0.1), micro_batches, filters, "cpu", 1, "tight", 2**40)))
+
+
+def test_every_unit_has_a_head_of_each_width_and_the_last_one_the_loss() -> None:
+    units = from_zoo("cnn6", (3, 32, 32), 10).units
+    pieces = _pieces()
+    assert [piece.name for piece in pieces if piece.unit is not None] == [unit.name for unit in units]
+    assert [piece.unit for piece in pieces if piece.unit is not None] == list(range(len(units)))
+    heads = [(piece.boundary, piece.filters) for piece in pieces if piece.is_head]
+    assert heads == [(at, count) for at in range(1, len(units)) for count in (64, 16)] + [(len(units), 0)]
+    assert pieces[-1].spec is None and pieces[-1].output_bytes == 0
+
+
+def test_heads_are_wanted_at_every_other_micro_batch_the_largest_included() -> None:
+    assert {piece.micro_batches for piece in _pieces() if piece.is_head} == {(1, 8, 128)}
+    assert {piece.micro_batches for piece in _pieces((1, 2, 8, 32)) if piece.is_head} == {(1, 2, 8, 32)}
+
+
+def test_no_piece_is_wanted_below_the_least_that_its_normalisation_needs() -> None:
+    pieces = _pieces((1,))
+    assert all(piece.micro_batches[0] >= piece.sizes.minimum_micro_batch for piece in pieces)
+    flat = from_zoo("vgg11", (3, 32, 32), 10)
+    deep = pieces_of(Job(flat, Optimizer("sgd", 0.1), (1,), (16,), "cpu", 1, "tight", 2**40))
+    assert (2,) in {piece.micro_batches for piece in deep}
+
+
+def test_the_least_a_piece_takes_is_counted_from_its_description() -> None:
+    first = _pieces()[0]
+    weights = 4 * first.sizes.parameters
+    images, output = 4 * 3 * 32 * 32, first.output_bytes
+    # Weights, gradients and two copies of state; running statistics once.
+    assert first.least_bytes(8, 2) == 4 * weights + 4 * first.sizes.buffers + 8 * (images + output)

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import planner
+from planner.document import content_id, encode, read_document, to_json
+from planner.errors import InputError
+from planner.model.zoo import ZOO, from_zoo
+from planner.profiler.applies import read_profile
+from planner.profiler.device import DeviceDocument
+from planner.profiler.schema import Profile
+from planner.profiler.shipped import FOLDER, device_path, find_shipped, profile_path, slug
+from planner.settings import Optimizer
+from tests.unit.profiler import profiles
+from tests.unit.solver.chains import SGD
+
+PROFILE = profiles.of(profiles.FOREIGN)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder that ships one profile."""
+    _ship(PROFILE, tmp_path)
+    return tmp_path
+
+
+def _ship(profile: Profile, folder: Path) -> Path:
+    path = profile_path(profile.model, profile.optimizer, folder)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(to_json(profile, indent=None))
+    return path
+
+
+def test_the_folder_lies_beside_the_package_and_says_what_it_is() -> None:
+    assert Path(planner.__file__).parents[1] / "profiles" == FOLDER
+    assert "never invented" in (FOLDER / "README.md").read_text()
+
+
+def test_a_shipped_profile_answers_batches_up_to_its_own(folder: Path) -> None:
+    for batch in (1, 100, 128):
+        assert find_shipped(PROFILE.model, SGD, batch, folder) == PROFILE
+    assert find_shipped(PROFILE.model, Optimizer("sgd", 0.7, 0.5, weight_decay=0.1), 1, folder) == PROFILE
+    with pytest.raises(InputError, match=r"a batch of 129 .*shipped are: cnn6-3x32x32-10-sgd\."):
+        find_shipped(PROFILE.model, SGD, 129, folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "classes", "optimizer"),
+    [
+        ("vgg11", (3, 32, 32), 10, SGD),
+        ("cnn6", (1, 28, 28), 10, SGD),
+        ("cnn6", (3, 32, 32), 9, SGD),
+        ("cnn6", (3, 32, 32), 10, Optimizer("adam", 0.1)),
+        ("cnn6", (3, 32, 32), 10, Optimizer("sgd", 0.1)),
+    ],
+)
+def test_anything_else_is_refused_with_a_list_of_what_is_shipped(
+    folder: Path, name: str, shape: tuple[int, int, int], classes: int, optimizer: Optimizer
+) -> None:
+    with pytest.raises(InputError, match=rf"no shipped profile for {name}.*shipped are: cnn6-3x32x32-10-sgd\."):
+        find_shipped(from_zoo(name, shape, classes), optimizer, 128, folder)
+
+
+def test_an_equal_name_does_not_make_an_equal_description(folder: Path) -> None:
+    other = replace(PROFILE.model, units=(*PROFILE.model.units[:-1], replace(PROFILE.model.units[-1], name="other")))
+    with pytest.raises(InputError, match="this description of cnn6"):
+        find_shipped(other, SGD, 128, folder)
+
+
+def test_where_nothing_is_shipped_that_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="shipped are: none"):
+        find_shipped(PROFILE.model, SGD, 128, tmp_path)
+
+
+def test_a_shipped_profile_that_was_changed_is_refused(tmp_path: Path) -> None:
+    _ship(replace(PROFILE, id="0" * 64), tmp_path)
+    with pytest.raises(InputError, match="does not match its id"):
+        find_shipped(PROFILE.model, SGD, 128, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", "..", "Größe 1", "x" * 180])
+def test_no_name_leads_out_of_the_folder(tmp_path: Path, name: str) -> None:
+    assert profile_path(replace(PROFILE.model, name=name), SGD, tmp_path).resolve().parent == tmp_path / "models"
+    assert device_path(name, tmp_path).resolve().parent == tmp_path / "devices"
+
+
+def test_slugs_are_small_and_plain() -> None:
+    assert [slug(text) for text in ("Raspberry Pi 5", "AMD  EPYC™ 7B13", "--")] == [
+        "raspberry-pi-5",
+        "amd-epyc-7b13",
+        "unnamed",
+    ]
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("models/*.json")), ids=lambda path: path.stem)
+def test_what_is_shipped_is_whole_and_found(path: Path) -> None:
+    profile = read_profile(path)
+    assert content_id(profile) == profile.id
+    assert profile.machine is not None
+    assert device_path(profile.machine.name).is_file()
+    assert profile.model == from_zoo(profile.model.name, profile.model.input, profile.model.classes)
+    assert find_shipped(profile.model, profile.optimizer, 128) == profile
+    assert path == profile_path(profile.model, profile.optimizer)
+
+
+@pytest.mark.skipif(not FOLDER.joinpath("models").is_dir(), reason="no profile is shipped yet")
+def test_the_whole_zoo_is_shipped() -> None:
+    assert {profile_path(from_zoo(name, (3, 32, 32), 10), SGD) for name in ZOO} <= set(FOLDER.glob("models/*.json"))
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("devices/*.json")), ids=lambda path: path.stem)
+def test_shipped_devices_are_documents(path: Path) -> None:
+    device = read_document(path, DeviceDocument)
+    assert path == device_path(device.machine.name)
+    assert encode(device)["schema"] == "device/1"

@@ -1,0 +1,52 @@
+"""A run of two blocks on bundled images, child and supervisor both."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from planner.cli.progress import Silent
+from planner.document import content_id, read_document
+from planner.model.zoo import from_zoo
+from planner.report.schema import Report
+from planner.runner import paths
+from planner.runner.events import BlockDone
+from planner.runner.supervisor import RunOptions, run_plan
+from planner.solver.schema import Plan
+from tests.unit.runner.test_block import make_plan
+
+BLOCKS = 2
+
+
+def two_blocks() -> Plan:
+    """Two blocks of cnn6, on images of the sample's size."""
+    plan = replace(make_plan((0, 2), (2, 6)), model=from_zoo("cnn6", (1, 28, 28), 10))
+    return replace(plan, id=content_id(plan))
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run."""
+    folder = tmp_path_factory.mktemp("run") / "out"
+    run_plan(two_blocks(), "sample", folder, RunOptions(max_steps=1), Silent())
+    return folder
+
+
+def test_every_block_says_how_fast_the_device_was(out: Path) -> None:
+    report = read_document(out / paths.REPORT, Report)
+    told = [read_document(paths.result_path(out, index), BlockDone).calibration_seconds for index in range(BLOCKS)]
+    assert [block.calibration_seconds for block in report.blocks] == told
+    assert all(seconds is not None and 0 < seconds < 60 for seconds in told)
+
+
+def test_a_result_without_that_is_still_read(out: Path) -> None:
+    """A run that an earlier release began is resumed."""
+    for index in range(BLOCKS):
+        path = paths.result_path(out, index)
+        text = path.read_text()
+        begin = text.index(',\n "calibration_seconds"')
+        path.write_text(text[:begin] + "\n}")
+    report = run_plan(two_blocks(), "sample", out, RunOptions(resume=True), Silent())
+    assert [block.calibration_seconds for block in report.blocks] == [None] * BLOCKS

@@ -1,0 +1,147 @@
+"""What a person gets from `import planner`: profiles of their own modules, plans, and nothing that costs."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import planner
+from planner.cli import options
+from planner.document import content_id
+from planner.errors import InfeasibleError, InputError, ModelError
+from planner.model.spec import Activation, BatchNorm2d, Conv2d, Linear
+from planner.profiler.schema import Profile
+from planner.settings import Optimizer
+from planner.solver.plan import make_plan
+from planner.solver.request import Request
+from planner.solver.schema import Budget, Training
+from tests.unit.solver.chains import zoo_profile
+
+SAMPLE = torch.zeros(4, 3, 8, 8)
+MODULE = nn.Sequential(
+    nn.Conv2d(3, 4, 3, padding=1),
+    nn.BatchNorm2d(4),
+    nn.ReLU(),
+    nn.AdaptiveAvgPool2d(1),
+    nn.Flatten(),
+    nn.Linear(4, 10),
+)
+
+
+def test_importing_it_brings_nothing_along() -> None:
+    script = (
+        "import sys, planner; print([m for m in sys.modules if m.startswith('planner.') or m in ('torch', 'numpy')])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_planning_goes_without_torch() -> None:
+    script = "import sys, planner; planner.plan; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_it_has_what_it_says_and_no_more() -> None:
+    assert {"plan", "profile"} <= set(dir(planner))
+    with pytest.raises(AttributeError, match="module 'planner' has no attribute 'train'"):
+        planner.train  # noqa: B018
+
+
+def test_a_module_is_profiled_as_the_chain_it_is() -> None:
+    profile: Profile = planner.profile(MODULE, SAMPLE, batch=4)
+    assert [len(unit.layers) for unit in profile.model.units] == [3, 3]
+    assert profile.model.units[0].layers == (
+        Conv2d("conv2d", 4, 3, padding=1),
+        BatchNorm2d("batchnorm2d"),
+        Activation("relu"),
+    )
+    assert profile.model.units[1].layers[-1] == Linear("linear", 10)
+    assert (profile.model.input, profile.model.classes) == ((3, 8, 8), 10)
+    # Four bytes for each weight: 4·3·9 + 4, scale and shift of 4 channels, 10·4 + 10.
+    assert [unit.parameter_bytes for unit in profile.units] == [4 * (108 + 4 + 8), 4 * 50]
+    assert profile.units[0].costs[-1].micro_batch == 4
+    assert profile.optimizer == Optimizer("sgd", 0.05, 0.9, weight_decay=5e-4)
+    assert profile.id == content_id(profile)
+    # And it can be planned from.
+    plan = planner.plan(profile, "2GiB", batch=4, epochs=1, samples=16)
+    assert plan.profile_id == profile.id
+    assert (plan.budget.bytes, plan.training.optimizer) == (2 * 2**30, profile.optimizer)
+
+
+@pytest.mark.parametrize("budget", ["400MiB", 400 * 2**20])
+def test_a_plan_is_the_one_the_solver_makes(budget: int | str) -> None:
+    profile = zoo_profile("cnn6", (1, 4, 16, 64))
+    training = Training(64, 3, 1000, profile.optimizer)
+    wanted = make_plan(profile, Request(Budget(400 * 2**20, "training"), training, 2**30, "backprop", "speed"))
+    plan = planner.plan(
+        profile,
+        budget,
+        scope="training",
+        batch=64,
+        epochs=3,
+        samples=1000,
+        storage="1GiB",
+        strategy="backprop",
+        prefer="speed",
+    )
+    assert plan == wanted
+
+
+def test_a_budget_that_is_too_small() -> None:
+    with pytest.raises(InfeasibleError) as raised:
+        planner.plan(zoo_profile("cnn6", (1, 4)), "1MiB", batch=4)
+    assert raised.value.minimum_bytes > 2**20
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_an_optimizer_by_name_is_the_command_lines(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr("planner.facade.take_profile", lambda request, *rest: asked.append(request))
+    planner.profile(MODULE, SAMPLE, optimizer=name, batch=8)
+    parser = argparse.ArgumentParser()
+    options.add_training(parser)
+    assert asked[0].optimizer == options.optimizer_from(parser.parse_args(["--optimizer", name]))
+    assert asked[0].batch == 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"batch": 0}, "batch is 0; it must lie between 1 and 65536"),
+        ({"optimizer": "lbfgs"}, "optimizer is 'lbfgs'; it is sgd, adam, adamw, or an Optimizer"),
+    ],
+)
+def test_a_profile_of_nonsense(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=f"^{message}$"):
+        planner.profile(MODULE, SAMPLE, **arguments)
+
+
+def test_a_module_that_is_no_chain() -> None:
+    with pytest.raises(ModelError, match=r"^layer '1': Tanh is outside the list"):
+        planner.profile(nn.Sequential(nn.Flatten(), nn.Tanh(), nn.Linear(192, 10)), SAMPLE)
+    with pytest.raises(ModelError, match=r"^classes is 100, but the output has 10"):
+        planner.profile(MODULE, SAMPLE, classes=100)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"budget": 0}, "bytes is 0; it must lie between"),
+        ({"budget": "much"}, "budget: 'much' is not a size"),
+        ({"budget": "2GiB", "epochs": 0}, "epochs is 0; it must lie between"),
+        ({"budget": "2GiB", "storage": "-1"}, "storage: '-1' is not a size"),
+        ({"budget": "2GiB", "strategy": "fast"}, "strategy is 'fast'; it is one of auto, backprop"),
+        ({"budget": "2GiB", "scope": "device"}, "scope is 'device'; it is one of process, training"),
+        ({"budget": "2GiB", "prefer": "luck"}, "prefer is 'luck'; it is one of balanced, speed, fidelity"),
+    ],
+)
+def test_a_plan_for_nonsense(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=f"^{message}"):
+        planner.plan(zoo_profile("cnn6", (1, 4)), **arguments)
