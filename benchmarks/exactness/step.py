@@ -5,6 +5,7 @@ The process starts as the runner's child does, takes the dry steps that a run ta
 
 from __future__ import annotations
 
+import statistics
 import sys
 import time
 from collections.abc import Iterator
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
     from planner.training.optimizers import Stepper
 
-_STEPS = 4
+_LEAST_STEPS = 4
+_ENOUGH_SECONDS = 0.6
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Stepped:
     seconds: float
     """Median of the steps, each over the whole batch."""
     calibration_seconds: float
-    """The calibration kernel's time, right before."""
+    """The calibration kernel's time, mean of right before and right behind."""
 
 
 class Network:
@@ -85,7 +87,9 @@ class Network:
             for first, end, head in self.segments():
                 parameters = self.parameters(first, end, head)
                 spans = tuple((low - first, high - first) for low, high in case.recompute if first <= low < end)
-                manner = stepping_in_backward(parameters, optimizer) if case.optimizer_in_backward else nullcontext()
+                manner = (
+                    stepping_in_backward(parameters, optimizer.step) if case.optimizer_in_backward else nullcontext()
+                )
                 last = end == case.ends[-1]
                 with manner:
                     _, held = train_segment(
@@ -127,9 +131,12 @@ def take(case: Case) -> Stepped:
     settle()
     network.step(optimizer, batches)
     reset_peak()
-    seconds = sorted(_timed(network, optimizer, batches) for _ in range(_STEPS))
+    seconds: list[float] = []
+    while len(seconds) < _LEAST_STEPS or sum(seconds) < _ENOUGH_SECONDS:
+        seconds.append(_timed(network, optimizer, batches))
     peak = read_memory().peak_bytes - baseline
-    return Stepped(peak, baseline, (seconds[1] + seconds[2]) / 2, calibration)
+    calibration = (calibration + calibration_seconds()) / 2
+    return Stepped(peak, baseline, statistics.median(seconds), calibration)
 
 
 def _timed(network: Network, optimizer: Stepper, batches: list[tuple[Tensor, Tensor]]) -> float:

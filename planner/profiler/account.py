@@ -1,7 +1,7 @@
-"""Why a process is at so many bytes: `python -m planner.profiler.account JOB POLICY MICRO_BATCH...`.
+"""Why a process is at so many bytes: `python -m planner.profiler.account JOB POLICY MICRO_BATCH`.
 
-A process started as the training child is takes whole training steps of the model by backpropagation, at rising
-micro-batches, and says at the end where the bytes of its highest one were. Every part is read from its own source:
+A process started as the training child is takes whole training steps of the model by backpropagation and says where
+the bytes of the highest moment were. Every part is read from its own source:
 mappings (/proc/self/smaps) for interpreter, libraries and stacks, malloc's own books (mallinfo2) for what it keeps, the
 profiler's allocator events for what is live at the peak, the kernel's VmHWM for the whole. What they do not explain
 stands as the rest. Prints one line of JSON (`Taken`).
@@ -43,31 +43,21 @@ _TIMED_STEPS = 2
 
 
 @dataclass(frozen=True)
-class StepOverhead:
-    """A whole step at one micro-batch."""
-
-    micro_batch: int
-    """Samples."""
-    live_bytes: int
-    """Most that tensors and library scratch took at one time."""
-    peak_bytes: int
-    """Highest resident bytes above the baseline."""
-    seconds: float
-    """The fastest of a few."""
-
-
-@dataclass(frozen=True)
 class Accounts:
     """What was found under one policy."""
 
     baseline_bytes: int
     """Resident bytes after the first tiny step."""
-    steps: tuple[StepOverhead, ...]
-    """By rising micro-batch."""
-    account: Account
-    """Of the last of them."""
+    live_bytes: int
+    """Most that tensors and library scratch took at one time."""
+    growing_bytes: int
+    """The part of the account's retention that grows with what is live."""
+    seconds: float
+    """The fastest of a few steps."""
     calibration_seconds: float
     """The calibration kernel's time right before."""
+    account: Account
+    """Where the bytes of the step's peak were."""
 
 
 @dataclass(frozen=True)
@@ -210,9 +200,9 @@ def _retention(policy: Policy, start: HeapUse, quiet: HeapUse, seen: list[HeapUs
     return max(0, held - live - beside_tensors)
 
 
-def take_accounts(job: Job, policy: Policy, micro_batches: list[int]) -> Accounts:
-    """Steps at `micro_batches`, rising; the account is of the last."""
-    import_free = read_memory().anonymous_bytes
+def take_accounts(job: Job, policy: Policy, micro_batch: int) -> Accounts:
+    """A whole step at `micro_batch`, after the dry steps that a run takes as well."""
+    interpreter = read_memory().anonymous_bytes
     baseline = start_torch(policy, job.threads).baseline_bytes
     base, start_heap = _mapped(), heap_use()
     from planner.training.calibration import calibration_seconds
@@ -221,42 +211,40 @@ def take_accounts(job: Job, policy: Policy, micro_batches: list[int]) -> Account
     settle()
     OwnLimit(job.max_bytes).renew()
     network = _Network(job)
-    first_steps = [_take_step(network, size, baseline) for size in micro_batches]
-    data = network.data(micro_batches[-1])
-    network.step(*data)
+    data = network.data(micro_batch)
+    top, seconds = _take_step(network, data)
     seen: list[HeapUse] = []
     with _watching_heap(network.units, seen):
         network.step(*data)
     quiet, heap = read_memory().resident_bytes, heap_use()
-    peaks = [_find_peak(network, network.data(size)) for size in micro_batches[:-1]]
-    peaks.append(_find_peak(network, data))
-    static = network.weight_bytes + network.state_bytes
-    steps = tuple(
-        StepOverhead(size, static + _data_bytes(network, size) + peak.live_bytes, top, seconds)
-        for size, peak, (top, seconds) in zip(micro_batches, peaks, first_steps, strict=True)
-    )
-    given = _data_bytes(network, micro_batches[-1])
+    peak = _find_peak(network, data)
+    given = sum(tensor.nbytes for tensor in data)
+    static = network.weight_bytes + network.state_bytes + given
+    live = static + peak.live_bytes
     kept_free = retention = 0
     if heap is not None and start_heap is not None:
         kept_free = max(0, heap.free_bytes - start_heap.free_bytes)
-        retention = _retention(policy, start_heap, heap, seen, steps[-1].live_bytes, static + given)
-        retention += peaks[-1].rounding_bytes if policy == "tight" else 0
+        retention = _retention(policy, start_heap, heap, seen, live, static)
+    # Free room between small blocks does not grow with a step; rounding does, and so do whole heaps kept.
+    growing = peak.rounding_bytes if policy == "tight" else retention
+    if policy == "tight":
+        retention += peak.rounding_bytes
+    known = interpreter + base.other_file_bytes + base.folder_bytes + base.stack_bytes
     parts = {
-        "interpreter_bytes": import_free + base.other_file_bytes,
+        "interpreter_bytes": interpreter + base.other_file_bytes,
         "libraries_bytes": base.folder_bytes,
         "stacks_bytes": base.stack_bytes,
-        "heap_bytes": max(0, baseline - import_free - base.other_file_bytes - base.folder_bytes - base.stack_bytes),
-        "code_bytes": max(0, quiet - baseline - static - given - kept_free),
+        "heap_bytes": max(0, baseline - known),
+        "code_bytes": max(0, quiet - baseline - static - kept_free),
         "data_bytes": given,
         "parameters_bytes": network.weight_bytes,
-        "gradients_bytes": peaks[-1].gradient_bytes,
+        "gradients_bytes": peak.gradient_bytes,
         "optimizer_bytes": network.state_bytes,
-        "activations_bytes": peaks[-1].live_bytes - peaks[-1].gradient_bytes,
+        "activations_bytes": peak.live_bytes - peak.gradient_bytes,
         "retention_bytes": retention,
     }
-    top = baseline + steps[-1].peak_bytes
-    account = Account(micro_batches[-1], top, **parts, rest_bytes=top - sum(parts.values()))
-    return Accounts(baseline, steps, account, calibration)
+    account = Account(micro_batch, top, **parts, rest_bytes=top - sum(parts.values()))
+    return Accounts(baseline, live, growing, seconds, calibration, account)
 
 
 def _mapped() -> Mapped:
@@ -265,20 +253,15 @@ def _mapped() -> Mapped:
     return read_mapped(Path(torch.__file__).parent)
 
 
-def _data_bytes(network: _Network, micro_batch: int) -> int:
-    return sum(tensor.nbytes for tensor in network.data(micro_batch))
-
-
-def _take_step(network: _Network, micro_batch: int, baseline: int) -> tuple[int, float]:
-    """Highest resident bytes above `baseline` and seconds of a step, after the dry steps that a run takes as well."""
-    data = network.data(micro_batch)
+def _take_step(network: _Network, data: tuple[Tensor, Tensor]) -> tuple[int, float]:
+    """Highest resident bytes and seconds of a step, after the dry steps that a run takes as well."""
     with trimming(network.units):
         network.step(*data)
     settle()
     network.step(*data)
     reset_peak()
     seconds = min(_seconds(lambda: network.step(*data)) for _ in range(_TIMED_STEPS))
-    return read_memory().peak_bytes - baseline, seconds
+    return read_memory().peak_bytes, seconds
 
 
 def _seconds(run: Callable[[], None]) -> float:
@@ -289,14 +272,14 @@ def _seconds(run: Callable[[], None]) -> float:
     return time.perf_counter() - started
 
 
-def main(path: str, policy: Policy, micro_batches: list[int]) -> None:
+def main(path: str, policy: Policy, micro_batch: int) -> None:
     """Print the accounts of the job at `path`."""
     found: Accounts | None = None
     # Lack of memory, or a unit that fails: the survey measures unit by unit and says which and why.
     with suppress(RuntimeError, ValueError, MemoryError):
-        found = take_accounts(read_document(Path(path), Job), policy, micro_batches)
+        found = take_accounts(read_document(Path(path), Job), policy, micro_batch)
     sys.stdout.write(to_json(Taken(found), indent=None) + "\n")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], "fast" if sys.argv[2] == "fast" else "tight", [int(word) for word in sys.argv[3:]])
+    main(sys.argv[1], "fast" if sys.argv[2] == "fast" else "tight", int(sys.argv[3]))

@@ -9,7 +9,7 @@ from pathlib import Path
 from planner.document import decode, parse_json
 from planner.errors import InfeasibleError, InputError
 from planner.model.shapes import model_sizes
-from planner.profiler.account import Accounts, StepOverhead, Taken
+from planner.profiler.account import Accounts, Taken
 from planner.profiler.bounded import Bounds
 from planner.profiler.job import Job
 from planner.profiler.kernels import Overhead
@@ -18,17 +18,19 @@ from planner.profiler.survey import first_line
 from planner.system.allocator import Policy
 from planner.units import MIB
 
+_POLICIES: tuple[Policy, ...] = ("tight", "fast")
+
+_SMALL_STEP = 2
+"""Largest micro-batch at which libraries multiply matrices without room of their own."""
+
 _LARGEST_STEP = 16
 """Largest micro-batch of a whole step: enough to see what grows, and quick."""
 
 _TIME_SHARE = 0.3
 """Most of the time left that whole steps may take."""
 
-_LEAST_PERMILLE = 3
-"""Whole pages in place of parts of pages cost that much at least, wherever they were not seen to."""
-
-_MOST_PERMILLE = 200
-"""Growth beyond this comes from noise between two steps, not from the allocator."""
+_HEAD_KERNEL_BYTES = 2 * MIB
+"""Kernels of auxiliary heads, of which the account's step has none: 0.8 to 1.2 MiB for a head behind every unit."""
 
 _UNSEEN_BYTES = 2 * MIB
 _UNSEEN_PERMILLE = 5
@@ -43,6 +45,12 @@ class Calibrated:
     """Constant part."""
     overhead_permille: int
     """Part that grows with the allocator's peak."""
+    small_micro_batch: int
+    """At which the constant part was seen."""
+    large_micro_batch: int
+    """From which on `growing_bytes` come on top."""
+    growing_bytes: int
+    """What libraries set up at large micro-batches."""
     calibration_seconds: float
     """The calibration kernel's time."""
     policies: tuple[PolicyProfile, ...]
@@ -51,35 +59,37 @@ class Calibrated:
 
 def calibrate(job: Job, path: Path, bounds: Bounds) -> Calibrated:
     """Measure for the job at `path`. Raises as `first_line` does where not even a unit's kernels can be used."""
-    policies: list[PolicyProfile] = []
-    seconds: float | None = None
-    for policy in ("tight", "fast"):
-        found = _take_accounts(job, path, "tight" if policy == "tight" else "fast", bounds)
-        if found is not None:
-            policies.append(_profile("tight" if policy == "tight" else "fast", found))
-            seconds = found.calibration_seconds if seconds is None else seconds
-    if policies and policies[0].policy == "tight" and seconds is not None:
-        return Calibrated(policies[0].overhead_bytes, policies[0].overhead_permille, seconds, tuple(policies))
-    kernels = decode(Overhead, parse_json(first_line(bounds, "planner.profiler.kernels", str(path))))
-    constant = kernels.growth_bytes + _UNSEEN_BYTES
-    return Calibrated(constant, _UNSEEN_PERMILLE, kernels.calibration_seconds, tuple(policies))
+    small, large = step_sizes(job)
+    found = {policy: _take_accounts(path, policy, (large, small), bounds) for policy in _POLICIES}
+    policies = tuple(_profile(policy, accounts) for policy, accounts in found.items() if accounts is not None)
+    tight = found["tight"]
+    if tight is None:
+        kernels = decode(Overhead, parse_json(first_line(bounds, "planner.profiler.kernels", str(path))))
+        constant = kernels.growth_bytes + _UNSEEN_BYTES + _HEAD_KERNEL_BYTES
+        return Calibrated(constant, _UNSEEN_PERMILLE, small, small, 0, kernels.calibration_seconds, policies)
+    constant, permille = split_overhead(tight)
+    seconds, size = tight.calibration_seconds, tight.account.micro_batch
+    least = _take_accounts(path, "tight", (small,), bounds) if small < size else None
+    if least is None:
+        return Calibrated(constant, permille, size, size, 0, seconds, policies)
+    base = min(constant, split_overhead(least, permille)[0])
+    return Calibrated(base, permille, small, size, constant - base, seconds, policies)
 
 
-def step_sizes(job: Job) -> tuple[int, ...]:
-    """Micro-batches of whole steps, rising: the smallest that is legal and, where there is one, a larger one."""
+def step_sizes(job: Job) -> tuple[int, int]:
+    """Micro-batches of whole steps: the smallest that is legal, and one that shows what each part is."""
     least = max(sizes.minimum_micro_batch for sizes in model_sizes(job.model))
     legal = [size for size in job.micro_batches if size >= least] or [least]
-    larger = [size for size in legal if legal[0] < size <= _LARGEST_STEP]
-    return (legal[0], *larger[-1:])
+    small = max([legal[0], *(size for size in legal if size <= _SMALL_STEP)])
+    return small, max(size for size in legal if size <= max(_LARGEST_STEP, small))
 
 
-def _take_accounts(job: Job, path: Path, policy: Policy, bounds: Bounds) -> Accounts | None:
-    """Whole steps at two micro-batches, else at the smaller alone; None where that does not fit either."""
+def _take_accounts(path: Path, policy: Policy, sizes: tuple[int, ...], bounds: Bounds) -> Accounts | None:
+    """A whole step at the first of `sizes` where it fits; None where it does not, or takes too long."""
     share = dataclasses.replace(bounds, deadline=bounds.deadline - (1 - _TIME_SHARE) * bounds.seconds_left)
-    sizes = step_sizes(job)
-    for tried in dict.fromkeys((sizes, sizes[:1])):
+    for size in dict.fromkeys(sizes):
         try:
-            line = first_line(share, "planner.profiler.account", str(path), policy, *map(str, tried))
+            line = first_line(share, "planner.profiler.account", str(path), policy, str(size))
         except (InfeasibleError, InputError):  # killed, or no time: what follows measures in smaller pieces
             continue
         taken = decode(Taken, parse_json(line)).accounts
@@ -89,18 +99,16 @@ def _take_accounts(job: Job, path: Path, policy: Policy, bounds: Bounds) -> Acco
 
 
 def _profile(policy: Policy, found: Accounts) -> PolicyProfile:
-    constant, permille = fit_overhead(found.steps)
-    seconds = found.steps[-1].seconds
-    return PolicyProfile(policy, found.baseline_bytes, constant, permille, seconds, found.account)
+    constant, permille = split_overhead(found)
+    return PolicyProfile(policy, found.baseline_bytes, constant, permille, found.seconds, found.account)
 
 
-def fit_overhead(steps: tuple[StepOverhead, ...]) -> tuple[int, int]:
-    """Constant bytes and thousandths of the live bytes that cover what every step took beyond its live bytes."""
-    permille = _LEAST_PERMILLE
-    if len(steps) > 1:
-        (small, large), beyond = (steps[0], steps[-1]), [step.peak_bytes - step.live_bytes for step in steps]
-        growth, span = beyond[-1] - beyond[0], large.live_bytes - small.live_bytes
-        if growth > 0 and span > 0:
-            permille = min(_MOST_PERMILLE, max(permille, -(-growth * 1000 // span)))
-    constant = max(step.peak_bytes - step.live_bytes - step.live_bytes * permille // 1000 for step in steps)
-    return max(0, constant), permille
+def split_overhead(found: Accounts, permille: int | None = None) -> tuple[int, int]:
+    """What a step takes beyond its live bytes: a constant, and thousandths of the live bytes that the allocator keeps.
+
+    What the allocator rounds up or keeps grows with what is live; code and primitives do not.
+    """
+    beyond = found.account.peak_bytes - found.baseline_bytes - found.live_bytes
+    if permille is None:
+        permille = -(-found.growing_bytes * 1000 // found.live_bytes)
+    return max(0, beyond - found.live_bytes * permille // 1000) + _HEAD_KERNEL_BYTES, permille

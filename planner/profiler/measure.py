@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from planner.training.optimizers import Stepper
 
 
+_CALIBRATION_SECONDS = 0.05
+
+
 @dataclass(frozen=True)
 class _Loaded:
     """A piece in memory, its optimizer's state made."""
@@ -48,10 +51,12 @@ class Measurer:
     def __init__(self, job: Job) -> None:
         from planner.profiler.flops import FlopCounter
         from planner.profiler.meter import meter_for
+        from planner.profiler.timing import ColdCaches
 
         self._job = job
         self._pieces = pieces_of(job)
         self._meter = meter_for(job.device)
+        self._caches = ColdCaches()
         self._counter = FlopCounter()
         self._loaded: _Loaded | None = None
 
@@ -73,6 +78,8 @@ class Measurer:
     def _measure(self, task: Task) -> Measured:
         import torch
 
+        from planner.training.calibration import calibration_seconds
+
         if self._loaded is None or self._loaded.index != task.piece:
             self._loaded = None  # first, or both were in memory
             self._loaded = self._load(task.piece)
@@ -83,7 +90,8 @@ class Measurer:
         if not piece.is_head:
             costs = self._unit_costs(self._loaded, inputs)
             layers = self._layers(self._loaded, inputs, costs) if task.with_layers else None
-            return Measured("measured", costs, facts, layers)
+            seconds = calibration_seconds(_CALIBRATION_SECONDS) if task.with_layers else None
+            return Measured("measured", costs, facts, layers, seconds)
         labels = torch.randint(0, self._job.model.classes, (task.micro_batch,), generator=generator)
         return Measured("measured", self._head_costs(self._loaded, inputs, labels.to(self._meter.device)), facts)
 
@@ -131,7 +139,7 @@ class Measurer:
             return 0.0, 0
         set_gradients(parameters, existing=True)
         transient = trace_step(self._meter, lambda: loaded.optimizer.step(parameters))
-        seconds = time_step(self._meter, lambda: loaded.optimizer.step(parameters))
+        seconds = time_step(self._meter, self._caches, lambda: loaded.optimizer.step(parameters))
         set_gradients(parameters, existing=False)
         return seconds, transient
 
@@ -151,7 +159,7 @@ class Measurer:
         assert module is not None
         traces, times = trace_unit(self._meter, module, inputs, loaded.optimizer.step)
         if not times.are_long:
-            times = time_unit(self._meter, module, inputs)
+            times = time_unit(self._meter, self._caches, module, inputs)
         return Costs(
             len(inputs),
             traces,
@@ -160,7 +168,7 @@ class Measurer:
             forward_seconds=times.forward,
             backward_seconds=times.backward,
             first_backward_seconds=times.first_backward,
-            inference_seconds=time_inference(self._meter, module, inputs),
+            inference_seconds=time_inference(self._meter, self._caches, module, inputs),
             unexplained_bytes=unexplained_bytes(self._meter, module, inputs),
         )
 
@@ -168,7 +176,7 @@ class Measurer:
         from planner.profiler.timing import time_head
         from planner.profiler.trace import trace_head, trace_inference
 
-        times = time_head(self._meter, loaded.module, inputs, labels)
+        times = time_head(self._meter, self._caches, loaded.module, inputs, labels)
         traces = trace_head(self._meter, loaded.module, inputs, labels, loaded.optimizer.step)
         peak, kept = trace_inference(self._meter, loaded.module, inputs) if loaded.module else (0, 0)
         # Nothing of a head's inference time is predicted; its forward while training stands for it.

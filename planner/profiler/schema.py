@@ -226,12 +226,21 @@ class Runtime:
     """Resident bytes of a real step beyond its allocator peak, constant part (kernels, thread arenas)."""
     overhead_permille: int
     """The part of it that grows with the allocator peak, in thousandths, rounded up."""
+    small_micro_batch: int = 1
+    """Up to this micro-batch `overhead_bytes` is the whole constant part."""
+    large_micro_batch: int = 1
+    """From this micro-batch on `growing_bytes` come on top, and in between a part of them."""
+    growing_bytes: int = 0
+    """What libraries set up for matrix products that are large enough, beside torch's allocator."""
     run_bytes: int = 0
     """What a whole run holds beyond its steps: data readers, the cache's writer, objects that come with a block."""
 
     def __post_init__(self) -> None:
         _check_bytes(self, "baseline_bytes", "start_peak_bytes", "supervisor_bytes")
-        _check_bytes(self, "overhead_bytes", "overhead_permille", "run_bytes")
+        _check_bytes(self, "overhead_bytes", "overhead_permille", "run_bytes", "growing_bytes")
+        if not 1 <= self.small_micro_batch <= self.large_micro_batch <= MAX_BATCH:
+            sizes = f"{self.small_micro_batch} and {self.large_micro_batch}"
+            raise ValueError(f"small_micro_batch and large_micro_batch are {sizes}; they lie between 1 and {MAX_BATCH}")
 
 
 @dataclass(frozen=True)

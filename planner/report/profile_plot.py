@@ -108,9 +108,9 @@ def training_step(profile: Profile) -> Step:
     data, weights = problem.data_bytes(0, size), sum(piece.weights for piece in pieces)
     optimizer = sum(piece.optimizer for piece in pieces)
     dynamic = max(moment.activations_bytes + moment.gradients_bytes + moment.transient_bytes for moment in moments)
-    live = data + weights + optimizer + dynamic
-    # Scope `training` leaves the processes out, so what is resident beyond `live` is the step's overhead.
-    overhead = problem.resident(live) - live
+    allocated = data + weights + optimizer + dynamic
+    # Scope `training` leaves the processes out, so what is resident beyond tensors is the step's overhead.
+    overhead = problem.resident(allocated + problem.kernel_bytes(size)) - allocated
     return Step(size, profile.runtime.baseline_bytes, overhead, data, weights, optimizer, moments)
 
 

@@ -111,6 +111,13 @@ class _Run:
     def _piece(self, profile: PieceProfile) -> _Piece:
         return _Piece(profile, self.size, self.accumulating)
 
+    def kernels(self) -> int:
+        runtime = self.profile.runtime
+        low, high, size = runtime.small_micro_batch, runtime.large_micro_batch, self.size
+        if size >= high:
+            return runtime.growing_bytes
+        return ceil(Fraction(runtime.growing_bytes * (size - low), high - low)) if size > low else 0
+
     def data(self) -> int:
         record = _record(self.profile, self.span[0])
         batch = 0 if self.span[0] else 4 * (record - 8)
@@ -122,6 +129,7 @@ class _Run:
     def _loaded(self) -> _Ledger:
         ledger = _Ledger()
         ledger.take("data", self.data())
+        ledger.take("kernels", self.kernels())
         ledger.take("weights", self.total("parameter_bytes", "buffer_bytes"))
         return ledger
 

@@ -60,7 +60,7 @@ def _breakdown(problem: Problem, live: Live) -> Breakdown:
         gradients=live.static_gradients + moment.gradients,
         optimizer=live.optimizer,
         activations=moment.activations,
-        transient=moment.level - moment.activations - moment.gradients + overhead,
+        transient=moment.level - moment.activations - moment.gradients + live.kernels + overhead,
         cache=0,
     )
 

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from planner.errors import InputError
 from planner.profiler.schema import PieceProfile, Profile
-from planner.solver.costs import PieceCost, piece_cost
+from planner.solver.costs import PieceCost, interpolate, piece_cost
 from planner.solver.request import Request, check_optimizer
 from planner.units import KIB
 
@@ -142,6 +142,14 @@ class Problem:
             return buffers
         channels, height, width = self.profile.model.input
         return buffers + 4 * micro_batch * channels * height * width
+
+    def kernel_bytes(self, micro_batch: int) -> int:
+        """What libraries hold beside torch's allocator at this micro-batch, above what they do at a small one."""
+        runtime = self.profile.runtime
+        sizes, values = (runtime.small_micro_batch, runtime.large_micro_batch), (0, runtime.growing_bytes)
+        if micro_batch >= sizes[1]:
+            return values[1]
+        return interpolate(sizes, values, micro_batch)
 
     def writer_bytes(self, last: int, micro_batch: int) -> int:
         """Buffers of the activation cache's writer; 0 behind the last block."""

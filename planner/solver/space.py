@@ -139,7 +139,7 @@ class Space:
         timed = problem.head_cost(end, self.preferred[end], micro_batch)
         micro_step = sum(unit.train_ns for unit in units) - units[0].train_ns + units[0].first_train_ns + timed.train_ns
         step = sum(unit.step_ns for unit in units) + timed.step_ns
-        data = problem.data_bytes(first, micro_batch)
+        data = problem.data_bytes(first, micro_batch) + problem.kernel_bytes(micro_batch)
         held = [0, *(unit.output for unit in units)]
         inference = max(below + unit.inference_peak for below, unit in zip(held, units, strict=False))
         return Base(

@@ -30,6 +30,8 @@ class Live(NamedTuple):
     """Live bytes of a block."""
 
     data: int
+    kernels: int
+    """Held by libraries beside torch's allocator."""
     weights: int
     optimizer: int
     static_gradients: int
@@ -42,7 +44,7 @@ class Live(NamedTuple):
     @property
     def train(self) -> int:
         """Peak of training."""
-        return self.data + self.weights + self.optimizer + self.static_gradients + self.moment.level
+        return self.data + self.kernels + self.weights + self.optimizer + self.static_gradients + self.moment.level
 
     @property
     def peak(self) -> int:
@@ -91,6 +93,7 @@ def live_bytes(problem: Problem, choice: Choice) -> Live:
     units, heads = unit_costs(problem, choice), head_costs(problem, choice)
     pieces = units + heads
     data = problem.data_bytes(choice.first, choice.micro_batch)
+    kernels = problem.kernel_bytes(choice.micro_batch)
     weights = sum(piece.weights for piece in pieces)
     optimizer = sum(piece.optimizer for piece in pieces)
     inputs = [0, *(unit.output for unit in units)]
@@ -101,12 +104,13 @@ def live_bytes(problem: Problem, choice: Choice) -> Live:
     writer = problem.writer_bytes(choice.last, choice.micro_batch)
     return Live(
         data=data,
+        kernels=kernels,
         weights=weights,
         optimizer=optimizer,
         static_gradients=sum(piece.static for piece in pieces) - weights - optimizer,
         moment=max(_moments(problem, choice, units, heads), key=lambda moment: moment.level),
-        validate=data + weights + max(inference, heads_inference),
-        cache=data + weights + inference + writer if writer else 0,
+        validate=data + kernels + weights + max(inference, heads_inference),
+        cache=data + kernels + weights + inference + writer if writer else 0,
     )
 
 

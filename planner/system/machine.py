@@ -59,6 +59,12 @@ def installed_torch_version() -> str | None:
         return None
 
 
+def last_level_cache_bytes(root: Path = FILESYSTEM_ROOT) -> int:
+    """Size of the first core's largest cache; 0 where the kernel does not say."""
+    sizes = [read_value(path) or "" for path in (root / "sys/devices/system/cpu/cpu0/cache").glob("index*/size")]
+    return max((int(size[:-1]) * 1024 for size in sizes if size.endswith("K") and size[:-1].isdecimal()), default=0)
+
+
 def fingerprint(machine: Machine, torch_version: str | None, threads: int) -> str:
     """Name, as sha256 (hex), everything that decides what a layer costs in bytes and time here."""
     found = facts(machine, torch_version, threads)

@@ -7,6 +7,7 @@ number of threads.
 
 from __future__ import annotations
 
+import statistics
 import time
 
 import torch
@@ -15,14 +16,15 @@ from torch import Tensor
 
 from planner.training.runtime import settle
 
-_LEAST_REPEATS = 3
-_ENOUGH_SECONDS = 0.06
+_LEAST_REPEATS = 5
+_ENOUGH_SECONDS = 0.12
 
 
-def calibration_seconds() -> float:
-    """Time the kernel several times and return the shortest: what disturbs it now and then is left out.
+def calibration_seconds(enough_seconds: float = _ENOUGH_SECONDS) -> float:
+    """Time the kernel several times and return the median, which moved least from process to process.
 
-    Takes about 0.1 s and less than 2 MiB, and keeps no tensor. It draws no random numbers, so that no stream moves.
+    Takes `enough_seconds`, a little more, and less than 2 MiB, and keeps no tensor. It draws no random numbers, so that
+    no stream moves.
     """
     settle()
     images = torch.full((2, 64, 16, 16), 0.5, requires_grad=True)
@@ -30,13 +32,13 @@ def calibration_seconds() -> float:
     matrix = torch.full((128, 128), 0.01, requires_grad=True)
     leaves = (images, weight, matrix)
     _warm_up(*leaves)
-    least, repeats, started = float("inf"), 0, time.perf_counter()
-    while repeats < _LEAST_REPEATS or time.perf_counter() - started < _ENOUGH_SECONDS:
+    found: list[float] = []
+    started = time.perf_counter()
+    while len(found) < _LEAST_REPEATS or time.perf_counter() - started < enough_seconds:
         before = time.perf_counter()
         _step(*leaves)
-        least = min(least, time.perf_counter() - before)
-        repeats += 1
-    return least
+        found.append(time.perf_counter() - before)
+    return statistics.median(found)
 
 
 def _step(images: Tensor, weight: Tensor, matrix: Tensor) -> None:

@@ -139,6 +139,9 @@ class Oracle:
         else:
             yield "take", "two cache buffers", 2 * size * (self.profile.units[span[0] - 1].output_bytes + 8)
         yield "take", "labels", 8 * size
+        runtime = self.profile.runtime
+        low, high, most = runtime.small_micro_batch, runtime.large_micro_batch, runtime.growing_bytes
+        yield "take", "kernels", most if size >= high else value({low: 0, high: most}, size) if size > low else 0
         for piece in self._pieces(span, ends, filters):
             yield "take", "weights", piece.parameter_bytes + piece.buffer_bytes
 

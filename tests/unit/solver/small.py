@@ -99,7 +99,9 @@ def cases(draw: st.DrawFn, largest: int = 5) -> Case:
 
 def _runtime(dice: random.Random) -> Runtime:
     baseline, start, supervisor, overhead = (dice.randint(0, 40) * GRID_BYTES for _ in range(4))
-    return Runtime(baseline, start, supervisor, overhead, dice.choice((0, 7, 20)))
+    small = dice.randint(1, 4)
+    large, growing = small + dice.randint(0, 4), dice.choice((0, 3)) * GRID_BYTES
+    return Runtime(baseline, start, supervisor, overhead, dice.choice((0, 7, 20)), small, large, growing)
 
 
 def _model(count: int) -> Model:
