@@ -75,6 +75,11 @@ class _Piece:
         value = ceil(y0 + Fraction(y1 - y0, x1 - x0) * (self.size - x0))
         return value if above else max(value, y1)
 
+    def _bytes(self, table: list[tuple[int, int]]) -> int:
+        """Beyond what was profiled, bytes grow at least in proportion."""
+        largest, value = table[-1]
+        return max(self._figure(table), ceil(Fraction(value * self.size, largest)) if self.size > largest else 0)
+
     def trace(self, field: str, first: bool) -> int:
         case = ("first" if first else "inner") + ("_accumulating" if self.accumulating else "")
 
@@ -82,10 +87,10 @@ class _Piece:
             trace: Trace = getattr(cost.traces, case)
             return int(getattr(trace, field))
 
-        return self._figure([(cost.micro_batch, pick(cost)) for cost in self.fixed.costs])
+        return self._bytes([(cost.micro_batch, pick(cost)) for cost in self.fixed.costs])
 
     def inference(self) -> int:
-        return self._figure([(cost.micro_batch, cost.inference_peak_bytes) for cost in self.fixed.costs])
+        return self._bytes([(cost.micro_batch, cost.inference_peak_bytes) for cost in self.fixed.costs])
 
     def output(self) -> int:
         return self.size * self.fixed.output_bytes

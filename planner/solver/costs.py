@@ -2,7 +2,8 @@
 
 Between two profiled micro-batches every figure is interpolated linearly and rounded up (peaks are convex in the
 micro-batch, so this is from above); beyond the largest it continues with the last slope, never falling; below the
-smallest it stays. A single profiled micro-batch grows in proportion.
+smallest it stays. A single profiled micro-batch grows in proportion. Bytes grow beyond the largest at least in
+proportion: the last slope of a convex peak is its least, and was seen to miss a unit's peak by up to half.
 """
 
 from __future__ import annotations
@@ -76,6 +77,12 @@ def interpolate(sizes: Sequence[int], values: Sequence[int], micro_batch: int) -
     return max(values[-1], _line(sizes[-2], values[-2], sizes[-1], values[-1], micro_batch))
 
 
+def interpolate_bytes(sizes: Sequence[int], values: Sequence[int], micro_batch: int) -> int:
+    """The same for bytes: beyond the largest size at least in proportion to it."""
+    value = interpolate(sizes, values, micro_batch)
+    return max(value, _line(0, 0, sizes[-1], values[-1], micro_batch)) if micro_batch > sizes[-1] else value
+
+
 def _line(left: int, low: int, right: int, high: int, at: int) -> int:
     return low - (low - high) * (at - left) // (right - left)
 
@@ -87,16 +94,19 @@ def piece_cost(piece: PieceProfile, micro_batch: int, accumulating: bool) -> Pie
     def at(values: list[int]) -> int:
         return interpolate(sizes, values, micro_batch)
 
+    def bytes_at(values: list[int]) -> int:
+        return interpolate_bytes(sizes, values, micro_batch)
+
     costs = piece.costs
     forward = [nanoseconds(cost.forward_seconds) for cost in costs]
     weights = piece.parameter_bytes + piece.buffer_bytes
     return PieceCost(
-        first=_levels(at, [_first(cost, accumulating) for cost in costs]),
-        inner=_levels(at, [_inner(cost, accumulating) for cost in costs]),
-        first_stepping=_levels(at, [cost.traces.first_stepping for cost in costs]),
-        inner_stepping=_levels(at, [cost.traces.inner_stepping for cost in costs]),
-        detached_peak=at([cost.detached_peak_bytes for cost in costs]),
-        inference_peak=at([cost.inference_peak_bytes for cost in costs]),
+        first=_levels(bytes_at, [_first(cost, accumulating) for cost in costs]),
+        inner=_levels(bytes_at, [_inner(cost, accumulating) for cost in costs]),
+        first_stepping=_levels(bytes_at, [cost.traces.first_stepping for cost in costs]),
+        inner_stepping=_levels(bytes_at, [cost.traces.inner_stepping for cost in costs]),
+        detached_peak=bytes_at([cost.detached_peak_bytes for cost in costs]),
+        inference_peak=bytes_at([cost.inference_peak_bytes for cost in costs]),
         output=micro_batch * piece.output_bytes,
         weights=weights,
         optimizer=piece.optimizer_bytes,
@@ -114,12 +124,12 @@ def piece_cost(piece: PieceProfile, micro_batch: int, accumulating: bool) -> Pie
     )
 
 
-def _levels(at: Callable[[list[int]], int], traces: list[Trace]) -> Levels:
+def _levels(bytes_at: Callable[[list[int]], int], traces: list[Trace]) -> Levels:
     return Levels(
-        at([trace.forward_peak_bytes for trace in traces]),
-        at([trace.kept_bytes for trace in traces]),
-        at([trace.backward_peak_bytes for trace in traces]),
-        at([trace.held_backward_peak_bytes for trace in traces]),
+        bytes_at([trace.forward_peak_bytes for trace in traces]),
+        bytes_at([trace.kept_bytes for trace in traces]),
+        bytes_at([trace.backward_peak_bytes for trace in traces]),
+        bytes_at([trace.held_backward_peak_bytes for trace in traces]),
     )
 
 

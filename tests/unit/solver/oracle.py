@@ -50,6 +50,12 @@ def value(table: dict[int, int], size: int) -> int:
     return math.ceil(table[left] * (1 - share) + table[right] * share)
 
 
+def bytes_value(table: dict[int, int], size: int) -> int:
+    """The same for bytes, which grow beyond the largest profiled size as fast as that size itself, or faster."""
+    largest = max(table)
+    return max(value(table, size), -(-table[largest] * size // largest)) if size > largest else value(table, size)
+
+
 def _ns(seconds: float) -> int:
     return round(seconds * 1_000_000_000)
 
@@ -171,7 +177,7 @@ class Oracle:
         def figure(place: int, name: str) -> int:
             kind = ("inner" if place else "first") + case
             costs = chain[place].costs
-            return value({cost.micro_batch: getattr(getattr(cost.traces, kind), name) for cost in costs}, size)
+            return bytes_value({cost.micro_batch: getattr(getattr(cost.traces, kind), name) for cost in costs}, size)
 
         for place in range(len(chain)):
             yield "touch", "forward", figure(place, "forward_peak_bytes")
@@ -214,7 +220,7 @@ class Oracle:
             yield "free", "activation", 0
 
     def _inference(self, piece: PieceProfile, size: int) -> int:
-        return value({cost.micro_batch: cost.inference_peak_bytes for cost in piece.costs}, size)
+        return bytes_value({cost.micro_batch: cost.inference_peak_bytes for cost in piece.costs}, size)
 
     def _total_ns(self, span: tuple[int, int], size: int, ends: tuple[int, ...], filters: tuple[int, ...]) -> int:
         samples, batch = self.training.samples, self.training.batch
