@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from planner.profiler.schema import Profile
 from planner.solver.problem import Problem
 from planner.solver.request import Request
 from planner.solver.schema import Budget, Scope, Training
 from tests.unit.solver.tiny import SGD, tiny_profile
 
 
-def _problem(batch: int = 2, scope: Scope = "process") -> Problem:
+def _problem(batch: int = 2, scope: Scope = "process", profile: Profile | None = None) -> Problem:
     training = Training(batch=batch, epochs=1, samples=4, optimizer=SGD)
-    return Problem(tiny_profile(), Request(Budget(1, scope), training, reserve_bytes=100))
+    return Problem(profile or tiny_profile(), Request(Budget(1, scope), training, reserve_bytes=100))
 
 
 @pytest.mark.parametrize(
@@ -34,3 +37,24 @@ def test_live_limit_is_the_most_that_fits(budget: int, scope: Scope) -> None:
     if limit >= 0:
         assert problem.budget_for(limit) <= budget
     assert problem.budget_for(max(limit + 1, 0)) > budget
+
+
+@pytest.mark.parametrize(("micro_batch", "expected"), [(1, 0), (2, 0), (3, 34), (4, 67), (5, 100), (8, 100)])
+def test_libraries_hold_more_at_larger_micro_batches(micro_batch: int, expected: int) -> None:
+    profile = _with_runtime(small_micro_batch=2, large_micro_batch=5, growing_bytes=100)
+    assert _problem(profile=profile).kernel_bytes(micro_batch) == expected
+
+
+def test_nothing_grows_where_nothing_was_seen_to() -> None:
+    assert _problem().kernel_bytes(8) == 0
+
+
+def test_what_a_run_holds_beyond_its_steps_is_resident() -> None:
+    less, more = _problem(), _problem(profile=_with_runtime(run_bytes=77))
+    assert more.resident(1000) - less.resident(1000) == 77
+    assert less.live_limit(10_000) > more.live_limit(10_000)
+
+
+def _with_runtime(**changes: int) -> Profile:
+    profile = tiny_profile()
+    return replace(profile, runtime=replace(profile.runtime, **changes))

@@ -1,0 +1,61 @@
+"""What surrounds tensors: worked out by hand from made-up accounts."""
+
+from __future__ import annotations
+
+import pytest
+
+from planner.model.spec import Activation, BatchNorm2d, Conv2d, Flatten, Linear, Model, Unit
+from planner.profiler.account import Accounts
+from planner.profiler.calibrate import split_overhead, step_sizes
+from planner.profiler.job import Job
+from planner.profiler.schema import Account
+from planner.settings import Optimizer
+from planner.units import MIB
+
+HEADS = 2 * MIB
+"""What the kernels of auxiliary heads are allowed."""
+
+
+def _accounts(peak: int, baseline: int, live: int, growing: int) -> Accounts:
+    account = Account(8, peak, *[0] * 12)
+    return Accounts(baseline, live, growing, 0.1, 0.001, account)
+
+
+def test_what_grows_is_a_share_of_what_is_live_and_the_rest_is_constant() -> None:
+    found = _accounts(peak=1_000_000, baseline=300_000, live=600_000, growing=6_000)
+    # 100,000 beyond what is live; 6,000 of 600,000 are 10 in a thousand.
+    assert split_overhead(found) == (94_000 + HEADS, 10)
+    # 6,001 are more than 10 in a thousand, so 11 are taken.
+    assert split_overhead(_accounts(1_000_000, 300_000, 600_000, 6_001)) == (93_400 + HEADS, 11)
+
+
+def test_a_share_found_elsewhere_can_be_applied() -> None:
+    assert split_overhead(_accounts(1_000_000, 300_000, 600_000, 0), permille=50) == (70_000 + HEADS, 50)
+
+
+def test_a_constant_part_is_never_negative() -> None:
+    assert split_overhead(_accounts(900_000, 300_000, 600_000, 6_000)) == (HEADS, 10)
+
+
+def _job(micro_batches: tuple[int, ...], norm: bool) -> Job:
+    layers = (Conv2d("conv2d", 4, 3), *([BatchNorm2d("batchnorm2d")] if norm else []), Activation("relu"))
+    top = Unit("top", (Flatten("flatten"), Linear("linear", 2)))
+    model = Model("model/1", "tiny", (1, 3, 3), 2, (Unit("conv", layers), top))
+    return Job(model, Optimizer("sgd", 0.1), micro_batches, (8,), "cpu", 1, "tight", 2**30)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "norm", "expected"),
+    [
+        ((1, 2, 8, 32, 128), False, (2, 8)),
+        ((1, 2, 16, 64), True, (2, 16)),  # a 3×3 image leaves one value per channel: normalisation needs two images
+        ((1, 16, 64), False, (1, 16)),
+        ((1,), False, (1, 1)),
+        ((1,), True, (2, 2)),
+        ((32,), False, (32, 32)),
+    ],
+)
+def test_whole_steps_are_tried_small_and_not_large(
+    sizes: tuple[int, ...], norm: bool, expected: tuple[int, int]
+) -> None:
+    assert step_sizes(_job(sizes, norm)) == expected
