@@ -1,10 +1,10 @@
 """Why a process is at so many bytes: `python -m planner.profiler.account JOB POLICY MICRO_BATCH`.
 
 A process started as the training child is takes whole training steps of the model by backpropagation and says where
-the bytes of the highest moment were. Every part is read from its own source:
-mappings (/proc/self/smaps) for interpreter, libraries and stacks, malloc's own books (mallinfo2) for what it keeps, the
-profiler's allocator events for what is live at the peak, the kernel's VmHWM for the whole. What they do not explain
-stands as the rest. Prints one line of JSON (`Taken`).
+the bytes of the highest moment were. Every part is read from its own source: mappings (/proc/self/smaps) for
+interpreter, libraries and stacks, malloc's own books (mallinfo2) for what it keeps, the profiler's allocator events for
+what is live at the peak, the kernel's VmHWM for the whole. What they do not explain stands as the rest. Prints one line
+of JSON (`Taken`).
 """
 
 from __future__ import annotations

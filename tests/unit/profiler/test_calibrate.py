@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from planner.model.spec import Activation, BatchNorm2d, Conv2d, Flatten, Linear, Model, Unit
+from planner.model.spec import Activation, BatchNorm2d, Conv2d, Flatten, Layer, Linear, Model, Unit
 from planner.profiler.account import Accounts
 from planner.profiler.calibrate import split_overhead, step_sizes
 from planner.profiler.job import Job
@@ -38,7 +38,9 @@ def test_a_constant_part_is_never_negative() -> None:
 
 
 def _job(micro_batches: tuple[int, ...], norm: bool) -> Job:
-    layers = (Conv2d("conv2d", 4, 3), *([BatchNorm2d("batchnorm2d")] if norm else []), Activation("relu"))
+    layers: tuple[Layer, ...] = (Conv2d("conv2d", 4, 3), Activation("relu"))
+    if norm:
+        layers = (*layers, BatchNorm2d("batchnorm2d"))
     top = Unit("top", (Flatten("flatten"), Linear("linear", 2)))
     model = Model("model/1", "tiny", (1, 3, 3), 2, (Unit("conv", layers), top))
     return Job(model, Optimizer("sgd", 0.1), micro_batches, (8,), "cpu", 1, "tight", 2**30)

@@ -106,6 +106,21 @@ def test_what_is_shipped_is_whole_and_found(path: Path) -> None:
     assert path == profile_path(profile.model, profile.optimizer)
 
 
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("models/*.json")), ids=lambda path: path.stem)
+def test_what_is_shipped_explains_every_saved_byte_and_every_process(path: Path) -> None:
+    profile = read_profile(path)
+    for unit in profile.units:
+        assert [cost.unexplained_bytes for cost in unit.costs] == [0] * len(unit.costs)
+        assert unit.layers is not None
+        assert unit.layers.unattributed_bytes == 0
+        assert sum(layer.parameter_bytes for layer in unit.layers.rows) == unit.parameter_bytes
+        assert sum(layer.optimizer_bytes for layer in unit.layers.rows) == unit.optimizer_bytes
+        assert sum(layer.flops for layer in unit.layers.rows) == pytest.approx(unit.flops, rel=0.01)
+    assert [policy.policy for policy in profile.policies] == ["tight", "fast"]
+    for policy in profile.policies:
+        assert abs(policy.account.rest_bytes) <= 0.02 * policy.account.peak_bytes
+
+
 @pytest.mark.skipif(not FOLDER.joinpath("models").is_dir(), reason="no profile is shipped yet")
 def test_the_whole_zoo_is_shipped() -> None:
     assert {profile_path(from_zoo(name, (3, 32, 32), 10), SGD) for name in ZOO} <= set(FOLDER.glob("models/*.json"))
