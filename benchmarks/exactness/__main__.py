@@ -40,21 +40,13 @@ class Outcome:
 
     case: Case
     predicted_bytes: int
-    predicted_seconds: float
     stepped: Stepped
     tracked: Tracked
-    slower: float
-    """Calibration kernel in the run against the profile."""
 
     @property
     def excess(self) -> float:
         """Of the prediction over the kernel's peak, in per cent."""
         return 100 * (self.predicted_bytes / self.stepped.peak_bytes - 1)
-
-    @property
-    def time_error(self) -> float:
-        """Of the predicted step time, normalised by the calibration kernel, in per cent."""
-        return 100 * (self.predicted_seconds * self.slower / self.stepped.seconds - 1)
 
     def other(self, predicted_bytes: int | None) -> float | None:
         """Excess of another tool's prediction, in per cent; none where it has no prediction."""
@@ -86,29 +78,28 @@ def outcomes(names: list[str]) -> Iterator[Outcome]:
         for name in names:
             model = networks()[name]
             profile = take_profile(ProfileRequest(model, OPTIMIZER, BATCH, threads=2), lambda *_: None)
-            predictions = [(case, *predict(profile, case)) for case in cases(model)]
-            for case, size, seconds in tqdm(predictions, desc=name, file=sys.stderr):
+            predictions = [(case, predict(profile, case)[0]) for case in cases(model)]
+            for case, size in tqdm(predictions, desc=name, file=sys.stderr):
                 path.write_text(to_json(case))
                 stepped = decode(Stepped, parse_json(_child("step", path)))
                 tracked = decode(Tracked, parse_json(_child("trackers", path)))
-                slower = stepped.calibration_seconds / (profile.calibration_seconds or stepped.calibration_seconds)
-                yield Outcome(case, size, seconds, stepped, tracked, slower)
+                yield Outcome(case, size, stepped, tracked)
 
 
 def table(found: list[Outcome]) -> Iterator[str]:
     """Markdown."""
     yield "Made by `python -m benchmarks.exactness`. MiB above the child's baseline; excess of each prediction over the"
-    yield "kernel's peak (VmHWM of a fresh process) in per cent. Step time: predicted, normalised, against measured."
+    yield "kernel's peak (VmHWM of a fresh process) in per cent."
     yield ""
-    yield "| network | manner | micro-batch | predicted | measured | excess | MemTracker | torchinfo | time |"
-    yield "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    yield "| network | manner | micro-batch | predicted | measured | excess | MemTracker | torchinfo |"
+    yield "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"
     for one in found:
         case, tracked = one.case, one.tracked
         size = f"{case.micro_batch}" + (f" x {case.accumulate}" if case.accumulate > 1 else "")
         yield (
             f"| {case.model.name} | {case.manner} | {size} | {one.predicted_bytes / MIB:.1f} "
             f"| {one.stepped.peak_bytes / MIB:.1f} | {one.excess:+.2f} | {_cell(one.other(tracked.mem_tracker_bytes))} "
-            f"| {_cell(one.other(tracked.torchinfo_bytes))} | {one.time_error:+.1f} |"
+            f"| {_cell(one.other(tracked.torchinfo_bytes))} |"
         )
     yield ""
     yield from summary(found)
@@ -127,7 +118,6 @@ def summary(found: list[Outcome]) -> Iterator[str]:
         "ours": lambda one: one.excess,
         "MemTracker": lambda one: one.other(one.tracked.mem_tracker_bytes),
         "torchinfo": lambda one: one.other(one.tracked.torchinfo_bytes),
-        "our step time": lambda one: one.time_error,
     }
     for name, value in predictors.items():
         for label, chosen in (("1 and 4 segments", plain), ("all", found)):

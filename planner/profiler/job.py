@@ -89,8 +89,6 @@ class Measured:
     """Where they were asked for."""
     layers: Layers | None = None
     """Where they were asked for."""
-    calibration_seconds: float | None = None
-    """The calibration kernel's time, taken where layers were asked for: throughout, and not too often."""
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from planner.training.optimizers import Stepper
 
 
-_CALIBRATION_SECONDS = 0.05
-
-
 @dataclass(frozen=True)
 class _Loaded:
     """A piece in memory, its optimizer's state made."""
@@ -78,8 +75,6 @@ class Measurer:
     def _measure(self, task: Task) -> Measured:
         import torch
 
-        from planner.training.calibration import calibration_seconds
-
         if self._loaded is None or self._loaded.index != task.piece:
             self._loaded = None  # first, or both were in memory
             self._loaded = self._load(task.piece)
@@ -90,8 +85,7 @@ class Measurer:
         if not piece.is_head:
             costs = self._unit_costs(self._loaded, inputs)
             layers = self._layers(self._loaded, inputs, costs) if task.with_layers else None
-            seconds = calibration_seconds(_CALIBRATION_SECONDS) if task.with_layers else None
-            return Measured("measured", costs, facts, layers, seconds)
+            return Measured("measured", costs, facts, layers)
         labels = torch.randint(0, self._job.model.classes, (task.micro_batch,), generator=generator)
         return Measured("measured", self._head_costs(self._loaded, inputs, labels.to(self._meter.device)), facts)
 

@@ -7,7 +7,6 @@ takes the largest micro-batches and nothing else. No torch: a child measures, an
 from __future__ import annotations
 
 import math
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -129,8 +128,6 @@ class Found:
     """Operators fvcore does not count."""
     left_out: tuple[LeftOut, ...]
     """What was wanted and not measured."""
-    calibration_seconds: float | None
-    """The calibration kernel's time throughout: the median; null where it was never taken."""
 
 
 class Survey:
@@ -147,7 +144,6 @@ class Survey:
         self._done = 0
         self._total = sum(len(progress.piece.micro_batches) for progress in self._pieces)
         self._left_out: list[LeftOut] = []
-        self._calibrations: list[float] = []
 
     def run(self) -> Found:
         """Measure.
@@ -224,8 +220,6 @@ class Survey:
         progress.costs.append(answer.costs)
         progress.facts = answer.facts or progress.facts
         progress.layers = answer.layers or progress.layers
-        if answer.calibration_seconds is not None:
-            self._calibrations.append(answer.calibration_seconds)
         progress.seconds = time.monotonic() - started
         return True
 
@@ -276,7 +270,6 @@ class Survey:
         return out_of_time(self._bounds, f"{once} of {len(self._pieces)} parts", spent * len(self._pieces) / (once + 1))
 
     def _found(self) -> Found:
-        calibration = statistics.median(self._calibrations) if self._calibrations else None
         units: list[PieceProfile] = []
         heads: list[HeadProfile] = []
         uncounted: set[str] = set()
@@ -291,7 +284,7 @@ class Survey:
                 )
             else:
                 units.append(cost)
-        return Found(tuple(units), tuple(heads), tuple(sorted(uncounted)), tuple(self._left_out), calibration)
+        return Found(tuple(units), tuple(heads), tuple(sorted(uncounted)), tuple(self._left_out))
 
 
 def _profile(piece: Piece, facts: Facts, costs: tuple[Costs, ...], layers: Layers | None) -> PieceProfile:

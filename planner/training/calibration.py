@@ -20,10 +20,10 @@ _LEAST_REPEATS = 5
 _ENOUGH_SECONDS = 0.12
 
 
-def calibration_seconds(enough_seconds: float = _ENOUGH_SECONDS) -> float:
+def calibration_seconds() -> float:
     """Time the kernel several times and return the median, which moved least from process to process.
 
-    Takes `enough_seconds`, a little more, and less than 2 MiB, and keeps no tensor. It draws no random numbers, so that
+    Takes about 0.15 s and less than 2 MiB, and keeps no tensor. It draws no random numbers, so that
     no stream moves.
     """
     settle()
@@ -34,7 +34,7 @@ def calibration_seconds(enough_seconds: float = _ENOUGH_SECONDS) -> float:
     _warm_up(*leaves)
     found: list[float] = []
     started = time.perf_counter()
-    while len(found) < _LEAST_REPEATS or time.perf_counter() - started < enough_seconds:
+    while len(found) < _LEAST_REPEATS or time.perf_counter() - started < _ENOUGH_SECONDS:
         before = time.perf_counter()
         _step(*leaves)
         found.append(time.perf_counter() - before)
