@@ -1,4 +1,4 @@
-"""Predicted against measured step time: `python -m benchmarks.step_time [NETWORK...] > benchmarks/results/step_time.md`.
+"""Predicted against measured step time: `python -m benchmarks.step_time [NETWORK ...]`, kept in results/step_time.md.
 
 Each network is profiled, and a few cases of `benchmarks.exactness` are run right behind, each in a fresh process. The
 error stands as it is, and normalised by the calibration kernel, timed in the profile and in the case's process.

@@ -73,7 +73,7 @@ def calibrate(job: Job, path: Path, bounds: Bounds) -> Calibrated:
     if least is None:
         return Calibrated(constant, permille, size, size, 0, seconds, policies)
     base = min(constant, split_overhead(least, permille)[0])
-    # Taken in processes as young as a run's: in one that has measured for a while the same kernel is up to twice as fast.
+    # Taken in processes as young as a run's: in one that has measured for long the same kernel is up to twice as fast.
     seconds = (seconds + least.calibration_seconds) / 2
     return Calibrated(base, permille, small, size, constant - base, seconds, policies)
 
