@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -126,6 +127,9 @@ def _owner_of_malloc() -> Allocator:
     except AttributeError:
         return "unknown"
     library = Path(os.fsdecode(info.file)).name if found and info.file else ""
+    if library == Path(sys.executable).resolve().name:
+        # An executable at a fixed address (Debian's python3) has an entry of its own that leads to whoever answers.
+        library = "libc.so.6" if not _is_interposed() else ""
     if "mimalloc" in library:
         return "mimalloc"
     if "musl" in library:
@@ -133,6 +137,15 @@ def _owner_of_malloc() -> Allocator:
     if library.startswith(("libc.so", "libc-")) and hasattr(process, "gnu_get_libc_version"):
         return "glibc"
     return "unknown"
+
+
+def _is_interposed() -> bool:
+    """Whether a library that replaces malloc is loaded."""
+    try:
+        mapped = Path("/proc/self/maps").read_text()
+    except OSError:
+        return True
+    return any(name in mapped for name in ("mimalloc", "jemalloc", "tcmalloc"))
 
 
 def _torch_brings_mimalloc() -> bool:
