@@ -126,8 +126,9 @@ def _owner_of_malloc() -> Allocator:
         found = process.dladdr(ctypes.cast(process.malloc, ctypes.c_void_p), ctypes.byref(info))
     except AttributeError:
         return "unknown"
-    library = Path(os.fsdecode(info.file)).name if found and info.file else ""
-    if library == Path(sys.executable).resolve().name:
+    file = Path(os.fsdecode(info.file)) if found and info.file else Path()
+    library = file.name
+    if file.resolve() == Path(sys.executable).resolve():
         # An executable at a fixed address (Debian's python3) has an entry of its own that leads to whoever answers.
         library = "libc.so.6" if not _is_interposed() else ""
     if "mimalloc" in library:

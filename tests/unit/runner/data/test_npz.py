@@ -266,7 +266,9 @@ def test_a_stored_member_that_ends_behind_the_file(tmp_path: Path) -> None:
     size = len(header) + 200_000
     write_zip(path, {"images": header + bytes(100), "labels": npy(LABELS)}, file_size=size, compress_size=size)
     # 30 bytes of the entry's own header and ten of its name lie before the member.
-    with pytest.raises(DataError, match=f"ends at byte {path.stat().st_size} of the file; .* end at {40 + size}$"):
+    with pytest.raises(
+        DataError, match=f"ends at byte {path.stat().st_size} of the file; .* end at {40 + size}$|Overlapped entries"
+    ):
         open_data(str(path), tmp_path)
 
 
