@@ -29,8 +29,9 @@ class ColdCaches:
     micro-batch.
     """
 
-    def __init__(self) -> None:
-        size = min(_LARGEST_CACHE_BYTES, last_level_cache_bytes() * 5 // 4)
+    def __init__(self, max_bytes: int) -> None:
+        """At most a small part of `max_bytes`, what the process may take: with little room caches stay warm."""
+        size = min(_LARGEST_CACHE_BYTES, last_level_cache_bytes() * 5 // 4, max_bytes // 64)
         self._block = torch.ones(max(1, size // 4))
 
     def empty(self) -> None:
