@@ -10,7 +10,8 @@ of JSON (`Taken`).
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ from planner.training.runtime import settle, start_torch, trimming
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from planner.profiler.meter import Event
+    from planner.profiler.meter import Node
     from planner.training.optimizers import Stepper
 
 _PAGE = 4096
@@ -39,7 +40,7 @@ _BLOCK_HEADER = 80
 _OWN_MAPPING = 64 * 1024
 """From this size on `tight` gives every block its own mapping."""
 
-_TIMED_STEPS = 2
+_WATCHED_STEPS = 3
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ class Accounts:
     """Resident bytes after the first tiny step."""
     live_bytes: int
     """Most that tensors and library scratch took at one time."""
+    untouched_bytes: int
+    """Part of it that never became resident: scratch that an operator asked for and, by the kernel's peak, never wrote.
+
+    Some of oneDNN's kernels ask for room that their shape does not need (its gemm convolution on AVX2, for one).
+    """
     growing_bytes: int
     """The part of the account's retention that grows with what is live."""
     seconds: float
@@ -121,47 +127,87 @@ class _Peak:
     """Above what was there before the step."""
     gradient_bytes: int
     """The part of it that parameters' gradients are."""
+    scratch_bytes: int
+    """The part of it that an operator allocates and frees again itself."""
     rounding_bytes: int
     """What the kernel rounds its blocks up by."""
 
 
 def _find_peak(network: _Network, data: tuple[Tensor, Tensor]) -> _Peak:
     """Record a step's events and look at the blocks that lived when the level was highest."""
-    from planner.profiler.meter import meter_for
+    from planner.profiler.meter import is_allocation, meter_for
     from planner.training.segment import train_segment
 
-    meter = meter_for("cpu")
     gradients: set[int] = set()
 
     def run() -> None:
-        meter.mark()
         train_segment(network.units, None, *data)
         gradients.update(p.grad.untyped_storage().data_ptr() for p in network.parameters if p.grad is not None)
         network.optimizer.step(network.parameters)
-        meter.mark()
 
-    events = meter.record(run)[1].events
+    nodes = meter_for("cpu").nodes(run, with_operands=False)
     for parameter in network.parameters:
         parameter.grad = None
-    blocks = _blocks_at_peak(events)
-    rounded = (-(size + _BLOCK_HEADER) % _PAGE + _BLOCK_HEADER for size in blocks.values() if size >= _OWN_MAPPING)
-    kept = {event.address for event in events if event.address in gradients}
-    return _Peak(sum(blocks.values()), sum(blocks.get(address, 0) for address in kept), sum(rounded))
+    blocks = _blocks_at_peak([node for node in nodes if is_allocation(node)])
+    sizes = [block.bytes for block in blocks]
+    rounded = (-(size + _BLOCK_HEADER) % _PAGE + _BLOCK_HEADER for size in sizes if size >= _OWN_MAPPING)
+    kept = sum(block.bytes for block in blocks if block.address in gradients)
+    return _Peak(sum(sizes), kept, sum(block.bytes for block in blocks if block.is_scratch), sum(rounded))
 
 
-def _blocks_at_peak(events: tuple[Event, ...]) -> dict[int, int]:
-    live: dict[int, int] = {}
-    highest: dict[int, int] = {}
+@dataclass
+class _Block:
+    """A block of the allocator's."""
+
+    address: int
+    bytes: int
+    operator_end_ns: int
+    """When the operator that asked for it ended."""
+    freed_ns: int | None = None
+
+    @property
+    def is_scratch(self) -> bool:
+        """Whether the operator that asked for it gave it back itself."""
+        return self.freed_ns is not None and self.freed_ns <= self.operator_end_ns
+
+
+def _blocks_at_peak(allocations: list[Node]) -> list[_Block]:
+    live: dict[int, _Block] = {}
+    highest: list[_Block] = []
     level = peak = 0
-    for event in events:
-        level += event.size
-        if event.size > 0:
-            live[event.address] = event.size
-        else:
-            live.pop(event.address, None)
+    for node in allocations:
+        address, size = node.fields.ptr, node.fields.alloc_size
+        if size > 0:
+            live[address] = _Block(address, size, node.parents[-1].end_ns if node.parents else 0)
+            level += size
+        elif freed := live.pop(address, None):  # what was there before the step is not the step's
+            freed.freed_ns = node.start_ns
+            level -= freed.bytes
         if level > peak:
-            peak, highest = level, dict(live)
+            peak, highest = level, list(live.values())
     return highest
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One whole step, watched."""
+
+    peak_bytes: int
+    """Resident bytes at its highest moment, by the kernel."""
+    seconds: float
+    heaps: tuple[HeapUse, ...]
+    """Malloc's books after every unit's forward and before its backward; empty where the C library keeps none."""
+
+
+def _watch_step(network: _Network, data: tuple[Tensor, Tensor]) -> _Step:
+    """Peak, time and malloc's books of the same step: where freed blocks lie differs from one step to the next."""
+    seen: list[HeapUse] = []
+    with _watching_heap(network.units, seen):
+        reset_peak()
+        started = time.perf_counter()
+        network.step(*data)
+        seconds = time.perf_counter() - started
+    return _Step(read_memory().peak_bytes, seconds, tuple(seen))
 
 
 @contextmanager
@@ -186,18 +232,18 @@ def _watching_heap(units: list[nn.Module], seen: list[HeapUse]) -> Iterator[None
             handle.remove()
 
 
-def _retention(policy: Policy, start: HeapUse, quiet: HeapUse, seen: list[HeapUse], live: int, static: int) -> int:
-    """What malloc holds and nobody uses at the peak, above what it did at the start.
+def _retention(policy: Policy, start: HeapUse, quiet: HeapUse, step: _Step, live: int, static: int) -> int:
+    """What malloc holds and nobody uses at the peak.
 
     `live` is allocated at the peak, `static` of it at the quiet moment as well. Under `tight` blocks come and go with
     their mappings, and what is left is free room in the heaps. Under `fast` heaps grow to the peak and stay: what was
     in use then is known, what is in use beside tensors (primitives of kernels) from the quiet moment.
     """
     if policy == "tight":
-        return max(0, max(use.free_bytes for use in seen) - start.free_bytes)
-    held = max(use.held_bytes for use in seen) - start.held_bytes
+        return max(use.free_bytes for use in step.heaps)
+    held = max(use.held_bytes for use in step.heaps)
     beside_tensors = max(0, quiet.used_bytes - start.used_bytes - static)
-    return max(0, held - live - beside_tensors)
+    return max(0, held - start.used_bytes - live - beside_tensors)
 
 
 def take_accounts(job: Job, policy: Policy, micro_batch: int) -> Accounts:
@@ -212,21 +258,23 @@ def take_accounts(job: Job, policy: Policy, micro_batch: int) -> Accounts:
     OwnLimit(job.max_bytes).renew()
     network = _Network(job)
     data = network.data(micro_batch)
-    top, seconds = _take_step(network, data)
-    seen: list[HeapUse] = []
-    with _watching_heap(network.units, seen):
+    with trimming(network.units):
         network.step(*data)
+    settle()
+    network.step(*data)
+    steps = [_watch_step(network, data) for _ in range(_WATCHED_STEPS)]
+    highest = max(steps, key=lambda step: step.peak_bytes)
     quiet, heap = read_memory().resident_bytes, heap_use()
     peak = _find_peak(network, data)
     given = sum(tensor.nbytes for tensor in data)
     static = network.weight_bytes + network.state_bytes + given
     live = static + peak.live_bytes
-    kept_free = retention = 0
+    start_free = end_free = retention = 0
     if heap is not None and start_heap is not None:
-        kept_free = max(0, heap.free_bytes - start_heap.free_bytes)
-        retention = _retention(policy, start_heap, heap, seen, live, static)
+        start_free, end_free = start_heap.free_bytes, heap.free_bytes
+        retention = _retention(policy, start_heap, heap, highest, live, static)
     # Free room between small blocks does not grow with a step; rounding does, and so do whole heaps kept.
-    growing = peak.rounding_bytes if policy == "tight" else retention
+    growing = peak.rounding_bytes if policy == "tight" else max(0, retention - start_free)
     if policy == "tight":
         retention += peak.rounding_bytes
     known = interpreter + base.other_file_bytes + base.folder_bytes + base.stack_bytes
@@ -234,8 +282,8 @@ def take_accounts(job: Job, policy: Policy, micro_batch: int) -> Accounts:
         "interpreter_bytes": interpreter + base.other_file_bytes,
         "libraries_bytes": base.folder_bytes,
         "stacks_bytes": base.stack_bytes,
-        "heap_bytes": max(0, baseline - known),
-        "code_bytes": max(0, quiet - baseline - static - kept_free),
+        "heap_bytes": max(0, baseline - known - start_free),
+        "code_bytes": max(0, quiet - baseline - static - max(0, end_free - start_free)),
         "data_bytes": given,
         "parameters_bytes": network.weight_bytes,
         "gradients_bytes": peak.gradient_bytes,
@@ -243,33 +291,17 @@ def take_accounts(job: Job, policy: Policy, micro_batch: int) -> Accounts:
         "activations_bytes": peak.live_bytes - peak.gradient_bytes,
         "retention_bytes": retention,
     }
+    top = highest.peak_bytes
+    untouched = min(peak.scratch_bytes, max(0, sum(parts.values()) - top))
+    parts["activations_bytes"] -= untouched
     account = Account(micro_batch, top, **parts, rest_bytes=top - sum(parts.values()))
-    return Accounts(baseline, live, growing, seconds, calibration, account)
+    return Accounts(baseline, live, untouched, growing, min(step.seconds for step in steps), calibration, account)
 
 
 def _mapped() -> Mapped:
     import torch
 
     return read_mapped(Path(torch.__file__).parent)
-
-
-def _take_step(network: _Network, data: tuple[Tensor, Tensor]) -> tuple[int, float]:
-    """Highest resident bytes and seconds of a step, after the dry steps that a run takes as well."""
-    with trimming(network.units):
-        network.step(*data)
-    settle()
-    network.step(*data)
-    reset_peak()
-    seconds = min(_seconds(lambda: network.step(*data)) for _ in range(_TIMED_STEPS))
-    return read_memory().peak_bytes, seconds
-
-
-def _seconds(run: Callable[[], None]) -> float:
-    import time
-
-    started = time.perf_counter()
-    run()
-    return time.perf_counter() - started
 
 
 def main(path: str, policy: Policy, micro_batch: int) -> None:

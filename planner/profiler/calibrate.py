@@ -110,7 +110,7 @@ def split_overhead(found: Accounts, permille: int | None = None) -> tuple[int, i
 
     What the allocator rounds up or keeps grows with what is live; code and primitives do not.
     """
-    beyond = found.account.peak_bytes - found.baseline_bytes - found.live_bytes
+    beyond = found.account.peak_bytes - found.baseline_bytes - (found.live_bytes - found.untouched_bytes)
     if permille is None:
         permille = -(-found.growing_bytes * 1000 // found.live_bytes)
     return max(0, beyond - found.live_bytes * permille // 1000) + _HEAD_KERNEL_BYTES, permille

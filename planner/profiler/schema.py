@@ -270,7 +270,7 @@ class Account:
     optimizer_bytes: int
     """Optimizer state."""
     activations_bytes: int
-    """Everything else that is allocated at the peak: saved, outputs, their gradients, library scratch."""
+    """Everything else that is resident at the peak: saved, outputs, their gradients, library scratch where written."""
     retention_bytes: int
     """Held by the allocator and used by nobody: rounding to pages, free blocks it keeps."""
     rest_bytes: int

@@ -16,9 +16,9 @@ HEADS = 2 * MIB
 """What the kernels of auxiliary heads are allowed."""
 
 
-def _accounts(peak: int, baseline: int, live: int, growing: int) -> Accounts:
+def _accounts(peak: int, baseline: int, live: int, growing: int, untouched: int = 0) -> Accounts:
     account = Account(8, peak, *[0] * 12)
-    return Accounts(baseline, live, growing, 0.1, 0.001, account)
+    return Accounts(baseline, live, untouched, growing, 0.1, 0.001, account)
 
 
 def test_what_grows_is_a_share_of_what_is_live_and_the_rest_is_constant() -> None:
@@ -31,6 +31,12 @@ def test_what_grows_is_a_share_of_what_is_live_and_the_rest_is_constant() -> Non
 
 def test_a_share_found_elsewhere_can_be_applied() -> None:
     assert split_overhead(_accounts(1_000_000, 300_000, 600_000, 0), permille=50) == (70_000 + HEADS, 50)
+
+
+def test_scratch_that_was_never_written_hides_nothing_else() -> None:
+    # Of 600,000 allocated 150,000 never became resident: 50,000 beyond what is live were there all the same.
+    found = _accounts(peak=800_000, baseline=300_000, live=600_000, growing=0, untouched=150_000)
+    assert split_overhead(found) == (50_000 + HEADS, 0)
 
 
 def test_a_constant_part_is_never_negative() -> None:
