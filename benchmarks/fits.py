@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from planner.cli.measure import measured_profile
 from planner.model.zoo import from_zoo
-from planner.settings import Optimizer
+from planner.settings import usual_optimizer
 from planner.solver.plan import least_memory
 from planner.solver.request import Request
 from planner.solver.schema import Budget, Strategy, Training
@@ -16,7 +16,7 @@ from planner.units import MIB
 
 NETWORKS = ("vgg11", "vgg16", "resnet18")
 STRATEGIES: tuple[Strategy, ...] = ("auto", "neuroflux", "backprop", "classic-local")
-OPTIMIZER = Optimizer("sgd", 0.05, 0.9, False, 5e-4)
+OPTIMIZER = usual_optimizer("sgd")
 
 
 def main() -> None:

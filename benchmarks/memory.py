@@ -18,14 +18,14 @@ from planner.document import to_json
 from planner.model.zoo import from_zoo
 from planner.profiler.schema import Profile
 from planner.report.schema import Report
-from planner.settings import Optimizer
+from planner.settings import usual_optimizer
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.request import Request
 from planner.solver.schema import Budget, Strategy, Training
 from planner.units import MIB
 
 NETWORKS = ("vgg11", "vgg16", "resnet18")
-OPTIMIZER = Optimizer("sgd", 0.05, 0.9, False, 5e-4)
+OPTIMIZER = usual_optimizer("sgd")
 BATCH = 128
 STEPS = 4
 

@@ -10,13 +10,13 @@ import time
 
 from planner.model.zoo import from_zoo
 from planner.profiler.profile import ProfileRequest, take_profile
-from planner.settings import Optimizer
+from planner.settings import usual_optimizer
 from planner.solver.plan import make_plan
 from planner.solver.request import Request
 from planner.solver.schema import Budget, Training
 from planner.system.machine import probe
 
-OPTIMIZER = Optimizer("sgd", 0.05, 0.9, False, 5e-4)
+OPTIMIZER = usual_optimizer("sgd")
 BATCH, EPOCHS, SAMPLES = 128, 10, 60_000
 
 

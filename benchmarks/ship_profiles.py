@@ -17,11 +17,11 @@ from planner.cli.measure import measured_profile
 from planner.document import encode
 from planner.model.zoo import ZOO, from_zoo
 from planner.profiler.shipped import device_path, profile_path
-from planner.settings import Optimizer
+from planner.settings import usual_optimizer
 from planner.system.files import write_atomically
 from planner.units import format_bytes
 
-OPTIMIZER = Optimizer("sgd", 0.05, 0.9, False, 5e-4)
+OPTIMIZER = usual_optimizer("sgd")
 BATCH = 128
 
 

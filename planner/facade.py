@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from planner.errors import InputError
 from planner.limits import MAX_BATCH
 from planner.profiler.profile import ProfileRequest, take_profile
 from planner.profiler.schema import Profile
-from planner.settings import Optimizer
+from planner.settings import Optimizer, usual_optimizer
 from planner.solver.plan import make_plan
 from planner.solver.request import Request
 from planner.solver.schema import Budget, Plan, Preference, Scope, Strategy, Training
@@ -17,6 +17,9 @@ from planner.units import parse_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+
+_KINDS: tuple[Literal["sgd", "adam", "adamw"], ...] = ("sgd", "adam", "adamw")
 
 
 def profile(
@@ -95,8 +98,7 @@ def _optimizer(wanted: str | Optimizer) -> Optimizer:
     """An optimizer by name, as the command line means it."""
     if isinstance(wanted, Optimizer):
         return wanted
-    if wanted == "sgd":
-        return Optimizer("sgd", 0.05, 0.9, weight_decay=5e-4)
-    if wanted in ("adam", "adamw"):
-        return Optimizer("adam" if wanted == "adam" else "adamw", 0.001)
+    for kind in _KINDS:
+        if wanted == kind:
+            return usual_optimizer(kind)
     raise InputError(f"optimizer is {wanted!r}; it is sgd, adam, adamw, or an Optimizer")

@@ -109,3 +109,13 @@ class Optimizer:
         if self.kind == "sgd":
             return 1 if self.momentum else 0
         return 2
+
+
+def usual_optimizer(kind: Literal["sgd", "adam", "adamw"], lr: float | None = None) -> Optimizer:
+    """What a person means who names an optimizer and no more: SGD has momentum 0.9 and weight decay 5e-4.
+
+    Raises ValueError where `lr` lies outside its range.
+    """
+    if kind == "sgd":
+        return Optimizer(kind, 0.05 if lr is None else lr, 0.9, weight_decay=5e-4)
+    return Optimizer(kind, 0.001 if lr is None else lr)

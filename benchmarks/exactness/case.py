@@ -18,10 +18,10 @@ from planner.model.spec import (
     Unit,
 )
 from planner.model.zoo import from_zoo
-from planner.settings import Optimizer
+from planner.settings import usual_optimizer
 
 SHAPE, CLASSES = (3, 32, 32), 10
-OPTIMIZER = Optimizer("sgd", 0.05, 0.9, False, 5e-4)
+OPTIMIZER = usual_optimizer("sgd")
 BATCH = 32
 """Asked of the profile, which then traces the micro-batches 1, 2, 8 and 32."""
 

@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     from planner.model.load import load_model
     from planner.report.tables import alternatives_table, plan_table
     from planner.runner.data.dataset import open_data
-    from planner.settings import Optimizer
+    from planner.settings import usual_optimizer
     from planner.solver.plan import least_memory, make_plan
     from planner.solver.request import Request
     from planner.solver.schema import Budget, Training
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     with open_data("sample", out) as data:
         info = data.info
     model = load_model(_MODEL, (info.channels, info.height, info.width), info.classes)
-    optimizer = Optimizer("sgd", 0.05, 0.9, False, 5e-4)
+    optimizer = usual_optimizer("sgd")
     profile = measured_profile(model, optimizer, _BATCH)
     training = Training(_BATCH, _EPOCHS, info.train_samples, optimizer)
     anything = Budget(profile.device.total_bytes, "process")

@@ -6,7 +6,6 @@ import sys
 from typing import TYPE_CHECKING
 
 from planner.cli.output import print_note
-from planner.profiler.applies import read_profile as read_profile
 from planner.settings import Optimizer
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from planner.errors import InputError
 from planner.limits import MAX_BATCH, MAX_CLASSES, MAX_EPOCHS, MAX_EXTENT, MAX_SAMPLES
-from planner.settings import Optimizer
+from planner.settings import Optimizer, usual_optimizer
 from planner.units import parse_bytes
 
 if TYPE_CHECKING:
@@ -135,10 +135,8 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def optimizer_from(arguments: argparse.Namespace) -> Optimizer:
     """The optimizer asked for."""
-    is_sgd = arguments.optimizer == "sgd"
-    rate = arguments.lr if arguments.lr is not None else (0.05 if is_sgd else 0.001)
     try:
-        return Optimizer(arguments.optimizer, rate, 0.9 if is_sgd else 0.0, False, 5e-4 if is_sgd else 0.0)
+        return usual_optimizer(arguments.optimizer, arguments.lr)
     except ValueError as error:
         raise InputError(f"--optimizer, --lr: {error}") from None
 

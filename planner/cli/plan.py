@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from planner.cli import options
-from planner.cli.measure import measured_profile, read_profile, unmeasured_profile
+from planner.cli.measure import measured_profile, unmeasured_profile
 from planner.cli.output import print_note, print_result
 from planner.document import to_json
 from planner.errors import InfeasibleError, InputError
@@ -121,7 +121,7 @@ def _profile(arguments: argparse.Namespace, model: Model, optimizer: Optimizer) 
 
 def _profile_in_file(file: Path, model: Model, any_device: bool) -> Profile:
     """The profile in `file`, if it is the model's and this device's; a foreign one only where `any_device` allows."""
-    from planner.profiler.applies import differences
+    from planner.profiler.applies import differences, read_profile
     from planner.system.machine import probe
 
     profile = read_profile(file)
