@@ -152,31 +152,34 @@ class Measurer:
         module = loaded.module
         assert module is not None
         traces, times = trace_unit(self._meter, module, inputs, loaded.optimizer.step)
+        inference = trace_inference(self._meter, module, inputs)
+        inference_seconds = inference.seconds
         if not times.are_long:
             times = time_unit(self._meter, self._caches, module, inputs)
+            inference_seconds = time_inference(self._meter, self._caches, module, inputs)
         return Costs(
             len(inputs),
             traces,
-            *trace_inference(self._meter, module, inputs),
+            inference.peak_bytes,
+            inference.kept_bytes,
             detached_peak_bytes=trace_detached(self._meter, module, inputs),
             forward_seconds=times.forward,
             backward_seconds=times.backward,
             first_backward_seconds=times.first_backward,
-            inference_seconds=time_inference(self._meter, self._caches, module, inputs),
+            inference_seconds=inference_seconds,
             unexplained_bytes=unexplained_bytes(self._meter, module, inputs),
         )
 
     def _head_costs(self, loaded: _Loaded, inputs: Tensor, labels: Tensor) -> Costs:
         from planner.profiler.timing import time_head
-        from planner.profiler.trace import trace_head, trace_inference
+        from planner.profiler.trace import Inference, trace_head, trace_inference
 
         times = time_head(self._meter, self._caches, loaded.module, inputs, labels)
         traces = trace_head(self._meter, loaded.module, inputs, labels, loaded.optimizer.step)
-        peak, kept = trace_inference(self._meter, loaded.module, inputs) if loaded.module else (0, 0)
+        found = trace_inference(self._meter, loaded.module, inputs) if loaded.module else Inference(0, 0, 0.0)
         # Nothing of a head's inference time is predicted; its forward while training stands for it.
-        inference = times.forward if loaded.module else 0.0
-        seconds = times.forward, times.backward, times.first_backward, inference
-        return Costs(len(inputs), traces, peak, kept, peak, *seconds)
+        seconds = times.forward, times.backward, times.first_backward, times.forward if loaded.module else 0.0
+        return Costs(len(inputs), traces, found.peak_bytes, found.kept_bytes, found.peak_bytes, *seconds)
 
 
 def check_finite(module: nn.Module, inputs: Tensor) -> None:

@@ -30,6 +30,9 @@ Reason = Literal["does not fit", "out of time"]
 _MOST_DEATHS = 8
 """Children that may be killed; after that nothing larger is tried."""
 
+_EARLY_LAYERS = 64
+"""Layers are looked at first from this part of the micro-batch wanted on, where they cost little."""
+
 
 class Measuring(Protocol):
     """A measuring child: `planner.profiler.measure`, or a stand-in for it."""
@@ -88,7 +91,7 @@ class _Progress:
     costs: list[Costs] = field(default_factory=list)
     facts: Facts | None = None
     layers: Layers | None = None
-    """At the largest micro-batch that came near the one wanted."""
+    """At the largest micro-batch at which they were looked at."""
     seconds: float = 0.0
     """That its last micro-batch took."""
     limit: int | None = None
@@ -97,6 +100,14 @@ class _Progress:
     @property
     def largest(self) -> int:
         return self.costs[-1].micro_batch if self.costs else 0
+
+    def wants_layers(self, size: int) -> bool:
+        """Whether to look at layers at `size`: once early, in case nothing larger fits, and at the largest of all."""
+        if self.piece.is_head:
+            return False
+        wanted = self.piece.micro_batches[-1]
+        early = self.layers is None and size >= wanted // _EARLY_LAYERS
+        return early or size == wanted or self.limit is not None
 
     def predicted_bytes(self, size: int) -> int:
         """What measuring at `size` takes at least: by arithmetic, and by growth in proportion from the last size."""
@@ -203,8 +214,7 @@ class Survey:
         if child is None or self._taken_bytes + progress.predicted_bytes(size) > self._bounds.max_bytes:
             return False
         started = time.monotonic()
-        with_layers = not progress.piece.is_head and size >= progress.piece.micro_batches[-1] // 4
-        child.send(Task(progress.index, size, progress.facts is None, with_layers))
+        child.send(Task(progress.index, size, progress.facts is None, progress.wants_layers(size)))
         self._tell(self._done - 1, self._total, f"{progress.piece.name}, micro-batch {size}")
         try:
             answer = child.answer()

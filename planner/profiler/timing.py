@@ -16,7 +16,7 @@ from planner.training.segment import infer, segment_loss
 from planner.units import MIB
 
 _LEAST_REPEATS = 2
-_MOST_REPEATS = 8
+_MOST_REPEATS = 5
 _ENOUGH_SECONDS = 0.05
 _LARGEST_CACHE_BYTES = 64 * MIB
 

@@ -14,7 +14,7 @@ from planner.profiler.schema import Trace, Traces
 from planner.training.fused import stepping_in_backward
 from planner.training.segment import infer, segment_loss
 
-LONG_SECONDS = 0.15
+LONG_SECONDS = 0.06
 """A pass that takes longer is timed well enough while it is recorded."""
 
 Step = Callable[[Iterable[Tensor]], None]
@@ -160,8 +160,20 @@ def _head_trace(phases: list[Phase]) -> Trace:
     return Trace(forward.peak - start.bytes, kept, kept, peak, peak, max(0, backward.bytes - start.bytes))
 
 
-def trace_inference(meter: Meter, unit: nn.Module, inputs: Tensor) -> tuple[int, int]:
-    """Highest level of forward without gradients, and the output's bytes."""
+@dataclass(frozen=True)
+class Inference:
+    """A forward without gradients, in evaluation mode."""
+
+    peak_bytes: int
+    """Highest level."""
+    kept_bytes: int
+    """The output's."""
+    seconds: float
+    """Under the recorder."""
+
+
+def trace_inference(meter: Meter, unit: nn.Module, inputs: Tensor) -> Inference:
+    """One forward without gradients of a unit or head; `inputs` is (micro-batch, …)."""
     unit.eval()
     try:
         return _trace_forward(meter, unit, inputs)
@@ -171,10 +183,10 @@ def trace_inference(meter: Meter, unit: nn.Module, inputs: Tensor) -> tuple[int,
 
 def trace_detached(meter: Meter, unit: nn.Module, inputs: Tensor) -> int:
     """Highest level of a training forward that saves nothing: the first pass of a span that is recomputed."""
-    return _trace_forward(meter, unit, inputs)[0]
+    return _trace_forward(meter, unit, inputs).peak_bytes
 
 
-def _trace_forward(meter: Meter, unit: nn.Module, inputs: Tensor) -> tuple[int, int]:
+def _trace_forward(meter: Meter, unit: nn.Module, inputs: Tensor) -> Inference:
     def run() -> None:
         meter.mark()
         output = infer([unit], inputs)
@@ -182,7 +194,7 @@ def _trace_forward(meter: Meter, unit: nn.Module, inputs: Tensor) -> tuple[int, 
         del output
 
     start, end = meter.record(run)
-    return end.peak - start.bytes, end.bytes - start.bytes
+    return Inference(end.peak - start.bytes, end.bytes - start.bytes, end.seconds)
 
 
 def trace_step(meter: Meter, step: Callable[[], None]) -> int:

@@ -13,7 +13,7 @@ from planner.model.spec import Activation, Conv2d, Flatten, Linear, Model, Unit
 from planner.profiler.bounded import Bounds, EndedError, OutOfTimeError
 from planner.profiler.job import DoesNotFit, Facts, Failed, Job, Measured, Task
 from planner.profiler.pieces import pieces_of
-from planner.profiler.schema import Costs, LeftOut, Trace, Traces
+from planner.profiler.schema import Costs, Layers, LeftOut, Trace, Traces
 from planner.profiler.survey import Found, Survey
 from planner.settings import Optimizer
 from planner.units import MIB
@@ -44,7 +44,8 @@ def measured(task: Task, sample_bytes: int = 1000) -> Measured:
     trace = Trace(level, level, level, level, level, level)
     traces = Traces(trace, trace, trace, trace, trace, trace)
     facts = Facts(0, 0, 0, 0, 0.0, 0, ("aten::op",)) if task.with_facts else None
-    return Measured("measured", Costs(task.micro_batch, traces, level, 0, level, 0.0, 0.0, 0.0, 0.0), facts)
+    layers = Layers(task.micro_batch, (), 0) if task.with_layers else None
+    return Measured("measured", Costs(task.micro_batch, traces, level, 0, level, 0.0, 0.0, 0.0, 0.0), facts, layers)
 
 
 class Stage:
@@ -53,6 +54,8 @@ class Stage:
     def __init__(self, behave: Behaviour) -> None:
         self.behave = behave
         self.asked: list[tuple[int, int]] = []
+        self.looked_at: list[tuple[int, int]] = []
+        """Pieces and micro-batches whose layers were asked for."""
         self.started = 0
         self.closed = 0
 
@@ -74,6 +77,8 @@ class Child:
     def send(self, task: Task) -> None:
         self._task = task
         self._stage.asked.append((task.piece, task.micro_batch))
+        if task.with_layers:
+            self._stage.looked_at.append((task.piece, task.micro_batch))
 
     def answer(self) -> Measured | DoesNotFit | Failed:
         return self._stage.behave(self._task)
@@ -123,6 +128,23 @@ def test_a_half_that_fits_takes_the_place_of_what_does_not() -> None:
     found = Stage(behave).survey()
     assert sizes(found, 1) == [1, 4, 16, 64, 128]
     assert found.left_out == (LeftOut("second", 256, "does not fit"),)
+
+
+def test_layers_are_looked_at_once_early_and_at_the_largest_micro_batch_that_fits() -> None:
+    def behave(task: Task) -> Measured | DoesNotFit:
+        return DoesNotFit("does not fit") if task.piece == SECOND and task.micro_batch > 200 else measured(task)
+
+    stage = Stage(behave)
+    found = stage.survey()
+    assert [unit.layers and unit.layers.micro_batch for unit in found.units] == [256, 128, 256]
+    # The middle unit's half took the place of what did not fit; heads have no layers of interest.
+    assert [size for piece, size in stage.looked_at if piece == SECOND] == [4, 256, 128]
+    assert {piece for piece, _ in stage.looked_at} == {i for i, piece in enumerate(PIECES) if not piece.is_head}
+
+
+def test_layers_stay_known_where_nothing_larger_is_measured() -> None:
+    stage = Stage(lambda task: DoesNotFit("does not fit") if task.micro_batch > 4 else measured(task))
+    assert {unit.layers and unit.layers.micro_batch for unit in stage.survey().units} == {4}
 
 
 def test_what_is_foreseen_not_to_fit_is_not_tried() -> None:

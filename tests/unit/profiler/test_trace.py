@@ -85,9 +85,9 @@ def test_dropout_saves_its_mask() -> None:
 
 
 def test_inference_keeps_the_output_alone() -> None:
-    peak, kept = trace_inference(CpuMeter(), nn.Sequential(nn.Linear(100, 200), nn.Linear(200, 10)), torch.rand(8, 100))
-    assert kept == 4 * 8 * 10
-    assert peak == 4 * 8 * (200 + 10)
+    found = trace_inference(CpuMeter(), nn.Sequential(nn.Linear(100, 200), nn.Linear(200, 10)), torch.rand(8, 100))
+    assert found.kept_bytes == 4 * 8 * 10
+    assert found.peak_bytes == 4 * 8 * (200 + 10)
 
 
 def test_a_forward_that_saves_nothing_needs_less_than_one_that_saves() -> None:

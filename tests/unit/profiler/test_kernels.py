@@ -1,0 +1,34 @@
+"""The fallback of calibration: kernels of single units, where no whole step fits."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from planner.document import decode, parse_json, to_json
+from planner.model.spec import Activation, BatchNorm2d, Conv2d, Flatten, Linear, Model, Unit
+from planner.profiler.job import Job
+from planner.profiler.kernels import Overhead
+from planner.settings import Optimizer
+from planner.units import MIB
+
+CONV = Unit("conv", (Conv2d("conv2d", 16, 3, padding=1), BatchNorm2d("batchnorm2d"), Activation("relu")))
+TOP = Unit("top", (Flatten("flatten"), Linear("linear", 10)))
+
+
+def _take(folder: Path, *units: Unit) -> Overhead:
+    """What a process of its own says."""
+    model = Model("model/1", "some", (16, 16, 16), 10, units)
+    path = folder / "job.json"
+    path.write_text(to_json(Job(model, Optimizer("sgd", 0.05, 0.9), (1, 8), (16,), "cpu", 1, "tight", 2**40)))
+    command = [sys.executable, "-m", "planner.profiler.kernels", str(path)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return decode(Overhead, parse_json(done.stdout))
+
+
+def test_kernels_of_a_convolution_stay_resident_beside_a_matrix_products(tmp_path: Path) -> None:
+    alone, both = _take(tmp_path, TOP), _take(tmp_path, CONV, TOP)
+    # Code that only convolutions run is at least a hundred pages; no tensor here is as large as what is allowed.
+    assert alone.growth_bytes + 100 * 4096 < both.growth_bytes < 64 * MIB
+    assert 0 < both.calibration_seconds < 10
