@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from planner.errors import InputError
 from planner.limits import MAX_BATCH
 from planner.profiler.profile import ProfileRequest, take_profile
 from planner.profiler.schema import Profile
-from planner.settings import Optimizer, usual_optimizer
+from planner.settings import Optimizer, Policy, usual_optimizer
+from planner.solver.device import check_device
 from planner.solver.plan import make_plan
 from planner.solver.request import Request
 from planner.solver.schema import Budget, Plan, Preference, Scope, Strategy, Training
@@ -59,8 +61,14 @@ def plan(
     storage: int | str | None = None,
     strategy: Strategy = "auto",
     prefer: Preference = "balanced",
+    max_cuts: int | None = None,
+    allocator: Policy | None = None,
+    reserve: int | str | None = None,
 ) -> Plan:
     """The plan that trains within `budget` (bytes, or text like "300MiB"), with the optimizer that was profiled.
+
+    `max_cuts` bounds the boundaries where gradient stops. `allocator` is "tight" or "fast"; none takes whichever is
+    faster and fits. `reserve` is the part of the budget that is left free; none takes the usual one.
 
     Raises InfeasibleError, which carries the smallest budget that is enough, where nothing fits.
     """
@@ -68,6 +76,7 @@ def plan(
         ("scope", scope, Scope),
         ("strategy", strategy, Strategy),
         ("prefer", prefer, Preference),
+        ("allocator", "tight" if allocator is None else allocator, Policy),
     ):
         if value not in get_args(choices):
             raise InputError(f"{name} is {value!r}; it is one of {', '.join(get_args(choices))}")
@@ -79,9 +88,14 @@ def plan(
             None if storage is None else _bytes(storage, "storage"),
             strategy,
             prefer,
+            max_cuts=max_cuts,
+            allocator=allocator,
         )
+        if reserve is not None:
+            request = replace(request, reserve_bytes=_bytes(reserve, "reserve"))
     except ValueError as error:
         raise InputError(str(error)) from None
+    check_device(profile.device, request.budget.bytes)
     return make_plan(profile, request)
 
 

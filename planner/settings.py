@@ -10,6 +10,9 @@ from planner.limits import MAX_BYTES
 Allocator = Literal["glibc", "musl", "mimalloc", "unknown"]
 """Which library answers malloc for tensors."""
 
+Policy = Literal["tight", "fast"]
+"""How eagerly an allocator gives memory back (`planner.system.allocator.apply_policy`)."""
+
 
 @dataclass(frozen=True)
 class Device:

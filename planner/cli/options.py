@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from planner.errors import InputError
-from planner.limits import MAX_BATCH, MAX_CLASSES, MAX_EPOCHS, MAX_EXTENT, MAX_SAMPLES
+from planner.limits import MAX_BATCH, MAX_CLASSES, MAX_EPOCHS, MAX_EXTENT, MAX_SAMPLES, MAX_UNITS
 from planner.settings import Optimizer, usual_optimizer
-from planner.units import parse_bytes
+from planner.units import KIB, format_bytes, parse_bytes
 
 if TYPE_CHECKING:
     from planner.model.spec import Model
     from planner.runner.data.split import DataInfo
 
 T = TypeVar("T")
+
+MAX_MODEL_BYTES = MAX_UNITS * 16 * KIB
+"""Longest description of a model that is read at all: far more than the largest one that is accepted takes."""
 
 _SHAPE = re.compile(r"(\d{1,6})x(\d{1,6})x(\d{1,6})", re.ASCII)
 
@@ -49,6 +52,16 @@ def count(name: str, low: int, high: int) -> Callable[[str], int]:
 def size(name: str) -> Callable[[str], int]:
     """An argument type: bytes."""
     return _argument(lambda text: parse_bytes(text, name))
+
+
+def take_negative_sizes(parser: argparse.ArgumentParser) -> None:
+    """Let `--budget -5MiB` reach its argument type, which names the value, as `--budget -5` does by itself."""
+    parser._negative_number_matcher = re.compile(r"-\.?\d.*", re.ASCII)
+
+
+def size_or_zero(name: str) -> Callable[[str], int]:
+    """An argument type: bytes, or none at all."""
+    return _argument(lambda text: 0 if text.strip() == "0" else parse_bytes(text, name))
 
 
 def _shape(text: str) -> tuple[int, int, int]:
@@ -158,6 +171,8 @@ def subject_from(arguments: argparse.Namespace, work_dir: Path) -> Subject:
     from planner.model.load import load_model
     from planner.model.zoo import ZOO
 
+    if arguments.model not in ZOO:
+        _check_length(Path(arguments.model))
     if arguments.data is None:
         return Subject(load_model(arguments.model, arguments.input, arguments.classes), None)
     from planner.runner.data.dataset import open_data
@@ -174,6 +189,16 @@ def subject_from(arguments: argparse.Namespace, work_dir: Path) -> Subject:
     if model.classes < info.classes:
         raise InputError(f"{info.name}: has {info.classes} classes, but the model tells {model.classes} apart")
     return Subject(model, info.train_samples, unpacked)
+
+
+def _check_length(path: Path) -> None:
+    """Refuse before it is parsed what would take seconds to parse. What cannot be read is not refused here."""
+    length = path.stat().st_size if path.is_file() else 0
+    if length > MAX_MODEL_BYTES:
+        raise InputError(
+            f"{path}: is {format_bytes(length)} long; the description of a model has at most {MAX_UNITS} units and "
+            f"{format_bytes(MAX_MODEL_BYTES)}"
+        )
 
 
 def _check_fits(arguments: argparse.Namespace, info: DataInfo, wanted: tuple[int, ...], shape: tuple[int, ...]) -> None:

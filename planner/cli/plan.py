@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,44 +12,93 @@ from planner.cli import options
 from planner.cli.measure import measured_profile, unmeasured_profile
 from planner.cli.output import print_note, print_result
 from planner.document import to_json
-from planner.errors import InfeasibleError, InputError
+from planner.errors import DocumentError, InfeasibleError, InputError
+from planner.limits import MAX_UNITS
 from planner.settings import Optimizer
 from planner.units import format_bytes
 
 if TYPE_CHECKING:
     from planner.model.spec import Model
     from planner.profiler.schema import Profile
+    from planner.solver.frontier import Point
     from planner.solver.request import Request
+    from planner.solver.schema import Plan
+
+
+_EPILOG = """\
+how it goes:  the network is measured once on this device (or a profile is taken), then the fastest plan
+              that stays within the budget is searched; nothing is trained. Printed are the plan block by
+              block, what its memory is made of, every other strategy, and what more or less budget buys.
+
+first time:   neuroflux plan --model vgg16 --data sample --budget 300MiB -o plan.json
+              neuroflux run plan.json --data sample
+
+words:        micro-batch  samples that are in memory at one time; several make a batch
+              cut          a boundary where gradient stops; a small head there gives a loss of its own.
+                           Without cuts the training is ordinary backpropagation
+              block        what is in memory at one time; blocks are trained one after another
+              recomputed   units that forget what backward needs and run forward again for it
+
+exit codes:   0 planned · 2 bad input · 3 nothing fits the budget (the smallest that does is named, and
+              the smallest change that would make a plan fit)
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG
+    options.take_negative_sizes(parser)
     options.add_model(parser)
-    group = parser.add_argument_group("the budget")
+    _add_budget(parser.add_argument_group("the budget"))
+    options.add_training(parser)
+    options.add_schedule(parser)
+    _add_choosing(parser.add_argument_group("choosing"))
+    _add_source(parser.add_argument_group("what it costs here"))
+    group = parser.add_argument_group("output")
+    group.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the plan here, for `neuroflux run`")
+    group.add_argument("--svg", type=Path, metavar="FILE", help="draw time against budget here (needs matplotlib)")
+    options.add_json(parser)
+
+
+def _add_budget(group: argparse._ArgumentGroup) -> None:
+    """What must not be exceeded."""
     group.add_argument(
         "--budget",
         required=True,
         type=options.size("budget"),
         metavar="BYTES",
-        help="for instance 300MiB; never exceeded",
+        help="memory of the training, for instance 300MiB; never exceeded",
     )
     group.add_argument(
         "--scope",
         choices=("process", "training"),
         default="process",
-        help="process (default): everything resident, runtime included; training: bytes above the runtime's own",
+        help="what the budget counts: process (default): everything resident, Python and torch included; training: "
+        "bytes above what these take by themselves",
     )
     group.add_argument(
-        "--storage", type=options.size("storage"), metavar="BYTES", help="most storage for activation caches"
+        "--storage",
+        type=options.size("storage"),
+        metavar="BYTES",
+        help="most storage for caches of activations between blocks (default: not limited)",
     )
-    options.add_training(parser)
-    options.add_schedule(parser)
-    group = parser.add_argument_group("choosing")
+    group.add_argument(
+        "--reserve",
+        type=options.size_or_zero("reserve"),
+        metavar="BYTES",
+        help="part of the budget that is left free, for what no profile foresees (default 4MiB)",
+    )
+
+
+def _add_choosing(group: argparse._ArgumentGroup) -> None:
+    """What the search may take, and what it prefers."""
     group.add_argument(
         "--strategy",
-        choices=("auto", "backprop", "classic-local", "neuroflux"),
+        choices=("auto", "backprop", "checkpoint", "classic-local", "neuroflux"),
         default="auto",
-        help="default auto: the best of all",
+        help="auto (default): the best of all; backprop: one block, no cuts; checkpoint: the same with recomputation; "
+        "classic-local: a cut behind every unit, all in memory; neuroflux: the same, grouped into blocks",
     )
     group.add_argument(
         "--prefer",
@@ -56,9 +106,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="balanced",
         help="balanced (default): fewest cuts within 10 %% of the fastest; speed: fastest; fidelity: fewest cuts",
     )
-    _add_source(parser.add_argument_group("what it costs here"))
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the plan here")
-    options.add_json(parser)
+    group.add_argument(
+        "--max-cuts",
+        type=options.count("max-cuts", 0, MAX_UNITS),
+        metavar="N",
+        help="most cuts; 0 trains as ordinary backpropagation does (default: any number)",
+    )
+    group.add_argument(
+        "--allocator",
+        choices=("tight", "fast"),
+        help="how the training process handles freed memory: tight gives it back, fast keeps it (default: whichever "
+        "is faster and fits)",
+    )
 
 
 def _add_source(group: argparse._ArgumentGroup) -> None:
@@ -82,23 +141,24 @@ def _add_source(group: argparse._ArgumentGroup) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Plan, print the table or the document, write the file."""
-    from planner.report.tables import alternatives_table, breakdown_table, plan_table
-    from planner.solver.plan import make_plan
-    from planner.system.files import write_atomically
-
+    """Plan, print the tables or the document, write the files."""
     with tempfile.TemporaryDirectory(prefix="neuroflux-") as work:
         subject = options.subject_from(arguments, Path(work))
     samples = subject.samples or arguments.samples or 50_000
     optimizer = options.optimizer_from(arguments)
     profile = _profile(arguments, subject.model, optimizer)
-    plan = make_plan(profile, request_from(arguments, samples, subject.unpacked_bytes))
+    request = request_from(arguments, samples, subject.unpacked_bytes)
+    plan = _planned(profile, request, fixed_input=arguments.data is not None)
     if arguments.output is not None:
+        from planner.system.files import write_atomically
+
         write_atomically(arguments.output, to_json(plan))
     if arguments.json:
+        if arguments.svg is not None:
+            _draw(arguments.svg, plan, _frontier(profile, request))
         print_result(to_json(plan))
         return 0
-    print_result("\n\n".join((plan_table(plan), breakdown_table(plan), alternatives_table(plan))))
+    _explain(arguments, profile, request, plan)
     if arguments.output is not None:
         print_note(
             f"written to {arguments.output}; train with:\n"
@@ -107,30 +167,92 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _profile(arguments: argparse.Namespace, model: Model, optimizer: Optimizer) -> Profile:
-    from planner.system.machine import installed_torch_version
+def _planned(profile: Profile, request: Request, fixed_input: bool) -> Plan:
+    """The plan. Raises InfeasibleError that says what to change."""
+    from planner.solver.advice import advice
+    from planner.solver.device import check_device
+    from planner.solver.plan import make_plan
 
+    check_device(profile.device, request.budget.bytes)
+    try:
+        return make_plan(profile, request)
+    except InfeasibleError as error:
+        said = f"{error}. {advice(profile, request, error, fixed_input)}"
+        raise InfeasibleError(said, error.minimum_bytes, error.term) from None
+
+
+def _explain(arguments: argparse.Namespace, profile: Profile, request: Request, plan: Plan) -> None:
+    """Print the plan and, as soon as it is there, what else there would be."""
+    from planner.report import plan_tables as tables
+    from planner.report.tables import breakdown_table, plan_table
+    from planner.solver.advice import needs_of
+    from planner.solver.frontier import knees, more_budget
+
+    print_result("\n\n".join((plan_table(plan), breakdown_table(plan), tables.binding_table(plan))))
+    print_result("\n" + tables.comparison_table(plan, needs_of(profile, request, plan)))
+    points = _frontier(profile, request)
+    print_result("\n" + tables.frontier_table(plan, points, knees(points)))
+    print_result("\n" + tables.more_budget_text(plan, more_budget(profile, request, plan)))
+    if arguments.svg is not None:
+        _draw(arguments.svg, plan, points)
+
+
+def _frontier(profile: Profile, request: Request) -> tuple[Point, ...]:
+    from planner.solver.frontier import frontier
+
+    return frontier(profile, request)
+
+
+def _draw(file: Path, plan: Plan, points: tuple[Point, ...]) -> None:
+    from planner.report.frontier_plot import draw_frontier
+    from planner.solver.frontier import knees
+
+    draw_frontier(plan, points, knees(points), file)
+    print_note(f"time against budget drawn in {file}")
+
+
+def _profile(arguments: argparse.Namespace, model: Model, optimizer: Optimizer) -> Profile:
     if arguments.profile is not None:
-        return _profile_in_file(arguments.profile, model, arguments.any_device)
+        _check_beginning(arguments.profile, model, arguments.budget)
+        return _profile_in_file(arguments.profile, arguments.any_device)
     if arguments.any_device:
         raise InputError("--any-device says that the profile in a file may be foreign; name the file with --profile")
+    from planner.system.machine import installed_torch_version
+
     if arguments.no_measure or installed_torch_version() is None:
         return unmeasured_profile(model, optimizer, arguments.batch)
     return measured_profile(model, optimizer, arguments.batch)
 
 
-def _profile_in_file(file: Path, model: Model, any_device: bool) -> Profile:
-    """The profile in `file`, if it is the model's and this device's; a foreign one only where `any_device` allows."""
+def _check_beginning(file: Path, model: Model, budget: int) -> None:
+    """Refuse the profile of another model, or of a device that is too small, before the rest of it is decoded.
+
+    That rest is nearly all of it. What is no profile at all is left to `_profile_in_file`.
+    """
+    from planner.document import decode, read_json
+    from planner.model.spec import Model
+    from planner.settings import Device
+    from planner.solver.device import check_device
+
+    value = read_json(file)
+    try:
+        profiled, device = decode(Model, value["model"]), decode(Device, value["device"])
+    except (DocumentError, LookupError, TypeError):
+        return
+    if profiled != model:
+        raise InputError(
+            f"{file}: is the profile of {profiled.name} at {_shape(profiled)}, not of the model asked for, "
+            f"{model.name} at {_shape(model)}"
+        )
+    check_device(device, budget)
+
+
+def _profile_in_file(file: Path, any_device: bool) -> Profile:
+    """The profile in `file`, if it is this device's; a foreign one only where `any_device` allows."""
     from planner.profiler.applies import differences, read_profile
     from planner.system.machine import probe
 
     profile = read_profile(file)
-    if profile.model != model:
-        raise InputError(
-            f"{file}: is the profile of {profile.model.name} at "
-            f"{'x'.join(str(extent) for extent in profile.model.input)} with {profile.model.classes} classes, "
-            "not of the model asked for"
-        )
     reasons = differences(profile, probe())
     if reasons and not any_device:
         raise InputError(
@@ -140,6 +262,10 @@ def _profile_in_file(file: Path, model: Model, any_device: bool) -> Profile:
     if reasons:
         print_note(f"warning: {file} is foreign or stale: memory and time may be others here ({'; '.join(reasons)})")
     return profile
+
+
+def _shape(model: Model) -> str:
+    return f"{'x'.join(str(extent) for extent in model.input)} with {model.classes} classes"
 
 
 def request_from(arguments: argparse.Namespace, samples: int, unpacked_bytes: int) -> Request:
@@ -164,4 +290,13 @@ def request_from(arguments: argparse.Namespace, samples: int, unpacked_bytes: in
                 "data",
             )
         storage -= unpacked_bytes
-    return Request(Budget(arguments.budget, arguments.scope), training, storage, arguments.strategy, arguments.prefer)
+    request = Request(
+        Budget(arguments.budget, arguments.scope),
+        training,
+        storage,
+        arguments.strategy,
+        arguments.prefer,
+        max_cuts=arguments.max_cuts,
+        allocator=arguments.allocator,
+    )
+    return request if arguments.reserve is None else replace(request, reserve_bytes=arguments.reserve)

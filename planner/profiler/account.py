@@ -22,7 +22,8 @@ from planner.model.shapes import Shape, model_sizes
 from planner.profiler.bounded import OwnLimit
 from planner.profiler.job import Job
 from planner.profiler.schema import Account
-from planner.system.allocator import HeapUse, Policy, heap_use
+from planner.settings import Policy
+from planner.system.allocator import HeapUse, heap_use
 from planner.system.mappings import Mapped, read_mapped
 from planner.system.proc import read_memory, reset_peak
 from planner.training.runtime import settle, start_torch, trimming

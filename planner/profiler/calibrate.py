@@ -15,7 +15,7 @@ from planner.profiler.job import Job
 from planner.profiler.kernels import Overhead
 from planner.profiler.schema import PolicyProfile
 from planner.profiler.survey import first_line
-from planner.system.allocator import Policy
+from planner.settings import Policy
 from planner.units import MIB
 
 _POLICIES: tuple[Policy, ...] = ("tight", "fast")

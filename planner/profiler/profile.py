@@ -22,8 +22,7 @@ from planner.profiler.job import Job
 from planner.profiler.schema import Limits, Profile, Runtime, Storage
 from planner.profiler.survey import MeasuringChild, Survey, Tell, first_line
 from planner.profiler.torch_facts import complete
-from planner.settings import Device, Machine, Optimizer
-from planner.system.allocator import Policy
+from planner.settings import Device, Machine, Optimizer, Policy
 from planner.system.machine import fingerprint, probe
 from planner.system.storage import measure_storage
 from planner.units import MIB, format_bytes

@@ -105,7 +105,7 @@ def training_step(profile: Profile) -> Step:
     titles = [*(names(profile.model, (index, index + 1), _NAME_WIDTH) for index in range(problem.count)), "loss"]
     pieces = [*units, head]
     moments = tuple(_moments(pieces, titles))
-    data, weights = problem.data_bytes(0, size), sum(piece.weights for piece in pieces)
+    data, weights = problem.data_bytes(0, "data", size), sum(piece.weights for piece in pieces)
     optimizer = sum(piece.optimizer for piece in pieces)
     dynamic = max(moment.activations_bytes + moment.gradients_bytes + moment.transient_bytes for moment in moments)
     allocated = data + weights + optimizer + dynamic

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields as dataclass_fields
 from itertools import groupby
 from statistics import fmean
+from types import MappingProxyType
 from typing import get_args
 
 from planner.model.spec import BatchNorm2d, Layer, Residual
@@ -15,6 +16,13 @@ from planner.solver.schema import Alternative, Block, Breakdown, Head, Plan, Seg
 from planner.units import format_bytes, format_seconds
 
 _BATCH = "micro-\nbatch ×\naccumulate"
+
+_AGAIN_WIDTH = 10
+
+_ALLOCATORS = {
+    "tight": "what is freed goes back to the system at once",
+    "fast": "what is freed is kept for the next step, which is faster; the peak counts it as if all of it were kept",
+}
 
 _SAME_SPEED = 0.05
 """Share by which two times of the calibration kernel may differ on one and the same device."""
@@ -26,8 +34,9 @@ def _short(id_: str) -> str:
 
 def plan_table(plan: Plan) -> str:
     """The plan, block by block, with what it costs and what it was preferred to."""
-    head = ("block", "units", "names", "segments", "head\nfilters", _BATCH, "input", "peak\nMiB", "binds", "per epoch")
-    blocks = columns(head, list(_plan_rows(plan)), ">><<>><><>")
+    cut = ("segments", "head\nfilters", "recomputed")
+    head = ("block", "units", "names", *cut, _BATCH, "input", "peak\nMiB", "per epoch")
+    blocks = columns(head, list(_plan_rows(plan)), ">><<><><>>")
     parts = [fields(_plan_header(plan)), blocks, fields(_plan_summary(plan))]
     return "\n\n".join([*parts, *(note(text) for text in _plan_notes(plan))])
 
@@ -36,12 +45,14 @@ def _plan_header(plan: Plan) -> list[tuple[str, str]]:
     model, device, training = plan.model, plan.device, plan.training
     shape = "×".join(map(str, model.input))
     reserve = f", {format_bytes(plan.reserve_bytes)} of it in reserve" if plan.reserve_bytes else ""
+    cuts = "" if plan.max_cuts is None else f", at most {counted(plan.max_cuts, 'cut')}"
     return [
         ("plan", _short(plan.id)),
         ("model", f"{clean(model.name)}: {counted(len(model.units), 'unit')}, {shape}, {model.classes} classes"),
         ("device", f"{clean(device.name)}: {device.kind}, {counted(device.threads, 'thread')}"),
         ("budget", f"{format_bytes(plan.budget.bytes)}, scope {plan.budget.scope}{reserve}"),
-        ("strategy", f"{plan.strategy}, prefer {plan.prefer}"),
+        ("strategy", f"{plan.strategy}, prefer {plan.prefer}{cuts}"),
+        ("allocator", f"{plan.allocator}: {_ALLOCATORS[plan.allocator]}"),
         (
             "training",
             f"batch {training.batch}, {counted(training.epochs, 'epoch')} of {training.samples} samples per block, "
@@ -57,39 +68,48 @@ def _plan_rows(plan: Plan) -> Iterator[tuple[str, ...]]:
         yield (
             str(index),
             indices(block.units),
-            names(plan.model, block.units, 20),
+            names(plan.model, block.units, 16),
             *first,
             _batch(block.micro_batch, block.accumulate),
             block.input.kind,
             mib(predicted.peak_bytes),
-            clean(predicted.binding, 11),
             format_seconds(predicted.seconds_per_epoch),
         )
         for other in others:
-            yield ("", "", "", *other, "", "", "", "", "")
+            yield ("", "", "", *other, "", "", "", "")
 
 
 def _batch(micro_batch: int, accumulate: int) -> str:
     return f"{micro_batch} × {accumulate}"
 
 
-def _segment_cells(block: Block) -> Iterator[tuple[str, str]]:
-    """Units and filters of each segment; three or more of one unit each with equal heads share a line."""
+def _segment_cells(block: Block) -> Iterator[tuple[str, str, str]]:
+    """Units, filters and recomputed units of each segment; three or more of one unit each that are alike share a line.
+
+    Recomputed spans that take too much room are counted here, and listed below the table.
+    """
     numbered = enumerate(block.segments)
     for _, group in groupby(numbered, key=lambda pair: _likeness(*pair)):
         segments = [segment for _, segment in group]
         if len(segments) > 2:
             span = (segments[0].units[0], segments[-1].units[1])
-            yield f"{indices(span)} each", _filters(segments[0].head)
+            again = "each" if segments[0].recompute else NOTHING
+            yield f"{indices(span)} each", _filters(segments[0].head), again
         else:
             for segment in segments:
-                yield indices(segment.units), _filters(segment.head)
+                yield indices(segment.units), _filters(segment.head), _again(segment)
 
 
-def _likeness(index: int, segment: Segment) -> tuple[int, str]:
+def _again(segment: Segment) -> str:
+    spans = ", ".join(map(indices, segment.recompute)) or NOTHING
+    count = sum(last - first for first, last in segment.recompute)
+    return spans if len(spans) <= _AGAIN_WIDTH else counted(count, "unit")
+
+
+def _likeness(index: int, segment: Segment) -> tuple[int, str, bool]:
     """Equal for neighbours that may share a line; a segment of several units is like no other."""
     is_single = segment.units[1] - segment.units[0] == 1
-    return (-1 if is_single else index), _filters(segment.head)
+    return (-1 if is_single else index), _filters(segment.head), bool(segment.recompute)
 
 
 def _filters(head: Head | None) -> str:
@@ -106,9 +126,30 @@ def _plan_summary(plan: Plan) -> list[tuple[str, str]]:
         ("total time", f"{format_seconds(plan.predicted.seconds_total)}{gap}"),
         ("caches", f"{format_bytes(plan.predicted.cache_bytes)} of storage at one time, at most{allowed}"),
         ("cuts", f"{plan.cuts}{where}"),
+        ("recomputed", _recomputed(plan)),
+        ("optimizer", _stepping(plan)),
         ("smallest budget", f"{format_bytes(plan.minimum_budget_bytes)}, with strategy {plan.strategy}"),
         ("trade", _trade(plan)),
     ]
+
+
+def _recomputed(plan: Plan) -> str:
+    """Every span, by block."""
+    found = []
+    for index, block in enumerate(plan.blocks):
+        spans = [indices(span) for segment in block.segments for span in segment.recompute]
+        if spans:
+            found.append(f"block {index}: units {', '.join(spans)}")
+    return "; ".join(found) or "nothing: every unit keeps what its backward needs"
+
+
+def _stepping(plan: Plan) -> str:
+    stepping = [str(index) for index, block in enumerate(plan.blocks) if block.optimizer_in_backward]
+    if not stepping:
+        return "steps after backward"
+    others = "" if len(stepping) == len(plan.blocks) else "; after backward in the others"
+    which = "block" if len(stepping) == 1 else "blocks"
+    return f"steps within backward in {which} {', '.join(stepping)}, so that gradients never pile up{others}"
 
 
 def _trade(plan: Plan) -> str:
@@ -126,8 +167,10 @@ def _trade(plan: Plan) -> str:
     else:
         said += "No plan is faster. "
     if fewest.cuts < plan.cuts:
-        return said + f"The plan with the fewest cuts has {_beside(fewest, own)}."
-    return said + "No plan has fewer cuts."
+        return said + f"With the fewest cuts that were sought: {_beside(fewest, own)}."
+    if plan.prefer == "fidelity":
+        return said + "No plan was found with fewer cuts."
+    return said + "None that takes at most 10 % more than the fastest was found with fewer cuts."
 
 
 def _beside(other: Alternative, seconds: float) -> str:
@@ -187,14 +230,17 @@ def _normalises(layers: tuple[Layer, ...]) -> bool:
     )
 
 
-def alternatives_table(plan: Plan) -> str:
-    """Every strategy under the same budget, `auto` with its frontier of time against cuts."""
+def alternatives_table(plan: Plan, needs: Mapping[Strategy, str] = MappingProxyType({})) -> str:
+    """Every strategy under the same budget, `auto` with its frontier of time against cuts.
+
+    `needs` says what a strategy that does not fit would need.
+    """
     rows: list[tuple[str, ...]] = []
     for strategy in get_args(Strategy):
         fitting = [other for other in plan.alternatives if other.strategy == strategy]
         rows += [_alternative_row(plan, other) for other in sorted(fitting, key=lambda other: other.cuts)]
         if not fitting:
-            rows.append(("", strategy, "does not fit", *[NOTHING] * 5))
+            rows.append(("", strategy, needs.get(strategy, "does not fit"), *[NOTHING] * 5))
     head = ("", "strategy", "fits", "peak MiB", "time", "cuts", "blocks", "cache MiB")
     under = f"under {format_bytes(plan.budget.bytes)}, scope {plan.budget.scope}; * is this plan"
     return f"{columns(head, rows, '<<<>>>>>')}\n\n{under}"

@@ -1,9 +1,10 @@
-"""One block in memory: its units, heads and optimizer, and one optimizer step over it."""
+"""One block in memory: its units, heads and optimizer, the frozen units it reads through, and one optimizer step."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +14,12 @@ from torch import Tensor, nn
 from planner.model.build import build_unit
 from planner.model.heads import auxiliary_head
 from planner.model.shapes import Shape, model_sizes
+from planner.runner import paths
 from planner.runner.weights import load_weights, save_weights
 from planner.solver.schema import Block, Plan, Segment
+from planner.training.fused import stepping_in_backward
 from planner.training.optimizers import Stepper, make_optimizer
-from planner.training.segment import train_segment
+from planner.training.segment import Spans, infer, train_segment
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,12 @@ class LoadedSegment:
     head: nn.Module | None
     """Its auxiliary head."""
 
+    @property
+    def recompute(self) -> Spans:
+        """Its recomputed spans, counted from its own first unit."""
+        start = self.spec.units[0]
+        return tuple((first - start, last - start) for first, last in self.spec.recompute)
+
     def parameters(self) -> Iterator[nn.Parameter]:
         """Units' and head's parameters."""
         for module in [*self.units, *([self.head] if self.head else [])]:
@@ -39,8 +48,10 @@ class LoadedSegment:
 class LoadedBlock:
     """A block's modules with fresh, seeded weights, ready to train."""
 
-    def __init__(self, plan: Plan, index: int, seed: int) -> None:
+    def __init__(self, plan: Plan, index: int, seed: int, frozen: Sequence[nn.Module] = ()) -> None:
+        """`frozen` are the units that samples run through first, from `load_frozen`; blocks may share them."""
         self.spec: Block = plan.blocks[index]
+        self.frozen = frozen
         shapes = input_shapes(plan)
         self.input_shape: Shape = shapes[self.spec.units[0]]
         self.output_shape: Shape = shapes[self.spec.units[1]]
@@ -49,7 +60,7 @@ class LoadedBlock:
         self.optimizer: Stepper = make_optimizer(self._settings)
 
     def named_modules(self) -> Iterator[tuple[str, nn.Module]]:
-        """Units as `units.<index>`, heads as `heads.<units before it>`."""
+        """What is trained: units as `units.<index>`, heads as `heads.<units before it>`."""
         for segment in self.segments:
             first, last = segment.spec.units
             for index, unit in zip(range(first, last), segment.units, strict=True):
@@ -57,22 +68,24 @@ class LoadedBlock:
             if segment.head is not None:
                 yield f"heads.{last}", segment.head
 
+    def enter(self, samples: Tensor) -> Tensor:
+        """What comes into the block's first unit: the samples, run through the frozen units where there are any."""
+        return infer(self.frozen, samples)
+
     def train_batch(self, micro_batches: Iterator[tuple[Tensor, Tensor]], batch: int, accumulate: bool) -> float:
         """One optimizer step over a batch of `batch` samples.
 
-        `micro_batches` yields inputs (micro-batch, …) and labels. With `accumulate` all gradients live until the last
-        micro-batch is done, otherwise each segment steps right behind its own backward. Returns the last segment's
-        loss.
+        `micro_batches` yields samples (micro-batch, …) and labels. With `accumulate` all gradients live until the last
+        micro-batch is done, otherwise each segment steps right behind its own backward, or within it where the plan
+        says so. Returns the last segment's loss.
         """
         total = 0.0
         for inputs, labels in micro_batches:
             weight = len(labels) / batch
             loss = torch.zeros(())
+            inputs = self.enter(inputs)
             for segment in self.segments:
-                is_last = segment is self.segments[-1]
-                loss, held = train_segment(segment.units, segment.head, inputs, labels, weight, not is_last)
-                if not accumulate:
-                    self._step(segment)
+                loss, held = self._train_segment(segment, inputs, labels, weight, accumulate)
                 if held is not None:
                     inputs = held
                 del held
@@ -81,6 +94,20 @@ class LoadedBlock:
             for segment in self.segments:
                 self._step(segment)
         return total
+
+    def _train_segment(
+        self, segment: LoadedSegment, inputs: Tensor, labels: Tensor, weight: float, accumulate: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Forward, backward and, without `accumulate`, the step; loss and output as `train_segment` gives them."""
+        is_last = segment is self.segments[-1]
+        within = self.spec.optimizer_in_backward and not accumulate
+        with stepping_in_backward(segment.parameters(), self.optimizer.step) if within else nullcontext():
+            loss, held = train_segment(
+                segment.units, segment.head, inputs, labels, weight, not is_last, segment.recompute
+            )
+        if not accumulate and not within:
+            self._step(segment)
+        return loss, held
 
     def _step(self, segment: LoadedSegment) -> None:
         self.optimizer.step(segment.parameters())
@@ -108,6 +135,24 @@ class LoadedBlock:
 def input_shapes(plan: Plan) -> list[Shape]:
     """The shape that enters each unit, and behind the last the shape that leaves the model."""
     return [plan.model.input, *(sizes.output for sizes in model_sizes(plan.model))]
+
+
+def load_frozen(plan: Plan, index: int, out: Path) -> list[nn.Module]:
+    """The units before a block in evaluation mode, with the weights that the blocks before it have left in `out`.
+
+    An empty list where the block's samples do not come through them.
+    """
+    if plan.blocks[index].input.kind != "recompute":
+        return []
+    shapes = input_shapes(plan)
+    units: list[nn.Module] = []
+    for number, block in enumerate(plan.blocks[:index]):
+        first, last = block.units
+        found = [build_unit(plan.model.units[unit], shapes[unit]).eval() for unit in range(first, last)]
+        names = (f"units.{unit}" for unit in range(first, last))
+        load_weights(paths.weights_path(out, number), zip(names, found, strict=True))
+        units += found
+    return units
 
 
 def _generator(seed: int, kind: str, index: int) -> torch.Generator:

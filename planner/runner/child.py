@@ -70,6 +70,7 @@ class Run:
         return sum(sizes.parameters for sizes in model_sizes(self._plan.model)[: self._plan.blocks[block].units[0]])
 
     def _run_block(self, index: int, prefix: Prefix) -> Prefix:
+        from planner.runner.block import load_frozen
         from planner.runner.finish import prefix_after
         from planner.runner.train import BlockTrainer
         from planner.training.calibration import calibration_seconds
@@ -79,7 +80,13 @@ class Run:
             self._phase(index, "prepare")
             calibration = calibration_seconds()  # before the block is in memory and its peak starts afresh
             trainer = BlockTrainer(
-                self._plan, index, self._order, lambda size: self._samples(index, train, size), self._guard, self._tell
+                self._plan,
+                index,
+                self._order,
+                lambda size: self._samples(index, train, size),
+                self._guard,
+                self._tell,
+                load_frozen(self._plan, index, self._out),
             )
             trained = trainer.train()
             block = trained.block
@@ -97,15 +104,16 @@ class Run:
         from planner.runner.finish import validate, write_cache
 
         size = trained.setting.micro_batch
-        is_last = index == len(self._plan.blocks) - 1
+        following = index + 1
+        caches = following < len(self._plan.blocks) and self._plan.blocks[following].input.kind == "cache"
         written = 0
         self._phase(index, "validate")
-        test_writer = None if is_last else self._writer(trained.block, index + 1, "test")
+        test_writer = self._writer(trained.block, following, "test") if caches else None
         exits = validate(trained.block, self._samples(index, test, size), test_writer, prefix)
         if test_writer is not None:
             test_writer.finish()
             self._phase(index, "cache")
-            writer = self._writer(trained.block, index + 1, "train")
+            writer = self._writer(trained.block, following, "train")
             write_cache(trained.block, self._samples(index, train, size), writer)
             writer.finish()
             written = writer.bytes_written + test_writer.bytes_written
@@ -126,7 +134,7 @@ class Run:
         )
 
     def _input(self, index: int, part: str, opened: ExitStack) -> Split:
-        if self._plan.blocks[index].input.kind == "data":
+        if self._plan.blocks[index].input.kind != "cache":
             return self._data.train if part == "train" else self._data.test
         reader = CacheReader(paths.cache_path(self._out, index, part))
         opened.callback(reader.close)
@@ -137,8 +145,9 @@ class Run:
         from planner.runner.samples import Samples
 
         block = self._plan.blocks[index]
-        shape = input_shapes(self._plan)[block.units[0]]
-        return Samples(split, shape, block.input.kind == "cache", micro_batch, self._limit)
+        cached = block.input.kind == "cache"
+        shape = input_shapes(self._plan)[block.units[0] if cached else 0]
+        return Samples(split, shape, cached, micro_batch, self._limit)
 
     def _writer(self, block: LoadedBlock, index: int, part: str) -> CacheWriter:
         from planner.runner.finish import record_bytes

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from planner.report.schema import ExitReport
 from planner.runner.block import LoadedBlock
@@ -41,16 +42,24 @@ def validate(
     """Run test samples through the block once: accuracy and speed of every head, outputs to `writer` on the way."""
     tallies = [_Tally(segment.spec.units[1]) for segment in block.segments]
     for inputs, labels in samples.in_order():
-        started = time.perf_counter()
-        activations = inputs
-        for segment, tally in zip(block.segments, tallies, strict=True):
-            activations = infer(segment.units, activations)
-            logits = activations if segment.head is None else infer([segment.head], activations)
-            tally.right += int((logits.argmax(1) == labels).sum())
-            tally.seconds += time.perf_counter() - started
+        outputs = _count(block, tallies, block.enter(inputs), labels)
         if writer is not None:
-            writer.append(bytes_of(activations.contiguous()), labels.tolist())
+            writer.append(bytes_of(outputs.contiguous()), labels.tolist())
+        # Gone before the next samples come through the frozen units, which have no room beside them.
+        del outputs
     return tuple(_exit_reports(block, tallies, samples.count, prefix))
+
+
+def _count(block: LoadedBlock, tallies: list[_Tally], inputs: Tensor, labels: Tensor) -> Tensor:
+    """Count what each head gets right of one micro-batch, time it from the block's first unit on; the last output."""
+    started = time.perf_counter()
+    activations = inputs
+    for segment, tally in zip(block.segments, tallies, strict=True):
+        activations = infer(segment.units, activations)
+        logits = activations if segment.head is None else infer([segment.head], activations)
+        tally.right += int((logits.argmax(1) == labels).sum())
+        tally.seconds += time.perf_counter() - started
+    return activations
 
 
 def _exit_reports(block: LoadedBlock, tallies: list[_Tally], count: int, prefix: Prefix) -> Iterator[ExitReport]:
@@ -63,10 +72,10 @@ def _exit_reports(block: LoadedBlock, tallies: list[_Tally], count: int, prefix:
 
 
 def write_cache(block: LoadedBlock, samples: Samples, writer: CacheWriter) -> None:
-    """Run samples through the block's units, in order, and write what comes out."""
+    """Run samples through frozen units and the block's own, in order, and write what comes out."""
     units = [unit for segment in block.segments for unit in segment.units]
     for inputs, labels in samples.in_order():
-        writer.append(bytes_of(infer(units, inputs).contiguous()), labels.tolist())
+        writer.append(bytes_of(infer(units, block.enter(inputs)).contiguous()), labels.tolist())
 
 
 def prefix_after(block: LoadedBlock, exits: tuple[ExitReport, ...]) -> Prefix:

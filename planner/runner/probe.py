@@ -13,7 +13,7 @@ import sys
 from typing import cast
 
 from planner.runner import supervisor
-from planner.system.allocator import Policy
+from planner.settings import Policy
 from planner.system.proc import read_memory
 
 _CHILD = """

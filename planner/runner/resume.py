@@ -10,10 +10,18 @@ from planner.solver.schema import Plan
 
 
 def first_open_block(out: Path, plan: Plan) -> int:
-    """The first block that is not done; 0 where the caches it would train from are gone."""
-    for index in range(len(plan.blocks)):
-        if paths.result_path(out, index).is_file() and paths.weights_path(out, index).is_file():
-            continue
-        caches = [paths.cache_path(out, index, part) for part in ("train", "test")]
-        return index if all(is_finished(cache) for cache in caches) else 0
-    return len(plan.blocks)
+    """The first block that is not done; an earlier one where the caches it would train from are gone."""
+    index = next((index for index in range(len(plan.blocks)) if not _is_done(out, index)), len(plan.blocks))
+    while index < len(plan.blocks) and not _has_input(out, plan, index):
+        index -= 1
+    return index
+
+
+def _is_done(out: Path, index: int) -> bool:
+    return paths.result_path(out, index).is_file() and paths.weights_path(out, index).is_file()
+
+
+def _has_input(out: Path, plan: Plan, index: int) -> bool:
+    if plan.blocks[index].input.kind != "cache":
+        return True
+    return all(is_finished(paths.cache_path(out, index, part)) for part in ("train", "test"))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from torch import nn
 
 from planner.errors import OverBudgetError, RunError
 from planner.model.heads import auxiliary_head
@@ -76,14 +78,16 @@ class BlockTrainer:
         make_samples: Callable[[int], Samples],
         guard: MemoryGuard,
         tell: Callable[[Event], None],
+        frozen: Sequence[nn.Module] = (),
     ) -> None:
-        """`make_samples` opens the block's input for a micro-batch."""
+        """`make_samples` opens the block's input for a micro-batch; `frozen` is as in `LoadedBlock`."""
         self._plan = plan
         self._index = index
         self._order = order
         self._make_samples = make_samples
         self._guard = guard
         self._tell = tell
+        self._frozen = frozen
         self._batch = plan.training.batch
         self._least = least_micro_batch(plan, plan.blocks[index])
 
@@ -116,7 +120,7 @@ class BlockTrainer:
         return self._epochs(self._fresh_block(), samples, rung)
 
     def _fresh_block(self) -> LoadedBlock:
-        block = LoadedBlock(self._plan, self._index, self._order.seed)
+        block = LoadedBlock(self._plan, self._index, self._order.seed, self._frozen)
         settle()  # the pages that random numbers came from
         return block
 
@@ -130,7 +134,7 @@ class BlockTrainer:
         batches = samples.shuffled(self._batch, self._least, self._order.seed, self._index, _DRY_EPOCH)
         count, micro_batches = next(batches)
         odd = samples.count % self._batch % rung.micro_batch
-        with trimming(module for _, module in block.named_modules()):
+        with trimming([*block.frozen, *(module for _, module in block.named_modules())]):
             inputs, labels = next(micro_batches)
             if odd >= self._least:
                 block.train_batch(iter([(inputs[:odd], labels[:odd])]), odd, rung.accumulate > 1)

@@ -1,130 +1,339 @@
-"""The best cuts of one block: least time for each number of segments, and least live bytes.
+"""The best cuts and recomputed spans of one block: least time in at most so many segments, and least live bytes.
 
 Both walk the block's segments from the left, the most promising partial block first. What is still to come is bounded
 from below by the same problem with its memory coupling relaxed, so the first complete block that comes up is the best.
+A segment's trades of bytes against time are worked out only when nothing that does without them is more promising.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
+from functools import cached_property
+from itertools import count
+from typing import NamedTuple
 
-from planner.solver.problem import Choice
-from planner.solver.space import Base, Edge, Space
+import numpy as np
+import numpy.typing as npt
 
-_Graph = dict[int, tuple[Edge, ...]]
-_Resources = tuple[int, int, int, int]
-"""Static bytes, weights, highest dynamic bytes while training, the same while validating."""
+from planner.solver.problem import Choice, Source
+from planner.solver.relaxed import SLACK
+from planner.solver.space import Base, Integers, Space, Way
+from planner.solver.spans import Spans, Trades
+
+NEVER = 2**200
+"""Above every time and every count of bytes."""
+
+Reals = npt.NDArray[np.float64]
+
+
+class Place(NamedTuple):
+    """Where a block lies in the chain, and how it is joined to its neighbours."""
+
+    first: int
+    end: int
+    source: Source
+    caches: bool
+
+
+class _Used(NamedTuple):
+    """What a partial block takes."""
+
+    static: int
+    weights: int
+    peak: int
+    validate_peak: int
+
+    @property
+    def live(self) -> int:
+        return max(self.static + self.peak, self.weights + self.validate_peak)
+
+
+class _Partial(NamedTuple):
+    """Segments from the block's first unit on."""
+
+    mark: int
+    """Where the next one begins: an index into the block's marks."""
+    time: int
+    used: _Used
+    ends: tuple[int, ...]
+    spans: Spans
+
+
+class _Edges(NamedTuple):
+    """The block's segments, by the mark where they begin and the mark before that where they end."""
+
+    peak: Integers
+    least: Integers
+    replay: Reals
+    """No recomputation that fits takes less time, in the unit of `Base.time`; infinite where none fits."""
+    static: Integers
+    """By end: what the head of a cut adds; none at the block's end, whose head is the block's."""
+    weights: Integers
+    validate: Integers
+    time: tuple[int, ...]
 
 
 class BlockSearch:
-    """The cuts of the block [first, end) at one micro-batch under one cap that fit `limit` live bytes."""
+    """The cuts of a block at one way of taking its batches that fit `limit` live bytes."""
 
-    def __init__(self, space: Space, micro_batch: int, cap: int, span: tuple[int, int], base: Base, limit: int) -> None:
-        self.first, self.end = span
-        self.micro_batch = micro_batch
-        self.widths = space.widths[cap]
-        self.base = base
-        self.limit = limit
-        self.graph: _Graph = {}
-        train_room = limit - base.static
-        validate_room = limit - base.weights
-        if base.peak > train_room or base.validate_peak > validate_room:
-            return
-        for start in range(self.first, self.end):
-            leading = start == self.first
-            if leading or start in self.widths:
-                edges = [edge for edge in space.edges(micro_batch, cap, start, leading) if edge.end < self.end]
-                edges.append(space.closing(micro_batch, cap, start, self.end, leading))
-                self.graph[start] = tuple(
-                    edge
-                    for edge in edges
-                    if edge.static + edge.peak <= train_room and edge.weights + edge.validate_peak <= validate_room
-                )
+    def __init__(self, space: Space, trades: Trades, way: Way, place: Place, base: Base, limit: int) -> None:
+        self._space = space
+        self._trades = trades
+        self._way = way
+        self._place = place
+        self._limit = limit
+        self._start = _Used(base.static, base.weights, base.peak, base.validate_peak)
+        self._widths = space.widths[way.cap]
+        self._fits = self._start.live <= limit
+        inside = space.marks[(space.marks > place.first) & (space.marks < place.end)]
+        self._marks = [place.first, *inside.tolist(), place.end]
+        self._last = len(self._marks) - 1
+        if self._fits:
+            self._edges = self._make_edges()
+            self._magnitude = float(base.time + sum(map(abs, self._edges.time)))
 
-    def bounds(self) -> dict[int, list[int | None]]:
-        """By unit: least time from there to the end in exactly 1, 2, … segments, each of which would fit alone."""
-        found: dict[int, list[int | None]] = {}
-        for start in sorted(self.graph, reverse=True):
-            best: list[int | None] = [None] * (self.end - start)
-            for edge in self.graph[start]:
-                if edge.end == self.end:
-                    best[0] = edge.time
-                    continue
-                for segments, rest in enumerate(found[edge.end], start=1):
-                    if rest is not None:
-                        known = best[segments]
-                        if known is None or edge.time + rest < known:
-                            best[segments] = edge.time + rest
-            found[start] = best
+    def _make_edges(self) -> _Edges:
+        """Those that fit alone."""
+        space, way = self._space, self._way
+        row, heads, peaks = space.row(way.micro_batch, way.stepping), space.heads(way), space.peaks(way)
+        starts, ends = np.array(self._marks[:-1]), np.array(self._marks[1:])
+        given = np.where(starts > self._place.first, row.given[starts], 0)[:, None]
+        grid = np.ix_(starts, ends)
+        peak, least = peaks.open[grid], peaks.least_open[grid]
+        peak[:, -1], least[:, -1] = peaks.close[starts, ends[-1]], peaks.least_close[starts, ends[-1]]
+        peak, least = (np.maximum(given + table, peaks.always[ends]) for table in (peak, least))
+        static, weights = heads.static[ends], heads.weights[ends]
+        static[-1] = weights[-1] = 0
+        validate = heads.inference[ends]
+        room = self._limit - self._start.static - static
+        fits = np.triu(least <= room)
+        fits &= heads.legal[ends] & (weights + validate <= self._limit - self._start.weights)
+        times = space.cut_times(way.micro_batch)
+        kept = space.sums(way.micro_batch, way.stepping).kept[grid] + heads.top[ends] + given
+        replay = space.replay(way.micro_batch, way.stepping).least(
+            starts[:, None], ends, (kept - room).astype(np.float64)
+        )
+        return _Edges(
+            peak=peak,
+            least=least,
+            replay=np.where(fits, space.problem.training.samples * replay, np.inf),
+            static=static,
+            weights=weights,
+            validate=validate,
+            time=(*(times[end] for end in self._marks[1:-1]), 0),
+        )
+
+    def _bounds(self, at_most: int | None) -> list[list[int]]:
+        """By segments left, and mark: least time from there to the end; one entry for any number of segments."""
+        cost = self._edges.replay + np.array(self._edges.time, dtype=np.float64)
+        if at_most is None:
+            bound = np.zeros(self._last + 1)
+            for mark in range(self._last - 1, -1, -1):
+                bound[mark] = (cost[mark, mark:] + bound[mark + 1 :]).min()
+            return [self._safe(bound)]
+        bound = np.full(self._last + 1, np.inf)
+        bound[-1] = 0
+        bounds = [bound]
+        for _ in range(at_most):
+            bound = np.append((cost + bounds[-1][1:]).min(axis=1), 0.0)
+            bounds.append(bound)
+        return [self._safe(bound) for bound in bounds]
+
+    def _safe(self, bound: Reals) -> list[int]:
+        """Whole numbers that no rounding has made too large."""
+        return [
+            NEVER if value == np.inf else int(value - SLACK * (abs(value) + self._magnitude))
+            for value in bound.tolist()
+        ]
+
+    def fastest(self, at_most: int | None, below: int) -> tuple[int, Choice] | None:
+        """Least time × micro-batch that cuts and replays add, if it is below `below`, and the block."""
+        if not self._fits:
+            return None
+        bounds = self._bounds(at_most)
+        if bounds[-1][0] >= below:
+            return None
+        walk = _Walk(self, at_most, bounds, below)
+        return walk.fastest()
+
+    def smallest(self, at_most: int | None) -> int | None:
+        """Least live bytes within the limit, in at most so many segments; none where nothing fits."""
+        if not self._fits:
+            return None
+        serial = count()
+        start = _Partial(0, 0, self._start, (), ())
+        heap: list[tuple[int, int, int, _Partial, int]] = [(self._start.live, 0, 0, start, -1)]
+        seen: dict[int, list[tuple[int, ...]]] = {}
+        while heap:
+            live, _, _, partial, mark = heapq.heappop(heap)
+            if mark >= 0:
+                for longer in self.traded(partial, mark):
+                    heapq.heappush(heap, (longer.used.live, -longer.mark, next(serial), longer, -1))
+                continue
+            if partial.mark == self._last:
+                return live
+            segments = 0 if at_most is None else len(partial.ends)
+            if _dominated(seen.setdefault(partial.mark, []), (segments, *partial.used)) or segments == at_most:
+                continue
+            for end in self.follow(partial.mark):
+                used = self.with_edge(partial, end, int(self._edges.peak[partial.mark, end]))
+                if used.live <= self._limit:
+                    heapq.heappush(
+                        heap, (used.live, -end - 1, next(serial), self.longer(partial, end, 0, used, ()), -1)
+                    )
+                least = self.with_edge(partial, end, int(self._edges.least[partial.mark, end])).live
+                if least < used.live and least <= self._limit:
+                    heapq.heappush(heap, (least, -end - 1, next(serial), partial, end))
+        return None
+
+    def follow(self, mark: int) -> list[int]:
+        """Where segments from a mark may end: an index into the edges."""
+        found: list[int] = (np.nonzero(self._edges.replay[mark, mark:] < np.inf)[0] + mark).tolist()
         return found
 
-    def fastest(self, segments: int, bounds: dict[int, list[int | None]]) -> tuple[int, Choice] | None:
-        """Least time × micro-batch that cuts into so many segments add, and the block; none where nothing fits."""
-        bound = bounds[self.first][segments - 1]
-        if bound is None:
-            return None
-        start: _Resources = (self.base.static, self.base.weights, self.base.peak, self.base.validate_peak)
-        heap: list[tuple[int, tuple[int, ...], int, _Resources]] = [(bound, (), 0, start)]
-        seen: dict[tuple[int, int], list[_Resources]] = {}
-        while heap:
-            bound, ends, time, used = heapq.heappop(heap)
-            place = ends[-1] if ends else self.first
-            if place == self.end:
-                return time, self._choice(ends)
-            if _dominated(seen.setdefault((place, len(ends)), []), used):
+    def with_edge(self, partial: _Partial, end: int, peak: int) -> _Used:
+        """What the partial block takes with one more segment."""
+        edges, used = self._edges, partial.used
+        return _Used(
+            used.static + int(edges.static[end]),
+            used.weights + int(edges.weights[end]),
+            max(used.peak, peak),
+            max(used.validate_peak, int(edges.validate[end])),
+        )
+
+    def traded(self, partial: _Partial, end: int, enough: int = 0) -> Iterator[_Partial]:
+        """The partial block with a segment behind it, in every way that recomputes something and fits."""
+        first, last, leading = self._marks[partial.mark], self._marks[end + 1], partial.mark == 0
+        closing = last == self._place.end
+        room = self._limit - partial.used.static - int(self._edges.static[end])
+        for trade in self._trades.of(self._way, first, last, closing, leading, _rounded(room)):
+            if trade.spans and trade.peak <= room:
+                used = self.with_edge(partial, end, trade.peak)
+                yield self.longer(partial, end, trade.time, used, trade.spans)
+                if trade.peak <= enough:
+                    break
+
+    def longer(self, partial: _Partial, end: int, replay: int, used: _Used, spans: Spans) -> _Partial:
+        """With one more segment."""
+        return _Partial(
+            end + 1,
+            partial.time + self._edges.time[end] + replay,
+            used,
+            (*partial.ends, self._marks[end + 1]),
+            (*partial.spans, *spans),
+        )
+
+    def choice(self, partial: _Partial) -> Choice:
+        """The block that a complete walk describes."""
+        return Choice(
+            first=self._place.first,
+            micro_batch=self._way.micro_batch,
+            ends=partial.ends,
+            filters=tuple(self._widths[end] for end in partial.ends),
+            recompute=partial.spans,
+            optimizer_in_backward=self._way.stepping,
+            source=self._place.source,
+            caches=self._place.caches,
+        )
+
+    def is_complete(self, partial: _Partial) -> bool:
+        """Whether it reaches the block's end."""
+        return partial.mark == self._last
+
+    @property
+    def start(self) -> _Partial:
+        """No segment yet."""
+        return _Partial(0, 0, self._start, (), ())
+
+    def fastest_edges(self, mark: int) -> Iterator[tuple[int, int, int, int]]:
+        """Where segments from a mark may end, their peak and least peak, and the least time of their replay."""
+        edges = self._edges
+        ends = self.follow(mark)
+        replays = edges.replay[mark, ends] * (1 - SLACK)
+        rows = zip(
+            ends, edges.peak[mark, ends].tolist(), edges.least[mark, ends].tolist(), replays.tolist(), strict=True
+        )
+        for end, peak, least, replay in rows:
+            yield end, peak, least, edges.time[end] + int(replay)
+
+    def fits(self, used: _Used) -> bool:
+        """Whether there is room for it."""
+        return used.live <= self._limit
+
+    @cached_property
+    def enough(self) -> int:
+        """Dynamic bytes that fit while training, wherever the block is cut."""
+        return self._limit - self._start.static - int(self._edges.static.sum())
+
+    @cached_property
+    def _validates(self) -> bool:
+        """Whether validating may need more than there is."""
+        edges = self._edges
+        highest = max(self._start.validate_peak, int(edges.validate.max()))
+        return self._start.weights + int(edges.weights.sum()) + highest > self._limit
+
+    def needed(self, used: _Used) -> tuple[int, ...]:
+        """What of it can still come to matter."""
+        training = used.static, max(used.peak, self.enough)
+        return (*training, used.weights, used.validate_peak) if self._validates else training
+
+
+class _Walk:
+    """The search for the fastest way through a block."""
+
+    def __init__(self, block: BlockSearch, at_most: int | None, bounds: list[list[int]], below: int) -> None:
+        self._block = block
+        self._at_most = at_most
+        self._bounds = bounds
+        self._below = below
+        self._serial = count()
+        self._heap: list[tuple[int, int, int, _Partial, int]] = []
+
+    def fastest(self) -> tuple[int, Choice] | None:
+        """Its time and the block."""
+        block = self._block
+        self._push(block.start, 0, -1)
+        seen: dict[int, list[tuple[int, ...]]] = {}
+        while self._heap:
+            _, segments, _, partial, end = heapq.heappop(self._heap)
+            if end >= 0:
+                for longer in block.traded(partial, end, block.enough):
+                    self._push(longer, longer.time, -1)
                 continue
-            left = segments - len(ends)
-            for edge, after in self._steps(place, used):
-                if (edge.end == self.end) != (left == 1):
-                    continue
-                rest = 0 if left == 1 else bounds[edge.end][left - 2] if left - 2 < self.end - edge.end else None
-                if rest is not None:
-                    spent = time + edge.time
-                    heapq.heappush(heap, (spent + rest, (*ends, edge.end), spent, after))
+            if block.is_complete(partial):
+                return partial.time, block.choice(partial)
+            cost = (0, 0) if self._at_most is None else (segments, partial.time)
+            known = seen.setdefault(partial.mark, [])
+            if _dominated(known, (*cost, *block.needed(partial.used))) or segments == self._at_most:
+                continue
+            for end, peak, least, time in block.fastest_edges(partial.mark):
+                used = block.with_edge(partial, end, peak)
+                if block.fits(used):
+                    longer = block.longer(partial, end, 0, used, ())
+                    self._push(longer, longer.time, -1)
+                if used.peak > max(partial.used.peak, block.enough) and least < peak:
+                    self._push(partial, partial.time + time, end)
         return None
 
-    def smallest(self) -> int | None:
-        """Least live bytes within the limit, in any number of segments; none where nothing fits."""
-        if not self.graph:
-            return None
-        start: _Resources = (self.base.static, self.base.weights, self.base.peak, self.base.validate_peak)
-        heap: list[tuple[int, int, _Resources]] = [(_live(start), -self.first, start)]
-        seen: dict[int, list[_Resources]] = {}
-        while heap:
-            live, negative_place, used = heapq.heappop(heap)
-            place = -negative_place
-            if place == self.end:
-                return live
-            if not _dominated(seen.setdefault(place, []), used):
-                for edge, after in self._steps(place, used):
-                    heapq.heappush(heap, (_live(after), -edge.end, after))
-        return None
-
-    def _steps(self, place: int, used: _Resources) -> Iterator[tuple[Edge, _Resources]]:
-        static, weights, peak, validate_peak = used
-        for edge in self.graph[place]:
-            after = (
-                static + edge.static,
-                weights + edge.weights,
-                max(peak, edge.peak),
-                max(validate_peak, edge.validate_peak),
-            )
-            if _live(after) <= self.limit:
-                yield edge, after
-
-    def _choice(self, ends: tuple[int, ...]) -> Choice:
-        return Choice(self.first, self.micro_batch, ends, tuple(self.widths[end] for end in ends))
+    def _push(self, partial: _Partial, least: int, end: int) -> None:
+        segments = len(partial.ends) + (end >= 0)
+        left = 0 if self._at_most is None else self._at_most - segments
+        least += self._bounds[left][end + 1 if end >= 0 else partial.mark]
+        if least < self._below:
+            heapq.heappush(self._heap, (least, segments, next(self._serial), partial, end))
 
 
-def _live(used: _Resources) -> int:
-    return max(used[0] + used[2], used[1] + used[3])
+def _rounded(room: int) -> int:
+    """Somewhat more room, so that rooms which hardly differ are one: three binary digits."""
+    step = 1 << max(room.bit_length() - 3, 0)
+    return -(-room // step) * step
 
 
-def _dominated(known: list[_Resources], used: _Resources) -> bool:
+def _dominated(known: list[tuple[int, ...]], found: tuple[int, ...]) -> bool:
     """Whether a partial block that came up earlier needs no more of anything; if not, remember this one."""
     for other in known:
-        if all(theirs <= ours for theirs, ours in zip(other, used, strict=True)):
+        if all(theirs <= ours for theirs, ours in zip(other, found, strict=True)):
             return True
-    known.append(used)
+    known.append(found)
     return False

@@ -8,7 +8,10 @@ proportion: the last slope of a convex peak is its least, and was seen to miss a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from bisect import bisect_left
+from collections.abc import Sequence
+from functools import lru_cache
+from operator import add
 from typing import NamedTuple
 
 from planner.profiler.schema import Costs, PieceProfile, Trace
@@ -59,52 +62,122 @@ class PieceCost(NamedTuple):
     step_ns: int
     minimum_micro_batch: int
 
+    def counted(self, times: int) -> PieceCost:
+        """Every byte that comes and goes while training or validating counted `times` over; what stays, once."""
+
+        def levels(one: Levels) -> Levels:
+            return Levels(*(times * level for level in one))
+
+        return self._replace(
+            first=levels(self.first),
+            inner=levels(self.inner),
+            first_stepping=levels(self.first_stepping),
+            inner_stepping=levels(self.inner_stepping),
+            detached_peak=times * self.detached_peak,
+            inference_peak=times * self.inference_peak,
+            output=times * self.output,
+            gradients=times * self.gradients,
+            step_transient=times * self.step_transient,
+        )
+
+    @property
+    def most_bytes(self) -> int:
+        """More than it ever adds to what is live."""
+        levels = (self.first, self.inner, self.first_stepping, self.inner_stepping)
+        passing = max(map(max, levels)) + max(self.detached_peak, self.inference_peak)
+        return passing + self.static + self.gradients + self.step_transient + self.output
+
+
+class Pace(NamedTuple):
+    """A ratio of times: what takes `of` nanoseconds in the profile takes `to`."""
+
+    to: int
+    of: int
+
+    def nanoseconds(self, seconds: float) -> int:
+        """Whole nanoseconds at this pace, rounded once per figure so that every sum is exact."""
+        return -(-nanoseconds(seconds) * self.to // self.of)
+
+
+SAME_PACE = Pace(1, 1)
+
 
 def nanoseconds(seconds: float) -> int:
-    """Whole nanoseconds, rounded once so that every sum is exact."""
+    """Whole nanoseconds."""
     return round(seconds * NANOSECONDS)
+
+
+class _Between(NamedTuple):
+    """Where a micro-batch lies among those of a table: the rule of the module, worked out once for many values."""
+
+    left: int
+    """Index of the figure on the left; -1 for nothing at 0."""
+    right: int
+    at: int
+    """The micro-batch, counted from the left one."""
+    width: int
+    beyond: bool
+    """Whether it lies behind the largest."""
+
+    def value(self, values: Sequence[int]) -> int:
+        """The interpolated value."""
+        high = values[self.right]
+        if not self.width:
+            return high
+        low = values[self.left] if self.left >= 0 else 0
+        value = low - (low - high) * self.at // self.width
+        return max(high, value) if self.beyond else value
+
+
+@lru_cache(maxsize=1024)
+def _between(sizes: tuple[int, ...], micro_batch: int) -> _Between:
+    if micro_batch in sizes or micro_batch < sizes[0]:
+        index = bisect_left(sizes, micro_batch)
+        return _Between(index, index, 0, 0, False)
+    right = min(bisect_left(sizes, micro_batch), len(sizes) - 1)
+    before = sizes[right - 1] if right else 0
+    beyond = micro_batch > sizes[-1] and len(sizes) > 1
+    return _Between(right - 1, right, micro_batch - before, sizes[right] - before, beyond)
 
 
 def interpolate(sizes: Sequence[int], values: Sequence[int], micro_batch: int) -> int:
     """The value at `micro_batch` of a table over rising `sizes`, by the rule of the module."""
-    for index, size in enumerate(sizes):
-        if size == micro_batch or (index == 0 and micro_batch < size):
-            return values[index]
-        if size > micro_batch:
-            return _line(sizes[index - 1], values[index - 1], size, values[index], micro_batch)
-    if len(sizes) == 1:
-        return _line(0, 0, sizes[0], values[0], micro_batch)
-    return max(values[-1], _line(sizes[-2], values[-2], sizes[-1], values[-1], micro_batch))
+    return _between(tuple(sizes), micro_batch).value(values)
 
 
 def interpolate_bytes(sizes: Sequence[int], values: Sequence[int], micro_batch: int) -> int:
     """The same for bytes: beyond the largest size at least in proportion to it."""
     value = interpolate(sizes, values, micro_batch)
-    return max(value, _line(0, 0, sizes[-1], values[-1], micro_batch)) if micro_batch > sizes[-1] else value
+    return max(value, -(-values[-1] * micro_batch // sizes[-1])) if micro_batch > sizes[-1] else value
 
 
-def _line(left: int, low: int, right: int, high: int, at: int) -> int:
-    return low - (low - high) * (at - left) // (right - left)
-
-
-def piece_cost(piece: PieceProfile, micro_batch: int, accumulating: bool) -> PieceCost:
+def piece_cost(piece: PieceProfile, micro_batch: int, accumulating: bool, pace: Pace = SAME_PACE) -> PieceCost:
     """What a piece costs at one micro-batch, with gradients existing before backward when `accumulating`."""
-    sizes = [cost.micro_batch for cost in piece.costs]
-
-    def at(values: list[int]) -> int:
-        return interpolate(sizes, values, micro_batch)
+    costs = piece.costs
+    sizes = tuple([cost.micro_batch for cost in costs])
+    between = _between(sizes, micro_batch)
 
     def bytes_at(values: list[int]) -> int:
-        return interpolate_bytes(sizes, values, micro_batch)
+        value = between.value(values)
+        return max(value, -(-values[-1] * micro_batch // sizes[-1])) if micro_batch > sizes[-1] else value
 
-    costs = piece.costs
-    forward = [nanoseconds(cost.forward_seconds) for cost in costs]
+    def levels(traces: list[Trace]) -> Levels:
+        return Levels(
+            bytes_at([trace.forward_peak_bytes for trace in traces]),
+            bytes_at([trace.kept_bytes for trace in traces]),
+            bytes_at([trace.backward_peak_bytes for trace in traces]),
+            bytes_at([trace.held_backward_peak_bytes for trace in traces]),
+        )
+
+    forward = [pace.nanoseconds(cost.forward_seconds) for cost in costs]
+    backward = [pace.nanoseconds(cost.backward_seconds) for cost in costs]
+    first_backward = [pace.nanoseconds(cost.first_backward_seconds) for cost in costs]
     weights = piece.parameter_bytes + piece.buffer_bytes
     return PieceCost(
-        first=_levels(bytes_at, [_first(cost, accumulating) for cost in costs]),
-        inner=_levels(bytes_at, [_inner(cost, accumulating) for cost in costs]),
-        first_stepping=_levels(bytes_at, [cost.traces.first_stepping for cost in costs]),
-        inner_stepping=_levels(bytes_at, [cost.traces.inner_stepping for cost in costs]),
+        first=levels([_first(cost, accumulating) for cost in costs]),
+        inner=levels([_inner(cost, accumulating) for cost in costs]),
+        first_stepping=levels([cost.traces.first_stepping for cost in costs]),
+        inner_stepping=levels([cost.traces.inner_stepping for cost in costs]),
         detached_peak=bytes_at([cost.detached_peak_bytes for cost in costs]),
         inference_peak=bytes_at([cost.inference_peak_bytes for cost in costs]),
         output=micro_batch * piece.output_bytes,
@@ -113,23 +186,12 @@ def piece_cost(piece: PieceProfile, micro_batch: int, accumulating: bool) -> Pie
         static=weights + piece.optimizer_bytes + accumulating * piece.parameter_bytes,
         gradients=(not accumulating) * piece.parameter_bytes,
         step_transient=piece.step_transient_bytes,
-        forward_ns=at(forward),
-        train_ns=at([one + nanoseconds(cost.backward_seconds) for one, cost in zip(forward, costs, strict=True)]),
-        first_train_ns=at(
-            [one + nanoseconds(cost.first_backward_seconds) for one, cost in zip(forward, costs, strict=True)]
-        ),
-        inference_ns=at([nanoseconds(cost.inference_seconds) for cost in costs]),
-        step_ns=nanoseconds(piece.step_seconds),
+        forward_ns=between.value(forward),
+        train_ns=between.value(list(map(add, forward, backward))),
+        first_train_ns=between.value(list(map(add, forward, first_backward))),
+        inference_ns=between.value([pace.nanoseconds(cost.inference_seconds) for cost in costs]),
+        step_ns=pace.nanoseconds(piece.step_seconds),
         minimum_micro_batch=piece.minimum_micro_batch,
-    )
-
-
-def _levels(bytes_at: Callable[[list[int]], int], traces: list[Trace]) -> Levels:
-    return Levels(
-        bytes_at([trace.forward_peak_bytes for trace in traces]),
-        bytes_at([trace.kept_bytes for trace in traces]),
-        bytes_at([trace.backward_peak_bytes for trace in traces]),
-        bytes_at([trace.held_backward_peak_bytes for trace in traces]),
     )
 
 

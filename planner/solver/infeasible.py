@@ -5,10 +5,19 @@ from __future__ import annotations
 from planner.errors import InfeasibleError
 from planner.solver.predict import predict_block
 from planner.solver.problem import Choice, Problem
+from planner.solver.request import Request
 from planner.solver.schema import Breakdown
 from planner.units import format_bytes
 
 RUNTIME = "the runtime (interpreter and torch)"
+STORAGE = "storage for activation caches"
+
+_IN_FULL = {
+    "weights": "weights, gradients and optimizer state",
+    "activations": "activations",
+    "runtime": RUNTIME,
+    "samples": "sample buffers",
+}
 
 
 def budget_error(problem: Problem, minimum: int, choices: tuple[Choice, ...]) -> InfeasibleError:
@@ -17,10 +26,11 @@ def budget_error(problem: Problem, minimum: int, choices: tuple[Choice, ...]) ->
     predictions = [predict_block(problem, choice) for choice in choices]
     highest = max(predictions, key=lambda predicted: predicted.peak_bytes)
     starts = problem.start_bytes > highest.peak_bytes + problem.request.reserve_bytes
-    term = RUNTIME if starts else _largest_term(highest.breakdown)
+    kinds = kinds_of(highest.breakdown)
+    term = RUNTIME if starts else _IN_FULL[max(kinds, key=lambda kind: kinds[kind])]
     return InfeasibleError(
-        f"{_plans(problem)} a budget of {_exact(budget.bytes)} (scope {budget.scope}); the smallest feasible one is "
-        f"{_exact(minimum)}, and most of it is {term}",
+        f"{_plans(problem.request)} a budget of {exact(budget.bytes)} (scope {budget.scope}); the smallest feasible "
+        f"one is {exact(minimum)}, and most of it is {term}",
         minimum,
         term,
     )
@@ -28,29 +38,38 @@ def budget_error(problem: Problem, minimum: int, choices: tuple[Choice, ...]) ->
 
 def storage_error(problem: Problem, needed: int, minimum: int | None) -> InfeasibleError:
     """The storage for caches is too small; `minimum` is the smallest budget that this storage allows, if any does."""
-    way_out = f" or, with the storage as it is, a budget of {_exact(minimum)}" if minimum is not None else ""
+    way_out = f" or, with the storage as it is, a budget of {exact(minimum)}" if minimum is not None else ""
     return InfeasibleError(
-        f"{_plans(problem)} {_exact(problem.request.storage_bytes or 0)} of storage for activation caches with a "
-        f"budget of {_exact(problem.request.budget.bytes)}; it needs {_exact(needed)} of storage{way_out}",
+        f"{_plans(problem.request)} {exact(problem.request.storage_bytes or 0)} of {STORAGE} with a "
+        f"budget of {exact(problem.request.budget.bytes)}; it needs {exact(needed)} of storage{way_out}",
         needed,
-        "storage for activation caches",
+        STORAGE,
     )
 
 
-def _plans(problem: Problem) -> str:
-    strategy = problem.request.strategy
-    return "no plan fits" if strategy == "auto" else f"no plan of strategy {strategy} fits"
+def _plans(request: Request) -> str:
+    """`no plan of strategy neuroflux with at most 2 cuts fits`: what was asked for beside the budget."""
+    strategy = "" if request.strategy == "auto" else f" of strategy {request.strategy}"
+    cuts = "" if request.max_cuts is None else f" with at most {counted_cuts(request.max_cuts)}"
+    allocator = "" if request.allocator is None else f" under allocator {request.allocator}"
+    return f"no plan{strategy}{cuts}{allocator} fits"
 
 
-def _exact(count: int) -> str:
+def counted_cuts(count: int) -> str:
+    """`1 cut`, `2 cuts`."""
+    return "1 cut" if count == 1 else f"{count} cuts"
+
+
+def exact(count: int) -> str:
+    """`300.0 MiB (314572800 bytes)`."""
     return f"{format_bytes(count)} ({count} bytes)"
 
 
-def _largest_term(parts: Breakdown) -> str:
-    terms = {
-        "weights, gradients and optimizer state": parts.parameters + parts.gradients + parts.optimizer,
+def kinds_of(parts: Breakdown) -> dict[str, int]:
+    """A breakdown by what a person could change."""
+    return {
+        "weights": parts.parameters + parts.gradients + parts.optimizer,
         "activations": parts.activations + parts.transient,
-        RUNTIME: parts.runtime,
-        "sample buffers": parts.data,
+        "runtime": parts.runtime,
+        "samples": parts.data + parts.cache,
     }
-    return max(terms, key=lambda term: terms[term])

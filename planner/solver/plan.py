@@ -7,13 +7,12 @@ from dataclasses import replace
 from planner.document import content_id
 from planner.errors import InfeasibleError, InputError
 from planner.profiler.schema import Profile
+from planner.solver.auto import OTHERS, Answer, Solver
 from planner.solver.check import check
 from planner.solver.infeasible import budget_error, storage_error
 from planner.solver.predict import make_block, make_exits, predict_plan
-from planner.solver.problem import Problem
 from planner.solver.request import Request
 from planner.solver.schema import Alternative, Plan, Strategy
-from planner.solver.strategies import Auto, Choices, Rule, make_rules
 
 
 def make_plan(profile: Profile, request: Request) -> Plan:
@@ -21,15 +20,13 @@ def make_plan(profile: Profile, request: Request) -> Plan:
 
     Raises InputError where the profile cannot answer the request, InfeasibleError where no plan of the strategy fits.
     """
-    problem = Problem(profile, request)
-    auto, others = make_rules(problem)
-    rule = auto if request.strategy == "auto" else others[request.strategy]
-    limit = problem.live_limit(request.budget.bytes)
-    choices = rule.plan(limit)
-    minimum = rule.smallest()
-    if choices is None or minimum is None:
-        raise _infeasible(problem, rule, limit)
-    plan = _document(problem, choices, problem.budget_for(minimum), _alternatives(auto, others, limit))
+    solver = Solver(profile, request)
+    solver.check_cuts(request.strategy)
+    answer = solver.plan(request.strategy, request.budget.bytes)
+    minimum = solver.smallest(request.strategy)
+    if answer is None or minimum is None:
+        raise _infeasible(profile, solver, minimum)
+    plan = _document(answer, minimum, _alternatives(solver))
     check(plan, profile)
     return plan
 
@@ -40,51 +37,42 @@ def least_memory(profile: Profile, request: Request) -> int:
     Raises InputError where the profile cannot answer the request, InfeasibleError where storage is too small for the
     strategy at every budget.
     """
-    problem = Problem(profile, request)
-    rule = _rule(problem)
-    minimum = rule.smallest()
+    solver = Solver(profile, request)
+    solver.check_cuts(request.strategy)
+    minimum = solver.smallest(request.strategy)
     if minimum is None:
-        raise _infeasible(problem, rule, problem.live_limit(request.budget.bytes))
-    return problem.budget_for(minimum)
+        raise _infeasible(profile, solver, None)
+    return minimum
 
 
-def _rule(problem: Problem) -> Rule:
-    auto, others = make_rules(problem)
-    strategy = problem.request.strategy
-    return auto if strategy == "auto" else others[strategy]
-
-
-def _infeasible(problem: Problem, rule: Rule, limit: int) -> InfeasibleError:
+def _infeasible(profile: Profile, solver: Solver, minimum: int | None) -> InfeasibleError:
     """What would have to be different. Raises InputError where neither budget nor storage is to blame."""
-    minimum = rule.smallest()
-    unlimited = _rule(Problem(problem.profile, replace(problem.request, storage_bytes=None)))
-    free = unlimited.smallest()
+    request = solver.request
+    budget = request.budget.bytes
+    unlimited = Solver(profile, replace(request, storage_bytes=None))
+    free = unlimited.smallest(request.strategy)
     if free is None:
         raise InputError(
-            f"batch is {problem.training.batch}: strategy {problem.request.strategy} needs more samples in a "
+            f"batch is {request.training.batch}: strategy {request.strategy} needs more samples in a "
             "micro-batch, since its heads normalise over them; choose a larger batch"
         )
-    if minimum is None or free <= limit:
-        budget = None if minimum is None else problem.budget_for(minimum)
-        return storage_error(problem, unlimited.storage(max(limit, free)), budget)
-    return budget_error(problem, problem.budget_for(minimum), rule.plan(minimum) or ())
+    if minimum is None or free <= budget:
+        needed = unlimited.least_storage(request.strategy, max(budget, free))
+        return storage_error(solver.problem, needed, minimum)
+    smallest = solver.plan(request.strategy, minimum)
+    assert smallest is not None
+    return budget_error(smallest.problem, minimum, smallest.choices)
 
 
-def _alternatives(auto: Auto, others: dict[Strategy, Rule], limit: int) -> tuple[Alternative, ...]:
-    """Every strategy that fits, and the frontier of `auto`, by cuts and time."""
-    problem = auto.problem
+def _alternatives(solver: Solver) -> tuple[Alternative, ...]:
+    """Every strategy that fits, and `auto` with fewer cuts and more time, by cuts and time."""
+    budget = solver.request.budget.bytes
     found: set[Alternative] = set()
-    rules: dict[Strategy, Rule] = {"auto": auto, **others}
-    for strategy, rule in rules.items():
-        choices = rule.plan(limit)
-        if choices is not None:
-            found.add(_alternative(problem, strategy, choices))
-    least: float | None = None
-    for _, candidate in sorted(auto.frontier(limit).items()):
-        alternative = _alternative(problem, "auto", candidate.choices)
-        if least is None or alternative.seconds_total < least:
-            least = alternative.seconds_total
-            found.add(alternative)
+    for strategy in ("auto", *OTHERS):
+        answer = solver.plan(strategy, budget)
+        if answer is not None:
+            found.add(_alternative(strategy, answer))
+    found |= {_alternative("auto", answer) for answer in solver.frontier(budget)}
     return tuple(sorted(found, key=_order))
 
 
@@ -92,19 +80,20 @@ def _order(other: Alternative) -> tuple[int, float, str, int, int, int]:
     return other.cuts, other.seconds_total, other.strategy, other.blocks, other.peak_bytes, other.cache_bytes
 
 
-def _alternative(problem: Problem, strategy: Strategy, choices: Choices) -> Alternative:
-    predicted = predict_plan(problem, choices)
+def _alternative(strategy: Strategy, answer: Answer) -> Alternative:
+    predicted = predict_plan(answer.problem, answer.choices)
     return Alternative(
         strategy=strategy,
-        blocks=len(choices),
-        cuts=sum(len(choice.ends) for choice in choices) - 1,
+        blocks=len(answer.choices),
+        cuts=answer.cuts,
         peak_bytes=predicted.peak_bytes,
         seconds_total=predicted.seconds_total,
         cache_bytes=predicted.cache_bytes,
     )
 
 
-def _document(problem: Problem, choices: Choices, minimum: int, alternatives: tuple[Alternative, ...]) -> Plan:
+def _document(answer: Answer, minimum: int, alternatives: tuple[Alternative, ...]) -> Plan:
+    problem, choices, gap = answer
     profile, request = problem.profile, problem.request
     plan = Plan(
         schema="plan/1",
@@ -116,16 +105,18 @@ def _document(problem: Problem, choices: Choices, minimum: int, alternatives: tu
         budget=request.budget,
         storage_bytes=request.storage_bytes,
         reserve_bytes=request.reserve_bytes,
-        allocator=profile.allocator,
+        allocator=problem.policy,
         profile_id=profile.id,
         training=request.training,
-        baseline_bytes=profile.runtime.baseline_bytes,
+        baseline_bytes=problem.baseline_bytes,
         blocks=tuple(make_block(problem, choice) for choice in choices),
         exits=make_exits(choices),
         predicted=predict_plan(problem, choices),
         minimum_budget_bytes=minimum,
-        optimality_gap=0.0,
+        optimality_gap=gap,
         alternatives=alternatives,
-        calibration_seconds=profile.calibration_seconds,
+        # The kernel was timed under `tight`; under `fast` it takes another time.
+        calibration_seconds=profile.calibration_seconds if problem.policy == "tight" else None,
+        max_cuts=request.max_cuts,
     )
     return replace(plan, id=content_id(plan))

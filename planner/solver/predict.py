@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 
 from planner.solver.costs import NANOSECONDS
-from planner.solver.problem import CLASSIFIER, Choice, Problem
+from planner.solver.problem import CLASSIFIER, FAST_TIMES, Choice, Problem
 from planner.solver.schema import (
     Block,
     BlockInput,
@@ -18,7 +18,7 @@ from planner.solver.schema import (
     Rung,
     Segment,
 )
-from planner.solver.walk import Live, is_legal, live_bytes, spans_within, time_ns, total_ns
+from planner.solver.walk import Live, Moment, is_legal, live_bytes, spans_within, time_ns, total_ns
 
 
 def predict_block(problem: Problem, choice: Choice) -> BlockPrediction:
@@ -44,7 +44,7 @@ def predict_block(problem: Problem, choice: Choice) -> BlockPrediction:
 
 
 def _extrapolated_from(problem: Problem, choice: Choice) -> int | None:
-    pieces = problem.profile.units[choice.first : choice.last]
+    pieces = problem.profile.units[0 if choice.source == "recompute" else choice.first : choice.last]
     heads = (problem.head(end, filters) for end, filters in zip(choice.ends, choice.filters, strict=True))
     measured = min(piece.costs[-1].micro_batch for piece in (*pieces, *heads))
     return measured if choice.micro_batch > measured else None
@@ -52,6 +52,8 @@ def _extrapolated_from(problem: Problem, choice: Choice) -> int | None:
 
 def _breakdown(problem: Problem, live: Live) -> Breakdown:
     moment = live.moment
+    if problem.policy == "fast":
+        moment = Moment(moment.level, moment.activations // FAST_TIMES, moment.gradients // FAST_TIMES)
     overhead = problem.resident(live.train) - problem.runtime_bytes - live.train
     return Breakdown(
         runtime=problem.runtime_bytes,
@@ -69,6 +71,7 @@ def make_block(problem: Problem, choice: Choice) -> Block:
     """The block, with its ladder."""
     predicted = predict_block(problem, choice)
     starts = (choice.first, *choice.ends)
+    cached = choice.source == "cache"
     segments = tuple(
         Segment(units=(first, end), head=_head(filters), recompute=spans_within(choice, first, end))
         for first, end, filters in zip(starts, choice.ends, choice.filters, strict=False)
@@ -79,10 +82,10 @@ def make_block(problem: Problem, choice: Choice) -> Block:
         accumulate=problem.training.batch // choice.micro_batch,
         optimizer_in_backward=choice.optimizer_in_backward,
         input=BlockInput(
-            kind="cache" if choice.first else "data",
-            from_unit=choice.first,
-            sample_bytes=problem.record_bytes(choice.first),
-            dtype="float32" if choice.first else "uint8",
+            kind=choice.source,
+            from_unit=choice.first if cached else 0,
+            sample_bytes=problem.record_bytes(choice.first if cached else 0),
+            dtype="float32" if cached else "uint8",
         ),
         segments=segments,
         predicted=predicted,
@@ -98,7 +101,7 @@ def _ladder(problem: Problem, choice: Choice, peak: int) -> tuple[Rung, ...]:
     """The same segments at smaller micro-batches, as far as each step down lowers the peak."""
     rungs: list[Rung] = []
     for micro_batch in problem.micro_batches:
-        smaller = replace(choice, micro_batch=micro_batch)
+        smaller = replace(choice, micro_batch=micro_batch, optimizer_in_backward=False)  # a rung accumulates
         if micro_batch < choice.micro_batch and is_legal(problem, smaller):
             predicted = predict_block(problem, smaller)
             if predicted.peak_bytes < peak:
@@ -121,5 +124,7 @@ def predict_plan(problem: Problem, choices: tuple[Choice, ...]) -> PlanPredictio
     return PlanPrediction(
         peak_bytes=max(problem.resident(live_bytes(problem, choice).peak) for choice in choices),
         seconds_total=total_ns(problem, choices) / NANOSECONDS,
-        cache_bytes=max(problem.cache_bytes(choice.first, choice.last) for choice in choices),
+        cache_bytes=max(
+            problem.stored_bytes(choice.first, choice.last, choice.source, choice.caches) for choice in choices
+        ),
     )

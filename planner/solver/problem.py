@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 from planner.errors import InputError
 from planner.profiler.schema import PieceProfile, Profile
-from planner.solver.costs import PieceCost, interpolate, piece_cost
+from planner.settings import Policy
+from planner.solver.costs import NANOSECONDS, SAME_PACE, Pace, PieceCost, interpolate, nanoseconds, piece_cost
 from planner.solver.request import Request, check_optimizer
 from planner.units import KIB
 
@@ -18,6 +20,23 @@ CACHE_WRITER_BYTES = 64 * KIB
 """Constant part of the activation cache's writer; a sample of the micro-batch adds `CACHE_WRITER_SAMPLE_BYTES`."""
 
 CACHE_WRITER_SAMPLE_BYTES = 16
+
+FAST_TIMES = 2
+"""How often `fast` counts bytes that come and go.
+
+glibc's default keeps what is freed for whatever comes next, and how much it keeps differs from step to step (0 to 26 MB
+on vgg11), so that no few steps show the most. What it keeps was freed: at most it is everything that is taken and given
+back at the highest moment, once more. A plan chooses `fast` only where that fits, on top of the growth that was seen.
+"""
+
+MAX_CHAIN_BYTES = 2**56
+"""Most that all units and heads of a profile may take together; no device has a thousandth of it."""
+
+MAX_SECONDS = 2.0**58 / NANOSECONDS
+"""Longest training that is planned: nine years."""
+
+Source = Literal["data", "cache", "recompute"]
+"""Where a block's samples come from: data set, the cache before it, or the data set run through the units before it."""
 
 LABEL_BYTES = 8
 """One label, in a batch and in a record."""
@@ -42,6 +61,10 @@ class Choice:
     """Spans of units, each inside a segment, that keep only their input and run forward again before backward."""
     optimizer_in_backward: bool = False
     """Whether parameters step within backward, as soon as their gradients exist."""
+    source: Source = "data"
+    """Where samples come from; only the first block's come straight from the data set."""
+    caches: bool = False
+    """Whether the outputs are written for the next block to read."""
 
     @property
     def last(self) -> int:
@@ -52,15 +75,23 @@ class Choice:
 class Problem:
     """What the search ranges over. Raises InputError where the profile cannot answer the request."""
 
-    def __init__(self, profile: Profile, request: Request) -> None:
+    def __init__(self, profile: Profile, request: Request, policy: Policy = "tight") -> None:
+        """Under `fast` the profile has to have measured both policies (`policies_of`)."""
         check_optimizer(profile, request.training)
         self.profile = profile
         self.request = request
+        self.policy = policy
+        measured = {found.policy: found for found in profile.policies}
+        self._fast = measured["fast"] if policy == "fast" else None
+        self._pace = SAME_PACE
+        if self._fast is not None:
+            self._pace = Pace(nanoseconds(self._fast.step_seconds), nanoseconds(measured["tight"].step_seconds))
         self.training = request.training
         self.count = len(profile.units)
         self.steps = -(-self.training.samples // self.training.batch)
         self._pieces: dict[tuple[int, int, int], PieceCost] = {}
         self._check_micro_batches()
+        self._check_sums()
 
     @cached_property
     def micro_batches(self) -> tuple[int, ...]:
@@ -78,6 +109,25 @@ class Problem:
                 f"{self.micro_batches[0]}, but batch normalisation needs at least {needed}; "
                 f"choose a batch that is a multiple of {needed}, or profile larger micro-batches"
             )
+
+    def _check_sums(self) -> None:
+        """The search adds up 64-bit integers: bytes and times of the whole chain have to stay far below 2^63."""
+        for size in self.micro_batches:
+            pieces = [self.unit_cost(unit, size) for unit in range(self.count)]
+            pieces += [self.head_cost(end, min(heads), size) for end, heads in self.heads.items()]
+            together = sum(piece.most_bytes for piece in pieces)
+            if together > MAX_CHAIN_BYTES:
+                raise InputError(
+                    f"units and heads of the profile take {together} bytes together at micro-batch {size}; at most "
+                    f"{MAX_CHAIN_BYTES} can be planned with: are its numbers right?"
+                )
+            seconds = sum(piece.train_ns for piece in pieces) / NANOSECONDS
+            if seconds * max(1, self.training.epochs * self.training.samples // self.micro_batches[0]) > MAX_SECONDS:
+                raise InputError(
+                    f"{self.training.epochs} epochs of {self.training.samples} samples would take years by this "
+                    f"profile, {seconds:.3g} seconds for a micro-batch of {size}; at most {MAX_SECONDS:.3g} seconds in "
+                    "all can be planned: are its numbers right?"
+                )
 
     @cached_property
     def heads(self) -> dict[int, dict[int, PieceProfile]]:
@@ -114,7 +164,8 @@ class Problem:
     def _cost(self, piece: PieceProfile, key: tuple[int, int, int]) -> PieceCost:
         cost = self._pieces.get(key)
         if cost is None:
-            cost = self._pieces[key] = piece_cost(piece, key[2], self.accumulates(key[2]))
+            cost = piece_cost(piece, key[2], self.accumulates(key[2]), self._pace)
+            cost = self._pieces[key] = cost.counted(FAST_TIMES) if self._fast else cost
         return cost
 
     def record_bytes(self, boundary: int) -> int:
@@ -124,24 +175,29 @@ class Problem:
             return channels * height * width + LABEL_BYTES
         return self.profile.units[boundary - 1].output_bytes + LABEL_BYTES
 
-    def cache_bytes(self, first: int, last: int) -> int:
+    def cache_bytes(self, boundary: int) -> int:
+        """Storage of the cache at a boundary inside the chain."""
+        return self.training.samples * self.record_bytes(boundary)
+
+    def stored_bytes(self, first: int, last: int, source: Source, caches: bool) -> int:
         """Storage of the caches a block reads and writes."""
-        read = self.record_bytes(first) if first > 0 else 0
-        written = self.record_bytes(last) if last < self.count else 0
-        return self.training.samples * (read + written)
+        read = self.cache_bytes(first) if source == "cache" else 0
+        return read + (self.cache_bytes(last) if caches else 0)
 
-    def storage_allows(self, first: int, last: int) -> bool:
-        """Whether a block's two caches fit the storage asked for."""
+    def storage_allows(self, first: int, last: int, source: Source, caches: bool) -> bool:
+        """Whether a block's caches fit the storage asked for."""
         storage = self.request.storage_bytes
-        return storage is None or self.cache_bytes(first, last) <= storage
+        return storage is None or self.stored_bytes(first, last, source, caches) <= storage
 
-    def data_bytes(self, first: int, micro_batch: int) -> int:
-        """Two read buffers, the labels, and for images the micro-batch as float32."""
-        buffers = 2 * micro_batch * self.record_bytes(first) + LABEL_BYTES * micro_batch
-        if first > 0:
+    def data_bytes(self, first: int, source: Source, micro_batch: int) -> int:
+        """Two read buffers, the labels, for images the micro-batch as float32, and what a prefix makes of it."""
+        record = self.record_bytes(first if source == "cache" else 0)
+        buffers = 2 * micro_batch * record + LABEL_BYTES * micro_batch
+        if source == "cache":
             return buffers
         channels, height, width = self.profile.model.input
-        return buffers + 4 * micro_batch * channels * height * width
+        given = micro_batch * self.profile.units[first - 1].output_bytes if source == "recompute" else 0
+        return buffers + 4 * micro_batch * channels * height * width + given
 
     def kernel_bytes(self, micro_batch: int) -> int:
         """What libraries hold beside torch's allocator at this micro-batch, above what they do at a small one."""
@@ -151,15 +207,23 @@ class Problem:
             return values[1]
         return interpolate(sizes, values, micro_batch)
 
-    def writer_bytes(self, last: int, micro_batch: int) -> int:
-        """Buffers of the activation cache's writer; 0 behind the last block."""
-        return CACHE_WRITER_BYTES + CACHE_WRITER_SAMPLE_BYTES * micro_batch if last < self.count else 0
+    @cached_property
+    def baseline_bytes(self) -> int:
+        """The training child before its first block."""
+        return self._fast.baseline_bytes if self._fast else self.profile.runtime.baseline_bytes
 
     @cached_property
     def runtime_bytes(self) -> int:
         """Interpreter, libraries and supervisor, where the scope counts them."""
-        runtime = self.profile.runtime
-        return runtime.baseline_bytes + runtime.supervisor_bytes if self.request.budget.scope == "process" else 0
+        process = self.request.budget.scope == "process"
+        return self.baseline_bytes + self.profile.runtime.supervisor_bytes if process else 0
+
+    @cached_property
+    def _overhead(self) -> tuple[int, int]:
+        """Resident bytes beside live ones: a constant, and thousandths of what is live."""
+        around = self._fast or self.profile.runtime
+        constant = self.runtime_bytes + self.profile.runtime.run_bytes + around.overhead_bytes
+        return constant, around.overhead_permille
 
     @cached_property
     def start_bytes(self) -> int:
@@ -169,19 +233,41 @@ class Problem:
 
     def resident(self, live: int) -> int:
         """Resident bytes where `live` bytes are allocated."""
-        runtime = self.profile.runtime
-        constant = self.runtime_bytes + runtime.run_bytes + runtime.overhead_bytes
-        return constant + live - (-live * runtime.overhead_permille // 1000)
+        constant, permille = self._overhead
+        return constant + live - (-live * permille // 1000)
 
     def live_limit(self, budget: int) -> int:
         """The most live bytes that fit a budget; negative where nothing does."""
         if budget < self.start_bytes:
             return -1
-        runtime = self.profile.runtime
-        constant = self.runtime_bytes + runtime.run_bytes + runtime.overhead_bytes
-        room = budget - self.request.reserve_bytes - constant
-        return room * 1000 // (1000 + runtime.overhead_permille)
+        constant, permille = self._overhead
+        return (budget - self.request.reserve_bytes - constant) * 1000 // (1000 + permille)
 
     def budget_for(self, live: int) -> int:
         """The smallest budget in which `live` bytes fit; inverse of `live_limit`."""
         return max(self.resident(live) + self.request.reserve_bytes, self.start_bytes)
+
+
+def policies_of(profile: Profile, request: Request) -> tuple[Policy, ...]:
+    """The allocator policies that a plan may choose.
+
+    `fast` is one of them on a CPU, where both policies were measured and the step under `tight` took a time that others
+    can be compared with. Raises InputError where the one asked for is not among them, or where the profile was taken
+    under another policy than `tight`, so that nothing is known of that.
+    """
+    if profile.allocator != "tight":
+        raise InputError(
+            f"the profile was measured under the allocator {profile.allocator}; plans are made from one measured under "
+            "tight, which says what fast changes; profile again"
+        )
+    measured = {found.policy: nanoseconds(found.step_seconds) for found in profile.policies}
+    is_known = profile.device.kind == "cpu" and "fast" in measured and measured.get("tight", 0) > 0
+    known: tuple[Policy, ...] = ("tight", "fast") if is_known else ("tight",)
+    if request.allocator is None:
+        return known
+    if request.allocator not in known:
+        raise InputError(
+            f"allocator is {request.allocator}, but the profile of {profile.device.name} ({profile.device.kind}) holds "
+            "no steps that say what it costs; leave it to the planner, or profile again on a CPU"
+        )
+    return (request.allocator,)

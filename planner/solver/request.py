@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from planner.errors import InputError
-from planner.limits import MAX_BYTES
+from planner.limits import MAX_BYTES, MAX_UNITS
 from planner.profiler.schema import Profile
+from planner.settings import Policy
 from planner.solver.schema import Budget, Preference, Strategy, Training
 from planner.units import MIB
 
@@ -31,12 +32,17 @@ class Request:
     """Most time a head may add to a typical segment, as a share of it."""
     grouping_threshold: float = 0.4
     """NeuroFlux: largest relative difference of feasible micro-batches within one block."""
+    max_cuts: int | None = None
+    """Most boundaries where gradient stops; none: any number."""
+    allocator: Policy | None = None
+    """The allocator policy; none: whichever is faster of those that fit."""
 
     def __post_init__(self) -> None:
         _check("storage_bytes", self.storage_bytes or 0, 0, MAX_BYTES)
         _check("reserve_bytes", self.reserve_bytes, 0, MAX_BYTES)
         _check("head_time_share", self.head_time_share, 0, 1)
         _check("grouping_threshold", self.grouping_threshold, 0, 1)
+        _check("max_cuts", self.max_cuts or 0, 0, MAX_UNITS)
 
 
 def _check(name: str, value: float, low: int, high: int) -> None:

@@ -12,7 +12,7 @@ from planner.limits import MAX_BATCH, MAX_BYTES, MAX_EPOCHS, MAX_SAMPLES, MAX_UN
 from planner.model.spec import Model
 from planner.settings import Device, Optimizer
 
-Strategy = Literal["auto", "backprop", "classic-local", "neuroflux"]
+Strategy = Literal["auto", "backprop", "checkpoint", "classic-local", "neuroflux"]
 Preference = Literal["balanced", "speed", "fidelity"]
 Scope = Literal["process", "training"]
 
@@ -106,18 +106,20 @@ class Segment:
 
     def __post_init__(self) -> None:
         _check_span("units", self.units)
-        if self.recompute:
-            raise ValueError("recompute: this release does not recompute yet; leave it empty")
+        edges = [self.units[0], *(edge for span in self.recompute for edge in span), self.units[1]]
+        if edges != sorted(edges) or any(first == last for first, last in self.recompute):
+            spans = [list(span) for span in self.recompute][:20]
+            raise ValueError(f"recompute is {spans}; spans rise, lie apart, and inside the units {list(self.units)}")
 
 
 @dataclass(frozen=True)
 class BlockInput:
     """Where a block's samples come from."""
 
-    kind: Literal["data", "cache"]
-    """The data set, or the activation cache the block before has written."""
+    kind: Literal["data", "cache", "recompute"]
+    """The data set, the activation cache the block before has written, or the data set run through the units before."""
     from_unit: int
-    """The unit whose input it is."""
+    """The unit whose input the records are."""
     sample_bytes: int
     """Bytes of one record on storage."""
     dtype: Literal["uint8", "float32"]
@@ -213,7 +215,7 @@ class Block:
     accumulate: int
     """Micro-batches in one optimizer step."""
     optimizer_in_backward: bool
-    """Whether each unit steps as soon as its gradients exist."""
+    """Whether each parameter steps as soon as its gradient exists; a rung that accumulates does not."""
     input: BlockInput
     """Where samples come from."""
     segments: tuple[Segment, ...]
@@ -227,8 +229,10 @@ class Block:
         _check_span("units", self.units)
         _check_count("micro_batch", self.micro_batch, 1, MAX_BATCH)
         _check_count("accumulate", self.accumulate, 1, MAX_BATCH)
-        if self.optimizer_in_backward:
-            raise ValueError("optimizer_in_backward: this release does not do that yet; it must be false")
+        if self.optimizer_in_backward and self.accumulate > 1:
+            raise ValueError(f"optimizer_in_backward: not with accumulate {self.accumulate}: it would step too early")
+        if (self.input.kind == "data") != (self.units[0] == 0):
+            raise ValueError(f"input: kind is {self.input.kind}; the first block reads data, every other one does not")
         _check_chain("segments", self.units, [segment.units for segment in self.segments])
 
 
@@ -321,6 +325,8 @@ class Plan:
     """Every strategy that fits, and the frontier of time against cuts."""
     calibration_seconds: float | None = None
     """The calibration kernel's time in the profile: how fast the device was then; null: not timed."""
+    max_cuts: int | None = None
+    """Most cuts that were asked for; null: any number."""
 
     def __post_init__(self) -> None:
         check_calibration(self.calibration_seconds)

@@ -1,169 +1,267 @@
-"""Blocks chained into plans: the best time for every number of segments, and the least live bytes.
+"""Blocks chained into plans: the least time for every number of segments, the least live bytes, the least storage.
 
-Exact over block boundaries × cuts × micro-batch × cap of widths. Blocks touch only through the caches between them,
-whose record size depends on the boundary alone, so each block is solved by itself and a shortest path joins them.
+Exact over block boundaries × cuts × recomputed spans × micro-batch × optimizer in backward × cap of widths × where each
+block's input comes from. Blocks touch only in whether a cache lies between them, so each is solved by itself and a
+shortest path joins them (`planner.solver.path`): over lower bounds first; blocks on the best path are worked out, and
+the search repeats until every block on it is exact. What remains is the best, for no other path is even promising.
 
-Ties are broken by fewer segments, fewer blocks, larger micro-batches, then boundaries that come first; within a block
-by the larger micro-batch, then the wider cap.
+A tolerance ends the search earlier: when the best plan found is within that share of the best path over bounds, which
+no plan can beat.
+
+Of equal plans one is chosen by a fixed order, so that the same question always has the same answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
-from planner.solver.block import BlockSearch
-from planner.solver.problem import Choice, Problem
-from planner.solver.schema import Preference
-from planner.solver.space import Base, Space
-from planner.solver.walk import finish_ns, read_ns
+import numpy as np
 
-BALANCED_TENTHS = 11
-"""`balanced` takes plans of at most this many tenths of the least time."""
+from planner.solver.block import NEVER, BlockSearch, Place
+from planner.solver.bounds import FAR, Bounds, Clock
+from planner.solver.path import Costs, LazyPath, Step
+from planner.solver.problem import Choice, Problem, Source
+from planner.solver.space import Space, Way
+from planner.solver.spans import Trades
+
+Choices = tuple[Choice, ...]
+"""A plan: its blocks."""
 
 
-class Candidate(NamedTuple):
-    """A plan, in the order in which plans of one number of segments are preferred."""
+_FIRST_COUNT = 4
+"""Plans of few segments are sought among so many first, then among twice as many, and so on."""
+
+
+class Effort(NamedTuple):
+    """How far a search goes."""
+
+    tolerance: float = 0.0
+    """A plan that is slower than the best one by at most this share of its own time will do."""
+    rounds: int | None = None
+    """Paths that are worked out for one number of segments before the next one is tried; none: until it is settled."""
+    block_segments: int | None = None
+    """Most segments of a block, where segments are counted; none: any number."""
+
+
+EXACT = Effort()
+
+
+class Found(NamedTuple):
+    """A plan and its time."""
 
     time: int
     """Nanoseconds to the end of training, at preferred widths."""
-    blocks: int
-    smaller: tuple[int, ...]
-    """Micro-batches, negated."""
-    bounds: tuple[int, ...]
-    choices: tuple[Choice, ...]
+    choices: Choices
+    least: int
+    """No plan that was sought (of as few segments, where they are counted) takes less."""
+
+    @property
+    def segments(self) -> int:
+        """Of all blocks together."""
+        return sum(len(choice.ends) for choice in self.choices)
 
 
-Frontier = dict[int, Candidate]
-"""The best plan for each number of segments."""
+class Timed(NamedTuple):
+    """What is known of a block in at most so many segments."""
+
+    time: int
+    """Its least total; a lower bound where there is no choice."""
+    choice: Choice | None
 
 
-def fastest(problem: Problem, space: Space, limit: int) -> Frontier:
-    """The best plan within `limit` live bytes for each number of segments that has one."""
-    found: list[Frontier] = [{} for _ in range(problem.count + 1)]
-    found[0][0] = Candidate(0, 0, (), (), ())
-    for first, end in _spans(problem):
-        if found[first] and problem.storage_allows(first, end):
-            _extend(found[first], found[end], _fastest_blocks(problem, space, (first, end), limit))
-    return found[problem.count]
+class Search:
+    """The plans of a problem."""
 
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.space = Space(problem)
+        self._trades = Trades(self.space)
+        self._bounds = Bounds(self.space)
+        self._marks: list[int] = self.space.marks.tolist()
+        self._index = {mark: index for index, mark in enumerate(self._marks)}
 
-def _extend(before: Frontier, after: Frontier, blocks: dict[int, tuple[int, Choice]]) -> None:
-    for count, (time, choice) in blocks.items():
-        for segments, plan in before.items():
-            longer = Candidate(
-                plan.time + time,
-                plan.blocks + 1,
-                (*plan.smaller, -choice.micro_batch),
-                (*plan.bounds, choice.last),
-                (*plan.choices, choice),
+    def fastest(self, limit: int, segments: int | None, below: int = NEVER, effort: Effort = EXACT) -> Found | None:
+        """The fastest plan within `limit` live bytes and `segments`, if it takes less than `below`."""
+        path = self._timed_path(limit, segments, effort)
+        exact: dict[Step, Timed] = {}
+        best = Found(min(below, FAR), (), 0)
+        while True:
+            least, steps = path.best()
+            if least >= (best.time * (1 - effort.tolerance) if best.choices else best.time):
+                return best._replace(least=min(least, best.time)) if best.choices else None
+            found = self._worked_out(path, steps, exact, limit, best.time - least)
+            if found is not None and found.time < best.time:
+                best = found
+
+    def fewest(self, limit: int, segments: int, below: int, effort: Effort = EXACT) -> Found | None:
+        """The fastest plan in the fewest segments, at most so many, in which one takes less than `below`."""
+        counted = min(segments, _FIRST_COUNT)
+        while True:
+            found = self._fewest(limit, counted, min(below, FAR), effort)
+            if found is not None or counted >= segments:
+                return found
+            counted = min(segments, 2 * counted)
+
+    def _fewest(self, limit: int, segments: int, below: int, effort: Effort) -> Found | None:
+        path = self._timed_path(limit, segments, effort)
+        exact: dict[Step, Timed] = {}
+        rounds, floor = 0, 1
+        best: Found | None = None
+        while True:
+            lowest, least, used = path.fewest(below, floor)
+            if used is None or (best is not None and used > best.segments):
+                return best
+            if used > floor:
+                rounds, floor = 0, used
+            found = self._worked_out(path, path.steps_in(used), exact, limit, below - lowest)
+            if found is not None and found.time < below:
+                if best is None or (found.segments, found.time) < (best.segments, best.time):
+                    best = found
+                best = best._replace(least=least)
+                if best.segments <= used and least >= best.time * (1 - effort.tolerance):
+                    return best
+            rounds += 1
+            if effort.rounds is not None and rounds >= effort.rounds:
+                if best is not None and best.segments <= used:
+                    return best
+                floor = used + 1
+
+    def _timed_path(self, limit: int, segments: int | None, effort: Effort) -> LazyPath:
+        """Over bounds; of a long chain's blocks only those in a few segments, where segments are counted."""
+        most = None if segments is None else min(segments, self._bounds.count)
+        within = most if most is None or effort.block_segments is None else min(most, effort.block_segments)
+        return LazyPath(self._costs(partial(self._bounds.total, limit, within)), most)
+
+    def _most(self, segments: int | None) -> int | None:
+        return None if segments is None else min(segments, self._bounds.count)
+
+    def _worked_out(
+        self, path: LazyPath, steps: list[Step], exact: dict[Step, Timed], limit: int, room: int
+    ) -> Found | None:
+        """The plan along a path, whose blocks are worked out as far as they are not; none where one fits nowhere.
+
+        `room`: what a block may take beyond what is known of it; with more, no path through it is of any use.
+        """
+        for step in steps:
+            if step not in exact:
+                known = path.cost(step)
+                exact[step] = self.fastest_block(self._place(step), limit, step.segments, known + room)
+                path.learn(step, min(exact[step].time, FAR))
+        found = [exact[step] for step in steps]
+        choices = tuple(one.choice for one in found if one.choice is not None)
+        return Found(sum(one.time for one in found), choices, 0) if len(choices) == len(steps) else None
+
+    def smallest(self, segments: int | None) -> int | None:
+        """The least live bytes of any plan in at most so many segments; none where storage is too small for all."""
+        most = None if segments is None else min(segments, self._bounds.count)
+        path = LazyPath(self._costs(partial(self._least_live, most)), most, np.maximum)
+        exact: set[Step] = set()
+        while True:
+            highest, steps = path.best()
+            unknown = [step for step in steps if step not in exact]
+            if highest >= FAR or not unknown:
+                return None if highest >= FAR else highest
+            for step in unknown:
+                exact.add(step)
+                path.learn(step, min(self.smallest_block(self._place(step), FAR, step.segments), FAR))
+
+    def least_storage(self, limit: int, segments: int | None) -> int | None:
+        """The least storage with which some plan fits `limit` live bytes; none where none does at any storage."""
+        most = None if segments is None else min(segments, self._bounds.count)
+        path = LazyPath(self._costs(partial(self._stored, limit, most)), most, np.maximum)
+        exact: set[Step] = set()
+        while True:
+            highest, steps = path.best()
+            unknown = [step for step in steps if step not in exact]
+            if highest >= FAR or not unknown:
+                return None if highest >= FAR else highest
+            for step in unknown:
+                exact.add(step)
+                if self.smallest_block(self._place(step), limit, step.segments) > limit:
+                    path.learn(step, FAR)
+
+    def _costs(self, table: Callable[[Source, bool], Costs]) -> Costs:
+        """By whether a cache is read and written: a table of blocks."""
+        joined: list[list[Costs]] = []
+        for cached in (False, True):
+            sources: tuple[Source, ...] = ("cache",) if cached else ("data", "recompute")
+            joined.append(
+                [np.minimum.reduce([table(source, caches) for source in sources]) for caches in (False, True)]
             )
-            known = after.get(segments + count)
-            if known is None or longer[:4] < known[:4]:
-                after[segments + count] = longer
+        return np.array(joined, dtype=np.int64)
 
+    def _least_live(self, most: int | None, source: Source, caches: bool) -> Costs:
+        counts = (None,) if most is None else range(1, most + 1)
+        return np.array(
+            [
+                np.minimum.reduce([self._bounds.live_at(source, caches, count, way) for way in self.space.ways()])
+                for count in counts
+            ]
+        )
 
-def _fastest_blocks(problem: Problem, space: Space, span: tuple[int, int], limit: int) -> dict[int, tuple[int, Choice]]:
-    """By number of segments: least total time of the block, and its choice."""
-    found: dict[int, tuple[int, Choice]] = {}
-    for micro_batch, cap, base in _bases(problem, space, span):
-        search = BlockSearch(space, micro_batch, cap, span, base, limit)
-        bounds = search.bounds()
-        clock = _Clock(problem, space, span, micro_batch)
-        for segments, bound in enumerate(bounds.get(span[0], ()), start=1):
-            known = found.get(segments)
-            if bound is None or (known and clock.total(base, bound) >= known[0]):
+    def _stored(self, limit: int, most: int | None, source: Source, caches: bool) -> Costs:
+        marks = self._marks
+        fits = self._least_live(most, source, caches) <= limit
+        stored = [
+            [self.problem.stored_bytes(first, end, source, caches) if first < end else FAR for end in marks[1:]]
+            for first in marks[:-1]
+        ]
+        return np.where(fits, np.array(stored, dtype=np.int64), FAR)
+
+    def _place(self, step: Step) -> Place:
+        source: Source = "cache" if step.cached else "recompute" if step.first else "data"
+        return Place(self._marks[step.first], self._marks[step.last + 1], source, step.caches)
+
+    def fastest_block(self, place: Place, limit: int, at_most: int | None, below: int, stepping: bool = True) -> Timed:
+        """The fastest way through a block, if it takes less than `below`; `stepping` allows it in backward."""
+        best = Timed(below, None)
+        first, last = self._index[place.first], self._index[place.end] - 1
+        most = None if at_most is None else min(at_most, self._bounds.count)
+        found = []
+        for way in self.space.ways():
+            if stepping or not way[1]:
+                table = self._bounds.total_at(limit, place.source, place.caches, most, way)
+                found.append((int(table[(most or 1) - 1, first, last]), -way[0], way[1]))
+        for least, size, steps in sorted(found):
+            if least >= min(best.time, FAR):
+                break
+            best = self._fastest_way(place, (-size, steps), limit, at_most, best)
+        return best
+
+    def _fastest_way(
+        self, place: Place, taken: tuple[int, bool], limit: int, at_most: int | None, best: Timed
+    ) -> Timed:
+        clock = Clock(self.space, place, taken[0])
+        for cap in range(len(self.space.widths)):
+            way = Way(taken[0], cap, taken[1])
+            base = self.space.base(way, *place)
+            if base is None:
                 continue
-            best = search.fastest(segments, bounds)
-            if best is not None:
-                total = clock.total(base, best[0])
-                if known is None or total < known[0]:
-                    found[segments] = total, best[1]
-    return found
+            search = BlockSearch(self.space, self._trades, way, place, base, limit)
+            found = search.fastest(at_most, clock.longest(best.time) - base.time)
+            if found is not None:
+                best = Timed(clock.total(base.time + found[0]), found[1])
+        return best
 
-
-class _Clock:
-    """From time × micro-batch of one epoch to the total of a block."""
-
-    def __init__(self, problem: Problem, space: Space, span: tuple[int, int], micro_batch: int) -> None:
-        first, end = span
-        inference = sum(problem.unit_cost(unit, micro_batch).inference_ns for unit in range(first, end))
-        self.micro_batch = micro_batch
-        self.epochs = problem.training.epochs
-        self.read = read_ns(problem, first)
-        self.finish = finish_ns(problem, end, inference, micro_batch)
-
-    def total(self, base: Base, cuts: int) -> int:
-        """Nanoseconds of all epochs and what follows them."""
-        return self.epochs * max((base.time + cuts) // self.micro_batch, self.read) + self.finish
-
-
-def choose(frontier: Frontier, prefer: Preference) -> Candidate:
-    """The plan that a preference takes from a frontier that is not empty."""
-    if prefer == "fidelity":
-        return frontier[min(frontier)]
-    least = min(plan.time for plan in frontier.values())
-    allowed = least * BALANCED_TENTHS // 10 if prefer == "balanced" else least
-    return frontier[min(segments for segments, plan in frontier.items() if plan.time <= allowed)]
-
-
-def smallest(problem: Problem, space: Space) -> int:
-    """The least live bytes of any plan within the storage asked for."""
-    spans = [span for span in _spans(problem) if problem.storage_allows(*span)]
-    least = {span: live for span in spans if (live := _uncut(problem, space, span)) is not None}
-    best = _minimax(least, problem.count)
-    for span in spans:
-        below = _smallest_block(problem, space, span, best - 1)
-        if below is not None:
-            least[span] = below
-    return _minimax(least, problem.count)
-
-
-def least_storage(problem: Problem, space: Space, limit: int) -> int:
-    """The least storage with which some plan fits `limit` live bytes, which one does if storage is not limited."""
-    fitting = [span for span in _spans(problem) if _smallest_block(problem, space, span, limit) is not None]
-    return _minimax({span: problem.cache_bytes(*span) for span in fitting}, problem.count)
-
-
-def _spans(problem: Problem) -> list[tuple[int, int]]:
-    starts = (0, *problem.boundaries)
-    return [(first, end) for end in problem.boundaries for first in starts if first < end]
-
-
-def _bases(problem: Problem, space: Space, span: tuple[int, int]) -> Iterator[tuple[int, int, Base]]:
-    """Legal micro-batches and caps of a block."""
-    for micro_batch in problem.micro_batches:
-        for cap in range(len(space.widths)):
-            base = space.base(micro_batch, cap, *span)
-            if base is not None:
-                yield micro_batch, cap, base
-
-
-def _uncut(problem: Problem, space: Space, span: tuple[int, int]) -> int | None:
-    """Least live bytes of a block of one segment."""
-    found = []
-    for micro_batch, cap, base in _bases(problem, space, span):
-        edge = space.closing(micro_batch, cap, *span, True)
-        train = base.static + max(base.peak, edge.peak)
-        found.append(max(train, base.weights + max(base.validate_peak, edge.validate_peak)))
-    return min(found, default=None)
-
-
-def _smallest_block(problem: Problem, space: Space, span: tuple[int, int], limit: int) -> int | None:
-    """Least live bytes of a block, however cut, if they fit `limit`."""
-    best: int | None = None
-    for micro_batch, cap, base in _bases(problem, space, span):
-        live = BlockSearch(space, micro_batch, cap, span, base, limit).smallest()
-        if live is not None:
-            best, limit = live, live - 1
-    return best
-
-
-def _minimax(costs: dict[tuple[int, int], int], count: int) -> int:
-    """Least possible highest cost of spans that join up to [0, count)."""
-    found = {0: 0}
-    for (first, end), cost in sorted(costs.items(), key=lambda item: item[0][1]):
-        if first in found:
-            highest = max(found[first], cost)
-            found[end] = min(found.get(end, highest), highest)
-    return found[count]
+    def smallest_block(self, place: Place, limit: int, at_most: int | None, stepping: bool = True) -> int:
+        """Least live bytes of a block, however cut, if they fit `limit`; `NEVER` where they do not."""
+        best = NEVER
+        first, last = self._index[place.first], self._index[place.end] - 1
+        found = []
+        for way in self.space.ways():
+            if stepping or not way[1]:
+                live = self._bounds.live_at(place.source, place.caches, at_most, way)[first, last]
+                found.append((int(live), -way[0], way[1]))
+        for live, size, steps in sorted(found):
+            if live >= min(best, limit + 1):
+                break
+            for cap in range(len(self.space.widths)):
+                taken = Way(-size, cap, steps)
+                base = self.space.base(taken, *place)
+                if base is not None:
+                    room = min(best - 1, limit)
+                    least = BlockSearch(self.space, self._trades, taken, place, base, room).smallest(at_most)
+                    best = best if least is None else least
+        return best

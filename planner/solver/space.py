@@ -1,169 +1,315 @@
-"""The segments of all blocks, at every micro-batch and under every cap of widths: the graph that the search walks.
+"""The segments of all blocks, at every micro-batch and under every cap of widths, as tables over first unit and end.
 
 A segment adds static bytes and time and has a dynamic peak; a block's live bytes are the sum of the first plus the
-largest of the last, once while training and once while validating. Peaks come from running sums, so that a segment
-costs constant time; `planner.solver.walk` says the same piece by piece.
+largest of the last, once while training and once while validating. Tables come from running sums over the chain, one
+step per unit for all segments at once; `planner.solver.walk` says the same piece by piece. What a segment can save by
+recomputing is in `planner.solver.spans`, and is worked out only where the search asks for it.
+
+Every table has a row per first unit and a column per end, 0 to the number of units; what lies on or below the diagonal
+means nothing. Bytes are 64-bit integers: `Problem` refuses profiles whose sums could leave them.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import accumulate
 from typing import NamedTuple
 
-from planner.solver.costs import PieceCost
+import numpy as np
+import numpy.typing as npt
+
+from planner.solver.costs import Levels, PieceCost
 from planner.solver.filters import capped_widths, preferred_widths
-from planner.solver.problem import Problem
+from planner.solver.problem import Problem, Source
+from planner.solver.relaxed import Replay
+from planner.solver.walk import writer_bytes
 
-NOTHING = -(2**80)
-"""Below every level."""
+Integers = npt.NDArray[np.int64]
+
+NOTHING = -(2**61)
+"""Below every level, and still so with every level added."""
 
 
-class Edge(NamedTuple):
-    """A segment, seen from its first unit."""
+PRICES = 16
+"""Of a byte, for bounds on what recomputation takes."""
 
-    end: int
-    time: int
-    """What the cut at `end` adds: nanoseconds × micro-batch over one epoch, at preferred widths."""
-    static: int
-    """Resident throughout training that its head adds."""
-    weights: int
-    """Resident while validating that its head adds."""
-    peak: int
-    """Dynamic bytes while training."""
-    validate_peak: int
+
+class Way(NamedTuple):
+    """How a block's batches are taken."""
+
+    micro_batch: int
+    cap: int
+    """Index into `Space.widths`, widest first."""
+    stepping: bool
+    """The optimizer in backward."""
 
 
 class Base(NamedTuple):
     """A block without cuts: what its units and the head at its end add, whatever lies between."""
 
     time: int
+    """Nanoseconds × micro-batch over one epoch, at preferred widths."""
     static: int
+    """Resident throughout training."""
     weights: int
+    """Resident while validating."""
     peak: int
-    """Of steps that belong to no segment (accumulating)."""
+    """Of moments that belong to no segment: the step when accumulating, the frozen units before the block."""
     validate_peak: int
     """Of units, and of writing the cache."""
 
 
-class _Sums(NamedTuple):
-    """A span of units without its head."""
+class Sums(NamedTuple):
+    """Segments without their heads; `least_` where all but one unit at a time is recomputed."""
 
-    forward: int
-    kept: int
-    earlier: int
+    forward: Integers
+    kept: Integers
+    earlier: Integers
     """Highest level in the backward of all units but the last."""
-    last: int
+    last: Integers
     """Highest level in the backward of the last unit."""
-    last_held: int
+    last_held: Integers
     """The same while its output is held."""
-    gradients: int
-    step_transient: int
+    gradients: Integers
+    step_transient: Integers
+    inference: Integers
+    """Highest level while the units run without gradients."""
+    least_forward: Integers
+    least_earlier: Integers
+    least_last: Integers
+    least_last_held: Integers
 
 
-class _Row(NamedTuple):
-    """All units at one micro-batch."""
+class Row(NamedTuple):
+    """All units at one micro-batch, the optimizer in backward or behind it."""
 
     units: tuple[PieceCost, ...]
-    sums: tuple[tuple[_Sums, ...], ...]
-    """By first unit, and by length less one."""
+    first: tuple[Levels, ...]
+    """As first of a segment."""
+    inner: tuple[Levels, ...]
+    gradients: tuple[int, ...]
+    """What each unit leaves until the segment's step."""
     accumulating: bool
+    stepping: bool
+    given: Integers
+    """By first unit: the input that a segment behind another one holds."""
+    train_ns: tuple[int, ...]
+    """This and what follows: sums over the units before each boundary."""
+    step_ns: tuple[int, ...]
+    static: tuple[int, ...]
+    weights: tuple[int, ...]
+    inference_ns: tuple[int, ...]
+    too_small: tuple[int, ...]
+    """Units whose batch normalisation needs a larger micro-batch."""
+
+
+class Heads(NamedTuple):
+    """By boundary: the heads under one cap of widths. Where there is none, they fit nowhere."""
+
+    top: Integers
+    """Highest level of forward and backward."""
+    static: Integers
+    weights: Integers
+    gradients: Integers
+    transient: Integers
+    """Of the optimizer's step."""
+    inference: Integers
+    """Level while validating, the unit's output included."""
+    legal: npt.NDArray[np.bool_]
+    """Whether batch normalisation sees enough."""
+
+
+class Peaks(NamedTuple):
+    """Dynamic bytes of segments with their heads, above the input that is held."""
+
+    open: Integers
+    """Of a segment that another one of its block follows, nothing recomputed."""
+    close: Integers
+    """Of one that closes its block."""
+    least_open: Integers
+    """Below this no recomputation brings them."""
+    least_close: Integers
+    always: Integers
+    """By boundary: the head's step when accumulating; nothing is held then."""
 
 
 class Space:
-    """Segments and blocks, computed as far as they are asked for. `cap` is an index into `widths`, widest first."""
+    """Segments and blocks, computed as far as they are asked for."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self.preferred = preferred_widths(problem)
         self.widths = capped_widths(problem)
-        self._row = lru_cache(maxsize=None)(self._make_row)
-        self.edges = lru_cache(maxsize=None)(self._make_edges)
-        self.closing = lru_cache(maxsize=None)(self._make_closing)
-        self.base = lru_cache(maxsize=None)(self._make_base)
+        self.marks = np.array([0, *problem.boundaries], dtype=np.int64)
+        """Where a segment may begin or end."""
+        self.row = lru_cache(maxsize=None)(self._make_row)
+        self.sums = lru_cache(maxsize=None)(self._make_sums)
+        self.replay = lru_cache(maxsize=None)(self._make_replay)
+        self.heads = lru_cache(maxsize=None)(self._make_heads)
+        self.peaks = lru_cache(maxsize=64)(self._make_peaks)
+        self.cut_times = lru_cache(maxsize=None)(self._make_cut_times)
 
-    def _make_row(self, micro_batch: int) -> _Row:
+    def ways(self) -> list[tuple[int, bool]]:
+        """Micro-batches, falling, and whether the optimizer steps in backward: only where nothing is accumulated."""
+        batch = self.problem.training.batch
+        stepping = [(batch, True)] if batch == self.problem.micro_batches[0] else []
+        return stepping + [(size, False) for size in self.problem.micro_batches]
+
+    def _make_row(self, micro_batch: int, stepping: bool) -> Row:
         units = tuple(self.problem.unit_cost(unit, micro_batch) for unit in range(self.problem.count))
-        sums = tuple(_sums(units[first:]) for first in range(len(units)))
-        return _Row(units, sums, self.problem.accumulates(micro_batch))
+        return Row(
+            units=units,
+            first=tuple(unit.first_stepping if stepping else unit.first for unit in units),
+            inner=tuple(unit.inner_stepping if stepping else unit.inner for unit in units),
+            gradients=tuple(0 if stepping else unit.gradients for unit in units),
+            accumulating=self.problem.accumulates(micro_batch),
+            stepping=stepping,
+            given=np.array([0, *(unit.output for unit in units)], dtype=np.int64),
+            train_ns=_running(unit.train_ns for unit in units),
+            step_ns=_running(unit.step_ns for unit in units),
+            static=_running(unit.static for unit in units),
+            weights=_running(unit.weights for unit in units),
+            inference_ns=_running(unit.inference_ns for unit in units),
+            too_small=_running(unit.minimum_micro_batch > micro_batch for unit in units),
+        )
 
-    def _make_edges(self, micro_batch: int, cap: int, first: int, leading: bool) -> tuple[Edge, ...]:
-        """Every legal segment from `first` that does not close its block, rising; `leading` where it opens it."""
-        found = []
-        for end in self.problem.boundaries:
-            if first < end < self.problem.count:
-                head = self.problem.head_cost(end, self.widths[cap][end], micro_batch)
-                if head.minimum_micro_batch <= micro_batch:
-                    peak = self._peak(micro_batch, first, end, head, leading, closing=False)
-                    validate = self._row(micro_batch).units[end - 1].output + head.inference_peak
-                    time = self._cut_time(end, micro_batch)
-                    found.append(Edge(end, time, head.static, head.weights, peak, validate))
+    def _make_sums(self, micro_batch: int, stepping: bool) -> Sums:
+        return sums_of(self.row(micro_batch, stepping))
+
+    def _make_replay(self, micro_batch: int, stepping: bool) -> Replay:
+        row = self.row(micro_batch, stepping)
+        most = [max(first.kept, inner.kept) for first, inner in zip(row.first, row.inner, strict=True)]
+        return Replay(row.units, most, PRICES)
+
+    def _make_heads(self, way: Way) -> Heads:
+        problem, row = self.problem, self.row(way.micro_batch, way.stepping)
+        count = problem.count
+        found = {name: np.full(count + 1, -NOTHING, dtype=np.int64) for name in Heads._fields if name != "legal"}
+        legal = np.zeros(count + 1, dtype=np.bool_)
+        for end, filters in self.widths[way.cap].items():
+            head = problem.head_cost(end, filters, way.micro_batch)
+            levels = head.inner_stepping if way.stepping else head.inner
+            found["top"][end] = max(levels.forward, levels.backward)
+            found["static"][end] = head.static
+            found["weights"][end] = head.weights
+            found["gradients"][end] = 0 if way.stepping else head.gradients
+            found["transient"][end] = head.step_transient
+            found["inference"][end] = row.units[end - 1].output + head.inference_peak
+            legal[end] = head.minimum_micro_batch <= way.micro_batch
+        return Heads(**found, legal=legal)
+
+    def _make_peaks(self, way: Way) -> Peaks:
+        row, heads = self.row(way.micro_batch, way.stepping), self.heads(way)
+        return peaks_of(row, self.sums(way.micro_batch, way.stepping), heads)
+
+    def _make_cut_times(self, micro_batch: int) -> tuple[int, ...]:
+        """By boundary: what a cut adds, in the unit of `Base.time`; 0 where there can be none."""
+        found = [0] * (self.problem.count + 1)
+        for end in self.problem.boundaries[:-1]:
+            head = self.problem.head_cost(end, self.preferred[end], micro_batch)
+            unit = self.problem.unit_cost(end, micro_batch)
+            micro_step = head.train_ns + unit.first_train_ns - unit.train_ns
+            found[end] = self.problem.training.samples * micro_step + micro_batch * self.problem.steps * head.step_ns
         return tuple(found)
 
-    def _make_closing(self, micro_batch: int, cap: int, first: int, end: int, leading: bool) -> Edge:
-        """The segment from `first` that closes its block at `end`; its head's bytes and time are in the base."""
-        head = self.problem.head_cost(end, self.widths[cap][end], micro_batch)
-        peak = self._peak(micro_batch, first, end, head, leading, closing=True)
-        validate = self._row(micro_batch).units[end - 1].output + head.inference_peak
-        return Edge(end, 0, 0, 0, peak, validate)
-
-    def _peak(self, micro_batch: int, first: int, end: int, head: PieceCost, leading: bool, closing: bool) -> int:
-        row = self._row(micro_batch)
-        span = row.sums[first][end - first - 1]
-        output = 0 if closing else row.units[end - 1].output
-        peak = max(
-            span.forward,
-            span.kept + max(head.inner.forward, head.inner.backward),
-            head.gradients + (span.last if closing else span.last_held),
-            head.gradients + span.earlier + output,
-        )
-        if not row.accumulating:
-            transient = max(span.step_transient, head.step_transient)
-            peak = max(peak, output + span.gradients + head.gradients + transient)
-        if not leading:
-            peak += row.units[first - 1].output
-        return max(peak, head.step_transient) if row.accumulating else peak
-
-    def _cut_time(self, end: int, micro_batch: int) -> int:
+    def base_time(self, micro_batch: int, stepping: bool, first: int, end: int, prefix: int) -> int:
+        """A block without cuts that runs `prefix` units in front of it, in the unit of `Base.time`."""
+        row = self.row(micro_batch, stepping)
         head = self.problem.head_cost(end, self.preferred[end], micro_batch)
-        unit = self._row(micro_batch).units[end]
-        micro_step = head.train_ns + unit.first_train_ns - unit.train_ns
-        return self.problem.training.samples * micro_step + micro_batch * self.problem.steps * head.step_ns
+        micro_step = row.train_ns[end] - row.train_ns[first] - row.units[first].train_ns + head.train_ns
+        micro_step += row.units[first].first_train_ns + row.inference_ns[prefix]
+        step = row.step_ns[end] - row.step_ns[first] + head.step_ns
+        return self.problem.training.samples * micro_step + micro_batch * self.problem.steps * step
 
-    def _make_base(self, micro_batch: int, cap: int, first: int, end: int) -> Base | None:
+    def fixed_bytes(self, micro_batch: int, first: int, source: Source) -> int:
+        """Samples, kernels, and the weights of frozen units in front of a block."""
+        frozen = self.row(micro_batch, False).weights[first] if source == "recompute" else 0
+        return self.problem.data_bytes(first, source, micro_batch) + self.problem.kernel_bytes(micro_batch) + frozen
+
+    def base(self, way: Way, first: int, end: int, source: Source, caches: bool) -> Base | None:
         """The block [first, end); none where a batch normalisation in it needs a larger micro-batch."""
-        row, problem = self._row(micro_batch), self.problem
-        units = row.units[first:end]
-        head = problem.head_cost(end, self.widths[cap][end], micro_batch)
-        if micro_batch < max(head.minimum_micro_batch, *(unit.minimum_micro_batch for unit in units)):
+        micro_batch = way.micro_batch
+        row, sums = self.row(micro_batch, way.stepping), self.sums(micro_batch, way.stepping)
+        head = self.problem.head_cost(end, self.widths[way.cap][end], micro_batch)
+        if head.minimum_micro_batch > micro_batch or row.too_small[end] > row.too_small[first]:
             return None
-        timed = problem.head_cost(end, self.preferred[end], micro_batch)
-        micro_step = sum(unit.train_ns for unit in units) - units[0].train_ns + units[0].first_train_ns + timed.train_ns
-        step = sum(unit.step_ns for unit in units) + timed.step_ns
-        data = problem.data_bytes(first, micro_batch) + problem.kernel_bytes(micro_batch)
-        held = [0, *(unit.output for unit in units)]
-        inference = max(below + unit.inference_peak for below, unit in zip(held, units, strict=False))
+        prefix = first if source == "recompute" else 0
+        fixed = self.fixed_bytes(micro_batch, first, source)
+        before = int(sums.inference[0, prefix]) if prefix else 0
+        inference = max(before, int(sums.inference[first, end]))
         return Base(
-            time=problem.training.samples * micro_step + micro_batch * problem.steps * step,
-            static=data + head.static + sum(unit.static for unit in units),
-            weights=data + head.weights + sum(unit.weights for unit in units),
-            peak=max(unit.step_transient for unit in units) if row.accumulating else 0,
-            validate_peak=inference + problem.writer_bytes(end, micro_batch),
+            time=self.base_time(micro_batch, way.stepping, first, end, prefix),
+            static=fixed + head.static + row.static[end] - row.static[first],
+            weights=fixed + head.weights + row.weights[end] - row.weights[first],
+            peak=max(before, int(sums.step_transient[first, end])) if row.accumulating else before,
+            validate_peak=inference + (writer_bytes(micro_batch) if caches else 0),
         )
 
 
-def _sums(units: tuple[PieceCost, ...]) -> tuple[_Sums, ...]:
-    """Sums of every span that begins with the first of `units`."""
-    found: list[_Sums] = []
-    forward = kept = gradients = transient = 0
-    earlier = last = NOTHING
-    for unit in units:
-        levels = unit.inner if found else unit.first
-        earlier = max(earlier, last) + unit.gradients
-        forward = max(forward, kept + levels.forward)
-        last = kept + levels.backward
-        held = kept + levels.held_backward
-        kept += levels.kept
-        gradients += unit.gradients
-        transient = max(transient, unit.step_transient)
-        found.append(_Sums(forward, kept, earlier, last, held, gradients, transient))
-    return tuple(found)
+def _running(values: object) -> tuple[int, ...]:
+    return tuple(accumulate(values, initial=0))  # type: ignore[call-overload]
+
+
+def peaks_of(row: Row, sums: Sums, heads: Heads) -> Peaks:
+    """Segments with their heads."""
+    output, gradients = row.given, heads.gradients
+    close = np.maximum(sums.forward, sums.kept + heads.top)
+    least = np.maximum(sums.least_forward, heads.top)
+    found = Peaks(
+        open=_highest(close, gradients + sums.last_held, gradients + sums.earlier + output),
+        close=_highest(close, gradients + sums.last, gradients + sums.earlier),
+        least_open=_highest(least, gradients + sums.least_last_held, gradients + sums.least_earlier + output),
+        least_close=_highest(least, gradients + sums.least_last, gradients + sums.least_earlier),
+        always=heads.transient if row.accumulating else np.zeros_like(heads.transient),
+    )
+    if row.accumulating or row.stepping:
+        return found
+    step = sums.gradients + gradients + np.maximum(sums.step_transient, heads.transient)
+    return Peaks(
+        open=np.maximum(found.open, step + output),
+        close=np.maximum(found.close, step),
+        least_open=np.maximum(found.least_open, step + output),
+        least_close=np.maximum(found.least_close, step),
+        always=found.always,
+    )
+
+
+def _highest(first: Integers, second: Integers, third: Integers) -> Integers:
+    found: Integers = np.maximum(np.maximum(first, second), third)
+    return found
+
+
+def sums_of(row: Row) -> Sums:
+    """Running sums over the chain."""
+    count = len(row.units)
+    found = {name: np.zeros((count, count + 1), dtype=np.int64) for name in Sums._fields}
+    now = {name: np.zeros(count, dtype=np.int64) for name in Sums._fields}
+    for name in ("earlier", "last", "least_earlier", "least_last"):
+        now[name][:] = NOTHING
+    for index, unit in enumerate(row.units):
+        _add(now, index, unit, row.first[index], row.inner[index], row.gradients[index], int(row.given[index]))
+        for name, table in found.items():
+            table[: index + 1, index + 1] = now[name][: index + 1]
+    return Sums(**found)
+
+
+def _add(
+    now: dict[str, Integers], index: int, unit: PieceCost, first: Levels, inner: Levels, own: int, given: int
+) -> None:
+    """The unit at `index` behind all segments that begin before it, and alone."""
+    level = np.array([inner] * index + [first], dtype=np.int64).T
+    part = {name: values[: index + 1] for name, values in now.items()}
+    kept = part["kept"].copy()
+    part["earlier"][:] = np.maximum(part["earlier"], part["last"]) + own
+    part["least_earlier"][:] = np.maximum(part["least_earlier"], part["least_last"]) + own
+    part["forward"][:] = np.maximum(part["forward"], kept + level[0])
+    part["least_forward"][:] = np.maximum(part["least_forward"], level[0])
+    part["last"][:] = kept + level[2]
+    part["last_held"][:] = kept + level[3]
+    part["least_last"][:] = level[2]
+    part["least_last_held"][:] = np.minimum(level[3], level[2] + unit.output)
+    part["kept"] += level[1]
+    part["gradients"] += own
+    np.maximum(part["step_transient"], unit.step_transient, out=part["step_transient"])
+    before = np.array([given] * index + [0], dtype=np.int64)
+    np.maximum(part["inference"], before + unit.inference_peak, out=part["inference"])

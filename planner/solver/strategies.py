@@ -1,6 +1,8 @@
-"""Named rules for choosing a plan: `auto` searches the whole space, each other one is a point of it.
+"""Named rules for choosing a plan: each is a point of the space that `planner.solver.auto` searches whole.
 
 backprop: one block of one segment, at its fastest micro-batch that fits.
+
+checkpoint: the same with recomputation: of all sets of spans that fit, the one that costs least time.
 
 classic-local: one block, a segment per unit, the widest profiled head (256 filters) at each, at its fastest micro-batch
 that fits.
@@ -18,17 +20,15 @@ next.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
+from planner.solver.block import NEVER, Place
+from planner.solver.bounds import FAR
 from planner.solver.filters import Widths, preferred_widths, widest_widths
 from planner.solver.problem import CLASSIFIER, Choice, Problem
 from planner.solver.schema import Strategy
-from planner.solver.search import Frontier, choose, fastest, least_storage, smallest
-from planner.solver.space import Space
-from planner.solver.walk import is_legal, live_bytes, total_ns
-
-Choices = tuple[Choice, ...]
-"""A plan: its blocks."""
+from planner.solver.search import Choices, Search
+from planner.solver.walk import is_legal, live_bytes, stored_bytes, total_ns
 
 
 class Rule(ABC):
@@ -47,8 +47,7 @@ class Rule(ABC):
 
     def storage(self, limit: int) -> int:
         """Storage needed at a limit where some plan fits if storage is not limited (as in this rule's problem)."""
-        plan = self.plan(limit) or ()
-        return max(self.problem.cache_bytes(choice.first, choice.last) for choice in plan)
+        return max(stored_bytes(self.problem, choice) for choice in self.plan(limit) or ())
 
 
 class OneBlock(Rule):
@@ -71,6 +70,25 @@ class OneBlock(Rule):
         return min(self._legal.values(), default=None)
 
 
+class Checkpoint(Rule):
+    """A single segment whose spans are recomputed as far as memory asks for it."""
+
+    def __init__(self, problem: Problem, search: Search) -> None:
+        super().__init__(problem)
+        self._search = search
+        self._whole = Place(0, problem.count, "data", False)
+
+    def plan(self, limit: int) -> Choices | None:
+        """The fastest."""
+        choice = self._search.fastest_block(self._whole, limit, 1, NEVER, stepping=False).choice
+        return None if choice is None else (choice,)
+
+    def smallest(self) -> int | None:
+        """Storage plays no part."""
+        least = self._search.smallest_block(self._whole, FAR, 1, stepping=False)
+        return None if least == NEVER else least
+
+
 class NeuroFlux(Rule):
     """Units grouped by feasible micro-batch."""
 
@@ -84,7 +102,17 @@ class NeuroFlux(Rule):
         """Live bytes of a group at every legal micro-batch, the largest first."""
         ends = tuple(mark for mark in self._marks if first < mark <= end)
         filters = tuple(self._widths[end] for end in ends)
-        choices = [Choice(first, micro_batch, ends, filters) for micro_batch in self.problem.micro_batches]
+        choices = [
+            Choice(
+                first,
+                micro_batch,
+                ends,
+                filters,
+                source="cache" if first else "data",
+                caches=end < self.problem.count,
+            )
+            for micro_batch in self.problem.micro_batches
+        ]
         return tuple(
             (live_bytes(self.problem, choice).peak, choice) for choice in choices if is_legal(self.problem, choice)
         )
@@ -107,7 +135,8 @@ class NeuroFlux(Rule):
             else:
                 found.append(alone)
                 leader = alone.micro_batch
-        fits = all(self.problem.storage_allows(choice.first, choice.last) for choice in found)
+        storage = self.problem.request.storage_bytes
+        fits = storage is None or all(stored_bytes(self.problem, choice) <= storage for choice in found)
         return tuple(found) if fits else None
 
     def smallest(self) -> int | None:
@@ -118,51 +147,11 @@ class NeuroFlux(Rule):
         return next((limit for limit in sorted(limits) if self.plan(limit) is not None), None)
 
 
-class Auto(Rule):
-    """The search over everything."""
-
-    def __init__(self, problem: Problem, others: dict[Strategy, Rule]) -> None:
-        super().__init__(problem)
-        self._others = others
-        self._space = Space(problem)
-        self.frontier = lru_cache(maxsize=None)(self._search)
-
-    def _search(self, limit: int) -> Frontier:
-        """The best plan for each number of segments."""
-        return fastest(self.problem, self._space, limit) if limit >= 0 else {}
-
-    def plan(self, limit: int) -> Choices | None:
-        """What the request prefers.
-
-        Under `speed` another strategy's plan is taken where it is predicted faster still: heads wider than preferred
-        are outside the space, and could only win where a profile says that they cost less than narrower ones.
-        """
-        frontier = self.frontier(limit)
-        if not frontier:
-            return None
-        plans = [choose(frontier, self.problem.request.prefer).choices]
-        if self.problem.request.prefer == "speed":
-            plans += [plan for rule in self._others.values() if (plan := rule.plan(limit)) is not None]
-        return min(plans, key=lambda choices: total_ns(self.problem, choices))
-
-    def smallest(self) -> int:
-        """A single block needs no storage, so there is always one."""
-        return self._smallest
-
-    @cached_property
-    def _smallest(self) -> int:
-        return smallest(self.problem, self._space)
-
-    def storage(self, limit: int) -> int:
-        """Less than what the preferred plan takes, where another plan takes less."""
-        return least_storage(self.problem, self._space, limit)
-
-
-def make_rules(problem: Problem) -> tuple[Auto, dict[Strategy, Rule]]:
-    """`auto`, and every other strategy by name."""
-    others: dict[Strategy, Rule] = {
+def make_rules(problem: Problem, search: Search) -> dict[Strategy, Rule]:
+    """Every strategy but `auto`, by name."""
+    return {
         "backprop": OneBlock(problem, {problem.count: CLASSIFIER}),
+        "checkpoint": Checkpoint(problem, search),
         "classic-local": OneBlock(problem, widest_widths(problem)),
         "neuroflux": NeuroFlux(problem),
     }
-    return Auto(problem, others), others

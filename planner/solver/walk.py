@@ -8,12 +8,12 @@ its output alone; when backward comes to it, it runs forward again below the gra
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 from planner.solver.costs import NANOSECONDS, Levels, PieceCost
-from planner.solver.problem import Choice, Problem
+from planner.solver.problem import CACHE_WRITER_BYTES, CACHE_WRITER_SAMPLE_BYTES, Choice, Problem
 
 
 class Moment(NamedTuple):
@@ -70,6 +70,12 @@ def head_costs(problem: Problem, choice: Choice) -> list[PieceCost]:
     return [problem.head_cost(end, filters, choice.micro_batch) for end, filters in ends]
 
 
+def prefix_costs(problem: Problem, choice: Choice) -> list[PieceCost]:
+    """The frozen units in front of a block that recomputes its input."""
+    before = choice.first if choice.source == "recompute" else 0
+    return [problem.unit_cost(unit, choice.micro_batch) for unit in range(before)]
+
+
 def is_legal(problem: Problem, choice: Choice) -> bool:
     """Whether the block can be run as it is meant.
 
@@ -90,28 +96,40 @@ def is_legal(problem: Problem, choice: Choice) -> bool:
 
 def live_bytes(problem: Problem, choice: Choice) -> Live:
     """Live bytes of every phase."""
-    units, heads = unit_costs(problem, choice), head_costs(problem, choice)
+    units, heads, prefix = unit_costs(problem, choice), head_costs(problem, choice), prefix_costs(problem, choice)
     pieces = units + heads
-    data = problem.data_bytes(choice.first, choice.micro_batch)
+    data = problem.data_bytes(choice.first, choice.source, choice.micro_batch)
     kernels = problem.kernel_bytes(choice.micro_batch)
-    weights = sum(piece.weights for piece in pieces)
+    frozen = sum(unit.weights for unit in prefix)
+    weights = frozen + sum(piece.weights for piece in pieces)
     optimizer = sum(piece.optimizer for piece in pieces)
-    inputs = [0, *(unit.output for unit in units)]
-    inference = max(held + unit.inference_peak for held, unit in zip(inputs, units, strict=False))
+    before = highest_inference(prefix)
+    inference = max(before, highest_inference(units))
     heads_inference = max(
         units[end - 1 - choice.first].output + head.inference_peak for end, head in zip(choice.ends, heads, strict=True)
     )
-    writer = problem.writer_bytes(choice.last, choice.micro_batch)
+    moments = [Moment(before, 0, 0), *_moments(problem, choice, units, heads)]
     return Live(
         data=data,
         kernels=kernels,
         weights=weights,
         optimizer=optimizer,
-        static_gradients=sum(piece.static for piece in pieces) - weights - optimizer,
-        moment=max(_moments(problem, choice, units, heads), key=lambda moment: moment.level),
+        static_gradients=frozen + sum(piece.static for piece in pieces) - weights - optimizer,
+        moment=max(moments, key=lambda moment: moment.level),
         validate=data + kernels + weights + max(inference, heads_inference),
-        cache=data + kernels + weights + inference + writer if writer else 0,
+        cache=data + kernels + weights + inference + writer_bytes(choice.micro_batch) if choice.caches else 0,
     )
+
+
+def highest_inference(units: Sequence[PieceCost]) -> int:
+    """Highest level while units run without gradients one behind the other; 0 without any."""
+    inputs = [0, *(unit.output for unit in units)]
+    return max((held + unit.inference_peak for held, unit in zip(inputs, units, strict=False)), default=0)
+
+
+def writer_bytes(micro_batch: int) -> int:
+    """Buffers of the activation cache's writer."""
+    return CACHE_WRITER_BYTES + CACHE_WRITER_SAMPLE_BYTES * micro_batch
 
 
 class _Segment(NamedTuple):
@@ -227,24 +245,27 @@ def time_ns(problem: Problem, choice: Choice) -> Time:
         train += cost.first_train_ns if unit in starts else cost.train_ns
     for first, end in choice.recompute:
         train += sum(cost.forward_ns for cost in units[first - choice.first : end - choice.first])
-    compute = train * samples // size + problem.steps * sum(piece.step_ns for piece in units + heads)
-    inference = sum(unit.inference_ns for unit in units)
-    return Time(max(compute, read_ns(problem, choice.first)), finish_ns(problem, choice.last, inference, size))
+    before = sum(unit.inference_ns for unit in prefix_costs(problem, choice))
+    compute = (train + before) * samples // size + problem.steps * sum(piece.step_ns for piece in units + heads)
+    inference = before + sum(unit.inference_ns for unit in units)
+    read = read_ns(problem, choice.first) if choice.source == "cache" else 0
+    finish = write_ns(problem, choice.last) + inference * samples // size if choice.caches else 0
+    return Time(max(compute, read), finish)
 
 
-def read_ns(problem: Problem, first: int) -> int:
-    """Reading one pass over the cache in front of a unit; 0 where samples come from the data set."""
-    if first == 0:
-        return 0
-    return -(-problem.cache_bytes(first, problem.count) * NANOSECONDS // problem.profile.storage.read_bytes_per_second)
+def read_ns(problem: Problem, boundary: int) -> int:
+    """Reading one pass over the cache at a boundary."""
+    return -(-problem.cache_bytes(boundary) * NANOSECONDS // problem.profile.storage.read_bytes_per_second)
 
 
-def finish_ns(problem: Problem, last: int, inference_ns: int, micro_batch: int) -> int:
-    """Running all samples once more and writing what comes out; 0 for the last block."""
-    if last == problem.count:
-        return 0
-    written = -(-problem.cache_bytes(0, last) * NANOSECONDS // problem.profile.storage.write_bytes_per_second)
-    return inference_ns * problem.training.samples // micro_batch + written
+def write_ns(problem: Problem, boundary: int) -> int:
+    """Writing the cache at a boundary."""
+    return -(-problem.cache_bytes(boundary) * NANOSECONDS // problem.profile.storage.write_bytes_per_second)
+
+
+def stored_bytes(problem: Problem, choice: Choice) -> int:
+    """Storage of the caches a block reads and writes."""
+    return problem.stored_bytes(choice.first, choice.last, choice.source, choice.caches)
 
 
 def total_ns(problem: Problem, choices: tuple[Choice, ...]) -> int:

@@ -9,11 +9,8 @@ import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
 
-from planner.settings import Allocator
-
-Policy = Literal["tight", "fast"]
+from planner.settings import Allocator, Policy
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+import torch
+from torch import Tensor, nn
 
 from planner.errors import OverBudgetError, RunError
 from planner.runner.block import LoadedBlock
@@ -54,7 +57,9 @@ def _with_ladder(plan: Plan) -> Plan:
     return replace(plan, blocks=(replace(block, ladder=rungs),))
 
 
-def _trainer(plan: Plan, order: Order, fits: int, events: list[Event], samples: int = 20) -> BlockTrainer:
+def _trainer(
+    plan: Plan, order: Order, fits: int, events: list[Event], samples: int = 20, frozen: Sequence[nn.Module] = ()
+) -> BlockTrainer:
     images = Images(samples)
 
     guard = FakeLimit(fits)
@@ -63,7 +68,7 @@ def _trainer(plan: Plan, order: Order, fits: int, events: list[Event], samples: 
         guard.asked = size
         return Samples(images, (1, 8, 8), cached=False, micro_batch=size)
 
-    return BlockTrainer(plan, 0, order, make, guard, events.append)
+    return BlockTrainer(plan, 0, order, make, guard, events.append, frozen)
 
 
 def test_the_plans_own_setting_is_used_when_it_holds() -> None:
@@ -138,6 +143,29 @@ def test_training_does_not_depend_on_the_dry_step() -> None:
         _trainer(ladder, Order(1, None, 3), BATCH, events).train()
         losses.append([event.loss for event in events if isinstance(event, Step)])
     assert losses[0] == losses[1]
+
+
+def test_a_rung_that_accumulates_trains_without_the_optimizer_in_backward() -> None:
+    plan = _with_ladder(make_plan((0, 6)))
+    within = replace(plan, blocks=(replace(plan.blocks[0], optimizer_in_backward=True),))
+    trained = [_trainer(each, Order(1, None, 3), 4, []).train() for each in (within, plan)]
+    assert [each.setting.accumulate for each in trained] == [2, 2]
+    found, expected = (list(each.block.segments[0].parameters()) for each in trained)
+    assert all(torch.equal(mine, other) for mine, other in zip(found, expected, strict=True))
+
+
+def test_dry_step_and_training_share_the_frozen_units_and_try_them_at_every_size() -> None:
+    sizes: list[int] = []
+
+    def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        sizes.append(len(inputs[0]))
+
+    frozen = nn.Identity().eval()
+    frozen.register_forward_pre_hook(note)
+    trained = _trainer(make_plan((0, 6)), Order(1, None, 0), BATCH, [], frozen=[frozen]).train()
+    assert trained.block.frozen == [frozen]
+    # 20 samples: the dry steps take the odd remainder and two whole batches, the epoch two whole ones and the odd one.
+    assert sizes == [4, 8, 8, 8, 8, 4]
 
 
 def test_the_least_micro_batch_counts_heads_too() -> None:

@@ -1,31 +1,43 @@
-"""Brute force: every block, every cut, every micro-batch, every cap; memory played out event by event.
+"""Brute force: every block with every cut, micro-batch, cap, recomputed span, place of the optimizer, and input.
 
 Written from the definition of what the runner does, without a look at the search; shares no code with the solver.
+Memory is played out event by event (`oracle_events`), each segment once; a shortest path joins the blocks.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+import operator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
+from typing import Literal, NamedTuple
 
-from planner.profiler.schema import HeadProfile, PieceProfile, Profile
+from planner.profiler.schema import PieceProfile, Profile
+from planner.settings import Policy
 from planner.solver.schema import Scope, Training
+from tests.unit.solver.oracle_events import Figures, Source, Span, Work, peak, taken
+from tests.unit.solver.oracle_times import Clock
 
-Event = tuple[str, str, int]
-"""(take | free | touch, owner, bytes); a touch is the highest level in passing, which includes what is then taken."""
+Feature = Literal["spans", "stepping", "cache", "prefix"]
+"""What a plan may do beside cuts, micro-batches and caps."""
+
+Joint = tuple[Span, Source, bool]
+"""A block's units, where its input comes from, and whether it writes the cache for the next one."""
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """One block, completely decided."""
 
-    span: tuple[int, int]
+    span: Span
     micro_batch: int
     ends: tuple[int, ...]
     filters: tuple[int, ...]
+    recompute: tuple[Span, ...]
+    stepping: bool
+    """The optimizer is in backward."""
+    source: Source
+    caches: bool
     live_bytes: int
     key_ns: int
     """Nanoseconds of all epochs and what follows, at preferred widths."""
@@ -33,50 +45,70 @@ class Setting:
     """The same at its own widths."""
 
 
-def value(table: dict[int, int], size: int) -> int:
-    """A profile's figure at any micro-batch."""
-    sizes = sorted(table)
-    if size <= sizes[0]:
-        return table[sizes[0]]
-    if size > sizes[-1]:
-        left, right = ([0, *sizes])[-2:]
-        slope = Fraction(table[right] - table.get(left, 0), right - left)
-        return max(table[right], math.ceil(table[right] + slope * (size - right)))
-    right = min(known for known in sizes if known >= size)
-    if right == size:
-        return table[size]
-    left = max(known for known in sizes if known < size)
-    share = Fraction(size - left, right - left)
-    return math.ceil(table[left] * (1 - share) + table[right] * share)
+class _Part(NamedTuple):
+    """A segment with its recomputed spans."""
+
+    spans: tuple[Span, ...]
+    peak: int
+    key_ns: int
+    """One micro-batch, at the preferred width."""
+    true_ns: int
 
 
-def bytes_value(table: dict[int, int], size: int) -> int:
-    """The same for bytes, which grow beyond the largest profiled size as fast as that size itself, or faster."""
-    largest = max(table)
-    return max(value(table, size), -(-table[largest] * size // largest)) if size > largest else value(table, size)
+class _Shape(NamedTuple):
+    """A block without its spans and joints."""
+
+    span: Span
+    micro_batch: int
+    ends: tuple[int, ...]
+    filters: tuple[int, ...]
+    stepping: bool
+
+    @property
+    def segments(self) -> list[Span]:
+        return list(itertools.pairwise((self.span[0], *self.ends)))
 
 
-def _ns(seconds: float) -> int:
-    return round(seconds * 1_000_000_000)
+def disjoint_spans(first: int, end: int) -> list[tuple[Span, ...]]:
+    """All sets of spans within [first, end) that do not overlap."""
+    if first == end:
+        return [()]
+    found = disjoint_spans(first + 1, end)
+    for stop in range(first + 1, end + 1):
+        found += [((first, stop), *rest) for rest in disjoint_spans(stop, end)]
+    return found
 
 
 class Oracle:
-    """All settings of all blocks of one problem."""
+    """All settings of all blocks of one problem, under one allocator policy."""
 
-    def __init__(self, profile: Profile, training: Training, storage_bytes: int | None, head_time_share: float) -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        training: Training,
+        storage_bytes: int | None,
+        head_time_share: float,
+        policy: Policy = "tight",
+        without: frozenset[Feature] = frozenset(),
+        figures: Figures | None = None,
+    ) -> None:
+        """`without` says what plans must do without; `figures` of the same profile and batch spare the time."""
         self.profile = profile
         self.training = training
         self.storage_bytes = storage_bytes
+        self.policy = policy
+        self.without = without
         self.count = len(profile.units)
-        self.heads = {(head.boundary, head.filters): head.cost for head in profile.heads if self._usable(head)}
+        self.figures = figures or Figures(profile, training.batch, 2 if policy == "fast" else 1)
+        self.heads = self.figures.heads
         self.boundaries = sorted({boundary for boundary, _ in self.heads})
         self.caps = sorted({filters for _, filters in self.heads})
+        self.clock = Clock(profile, training, policy)
+        self._fast = {found.policy: found for found in profile.policies}["fast"] if policy == "fast" else None
+        self._parts: dict[Work, list[_Part]] = {}
         self.preferred = {boundary: self._preferred(boundary, head_time_share) for boundary in self.boundaries}
-        spans = itertools.combinations([0, *self.boundaries], 2)
-        self.blocks = {span: list(self._settings(span)) for span in spans if self._stores(span)}
-
-    def _usable(self, head: HeadProfile) -> bool:
-        return (head.kind == "classifier") == (head.boundary == self.count)
+        self.blocks = {joint: _staircases(self.settings(joint)) for joint in sorted(self._joints())}
+        """Of every block the settings that no other one with as many segments beats in bytes and key."""
 
     def _widths(self, boundary: int) -> list[int]:
         return sorted(filters for place, filters in self.heads if place == boundary)
@@ -84,222 +116,217 @@ class Oracle:
     def _preferred(self, boundary: int, share: float) -> int:
         known = [cost.micro_batch for cost in self.profile.units[0].costs]
         size = max([one for one in known if one <= self.training.batch] or known[:1])
-        chain = sum(self._train_ns(unit, size, index == 0) for index, unit in enumerate(self.profile.units))
-        chain += self._train_ns(self.heads[self.count, 0], size, False)
+        chain = self.clock.segment((0, self.count), size, (), self.heads[self.count, 0])
         widths = self._widths(boundary)
-        good = [w for w in widths if self._train_ns(self.heads[boundary, w], size, False) <= share * chain / 4]
+        good = [w for w in widths if self.clock.train(self.heads[boundary, w], size) <= share * chain / 4]
         return good[-1] if good else widths[0]
 
     def _capped(self, boundary: int, cap: int) -> int:
         widths = self._widths(boundary)
         return max([w for w in widths if w <= min(cap, self.preferred[boundary])] or widths[:1])
 
-    def _train_ns(self, piece: PieceProfile, size: int, first: bool) -> int:
-        table = {}
-        for cost in piece.costs:
-            backward = cost.first_backward_seconds if first else cost.backward_seconds
-            table[cost.micro_batch] = _ns(cost.forward_seconds) + _ns(backward)
-        return value(table, size)
+    def _filters(self, ends: tuple[int, ...]) -> set[tuple[int, ...]]:
+        return {tuple(self._capped(end, cap) for end in ends) for cap in self.caps}
 
-    def _stored(self, boundary: int) -> int:
-        if boundary in (0, self.count):
-            return 0
-        return self.training.samples * (self.profile.units[boundary - 1].output_bytes + 8)
+    def has_filters(self, setting: Setting) -> bool:
+        """Whether a block's heads are as wide as some cap makes them."""
+        return setting.filters in self._filters(setting.ends)
 
-    def _stores(self, span: tuple[int, int]) -> bool:
-        return self.storage_bytes is None or self._stored(span[0]) + self._stored(span[1]) <= self.storage_bytes
+    def stored(self, joint: Joint) -> int:
+        """Storage of the caches that a block reads and writes."""
+        (first, end), source, caches = joint
+        return (source == "cache") * self.clock.stored(first) + caches * self.clock.stored(end)
 
-    def _settings(self, span: tuple[int, int]) -> Iterator[Setting]:
-        inner = [boundary for boundary in self.boundaries if span[0] < boundary < span[1]]
+    def _joints(self) -> Iterator[Joint]:
+        for first, end in itertools.combinations([0, *self.boundaries], 2):
+            sources: tuple[Source, ...] = ("cache", "recompute") if first else ("data",)
+            for source, caches in itertools.product(sources, (False, True)):
+                joint = (first, end), source, caches
+                if caches and (end == self.count or "cache" in self.without):
+                    continue
+                if source == "recompute" and "prefix" in self.without:
+                    continue
+                if self.storage_bytes is None or self.stored(joint) <= self.storage_bytes:
+                    yield joint
+
+    def sizes(self) -> list[int]:
+        """Micro-batches."""
         reach = 4 * min(piece.costs[-1].micro_batch for piece in (*self.profile.units, *self.heads.values()))
-        for size in range(1, self.training.batch + 1):
-            if self.training.batch % size or size > reach:
-                continue
-            for chosen in itertools.product((False, True), repeat=len(inner)):
-                ends = (*(end for end, taken in zip(inner, chosen, strict=True) if taken), span[1])
-                for filters in {tuple(self._capped(end, cap) for end in ends) for cap in self.caps}:
-                    if self._legal(span, size, ends, filters):
-                        yield self.setting(span, size, ends, filters)
+        batch = self.training.batch
+        return [size for size in range(1, min(batch, reach) + 1) if batch % size == 0]
 
-    def _pieces(self, span: tuple[int, int], ends: tuple[int, ...], filters: tuple[int, ...]) -> list[PieceProfile]:
+    def _shapes(self, span: Span) -> Iterator[_Shape]:
+        inner = [boundary for boundary in self.boundaries if span[0] < boundary < span[1]]
+        for chosen in itertools.product((False, True), repeat=len(inner)):
+            ends = (*itertools.compress(inner, chosen), span[1])
+            for filters in self._filters(ends):
+                least = max(piece.minimum_micro_batch for piece in self.pieces(span, ends, filters))
+                for size in self.sizes():
+                    if size >= least:
+                        yield _Shape(span, size, ends, filters, False)
+                        if size == self.training.batch and "stepping" not in self.without:
+                            yield _Shape(span, size, ends, filters, True)
+
+    def pieces(self, span: Span, ends: tuple[int, ...], filters: tuple[int, ...]) -> list[PieceProfile]:
+        """Units and heads."""
         heads = [self.heads[end, width] for end, width in zip(ends, filters, strict=True)]
         return [*self.profile.units[span[0] : span[1]], *heads]
 
-    def _legal(self, span: tuple[int, int], size: int, ends: tuple[int, ...], filters: tuple[int, ...]) -> bool:
-        return all(piece.minimum_micro_batch <= size for piece in self._pieces(span, ends, filters))
+    def settings(self, joint: Joint) -> Iterator[Setting]:
+        """Every setting of a block."""
+        span, source, caches = joint
+        for shape in self._shapes(span):
+            block = _Block(self, shape, source, caches)
+            works = [
+                Work(units, width, shape.micro_batch, (), shape.stepping, units[0] == span[0], units[1] == span[1])
+                for units, width in zip(shape.segments, shape.filters, strict=True)
+            ]
+            for parts in itertools.product(*(self._every_part(work) for work in works)):
+                yield block.setting(parts)
 
-    def setting(self, span: tuple[int, int], size: int, ends: tuple[int, ...], filters: tuple[int, ...]) -> Setting:
-        """One block, played out."""
-        live = max(peak(self._train_events(span, size, ends, filters)), peak(self._later(span, size, ends, filters)))
-        preferred = tuple(self.preferred[end] for end in ends)
-        key, true = (self._total_ns(span, size, ends, widths) for widths in (preferred, filters))
-        return Setting(span, size, ends, filters, live, key, true)
+    def setting(
+        self,
+        span: Span,
+        size: int,
+        ends: tuple[int, ...],
+        filters: tuple[int, ...],
+        recompute: tuple[Span, ...] = (),
+        stepping: bool = False,
+        source: Source | None = None,
+        caches: bool | None = None,
+    ) -> Setting:
+        """One block; unless told otherwise, caches join it to what is before and behind it."""
+        shape = _Shape(span, size, ends, filters, stepping)
+        parts = []
+        for units, width in zip(shape.segments, filters, strict=True):
+            spans = tuple(one for one in recompute if units[0] <= one[0] < one[1] <= units[1])
+            parts.append(
+                self._part(Work(units, width, size, spans, stepping, units[0] == span[0], units[1] == span[1]))
+            )
+        source = source or ("cache" if span[0] else "data")
+        return _Block(self, shape, source, span[1] < self.count if caches is None else caches).setting(tuple(parts))
 
-    def _resident(
-        self, span: tuple[int, int], size: int, ends: tuple[int, ...], filters: tuple[int, ...]
-    ) -> Iterator[Event]:
-        channels, height, width = self.profile.model.input
-        if span[0] == 0:
-            yield "take", "two raw buffers", 2 * size * (channels * height * width + 8)
-            yield "take", "images", 4 * size * channels * height * width
-        else:
-            yield "take", "two cache buffers", 2 * size * (self.profile.units[span[0] - 1].output_bytes + 8)
-        yield "take", "labels", 8 * size
-        runtime = self.profile.runtime
-        low, high, most = runtime.small_micro_batch, runtime.large_micro_batch, runtime.growing_bytes
-        yield "take", "kernels", most if size >= high else value({low: 0, high: most}, size) if size > low else 0
-        for piece in self._pieces(span, ends, filters):
-            yield "take", "weights", piece.parameter_bytes + piece.buffer_bytes
+    def _every_part(self, work: Work) -> list[_Part]:
+        if work not in self._parts:
+            choices = [()] if "spans" in self.without else disjoint_spans(*work.units)
+            self._parts[work] = [self._part(work._replace(spans=spans)) for spans in choices]
+        return self._parts[work]
 
-    def _train_events(
-        self, span: tuple[int, int], size: int, ends: tuple[int, ...], filters: tuple[int, ...]
-    ) -> Iterator[Event]:
-        more = size < self.training.batch
-        yield from self._resident(span, size, ends, filters)
-        pieces = self._pieces(span, ends, filters)
-        for piece in pieces:
-            yield "take", "optimizer", piece.optimizer_bytes
-            yield "take", "gradients", piece.parameter_bytes if more else 0
-        start = span[0]
-        for end, width in zip(ends, filters, strict=True):
-            yield from self._segment(start, end, self.heads[end, width], size, more, end < span[1])
-            start = end
-        if more:
-            for piece in pieces:
-                yield "touch", "step", piece.step_transient_bytes
-
-    def _segment(
-        self, start: int, end: int, head: PieceProfile, size: int, more: bool, goes_on: bool
-    ) -> Iterator[Event]:
-        chain = [*self.profile.units[start:end], head]
-        case = "_accumulating" if more else ""
-
-        def figure(place: int, name: str) -> int:
-            kind = ("inner" if place else "first") + case
-            costs = chain[place].costs
-            return bytes_value({cost.micro_batch: getattr(getattr(cost.traces, kind), name) for cost in costs}, size)
-
-        for place in range(len(chain)):
-            yield "touch", "forward", figure(place, "forward_peak_bytes")
-            yield "take", f"saved by {place}", figure(place, "kept_bytes")
-        for place in reversed(range(len(chain))):
-            yield "free", f"saved by {place}", 0
-            if goes_on and place == len(chain) - 2:
-                yield "touch", "backward", figure(place, "held_backward_peak_bytes")
-                yield "take", "output", size * chain[place].output_bytes
-            else:
-                yield "touch", "backward", figure(place, "backward_peak_bytes")
-            if not more:
-                yield "take", "new gradients", chain[place].parameter_bytes
-        if not more:
-            for piece in chain:
-                yield "touch", "step", piece.step_transient_bytes
-            yield "free", "new gradients", 0
-        yield "free", "input", 0
-        if goes_on:
-            yield "free", "output", 0
-            yield "take", "input", size * chain[-2].output_bytes
-
-    def _later(
-        self, span: tuple[int, int], size: int, ends: tuple[int, ...], filters: tuple[int, ...]
-    ) -> Iterator[Event]:
-        """Validating, then writing the cache."""
-        yield from self._resident(span, size, ends, filters)
-        heads = {end: self.heads[end, width] for end, width in zip(ends, filters, strict=True)}
-        for writer in (0, 64 * 1024 + 16 * size):
-            if writer and span[1] == self.count:
-                continue
-            yield "take", "writer", writer
-            for index in range(*span):
-                unit = self.profile.units[index]
-                yield "touch", "forward", self._inference(unit, size)
-                yield "free", "activation", 0
-                yield "take", "activation", size * unit.output_bytes
-                if not writer and index + 1 in heads:
-                    yield "touch", "head", self._inference(heads[index + 1], size)
-            yield "free", "activation", 0
-
-    def _inference(self, piece: PieceProfile, size: int) -> int:
-        return bytes_value({cost.micro_batch: cost.inference_peak_bytes for cost in piece.costs}, size)
-
-    def _total_ns(self, span: tuple[int, int], size: int, ends: tuple[int, ...], filters: tuple[int, ...]) -> int:
-        samples, batch = self.training.samples, self.training.batch
-        pieces = self._pieces(span, ends, filters)
-        one_pass = sum(
-            self._train_ns(piece, size, place == 0 or span[0] + place in ends)
-            if place < span[1] - span[0]
-            else self._train_ns(piece, size, False)
-            for place, piece in enumerate(pieces)
+    def _part(self, work: Work) -> _Part:
+        end, size = work.units[1], work.micro_batch
+        key, true = (
+            self.clock.segment(work.units, size, work.spans, self.heads[end, width])
+            for width in (self.preferred[end], work.filters)
         )
-        epoch = math.floor(Fraction(one_pass * samples, size))
-        epoch += math.ceil(samples / batch) * sum(_ns(piece.step_seconds) for piece in pieces)
-        reading = math.ceil(Fraction(self._stored(span[0]) * 10**9, self.profile.storage.read_bytes_per_second))
-        total = self.training.epochs * max(epoch, reading)
-        if span[1] < self.count:
-            inference = 0
-            for unit in self.profile.units[span[0] : span[1]]:
-                inference += value({cost.micro_batch: _ns(cost.inference_seconds) for cost in unit.costs}, size)
-            total += math.floor(Fraction(inference * samples, size))
-            total += math.ceil(Fraction(self._stored(span[1]) * 10**9, self.profile.storage.write_bytes_per_second))
-        return total
-
-    def compositions(self) -> Iterator[tuple[tuple[int, int], ...]]:
-        """Every way to split the chain into blocks that storage allows."""
-        inner = self.boundaries[:-1]
-        for chosen in itertools.product((False, True), repeat=len(inner)):
-            marks = [0, *(mark for mark, taken in zip(inner, chosen, strict=True) if taken), self.count]
-            spans = tuple(itertools.pairwise(marks))
-            if all(span in self.blocks for span in spans):
-                yield spans
+        return _Part(work.spans, self.figures.segment_peak(work), key, true)
 
     def frontier(self, limit: int) -> dict[int, int]:
         """Least key for each number of segments, within so many live bytes."""
-        found: dict[int, int] = {}
-        for spans in self.compositions():
-            totals = {0: 0}
-            for span in spans:
-                totals = _least(
-                    (segments + len(setting.ends), key + setting.key_ns)
-                    for segments, key in totals.items()
-                    for setting in self.blocks[span]
-                    if setting.live_bytes <= limit
-                )
-            found = _least([*found.items(), *totals.items()])
-        return found
-
-    def smallest_live(self) -> int:
-        """Live bytes of the plan that needs least."""
-        return min(
-            max(min((setting.live_bytes for setting in self.blocks[span]), default=2**70) for span in spans)
-            for spans in self.compositions()
+        return self._joined(
+            operator.add,
+            {
+                joint: [(len(setting.ends), setting.key_ns) for setting in settings if setting.live_bytes <= limit]
+                for joint, settings in self.blocks.items()
+            },
         )
+
+    def smallest(self) -> dict[int, int]:
+        """Live bytes of the plan that needs least, for each number of segments."""
+        return self._joined(
+            max,
+            {
+                joint: [(len(setting.ends), setting.live_bytes) for setting in settings]
+                for joint, settings in self.blocks.items()
+            },
+        )
+
+    def _joined(self, total: Callable[[int, int], int], blocks: dict[Joint, list[tuple[int, int]]]) -> dict[int, int]:
+        """Least total by number of segments: a cache is read where the block before has written one, and only there."""
+        found: dict[tuple[int, bool], dict[int, int]] = {(0, False): {0: 0}}
+        for ((first, end), source, caches), choices in blocks.items():
+            after = found.setdefault((end, caches), {})
+            for segments, spent in found.get((first, source == "cache"), {}).items():
+                for more, cost in choices:
+                    both = total(spent, cost)
+                    after[segments + more] = min(both, after.get(segments + more, both))
+        return found.get((self.count, False), {})
+
+    def rising(self) -> bool:
+        """Whether no head is faster than a narrower one, so that its own widths never make a plan slower."""
+        return all(
+            self.clock.train(narrow, size) <= self.clock.train(wide, size)
+            and self.clock.step([narrow]) <= self.clock.step([wide])
+            for boundary in self.boundaries
+            for narrow, wide in itertools.pairwise(self.heads[boundary, width] for width in self._widths(boundary))
+            for size in self.sizes()
+        )
+
+    def levels(self) -> list[int]:
+        """Live bytes at which something begins to fit."""
+        return sorted({setting.live_bytes for settings in self.blocks.values() for setting in settings})
+
+    def resident(self, live: int, scope: Scope) -> int:
+        """What is resident where so many bytes are live."""
+        runtime = self.profile.runtime
+        around = self._fast or runtime
+        overhead = around.overhead_bytes + math.ceil(Fraction(live * around.overhead_permille, 1000))
+        baseline = self._fast.baseline_bytes if self._fast else runtime.baseline_bytes
+        process = baseline + runtime.supervisor_bytes if scope == "process" else 0
+        return live + overhead + runtime.run_bytes + process
 
     def budget(self, live: int, scope: Scope, reserve: int) -> int:
         """The budget that so many live bytes need."""
         runtime = self.profile.runtime
-        overhead = runtime.overhead_bytes + math.ceil(Fraction(live * runtime.overhead_permille, 1000))
-        if scope == "training":
-            return live + overhead + reserve
-        running = runtime.baseline_bytes + runtime.supervisor_bytes + live + overhead + reserve
-        return max(running, runtime.start_peak_bytes + runtime.supervisor_bytes)
+        start = runtime.start_peak_bytes + runtime.supervisor_bytes if scope == "process" else 0
+        return max(self.resident(live, scope) + reserve, start)
 
 
-def _least(pairs: Iterator[tuple[int, int]] | list[tuple[int, int]]) -> dict[int, int]:
-    found: dict[int, int] = {}
-    for segments, key in pairs:
-        found[segments] = min(key, found.get(segments, key))
+class _Block:
+    """What the segments of a block share."""
+
+    def __init__(self, oracle: Oracle, shape: _Shape, source: Source, caches: bool) -> None:
+        self._clock, self._shape, self._source, self._caches = oracle.clock, shape, source, caches
+        span, size, figures = shape.span, shape.micro_batch, oracle.figures
+        pieces = oracle.pieces(span, shape.ends, shape.filters)
+        preferred = tuple(oracle.preferred[end] for end in shape.ends)
+        self._steps_ns = [oracle.clock.step(some) for some in (oracle.pieces(span, shape.ends, preferred), pieces)]
+        resident = taken(figures.resident(span, size, source)) + taken(figures.weights(pieces))
+        self._static = resident + taken(figures.states(pieces, size))
+        self._dynamic = frozen = peak(figures.prefix(span, size, source))
+        if size < oracle.training.batch:
+            self._dynamic = max(frozen, peak(figures.steps(pieces)))
+        heads = {end: oracle.heads[end, width] for end, width in zip(shape.ends, shape.filters, strict=True)}
+        later = [figures.prefix(span, size, source), figures.running(span, size, heads)]
+        if caches:
+            later += [figures.writer(size), figures.prefix(span, size, source), figures.running(span, size, {})]
+        self._later = resident + peak(itertools.chain(*later))
+
+    def setting(self, parts: tuple[_Part, ...]) -> Setting:
+        """With the parts' spans."""
+        shape, joint = self._shape, (self._source, self._caches)
+        passes = sum(part.key_ns for part in parts), sum(part.true_ns for part in parts)
+        return Setting(
+            shape.span,
+            shape.micro_batch,
+            shape.ends,
+            shape.filters,
+            tuple(span for part in parts for span in part.spans),
+            shape.stepping,
+            *joint,
+            max(self._static + max(self._dynamic, *(part.peak for part in parts)), self._later),
+            *(
+                self._clock.block(shape.span, shape.micro_batch, *joint, one_pass, step)
+                for one_pass, step in zip(passes, self._steps_ns, strict=True)
+            ),
+        )
+
+
+def _staircases(settings: Iterator[Setting]) -> list[Setting]:
+    found: list[Setting] = []
+    least: dict[int, int] = {}
+    for setting in sorted(settings, key=lambda setting: (setting.live_bytes, setting.key_ns)):
+        count = len(setting.ends)
+        if count not in least or setting.key_ns < least[count]:
+            least[count] = setting.key_ns
+            found.append(setting)
     return found
-
-
-def peak(events: Iterator[Event]) -> int:
-    """The highest level that a sequence of events reaches."""
-    owned: dict[str, int] = {}
-    highest = 0
-    for what, owner, size in events:
-        if what == "free":
-            owned.pop(owner, None)
-        elif what == "take":
-            owned[owner] = owned.get(owner, 0) + size
-        else:
-            highest = max(highest, sum(owned.values()) + size)
-    return highest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
 
@@ -12,6 +12,7 @@ from planner.profiler.schema import (
     Costs,
     HeadProfile,
     PieceProfile,
+    PolicyProfile,
     Profile,
     Runtime,
     Storage,
@@ -20,11 +21,14 @@ from planner.profiler.schema import (
 )
 from planner.settings import Device, Optimizer
 from planner.solver.schema import Scope, Training
+from tests.unit.solver.tiny import policy_profile
 
 GRID_BYTES = 8192
 GRID_SECONDS = 1e-4
 SGD = Optimizer(kind="sgd", lr=0.1, momentum=0.9)
 TABLES = ((1,), (2,), (4,), (1, 2), (1, 4), (2, 8), (1, 2, 4), (1, 2, 8))
+BATCHES = (1, 2, 3, 4, 4, 6, 8, 9, 12)
+MOST_SIZES = 3
 
 
 @dataclass(frozen=True)
@@ -46,31 +50,43 @@ class Style:
     """Grid steps of activations for one sample."""
     inference: int
     """The same without gradients."""
+    detached: int
+    """The same in the first forward of a recomputed span."""
     unit_parameters: int
     """Grid steps of a unit's parameters."""
     head_parameters: int
     """Grid steps of a head's."""
+    seconds: tuple[int, int, int, int, int]
+    """Grid steps of a sample's forward, backward, backward as first, inference, and of an optimizer step."""
 
 
-STYLES = (Style(5, 6, 12, 12), Style(5, 3, 4, 60), Style(0, 40, 2, 12), Style(1, 1, 1, 3))
+STYLES = (
+    Style(5, 6, 3, 12, 12, (12, 12, 12, 12, 4)),
+    Style(5, 3, 4, 4, 60, (12, 12, 12, 12, 4)),
+    Style(0, 40, 5, 2, 12, (12, 12, 12, 12, 4)),
+    Style(1, 1, 1, 3, 3, (12, 12, 12, 12, 4)),
+    Style(20, 2, 2, 2, 8, (4, 12, 12, 2, 4)),
+    Style(2, 2, 2, 40, 40, (4, 12, 0, 2, 12)),
+    Style(8, 1, 1, 2, 2, (2, 8, 8, 1, 0)),
+)
 
 
 @st.composite
-def cases(draw: st.DrawFn, largest: int = 5) -> Case:
-    """One to `largest` units; at each boundary no head, one width or two.
+def cases(draw: st.DrawFn, largest: int = 4) -> Case:
+    """One to `largest` units, at most three micro-batches; at each boundary no head, one width or two.
 
     The figures come from one drawn seed: thousands of draws for every profile would take most of the time.
     """
-    count = draw(st.integers(1, largest))
+    count = draw(st.sampled_from((*range(1, largest + 1), *[largest] * 3)))
     sizes = draw(st.sampled_from(TABLES))
     style = draw(st.sampled_from(STYLES))
     dice = random.Random(draw(st.integers(0, 2**32)))
     widths = [draw(st.sampled_from(((), (8,), (16,), (8, 16), (8, 16)))) for _ in range(count - 1)]
     optimizer = draw(st.sampled_from((SGD, Optimizer(kind="sgd", lr=0.1), Optimizer(kind="adam", lr=0.1))))
     heads = [
-        HeadProfile(boundary, "auxiliary", filters, _piece(dice, sizes, optimizer, style, style.head_parameters))
+        HeadProfile(boundary, "auxiliary", filters, head)
         for boundary, found in enumerate(widths, start=1)
-        for filters in found
+        for filters, head in zip(found, _heads(dice, sizes, optimizer, style, len(found)), strict=True)
     ]
     classifier = HeadProfile(count, "classifier", 0, _piece(dice, sizes, optimizer, style, 1))
     profile = Profile(
@@ -86,9 +102,10 @@ def cases(draw: st.DrawFn, largest: int = 5) -> Case:
         units=tuple(_piece(dice, sizes, optimizer, style, style.unit_parameters) for _ in range(count)),
         heads=(*heads, classifier),
         uncounted_operators=(),
+        policies=draw(st.sampled_from((_policies(dice), _policies(dice)[:1], ()))),
     )
     training = Training(
-        batch=draw(st.sampled_from((2, 3, 4, 6, 8, 12))),
+        batch=draw(st.sampled_from([batch for batch in BATCHES if _few_sizes(batch, sizes[-1])])),
         epochs=draw(st.integers(1, 3)),
         samples=draw(st.integers(1, 30)),
         optimizer=optimizer,
@@ -97,16 +114,52 @@ def cases(draw: st.DrawFn, largest: int = 5) -> Case:
     return Case(profile, training, scope, dice.choice((0, 5000)), dice.choice((0.0, 0.2, 1.0)))
 
 
+def _few_sizes(batch: int, profiled: int) -> bool:
+    return sum(batch % size == 0 for size in range(1, min(batch, 4 * profiled) + 1)) <= MOST_SIZES
+
+
 def _runtime(dice: random.Random) -> Runtime:
     baseline, start, supervisor, overhead = (dice.randint(0, 40) * GRID_BYTES for _ in range(4))
     small = dice.randint(1, 4)
     large, growing = small + dice.randint(0, 4), dice.choice((0, 3)) * GRID_BYTES
-    return Runtime(baseline, start, supervisor, overhead, dice.choice((0, 7, 20)), small, large, growing)
+    run = dice.choice((0, 777))
+    return Runtime(baseline, start, supervisor, overhead, dice.choice((0, 7, 20)), small, large, growing, run)
+
+
+def _policies(dice: random.Random) -> tuple[PolicyProfile, ...]:
+    """What `tight` has measured here beside its seconds plays no part: the runtime says it."""
+    baseline, overhead = (dice.randint(0, 60) * GRID_BYTES for _ in range(2))
+    permille, ratio = dice.choice((0, 100, 400)), dice.choice((0.5, 0.7, 0.93, 1.0, 1.1))
+    seconds = dice.randint(1, 9) / 7
+    tight = policy_profile("tight", 2**30, 2**30, 999, seconds)
+    return tight, policy_profile("fast", baseline, overhead, permille, ratio * seconds)
 
 
 def _model(count: int) -> Model:
     units = tuple(Unit(f"unit{index}", (Activation("relu"),)) for index in range(count))
     return Model("model/1", "random", (1, 5, 7), 2, units)
+
+
+def _heads(
+    dice: random.Random, sizes: tuple[int, ...], optimizer: Optimizer, style: Style, count: int
+) -> list[PieceProfile]:
+    """By rising width; mostly each as slow as the one before or slower, as real ones are. Half of them take no time."""
+    if dice.random() < 0.5:
+        style = replace(style, seconds=(0, 0, 0, 0, 1))
+    found = [_piece(dice, sizes, optimizer, style, style.head_parameters) for _ in range(count)]
+    if count == 2 and dice.random() < 0.8:
+        narrow, wide = found
+        more = dice.choice((0, 1, 3)) * GRID_SECONDS
+        costs = tuple(
+            replace(
+                cost,
+                forward_seconds=other.forward_seconds,
+                backward_seconds=other.backward_seconds + more * cost.micro_batch,
+            )
+            for cost, other in zip(wide.costs, narrow.costs, strict=True)
+        )
+        found[1] = replace(wide, costs=costs, step_seconds=narrow.step_seconds)
+    return found
 
 
 def _piece(
@@ -120,7 +173,7 @@ def _piece(
         buffer_bytes=dice.choice((0, GRID_BYTES)),
         optimizer_bytes=parameters * optimizer.state_copies,
         step_transient_bytes=dice.randint(0, 2 * style.training) * GRID_BYTES,
-        step_seconds=dice.randint(0, 4) * GRID_SECONDS,
+        step_seconds=dice.randint(0, style.seconds[-1]) * GRID_SECONDS,
         flops=0,
         output_bytes=output,
         minimum_micro_batch=dice.choice((1, 1, 1, 1, 2)),
@@ -132,13 +185,26 @@ def _costs(dice: random.Random, style: Style, size: int, parameters: int, output
     def grid(most: int) -> int:
         return dice.randint(0, most) * GRID_BYTES
 
-    def trace() -> Trace:
+    def trace(gradients: int) -> Trace:
         saved = grid(style.training * size)
         kept = max(saved, output)
-        end = grid(size) + parameters
+        end = grid(size) + gradients
         backward = end + grid(style.training * size)
         return Trace(kept + grid(3 * size), kept, saved, backward, backward + dice.choice((0, output)), end)
 
-    traces, inference = Traces(*(trace() for _ in range(6))), output + grid(style.inference * size)
-    forward, backward, first_backward, running = (dice.randint(0, 12) * size * GRID_SECONDS for _ in range(4))
-    return Costs(size, traces, inference, output, inference, forward, backward, first_backward, running)
+    def seconds(most: int) -> float:
+        return (dice.randint(0, most) * size + dice.choice((0, most))) * GRID_SECONDS
+
+    forward, backward, first_backward, running, _ = style.seconds
+    inner, first, stepping, first_stepping = trace(parameters), trace(parameters), trace(0), trace(0)
+    return Costs(
+        micro_batch=size,
+        traces=Traces(inner, trace(0), first, trace(0), stepping, first_stepping),
+        inference_peak_bytes=output + grid(style.inference * size),
+        inference_kept_bytes=output,
+        detached_peak_bytes=output + grid(style.detached * size),
+        forward_seconds=seconds(forward),
+        backward_seconds=seconds(backward),
+        first_backward_seconds=seconds(first_backward),
+        inference_seconds=seconds(running),
+    )

@@ -193,6 +193,6 @@ def test_too_little_storage(profile: Profile) -> None:
 
 
 def test_solver_does_not_need_torch() -> None:
-    code = "import sys, planner.solver.plan; print([name for name in ('torch', 'numpy') if name in sys.modules])"
+    code = "import sys, planner.solver.plan; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.strip() == "False"

@@ -14,6 +14,7 @@ from planner.solver.plan import make_plan
 from planner.solver.problem import Choice, Problem
 from planner.solver.request import Request
 from planner.solver.schema import Budget, Training
+from planner.solver.search import Search
 from planner.solver.strategies import make_rules
 from tests.unit.solver.oracle import Oracle
 from tests.unit.solver.small import Case, cases
@@ -73,7 +74,7 @@ def _one_block(oracle: Oracle, ends: tuple[int, ...], filters: tuple[int, ...], 
 @given(limited())
 def test_backprop_is_one_segment_at_its_fastest(found: tuple[Case, Problem, Oracle, int]) -> None:
     _, problem, oracle, limit = found
-    plan = make_rules(problem)[1]["backprop"].plan(limit)
+    plan = make_rules(problem, Search(problem))["backprop"].plan(limit)
     assert (list(plan) if plan else None) == _one_block(oracle, (oracle.count,), (0,), limit)
 
 
@@ -81,7 +82,7 @@ def test_backprop_is_one_segment_at_its_fastest(found: tuple[Case, Problem, Orac
 @given(limited())
 def test_classic_local_is_one_block_of_widest_heads(found: tuple[Case, Problem, Oracle, int]) -> None:
     _, problem, oracle, limit = found
-    plan = make_rules(problem)[1]["classic-local"].plan(limit)
+    plan = make_rules(problem, Search(problem))["classic-local"].plan(limit)
     ends = tuple(oracle.boundaries)
     widest = tuple(max(width for place, width in oracle.heads if place == end) for end in ends)
     assert (list(plan) if plan else None) == _one_block(oracle, ends, widest, limit)
@@ -91,7 +92,7 @@ def test_classic_local_is_one_block_of_widest_heads(found: tuple[Case, Problem, 
 @given(limited())
 def test_neuroflux_groups_by_feasible_micro_batch(found: tuple[Case, Problem, Oracle, int]) -> None:
     _, problem, oracle, limit = found
-    plan = make_rules(problem)[1]["neuroflux"].plan(limit)
+    plan = make_rules(problem, Search(problem))["neuroflux"].plan(limit)
 
     def largest(first: int, end: int) -> int | None:
         ends = tuple(mark for mark in oracle.boundaries if first < mark <= end)

@@ -6,20 +6,38 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, assume, given, settings
 
 from planner.profiler.schema import Costs, HeadProfile, PieceProfile, Trace, Traces
+from planner.settings import Policy
 from planner.solver.predict import predict_block
 from planner.solver.problem import Choice, Problem
 from planner.solver.request import Request
 from planner.solver.schema import BlockPrediction, Breakdown, Budget, PhasePeaks, Scope, Training
-from planner.solver.walk import is_legal, live_bytes
-from tests.unit.solver.tiny import CLASSIFIER, FIRST, HEAD, SECOND, SGD, UNUSED, costs, piece, tiny_profile, trace
+from planner.solver.walk import is_legal, live_bytes, stored_bytes, time_ns, total_ns
+from tests.unit.solver.asked import trainable
+from tests.unit.solver.oracle import Oracle
+from tests.unit.solver.small import Case, cases
+from tests.unit.solver.tiny import (
+    CLASSIFIER,
+    FIRST,
+    HEAD,
+    SECOND,
+    SGD,
+    UNUSED,
+    costs,
+    piece,
+    policy_profile,
+    tiny_profile,
+    trace,
+)
 
 TRAINING = Training(batch=2, epochs=3, samples=5, optimizer=SGD)
 ONE_SEGMENT = Choice(first=0, micro_batch=2, ends=(2,), filters=(0,))
 TWO_SEGMENTS = Choice(first=0, micro_batch=2, ends=(1, 2), filters=(8, 0))
-FIRST_BLOCK = Choice(first=0, micro_batch=2, ends=(1,), filters=(8,))
-SECOND_BLOCK = Choice(first=1, micro_batch=2, ends=(2,), filters=(0,))
+FIRST_BLOCK = Choice(first=0, micro_batch=2, ends=(1,), filters=(8,), caches=True)
+SECOND_BLOCK = Choice(first=1, micro_batch=2, ends=(2,), filters=(0,), source="cache")
+BEHIND_IMAGES = replace(SECOND_BLOCK, source="recompute")
 
 
 def _problem(scope: Scope = "training") -> Problem:
@@ -108,6 +126,43 @@ def test_scope_process_counts_the_runtime() -> None:
     assert inside.breakdown.runtime == 1200
 
 
+def test_a_prefix_runs_in_front_of_its_block() -> None:
+    # Images as for the first block, 468, and what the first unit makes of them, 2·40. Its weights of 110 stay; neither
+    # gradients nor momentum. The unit's own 160 is above the prefix's 120, as while validating its 60 is below.
+    live = live_bytes(_problem(), BEHIND_IMAGES)
+    assert (live.data, live.weights, live.optimizer, live.static_gradients) == (DATA + 80, 160, 50, 0)
+    assert live.moment == (160, 0, 0)
+    assert (live.validate, live.cache) == (DATA + 80 + 160 + 120, 0)
+
+
+def test_a_prefix_can_be_the_highest() -> None:
+    # Two units in front of the block: 40·2 of the first's output below the second's 700. Accumulating, the block's own
+    # 50 of gradients are there.
+    costs_ = tuple(replace(cost, inference_peak_bytes=350 * cost.micro_batch) for cost in SECOND.costs)
+    larger = replace(SECOND, costs=costs_)
+    problem = _chain(FIRST, larger, SECOND, heads=(HeadProfile(2, "auxiliary", 8, HEAD),))
+    live = live_bytes(problem, Choice(2, 2, (3,), (0,), source="recompute"))
+    assert live.moment == (80 + 700, 0, 0)
+    assert live.train == DATA + 2 * 8 + 110 + 50 + 50 + 50 + 780
+    live = live_bytes(problem, Choice(2, 1, (3,), (0,), source="recompute"))
+    assert live.train == 234 + 8 + 110 + 50 + 50 + 50 + 50 + 40 + 350
+
+
+def test_a_prefix_runs_while_the_cache_is_written() -> None:
+    # Weights of both units and the head; the prefix's 120 is above the unit's 60; 65536 + 2·16 of the writer.
+    problem = _chain(FIRST, SECOND, SECOND, heads=(HeadProfile(2, "auxiliary", 8, HEAD),))
+    live = live_bytes(problem, Choice(1, 2, (2,), (8,), source="recompute", caches=True))
+    assert live.cache == DATA + 80 + 110 + 50 + 24 + 120 + 65536 + 32
+
+
+def test_only_what_trains_has_to_normalise_enough_samples() -> None:
+    first = replace(FIRST, minimum_micro_batch=2)
+    problem = Problem(tiny_profile((first, SECOND)), Request(Budget(10**6, "training"), TRAINING))
+    assert is_legal(problem, replace(BEHIND_IMAGES, micro_batch=1))
+    assert not is_legal(problem, replace(ONE_SEGMENT, micro_batch=1))
+    assert is_legal(problem, ONE_SEGMENT)
+
+
 @pytest.mark.parametrize(
     ("choice", "epoch", "finish"),
     [
@@ -119,12 +174,59 @@ def test_scope_process_counts_the_runtime() -> None:
         (FIRST_BLOCK, 30 * 2.5 + 3 * 5, 20 + 120),
         # Reading 5·48 bytes at 1 MB/s takes longer than computing 15·2.5 + 3·2.
         (SECOND_BLOCK, 240, 0),
+        # The second unit 6+7, the classifier 1+1, the first once more 8; its step plays no part.
+        (BEHIND_IMAGES, 23 * 2.5 + 3 * 2, 0),
+        # Nobody reads what the first block makes.
+        (replace(FIRST_BLOCK, caches=False), 30 * 2.5 + 3 * 5, 0),
     ],
 )
 def test_time(choice: Choice, epoch: float, finish: float) -> None:
     predicted = _predict(choice)
     assert predicted.seconds_per_epoch == pytest.approx(epoch * 1e-6, rel=1e-12)
     assert predicted.finish_seconds == pytest.approx(finish * 1e-6, rel=1e-12)
+
+
+def test_a_prefix_runs_again_for_the_cache() -> None:
+    # 10 of the first and 5 of the second; 5·16 bytes at 2 MB/s.
+    problem = _chain(FIRST, SECOND, SECOND, heads=(HeadProfile(2, "auxiliary", 8, HEAD),))
+    time = time_ns(problem, Choice(1, 2, (2,), (8,), source="recompute", caches=True))
+    # 6+7 and the head's 2+3, the first's 8, 3 steps of 2+1.
+    assert time == ((18 + 8) * 2500 + 3 * 3000, (8 + 5) * 2500 + 40_000)
+
+
+@pytest.mark.parametrize(
+    ("choice", "stored"),
+    [
+        (ONE_SEGMENT, 0),
+        (FIRST_BLOCK, 240),
+        (replace(FIRST_BLOCK, caches=False), 0),
+        (SECOND_BLOCK, 240),
+        (BEHIND_IMAGES, 0),
+    ],
+)
+def test_storage_is_that_of_the_caches(choice: Choice, stored: int) -> None:
+    # Five records of 40 + 8 bytes.
+    problem = _problem()
+    assert stored_bytes(problem, choice) == stored
+    for storage in (stored, stored - 1):
+        if storage >= 0:
+            limited = Problem(problem.profile, replace(problem.request, storage_bytes=storage))
+            fits = limited.storage_allows(choice.first, choice.last, choice.source, choice.caches)
+            assert fits is (storage == stored)
+
+
+def test_the_fast_policy_stretches_time_and_changes_overhead() -> None:
+    # Every figure takes 2/3, rounded up by itself: 6.667+10, 4+6, 0.667+0.667, steps of 2.667+1.334, inference of 8
+    # 5.334. Reading and writing stay.
+    policies = (policy_profile("tight", 10**9, 10**9, 999, 0.3), policy_profile("fast", 700, 77, 500, 0.2))
+    profile = replace(tiny_profile(), policies=policies)
+    problem = Problem(profile, Request(Budget(10**6, "process"), TRAINING), "fast")
+    assert time_ns(problem, ONE_SEGMENT).epoch == (6667 + 10000 + 4000 + 6000 + 667 + 667) * 5 // 2 + 3 * (2667 + 1334)
+    assert time_ns(problem, SECOND_BLOCK).epoch == 240_000
+    assert time_ns(problem, FIRST_BLOCK).finish == 5334 * 5 // 2 + 120_000
+    # Runtime 700 + 200; beside live bytes 77 and their half, rounded up. What starts is the runtime's.
+    assert [problem.resident(live) for live in (0, 7)] == [977, 977 + 7 + 4]
+    assert problem.start_bytes == 1500 + 200
 
 
 def _unit(output: int, detached: int, traces: Traces, fixed: tuple[int, int, int] = (50, 0, 3)) -> PieceProfile:
@@ -254,3 +356,25 @@ def test_recomputation_with_the_optimizer_in_backward() -> None:
 )
 def test_what_is_legal(changes: dict[str, Any], legal: bool) -> None:
     assert is_legal(_problem(), replace(TWO_SEGMENTS, **changes)) is legal
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=(HealthCheck.too_slow,), derandomize=True)
+@given(cases(3))
+def test_every_choice_is_what_was_played_out(case: Case) -> None:
+    """The oracle's events against the walk, for all that a block can be."""
+    assume(trainable(case))
+    request = Request(Budget(1, case.scope), case.training, reserve_bytes=case.reserve_bytes)
+    policies: tuple[Policy, ...] = ("tight", "fast") if len(case.profile.policies) == 2 else ("tight",)
+    for policy in policies:
+        problem = Problem(case.profile, request, policy)
+        oracle = Oracle(case.profile, case.training, None, case.head_time_share, policy)
+        for joint in oracle.blocks:
+            for setting in oracle.settings(joint):
+                choice = Choice(setting.span[0], *setting[1:8])
+                assert is_legal(problem, choice)
+                assert live_bytes(problem, choice).peak == setting.live_bytes
+                assert total_ns(problem, (choice,)) == setting.true_ns
+                assert stored_bytes(problem, choice) == oracle.stored(joint)
+                assert problem.budget_for(setting.live_bytes) == oracle.budget(
+                    setting.live_bytes, case.scope, case.reserve_bytes
+                )

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from planner.model.spec import Activation, Model, Unit
 from planner.profiler.schema import (
+    Account,
     Costs,
     HeadProfile,
     PieceProfile,
+    PolicyProfile,
     Profile,
     Runtime,
     Storage,
     Trace,
     Traces,
 )
-from planner.settings import Device, Optimizer
+from planner.settings import Device, Optimizer, Policy
 
 SGD = Optimizer(kind="sgd", lr=0.1, momentum=0.9)
 MICROSECOND = 1e-6
@@ -47,6 +49,11 @@ def piece(
         minimum_micro_batch=minimum,
         costs=table,
     )
+
+
+def policy_profile(policy: Policy, baseline: int, overhead: int, permille: int, seconds: float) -> PolicyProfile:
+    """A policy's figures; its account plays no part in planning."""
+    return PolicyProfile(policy, baseline, overhead, permille, seconds, Account(1, *[0] * 13))
 
 
 UNUSED = trace(10**6, 10**6, 10**6)

@@ -1,0 +1,96 @@
+"""Why a plan is as it is, as tables for people: what binds, what a budget buys, what other strategies would need."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import fields as dataclass_fields
+
+from planner.report.tables import alternatives_table
+from planner.report.text import NOTHING, columns, counted, indices, mib, note
+from planner.solver.advice import Need
+from planner.solver.frontier import Point
+from planner.solver.infeasible import kinds_of
+from planner.solver.schema import Block, PhasePeaks, Plan
+from planner.units import format_bytes, format_seconds
+
+_PHASES = {"train": "training", "cache": "writing the cache", "validate": "validating", "save": "saving"}
+
+_LEAST_SHARE = 200
+"""A part that is less than one of so many is not named."""
+
+
+def binding_table(plan: Plan) -> str:
+    """What each block's peak is made of, the largest part first."""
+    rows = [(str(index), indices(block.units), *_binding(block)) for index, block in enumerate(plan.blocks)]
+    title = note("What binds: the highest moment of each block, and what memory is made of while it trains.")
+    return f"{title}\n\n{columns(('block', 'units', 'highest in', 'most of it is', 'then'), rows, '>><<<')}"
+
+
+def _binding(block: Block) -> tuple[str, str, str]:
+    predicted = block.predicted
+    phases = predicted.peak_bytes_by_phase
+    highest = max((field.name for field in dataclass_fields(PhasePeaks)), key=lambda name: int(getattr(phases, name)))
+    whole = predicted.breakdown.total
+    kinds = sorted(kinds_of(predicted.breakdown).items(), key=lambda item: -item[1])
+    first, *others = (f"{kind} {size / max(whole, 1):.0%}" for kind, size in kinds if size >= whole / _LEAST_SHARE)
+    return _PHASES[highest], first, ", ".join(others)
+
+
+def comparison_table(plan: Plan, needs: Collection[Need]) -> str:
+    """Every strategy under the plan's budget; those that do not fit with what they need instead."""
+    title = note("All strategies at this budget:")
+    cells = {need.strategy: _needed(need) for need in needs}
+    reasons = [note(f"{need.strategy}: {need.reason}") for need in needs if need.budget_bytes is None]
+    return "\n\n".join([title, alternatives_table(plan, cells), *reasons])
+
+
+def _needed(need: Need) -> str:
+    return "no" if need.budget_bytes is None else f"no: needs {mib(need.budget_bytes)} MiB"
+
+
+def frontier_table(plan: Plan, points: tuple[Point, ...], knees: tuple[Point, ...]) -> str:
+    """Budget against time, knees and the plan's own budget marked."""
+    inside = [point for point in points if point.budget_bytes <= plan.budget.bytes]
+    slowest = points[0].seconds_total
+    rows = [
+        (
+            mib(point.budget_bytes),
+            format_seconds(point.seconds_total),
+            f"{point.seconds_total / slowest:.1%}" if slowest else NOTHING,
+            str(point.blocks),
+            str(point.cuts),
+            str(point.recomputed),
+            mib(point.cache_bytes),
+            point.allocator,
+            " ".join(["knee"] * (point in knees) + ["<- fits your budget"] * (point in inside[-1:])),
+        )
+        for point in points
+    ]
+    head = (
+        "budget\nMiB",
+        "time",
+        "of the\nslowest",
+        "blocks",
+        "cuts",
+        "units\nrecomputed",
+        "cache\nMiB",
+        "allocator",
+        "",
+    )
+    title = "What a budget buys: the fastest plan (prefer speed) from the smallest budget to where more is of no use."
+    knee = "knee: with a little less it gets much slower, and more gains little" if knees else ""
+    return "\n\n".join(part for part in (note(title), columns(head, rows, ">>>>>>><<"), knee) if part)
+
+
+def more_budget_text(plan: Plan, more: Point | None) -> str:
+    """What 10 % more budget would buy."""
+    title = f"10 % more budget ({format_bytes(plan.budget.bytes * 11 // 10)}) would buy"
+    if more is None:
+        return note(f"{title} nothing: the plan would take the same time with the same cuts.")
+    own, other = plan.predicted.seconds_total, more.seconds_total
+    share = f" ({abs(other - own) / own:.1%} {'less' if other < own else 'more'})" if own and other != own else ""
+    cuts = counted(more.cuts, "cut")
+    if more.cuts != plan.cuts:
+        cuts += f" instead of {plan.cuts}"
+    enough = f"{format_bytes(more.budget_bytes)} are enough for that"
+    return note(f"{title}: {format_seconds(other)}{share}, {cuts}; {enough}.")

@@ -1,0 +1,209 @@
+"""The search over everything, under what a person prefers: cuts against time, over every allocator policy.
+
+Also answers for the other strategies, so that all are compared at the same budget, each under its faster policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+from planner.errors import InputError
+from planner.profiler.schema import Profile
+from planner.solver.block import NEVER
+from planner.solver.infeasible import counted_cuts
+from planner.solver.problem import Problem, policies_of
+from planner.solver.request import Request
+from planner.solver.schema import Strategy
+from planner.solver.search import EXACT, Choices, Effort, Found, Search
+from planner.solver.strategies import Rule, make_rules
+from planner.solver.walk import total_ns
+
+BALANCED_TENTHS = 11
+"""`balanced` takes plans of at most this many tenths of the least time."""
+
+EXACT_UNITS = 50
+"""Longer chains are searched until no plan can be faster by more than `_TOLERANCE`."""
+
+_SETTLED_UNITS = 24
+"""Of longer chains, plans of few cuts are sought along `_ROUNDS // units` paths for every number of cuts: fewer may be
+possible, and `optimality_gap` says by how much a plan of as few may be faster."""
+
+_ROUNDS = 1000
+
+_TOLERANCE = 0.0099
+"""As a share of the plan's time: less than 1 % of the faster one's."""
+
+_ROUNDS_ASIDE = 2
+"""For plans that are not chosen, `Effort.rounds`."""
+
+OTHERS: tuple[Strategy, ...] = ("backprop", "checkpoint", "classic-local", "neuroflux")
+
+
+class Answer(NamedTuple):
+    """A plan, and the problem (and so the allocator policy) it solves."""
+
+    problem: Problem
+    choices: Choices
+    gap: float = 0.0
+    """By how much a plan of as few cuts may be faster at most, as a share of its time."""
+
+    @property
+    def cuts(self) -> int:
+        """Boundaries where gradient stops."""
+        return sum(len(choice.ends) for choice in self.choices) - 1
+
+
+class _Indexed(NamedTuple):
+    """A plan, and the index of its policy."""
+
+    policy: int
+    found: Found
+
+
+class _Policy:
+    """Everything under one allocator policy."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.search = Search(problem)
+        self.rules: dict[Strategy, Rule] = make_rules(problem, self.search)
+
+
+class Solver:
+    """Answers for one profile and request; the budget is given with every question."""
+
+    def __init__(self, profile: Profile, request: Request) -> None:
+        """Raises InputError where the profile cannot answer the request."""
+        self.request = request
+        self._policies = [_Policy(Problem(profile, request, policy)) for policy in policies_of(profile, request)]
+        self._effort = _effort(self.problem.count)
+        self._most = None if request.max_cuts is None else request.max_cuts + 1
+        self.plan = lru_cache(maxsize=None)(self._plan)
+        self._fastest = lru_cache(maxsize=None)(self._find_fastest)
+        self._fewest_cuts = lru_cache(maxsize=None)(self._find_fewest_cuts)
+
+    @property
+    def problem(self) -> Problem:
+        """The problem under the first policy: what does not depend on policies."""
+        return self._policies[0].problem
+
+    def _plan(self, strategy: Strategy, budget: int) -> Answer | None:
+        """What a strategy chooses; none where nothing fits."""
+        if strategy == "auto":
+            return self._auto(budget)
+        return self._by_rule(strategy, budget)
+
+    def _by_rule(self, strategy: Strategy, budget: int) -> Answer | None:
+        found = []
+        for policy in self._policies:
+            choices = policy.rules[strategy].plan(policy.problem.live_limit(budget))
+            if choices is not None:
+                found.append(Answer(policy.problem, choices))
+        allowed = [answer for answer in found if self._most is None or answer.cuts < self._most]
+        return min(allowed, key=_seconds, default=None)
+
+    def check_cuts(self, strategy: Strategy) -> None:
+        """Refuse a limit on cuts that the strategy cannot keep. Raises InputError."""
+        cuts, allowed = len(self.problem.boundaries) - 1, self.request.max_cuts
+        if strategy in ("classic-local", "neuroflux") and allowed is not None and cuts > allowed:
+            raise InputError(
+                f"max_cuts is {allowed}, but strategy {strategy} cuts behind every unit that may have a head: "
+                f"{counted_cuts(cuts)} in this model; allow {cuts}, or choose strategy auto"
+            )
+
+    def _auto(self, budget: int) -> Answer | None:
+        best = self._fastest(budget, self._most, NEVER)
+        if best is None:
+            return None
+        if self.request.prefer == "speed":
+            return min([self._answer(best), *self._rivals(budget)], key=_seconds)
+        return self._answer(self._fewest_cuts(budget, best)[-1])
+
+    def _rivals(self, budget: int) -> Iterator[Answer]:
+        """Other strategies' plans.
+
+        Heads wider than preferred are outside the search's space, and could only win where a profile says that they
+        cost less than narrower ones.
+        """
+        for strategy in OTHERS:
+            found = self.plan(strategy, budget)
+            if found is not None:
+                yield found
+
+    def _find_fewest_cuts(self, budget: int, best: _Indexed) -> list[_Indexed]:
+        """The fastest plan, and ever better ones: of fewer cuts, or as few and less time, as the preference allows.
+
+        Under `speed` they are only what else there would be, and less is done to find them.
+        """
+        prefer = self.request.prefer
+        effort = self._effort if prefer != "speed" else self._effort._replace(rounds=_ROUNDS_ASIDE)
+        allowed = NEVER if prefer == "fidelity" else best.found.time * BALANCED_TENTHS // 10 + 1
+        found = [best]
+        for index, policy in enumerate(self._policies):
+            limit = policy.problem.live_limit(budget)
+            fewest, below = found[-1].found.segments, found[-1].found.time
+            for segments, limited in ((fewest - 1, allowed), (fewest, below)):
+                less = policy.search.fewest(limit, segments, limited, effort) if limit >= 0 and segments else None
+                if less is not None:
+                    found.append(_Indexed(index, less))
+                    break
+        return found
+
+    def _find_fastest(self, budget: int, segments: int | None, below: int) -> _Indexed | None:
+        """The fastest plan in at most so many segments that takes less than `below`."""
+        best: _Indexed | None = None
+        for index, policy in enumerate(self._policies):
+            limit = policy.problem.live_limit(budget)
+            found = policy.search.fastest(limit, segments, below, self._effort) if limit >= 0 else None
+            if found is not None:
+                best, below = _Indexed(index, found), int(found.time * (1 - self._effort.tolerance))
+        return best
+
+    def _answer(self, indexed: _Indexed) -> Answer:
+        found = indexed.found
+        gap = 0.0 if found.least >= found.time else found.time / found.least - 1
+        return Answer(self._policies[indexed.policy].problem, found.choices, gap)
+
+    def frontier(self, budget: int) -> list[Answer]:
+        """The fastest plan, and those of fewer cuts that were weighed against it."""
+        best = self._fastest(budget, self._most, NEVER)
+        if best is None:
+            return []
+        return [self._answer(found) for found in self._fewest_cuts(budget, best)]
+
+    def smallest(self, strategy: Strategy) -> int | None:
+        """The least budget with a plan; none where storage is too small at every budget."""
+        found = []
+        for policy in self._policies:
+            is_auto = strategy == "auto"
+            limit = policy.search.smallest(self._most) if is_auto else policy.rules[strategy].smallest()
+            if limit is not None:
+                found.append(policy.problem.budget_for(limit))
+        return min(found, default=None)
+
+    def least_storage(self, strategy: Strategy, budget: int) -> int:
+        """Storage with which some plan fits a budget that one fits if storage is not limited (as in this request)."""
+        found = []
+        for policy in self._policies:
+            limit = policy.problem.live_limit(budget)
+            if strategy == "auto":
+                needed = policy.search.least_storage(limit, self._most)
+            else:
+                rule = policy.rules[strategy]
+                needed = rule.storage(limit) if rule.plan(limit) is not None else None
+            if needed is not None:
+                found.append(needed)
+        return min(found)
+
+
+def _seconds(answer: Answer) -> int:
+    return total_ns(answer.problem, answer.choices)
+
+
+def _effort(count: int) -> Effort:
+    """The longer a chain is, the longer takes every round."""
+    if count <= EXACT_UNITS:
+        return EXACT if count <= _SETTLED_UNITS else EXACT._replace(rounds=_ROUNDS // count)
+    return Effort(_TOLERANCE, max(2, _ROUNDS // count), 8)

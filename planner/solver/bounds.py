@@ -1,0 +1,328 @@
+"""Lower bounds on every block: what it takes at least, however it is cut and whatever it recomputes.
+
+A bound leaves out what couples a block's segments: a segment is held to the room that its own units, and for the last
+one all of the block's, leave free, its head at its narrowest; what it has to shed is priced by
+`planner.solver.relaxed`. The search works out only blocks whose bound is promising.
+
+Blocks are tables over the marks (0 and every boundary) where they begin and, one on, where they end.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from planner.solver.block import Place, Reals
+from planner.solver.problem import Source
+from planner.solver.relaxed import SLACK, Replay
+from planner.solver.space import Heads, Integers, Space, Way, peaks_of
+from planner.solver.walk import read_ns, write_ns, writer_bytes
+
+Flags = npt.NDArray[np.bool_]
+
+FAR = 2**60
+"""Longer than any training that is planned, in nanoseconds; two of them still add up."""
+
+JOINTS: tuple[tuple[Source, bool], ...] = (
+    ("data", False), ("data", True), ("recompute", False), ("recompute", True), ("cache", False), ("cache", True),
+)  # fmt: skip
+"""How a block may be joined to its neighbours."""
+
+
+class Clock:
+    """From time × micro-batch of one epoch to the total of a block."""
+
+    def __init__(self, space: Space, place: Place, micro_batch: int) -> None:
+        problem = space.problem
+        row = space.row(micro_batch, False)
+        self.micro_batch = micro_batch
+        self.epochs = problem.training.epochs
+        self.read = read_ns(problem, place.first) if place.source == "cache" else 0
+        self.finish = 0
+        if place.caches:
+            inference = (
+                row.inference_ns[place.end] - row.inference_ns[0 if place.source == "recompute" else place.first]
+            )
+            self.finish = write_ns(problem, place.end) + inference * problem.training.samples // micro_batch
+
+    def total(self, time: int) -> int:
+        """Nanoseconds of all epochs and what follows them."""
+        return self.epochs * max(time // self.micro_batch, self.read) + self.finish
+
+    def longest(self, below: int) -> int:
+        """The least time × micro-batch whose total is not below `below`."""
+        if self.total(0) >= below:
+            return 0
+        return (-(-(below - self.finish) // self.epochs)) * self.micro_batch
+
+
+class _Tables(NamedTuple):
+    """All blocks at one way of taking their batches, without what depends on how they are joined."""
+
+    time: Reals
+    """Without cuts, in the unit of `Base.time`; infinite where batch normalisation needs a larger micro-batch."""
+    static: Integers
+    weights: Integers
+    peak: Integers
+    """The highest unit or head, alone."""
+    gradients: Integers
+    """Not static; a segment's are alive together."""
+    inference: Integers
+    """Highest level while validating."""
+    running: Integers
+    """Highest level of units alone while they run without gradients."""
+    cut: Reals
+    """By mark: what a cut adds."""
+
+
+class _Edges(NamedTuple):
+    """All segments at one way, by the marks where they begin and, one on, where they end."""
+
+    marks: Integers
+    given: Integers
+    """By start: the input that is held."""
+    least: Integers
+    """Below this no recomputation brings dynamic bytes."""
+    kept: Integers
+    """Dynamic bytes when the head runs, nothing recomputed."""
+    always: Integers
+    """By end: a moment when nothing is held."""
+    replay: Replay
+    samples: int
+
+    def cost(self, last: int, low: int, room: Integers) -> Reals:
+        """Replays of segments that end at `last`, by the block's start and the segment's, both from `low` on.
+
+        `room`: dynamic bytes of each block. Infinite where no recomputation brings a segment below that.
+        """
+        size = last + 1 - low
+        given = np.where(np.eye(size, dtype=np.bool_), 0, self.given[low : last + 1])
+        needed = np.maximum(given + self.least[low : last + 1, last], self.always[last])
+        shed = (given + self.kept[low : last + 1, last] - room[:, None]).astype(np.float64)
+        end = self.marks[last + 1 : last + 2]
+        found = self.samples * self.replay.least(self.marks[low : last + 1], end, shed)
+        found[(needed > room[:, None]) | np.tri(size, k=-1, dtype=np.bool_)] = np.inf
+        return found
+
+
+class Bounds:
+    """Bounds of all blocks of a space."""
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+        self._problem = space.problem
+        self.count = len(space.marks) - 1
+        """Blocks begin at the marks before the last."""
+        self._tables = lru_cache(maxsize=None)(self._make_tables)
+        self._narrow = lru_cache(maxsize=None)(self._make_narrow)
+        self._joint_bytes = lru_cache(maxsize=None)(self._make_joint_bytes)
+        self._edges = lru_cache(maxsize=None)(self._make_edges)
+        self._added = lru_cache(maxsize=4)(self._make_added)
+        self.total_at = lru_cache(maxsize=256)(self._make_total_at)
+        self.allowed = lru_cache(maxsize=None)(self._make_allowed)
+        self.live_at = lru_cache(maxsize=256)(self._make_live_at)
+        marks = space.marks.tolist()
+        self._reads = np.array([0, *(read_ns(self._problem, mark) for mark in marks[1:-1])], dtype=np.float64)
+        self._writes = np.array([*(write_ns(self._problem, mark) for mark in marks[1:-1]), 0], dtype=np.float64)
+
+    def _make_allowed(self, source: Source, caches: bool) -> Flags:
+        """Blocks that may be joined so."""
+        space, problem = self._space, self._problem
+        found = np.triu(np.ones((self.count, self.count), dtype=np.bool_))
+        found[1:] &= source != "data"
+        found[0] &= source == "data"
+        if caches:
+            found[:, -1] = False
+        if problem.request.storage_bytes is not None:
+            read = [problem.cache_bytes(mark) if source == "cache" else 0 for mark in space.marks[:-1].tolist()]
+            written = [problem.cache_bytes(mark) if caches else 0 for mark in space.marks[1:].tolist()]
+            found &= np.add.outer(np.array(read, dtype=object), np.array(written, dtype=object)) <= (
+                problem.request.storage_bytes
+            )
+        return found
+
+    def _make_narrow(self, micro_batch: int, stepping: bool) -> Heads:
+        """The least of every cap."""
+        every = [self._space.heads(Way(micro_batch, cap, stepping)) for cap in range(len(self._space.widths))]
+        found = {name: np.minimum.reduce([getattr(heads, name) for heads in every]) for name in Heads._fields}
+        found["legal"] = np.logical_or.reduce([heads.legal for heads in every])
+        return Heads(**found)
+
+    def _make_tables(self, micro_batch: int, stepping: bool) -> _Tables:
+        space, problem, marks = self._space, self._problem, self._space.marks
+        row, sums, heads = (
+            space.row(micro_batch, stepping),
+            space.sums(micro_batch, stepping),
+            self._narrow(micro_batch, stepping),
+        )
+        starts, ends = marks[:-1], marks[1:]
+        grid = np.ix_(starts, ends)
+
+        def between(values: tuple[int, ...]) -> Integers:
+            sums = np.array(values, dtype=np.int64)
+            return np.asarray(sums[ends] - sums[starts][:, None])
+
+        timed = [problem.head_cost(end, space.preferred[end], micro_batch) for end in ends.tolist()]
+        samples, steps = float(problem.training.samples), float(micro_batch * problem.steps)
+        leading = [row.units[mark].first_train_ns - row.units[mark].train_ns for mark in starts.tolist()]
+        time = samples * (between(row.train_ns) + np.array(leading)[:, None] + [head.train_ns for head in timed])
+        time += steps * (between(row.step_ns) + [head.step_ns for head in timed])
+        illegal = (between(row.too_small) > 0) | ~heads.legal[ends]
+        inference = sums.inference[grid]
+        alone = np.array([min(_least(*both)) for both in zip(row.first, row.inner, strict=True)], dtype=np.int64)
+        return _Tables(
+            time=np.where(illegal, np.inf, time),
+            static=between(row.static) + heads.static[ends],
+            weights=between(row.weights) + heads.weights[ends],
+            peak=np.maximum(_running_peak(alone)[grid], heads.top[ends]),
+            gradients=between((0, *np.cumsum(row.gradients).tolist())),
+            inference=np.maximum(inference, heads.inference[ends]),
+            running=inference,
+            cut=np.array([space.cut_times(micro_batch)[mark] for mark in ends.tolist()], dtype=np.float64),
+        )
+
+    def _make_joint_bytes(self, micro_batch: int, source: Source) -> Integers:
+        """By start: samples, kernels, frozen units."""
+        return np.array(
+            [self._space.fixed_bytes(micro_batch, mark, source) if (mark == 0) == (source == "data") else 0
+             for mark in self._space.marks[:-1].tolist()],
+            dtype=np.int64,
+        )  # fmt: skip
+
+    def _least_joint(self, micro_batch: int) -> Integers:
+        """By start: what a block takes beside units and heads, wherever its input comes from."""
+        data, cache, again = (self._joint_bytes(micro_batch, source) for source in ("data", "cache", "recompute"))
+        least = np.minimum(cache, again)
+        least[0] = data[0]
+        return least
+
+    def _make_added(self, limit: int, most: int | None) -> dict[tuple[int, bool], Reals]:
+        """By way, what cuts and replays add to `_Tables.time`: by most segments (1 to `most`; or any), start and end.
+
+        Where a way, were it free of replays, is slower than another one is known to be, that will do as its bound.
+        """
+        found: dict[tuple[int, bool], Reals] = {}
+        fastest = np.full((self.count, self.count), np.inf)
+        for way in self._space.ways():
+            tables = self._tables(*way)
+            free = self._free(tables)
+            quick = (tables.time + free) / way[0] >= fastest
+            found[way] = added = self._added_at(limit, most, way, free, quick)
+            fastest = np.minimum(fastest, (tables.time + added[0]) / way[0])
+        return found
+
+    def _free(self, tables: _Tables) -> Reals:
+        """All cuts that take less than no time, and no replay."""
+        gains = np.concatenate(([0.0], np.cumsum(np.minimum(tables.cut, 0.0))))
+        found: Reals = np.minimum(0.0, gains[:-1] - gains[:-1, None])
+        return found
+
+    def _added_at(self, limit: int, most: int | None, way: tuple[int, bool], free: Reals, quick: Flags) -> Reals:
+        tables, joint = self._tables(*way), self._least_joint(way[0])
+        room = limit - joint[:, None] - tables.static
+        alive = np.isfinite(tables.time) & (tables.peak <= room) & np.triu(np.ones_like(quick))
+        found = np.where(alive, free, np.inf)
+        found = np.broadcast_to(found, (1 if most is None else most, *found.shape)).copy()
+        edges = self._edges(way)
+        for last in range(self.count):
+            rows = np.nonzero(alive[:, last] & ~quick[:, last])[0]
+            if len(rows):
+                low = int(rows[0])
+                cost = edges.cost(last, low, room[low : last + 1, last])
+                better = np.full((len(found), last + 1 - low), np.inf)
+                _extend(found, cost, tables.cut, low, last, better)
+                found[:, rows, last] = better[:, rows - low]
+        magnitude = np.abs(tables.cut).sum() + np.where(np.isfinite(tables.time), tables.time, 0)
+        return np.asarray(found - SLACK * (np.where(np.isfinite(found), np.abs(found), 0) + magnitude))
+
+    def _make_edges(self, way: tuple[int, bool]) -> _Edges:
+        space, marks, heads = self._space, self._space.marks, self._narrow(*way)
+        row, sums = space.row(*way), space.sums(*way)
+        peaks = peaks_of(row, sums, heads)
+        grid = np.ix_(marks[:-1], marks[1:])
+        return _Edges(
+            marks=marks,
+            given=row.given[marks[:-1]],
+            least=np.minimum(peaks.least_open, peaks.least_close)[grid],
+            kept=sums.kept[grid] + heads.top[marks[1:]],
+            always=peaks.always[marks[1:]],
+            replay=space.replay(*way),
+            samples=self._problem.training.samples,
+        )
+
+    def total(self, limit: int, most: int | None, source: Source, caches: bool) -> Integers:
+        """Nanoseconds of all epochs and what follows: by most segments, start and end; `FAR` where nothing fits."""
+        ways = self._space.ways()
+        found = [self.total_at(limit, source, caches, most, way) for way in ways]
+        return np.asarray(np.minimum.reduce(found))
+
+    def _make_total_at(
+        self, limit: int, source: Source, caches: bool, most: int | None, way: tuple[int, bool]
+    ) -> Integers:
+        """The same at one way."""
+        micro_batch = way[0]
+        tables, row = self._tables(*way), self._space.row(*way)
+        marks, training = self._space.marks, self._problem.training
+        running = np.array(row.inference_ns, dtype=np.float64)
+        prefix = running[marks[:-1]] if source == "recompute" else np.zeros(self.count)
+        time = tables.time + self._added(limit, most)[way]
+        time = (time + training.samples * prefix[:, None]) / micro_batch
+        time = np.minimum(time, FAR)
+        epoch = np.floor(time - SLACK * np.abs(time))
+        if source == "cache":
+            epoch = np.maximum(epoch, self._reads[:, None])
+        total = training.epochs * epoch
+        if caches:
+            before = 0 if source == "recompute" else running[marks[:-1]][:, None]
+            total = total + np.floor((running[marks[1:]] - before) * (1 - SLACK) * training.samples / micro_batch)
+            total = total + self._writes
+        fits = self.live_at(source, caches, 1, way, gradients=False) <= limit
+        total = np.where(fits & self.allowed(source, caches), total * (1 - SLACK), np.inf)
+        return np.asarray(np.minimum(total, FAR), dtype=np.int64)
+
+    def _make_live_at(
+        self, source: Source, caches: bool, segments: int | None, way: tuple[int, bool], gradients: bool = True
+    ) -> Integers:
+        """Live bytes of blocks in at most so many segments, at least."""
+        tables = self._tables(*way)
+        joint = self._joint_bytes(way[0], source)[:, None]
+        peak = tables.peak
+        if gradients and segments:
+            peak = np.maximum(peak, -(-tables.gradients // segments))
+        validate = np.maximum(tables.inference, tables.running + writer_bytes(way[0])) if caches else tables.inference
+        found = joint + np.maximum(tables.static + peak, tables.weights + validate)
+        return np.where(np.isfinite(tables.time) & self.allowed(source, caches), found, FAR)
+
+
+def _extend(found: Reals, cost: Reals, cut: Reals, low: int, last: int, better: Reals) -> None:
+    """Blocks from `low` on that end at `last`: one segment more than those that end where the last segment begins.
+
+    `found` has the shorter blocks, by most segments (or one entry for any number), start and end.
+    """
+    rows = slice(low, last + 1)
+    if len(found) == 1:
+        shorter = np.full(cost.shape, np.inf)
+        shorter[:, 1:] = found[0, rows, low:last] + cut[low:last]
+        np.fill_diagonal(shorter, 0.0)
+        better[0] = (shorter + cost).min(axis=1)
+        return
+    better[0] = np.diagonal(cost)
+    for fewer in range(len(found) - 1):
+        longer = (found[fewer, rows, low:last] + cut[low:last] + cost[:, 1:]).min(axis=1, initial=np.inf)
+        better[fewer + 1] = np.minimum(better[fewer], longer)
+
+
+def _least(first: tuple[int, int, int, int], inner: tuple[int, int, int, int]) -> tuple[int, int]:
+    lowest = [max(forward, min(backward, held)) for forward, _, backward, held in (first, inner)]
+    return lowest[0], lowest[1]
+
+
+def _running_peak(levels: Integers) -> Integers:
+    """The highest unit of each segment."""
+    count = len(levels)
+    table = np.zeros((count, count + 1), dtype=np.int64)
+    table[:, 1:] = np.maximum.accumulate(np.triu(np.broadcast_to(levels, (count, count))), axis=1)
+    return table

@@ -1,0 +1,378 @@
+"""One block of a plan played out from the profile: what its runner holds at every moment, and how long it takes.
+
+Part of the checker, and like it without a line in common with the solver. Memory is not summed up by formula but kept
+in a ledger of allocations and frees, in the order in which the runner causes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from math import ceil, floor
+
+from planner.errors import PlannerError
+from planner.profiler.schema import Costs, PieceProfile, Profile
+from planner.solver.schema import PhasePeaks, Plan, Segment
+
+_WRITER = 65536, 16
+
+_FAST = 2
+"""Bytes that come and go, once while in use and once kept for the next step."""
+
+
+class Ledger:
+    """Live bytes by owner, the most there ever were, and what was among them then.
+
+    Only `touch` raises the peak: whatever a piece leaves behind was part of the level it has reached before. An owner
+    is a kind, or a kind and a name.
+    """
+
+    def __init__(self, times: int = 1) -> None:
+        """`times`: how often what comes and goes is counted; moments name it once."""
+        self.times = times
+        self.owners: dict[str, int] = {}
+        self.peak = 0
+        self.moments: set[tuple[int, int]] = set()
+        """Activations and gradients, whenever the peak was reached."""
+
+    def take(self, owner: str, size: int) -> None:
+        self.owners[owner] = self.owners.get(owner, 0) + size
+
+    def drop(self, owner: str) -> None:
+        self.owners.pop(owner, None)
+
+    def hand_over(self, owner: str, heir: str) -> None:
+        """The heir gives up what it has."""
+        self.owners[heir] = self.owners.pop(owner, 0)
+
+    def touch(self, above: int) -> None:
+        level = sum(self.owners.values()) + above
+        if level > self.peak:
+            self.peak = level
+            self.moments = set()
+        if level == self.peak:
+            fresh = self.owners.get("gradients fresh", 0)
+            gradients = self._of("gradients") - fresh + fresh // self.times
+            self.moments.add((self._of("activations") // self.times, gradients))
+
+    def _of(self, kind: str) -> int:
+        return sum(size for owner, size in self.owners.items() if owner.split()[0] == kind)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What depends on the allocator policy alone."""
+
+    baseline_bytes: int
+    """The child before its first block."""
+    overhead_bytes: int
+    """Beyond what is live, constant part."""
+    overhead_permille: int
+    """Beyond what is live, growing part."""
+    pace: Fraction
+    """Time here, of a nanosecond in the profile."""
+    times: int
+    """How often bytes that come and go count."""
+    calibration_seconds: float | None
+    """What times here are compared by."""
+
+
+def surroundings(plan: Plan, profile: Profile) -> Surroundings:
+    """Those of the plan's policy. Raises PlannerError where the profile does not know them."""
+    runtime = profile.runtime
+    if plan.allocator == profile.allocator == "tight":
+        return Surroundings(
+            runtime.baseline_bytes,
+            runtime.overhead_bytes,
+            runtime.overhead_permille,
+            Fraction(1),
+            1,
+            profile.calibration_seconds,
+        )
+    measured = {policy.policy: policy for policy in profile.policies}
+    steps = {name: round(policy.step_seconds * 1e9) for name, policy in measured.items()}
+    if profile.allocator != "tight" or profile.device.kind != "cpu" or "fast" not in steps or not steps.get("tight"):
+        raise PlannerError(f"the solver contradicts its checker: nothing is known under the allocator {plan.allocator}")
+    fast = measured["fast"]
+    pace = Fraction(steps["fast"], steps["tight"])
+    return Surroundings(fast.baseline_bytes, fast.overhead_bytes, fast.overhead_permille, pace, _FAST, None)
+
+
+class Piece:
+    """A unit or head at one micro-batch; figures between profiled ones lie on straight lines, rounded up."""
+
+    def __init__(self, profile: PieceProfile, size: int, case: str, around: Surroundings) -> None:
+        self.fixed = profile
+        self.size = size
+        self.case = case
+        self.pace = around.pace
+        self.times = around.times
+
+    @property
+    def measured(self) -> int:
+        """The largest profiled micro-batch."""
+        return self.fixed.costs[-1].micro_batch
+
+    def _figure(self, table: list[tuple[int, int]]) -> int:
+        exact = dict(table)
+        if self.size in exact:
+            return exact[self.size]
+        below = [point for point in table if point[0] < self.size]
+        above = [point for point in table if point[0] > self.size]
+        if not below:
+            return above[0][1]
+        if not above and len(below) == 1:
+            below = [(0, 0), *below]
+        (x0, y0), (x1, y1) = (below[-1], above[0]) if above else (below[-2], below[-1])
+        value = ceil(y0 + Fraction(y1 - y0, x1 - x0) * (self.size - x0))
+        return value if above else max(value, y1)
+
+    def _bytes(self, table: list[tuple[int, int]]) -> int:
+        """Beyond what was profiled, bytes grow at least in proportion."""
+        largest, value = table[-1]
+        grown = ceil(Fraction(value * self.size, largest)) if self.size > largest else 0
+        return self.times * max(self._figure(table), grown)
+
+    def trace(self, field: str, first: bool) -> int:
+        case = ("first" if first else "inner") + self.case
+
+        def pick(cost: Costs) -> int:
+            return int(getattr(getattr(cost.traces, case), field))
+
+        return self._bytes([(cost.micro_batch, pick(cost)) for cost in self.fixed.costs])
+
+    def inference(self) -> int:
+        return self._bytes([(cost.micro_batch, cost.inference_peak_bytes) for cost in self.fixed.costs])
+
+    def detached(self) -> int:
+        return self._bytes([(cost.micro_batch, cost.detached_peak_bytes) for cost in self.fixed.costs])
+
+    def output(self) -> int:
+        return self.times * self.size * self.fixed.output_bytes
+
+    def step(self) -> int:
+        return self.times * self.fixed.step_transient_bytes
+
+    def gradients(self) -> int:
+        return self.times * self.fixed.parameter_bytes
+
+    def nanoseconds(self, *names: str) -> int:
+        return self._figure(
+            [(cost.micro_batch, sum(self._paced(getattr(cost, name)) for name in names)) for cost in self.fixed.costs]
+        )
+
+    def step_ns(self) -> int:
+        return self._paced(self.fixed.step_seconds)
+
+    def _paced(self, seconds: float) -> int:
+        return ceil(round(seconds * 1e9) * self.pace)
+
+
+class Run:
+    """One block at one micro-batch; as its rung where that is smaller than the block's own."""
+
+    def __init__(self, plan: Plan, profile: Profile, place: int, size: int) -> None:
+        block = plan.blocks[place]
+        self.plan, self.profile, self.block, self.size = plan, profile, block, size
+        self.around = surroundings(plan, profile)
+        self.caches = any(other.input.kind == "cache" for other in plan.blocks[place + 1 : place + 2])
+        self.accumulating = size < plan.training.batch
+        self.stepping = block.optimizer_in_backward and not self.accumulating
+        first, last = block.units
+        self.prefix = [self._piece(unit) for unit in profile.units[: first if block.input.kind == "recompute" else 0]]
+        self.units = {index: self._piece(profile.units[index]) for index in range(first, last)}
+        self.heads = [self._piece(_head(profile, segment)) for segment in block.segments]
+        self.trained = [*self.units.values(), *self.heads]
+
+    def _piece(self, profile: PieceProfile) -> Piece:
+        case = "_accumulating" if self.accumulating else "_stepping" if self.stepping else ""
+        return Piece(profile, self.size, case, self.around)
+
+    @property
+    def pieces(self) -> list[Piece]:
+        """All that are in memory."""
+        return [*self.prefix, *self.trained]
+
+    def kernels(self) -> int:
+        runtime = self.profile.runtime
+        low, high, size = runtime.small_micro_batch, runtime.large_micro_batch, self.size
+        if size >= high:
+            return runtime.growing_bytes
+        return ceil(Fraction(runtime.growing_bytes * (size - low), high - low)) if size > low else 0
+
+    def data(self) -> int:
+        """Two buffers of records and the labels; the images as float32, and the block's input made from them."""
+        cached = self.block.input.kind == "cache"
+        stored = record(self.profile, self.block.units[0] if cached else 0)
+        images = 0 if cached else 4 * (stored - 8)
+        given = self.size * self.prefix[-1].fixed.output_bytes if self.prefix else 0
+        return self.size * (2 * stored + images + 8) + given
+
+    def weights(self) -> int:
+        return sum(piece.fixed.parameter_bytes + piece.fixed.buffer_bytes for piece in self.pieces)
+
+    def optimizer(self) -> int:
+        return sum(piece.fixed.optimizer_bytes for piece in self.trained)
+
+    def _loaded(self) -> Ledger:
+        ledger = Ledger(self.around.times)
+        ledger.take("data", self.data())
+        ledger.take("kernels", self.kernels())
+        ledger.take("weights", self.weights())
+        return ledger
+
+    @cached_property
+    def training(self) -> Ledger:
+        """An epoch."""
+        ledger = self._loaded()
+        ledger.take("optimizer", self.optimizer())
+        if self.accumulating:
+            ledger.take("gradients", sum(piece.fixed.parameter_bytes for piece in self.trained))
+        _evaluate(ledger, self.prefix, {})
+        for segment, head in zip(self.block.segments, self.heads, strict=True):
+            self._segment(ledger, segment, head)
+        if self.accumulating:
+            ledger.touch(max(piece.step() for piece in self.trained))
+        return ledger
+
+    def _segment(self, ledger: Ledger, segment: Segment, head: Piece) -> None:
+        start, end = segment.units
+        chain = [*(self.units[index] for index in range(start, end)), head]
+        spans = [range(first - start, last - start) for first, last in segment.recompute]
+        _forward(ledger, chain, spans)
+        self._backward(ledger, chain, spans, outlives=end < self.block.units[1])
+        if not self.accumulating and not self.stepping:
+            ledger.touch(max(piece.step() for piece in chain))
+        ledger.drop("gradients fresh")
+        ledger.hand_over("activations output", "activations input")
+
+    def _backward(self, ledger: Ledger, chain: list[Piece], spans: list[range], outlives: bool) -> None:
+        """`outlives`: the next segment needs the output of the last unit, the piece before the head."""
+        for place in reversed(range(len(chain))):
+            piece = chain[place]
+            held = outlives and place == len(chain) - 2
+            span = next((span for span in spans if span[-1] == place), None)
+            if span is not None:
+                if held:  # the replayed output is another tensor than the one that is held
+                    ledger.hand_over(f"activations {place}", "activations output")
+                    held = False
+                ledger.drop(f"activations {place}")
+                ledger.take("given gradient", piece.output())
+                for again in span:
+                    _keep(ledger, chain, again)
+                ledger.drop("given gradient")
+            ledger.drop(f"activations {place}")
+            ledger.touch(piece.trace("held_backward_peak_bytes" if held else "backward_peak_bytes", place == 0))
+            if held:
+                ledger.take("activations output", piece.output())
+            if not self.accumulating and not self.stepping:
+                ledger.take("gradients fresh", piece.gradients())
+
+    def _inference(self, heads: bool, writer: int) -> int:
+        ledger = self._loaded()
+        ledger.take("writer", writer)
+        _evaluate(ledger, self.prefix, {})
+        ends = [segment.units[1] - self.block.units[0] for segment in self.block.segments] if heads else []
+        _evaluate(ledger, list(self.units.values()), dict(zip(ends, self.heads, strict=False)))
+        return ledger.peak
+
+    def phases(self) -> PhasePeaks:
+        writer = _WRITER[0] + _WRITER[1] * self.size
+        return PhasePeaks(
+            train=self._resident(self.training.peak),
+            cache=self._resident(self._inference(False, writer)) if self.caches else 0,
+            validate=self._resident(self._inference(True, 0)),
+            save=self._resident(self.weights()),
+        )
+
+    def processes(self) -> int:
+        """Resident before any block, as far as the scope counts it."""
+        if self.plan.budget.scope == "training":
+            return 0
+        return self.around.baseline_bytes + self.profile.runtime.supervisor_bytes
+
+    def _resident(self, live: int) -> int:
+        beyond = self.profile.runtime.run_bytes + self.around.overhead_bytes
+        return self.processes() + beyond + ceil(live + Fraction(live * self.around.overhead_permille, 1000))
+
+    def _passes(self, nanoseconds: int) -> int:
+        return floor(Fraction(nanoseconds * self.plan.training.samples, self.size))
+
+    def epoch_ns(self) -> int:
+        training = self.plan.training
+        compute = sum(head.nanoseconds("forward_seconds", "backward_seconds") for head in self.heads)
+        compute += sum(unit.nanoseconds("inference_seconds") for unit in self.prefix)
+        for segment in self.block.segments:
+            for index in range(*segment.units):
+                backward = "first_backward_seconds" if index == segment.units[0] else "backward_seconds"
+                compute += self.units[index].nanoseconds("forward_seconds", backward)
+            for span in segment.recompute:
+                compute += sum(self.units[index].nanoseconds("forward_seconds") for index in range(*span))
+        steps = ceil(Fraction(training.samples, training.batch))
+        total = self._passes(compute) + steps * sum(piece.step_ns() for piece in self.trained)
+        return max(total, self._moving(self.read_bytes(), self.profile.storage.read_bytes_per_second))
+
+    def finish_ns(self) -> int:
+        if not self.caches:
+            return 0
+        inference = sum(unit.nanoseconds("inference_seconds") for unit in [*self.prefix, *self.units.values()])
+        return self._passes(inference) + self._moving(self.written_bytes(), self.profile.storage.write_bytes_per_second)
+
+    def read_bytes(self) -> int:
+        """The cache it trains from."""
+        return self._cache(self.block.units[0]) if self.block.input.kind == "cache" else 0
+
+    def written_bytes(self) -> int:
+        """The cache it leaves."""
+        return self._cache(self.block.units[1]) if self.caches else 0
+
+    def _cache(self, boundary: int) -> int:
+        return self.plan.training.samples * record(self.profile, boundary)
+
+    def _moving(self, size: int, speed: int) -> int:
+        return ceil(Fraction(size * 10**9, speed))
+
+
+def record(profile: Profile, boundary: int) -> int:
+    """One sample on storage: what the unit behind the boundary reads, and the label."""
+    channels, height, width = profile.model.input
+    return (profile.units[boundary - 1].output_bytes if boundary else channels * height * width) + 8
+
+
+def _keep(ledger: Ledger, chain: list[Piece], place: int) -> None:
+    """Forward of a piece that keeps what its backward needs."""
+    ledger.touch(chain[place].trace("forward_peak_bytes", place == 0))
+    ledger.take(f"activations {place}", chain[place].trace("kept_bytes", place == 0))
+
+
+def _forward(ledger: Ledger, chain: list[Piece], spans: list[range]) -> None:
+    """Inside a span that will be recomputed each output goes as soon as the next is there."""
+    for place, piece in enumerate(chain):
+        span = next((span for span in spans if place in span), None)
+        if span is None:
+            _keep(ledger, chain, place)
+            continue
+        ledger.touch(piece.detached())
+        ledger.drop("passing")
+        ledger.take(f"activations {place}" if place == span[-1] else "passing", piece.output())
+
+
+def _evaluate(ledger: Ledger, units: Sequence[Piece], heads: dict[int, Piece]) -> None:
+    """Units one behind the other without gradients, and the heads that stand behind so many of them."""
+    for count, unit in enumerate(units, start=1):
+        ledger.touch(unit.inference())
+        ledger.drop("passing")
+        ledger.take("passing", unit.output())
+        if count in heads:
+            ledger.touch(heads[count].inference())
+    ledger.drop("passing")
+
+
+def _head(profile: Profile, segment: Segment) -> PieceProfile:
+    wanted = ("classifier", 0) if segment.head is None else ("auxiliary", segment.head.filters)
+    for head in profile.heads:
+        if head.boundary == segment.units[1] and (head.kind, head.filters) == wanted:
+            return head.cost
+    raise PlannerError(f"the solver contradicts its checker: no head {wanted} is profiled behind {segment.units}")

@@ -1,0 +1,223 @@
+"""What the runner does to memory, event by event, on a profile's figures; shares no code with the solver.
+
+Written from the definition of a block's work: a segment runs forward, its head, backward; what comes after it needs its
+output alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Literal, NamedTuple
+
+from planner.profiler.schema import PieceProfile, Profile
+
+Event = tuple[str, str, int]
+"""(take | free | touch, owner, bytes); a touch is the highest level in passing, which includes what is then taken."""
+
+Span = tuple[int, int]
+Source = Literal["data", "cache", "recompute"]
+
+
+class Work(NamedTuple):
+    """One segment of a block, completely decided."""
+
+    units: Span
+    filters: int
+    micro_batch: int
+    spans: tuple[Span, ...]
+    """Recomputed."""
+    stepping: bool
+    """The optimizer steps within backward."""
+    opens: bool
+    """It is the first of its block."""
+    closes: bool
+    """It is the last of its block."""
+
+
+def value(table: dict[int, int], size: int) -> int:
+    """A profile's figure at any micro-batch."""
+    if size in table:
+        return table[size]
+    sizes = sorted(table)
+    if size < sizes[0]:
+        return table[sizes[0]]
+    if size > sizes[-1]:
+        left, right = ([0, *sizes])[-2:]
+        slope = Fraction(table[right] - table.get(left, 0), right - left)
+        return max(table[right], math.ceil(table[right] + slope * (size - right)))
+    right = min(known for known in sizes if known > size)
+    left = max(known for known in sizes if known < size)
+    share = Fraction(size - left, right - left)
+    return math.ceil(table[left] * (1 - share) + table[right] * share)
+
+
+def bytes_value(table: dict[int, int], size: int) -> int:
+    """The same for bytes, which grow beyond the largest profiled size as fast as that size itself, or faster."""
+    largest = max(table)
+    return max(value(table, size), -(-table[largest] * size // largest)) if size > largest else value(table, size)
+
+
+class Figures:
+    """Bytes of a profile's pieces at any micro-batch, and what running them takes and frees."""
+
+    def __init__(self, profile: Profile, batch: int, times: int = 1) -> None:
+        """`times`: how often bytes count that come and go, since the allocator may keep them as well."""
+        self.times = times
+        self.profile = profile
+        self.batch = batch
+        self.count = len(profile.units)
+        self.heads = {
+            (head.boundary, head.filters): head.cost
+            for head in profile.heads
+            if (head.kind == "classifier") == (head.boundary == self.count)
+        }
+        self._known: dict[tuple[int, int, str, str], int] = {}
+        self._peaks: dict[Work, int] = {}
+
+    def bytes(self, piece: PieceProfile, size: int, name: str, case: str = "") -> int:
+        """A figure of the costs, or of the trace of a case."""
+        key = id(piece), size, name, case
+        if key not in self._known:
+            sources = {cost.micro_batch: getattr(cost.traces, case) if case else cost for cost in piece.costs}
+            self._known[key] = self.times * bytes_value(
+                {known: getattr(source, name) for known, source in sources.items()}, size
+            )
+        return self._known[key]
+
+    def output(self, unit: int, size: int) -> int:
+        """What a unit hands on."""
+        return self.times * size * self.profile.units[unit].output_bytes
+
+    def resident(self, block: Span, size: int, source: Source) -> Iterator[Event]:
+        """Samples, kernels, and the weights of what is frozen in front of the block."""
+        channels, height, width = self.profile.model.input
+        if source == "cache":
+            yield "take", "two cache buffers", 2 * size * (self.profile.units[block[0] - 1].output_bytes + 8)
+        else:
+            yield "take", "two raw buffers", 2 * size * (channels * height * width + 8)
+            yield "take", "images", 4 * size * channels * height * width
+        yield "take", "labels", 8 * size
+        runtime = self.profile.runtime
+        low, high, most = runtime.small_micro_batch, runtime.large_micro_batch, runtime.growing_bytes
+        yield "take", "kernels", most if size >= high else value({low: 0, high: most}, size) if size > low else 0
+        if source == "recompute":
+            yield "take", "what the prefix makes", size * self.profile.units[block[0] - 1].output_bytes
+            for unit in self.profile.units[: block[0]]:
+                yield "take", "weights", unit.parameter_bytes + unit.buffer_bytes
+
+    def weights(self, pieces: list[PieceProfile]) -> Iterator[Event]:
+        """Of what trains."""
+        for piece in pieces:
+            yield "take", "weights", piece.parameter_bytes + piece.buffer_bytes
+
+    def states(self, pieces: list[PieceProfile], size: int) -> Iterator[Event]:
+        """What training keeps beside them all the time."""
+        for piece in pieces:
+            yield "take", "optimizer", piece.optimizer_bytes
+            yield "take", "gradients", piece.parameter_bytes if size < self.batch else 0
+
+    def prefix(self, block: Span, size: int, source: Source) -> Iterator[Event]:
+        """Making the block's input from images."""
+        if source == "recompute":
+            yield from self.running((0, block[0]), size, {})
+
+    def segment_peak(self, work: Work) -> int:
+        """The highest level of a segment, played out once."""
+        if work not in self._peaks:
+            self._peaks[work] = peak(self.segment(work))
+        return self._peaks[work]
+
+    def segment(self, work: Work) -> Iterator[Event]:
+        """One segment's forward and backward, above all that stays."""
+        (start, end), size = work.units, work.micro_batch
+        chain = [*self.profile.units[start:end], self.heads[end, work.filters]]
+        last = len(chain) - 2
+        again = {
+            unit - start: (first - start, stop - start) for first, stop in work.spans for unit in range(first, stop)
+        }
+        more = size < self.batch
+        case = "_accumulating" if more else "_stepping" if work.stepping else ""
+
+        def figure(place: int, name: str) -> int:
+            return self.bytes(chain[place], size, name, ("inner" if place else "first") + case)
+
+        def forward(places: range) -> Iterator[Event]:
+            for place in places:
+                yield "touch", "forward", figure(place, "forward_peak_bytes")
+                yield "take", f"saved by {place}", figure(place, "kept_bytes")
+
+        if not work.opens:
+            yield "take", "input", self.output(start - 1, size)
+        for place, piece in enumerate(chain):
+            if place not in again:
+                yield from forward(range(place, place + 1))
+                continue
+            yield "touch", "first pass", self.bytes(piece, size, "detached_peak_bytes")
+            yield "free", "passing", 0
+            owner = f"saved by {place}" if place + 1 == again[place][1] else "passing"
+            yield "take", owner, self.times * size * piece.output_bytes
+        for place in reversed(range(len(chain))):
+            if place in again and place + 1 == again[place][1]:
+                yield "free", f"saved by {place}", 0
+                yield (
+                    "take",
+                    "output",
+                    self.times * size * chain[place].output_bytes if place == last and not work.closes else 0,
+                )
+                yield "take", "gradient of the span's output", self.times * size * chain[place].output_bytes
+                yield from forward(range(*again[place]))
+                yield "free", "gradient of the span's output", 0
+            yield "free", f"saved by {place}", 0
+            if place == last and not work.closes and place not in again:
+                yield "touch", "backward", figure(place, "held_backward_peak_bytes")
+                yield "take", "output", self.times * size * chain[place].output_bytes
+            else:
+                yield "touch", "backward", figure(place, "backward_peak_bytes")
+            if not more and not work.stepping:
+                yield "take", "new gradients", self.times * chain[place].parameter_bytes
+        if not more and not work.stepping:
+            yield from self.steps(chain)
+            yield "free", "new gradients", 0
+        yield "free", "input", 0
+        yield "free", "output", 0
+
+    def steps(self, pieces: list[PieceProfile]) -> Iterator[Event]:
+        """An optimizer step of its own."""
+        for piece in pieces:
+            yield "touch", "step", self.times * piece.step_transient_bytes
+
+    def writer(self, size: int) -> Iterator[Event]:
+        """The cache's writer."""
+        yield "take", "writer", 64 * 1024 + 16 * size
+
+    def running(self, units: Span, size: int, heads: dict[int, PieceProfile]) -> Iterator[Event]:
+        """Units and heads without gradients."""
+        for index in range(*units):
+            yield "touch", "forward", self.bytes(self.profile.units[index], size, "inference_peak_bytes")
+            yield "free", "activation", 0
+            yield "take", "activation", self.output(index, size)
+            if index + 1 in heads:
+                yield "touch", "head", self.bytes(heads[index + 1], size, "inference_peak_bytes")
+        yield "free", "activation", 0
+
+
+def peak(events: Iterator[Event]) -> int:
+    """The highest level that a sequence of events reaches."""
+    owned: dict[str, int] = {}
+    level = highest = 0
+    for what, owner, size in events:
+        if what == "free":
+            level -= owned.pop(owner, 0)
+        elif what == "take":
+            owned[owner] = owned.get(owner, 0) + size
+            level += size
+        else:
+            highest = max(highest, level + size)
+    return highest
+
+
+def taken(events: Iterator[Event]) -> int:
+    """Bytes of events that take and free nothing."""
+    return sum(size for _, _, size in events)

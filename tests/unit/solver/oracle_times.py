@@ -1,0 +1,81 @@
+"""What the runner's time is made of, under one allocator policy; shares no code with the solver."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+from planner.profiler.schema import PieceProfile, Profile
+from planner.settings import Policy
+from planner.solver.schema import Training
+from tests.unit.solver.oracle_events import Source, Span, value
+
+
+class Clock:
+    """Nanoseconds, each of a profile's figures rounded once."""
+
+    def __init__(self, profile: Profile, training: Training, policy: Policy) -> None:
+        self.profile = profile
+        self.training = training
+        self._pace = 1, 1
+        if policy == "fast":
+            measured = {found.policy: _ns(found.step_seconds) for found in profile.policies}
+            self._pace = measured["fast"], measured["tight"]
+        self._known: dict[tuple[int, int, tuple[str, ...]], int] = {}
+        inside, storage = range(1, len(profile.units)), profile.storage
+        self._read = {boundary: self._moving(boundary, storage.read_bytes_per_second) for boundary in inside}
+        self._write = {boundary: self._moving(boundary, storage.write_bytes_per_second) for boundary in inside}
+
+    def _moving(self, boundary: int, speed: int) -> int:
+        return math.ceil(Fraction(self.stored(boundary) * 10**9, speed))
+
+    def _paced(self, seconds: float) -> int:
+        return math.ceil(Fraction(_ns(seconds) * self._pace[0], self._pace[1]))
+
+    def _piece(self, piece: PieceProfile, size: int, *names: str) -> int:
+        key = id(piece), size, names
+        if key not in self._known:
+            table = {cost.micro_batch: sum(self._paced(getattr(cost, name)) for name in names) for cost in piece.costs}
+            self._known[key] = value(table, size)
+        return self._known[key]
+
+    def train(self, piece: PieceProfile, size: int, first: bool = False) -> int:
+        """Forward and backward of one micro-batch."""
+        return self._piece(piece, size, "forward_seconds", f"{'first_' if first else ''}backward_seconds")
+
+    def segment(self, units: Span, size: int, spans: tuple[Span, ...], head: PieceProfile) -> int:
+        """Forward and backward of a segment, and once more forward where it is recomputed."""
+        start, end = units
+        total = self.train(head, size)
+        for index, unit in enumerate(self.profile.units[start:end]):
+            total += self.train(unit, size, index == 0)
+        for span in spans:
+            total += sum(self._piece(unit, size, "forward_seconds") for unit in self.profile.units[slice(*span)])
+        return total
+
+    def step(self, pieces: list[PieceProfile]) -> int:
+        """One optimizer step."""
+        return sum(self._paced(piece.step_seconds) for piece in pieces)
+
+    def stored(self, boundary: int) -> int:
+        """Bytes of the cache at a boundary."""
+        return self.training.samples * (self.profile.units[boundary - 1].output_bytes + 8)
+
+    def block(self, units: Span, size: int, source: Source, caches: bool, one_pass: int, step: int) -> int:
+        """All epochs and what follows, given what a micro-batch takes in the segments, and a step in all."""
+        (first, end), samples = units, self.training.samples
+        prefix = self._inference((0, first if source == "recompute" else 0), size)
+        epoch = (one_pass + prefix) * samples // size + math.ceil(samples / self.training.batch) * step
+        if source == "cache":
+            epoch = max(epoch, self._read[first])
+        total = self.training.epochs * epoch
+        if caches:
+            total += (prefix + self._inference(units, size)) * samples // size + self._write[end]
+        return total
+
+    def _inference(self, units: Span, size: int) -> int:
+        return sum(self._piece(unit, size, "inference_seconds") for unit in self.profile.units[slice(*units)])
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * 1_000_000_000)

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from planner.errors import InfeasibleError
+from planner.solver.infeasible import counted_cuts, exact, kinds_of
+from planner.solver.plan import make_plan
+from planner.solver.request import Request
+from planner.solver.schema import Breakdown, Budget, Training
+from tests.unit.solver.tiny import SGD, policy_profile, tiny_profile
+
+REQUEST = Request(Budget(1, "training"), Training(batch=2, epochs=1, samples=4, optimizer=SGD), reserve_bytes=0)
+
+
+def test_kinds_are_a_breakdown_and_lose_nothing() -> None:
+    parts = Breakdown(1, 2, 4, 8, 16, 32, 64, 128)
+    assert kinds_of(parts) == {"weights": 4 + 8 + 16, "activations": 32 + 64, "runtime": 1, "samples": 2 + 128}
+    assert sum(kinds_of(parts).values()) == parts.total
+
+
+def test_bytes_are_said_exactly() -> None:
+    assert exact(3 * 2**19) == "1.5 MiB (1572864 bytes)"
+    assert (counted_cuts(0), counted_cuts(1), counted_cuts(2)) == ("0 cuts", "1 cut", "2 cuts")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "no plan fits a budget of 1 B (1 bytes) (scope training); the smallest feasible one is "),
+        ({"strategy": "backprop"}, "no plan of strategy backprop fits a budget"),
+        ({"max_cuts": 1}, "no plan with at most 1 cut fits a budget"),
+        ({"strategy": "neuroflux", "max_cuts": 2}, "no plan of strategy neuroflux with at most 2 cuts fits a budget"),
+        ({"allocator": "tight"}, "no plan under allocator tight fits a budget"),
+    ],
+)
+def test_an_error_repeats_what_was_asked_for(changes: dict[str, object], said: str) -> None:
+    policies = (policy_profile("tight", 1000, 5, 10, 1.0), policy_profile("fast", 1100, 5, 10, 0.5))
+    profile = replace(tiny_profile(), policies=policies)
+    with pytest.raises(InfeasibleError) as raised:
+        make_plan(profile, replace(REQUEST, **changes))  # type: ignore[arg-type]  # by name
+    assert str(raised.value).startswith(said)
