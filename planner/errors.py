@@ -9,6 +9,7 @@ PlannerError
 ├── RunError                    4   a run failed
 │   ├── OverBudgetError             memory above the budget, every rung of the ladder tried
 │   └── StorageError                storage full, corrupt or locked
+│       └── ShardError                  a shard of an activation cache is damaged, lost or another run's
 └── InterruptedRunError       130   stopped by a signal; resumable
 """
 
@@ -77,6 +78,16 @@ class OverBudgetError(RunError):
 
 class StorageError(RunError):
     """Storage is full, locked by another run, or gave back something else than was written."""
+
+
+class ShardError(StorageError):
+    """A shard of an activation cache cannot be trained from; it can be computed anew. `shard` counts from 0."""
+
+    def __init__(self, file: str, problem: str, shard: int) -> None:
+        super().__init__(f"{file}: {problem}")
+        self.file = file
+        self.problem = problem
+        self.shard = shard
 
 
 class InterruptedRunError(PlannerError):

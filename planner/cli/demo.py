@@ -72,7 +72,7 @@ def _clear(out: Path) -> None:
 
     from planner.runner import paths
 
-    for name in (paths.PLAN, paths.MEMORY, paths.REPORT):
+    for name in (paths.PLAN, paths.JOB, paths.DEVIATIONS, paths.MEMORY, paths.REPORT):
         (out / name).unlink(missing_ok=True)
     for folder in ("weights", "cache"):
         shutil.rmtree(out / folder, ignore_errors=True)

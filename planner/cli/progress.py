@@ -9,7 +9,7 @@ import sys
 import time
 
 from planner.cli.output import print_note
-from planner.runner.events import BlockDone, BlockStarted, Deviation, Event, Ready, Step
+from planner.runner.events import BlockDone, BlockStarted, Deviation, Event, Initialised, Ready, Step
 from planner.solver.schema import Plan
 from planner.system.proc import read_memory
 from planner.units import MIB, format_bytes, format_seconds
@@ -17,6 +17,13 @@ from planner.units import MIB, format_bytes, format_seconds
 _EVERY_SECONDS = 0.2
 _EVERY_SECONDS_IN_A_FILE = 10.0
 _BAR = 20
+
+
+def _some(names: tuple[str, ...]) -> str:
+    """The first names of a list, in brackets."""
+    if not names:
+        return ""
+    return f" ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
 
 
 class RunProgress:
@@ -30,6 +37,7 @@ class RunProgress:
         self._shown = 0.0
         self._started = time.perf_counter()
         self._samples = 0
+        self._before = 0
         self._width = 0
         self._extra = 0
         self._peak = 0
@@ -40,6 +48,12 @@ class RunProgress:
             case Ready():
                 is_process = self._plan.budget.scope == "process"
                 self._extra = read_memory().resident_bytes if is_process else -event.baseline_bytes
+            case Initialised():
+                init = event.init
+                self._say(
+                    f"--init: {init.taken} tensors taken, {len(init.left)} begin at random{_some(init.left)}, "
+                    f"{len(init.unused)} not used{_some(init.unused)}"
+                )
             case BlockStarted():
                 self._begin(event)
             case Step():
@@ -60,6 +74,9 @@ class RunProgress:
         self._total = event.total_steps
         self._started = time.perf_counter()
         self._samples = 0
+        self._before = event.done_steps
+        if event.phase == "train":
+            return
         names = {
             "save": "saving",
             "validate": "measuring its heads on test data",
@@ -76,7 +93,7 @@ class RunProgress:
             return
         done = event.step + 1
         seconds = now - self._started
-        left = seconds / done * (self._total - done)
+        left = seconds / (done - self._before) * (self._total - done)
         filled = _BAR * done // max(1, self._total)
         self._show(
             f"{self._name(event.block)} [{'#' * filled}{'.' * (_BAR - filled)}] {done}/{self._total}"

@@ -31,7 +31,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=options.count("seed", 0, 2**62), metavar="N", help="instead of the plan's")
     parser.add_argument(
-        "--resume", action="store_true", help="go on with a run that was stopped, at its first unfinished block"
+        "--init",
+        type=Path,
+        metavar="WEIGHTS",
+        help="begin with the weights of a safetensors file, as far as names and shapes are those of an exported model",
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with a run that was stopped, from its last checkpoint"
+    )
+    parser.add_argument(
+        "--checkpoint-seconds",
+        type=options.count("checkpoint-seconds", 0, 10**9),
+        default=60,
+        metavar="N",
+        help="time between two checkpoints, the most that a crash can cost; 0: after every step (default: 60)",
     )
     parser.add_argument("--quiet", action="store_true", help="show no progress")
     options.add_json(parser)
@@ -47,7 +60,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     plan = read_document(arguments.plan, Plan)
     out: Path = arguments.out or Path("runs") / plan.id[:12]
-    wanted = RunOptions(arguments.epochs, arguments.max_steps, arguments.seed, arguments.resume)
+    wanted = RunOptions(
+        epochs=arguments.epochs,
+        max_steps=arguments.max_steps,
+        seed=arguments.seed,
+        init=arguments.init,
+        resume=arguments.resume,
+        checkpoint_seconds=arguments.checkpoint_seconds,
+    )
     observer = Silent() if arguments.quiet else RunProgress(plan)
     report = run_plan(plan, arguments.data, out, wanted, observer)
     if arguments.json:

@@ -64,6 +64,18 @@ class CacheReport:
 
 
 @dataclass(frozen=True)
+class InitReport:
+    """The weights that training began with, as far as they were given (`--init`)."""
+
+    taken: int
+    """Tensors of the network and its auxiliary heads that were given, in name and shape."""
+    left: tuple[str, ...]
+    """Those that were not, and began at random."""
+    unused: tuple[str, ...]
+    """What was given besides."""
+
+
+@dataclass(frozen=True)
 class Report:
     """What a run did."""
 
@@ -98,3 +110,5 @@ class Report:
     """The activation cache."""
     deviations: tuple[str, ...]
     """Where the run had to leave its plan."""
+    init: InitReport | None = None
+    """What training began with; null: all weights began at random."""

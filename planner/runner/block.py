@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from planner.model.build import build_unit
 from planner.model.heads import auxiliary_head
 from planner.model.shapes import Shape, model_sizes
+from planner.report.schema import InitReport
 from planner.runner import paths
-from planner.runner.weights import load_weights, save_weights
+from planner.runner.safetensors import TensorFile
+from planner.runner.weights import bytes_of, fits, load_weights, named_tensors, save_tensors
 from planner.solver.schema import Block, Plan, Segment
 from planner.training.fused import stepping_in_backward
 from planner.training.optimizers import Stepper, make_optimizer
@@ -62,11 +64,13 @@ class LoadedBlock:
     def named_modules(self) -> Iterator[tuple[str, nn.Module]]:
         """What is trained: units as `units.<index>`, heads as `heads.<units before it>`."""
         for segment in self.segments:
-            first, last = segment.spec.units
-            for index, unit in zip(range(first, last), segment.units, strict=True):
-                yield f"units.{index}", unit
-            if segment.head is not None:
-                yield f"heads.{last}", segment.head
+            yield from _named(segment)
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """What the optimizer moves, named as in `named_modules`."""
+        for prefix, module in self.named_modules():
+            for name, parameter in module.named_parameters():
+                yield f"{prefix}.{name}", parameter
 
     def enter(self, samples: Tensor) -> Tensor:
         """What comes into the block's first unit: the samples, run through the frozen units where there are any."""
@@ -114,18 +118,33 @@ class LoadedBlock:
         for parameter in segment.parameters():
             parameter.grad = None
 
-    def stop_training(self) -> None:
-        """Free gradients and optimizer state, and set every module to evaluation."""
-        self.optimizer = make_optimizer(self._settings)
+    def drop_gradients(self) -> None:
+        """Free all gradients, as after a batch that was given up."""
         for segment in self.segments:
             for parameter in segment.parameters():
                 parameter.grad = None
+
+    def stop_training(self) -> None:
+        """Free gradients and optimizer state, and set every module to evaluation."""
+        self.optimizer = make_optimizer(self._settings)
+        self.drop_gradients()
         for _, module in self.named_modules():
             module.eval()
 
-    def save(self, path: Path) -> None:
+    def begin_with(self, path: Path) -> None:
+        """Take what a file holds of the weights, in name and shape; the others stay as they are."""
+        file = TensorFile(path)
+        try:
+            given = {entry.name: entry for entry in file.entries}
+            for name, tensor in named_tensors(self.named_modules()):
+                if fits(given.get(name), tensor):
+                    file.read_into(name, bytes_of(tensor))
+        finally:
+            file.close()
+
+    def save(self, path: Path, metadata: Mapping[str, str] | None = None) -> None:
         """Write all weights."""
-        save_weights(path, self.named_modules())
+        save_tensors(path, named_tensors(self.named_modules()), metadata)
 
     def load(self, path: Path) -> None:
         """Read all weights."""
@@ -155,12 +174,44 @@ def load_frozen(plan: Plan, index: int, out: Path) -> list[nn.Module]:
     return units
 
 
-def _generator(seed: int, kind: str, index: int) -> torch.Generator:
+def compare_init(plan: Plan, path: Path) -> InitReport:
+    """What a file of weights holds of a plan's network and heads. Makes no tensor with content."""
+    file = TensorFile(path)
+    try:
+        file.verify()
+    finally:
+        file.close()
+    given = {entry.name: entry for entry in file.entries}
+    shapes = input_shapes(plan)
+    taken, left = set(), []
+    with torch.device("meta"):
+        for block in plan.blocks:
+            for segment in block.segments:
+                loaded = _load_segment(plan, segment, shapes, None)
+                for name, tensor in named_tensors(_named(loaded)):
+                    if fits(given.get(name), tensor):
+                        taken.add(name)
+                    else:
+                        left.append(name)
+    return InitReport(len(taken), tuple(left), tuple(name for name in given if name not in taken))
+
+
+def _named(segment: LoadedSegment) -> Iterator[tuple[str, nn.Module]]:
+    first, last = segment.spec.units
+    for index, unit in zip(range(first, last), segment.units, strict=True):
+        yield f"units.{index}", unit
+    if segment.head is not None:
+        yield f"heads.{last}", segment.head
+
+
+def _generator(seed: int | None, kind: str, index: int) -> torch.Generator | None:
+    if seed is None:
+        return None
     digest = hashlib.sha256(f"{seed} {kind} {index}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
 
 
-def _load_segment(plan: Plan, segment: Segment, shapes: list[Shape], seed: int) -> LoadedSegment:
+def _load_segment(plan: Plan, segment: Segment, shapes: list[Shape], seed: int | None) -> LoadedSegment:
     first, last = segment.units
     units = [
         build_unit(plan.model.units[index], shapes[index], _generator(seed, "unit", index))

@@ -1,8 +1,8 @@
 """The activation cache: a block's outputs on storage, from which the next block trains.
 
 A cache is a folder of shards, each a run of records of one size: the activation's bytes, its label and a checksum of
-both. It is written in the order of samples and read at random, a record at a time. It counts once its `done` file
-exists.
+both, of the record's place, and of whose cache it is. It is written in order, shard after shard, and read in runs of
+neighbouring records. It counts once its `done` file exists.
 """
 
 from __future__ import annotations
@@ -10,114 +10,186 @@ from __future__ import annotations
 import os
 import shutil
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
-from planner.errors import StorageError
+from planner.errors import ShardError
 from planner.runner.data.split import check_index
-from planner.system.files import AtomicFile, write_atomically
+from planner.system.files import AtomicFile, remove_partials, storage_errors, write_atomically
 from planner.units import MIB
 
 TRAILER_BYTES = 8
 """Label and checksum, 4 bytes each, behind every record."""
 
 _SHARD_BYTES = 64 * MIB
-_SYNC_BYTES = 8 * MIB
+_LONGEST_RUN = 512
+"""Records read at once; the kernel takes 1024 pieces, two for each."""
 _DONE = "done"
 
 
-def _records_per_shard(record_bytes: int) -> int:
-    return max(1, _SHARD_BYTES // (record_bytes + TRAILER_BYTES))
+@dataclass(frozen=True)
+class CacheSpec:
+    """What a cache must hold to be the one that is wanted."""
+
+    samples: int
+    """Records."""
+    record_bytes: int
+    """Bytes of one activation."""
+    identity: str
+    """Whose outputs they are; no spaces. Another cache has another."""
+
+    @property
+    def per_shard(self) -> int:
+        """Records of every shard but the last."""
+        return max(1, _SHARD_BYTES // self.stride)
+
+    @property
+    def shards(self) -> int:
+        """Files."""
+        return -(-self.samples // self.per_shard)
+
+    @property
+    def stride(self) -> int:
+        """Bytes from one record to the next."""
+        return self.record_bytes + TRAILER_BYTES
+
+    def span(self, shard: int) -> range:
+        """Records of a shard."""
+        return range(shard * self.per_shard, min((shard + 1) * self.per_shard, self.samples))
+
+    def trailer(self, index: int, record: memoryview, label: int) -> bytes:
+        """What stands behind record `index`."""
+        tail = label.to_bytes(4, "little")
+        seed = zlib.crc32(f"{self.identity} {index}".encode())
+        return tail + zlib.crc32(tail, zlib.crc32(record, seed)).to_bytes(4, "little")
+
+    def done(self) -> str:
+        """What the `done` file says."""
+        return f"{self.samples} {self.record_bytes} {self.identity}\n"
 
 
-def _trailer(record: memoryview, label: int) -> bytes:
-    tail = label.to_bytes(4, "little")
-    return tail + zlib.crc32(tail, zlib.crc32(record)).to_bytes(4, "little")
+class ShardWriter:
+    """Writes one shard, which appears whole or not at all."""
+
+    def __init__(self, folder: Path, spec: CacheSpec, shard: int) -> None:
+        self._spec = spec
+        self._span = spec.span(shard)
+        self.next = self._span.start
+        """The record that comes next."""
+        self._file = AtomicFile(shard_path(folder, shard))
+        self._file.__enter__()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether every record is there."""
+        return self.next == self._span.stop
+
+    def append(self, record: memoryview, label: int) -> None:
+        """Write the next record. Raises StorageError."""
+        self._file.write(record)
+        self._file.write(self._spec.trailer(self.next, record, label))
+        self.next += 1
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.__exit__(kind, error, trace)
 
 
 class CacheWriter:
-    """Writes records one behind the other. Nothing is readable until `finish`."""
+    """Writes records one behind the other. Nothing is readable until `finish`.
 
-    def __init__(self, folder: Path, record_bytes: int) -> None:
+    Whole shards that an earlier session left are kept: `samples` is then where to go on.
+    """
+
+    def __init__(self, folder: Path, spec: CacheSpec) -> None:
         self._folder = folder
-        self._record_bytes = record_bytes
-        self._per_shard = _records_per_shard(record_bytes)
-        self._file: AtomicFile | None = None
-        self._unsynced = 0
-        self.samples = 0
-        """Records written."""
+        self._spec = spec
+        self._shard: ShardWriter | None = None
         self.bytes_written = 0
-        """Bytes written."""
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        """Bytes written in this session."""
+        with storage_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        remove_partials(folder)
+        kept = next((shard for shard in range(spec.shards) if not seems_whole(folder, spec, shard)), spec.shards)
+        self.samples = min(kept * spec.per_shard, spec.samples)
+        """Records that are there."""
 
-    def append(self, records: memoryview, labels: Sequence[int]) -> None:
-        """Write `len(labels)` records that lie one behind the other in `records`."""
-        size = self._record_bytes
-        for position, label in enumerate(labels):
-            if self._file is None:
-                self._file = AtomicFile(_shard(self._folder, self.samples // self._per_shard))
-                self._file.__enter__()
-            record = records[position * size : (position + 1) * size]
-            self._file.write(record)
-            self._file.write(_trailer(record, label))
-            self.samples += 1
-            self.bytes_written += size + TRAILER_BYTES
-            self._unsynced += size + TRAILER_BYTES
-            if self._unsynced >= _SYNC_BYTES:
-                # Dirty pages count against a container's limit until they are written.
-                self._file.sync()
-                self._unsynced = 0
-            if self.samples % self._per_shard == 0:
-                self._close_shard()
-
-    def _close_shard(self) -> None:
-        if self._file is not None:
-            file, self._file = self._file, None
-            file.__exit__(None, None, None)
+    def append(self, index: int, record: memoryview, label: int) -> None:
+        """Write record `index`, the next in order; one that is there already is left alone. Raises StorageError."""
+        if index < self.samples:
+            return
+        if self._shard is None:
+            self._shard = ShardWriter(self._folder, self._spec, index // self._spec.per_shard)
+        assert index == self._shard.next == self.samples
+        self._shard.append(record, label)
+        self.samples += 1
+        self.bytes_written += self._spec.stride
+        if self._shard.is_full:
+            shard, self._shard = self._shard, None
+            shard.__exit__(None, None, None)
 
     def finish(self) -> None:
-        """Make the cache readable."""
-        self._close_shard()
-        write_atomically(self._folder / _DONE, f"{self.samples} {self._record_bytes}\n")
+        """Make the cache readable. Raises StorageError."""
+        assert self.samples == self._spec.samples
+        mark_finished(self._folder, self._spec)
+
+    def __enter__(self) -> CacheWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave no unfinished shard behind."""
+        if self._shard is not None:
+            shard, self._shard = self._shard, None
+            shard.__exit__(kind or RuntimeError, error, trace)
 
 
 class CacheReader:
     """A finished cache, read like any split. Safe to read from any thread."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, spec: CacheSpec) -> None:
+        """Raises ShardError where a shard is not there."""
         self._folder = folder
-        try:
-            samples, record_bytes = ((folder / _DONE).read_text()).split()
-        except (OSError, ValueError):
-            raise StorageError(f"{folder}: is not a finished activation cache") from None
-        self.samples = int(samples)
+        self._spec = spec
+        self.samples = spec.samples
         """Records."""
-        self.record_bytes = int(record_bytes)
+        self.record_bytes = spec.record_bytes
         """Bytes of one activation."""
-        self._per_shard = _records_per_shard(self.record_bytes)
         self._files: list[int] = []
-        for shard in range(-(-self.samples // self._per_shard)):
+        for shard in range(spec.shards):
             try:
-                self._files.append(os.open(_shard(folder, shard), os.O_RDONLY))
+                self._files.append(os.open(shard_path(folder, shard), os.O_RDONLY))
             except OSError as error:
                 self.close()
-                raise StorageError(f"{_shard(folder, shard)}: cannot be read ({error.strerror})") from None
+                raise _broken(folder, shard, f"cannot be read ({error.strerror})") from None
+            # What is wanted is asked for in one piece; what the kernel would read beyond it is not.
+            os.posix_fadvise(self._files[-1], 0, 0, os.POSIX_FADV_RANDOM)
 
     def read_into(self, index: int, image: memoryview) -> int:
-        """Fill `image` with record `index` and return its label. Raises StorageError where the checksum disagrees."""
-        check_index(index, self.samples)
-        shard, position = divmod(index, self._per_shard)
-        trailer = bytearray(TRAILER_BYTES)
-        stride = self.record_bytes + TRAILER_BYTES
-        count = os.preadv(self._files[shard], [image, trailer], position * stride)
-        label = int.from_bytes(trailer[:4], "little")
-        if count != stride or _trailer(image, label) != trailer:
-            raise StorageError(
-                f"{_shard(self._folder, shard)}, record {position}: its checksum disagrees with its content; "
-                "delete the output folder and run again"
-            )
-        return label
+        """Fill `image` with record `index` and return its label. Raises ShardError where the checksum disagrees."""
+        return self.read_many([index], image)[0]
+
+    def read_many(self, indices: Sequence[int], images: memoryview) -> list[int]:
+        """Fill `images` with records one behind the other; neighbours are read at once. Returns their labels.
+
+        Raises ShardError where a checksum disagrees, and where storage cannot give a record.
+        """
+        size = self.record_bytes
+        labels: list[int] = []
+        for run in _runs(indices, self._spec.per_shard):
+            check_index(run.start, self.samples)
+            check_index(run.stop - 1, self.samples)
+            at = len(labels) * size
+            file = self._files[run.start // self._spec.per_shard]
+            labels += _read_run(file, self._folder, self._spec, run, images[at : at + len(run) * size])
+        return labels
 
     def close(self) -> None:
         """Close the shards; a second call does nothing."""
@@ -126,16 +198,92 @@ class CacheReader:
         self._files.clear()
 
 
-def is_finished(folder: Path) -> bool:
-    """Whether a cache lies there, complete."""
-    return (folder / _DONE).is_file()
+def is_finished(folder: Path, spec: CacheSpec) -> bool:
+    """Whether the wanted cache lies there, complete as far as names and sizes tell."""
+    try:
+        said = (folder / _DONE).read_bytes()
+    except OSError:
+        return False
+    return said == spec.done().encode() and all(_has_size(folder, spec, shard) for shard in range(spec.shards))
+
+
+def mark_finished(folder: Path, spec: CacheSpec) -> None:
+    """Say that every shard is there. Raises StorageError."""
+    write_atomically(folder / _DONE, spec.done())
+
+
+def seems_whole(folder: Path, spec: CacheSpec, shard: int) -> bool:
+    """Whether a shard is there, as long as it must be, and its first and last record are the wanted ones."""
+    if not _has_size(folder, spec, shard):
+        return False
+    span = spec.span(shard)
+    record = memoryview(bytearray(spec.record_bytes))
+    try:
+        with shard_path(folder, shard).open("rb") as file:
+            for index in (span.start, span.stop - 1):
+                _read_run(file.fileno(), folder, spec, range(index, index + 1), record)
+    except (OSError, ShardError):
+        return False
+    return True
 
 
 def remove_cache(folder: Path) -> None:
-    """Delete a cache; the mark of completeness goes first."""
-    (folder / _DONE).unlink(missing_ok=True)
+    """Delete a cache; the mark of completeness goes first. Raises StorageError."""
+    with storage_errors(folder):
+        (folder / _DONE).unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _shard(folder: Path, index: int) -> Path:
+def shard_path(folder: Path, index: int) -> Path:
+    """A shard's file."""
     return folder / f"shard-{index:05d}.bin"
+
+
+def _has_size(folder: Path, spec: CacheSpec, shard: int) -> bool:
+    try:
+        return shard_path(folder, shard).stat().st_size == len(spec.span(shard)) * spec.stride
+    except OSError:
+        return False
+
+
+def _read_run(file: int, folder: Path, spec: CacheSpec, run: range, images: memoryview) -> list[int]:
+    """Fill `images` with neighbouring records of one shard and return their labels. Raises ShardError."""
+    shard, position = divmod(run.start, spec.per_shard)
+    trailers = memoryview(bytearray(len(run) * TRAILER_BYTES))
+    records = _parts(images, spec.record_bytes)
+    tails = _parts(trailers, TRAILER_BYTES)
+    try:
+        count = os.preadv(
+            file, [part for pair in zip(records, tails, strict=True) for part in pair], position * spec.stride
+        )
+    except OSError as error:
+        raise _broken(folder, shard, f"cannot be read ({error.strerror})") from None
+    if count != len(run) * spec.stride:
+        raise _broken(folder, shard, "is shorter than its records")
+    labels: list[int] = []
+    for index, record, tail in zip(run, records, tails, strict=True):
+        labels.append(int.from_bytes(tail[:4], "little"))
+        if spec.trailer(index, record, labels[-1]) != tail:
+            place = index - shard * spec.per_shard
+            raise _broken(folder, shard, f"record {place}: its checksum disagrees with its content")
+    return labels
+
+
+def _parts(view: memoryview, size: int) -> list[memoryview]:
+    return [view[at : at + size] for at in range(0, len(view), size)]
+
+
+def _runs(indices: Sequence[int], per_shard: int) -> Iterator[range]:
+    """Cut `indices` where they do not rise by one, where a shard ends, and where a run is long enough."""
+    start = stop = indices[0]
+    for index in indices:
+        if index != stop or index % per_shard == 0 or stop - start == _LONGEST_RUN:
+            if stop > start:
+                yield range(start, stop)
+            start = index
+        stop = index + 1
+    yield range(start, stop)
+
+
+def _broken(folder: Path, shard: int, problem: str) -> ShardError:
+    return ShardError(str(shard_path(folder, shard)), problem, shard)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from planner.report.schema import ExitReport
+from planner.report.schema import ExitReport, InitReport
 
 Phase = Literal["prepare", "train", "save", "validate", "cache"]
 
@@ -19,6 +19,15 @@ class Ready:
     """Resident bytes of the child."""
     peak_bytes: int
     """Highest resident bytes so far."""
+
+
+@dataclass(frozen=True)
+class Initialised:
+    """Weights to begin with are there."""
+
+    kind: Literal["initialised"]
+    init: InitReport
+    """What of them fits."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,10 @@ class BlockStarted:
     """In force."""
     accumulate: int
     """In force."""
+    rung: int = 0
+    """In force: 0 is the plan's own setting, then its ladder."""
+    done_steps: int = 0
+    """Optimizer steps that were done before."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +70,19 @@ class Step:
     """Resident bytes of the child after the step."""
     peak_bytes: int
     """Highest resident bytes of the child since the step before."""
+
+
+@dataclass(frozen=True)
+class Checkpointed:
+    """A checkpoint within a block is on storage."""
+
+    kind: Literal["checkpoint"]
+    block: int
+    """Index of the block."""
+    step: int
+    """Optimizer steps in it."""
+    seconds: float
+    """Time it took."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +145,7 @@ class Failed:
     """Fit to be shown."""
 
 
-Event = Ready | BlockStarted | Step | Deviation | BlockDone | Finished | Failed
+Event = Ready | Initialised | BlockStarted | Step | Checkpointed | Deviation | BlockDone | Finished | Failed
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from planner.report.schema import ExitReport
 from planner.runner.block import LoadedBlock
 from planner.runner.cache import CacheWriter
+from planner.runner.encoding import Stored, encode_samples
 from planner.runner.samples import Samples
-from planner.runner.weights import bytes_of
+from planner.runner.stop import StopSignal
 from planner.training.segment import infer
 
 
@@ -36,15 +36,34 @@ class Prefix:
     """Forward through them."""
 
 
+@dataclass(frozen=True)
+class Target:
+    """A cache that a block's outputs go to."""
+
+    writer: CacheWriter
+    """Its writer."""
+    dtype: Stored
+    """How it holds them."""
+
+    def append(self, first: int, outputs: Tensor, labels: Tensor) -> None:
+        """Write outputs (micro-batch, …) of the samples from position `first` on."""
+        records = encode_samples(outputs, self.dtype)
+        for index, (record, label) in enumerate(zip(records, labels.tolist(), strict=True), start=first):
+            self.writer.append(index, record, label)
+
+
 def validate(
-    block: LoadedBlock, samples: Samples, writer: CacheWriter | None, prefix: Prefix
+    block: LoadedBlock, samples: Samples, target: Target | None, prefix: Prefix, stop: StopSignal
 ) -> tuple[ExitReport, ...]:
-    """Run test samples through the block once: accuracy and speed of every head, outputs to `writer` on the way."""
+    """Run test samples through the block once: accuracy and speed of every head, outputs to `target` on the way."""
     tallies = [_Tally(segment.spec.units[1]) for segment in block.segments]
+    first = 0
     for inputs, labels in samples.in_order():
         outputs = _count(block, tallies, block.enter(inputs), labels)
-        if writer is not None:
-            writer.append(bytes_of(outputs.contiguous()), labels.tolist())
+        if target is not None:
+            target.append(first, outputs, labels)
+        first += len(labels)
+        stop.check()
         # Gone before the next samples come through the frozen units, which have no room beside them.
         del outputs
     return tuple(_exit_reports(block, tallies, samples.count, prefix))
@@ -71,11 +90,22 @@ def _exit_reports(block: LoadedBlock, tallies: list[_Tally], count: int, prefix:
         yield ExitReport(tally.unit, parameters + head, tally.right / count, 1 / seconds)
 
 
-def write_cache(block: LoadedBlock, samples: Samples, writer: CacheWriter) -> None:
-    """Run samples through frozen units and the block's own, in order, and write what comes out."""
+def write_cache(
+    block: LoadedBlock, samples: Samples, target: Target, key: tuple[int, ...] | None, stop: StopSignal
+) -> None:
+    """Run samples through frozen units and the block's own, and write what comes out.
+
+    In the order of storage, or drawn as `key` says. What an earlier session has written is not run again, micro-batches
+    are cut as they would have been.
+    """
     units = [unit for segment in block.segments for unit in segment.units]
-    for inputs, labels in samples.in_order():
-        writer.append(bytes_of(infer(units, block.enter(inputs)).contiguous()), labels.tolist())
+    if target.writer.samples == samples.count:
+        return
+    first = target.writer.samples // samples.micro_batch * samples.micro_batch
+    for inputs, labels in samples.in_order(first, key):
+        target.append(first, infer(units, block.enter(inputs)), labels)
+        first += len(labels)
+        stop.check()
 
 
 def prefix_after(block: LoadedBlock, exits: tuple[ExitReport, ...]) -> Prefix:
@@ -83,8 +113,3 @@ def prefix_after(block: LoadedBlock, exits: tuple[ExitReport, ...]) -> Prefix:
     last = block.segments[-1]
     head = sum(parameter.numel() for parameter in last.head.parameters()) if last.head else 0
     return Prefix(exits[-1].parameters - head, 1 / exits[-1].samples_per_second)
-
-
-def record_bytes(block: LoadedBlock) -> int:
-    """Bytes of one sample's output as the cache holds it."""
-    return 4 * torch.Size(block.output_shape).numel()

@@ -37,10 +37,14 @@ class MemoryGuard:
         self.block_peak_bytes = 0
         """Highest resident bytes since `begin_block`."""
 
-    def begin_block(self) -> None:
-        """Start a block's peak afresh, and limit what may be mapped from here on to what the budget leaves."""
+    def begin_block(self, peak_bytes: int = 0) -> None:
+        """Start a block's peak at what it was known to be, and limit what may be mapped from here on."""
         self.take()
-        self.block_peak_bytes = 0
+        self.block_peak_bytes = peak_bytes
+        self.limit()
+
+    def limit(self) -> None:
+        """Limit what may be mapped from here on to what the budget leaves."""
         self._file_floor_bytes = None
         self.release()
         if self._allowed_bytes is not None:
@@ -68,12 +72,17 @@ class MemoryGuard:
             trim_clean_pages()
             self._file_floor_bytes = None
 
+    def is_over(self, peak_bytes: int) -> bool:
+        """Whether a peak has passed what is allowed."""
+        return self._allowed_bytes is not None and peak_bytes > self._allowed_bytes
+
     def check(self, what: str) -> None:
         """Raise OverBudgetError if the block's peak has passed what is allowed."""
         self.take()
-        if self._allowed_bytes is not None and self.block_peak_bytes > self._allowed_bytes:
+        if self.is_over(self.block_peak_bytes):
             raise OverBudgetError(
-                f"{what} took {format_bytes(self.block_peak_bytes)}, {format_bytes(self._allowed_bytes)} are allowed"
+                f"{what} took {format_bytes(self.block_peak_bytes)}, {format_bytes(self._allowed_bytes or 0)} are "
+                "allowed"
             )
 
     def release(self) -> None:

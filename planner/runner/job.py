@@ -25,6 +25,10 @@ class Job:
     """Whether `allowed_bytes` counts from the child's own baseline (scope `training`)."""
     first_block: int = 0
     """Blocks before this one are done."""
+    first_rung: int = 0
+    """The largest setting of that block that may still be tried: 0 is the plan's own, then its ladder."""
+    checkpoint_seconds: float = 60.0
+    """Time between two checkpoints within a block; 0 takes one after every step."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 
+from planner.runner.cache import CacheReader
 from planner.runner.data.split import Split
 
 BUFFERS = 2
@@ -37,6 +38,11 @@ class Loader:
         self.stall_seconds = 0.0
         """Time the consumer waited."""
 
+    def take_stall(self) -> float:
+        """Time the consumer waited since the last call."""
+        seconds, self.stall_seconds = self.stall_seconds, 0.0
+        return seconds
+
     def load(self, micro_batches: Iterable[Sequence[int]]) -> Generator[Loaded, None, None]:
         """Yield the samples of each list of indices. Errors of the reading thread are raised here."""
         free: SimpleQueue[bytearray | None] = SimpleQueue()
@@ -55,7 +61,10 @@ class Loader:
                 if item is None:
                     return
                 if isinstance(item, BaseException):
-                    raise item
+                    try:
+                        raise item
+                    finally:
+                        del item  # this frame would hold the error that holds this frame, and a block's memory with it
                 yield item
                 free.put(item.buffer)
         finally:
@@ -74,13 +83,19 @@ class Loader:
                 buffer = free.get()
                 if buffer is None:
                     return
-                view = memoryview(buffer)
-                places = (view[at * size : (at + 1) * size] for at in range(len(indices)))
-                labels = [self._split.read_into(index, place) for index, place in zip(indices, places, strict=True)]
-                full.put(Loaded(view[: len(indices) * size], labels, buffer))
+                view = memoryview(buffer)[: len(indices) * size]
+                full.put(Loaded(view, _read_samples(self._split, indices, view), buffer))
             full.put(None)
         except BaseException as error:  # handed to the consumer, which raises it
             full.put(error)
+
+
+def _read_samples(split: Split | CacheReader, indices: Sequence[int], view: memoryview) -> list[int]:
+    """Fill `view` with samples one behind the other and return their labels."""
+    if isinstance(split, CacheReader):
+        return split.read_many(indices, view)
+    size = split.record_bytes
+    return [split.read_into(index, view[at * size : (at + 1) * size]) for at, index in enumerate(indices)]
 
 
 def in_groups(indices: Iterable[int], size: int) -> Iterable[list[int]]:

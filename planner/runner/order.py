@@ -1,5 +1,8 @@
 """The order of samples: a permutation that is a function of (seed, stream, index), kept in no memory.
 
+Samples of a data set are drawn one by one. Those of a cache come in short runs of neighbours, because slow storage
+reads a run in the time of one record; the cache was written in drawn order, so that neighbours there are strangers.
+
 A four-round Feistel network over the next power of four, walked until it lands inside the range (Black and Rogaway,
 2002, "cycle walking"): O(1) memory for any number of samples, where a shuffled index list would cost 8 bytes a sample.
 """
@@ -42,3 +45,26 @@ class Permutation:
         value = (value & _MASK) * 0xBF58476D1CE4E5B9 & _MASK
         value = (value ^ value >> 27) * 0x94D049BB133111EB & _MASK
         return (value ^ value >> 31) & self._half_mask
+
+
+class RunPermutation:
+    """A permutation of `range(count)` that keeps runs of `run` neighbours together; where runs begin moves with `key`.
+
+    What `count` leaves over is a shorter run at the end.
+    """
+
+    def __init__(self, count: int, run: int, *key: int) -> None:
+        self.count = count
+        self._run = run
+        self._whole = count // run
+        self._runs = Permutation(max(1, self._whole), *key)
+        self._shift = Permutation(count, *key, run)[0]
+
+    def __getitem__(self, index: int) -> int:
+        """Where `index` goes."""
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        number, place = divmod(index, self._run)
+        if number < self._whole:
+            number = self._runs[number]
+        return (number * self._run + place + self._shift) % self.count

@@ -18,6 +18,12 @@ LOG = "child.log"
 """What the training child wrote on standard error."""
 JOB = "job.json"
 """What the supervisor told the child."""
+DEVIATIONS = "deviations.json"
+"""Where the run had to leave its plan, kept over the sessions of a resumed run."""
+INIT = "init.safetensors"
+"""The weights that the run was told to begin with."""
+CHECKPOINT = "weights/checkpoint.safetensors"
+"""The last checkpoint within a block."""
 
 
 def weights_path(out: Path, block: int) -> Path:

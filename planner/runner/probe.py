@@ -21,7 +21,7 @@ import sys
 from planner.runner import child
 from planner.training.runtime import start_torch
 started = start_torch(sys.argv[1], int(sys.argv[2]))
-import planner.runner.train, planner.runner.finish
+import planner.runner.session
 print(started.baseline_bytes, started.peak_bytes)
 """
 

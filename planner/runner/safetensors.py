@@ -1,13 +1,15 @@
 """Tensors to and from safetensors files, streamed: no copy of the weights is ever made. No torch here.
 
 The format: 8 bytes little-endian length of a JSON header, the header (`name → {dtype, shape, data_offsets}`), the data.
-The tests read what this writes with the safetensors library and the other way round.
+Files written here carry a checksum of header and data in the header's `__metadata__`, which other readers ignore. The
+tests read what this writes with the safetensors library and the other way round.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -19,6 +21,7 @@ from planner.system.files import AtomicFile
 
 ITEM_BYTES = {"F32": 4, "I64": 8}
 _HEADER_LIMIT = 100 * 2**20
+_CHECKSUM = "crc32"
 
 
 @dataclass(frozen=True)
@@ -38,25 +41,41 @@ class Entry:
         return ITEM_BYTES[self.dtype] * prod(self.shape)
 
 
-def write_tensors(path: Path, entries: Iterable[Entry], data: Iterable[memoryview]) -> None:
-    """Write `entries` and their `data` (contiguous bytes, the same order); the file appears whole or not at all."""
+def write_tensors(
+    path: Path,
+    entries: Iterable[Entry],
+    data: Callable[[], Iterable[memoryview]],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write `entries` and their data (contiguous bytes, the same order); the file appears whole or not at all.
+
+    `data` is called twice: the checksum stands before what it is of, and no copy is kept in between.
+    """
     offset = 0
-    header: dict[str, Any] = {}
+    header: dict[str, Any] = {"__metadata__": dict(metadata or {})}
     for entry in entries:
         end = offset + entry.size_bytes
         header[entry.name] = {"dtype": entry.dtype, "shape": list(entry.shape), "data_offsets": [offset, end]}
         offset = end
+    checksum = _header_checksum(header)
+    for piece in data():
+        checksum = zlib.crc32(piece, checksum)
+    header["__metadata__"][_CHECKSUM] = f"{checksum:08x}"
     text = to_json(header, indent=None).encode()
     text += b" " * (-len(text) % 8)
     with AtomicFile(path) as file:
         file.write(len(text).to_bytes(8, "little"))
         file.write(text)
         written = 0
-        for piece in data:
+        for piece in data():
             file.write(piece)
             written += piece.nbytes
         if written != offset:
             raise StorageError(f"{path}: {written} bytes of tensors were given for a header of {offset}")
+
+
+def _header_checksum(header: Mapping[str, Any]) -> int:
+    return zlib.crc32(to_json(header, indent=None).encode())
 
 
 class TensorFile:
@@ -82,11 +101,27 @@ class TensorFile:
         self._start = 8 + length
         try:
             header = parse_json(os.pread(self._fd, length, 8))
-            header.pop("__metadata__", None)
+            self._checksum: str | None = header.get("__metadata__", {}).pop(_CHECKSUM, None)
+            self._header_checksum = _header_checksum(header)
+            self.metadata: Mapping[str, str] = header.pop("__metadata__", {})
             self._offsets = {name: _checked_offsets(item, size - self._start) for name, item in header.items()}
             self.entries = tuple(Entry(name, item["dtype"], tuple(item["shape"])) for name, item in header.items())
         except (PlannerError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise StorageError(f"{self.path}: broken safetensors header ({error})") from None
+
+    @property
+    def checksum(self) -> str | None:
+        """What the file says it is; none in files that others wrote."""
+        return self._checksum
+
+    def verify(self) -> None:
+        """Raise StorageError where the file is not, to the bit, what `write_tensors` once wrote."""
+        found = self._header_checksum
+        for name in self._offsets:
+            for piece in self.pieces(name):
+                found = zlib.crc32(piece, found)
+        if self._checksum != f"{found:08x}":
+            raise StorageError(f"{self.path}: its checksum disagrees with its content")
 
     def read_into(self, name: str, target: memoryview) -> None:
         """Fill `target` (bytes of exactly the tensor's size) with the tensor called `name`."""
@@ -119,10 +154,16 @@ class TensorFile:
 
 def merge_tensors(paths: Iterable[Path], target: Path, prefix: str) -> None:
     """Join files into one, keeping tensors whose name starts with `prefix`; a megabyte in memory at a time."""
-    files = [TensorFile(path) for path in paths]
+    files: list[TensorFile] = []
     try:
+        files.extend(TensorFile(path) for path in paths)
         kept = [(file, entry) for file in files for entry in file.entries if entry.name.startswith(prefix)]
-        pieces = (piece for file, entry in kept for piece in file.pieces(entry.name))
+        for file in files:
+            file.verify()
+
+        def pieces() -> Iterator[memoryview]:
+            return (piece for file, entry in kept for piece in file.pieces(entry.name))
+
         write_tensors(target, [entry for _, entry in kept], pieces)
     finally:
         for file in files:

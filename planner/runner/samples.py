@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from math import prod
 
 import torch
 from torch import Tensor
 
 from planner.model.shapes import Shape
 from planner.runner.data.split import Split
+from planner.runner.encoding import Stored, decode_samples
 from planner.runner.loader import Loaded, Loader, in_groups
-from planner.runner.order import Permutation
+from planner.runner.order import Permutation, RunPermutation
 
 MicroBatch = tuple[Tensor, Tensor]
 """Inputs (micro-batch, …) of float32 and labels (micro-batch) of int64."""
+
+Batches = Generator[tuple[int, Iterator[MicroBatch]], None, None]
+"""Batches, each as its number of samples and its micro-batches."""
+
+
+RUN_BYTES = 256 * 1024
+"""Neighbours that are read at once come to about this: fast even where each read waits for a disk to turn."""
+RUNS_PER_BATCH = 8
+"""At least so many runs make up a batch, so that batches differ from epoch to epoch."""
+
+
+def run_of(shape: Shape) -> int:
+    """Neighbours to be read at once of a cache that holds activations of this shape."""
+    return RUN_BYTES // (4 * prod(shape))
 
 
 def image_tensor(records: memoryview, shape: Shape) -> Tensor:
@@ -22,57 +38,98 @@ def image_tensor(records: memoryview, shape: Shape) -> Tensor:
     return raw.to(torch.float32).sub_(127.5).div_(63.75)
 
 
-def activation_tensor(records: memoryview, shape: Shape) -> Tensor:
-    """Cached float32 activations, as they lie in the loader's buffer: no copy."""
-    return torch.frombuffer(records, dtype=torch.float32).view(-1, *shape)
-
-
 class Samples:
     """One split as tensors. Its buffers are made once and serve every pass."""
 
-    def __init__(self, split: Split, shape: Shape, cached: bool, micro_batch: int, limit: int | None = None) -> None:
-        """`limit` keeps to the first samples of the split."""
+    def __init__(
+        self,
+        split: Split,
+        shape: Shape,
+        cached: Stored | None,
+        micro_batch: int,
+        limit: int | None = None,
+        run: int = 1,
+        stored: tuple[int, ...] | None = None,
+    ) -> None:
+        """`cached` is how a cache holds activations; none stands for uint8 images.
+
+        `limit` keeps to the first samples of the split. An epoch takes `run` neighbours at a time. `stored` is the key
+        of the order in which a cache would hold the split's samples: those are neighbours then, so that a block trains
+        on the same batches whether it reads a cache or the data set.
+        """
         self.count = min(split.samples, limit or split.samples)
         self.is_whole = self.count == split.samples
         self._shape = shape
-        self._convert: Callable[[memoryview, Shape], Tensor] = activation_tensor if cached else image_tensor
-        self._micro_batch = micro_batch
+        self._cached: Stored | None = cached
+        self._run = run
+        self._stored = stored
+        self.micro_batch = micro_batch
+        """Samples in one forward."""
         self.loader = Loader(split, micro_batch)
 
-    def in_order(self) -> Iterator[MicroBatch]:
-        """Every sample once, in the order of storage."""
-        for loaded in self.loader.load(in_groups(range(self.count), self._micro_batch)):
+    def in_order(self, first: int = 0, key: tuple[int, ...] | None = None) -> Iterator[MicroBatch]:
+        """Every sample once, from the micro-batch on that holds position `first`.
+
+        In the order of storage, or drawn as `key` says.
+        """
+        positions = range(first // self.micro_batch * self.micro_batch, self.count)
+        drawn = positions if key is None else map(Permutation(self.count, *key).__getitem__, positions)
+        for loaded in self.loader.load(in_groups(drawn, self.micro_batch)):
             yield self._tensors(loaded)
 
-    def shuffled(self, batch: int, least: int, *key: int) -> Generator[tuple[int, Iterator[MicroBatch]], None, None]:
-        """One epoch in an order that is a function of `key`: (samples in the batch, its micro-batches).
+    def shuffled(self, batch: int, least: int, key: tuple[int, ...], skip: int = 0) -> Batches:
+        """One epoch in an order that is a function of `key`, without its first `skip` batches.
 
         A remainder of fewer than `least` samples at the end is left out: batch normalisation needs more than one value.
         Each batch's micro-batches have to be used up before the next batch is asked for.
         """
-        groups = list_batches(self.count, batch, self._micro_batch, least)
-        order = Permutation(self.count, *key)
-        wanted = ([order[index] for index in range(*span)] for spans in groups for span in spans)
+        order = self._order(batch, key)
+        groups = list_batches(self.count, batch, self.micro_batch, least, skip)
+        wanted = ([order(index) for index in range(*span)] for spans in groups for span in spans)
         loads = self.loader.load(wanted)
         try:
-            for spans in list_batches(self.count, batch, self._micro_batch, least):
+            for spans in list_batches(self.count, batch, self.micro_batch, least, skip):
                 yield sum(last - first for first, last in spans), self._some(loads, len(spans))
         finally:
             loads.close()
+
+    def _order(self, batch: int, key: tuple[int, ...]) -> Callable[[int], int]:
+        run = min(self._run, batch // RUNS_PER_BATCH)
+        drawn = (RunPermutation(self.count, run, *key) if run > 1 else Permutation(self.count, *key)).__getitem__
+        if self._stored is None:
+            return drawn
+        place = Permutation(self.count, *self._stored)
+        return lambda index: place[drawn(index)]
 
     def _some(self, loads: Iterator[Loaded], count: int) -> Iterator[MicroBatch]:
         for _ in range(count):
             yield self._tensors(next(loads))
 
     def _tensors(self, loaded: Loaded) -> MicroBatch:
-        return self._convert(loaded.records, self._shape), torch.tensor(loaded.labels, dtype=torch.int64)
+        labels = torch.tensor(loaded.labels, dtype=torch.int64)
+        if self._cached is None:
+            return image_tensor(loaded.records, self._shape), labels
+        return decode_samples(loaded.records, self._cached, self._shape), labels
 
 
-def list_batches(count: int, batch: int, micro_batch: int, least: int) -> Iterable[Sequence[tuple[int, int]]]:
-    """Yield each batch as spans of positions, one per micro-batch; spans shorter than `least` are left out."""
-    for start in range(0, count, batch):
+def list_batches(
+    count: int, batch: int, micro_batch: int, least: int, skip: int = 0
+) -> Iterable[Sequence[tuple[int, int]]]:
+    """Yield each batch from number `skip` on as spans of positions, one per micro-batch.
+
+    Spans shorter than `least` are left out.
+    """
+    for start in range(skip * batch, count, batch):
         end = min(start + batch, count)
         spans = [(at, min(at + micro_batch, end)) for at in range(start, end, micro_batch)]
         spans = [span for span in spans if span[1] - span[0] >= least]
         if spans:
             yield spans
+
+
+def count_batches(count: int, batch: int, micro_batch: int, least: int) -> int:
+    """How many `list_batches` yields."""
+    if micro_batch < least:
+        return 0
+    whole = count // batch
+    return whole + sum(1 for _ in list_batches(count, batch, micro_batch, least, whole))

@@ -12,26 +12,32 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
 from planner.document import content_id, decode, parse_json, read_document, to_json
 from planner.errors import InputError, InterruptedRunError, OverBudgetError, PlannerError, RunError, StorageError
-from planner.report.schema import BlockReport, CacheReport, Report
+from planner.report.schema import Report
 from planner.runner import paths
-from planner.runner.events import BlockDone, Deviation, Event, Failed, Finished, Ready, Step, Told
+from planner.runner.events import Event, Told
+from planner.runner.initial import keep_initial
 from planner.runner.job import Job
-from planner.runner.resume import first_open_block
+from planner.runner.position import Position, read_position
+from planner.runner.record import Record, Telemetry, make_report
+from planner.runner.resume import clear_leftovers, first_open_block
 from planner.runner.safetensors import merge_tensors
 from planner.solver.schema import Plan
-from planner.system.files import lock_folder, write_atomically
+from planner.system.files import FolderLock, lock_folder, storage_errors, write_atomically
 from planner.system.proc import read_memory, reset_peak
 from planner.system.resident import trim_clean_pages
-from planner.units import MIB, format_bytes
+from planner.units import MIB
 
 GROWTH_BYTES = MIB
 """What the supervisor may still grow after it has started the child."""
+
+_KILLED = (-signal.SIGKILL, -signal.SIGABRT, -signal.SIGSEGV)
+"""How a child ends that wanted more memory than there was: by the kernel, or where a library cannot go on without."""
 
 
 class Observer(Protocol):
@@ -51,42 +57,35 @@ class RunOptions:
     """Most optimizer steps of each block."""
     seed: int | None = None
     """Of every random stream."""
+    init: Path | None = None
+    """Weights to begin with, a safetensors file; the names are those of an exported model."""
     resume: bool = False
     """Whether to go on in a folder that holds an unfinished run of the same plan."""
+    checkpoint_seconds: float = 60.0
+    """Time between two checkpoints within a block; 0 takes one after every step."""
     guard: bool = True
     """Whether the child limits itself. Off only in tests, to show that the kernel would have noticed."""
-
-
-@dataclass
-class _Record:
-    """What the child has said so far."""
-
-    baseline_bytes: int = 0
-    life_peak_bytes: int = 0
-    blocks: list[BlockDone] = field(default_factory=list)
-    deviations: list[str] = field(default_factory=list)
-    failed: Failed | None = None
-    finished: bool = False
 
 
 def run_plan(plan: Plan, data: str, out: Path, options: RunOptions, observer: Observer) -> Report:
     """Execute `plan` on `data` into the folder `out`; the report is also written there.
 
-    Raises RunError where
-    the run fails, InterruptedRunError when a signal stopped it, StorageError, InputError.
+    Raises RunError where the run fails, InterruptedRunError when a signal stopped it, StorageError, InputError.
     """
     started = time.perf_counter()
-    try:
+    with storage_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"{out}: the output folder cannot be made ({error.strerror})") from None
-    with lock_folder(out):
-        first_block = _prepare(plan, out, options.resume)
-        record = _earlier(out, first_block)
+    with lock_folder(out) as lock:
+        options = _prepare(plan, out, options)
+        first_block = first_open_block(out, plan)
+        record = Record(out)
+        record.read(first_block)
+        _note_resumption(plan, record, first_block)
+        clear_leftovers(out, plan, first_block)
         slim_down()
         if first_block < len(plan.blocks):
-            _supervise(plan, _write_job(plan, data, out, options, first_block), out, record, observer)
-        report = _make_report(plan, record, time.perf_counter() - started)
+            _Supervision(plan, data, options, record, observer, lock).run()
+        report = make_report(plan, record, time.perf_counter() - started)
         weights = [paths.weights_path(out, index) for index in range(len(plan.blocks))]
         merge_tensors(weights, out / paths.MODEL, prefix="units.")
         write_atomically(out / paths.DESCRIPTION, to_json(plan.model))
@@ -94,27 +93,69 @@ def run_plan(plan: Plan, data: str, out: Path, options: RunOptions, observer: Ob
     return report
 
 
-def _prepare(plan: Plan, out: Path, resume: bool) -> int:
-    """Put the plan into the folder and return the block to begin with."""
+def _prepare(plan: Plan, out: Path, options: RunOptions) -> RunOptions:
+    """Put the plan into the folder and return what holds for this session: a resumed run keeps what it began with."""
     if content_id(plan) != plan.id:
         raise InputError(f"the plan's content does not match its id {plan.id[:12]}…: it was changed; plan again")
     kept = out / paths.PLAN
-    if kept.exists() and not resume:
+    if kept.exists() and not options.resume:
         raise InputError(f"{out}: holds a run already; continue it with --resume, or choose another folder with --out")
     if kept.exists() and read_document(kept, Plan).id != plan.id:
         raise InputError(f"{out}: holds a run of another plan; choose another folder with --out")
-    (out / "weights").mkdir(exist_ok=True)
+    with storage_errors(out):
+        (out / "weights").mkdir(exist_ok=True)
+    if not kept.exists():
+        _begin_with(options.init, out / paths.INIT)
+    elif options.init is not None:
+        raise InputError(f"--init: the run in {out} has begun, with weights of its own; resume it without")
     write_atomically(kept, to_json(plan))
-    return first_open_block(out, plan)
+    begun = out / paths.JOB
+    return _as_begun(read_document(begun, Job), options, plan, out) if begun.exists() else options
 
 
-def _earlier(out: Path, first_block: int) -> _Record:
-    """The record of the blocks that an earlier session finished."""
-    blocks = [read_document(paths.result_path(out, index), BlockDone) for index in range(first_block)]
-    record = _Record(blocks=blocks, life_peak_bytes=max((done.peak_bytes for done in blocks), default=0))
-    if first_block:
-        record.deviations.append(f"resumed at block {first_block}; time and start-up peak are this session's")
-    return record
+def _begin_with(init: Path | None, target: Path) -> None:
+    if init is not None:
+        keep_initial(init, target)
+    else:
+        with storage_errors(target):
+            target.unlink(missing_ok=True)  # of a run that was killed before it had a plan
+
+
+def _as_begun(job: Job, options: RunOptions, plan: Plan, out: Path) -> RunOptions:
+    """`options` with what the run was begun with. Raises InputError where they ask for something else."""
+    training = plan.training
+    usual = {"epochs": training.epochs, "max_steps": None, "seed": training.seed}
+    for name, default in usual.items():
+        asked, begun = getattr(options, name), getattr(job, name)
+        if asked is not None and asked != (default if begun is None else begun):
+            option = name.replace("_", "-")
+            was = f"--{option} {begun}" if begun is not None else f"no --{option}"
+            raise InputError(
+                f"--{option} is {asked}, but the run in {out} was begun with {was}; resume it so, or choose another "
+                "folder with --out"
+            )
+    return replace(options, epochs=job.epochs, max_steps=job.max_steps, seed=job.seed)
+
+
+def _note_resumption(plan: Plan, record: Record, first_block: int) -> None:
+    if first_block == len(plan.blocks):
+        return
+    position = _position(record.out, first_block)
+    if first_block or position:
+        step = f", step {position.step}" if position else ""
+        record.deviate(f"resumed at block {first_block}{step}; time and start-up peak are this session's")
+
+
+def _position(out: Path, block: int) -> Position | None:
+    """How far the block's training was on storage; None where nothing of it is, or what is there is damaged."""
+    for path in (paths.weights_path(out, block), out / paths.CHECKPOINT):
+        try:
+            position = read_position(path)
+        except StorageError:
+            continue
+        if position is not None and position.block == block:
+            return position
+    return None
 
 
 def slim_down() -> None:
@@ -123,183 +164,172 @@ def slim_down() -> None:
     reset_peak()
 
 
-def _write_job(plan: Plan, data: str, out: Path, options: RunOptions, first_block: int) -> Path:
-    allowed: int | None = None
-    if options.guard:
-        allowed = plan.budget.bytes
-        if plan.budget.scope == "process":
-            allowed -= read_memory().peak_bytes + GROWTH_BYTES
-    job = Job(
-        str(out),
-        data,
-        options.epochs,
-        options.max_steps,
-        options.seed,
-        allowed,
-        plan.budget.scope == "training",
-        first_block,
-    )
-    path = out / paths.JOB
-    write_atomically(path, to_json(job))
-    return path
+class _Supervision:
+    """Starts children until one has finished the run: a killed one's successor begins one rung lower."""
+
+    def __init__(
+        self, plan: Plan, data: str, options: RunOptions, record: Record, observer: Observer, lock: FolderLock
+    ) -> None:
+        self._plan = plan
+        self._data = data
+        self._options = options
+        self._record = record
+        self._observer = observer
+        self._lock = lock
+        self._out = record.out
+        self._tried: list[str] = []
+
+    def run(self) -> None:
+        """Raises PlannerError where the run cannot be finished."""
+        telemetry = Telemetry(self._plan, self._out / paths.MEMORY)
+        stopper = _Stopper()
+        first_block, first_rung = len(self._record.blocks), 0
+        try:
+            with stopper:
+                while not self._record.finished:
+                    code = self._one_child(self._write_job(first_block, first_rung), telemetry, stopper)
+                    self._judge(code, stopper)
+                    if not self._record.finished:
+                        first_block, first_rung = self._lower(code)
+        finally:
+            telemetry.close()
+
+    def _write_job(self, first_block: int, first_rung: int) -> Path:
+        options = self._options
+        allowed: int | None = None
+        if options.guard:
+            allowed = self._plan.budget.bytes
+            if self._plan.budget.scope == "process":
+                allowed -= read_memory().peak_bytes + GROWTH_BYTES
+        job = Job(
+            str(self._out),
+            self._data,
+            options.epochs,
+            options.max_steps,
+            options.seed,
+            allowed,
+            self._plan.budget.scope == "training",
+            first_block,
+            first_rung,
+            options.checkpoint_seconds,
+        )
+        path = self._out / paths.JOB
+        write_atomically(path, to_json(job))
+        return path
+
+    def _one_child(self, job: Path, telemetry: Telemetry, stopper: _Stopper) -> int:
+        """Follow one child to its end and return its exit code."""
+        self._record.place = None
+        with ExitStack() as stack:
+            with storage_errors(self._out):
+                log = stack.enter_context((self._out / paths.LOG).open("wb"))
+            child = stack.enter_context(_child(job, log, self._lock))
+            stopper.watch(child)
+            assert child.stdout is not None
+            for line in child.stdout:
+                if not line.endswith(b"\n"):
+                    break  # the child was killed within it
+                event = decode(Told, parse_json(line)).event
+                self._record.note(event)
+                telemetry.observe(event, self._record)
+                self._observer.observe(event)
+            return child.wait()
+
+    def _judge(self, code: int, stopper: _Stopper) -> None:
+        """Raise what a child's end means, unless the run is finished or another child may go on."""
+        record = self._record
+        if record.finished and code == 0:
+            return
+        if record.failed is not None:
+            kinds: dict[int, type[PlannerError]] = {2: InputError, 4: RunError, 130: InterruptedRunError}
+            raise kinds.get(record.failed.exit_code, RunError)(record.failed.message)
+        if stopper.is_stopping:
+            raise InterruptedRunError("stopped; the last checkpoint is kept, --resume goes on from there")
+        if code in _KILLED:
+            return
+        last = (self._out / paths.LOG).read_text(errors="replace").strip().splitlines()[-1:]
+        said = f": {last[0][:300]}" if last else ""
+        raise RunError(
+            f"the training process ended unexpectedly (exit {code}){said}; its log is {self._out / paths.LOG}"
+        )
+
+    def _lower(self, code: int) -> tuple[int, int]:
+        """Where a killed child's successor begins: block and rung. Raises OverBudgetError where there is no rung."""
+        place = self._record.place
+        name = signal.Signals(-code).name
+        if place is None:
+            raise OverBudgetError(
+                f"the training process was killed ({name}) before its first block, most likely by the kernel for lack "
+                "of memory: torch alone takes more than there is. Free memory on the device, or plan for what there is"
+            )
+        rungs = self._plan.blocks[place.block].ladder
+        sizes = [self._plan.blocks[place.block].micro_batch, *(rung.micro_batch for rung in rungs)]
+        first_block = first_open_block(self._out, self._plan)
+        self._record.read(first_block)
+        said = f"killed ({name}) at micro-batch {sizes[place.rung]} ({place.phase})"
+        if first_block > place.block:
+            self._record.deviate(f"block {place.block}: the training process was {said}; it was done already")
+            return first_block, 0
+        self._tried.append(f"block {place.block} {said}")
+        if place.rung + 1 == len(sizes):
+            raise OverBudgetError(
+                f"the training process was killed, most likely by the kernel for lack of memory, and block "
+                f"{place.block} has no smaller rung left. Tried: {'; '.join(self._tried)}. Plan for a smaller budget, "
+                "or free memory on the device; --resume goes on from the last checkpoint"
+            )
+        self._record.deviate(
+            f"block {place.block}: the training process was {said}; resumed from the last checkpoint at micro-batch "
+            f"{sizes[place.rung + 1]}"
+        )
+        return first_block, place.rung + 1
 
 
-def _supervise(plan: Plan, job: Path, out: Path, record: _Record, observer: Observer) -> None:
-    with ExitStack() as stack:
-        log = stack.enter_context((out / paths.LOG).open("wb"))
-        memory = stack.enter_context(_open_telemetry(out / paths.MEMORY))
-        child = stack.enter_context(_child(job, log))
-        telemetry = _Telemetry(plan, memory)
-        assert child.stdout is not None
-        for line in child.stdout:
-            event = decode(Told, parse_json(line)).event
-            _note(record, event)
-            telemetry.observe(event, record)
-            observer.observe(event)
-        code = child.wait()
-    _judge(code, record, out)
+class _Stopper:
+    """SIGTERM and Ctrl-C: the first asks the child to save and end, the second ends it at once."""
+
+    def __init__(self) -> None:
+        self.is_stopping = False
+        self._child: subprocess.Popen[bytes] | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def watch(self, child: subprocess.Popen[bytes]) -> None:
+        """From here on this is the child to ask."""
+        self._child = child
+        if self.is_stopping:
+            child.terminate()
+
+    def _stop(self, number: int, frame: object) -> None:
+        if self.is_stopping:
+            raise InterruptedRunError("stopped at once; the last checkpoint is kept, --resume goes on from there")
+        self.is_stopping = True
+        if self._child is not None:
+            self._child.terminate()
+
+    def __enter__(self) -> _Stopper:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._before[number] = signal.signal(number, self._stop)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
-def _child(job: Path, log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """The training child, stopped and gone when this ends; SIGTERM and Ctrl-C here stop it too."""
+def _child(job: Path, log: IO[bytes], lock: FolderLock) -> Iterator[subprocess.Popen[bytes]]:
+    """The training child, gone when this ends. It holds the folder's lock too, so that an orphan keeps others out."""
     command = [sys.executable, "-m", "planner.runner.child", str(job), str(os.getpid())]
-    before = signal.signal(signal.SIGTERM, _interrupt)
     # Ctrl-C reaches the whole foreground group; the child leaves the stopping to us.
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, process_group=0
+        command,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        stdin=subprocess.DEVNULL,
+        process_group=0,
+        pass_fds=(lock.fileno(),),
     ) as child:
         try:
             yield child
-        except KeyboardInterrupt:
-            raise InterruptedRunError("stopped; finished blocks are kept, --resume goes on from there") from None
         finally:
-            signal.signal(signal.SIGTERM, before)
             # Nothing half-written counts, whenever the child ends; see planner.system.files.
             child.kill()
-
-
-def _open_telemetry(path: Path) -> IO[str]:
-    """Open memory.jsonl to append; a line that a killed supervisor left half-written goes first."""
-    path.touch()
-    with path.open("rb+") as file:
-        kept = file.read().rfind(b"\n") + 1
-        file.truncate(kept)
-    return path.open("a", encoding="utf-8")
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
-
-
-def _note(record: _Record, event: Event) -> None:
-    match event:
-        case Ready():
-            record.baseline_bytes = event.baseline_bytes
-            record.life_peak_bytes = max(record.life_peak_bytes, event.peak_bytes)
-        case Step():
-            record.life_peak_bytes = max(record.life_peak_bytes, event.peak_bytes)
-        case BlockDone():
-            record.blocks.append(event)
-            record.life_peak_bytes = max(record.life_peak_bytes, event.peak_bytes)
-        case Deviation():
-            record.deviations.append(event.text)
-        case Failed():
-            record.failed = event
-        case Finished():
-            record.finished = True
-            record.life_peak_bytes = max(record.life_peak_bytes, event.peak_bytes)
-
-
-class _Telemetry:
-    """Writes memory.jsonl: a line per optimizer step, bytes as the budget's scope counts them."""
-
-    def __init__(self, plan: Plan, file: IO[str]) -> None:
-        self._scope = plan.budget.scope
-        self._file = file
-        self._started = time.perf_counter()
-
-    def observe(self, event: Event, record: _Record) -> None:
-        if not isinstance(event, Step):
-            return
-        extra = read_memory().resident_bytes if self._scope == "process" else -record.baseline_bytes
-        line = {
-            "seconds": round(time.perf_counter() - self._started, 6),
-            "block": event.block,
-            "epoch": event.epoch,
-            "step": event.step,
-            "resident_bytes": event.resident_bytes + extra,
-            "peak_bytes": event.peak_bytes + extra,
-            "loss": event.loss,
-        }
-        self._file.write(to_json(line, indent=None) + "\n")
-        self._file.flush()
-
-
-def _judge(code: int, record: _Record, out: Path) -> None:
-    """Raise what the child's end means, if it is not a good one."""
-    if record.finished and code == 0:
-        return
-    if record.failed is not None:
-        kinds: dict[int, type[PlannerError]] = {2: InputError, 4: RunError}
-        raise kinds.get(record.failed.exit_code, RunError)(record.failed.message)
-    if code == -signal.SIGKILL:
-        raise OverBudgetError(
-            "the training process was killed, most likely by the kernel for lack of memory; finished blocks are kept. "
-            "Plan for a smaller budget, or free memory on the device"
-        )
-    last = (out / paths.LOG).read_text(errors="replace").strip().splitlines()[-1:]
-    said = f": {last[0][:300]}" if last else ""
-    raise RunError(f"the training process ended unexpectedly (exit {code}){said}; its log is {out / paths.LOG}")
-
-
-def _make_report(plan: Plan, record: _Record, seconds: float) -> Report:
-    own = read_memory().peak_bytes
-    is_process = plan.budget.scope == "process"
-    extra = own if is_process else -record.baseline_bytes
-    blocks = tuple(_block_report(plan, done, extra) for done in record.blocks)
-    peak = record.life_peak_bytes + own if is_process else max(block.measured_peak_bytes for block in blocks)
-    exits = tuple(found for done in record.blocks for found in done.exits)
-    return Report(
-        schema="report/1",
-        plan_id=plan.id,
-        budget_bytes=plan.budget.bytes,
-        scope=plan.budget.scope,
-        peak_bytes=peak,
-        child_peak_bytes=record.life_peak_bytes,
-        supervisor_peak_bytes=own,
-        baseline_bytes=record.baseline_bytes,
-        within_budget=peak <= plan.budget.bytes,
-        blocks=blocks,
-        exits=exits,
-        chosen_exit=exits[-1].unit,
-        accuracy=exits[-1].accuracy,
-        seconds=seconds,
-        cache=CacheReport(
-            sum(done.cache_bytes for done in record.blocks), sum(done.stall_seconds for done in record.blocks)
-        ),
-        deviations=tuple(record.deviations) + _over(peak, plan.budget.bytes),
-    )
-
-
-def _over(peak: int, budget: int) -> tuple[str, ...]:
-    if peak <= budget:
-        return ()
-    return (f"the peak of {format_bytes(peak)} is above the budget of {format_bytes(budget)}",)
-
-
-def _block_report(plan: Plan, done: BlockDone, extra: int) -> BlockReport:
-    block = plan.blocks[done.block]
-    return BlockReport(
-        units=block.units,
-        micro_batch=done.micro_batch,
-        accumulate=done.accumulate,
-        predicted_peak_bytes=block.predicted.peak_bytes,
-        measured_peak_bytes=done.peak_bytes + extra,
-        predicted_seconds_per_epoch=block.predicted.seconds_per_epoch,
-        measured_seconds_per_epoch=done.seconds_per_epoch,
-        epochs=done.epochs,
-        steps=done.steps,
-        loss=done.loss,
-        calibration_seconds=done.calibration_seconds,
-    )

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+import torch
 from torch import nn
 
-from planner.errors import OverBudgetError, RunError
+from planner.errors import OverBudgetError, RunError, StorageError
 from planner.model.heads import auxiliary_head
 from planner.model.shapes import Shape, model_sizes, unit_sizes
 from planner.runner.block import LoadedBlock
-from planner.runner.events import Deviation, Event, Step
+from planner.runner.checkpoint import Checkpoints
+from planner.runner.events import BlockStarted, Checkpointed, Deviation, Event, Step
 from planner.runner.guard import MemoryGuard, describe
 from planner.runner.job import Order
-from planner.runner.samples import Samples
+from planner.runner.position import Position
+from planner.runner.samples import Batches, Samples, count_batches
+from planner.runner.stop import StopSignal
 from planner.solver.schema import Block, Plan
 from planner.system.exhaustion import is_out_of_memory
 from planner.training.runtime import settle, trimming
+from planner.units import format_bytes
 
 _DRY_EPOCH = -1
 
@@ -35,24 +43,24 @@ class Setting:
     """Micro-batches in one optimizer step."""
 
 
+def rungs_of(block: Block) -> tuple[Setting, ...]:
+    """The plan's own setting and its ladder."""
+    return (
+        Setting(block.micro_batch, block.accumulate),
+        *(Setting(rung.micro_batch, rung.accumulate) for rung in block.ladder),
+    )
+
+
 @dataclass(frozen=True)
 class Trained:
-    """What training a block came to."""
+    """A block whose training is over."""
 
     block: LoadedBlock
-    """Its modules, trained."""
+    """Its modules."""
+    position: Position
+    """What training came to."""
     setting: Setting
-    """The rung it was trained on."""
-    epochs: int
-    """Whole epochs."""
-    steps: int
-    """Optimizer steps."""
-    seconds_per_epoch: float
-    """Of whole epochs; 0 where there was none."""
-    loss: float
-    """Mean over the last epoch."""
-    stall_seconds: float
-    """Time spent waiting for samples."""
+    """The rung it ended on."""
 
 
 def least_micro_batch(plan: Plan, block: Block) -> int:
@@ -68,7 +76,7 @@ def least_micro_batch(plan: Plan, block: Block) -> int:
 
 
 class BlockTrainer:
-    """Trains one block of a plan."""
+    """Trains one block of a plan, from its beginning or from its last checkpoint."""
 
     def __init__(
         self,
@@ -78,49 +86,96 @@ class BlockTrainer:
         make_samples: Callable[[int], Samples],
         guard: MemoryGuard,
         tell: Callable[[Event], None],
+        checkpoints: Checkpoints,
+        stop: StopSignal,
         frozen: Sequence[nn.Module] = (),
+        first_rung: int = 0,
+        init: Path | None = None,
     ) -> None:
-        """`make_samples` opens the block's input for a micro-batch; `frozen` is as in `LoadedBlock`."""
+        """`make_samples` opens the block's input for a micro-batch; `frozen` is as in `LoadedBlock`.
+
+        `init` is a file of weights to begin with, as far as it has them.
+        """
+        self._init = init
         self._plan = plan
         self._index = index
         self._order = order
         self._make_samples = make_samples
         self._guard = guard
         self._tell = tell
+        self._checkpoints = checkpoints
+        self._stop = stop
         self._frozen = frozen
         self._batch = plan.training.batch
         self._least = least_micro_batch(plan, plan.blocks[index])
+        self._rungs = rungs_of(plan.blocks[index])
+        self._block: LoadedBlock | None = None
+        self._had_dry_step = True
+        self._position = Position(index)
+        self._begin_at(first_rung)
+
+    def _begin_at(self, first_rung: int) -> None:
+        try:
+            found = self._checkpoints.find(self._index)
+        except StorageError as error:
+            self._tell(Deviation("deviation", f"block {self._index} begins anew, its checkpoint is damaged: {error}"))
+            self._checkpoints.remove()
+            found = None
+        self._resumes = found is not None
+        position = found or self._position
+        self._position = replace(position, rung=max(position.rung, first_rung))
 
     def train(self) -> Trained:
-        """Train on the plan's rung, or on the first smaller one that holds. Raises OverBudgetError when none does."""
-        spec = self._plan.blocks[self._index]
-        rungs = [
-            Setting(spec.micro_batch, spec.accumulate),
-            *(Setting(r.micro_batch, r.accumulate) for r in spec.ladder),
-        ]
+        """Train on the first rung that holds. Raises OverBudgetError when none does."""
         tried: list[str] = []
-        for rung in rungs:
+        for number in range(self._position.rung, len(self._rungs)):
+            self._position = replace(self._position, rung=number)
+            rung = self._rungs[number]
             try:
                 return self._train_on(rung)
             except (RuntimeError, MemoryError, OverBudgetError) as error:
                 if not is_out_of_memory(error):
                     raise
-                tried.append(f"micro-batch {rung.micro_batch}: {describe(error)}")
+                tried.append(f"micro-batch {rung.micro_batch}{self._since()}: {describe(error)}")
             # Out of the handler, so that the traceback no longer holds the failed step's tensors.
             self._tell(Deviation("deviation", f"block {self._index}: does not fit with {tried[-1]}"))
-        raise OverBudgetError(f"block {self._index} fits on no rung of its ladder. Tried: {'; '.join(tried)}")
+        raise exhausted(self._index, tried)
+
+    def _since(self) -> str:
+        return f", after step {self._position.step}" if self._block is not None else ""
 
     def _train_on(self, rung: Setting) -> Trained:
+        """From where the block stands. What an overrun has left of a batch is dropped, and the batch done again."""
         settle()
-        self._guard.begin_block()
-        samples = self._make_samples(rung.micro_batch)
-        self._dry_steps(samples, rung)
-        self._guard.check("its dry step")
-        samples.loader.stall_seconds = 0.0
-        return self._epochs(self._fresh_block(), samples, rung)
+        if self._block is None:
+            self._guard.begin_block(self._position.peak_bytes)
+            samples = self._make_samples(rung.micro_batch)
+            self._dry_steps(samples, rung)
+            self._guard.check("its dry step")
+            samples.loader.stall_seconds = 0.0
+            self._block = self._start()
+        else:
+            self._block.drop_gradients()
+            self._had_dry_step = False
+            settle()
+            self._guard.limit()
+            samples = self._make_samples(rung.micro_batch)
+        self._tell_phase(samples)
+        self._checkpoints.restart_clock()
+        self._epochs(self._block, samples, rung)
+        self._position = replace(self._position, is_trained=True)
+        return Trained(self._block, self._position, rung)
+
+    def _start(self) -> LoadedBlock:
+        block = self._fresh_block()
+        if self._resumes:
+            self._checkpoints.load(block, self._position)
+        return block
 
     def _fresh_block(self) -> LoadedBlock:
         block = LoadedBlock(self._plan, self._index, self._order.seed, self._frozen)
+        if self._init is not None:
+            block.begin_with(self._init)
         settle()  # the pages that random numbers came from
         return block
 
@@ -131,10 +186,10 @@ class BlockTrainer:
         they never touch again, and these should not add up. An epoch's odd last micro-batch has kernels of its own.
         """
         block = self._fresh_block()
-        batches = samples.shuffled(self._batch, self._least, self._order.seed, self._index, _DRY_EPOCH)
+        batches = samples.shuffled(self._batch, self._least, (self._order.seed, self._index, _DRY_EPOCH))
         count, micro_batches = next(batches)
         odd = samples.count % self._batch % rung.micro_batch
-        with trimming([*block.frozen, *(module for _, module in block.named_modules())]):
+        with trimming(_modules(block)):
             inputs, labels = next(micro_batches)
             if odd >= self._least:
                 block.train_batch(iter([(inputs[:odd], labels[:odd])]), odd, rung.accumulate > 1)
@@ -146,33 +201,86 @@ class BlockTrainer:
         block.train_batch(itertools.islice(micro_batches, 2), count, rung.accumulate > 1)
         batches.close()
 
-    def _epochs(self, block: LoadedBlock, samples: Samples, rung: Setting) -> Trained:
-        steps_per_epoch = -(-samples.count // self._batch)
-        total = steps_per_epoch * self._order.epochs
-        last = min(total, self._order.max_steps or total)
-        step = 0
-        seconds: list[float] = []
-        losses: list[float] = []
-        for epoch in range(self._order.epochs):
-            started, done, losses = time.perf_counter(), 0, []
-            for count, micro_batches in samples.shuffled(
-                self._batch, self._least, self._order.seed, self._index, epoch
-            ):
-                block.optimizer.lr = self._rate(step, total)
-                losses.append(block.train_batch(micro_batches, count, rung.accumulate > 1))
-                self._check_loss(losses[-1], step)
-                self._tell_step(epoch, step, count, losses[-1])
-                step += 1
-                done += 1
-                if step == last:
-                    break
-            if done == steps_per_epoch and samples.is_whole:
-                seconds.append(time.perf_counter() - started)
-            if step == last:
-                break
-        mean = sum(losses) / len(losses)
-        per_epoch = sum(seconds) / len(seconds) if seconds else 0.0
-        return Trained(block, rung, len(seconds), step, per_epoch, mean, samples.loader.stall_seconds)
+    def _epochs(self, block: LoadedBlock, samples: Samples, rung: Setting) -> None:
+        """Step after step until none is left; `_position` stands behind the last one that was done."""
+        per_epoch = count_batches(samples.count, self._batch, rung.micro_batch, self._least)
+        last = self._last_step(samples, rung)
+        while self._position.step < last:
+            key = (self._order.seed, self._index, self._position.epoch)
+            batches = samples.shuffled(self._batch, self._least, key, self._position.step_in_epoch)
+            try:
+                self._one_epoch(block, batches, samples, rung, last)
+            finally:
+                batches.close()
+            if self._position.step_in_epoch >= per_epoch:
+                self._end_epoch(samples.is_whole)
+
+    def _one_epoch(self, block: LoadedBlock, batches: Batches, samples: Samples, rung: Setting, last: int) -> None:
+        mark = time.perf_counter()
+        for count, micro_batches in batches:
+            step = self._position.step
+            block.optimizer.lr = self._rate(step, self._schedule_steps(samples))
+            draw_from(self._order.seed, self._index, step)
+            with self._trimming_first_batch(block):
+                loss = block.train_batch(micro_batches, count, rung.accumulate > 1)
+            self._check_loss(loss, step)
+            now = time.perf_counter()
+            self._advance(loss, now - mark, samples)
+            mark = now
+            peak = self._tell_step(step, count, loss)
+            self._save_if_due(block)
+            if step + 1 == last:
+                return
+            if self._guard.is_over(peak) and self._position.rung + 1 < len(self._rungs):
+                raise OverBudgetError(f"a step took {format_bytes(peak)}, more than is allowed")
+
+    def _trimming_first_batch(self, block: LoadedBlock) -> AbstractContextManager[None]:
+        """On a rung that had no dry step, its first batch is what makes new kernels, as the dry step's is."""
+        had_dry_step, self._had_dry_step = self._had_dry_step, True
+        return nullcontext() if had_dry_step else trimming(_modules(block))
+
+    def _advance(self, loss: float, seconds: float, samples: Samples) -> None:
+        position = self._position
+        begins = position.step_in_epoch == 0
+        self._position = replace(
+            position,
+            step=position.step + 1,
+            step_in_epoch=position.step_in_epoch + 1,
+            epoch_seconds=position.epoch_seconds + seconds,
+            loss_sum=loss + (0.0 if begins else position.loss_sum),
+            loss_count=1 + (0 if begins else position.loss_count),
+            stall_seconds=position.stall_seconds + samples.loader.take_stall(),
+        )
+
+    def _end_epoch(self, is_whole: bool) -> None:
+        position = self._position
+        self._position = replace(
+            position,
+            epoch=position.epoch + 1,
+            step_in_epoch=0,
+            epoch_seconds=0.0,
+            whole_epochs=position.whole_epochs + is_whole,
+            whole_seconds=position.whole_seconds + (position.epoch_seconds if is_whole else 0.0),
+        )
+
+    def _save_if_due(self, block: LoadedBlock) -> None:
+        """Take a checkpoint when its time has come, or when the run is to stop."""
+        if not (self._checkpoints.is_due or self._stop.is_set):
+            return
+        started = time.perf_counter()
+        self._position = replace(self._position, peak_bytes=self._guard.block_peak_bytes)
+        self._checkpoints.save(block, self._position)
+        seconds = time.perf_counter() - started
+        self._tell(Checkpointed("checkpoint", self._index, self._position.step, seconds))
+        self._stop.check()
+
+    def _last_step(self, samples: Samples, rung: Setting) -> int:
+        per_epoch = count_batches(samples.count, self._batch, rung.micro_batch, self._least)
+        total = per_epoch * self._order.epochs
+        return min(total, self._order.max_steps or total)
+
+    def _schedule_steps(self, samples: Samples) -> int:
+        return -(-samples.count // self._batch) * self._order.epochs
 
     def _check_loss(self, loss: float, step: int) -> None:
         if not math.isfinite(loss):
@@ -187,6 +295,40 @@ class BlockTrainer:
             return base
         return base * 0.5 * (1 + math.cos(math.pi * step / total))
 
-    def _tell_step(self, epoch: int, step: int, samples: int, loss: float) -> None:
-        memory = self._guard.take()
+    def _tell_phase(self, samples: Samples) -> None:
+        rung = self._rungs[self._position.rung]
+        self._tell(
+            BlockStarted(
+                "phase",
+                self._index,
+                "train",
+                self._last_step(samples, rung),
+                rung.micro_batch,
+                rung.accumulate,
+                self._position.rung,
+                self._position.step,
+            )
+        )
+
+    def _tell_step(self, step: int, samples: int, loss: float) -> int:
+        """Tell a step that was done, and return its peak."""
+        memory, epoch = self._guard.take(), self._position.epoch
         self._tell(Step("step", self._index, epoch, step, samples, loss, memory.resident_bytes, memory.peak_bytes))
+        return memory.peak_bytes
+
+
+def _modules(block: LoadedBlock) -> list[nn.Module]:
+    """All that a micro-batch runs through."""
+    return [*block.frozen, *(module for _, module in block.named_modules())]
+
+
+def exhausted(block: int, tried: Sequence[str]) -> OverBudgetError:
+    """What is said when no rung is left."""
+    said = f" Tried: {'; '.join(tried)}" if tried else ""
+    return OverBudgetError(f"block {block} fits on no rung of its ladder.{said}")
+
+
+def draw_from(*key: int) -> None:
+    """Let what follows draw its random numbers (dropout) from a stream that is a function of `key`."""
+    digest = hashlib.sha256(",".join(str(part) for part in key).encode()).digest()
+    torch.default_generator.manual_seed(int.from_bytes(digest[:7], "little"))

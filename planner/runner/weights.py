@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -12,6 +12,11 @@ from torch import Tensor, nn
 from planner.runner.safetensors import Entry, TensorFile, write_tensors
 
 _DTYPES = {torch.float32: "F32", torch.int64: "I64"}
+
+
+def fits(entry: Entry | None, tensor: Tensor) -> bool:
+    """Whether a file's tensor is one like `tensor`."""
+    return entry is not None and (entry.dtype, entry.shape) == (_DTYPES[tensor.dtype], tuple(tensor.shape))
 
 
 def bytes_of(tensor: Tensor) -> memoryview:
@@ -31,18 +36,27 @@ def named_tensors(named_modules: Iterable[tuple[str, nn.Module]]) -> Iterator[tu
             yield f"{prefix}.{name}", tensor.detach()
 
 
-def save_weights(path: Path, named_modules: Iterable[tuple[str, nn.Module]]) -> None:
-    """Write all tensors of the modules; the file appears whole or not at all."""
-    tensors = [(name, tensor.cpu().contiguous()) for name, tensor in named_tensors(named_modules)]
-    entries = [Entry(name, _DTYPES[tensor.dtype], tuple(tensor.shape)) for name, tensor in tensors]
-    write_tensors(path, entries, (bytes_of(tensor) for _, tensor in tensors))
+def save_tensors(path: Path, tensors: Iterable[tuple[str, Tensor]], metadata: Mapping[str, str] | None = None) -> None:
+    """Write named tensors; the file appears whole or not at all."""
+    contiguous = [(name, tensor.cpu().contiguous()) for name, tensor in tensors]
+    entries = [Entry(name, _DTYPES[tensor.dtype], tuple(tensor.shape)) for name, tensor in contiguous]
+    write_tensors(path, entries, lambda: (bytes_of(tensor) for _, tensor in contiguous), metadata)
 
 
 def load_weights(path: Path, named_modules: Iterable[tuple[str, nn.Module]]) -> None:
-    """Fill the modules' tensors from a file. Raises StorageError where one is missing or of another size."""
+    """Fill the modules' tensors from a file that `save_tensors` wrote.
+
+    Raises StorageError where the file is damaged, or a tensor is missing or of another size.
+    """
     file = TensorFile(path)
     try:
-        for name, tensor in named_tensors(named_modules):
-            file.read_into(name, bytes_of(tensor))
+        file.verify()
+        fill_modules(file, named_modules)
     finally:
         file.close()
+
+
+def fill_modules(file: TensorFile, named_modules: Iterable[tuple[str, nn.Module]]) -> None:
+    """Fill the modules' tensors from an open file. Raises StorageError where one is missing or of another size."""
+    for name, tensor in named_tensors(named_modules):
+        file.read_into(name, bytes_of(tensor))

@@ -122,8 +122,8 @@ class BlockInput:
     """The unit whose input the records are."""
     sample_bytes: int
     """Bytes of one record on storage."""
-    dtype: Literal["uint8", "float32"]
-    """Type of the stored numbers."""
+    dtype: Literal["uint8", "bfloat16", "float32"]
+    """Type of the stored numbers; a cache's uint8 ones have a scale for every sample."""
 
     def __post_init__(self) -> None:
         _check_count("from_unit", self.from_unit, 0, MAX_UNITS)

@@ -12,12 +12,13 @@ from pathlib import Path
 from types import TracebackType
 
 from planner.errors import StorageError
-from planner.units import format_bytes
+from planner.units import MIB, format_bytes
 
 LOCK_NAME = ".neuroflux.lock"
 """The file in a folder that its lock is held on. It stays when the lock goes."""
 
 _PARTIAL_SUFFIX = ".partial"
+_SYNC_BYTES = 8 * MIB
 
 
 def write_atomically(path: Path | str, data: bytes | str) -> None:
@@ -35,7 +36,8 @@ class AtomicFile:
     Temporary file in the same folder → write → fsync → rename → fsync of the folder: after a crash at any moment `path`
     holds its old content or all of the new. An exception in the block removes the temporary file; only a killed process
     leaves one behind, for `remove_partials`. Nothing is buffered here: every `write` goes to the kernel at once, so
-    write in large pieces. Everything storage can answer comes as StorageError.
+    write in large pieces. Every 8 MiB are brought to storage and their pages let go, for dirty pages count in a
+    container's memory until they are written. Everything storage can answer comes as StorageError.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -43,6 +45,7 @@ class AtomicFile:
         self.written_bytes = 0
         self._partial = self.path.with_name(f".{self.path.name[:100]}.{secrets.token_hex(8)}{_PARTIAL_SUFFIX}")
         self._fd = -1
+        self._unsynced = 0
 
     def __enter__(self) -> AtomicFile:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
@@ -55,15 +58,14 @@ class AtomicFile:
         rest = memoryview(data).cast("B")
         with storage_errors(self.path):
             while rest:
-                count = os.write(self._fd, rest)
+                count = os.write(self._fd, rest[: _SYNC_BYTES - self._unsynced])
                 self.written_bytes += count
+                self._unsynced += count
                 rest = rest[count:]
-
-    def sync(self) -> None:
-        """Bring what was written so far to storage and let its pages go: dirty ones count in a container's memory."""
-        with storage_errors(self.path):
-            os.fdatasync(self._fd)
-            os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
+                if self._unsynced >= _SYNC_BYTES:
+                    os.fdatasync(self._fd)
+                    os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
+                    self._unsynced = 0
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -27,6 +27,9 @@ class Stepper(Protocol):
     def state(self, parameter: Tensor) -> dict[str, Tensor]:
         """The state kept for one parameter, empty before its first step."""
 
+    def restore(self, parameter: Tensor, state: dict[str, Tensor], steps: int) -> None:
+        """Go on with what `state` said of a parameter after so many steps."""
+
 
 class SGD:
     """Stochastic gradient descent with momentum, Nesterov momentum and weight decay (Sutskever et al., 2013)."""
@@ -63,6 +66,10 @@ class SGD:
     def state(self, parameter: Tensor) -> dict[str, Tensor]:
         """`momentum_buffer`, where there is momentum."""
         return self._state.get(parameter, {})
+
+    def restore(self, parameter: Tensor, state: dict[str, Tensor], steps: int) -> None:
+        """Keep `state` as this parameter's own."""
+        self._state[parameter] = state
 
 
 class Adam:
@@ -106,6 +113,11 @@ class Adam:
     def state(self, parameter: Tensor) -> dict[str, Tensor]:
         """`exp_avg` and `exp_avg_sq`."""
         return self._state.get(parameter, {})
+
+    def restore(self, parameter: Tensor, state: dict[str, Tensor], steps: int) -> None:
+        """Keep `state` as this parameter's own; the corrections of bias go on from `steps`."""
+        self._state[parameter] = state
+        self._steps[parameter] = steps
 
 
 def _with_gradient(parameters: Iterable[Tensor]) -> Iterator[Tensor]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from benchmarks.judge import Watch, within
 from planner.document import read_document, to_json
 from planner.profiler.schema import Profile
 from planner.report.schema import Report
@@ -18,7 +18,6 @@ from planner.solver.plan import least_memory, make_plan
 from planner.solver.request import Request
 from planner.solver.schema import Budget, Plan, Training
 from planner.system.cgroup import MemoryGroup, can_create
-from planner.system.proc import read_memory
 from planner.units import MIB
 
 from .conftest import OPTIMIZER
@@ -28,48 +27,10 @@ pytestmark = [
     pytest.mark.skipif(can_create() is not None, reason=f"no memory group can be made here: {can_create()}"),
 ]
 
-_POLL_SECONDS = 0.002
-
-
-class Watch:
-    """Polls the sum of VmHWM over a group's processes, from outside them."""
-
-    def __init__(self, group: MemoryGroup) -> None:
-        self._procs = group.path / "cgroup.procs"
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._poll)
-        self.peak_bytes = 0
-
-    def _poll(self) -> None:
-        while not self._over.wait(_POLL_SECONDS):
-            total = 0
-            for pid in self._procs.read_text().split():
-                try:
-                    total += read_memory(int(pid)).peak_bytes
-                except ProcessLookupError:
-                    continue  # it ended between the two reads
-            self.peak_bytes = max(self.peak_bytes, total)
-
-    def __enter__(self) -> Watch:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
 
 def _request(budget: int, strategy: str = "auto", batch: int = 32) -> Request:
     training = Training(batch, 1, 4000, OPTIMIZER)
     return Request(Budget(budget, "process"), training, strategy=strategy)  # type: ignore[arg-type]  # a literal
-
-
-def _within(group: MemoryGroup, command: list[str]) -> list[str]:
-    """Start `command` inside the group by a shell: a fork of this process would be seen there with all of its memory.
-
-    That copy lives for a moment, until it starts the command, and is as large as everything the tests have imported.
-    """
-    return ["/bin/sh", "-c", 'echo $$ > "$0" && exec "$@"', str(group.path / "cgroup.procs"), *command]
 
 
 def _below_backprop(profile: Profile) -> int:
@@ -101,7 +62,7 @@ def test_a_run_lives_under_a_limit_that_is_its_budget(
     plan.write_text(to_json(make_plan(profile, _request(budget))))
     command = [sys.executable, "-m", "planner.cli.main", "run", str(plan), "--data", "sample", "--quiet"]
     with MemoryGroup(budget) as group, Watch(group) as watch:
-        command = _within(group, [*command, "--out", str(tmp_path / "out"), "--max-steps", "6"])
+        command = within(group, [*command, "--out", str(tmp_path / "out"), "--max-steps", "6"])
         done = subprocess.run(command, capture_output=True, text=True)
         kills = group.oom_kills()
     assert done.returncode == 0, done.stderr

@@ -154,7 +154,7 @@ def test_a_killed_run_is_resumed_at_its_unfinished_block_and_ends_alike(
     victim.wait()
 
     refused = neuroflux("run", small_plan, "--out", out, *options)
-    assert refused.returncode in (2, 4)  # 4 for the moment in which the orphaned child still dies and holds nothing
+    assert refused.returncode in (2, 4)  # 4 for the moment in which the orphaned child still dies and holds the lock
     resumed = neuroflux("run", small_plan, "--out", out, "--resume", *options)
     assert resumed.returncode == 0, resumed.stderr
     assert (out / paths.MODEL).read_bytes() == (tmp_path / "whole" / paths.MODEL).read_bytes()

@@ -17,6 +17,7 @@ from planner.runner import paths
 from planner.runner.block import LoadedBlock, load_frozen
 from planner.runner.finish import Prefix, validate
 from planner.runner.samples import Samples
+from planner.runner.stop import StopSignal
 from planner.settings import Optimizer
 from planner.solver.schema import BlockInput, Plan
 
@@ -99,6 +100,7 @@ class _Watched:
     def __init__(self, block: LoadedBlock) -> None:
         self.lr = block.optimizer.lr
         self.state = block.optimizer.state
+        self.restore = block.optimizer.restore
         self.seen: list[tuple[int, int]] = []
         self._optimizer = block.optimizer
         self._parameters = [parameter for segment in block.segments for parameter in segment.parameters()]
@@ -190,7 +192,7 @@ def test_nothing_of_the_micro_batch_before_is_left_when_frozen_units_begin(tmp_p
     try:
         block.train_batch(((torch.randn(4, 1, 8, 8), torch.arange(4)) for _ in range(3)), 12, accumulate=True)
         block.stop_training()
-        validate(block, Samples(Images(20), (1, 8, 8), cached=False, micro_batch=8), None, Prefix(0, 0.0))
+        validate(block, Samples(Images(20), (1, 8, 8), cached=None, micro_batch=8), None, Prefix(0, 0.0), StopSignal())
     finally:
         gc.enable()
     assert alive.found == [0] * (3 + 3)
@@ -215,8 +217,8 @@ def test_an_exits_speed_counts_the_units_before_the_block_once(tmp_path: Path, m
     for _, module in block.named_modules():
         module.register_forward_hook(take(2.0))
     monkeypatch.setattr("planner.runner.finish.time.perf_counter", lambda: seconds)
-    samples = Samples(Images(20), (1, 8, 8), cached=False, micro_batch=10)
-    (found,) = validate(block, samples, None, Prefix(480, 0.5))
+    samples = Samples(Images(20), (1, 8, 8), cached=None, micro_batch=10)
+    (found,) = validate(block, samples, None, Prefix(480, 0.5), StopSignal())
     # Two micro-batches of 10, each through three units and a head, behind half a second a sample before the block.
     assert 1 / found.samples_per_second == pytest.approx(0.5 + 2 * 4 * 2.0 / 20)
     own = sum(parameter.numel() for _, module in block.named_modules() for parameter in module.parameters())

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.runner.order import Permutation
+from planner.runner.order import Permutation, RunPermutation
 
 
 @given(st.integers(1, 3000), st.integers(0, 2**62), st.integers(-1, 50))
@@ -39,3 +39,19 @@ def test_outside_the_range_is_an_index_error() -> None:
     for index in (-1, 5):
         with pytest.raises(IndexError):
             Permutation(5, 1)[index]
+
+
+@given(st.integers(1, 300), st.integers(1, 20), st.integers(0, 99))
+def test_runs_of_neighbours_make_a_permutation(count: int, run: int, key: int) -> None:
+    order = RunPermutation(count, run, key)
+    found = [order[index] for index in range(count)]
+    assert sorted(found) == list(range(count))
+    for start in range(0, count, run):
+        piece = found[start : start + run]
+        assert piece == [(piece[0] + place) % count for place in range(len(piece))]
+
+
+def test_runs_differ_from_epoch_to_epoch_in_where_they_begin_and_when_they_come() -> None:
+    epochs = [[RunPermutation(1000, 8, 1, epoch)[index] for index in range(0, 1000, 8)] for epoch in range(4)]
+    assert len({start % 8 for starts in epochs for start in starts[:1]}) > 1
+    assert all(sorted(starts) != starts for starts in epochs)

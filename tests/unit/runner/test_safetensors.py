@@ -18,7 +18,7 @@ from planner.runner.weights import bytes_of
 def _write(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     names = {torch.float32: "F32", torch.int64: "I64"}
     entries = [Entry(name, names[tensor.dtype], tuple(tensor.shape)) for name, tensor in tensors.items()]
-    write_tensors(path, entries, [bytes_of(tensor) for tensor in tensors.values()])
+    write_tensors(path, entries, lambda: [bytes_of(tensor) for tensor in tensors.values()])
 
 
 @pytest.fixture
@@ -98,5 +98,5 @@ def test_a_missing_tensor_and_a_wrong_size_are_named(tmp_path: Path) -> None:
 
 def test_too_little_data_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(StorageError):
-        write_tensors(tmp_path / "x", [Entry("a", "F32", (2,))], [memoryview(b"1234")])
+        write_tensors(tmp_path / "x", [Entry("a", "F32", (2,))], lambda: [memoryview(b"1234")])
     assert list(tmp_path.iterdir()) == []

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.runner.samples import Samples, activation_tensor, image_tensor, list_batches
+from planner.runner.order import Permutation
+from planner.runner.samples import Samples, count_batches, image_tensor, list_batches
 
 
 class Bytes:
@@ -35,6 +36,9 @@ def test_batches_cover_the_range_but_for_a_remainder_that_is_too_small(
     flat = [index for group in spans for span in group for index in range(*span)]
     dropped = set(range(count)) - set(flat)
     assert len(flat) == len(set(flat))
+    assert count_batches(count, batch, micro_batch, least) == len(spans)
+    for skip in range(len(spans) + 1):
+        assert [list(rest) for rest in list_batches(count, batch, micro_batch, least, skip)] == spans[skip:]
     assert all(least <= last - first <= micro_batch for group in spans for first, last in group)
     remainders = {count % batch % micro_batch, micro_batch if micro_batch < least else 0}
     if micro_batch >= least:
@@ -43,12 +47,12 @@ def test_batches_cover_the_range_but_for_a_remainder_that_is_too_small(
 
 
 def test_an_epoch_has_every_sample_once_in_an_order_of_its_own() -> None:
-    samples = Samples(Bytes(50), (1, 1, 1), cached=False, micro_batch=4)
+    samples = Samples(Bytes(50), (1, 1, 1), cached=None, micro_batch=4)
     epochs = []
     for epoch in (0, 1, 0):
         seen: list[int] = []
         sizes = []
-        for count, micro_batches in samples.shuffled(16, 1, 9, epoch):
+        for count, micro_batches in samples.shuffled(16, 1, (9, epoch)):
             labels = [labels.tolist() for _, labels in micro_batches]
             assert sum(map(len, labels)) == count
             sizes.append([len(some) for some in labels])
@@ -60,7 +64,7 @@ def test_an_epoch_has_every_sample_once_in_an_order_of_its_own() -> None:
 
 
 def test_a_limit_keeps_to_the_first_samples() -> None:
-    samples = Samples(Bytes(50), (1, 1, 1), cached=False, micro_batch=8, limit=10)
+    samples = Samples(Bytes(50), (1, 1, 1), cached=None, micro_batch=8, limit=10)
     labels = [label for _, some in samples.in_order() for label in some.tolist()]
     assert labels == list(range(10))
 
@@ -72,9 +76,39 @@ def test_images_are_centred() -> None:
     torch.testing.assert_close(found, expected)
 
 
-def test_activations_are_not_copied() -> None:
-    memory = bytearray(torch.arange(6, dtype=torch.float32).numpy().tobytes())
-    found = activation_tensor(memoryview(memory), (3,))
-    assert torch.equal(found, torch.arange(6, dtype=torch.float32).view(2, 3))
-    memory[0:4] = b"\x00\x00\x80\x3f"
-    assert found[0, 0].item() == pytest.approx(1.0)
+@pytest.mark.parametrize("skip", [0, 1, 3])
+def test_an_epoch_can_be_begun_behind_its_first_batches(skip: int) -> None:
+    samples = Samples(Bytes(50), (1, 1, 1), cached=None, micro_batch=4)
+
+    def batches(skip: int) -> list[list[int]]:
+        return [
+            [label for _, labels in micro_batches for label in labels.tolist()]
+            for _, micro_batches in samples.shuffled(16, 1, (9, 2), skip)
+        ]
+
+    assert batches(skip) == batches(0)[skip:]
+
+
+def test_a_pass_in_order_begins_with_the_micro_batch_that_is_asked_for() -> None:
+    samples = Samples(Bytes(11), (1, 1, 1), cached=None, micro_batch=4)
+    assert [labels.tolist() for _, labels in samples.in_order(6)] == [[4, 5, 6, 7], [8, 9, 10]]
+    drawn = [label for _, labels in samples.in_order(key=(3,)) for label in labels.tolist()]
+    assert sorted(drawn) == list(range(11)) != drawn
+    assert [label for _, labels in samples.in_order(8, (3,)) for label in labels.tolist()] == drawn[8:]
+
+
+@given(st.integers(1, 120), st.integers(1, 5), st.integers(0, 9))
+def test_a_data_set_gives_the_batches_of_the_cache_that_could_be_made_of_it(count: int, run: int, epoch: int) -> None:
+    """Position i of the cache holds the sample that the key draws for it."""
+    stored = (7, -2)
+    place = Permutation(count, *stored)
+    cache = Samples(Bytes(count), (1, 1, 1), None, 4, run=run)
+    data = Samples(Bytes(count), (1, 1, 1), None, 4, run=run, stored=stored)
+    for samples in (cache, data):
+        assert samples.count == count
+    read, drawn = (
+        [labels.tolist() for _, parts in samples.shuffled(16, 1, (1, epoch)) for _, labels in parts]
+        for samples in (cache, data)
+    )
+    assert drawn == [[place[index] for index in labels] for labels in read]
+    assert sorted(index for labels in read for index in labels) == list(range(count))

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from planner.errors import OverBudgetError, RunError
+from planner.errors import InterruptedRunError, OverBudgetError, RunError
+from planner.model.spec import Dropout
 from planner.runner.block import LoadedBlock
-from planner.runner.events import Deviation, Event, Step
+from planner.runner.checkpoint import Checkpoints
+from planner.runner.events import Checkpointed, Deviation, Event, Step
 from planner.runner.guard import MemoryGuard
 from planner.runner.job import Order
 from planner.runner.samples import Samples
-from planner.runner.train import BlockTrainer, least_micro_batch
+from planner.runner.stop import StopSignal
+from planner.runner.train import BlockTrainer, Setting, least_micro_batch
+from planner.settings import Optimizer
 from planner.solver.schema import Plan, Rung
 
 from .test_block import BATCH, make_plan
@@ -57,8 +63,23 @@ def _with_ladder(plan: Plan) -> Plan:
     return replace(plan, blocks=(replace(block, ladder=rungs),))
 
 
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+CHECKPOINT = Path("checkpoint")
+
+
 def _trainer(
-    plan: Plan, order: Order, fits: int, events: list[Event], samples: int = 20, frozen: Sequence[nn.Module] = ()
+    plan: Plan,
+    order: Order,
+    fits: int,
+    events: list[Event],
+    samples: int = 20,
+    frozen: Sequence[nn.Module] = (),
+    every_seconds: float = math.inf,
+    stop: StopSignal | None = None,
 ) -> BlockTrainer:
     images = Images(samples)
 
@@ -66,9 +87,10 @@ def _trainer(
 
     def make(size: int) -> Samples:
         guard.asked = size
-        return Samples(images, (1, 8, 8), cached=False, micro_batch=size)
+        return Samples(images, (1, 8, 8), cached=None, micro_batch=size)
 
-    return BlockTrainer(plan, 0, order, make, guard, events.append, frozen)
+    checkpoints = Checkpoints(CHECKPOINT, every_seconds)
+    return BlockTrainer(plan, 0, order, make, guard, events.append, checkpoints, stop or StopSignal(), frozen)
 
 
 def test_the_plans_own_setting_is_used_when_it_holds() -> None:
@@ -80,8 +102,8 @@ def test_the_plans_own_setting_is_used_when_it_holds() -> None:
     assert [(step.epoch, step.step, step.samples) for step in steps] == [
         (0, 0, 8), (0, 1, 8), (0, 2, 4), (1, 3, 8), (1, 4, 8), (1, 5, 4),
     ]  # fmt: skip
-    assert (trained.epochs, trained.steps) == (2, 6)
-    assert trained.loss == pytest.approx(sum(step.loss for step in steps[3:]) / 3)
+    assert (trained.position.whole_epochs, trained.position.step) == (2, 6)
+    assert trained.position.loss == pytest.approx(sum(step.loss for step in steps[3:]) / 3)
     assert all(event.kind != "deviation" for event in events)
 
 
@@ -105,9 +127,11 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
     order = Order(1, None, 0)
 
     def make(size: int) -> Samples:
-        return Samples(Images(20), (2, 4, 8), cached=False, micro_batch=size)
+        return Samples(Images(20), (2, 4, 8), cached=None, micro_batch=size)
 
-    trainer = BlockTrainer(_with_ladder(make_plan((0, 6))), 0, order, make, FakeLimit(BATCH), events.append)
+    checkpoints = Checkpoints(CHECKPOINT, math.inf)
+    plan = _with_ladder(make_plan((0, 6)))
+    trainer = BlockTrainer(plan, 0, order, make, FakeLimit(BATCH), events.append, checkpoints, StopSignal())
     with pytest.raises(RuntimeError, match="channels"):
         trainer.train()
     assert events == []
@@ -119,13 +143,13 @@ def test_a_diverging_loss_ends_the_run_with_advice(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(LoadedBlock, "train_batch", lambda *_: math.nan)
     with pytest.raises(RunError, match=r"block 0: the loss is nan after step 0: .*smaller --lr"):
         trainer.train()
-    assert events == []
+    assert [event.kind for event in events] == ["phase"]
 
 
 @pytest.mark.parametrize(("most", "epochs", "steps"), [(1, 0, 1), (3, 1, 3), (4, 1, 4), (99, 2, 6)])
 def test_max_steps_ends_training_early(most: int, epochs: int, steps: int) -> None:
     trained = _trainer(make_plan((0, 6)), Order(2, most, 0), BATCH, []).train()
-    assert (trained.epochs, trained.steps) == (epochs, steps)
+    assert (trained.position.whole_epochs, trained.position.step) == (epochs, steps)
 
 
 def test_the_learning_rate_follows_half_a_cosine() -> None:
@@ -143,6 +167,142 @@ def test_training_does_not_depend_on_the_dry_step() -> None:
         _trainer(ladder, Order(1, None, 3), BATCH, events).train()
         losses.append([event.loss for event in events if isinstance(event, Step)])
     assert losses[0] == losses[1]
+
+
+def _weights(block: LoadedBlock) -> list[Tensor]:
+    return [tensor for _, module in block.named_modules() for tensor in module.state_dict().values()]
+
+
+def _equal(first: LoadedBlock, second: LoadedBlock) -> bool:
+    pairs = list(zip(_weights(first), _weights(second), strict=True))
+    return all(torch.equal(one, other) for one, other in pairs)
+
+
+def _with_dropout(plan: Plan, optimizer: Optimizer) -> Plan:
+    """Random numbers in every step, and an optimizer with a state."""
+    units = list(plan.model.units)
+    units[2] = replace(units[2], layers=(*units[2].layers, Dropout("dropout", 0.4)))
+    training = replace(plan.training, optimizer=optimizer)
+    return replace(plan, model=replace(plan.model, units=tuple(units)), training=training)
+
+
+class _StopAt(StopSignal):
+    """Asks to stop when so many steps are told."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self._step = step
+
+    def tell(self, event: Event) -> None:
+        if isinstance(event, Step) and event.step + 1 == self._step:
+            self.set()
+
+
+@pytest.mark.parametrize("optimizer", [Optimizer("sgd", 0.1, 0.9, weight_decay=0.01), Optimizer("adam", 0.01)])
+@pytest.mark.parametrize("step", [1, 2, 3, 5])
+def test_training_stopped_behind_any_step_goes_on_to_the_same_bits(optimizer: Optimizer, step: int) -> None:
+    plan, order = _with_dropout(make_plan((0, 3, 6)), optimizer), Order(2, None, 0)
+    whole = _trainer(plan, order, BATCH, []).train()
+    stop = _StopAt(step)
+    with pytest.raises(InterruptedRunError, match="--resume"):
+        trainer = _trainer(plan, order, BATCH, [], stop=stop)
+        trainer._tell = stop.tell
+        trainer.train()
+    torch.manual_seed(step)  # whatever else has drawn numbers in between
+    events: list[Event] = []
+    resumed = _trainer(plan, order, BATCH, events).train()
+    assert [event.step for event in events if isinstance(event, Step)] == list(range(step, 6))
+    assert _equal(whole.block, resumed.block)
+    assert resumed.position.loss == whole.position.loss
+    assert (resumed.position.whole_epochs, resumed.position.step) == (2, 6)
+
+
+def test_checkpoints_come_when_their_time_has_come() -> None:
+    events: list[Event] = []
+    _trainer(make_plan((0, 6)), Order(2, None, 0), BATCH, events, every_seconds=0.0).train()
+    assert [event.step for event in events if isinstance(event, Checkpointed)] == [1, 2, 3, 4, 5, 6]
+    _trainer(make_plan((0, 6)), Order(2, None, 1), BATCH, events := []).train()
+    assert not [event for event in events if isinstance(event, Checkpointed)]
+
+
+def test_a_damaged_checkpoint_is_told_and_the_block_begins_anew() -> None:
+    plan, order = make_plan((0, 6)), Order(1, None, 0)
+    whole = _trainer(plan, order, BATCH, [], every_seconds=0.0).train()
+    content = bytearray(CHECKPOINT.read_bytes())
+    content[len(content) // 2] ^= 1
+    CHECKPOINT.write_bytes(content)
+    events: list[Event] = []
+    again = _trainer(plan, order, BATCH, events).train()
+    told = [event.text for event in events if isinstance(event, Deviation)]
+    assert len(told) == 1 and "begins anew, its checkpoint is damaged" in told[0]
+    assert _equal(whole.block, again.block)
+
+
+def test_an_overrun_in_training_costs_the_current_batch_and_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two steps on the plan's rung, then the rest one rung lower: as if stopped there, and resumed on that rung."""
+    plan, order = _with_ladder(_with_dropout(make_plan((0, 3, 6)), Optimizer("adam", 0.01))), Order(2, None, 0)
+    events: list[Event] = []
+    real = LoadedBlock.train_batch
+
+    def overrun(
+        block: LoadedBlock, micro_batches: Iterator[tuple[Tensor, Tensor]], batch: int, accumulate: bool
+    ) -> float:
+        if not accumulate and sum(isinstance(event, Step) for event in events) == 2:
+            next(micro_batches)
+            for segment in block.segments:
+                for parameter in segment.parameters():
+                    parameter.grad = torch.ones_like(parameter)
+            raise MemoryError
+        return real(block, micro_batches, batch, accumulate)
+
+    monkeypatch.setattr(LoadedBlock, "train_batch", overrun)
+    trained = _trainer(plan, order, BATCH, events).train()
+    assert trained.setting == Setting(4, 2)
+    assert [event.step for event in events if isinstance(event, Step)] == list(range(6))
+    told = [event.text for event in events if isinstance(event, Deviation)]
+    assert told == [
+        "block 0: does not fit with micro-batch 8, after step 2: an allocation beyond the budget was refused"
+    ]
+    monkeypatch.undo()
+
+    stop = _StopAt(2)
+    with pytest.raises(InterruptedRunError):
+        trainer = _trainer(plan, order, BATCH, [], stop=stop)
+        trainer._tell = stop.tell
+        trainer.train()
+    lower = replace(plan, blocks=(replace(plan.blocks[0], micro_batch=4, accumulate=2, ladder=()),))
+    reference = _trainer(lower, order, BATCH, []).train()
+    assert _equal(trained.block, reference.block)
+
+
+def test_overruns_down_to_the_last_rung_end_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[Event] = []
+    real = LoadedBlock.train_batch
+
+    def overrun(*arguments: Any) -> float:
+        if any(isinstance(event, Step) for event in events):
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return real(*arguments)
+
+    monkeypatch.setattr(LoadedBlock, "train_batch", overrun)
+    with pytest.raises(OverBudgetError, match=r"no rung.*micro-batch 8, after step 1.*micro-batch 1, after step 1"):
+        _trainer(_with_ladder(make_plan((0, 6))), Order(1, None, 0), BATCH, events).train()
+
+
+def test_a_peak_above_the_allowance_in_training_leads_one_rung_lower() -> None:
+    events: list[Event] = []
+    trainer = _trainer(_with_ladder(make_plan((0, 6))), Order(2, None, 0), BATCH, events)
+
+    def is_over(peak_bytes: int) -> bool:
+        return trainer._position.step == 3 and trainer._position.rung == 0
+
+    trainer._guard.is_over = is_over  # type: ignore[method-assign]  # memory that really runs out is tests/fault's
+    trained = trainer.train()
+    assert trained.setting == Setting(4, 2)
+    # The step that went over is done, and not done again.
+    assert [(event.epoch, event.step) for event in events if isinstance(event, Step)] == [
+        (0, 0), (0, 1), (0, 2), (1, 3), (1, 4), (1, 5),
+    ]  # fmt: skip
 
 
 def test_a_rung_that_accumulates_trains_without_the_optimizer_in_backward() -> None:

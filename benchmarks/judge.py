@@ -1,0 +1,47 @@
+"""The judge of the promise: a memory group whose hard limit is the budget, and VmHWM polled from outside."""
+
+from __future__ import annotations
+
+import threading
+
+from planner.system.cgroup import MemoryGroup
+from planner.system.proc import read_memory
+
+_POLL_SECONDS = 0.002
+
+
+class Watch:
+    """Polls the sum of VmHWM over a group's processes, from outside them."""
+
+    def __init__(self, group: MemoryGroup) -> None:
+        self._procs = group.path / "cgroup.procs"
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._poll)
+        self.peak_bytes = 0
+        """The highest sum."""
+
+    def _poll(self) -> None:
+        while not self._over.wait(_POLL_SECONDS):
+            total = 0
+            for pid in self._procs.read_text().split():
+                try:
+                    total += read_memory(int(pid)).peak_bytes
+                except ProcessLookupError:
+                    continue  # it ended between the two reads
+            self.peak_bytes = max(self.peak_bytes, total)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+def within(group: MemoryGroup, command: list[str]) -> list[str]:
+    """Start `command` inside the group by a shell: a fork of this process would be seen there with all of its memory.
+
+    That copy lives for a moment, until it starts the command, and is as large as everything that was imported.
+    """
+    return ["/bin/sh", "-c", 'echo $$ > "$0" && exec "$@"', str(group.path / "cgroup.procs"), *command]

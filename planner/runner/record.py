@@ -1,0 +1,198 @@
+"""What a run's supervisor keeps: what the child has said, memory step by step, deviations, and the report of it all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from planner.document import read_document, to_json
+from planner.report.schema import BlockReport, CacheReport, InitReport, Report
+from planner.runner import paths
+from planner.runner.events import BlockDone, BlockStarted, Deviation, Event, Failed, Finished, Initialised, Ready, Step
+from planner.solver.schema import Plan
+from planner.system.files import storage_errors, write_atomically
+from planner.system.proc import read_memory
+from planner.units import format_bytes
+
+_LAST_BYTES = 8192
+"""More than a line of memory.jsonl has."""
+
+
+@dataclass(frozen=True)
+class Deviations:
+    """What `deviations.json` holds."""
+
+    texts: tuple[str, ...]
+    """Where the run had to leave its plan, in order."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the child is."""
+
+    block: int
+    """Index of the block."""
+    rung: int
+    """The setting in force."""
+    phase: str
+    """What it does there."""
+
+
+@dataclass
+class Record:
+    """What the child has said so far, in this session and those before."""
+
+    out: Path
+    """The output folder."""
+    blocks: list[BlockDone] = field(default_factory=list)
+    """Those that are done."""
+    deviations: list[str] = field(default_factory=list)
+    """Where the run had to leave its plan."""
+    baseline_bytes: int = 0
+    """Resident bytes of the child before any block."""
+    life_peak_bytes: int = 0
+    """Highest resident bytes of any child."""
+    place: Place | None = None
+    """Where the child of now is; none before its first block."""
+    init: InitReport | None = None
+    """What training began with."""
+    failed: Failed | None = None
+    """Why it gave up."""
+    finished: bool = False
+    """Whether every block is done."""
+
+    def read(self, blocks: int) -> None:
+        """Take over what the sessions before have left on storage: so many blocks, and all deviations."""
+        self.blocks = [read_document(paths.result_path(self.out, index), BlockDone) for index in range(blocks)]
+        self.life_peak_bytes = max([self.life_peak_bytes, *(done.peak_bytes for done in self.blocks)])
+        kept = self.out / paths.DEVIATIONS
+        self.deviations = list(read_document(kept, Deviations).texts) if kept.exists() else []
+
+    def deviate(self, text: str) -> None:
+        """Note a deviation, on storage too. Raises StorageError."""
+        self.deviations.append(text)
+        write_atomically(self.out / paths.DEVIATIONS, to_json(Deviations(tuple(self.deviations))))
+
+    def note(self, event: Event) -> None:
+        """Take in an event. Raises StorageError."""
+        match event:
+            case Ready():
+                self.baseline_bytes = event.baseline_bytes
+                self._rise(event.peak_bytes)
+            case Initialised():
+                self.init = event.init
+            case BlockStarted():
+                self.place = Place(event.block, event.rung, event.phase)
+            case Step():
+                self._rise(event.peak_bytes)
+            case BlockDone():
+                self.blocks.append(event)
+                self._rise(event.peak_bytes)
+            case Deviation():
+                self.deviate(event.text)
+            case Failed():
+                self.failed = event
+            case Finished():
+                self.finished = True
+                self._rise(event.peak_bytes)
+
+    def _rise(self, peak_bytes: int) -> None:
+        self.life_peak_bytes = max(self.life_peak_bytes, peak_bytes)
+
+
+class Telemetry:
+    """Writes memory.jsonl: a line per optimizer step, bytes as the budget's scope counts them."""
+
+    def __init__(self, plan: Plan, path: Path) -> None:
+        """Go on behind the last whole line; what a killed supervisor left half-written goes. Raises StorageError."""
+        self._scope = plan.budget.scope
+        self._path = path
+        with storage_errors(path):
+            path.touch()
+            with path.open("rb+") as file:
+                start = max(0, file.seek(0, os.SEEK_END) - _LAST_BYTES)
+                file.seek(start)
+                file.truncate(start + file.read().rfind(b"\n") + 1)
+            self._file: IO[str] = path.open("a", encoding="utf-8")
+        self._started = time.perf_counter()
+
+    def close(self) -> None:
+        """Close the file."""
+        with contextlib.suppress(OSError):  # what is left in the buffer is a line that could not be written before
+            self._file.close()
+
+    def observe(self, event: Event, record: Record) -> None:
+        """Write a step's line. Raises StorageError."""
+        if not isinstance(event, Step):
+            return
+        extra = read_memory().resident_bytes if self._scope == "process" else -record.baseline_bytes
+        line = {
+            "seconds": round(time.perf_counter() - self._started, 6),
+            "block": event.block,
+            "epoch": event.epoch,
+            "step": event.step,
+            "resident_bytes": event.resident_bytes + extra,
+            "peak_bytes": event.peak_bytes + extra,
+            "loss": event.loss,
+        }
+        with storage_errors(self._path):
+            self._file.write(to_json(line, indent=None) + "\n")
+            self._file.flush()
+
+
+def make_report(plan: Plan, record: Record, seconds: float) -> Report:
+    """What the run did, all sessions together; `seconds` is this one's."""
+    own = read_memory().peak_bytes
+    is_process = plan.budget.scope == "process"
+    extra = own if is_process else -record.baseline_bytes
+    blocks = tuple(_block_report(plan, done, extra) for done in record.blocks)
+    peak = record.life_peak_bytes + own if is_process else max(block.measured_peak_bytes for block in blocks)
+    exits = tuple(found for done in record.blocks for found in done.exits)
+    return Report(
+        schema="report/1",
+        plan_id=plan.id,
+        budget_bytes=plan.budget.bytes,
+        scope=plan.budget.scope,
+        peak_bytes=peak,
+        child_peak_bytes=record.life_peak_bytes,
+        supervisor_peak_bytes=own,
+        baseline_bytes=record.baseline_bytes,
+        within_budget=peak <= plan.budget.bytes,
+        blocks=blocks,
+        exits=exits,
+        chosen_exit=exits[-1].unit,
+        accuracy=exits[-1].accuracy,
+        seconds=seconds,
+        cache=CacheReport(
+            sum(done.cache_bytes for done in record.blocks), sum(done.stall_seconds for done in record.blocks)
+        ),
+        deviations=tuple(record.deviations) + _over(peak, plan.budget.bytes),
+        init=record.init,
+    )
+
+
+def _over(peak: int, budget: int) -> tuple[str, ...]:
+    if peak <= budget:
+        return ()
+    return (f"the peak of {format_bytes(peak)} is above the budget of {format_bytes(budget)}",)
+
+
+def _block_report(plan: Plan, done: BlockDone, extra: int) -> BlockReport:
+    block = plan.blocks[done.block]
+    return BlockReport(
+        units=block.units,
+        micro_batch=done.micro_batch,
+        accumulate=done.accumulate,
+        predicted_peak_bytes=block.predicted.peak_bytes,
+        measured_peak_bytes=done.peak_bytes + extra,
+        predicted_seconds_per_epoch=block.predicted.seconds_per_epoch,
+        measured_seconds_per_epoch=done.seconds_per_epoch,
+        epochs=done.epochs,
+        steps=done.steps,
+        loss=done.loss,
+        calibration_seconds=done.calibration_seconds,
+    )

@@ -1,0 +1,79 @@
+"""A shard of an activation cache computed anew: its samples run through the trained units again.
+
+One unit is in memory at a time, and no more samples than the blocks that it belongs to have run with, so this needs
+less than measuring those blocks did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from torch import Tensor
+
+from planner.model.build import build_unit
+from planner.runner import paths
+from planner.runner.block import input_shapes
+from planner.runner.cache import CacheSpec, ShardWriter
+from planner.runner.data.split import Split
+from planner.runner.encoding import Stored, encode_samples
+from planner.runner.loader import in_groups
+from planner.runner.order import Permutation
+from planner.runner.safetensors import TensorFile
+from planner.runner.samples import image_tensor
+from planner.runner.weights import fill_modules
+from planner.solver.schema import Plan
+from planner.training.segment import infer
+
+
+class Repairer:
+    """Computes shards of the cache that a block reads, from the data set and the weights of the blocks before it."""
+
+    def __init__(self, plan: Plan, index: int, out: Path, micro_batch: int) -> None:
+        self._plan = plan
+        self._index = index
+        self._out = out
+        self._micro_batch = micro_batch
+        self._shapes = input_shapes(plan)
+
+    def write(
+        self, folder: Path, spec: CacheSpec, shards: Sequence[int], split: Split, key: tuple[int, ...] | None
+    ) -> None:
+        """Write `shards` of a cache of `split`'s samples, which stand there in the order that `key` draws.
+
+        Raises StorageError, which leaves the other shards as they are.
+        """
+        dtype: Stored = self._plan.blocks[self._index].input.dtype
+        order = None if key is None else Permutation(spec.samples, *key)
+        with ExitStack() as opened:
+            files = list(self._open_weights(opened))
+            for shard in shards:
+                with ShardWriter(folder, spec, shard) as writer:
+                    for group in in_groups(spec.span(shard), self._micro_batch):
+                        inputs, labels = self._read(
+                            [group_at if order is None else order[group_at] for group_at in group], split
+                        )
+                        for record, label in zip(encode_samples(self._run(inputs, files), dtype), labels, strict=True):
+                            writer.append(record, label)
+
+    def _open_weights(self, opened: ExitStack) -> Iterator[TensorFile]:
+        for number in range(self._index):
+            file = TensorFile(paths.weights_path(self._out, number))
+            opened.callback(file.close)
+            file.verify()
+            yield file
+
+    def _read(self, indices: Sequence[int], split: Split) -> tuple[Tensor, list[int]]:
+        size = split.record_bytes
+        view = memoryview(bytearray(len(indices) * size))
+        labels = [split.read_into(index, view[at * size : (at + 1) * size]) for at, index in enumerate(indices)]
+        return image_tensor(view, self._plan.model.input), labels
+
+    def _run(self, inputs: Tensor, files: Sequence[TensorFile]) -> Tensor:
+        for block, file in zip(self._plan.blocks, files, strict=False):
+            for index in range(*block.units):
+                unit = build_unit(self._plan.model.units[index], self._shapes[index]).eval()
+                fill_modules(file, [(f"units.{index}", unit)])
+                inputs = infer([unit], inputs)
+        return inputs

@@ -1,0 +1,306 @@
+"""One session of a run inside the training child: block after block, from where an earlier session stopped."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from planner.document import read_document, to_json
+from planner.errors import InputError, ShardError, StorageError
+from planner.model.shapes import model_sizes
+from planner.runner import paths
+from planner.runner.block import LoadedBlock, compare_init, input_shapes, load_frozen
+from planner.runner.cache import (
+    CacheReader,
+    CacheSpec,
+    CacheWriter,
+    is_finished,
+    mark_finished,
+    remove_cache,
+    seems_whole,
+)
+from planner.runner.checkpoint import Checkpoints
+from planner.runner.data.split import Dataset, Split
+from planner.runner.encoding import stored_bytes
+from planner.runner.events import BlockDone, BlockStarted, Deviation, Event, Initialised, Phase
+from planner.runner.finish import Prefix, Target, prefix_after, validate, write_cache
+from planner.runner.guard import MemoryGuard, describe
+from planner.runner.job import Job, Order
+from planner.runner.position import read_position
+from planner.runner.repair import Repairer
+from planner.runner.safetensors import TensorFile
+from planner.runner.samples import Samples, run_of
+from planner.runner.stop import StopSignal
+from planner.runner.train import BlockTrainer, Setting, Trained, exhausted, rungs_of
+from planner.solver.schema import Plan
+from planner.system.exhaustion import is_out_of_memory
+from planner.system.files import storage_errors, write_atomically
+from planner.training.calibration import calibration_seconds
+from planner.training.runtime import settle
+
+_CACHE_ORDER = -2
+"""In the key of the order that training samples are cached in, where epochs have their number."""
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """What a block reads."""
+
+    train: Split
+    """To train on."""
+    test: Split
+    """To measure its heads on."""
+
+
+class Session:
+    """Trains a plan's blocks one after another."""
+
+    def __init__(
+        self,
+        job: Job,
+        plan: Plan,
+        data: Dataset,
+        guard: MemoryGuard,
+        tell: Callable[[Event], None],
+        stop: StopSignal,
+    ) -> None:
+        self._job = job
+        self._out = Path(job.out)
+        self._plan = plan
+        self._data = data
+        self._guard = guard
+        self._tell = tell
+        self._stop = stop
+        self._checkpoints = Checkpoints(self._out / paths.CHECKPOINT, job.checkpoint_seconds)
+        training = plan.training
+        self._order = Order(
+            job.epochs or training.epochs, job.max_steps, training.seed if job.seed is None else job.seed
+        )
+        self._limit = None if job.max_steps is None else job.max_steps * training.batch
+        init = self._out / paths.INIT
+        self._init = init if init.exists() else None
+        self._repaired: set[tuple[str, int]] = set()
+
+    def run(self) -> None:
+        """Train every block that is not done. Raises PlannerError."""
+        if self._init is not None:
+            found = compare_init(self._plan, self._init)
+            if not found.taken:
+                raise InputError("--init: no tensor of it fits this network; names are like units.0.0.weight")
+            self._tell(Initialised("initialised", found))
+        prefix = self._prefix_before(self._job.first_block)
+        for index in range(self._job.first_block, len(self._plan.blocks)):
+            prefix = self._run_block(index, prefix)
+
+    def _prefix_before(self, first_block: int) -> Prefix:
+        if first_block == 0:
+            return Prefix(0, 0.0)
+        done = read_document(paths.result_path(self._out, first_block - 1), BlockDone)
+        units = self._plan.blocks[first_block].units[0] if first_block < len(self._plan.blocks) else None
+        parameters = sum(sizes.parameters for sizes in model_sizes(self._plan.model)[:units])
+        return Prefix(parameters, 1 / done.exits[-1].samples_per_second)
+
+    def _run_block(self, index: int, prefix: Prefix) -> Prefix:
+        """One block; a shard of its input that turns out broken is computed anew, and the block goes on."""
+        while True:
+            try:
+                return self._try_block(index, prefix)
+            except ShardError as error:
+                # Another error of the same content: this one's traceback holds the block.
+                found = ShardError(error.file, error.problem, error.shard)
+            self._guard.release()
+            settle()
+            self._repair(index, found)
+
+    def _try_block(self, index: int, prefix: Prefix) -> Prefix:
+        with ExitStack() as opened:
+            inputs = _Inputs(self._input(index, "train", opened), self._input(index, "test", opened))
+            self._phase(index, "prepare", self._first_rung(index))
+            calibration = calibration_seconds()  # before the block is in memory and its peak starts afresh
+            trained = self._trained(index) or self._train(index, inputs)
+            done = self._finish_on_a_rung(index, trained, inputs, prefix, calibration)
+        write_atomically(paths.result_path(self._out, index), to_json(done))
+        self._tell(done)
+        for part in ("train", "test"):
+            remove_cache(paths.cache_path(self._out, index, part))
+        return prefix_after(trained.block, done.exits)
+
+    def _first_rung(self, index: int) -> int:
+        return self._job.first_rung if index == self._job.first_block else 0
+
+    def _trained(self, index: int) -> Trained | None:
+        """The block as an earlier session has trained it."""
+        path = paths.weights_path(self._out, index)
+        position = read_position(path)
+        if position is None:
+            return None
+        settle()
+        self._guard.begin_block(position.peak_bytes)
+        block = LoadedBlock(self._plan, index, self._order.seed, load_frozen(self._plan, index, self._out))
+        block.load(path)
+        rungs = rungs_of(self._plan.blocks[index])
+        rung = max(position.rung, self._first_rung(index))
+        if rung >= len(rungs):
+            raise exhausted(index, ())
+        block.stop_training()
+        return Trained(block, position, rungs[rung])
+
+    def _train(self, index: int, inputs: _Inputs) -> Trained:
+        trainer = BlockTrainer(
+            self._plan,
+            index,
+            self._order,
+            lambda size: self._samples(index, inputs.train, size),
+            self._guard,
+            self._tell,
+            self._checkpoints,
+            self._stop,
+            load_frozen(self._plan, index, self._out),
+            self._first_rung(index),
+            self._init,
+        )
+        trained = trainer.train()
+        trained.block.stop_training()
+        self._phase(index, "save", trained.position.rung)
+        trained.block.save(paths.weights_path(self._out, index), trained.position.metadata())
+        self._checkpoints.remove()
+        self._stop.check()
+        return trained
+
+    def _finish_on_a_rung(
+        self, index: int, trained: Trained, inputs: _Inputs, prefix: Prefix, calibration: float
+    ) -> BlockDone:
+        """`_finish`, on the first rung that holds from the trained one on. Raises OverBudgetError where none does."""
+        rungs = rungs_of(self._plan.blocks[index])
+        tried: list[str] = []
+        for rung in range(rungs.index(trained.setting), len(rungs)):
+            trained = replace(trained, setting=rungs[rung])
+            try:
+                return self._finish(index, trained, rung, inputs, prefix, calibration)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                tried.append(f"micro-batch {rungs[rung].micro_batch}: {describe(error)}")
+            # Out of the handler, so that the traceback no longer holds what the failed micro-batch had.
+            self._tell(Deviation("deviation", f"block {index}: finishing does not fit with {tried[-1]}"))
+            settle()
+        raise exhausted(index, tried)
+
+    def _finish(
+        self, index: int, trained: Trained, rung: int, inputs: _Inputs, prefix: Prefix, calibration: float
+    ) -> BlockDone:
+        """Measure the heads, and write what the next block reads."""
+        size, position = trained.setting.micro_batch, trained.position
+        following = index + 1
+        caches = following < len(self._plan.blocks) and self._plan.blocks[following].input.kind == "cache"
+        written = 0
+        self._phase(index, "validate", rung)
+        with ExitStack() as opened:
+            targets = {part: self._target(following, part, opened) for part in ("train", "test")} if caches else {}
+            exits = validate(
+                trained.block, self._samples(index, inputs.test, size), targets.get("test"), prefix, self._stop
+            )
+            if caches:
+                self._phase(index, "cache", rung)
+                key = self._cache_key("train") if self._plan.blocks[index].input.kind != "cache" else None
+                write_cache(trained.block, self._samples(index, inputs.train, size), targets["train"], key, self._stop)
+            for target in targets.values():
+                target.writer.finish()
+                written += target.writer.bytes_written
+        self._guard.take()
+        return BlockDone(
+            "block-done",
+            index,
+            size,
+            trained.setting.accumulate,
+            self._guard.block_peak_bytes,
+            position.seconds_per_epoch,
+            position.whole_epochs,
+            position.step,
+            position.loss,
+            exits,
+            written,
+            position.stall_seconds,
+            calibration,
+        )
+
+    def _input(self, index: int, part: str, opened: ExitStack) -> Split:
+        if self._plan.blocks[index].input.kind != "cache":
+            return self._split(part)
+        folder, spec = paths.cache_path(self._out, index, part), self._spec(index, part)
+        if not is_finished(folder, spec):
+            self._rebuild(index, part, "is not there whole")
+        reader = CacheReader(folder, spec)
+        opened.callback(reader.close)
+        return reader
+
+    def _split(self, part: str) -> Split:
+        return self._data.train if part == "train" else self._data.test
+
+    def _samples(self, index: int, split: Split, micro_batch: int) -> Samples:
+        block = self._plan.blocks[index]
+        shapes = input_shapes(self._plan)
+        shape = shapes[block.units[0]]
+        if block.input.kind == "cache":
+            return Samples(split, shape, block.input.dtype, micro_batch, self._limit, run_of(shape))
+        if block.input.kind == "recompute":
+            return Samples(split, shapes[0], None, micro_batch, self._limit, run_of(shape), self._cache_key("train"))
+        return Samples(split, shapes[0], None, micro_batch, self._limit)
+
+    def _spec(self, index: int, part: str) -> CacheSpec:
+        """What the cache that a block reads has to be; the weights that its content comes from are part of that."""
+        block = self._plan.blocks[index]
+        samples = self._split(part).samples
+        file = TensorFile(paths.weights_path(self._out, index - 1))
+        file.close()
+        whose = f"{self._plan.id} {self._order.seed} {index} {part} {block.input.dtype} {file.checksum}"
+        return CacheSpec(
+            min(samples, self._limit or samples),
+            stored_bytes(block.input.dtype, input_shapes(self._plan)[block.units[0]]),
+            hashlib.sha256(whose.encode()).hexdigest(),
+        )
+
+    def _cache_key(self, part: str) -> tuple[int, ...] | None:
+        """The order in which samples of the data set stand in caches: training samples are drawn once and for all."""
+        return (self._order.seed, _CACHE_ORDER) if part == "train" else None
+
+    def _target(self, index: int, part: str, opened: ExitStack) -> Target:
+        spec = self._spec(index, part)
+        writer = opened.enter_context(CacheWriter(paths.cache_path(self._out, index, part), spec))
+        return Target(writer, self._plan.blocks[index].input.dtype)
+
+    def _repair(self, index: int, error: ShardError) -> None:
+        """Take a broken shard away and compute it anew. Raises StorageError where it is broken a second time."""
+        part = next(p for p in ("train", "test") if Path(error.file).parent == paths.cache_path(self._out, index, p))
+        if (part, error.shard) in self._repaired:
+            raise StorageError(f"{error}, once more after it was computed anew: the storage cannot be relied on")
+        self._repaired.add((part, error.shard))
+        with storage_errors(Path(error.file)):
+            Path(error.file).unlink(missing_ok=True)
+        self._rebuild(index, part, error.problem)
+
+    def _rebuild(self, index: int, part: str, problem: str) -> None:
+        """Compute every shard of a cache that is not the wanted one."""
+        folder, spec = paths.cache_path(self._out, index, part), self._spec(index, part)
+        with storage_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        shards = [shard for shard in range(spec.shards) if not seems_whole(folder, spec, shard)]
+        text = f"block {index}: {len(shards)} of {spec.shards} shards of {folder} computed anew: the cache {problem}"
+        self._tell(Deviation("deviation", text))
+        self._guard.limit()
+        done = [read_document(paths.result_path(self._out, number), BlockDone) for number in range(index)]
+        repairer = Repairer(self._plan, index, self._out, min(before.micro_batch for before in done))
+        repairer.write(folder, spec, shards, self._split(part), self._cache_key(part))
+        mark_finished(folder, spec)
+        self._guard.release()
+
+    def _phase(self, index: int, phase: Phase, rung: int) -> None:
+        samples = min(self._data.train.samples, self._limit or self._data.train.samples)
+        steps = -(-samples // self._plan.training.batch) * self._order.epochs
+        total = min(steps, self._order.max_steps or steps)
+        rungs = rungs_of(self._plan.blocks[index])
+        setting: Setting = rungs[min(rung, len(rungs) - 1)]
+        self._tell(BlockStarted("phase", index, phase, total, setting.micro_batch, setting.accumulate, rung))

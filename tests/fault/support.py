@@ -1,0 +1,190 @@
+"""A small real run, in this process or in others, that is hurt on purpose."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from planner.document import content_id, to_json
+from planner.model.zoo import from_zoo
+from planner.runner import paths
+from planner.runner.data.dataset import open_data
+from planner.runner.events import Event
+from planner.runner.guard import MemoryGuard
+from planner.runner.job import Job
+from planner.runner.resume import clear_leftovers, first_open_block
+from planner.runner.session import Session
+from planner.runner.stop import StopSignal
+from planner.settings import Optimizer
+from planner.solver.schema import BlockInput, Plan, Rung
+from tests.unit.runner.test_block import make_plan
+
+BATCH = 8
+
+
+def small_plan(optimizer: Optimizer | None = None, dtype: str = "float32") -> Plan:
+    """Three blocks of cnn6 on images of the sample's size, the second of two segments; ladders down to 2 samples."""
+    plan = replace(make_plan((0, 2), (2, 3, 4), (4, 6)), model=from_zoo("cnn6", (1, 28, 28), 10))
+    optimizer = optimizer or Optimizer("sgd", 0.05, 0.9, weight_decay=5e-4)
+    blocks = []
+    for block in plan.blocks:
+        ladder = tuple(Rung(size, BATCH // size, block.predicted) for size in (4, 2))
+        source = block.input
+        if source.kind == "cache":
+            source = BlockInput("cache", block.units[0], source.sample_bytes, dtype)  # type: ignore[arg-type]  # literal
+        blocks.append(replace(block, ladder=ladder, input=source))
+    training = replace(plan.training, optimizer=optimizer, samples=4000)
+    plan = replace(plan, blocks=tuple(blocks), training=training)
+    return replace(plan, id=content_id(plan))
+
+
+def session(
+    plan: Plan,
+    out: Path,
+    tell: Callable[[Event], None] = lambda event: None,
+    steps: int = 3,
+    checkpoint_seconds: float = 0.0,
+) -> None:
+    """What the training child does, in this process: begin a run in `out`, or go on with it."""
+    (out / "weights").mkdir(parents=True, exist_ok=True)
+    first = first_open_block(out, plan)
+    clear_leftovers(out, plan, first)
+    job = Job(str(out), "sample", max_steps=steps, first_block=first, checkpoint_seconds=checkpoint_seconds)
+    torch.set_num_threads(1)
+    with open_data("sample", out, size=plan.model.input) as data:
+        Session(job, plan, data, MemoryGuard(None), tell, StopSignal()).run()
+
+
+def weights(out: Path, plan: Plan) -> dict[str, bytes]:
+    """All that was trained, by name, heads included."""
+    found = {}
+    for index in range(len(plan.blocks)):
+        for name, tensor in load_file(paths.weights_path(out, index)).items():
+            found[name] = tensor.numpy().tobytes()
+    return found
+
+
+def partials(out: Path) -> list[Path]:
+    """What unfinished files are left in a run's folder."""
+    return sorted(out.rglob("*.partial"))
+
+
+_DRIVER = """
+import json, os, signal, sys
+from pathlib import Path
+from planner.document import encode, read_document
+from planner.errors import PlannerError
+from planner.runner.supervisor import RunOptions, run_plan
+from planner.solver.schema import Plan
+
+class Killer:
+    def __init__(self):
+        self.left = after
+        self.seen = False
+
+    def observe(self, event):
+        print(json.dumps(encode(event)), flush=True)
+        name = getattr(event, "phase", event.kind)
+        self.seen = self.seen or name == at
+        if not self.seen:
+            return
+        if self.left == 0:
+            pid = os.getpid()
+            if whom == "child":
+                pid = int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+            os.kill(pid, number)
+        self.left -= 1
+
+plan, out, steps, seconds, at, after, whom, number = sys.argv[1:9]
+after, number = int(after), int(number)
+options = RunOptions(max_steps=int(steps), resume=Path(out, "plan.json").exists(), checkpoint_seconds=float(seconds))
+try:
+    run_plan(read_document(plan, Plan), "sample", Path(out), options, Killer())
+except PlannerError as error:
+    print(f"{type(error).__name__}: {error}", file=sys.stderr)
+    sys.exit(error.exit_code)
+"""
+
+
+class Hurt:
+    """A run in a process of its own that gets a signal when it comes to a place."""
+
+    def __init__(self, plan: Plan, out: Path, steps: int = 3, checkpoint_seconds: float = 0.0) -> None:
+        self.plan = plan
+        self.out = out
+        self._file = out.with_name(out.name + ".plan.json")
+        self._file.write_text(to_json(plan))
+        self._steps = steps
+        self._checkpoint_seconds = checkpoint_seconds
+        self.events: list[dict[str, Any]] = []
+        """What the last session told."""
+        self.said = ""
+        """What it said on standard error."""
+
+    def run(self, at: str = "", after: int = 0, whom: str = "supervisor", number: int = signal.SIGKILL) -> int:
+        """Start or resume; at the `after`-th event from the first on that is called `at`, send the signal.
+
+        Without a place the run comes to its end. Events are called by their kind, phases by their phase. Returns the
+        exit code, when nobody is left.
+        """
+        words = (self._file, self.out, self._steps, self._checkpoint_seconds, at, after, whom, int(number))
+        command = [sys.executable, "-W", "ignore", "-c", _DRIVER, *map(str, words)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            self.events = []
+            child = -1
+            for line in process.stdout:
+                self.events.append(json.loads(line))
+                if child < 0:
+                    child = _open_child(process.pid)
+            assert process.stderr is not None
+            self.said = process.stderr.read()
+            code = process.wait()
+        if child >= 0:
+            select.select([child], [], [])  # readable once the child is gone
+            os.close(child)
+        return code
+
+    @property
+    def last(self) -> str:
+        """What the last event of the last session is called."""
+        return str(self.events[-1].get("phase", self.events[-1]["kind"])) if self.events else "start"
+
+
+def _open_child(pid: int) -> int:
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return os.pidfd_open(int(children[0])) if children else -1
+    except (OSError, IndexError):
+        return -1
+
+
+@contextmanager
+def failing(name: str, number: int, fail: Callable[..., Any]) -> Iterator[list[int]]:
+    """Within this, call number `number` (from 1) of `os.<name>` is `fail`; yields a list whose length counts calls."""
+    real = getattr(os, name)
+    calls: list[int] = []
+
+    def counting(*arguments: Any, **more: Any) -> Any:
+        calls.append(1)
+        if len(calls) == number:
+            return fail(real, *arguments, **more)
+        return real(*arguments, **more)
+
+    setattr(os, name, counting)
+    try:
+        yield calls
+    finally:
+        setattr(os, name, real)

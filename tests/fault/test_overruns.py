@@ -1,0 +1,140 @@
+"""A child that is killed, and a step that does not get its memory: the run goes on one rung lower, and says so."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from planner.document import content_id, read_document
+from planner.report.schema import ExitReport, Report
+from planner.runner import paths
+from planner.runner import session as session_module
+from planner.runner.block import LoadedBlock
+from planner.runner.events import BlockDone, Deviation, Event
+from planner.runner.finish import validate
+from planner.runner.samples import Samples
+from tests.unit.system.support import run_child
+
+from .support import Hurt, session, small_plan
+
+STEPS = 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV])
+def test_a_killed_child_is_resumed_one_rung_lower(tmp_path: Path, number: signal.Signals) -> None:
+    hurt = Hurt(small_plan(), tmp_path / "out", STEPS)
+    assert hurt.run("checkpoint", 1, whom="child", number=number) == 0, hurt.said
+    report = read_document(hurt.out / paths.REPORT, Report)
+    assert len(report.deviations) == 1
+    assert f"killed ({number.name}) at micro-batch 8 (train)" in report.deviations[0]
+    assert "resumed from the last checkpoint at micro-batch 4" in report.deviations[0]
+    assert [(block.micro_batch, block.accumulate) for block in report.blocks] == [(4, 2), (8, 1), (8, 1)]
+    assert [block.steps for block in report.blocks] == [STEPS] * 3
+    begun = [event for event in hurt.events if event["kind"] == "phase" and event["phase"] == "train"]
+    assert begun[1]["done_steps"] >= 1
+
+
+@pytest.mark.parametrize("phase", ["save", "validate", "cache"])
+def test_a_child_killed_behind_its_training_does_not_train_again(tmp_path: Path, phase: str) -> None:
+    hurt = Hurt(small_plan(), tmp_path / "out", STEPS)
+    assert hurt.run(phase, whom="child") == 0, hurt.said
+    steps = [event["step"] for event in hurt.events if event["kind"] == "step" and event["block"] == 0]
+    assert steps == list(range(STEPS))
+    report = read_document(hurt.out / paths.REPORT, Report)
+    assert "killed (SIGKILL)" in report.deviations[0]
+
+
+def test_without_a_smaller_rung_the_run_ends_with_4_and_what_was_tried(tmp_path: Path) -> None:
+    plan = small_plan()
+    plan = replace(plan, blocks=(replace(plan.blocks[0], ladder=()), *plan.blocks[1:]))
+    hurt = Hurt(replace(plan, id=content_id(plan)), tmp_path / "out", STEPS)
+    assert hurt.run("checkpoint", whom="child") == 4
+    assert "block 0 has no smaller rung left" in hurt.said
+    assert "block 0 killed (SIGKILL) at micro-batch 8 (train)" in hurt.said
+    # What was trained is kept.
+    assert hurt.run() == 0, hurt.said
+    begun = next(event for event in hurt.events if event["kind"] == "phase" and event["phase"] == "train")
+    assert begun["done_steps"] >= 1
+
+
+def test_a_child_killed_before_its_first_block_is_not_started_again(tmp_path: Path) -> None:
+    hurt = Hurt(small_plan(), tmp_path / "out", STEPS)
+    assert hurt.run("ready", whom="child") in (0, 4)
+    if "before its first block" not in hurt.said:
+        pytest.skip("the child had come to its first block when the signal reached it")
+    assert not (hurt.out / paths.REPORT).exists()
+
+
+def test_an_overrun_behind_training_goes_one_rung_lower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = small_plan()
+    events: list[Event] = []
+
+    def fail_or_validate(block: LoadedBlock, samples: Samples, *more: Any) -> tuple[ExitReport, ...]:
+        if samples.micro_batch == 8:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return validate(block, samples, *more)
+
+    monkeypatch.setattr(session_module, "validate", fail_or_validate)
+    session(plan, tmp_path / "hurt", events.append)
+    told = [event.text for event in events if isinstance(event, Deviation)]
+    said = "finishing does not fit with micro-batch 8"
+    assert [text.rpartition(": ")[0] for text in told] == [f"block {index}: {said}" for index in range(3)]
+    done = [event for event in events if isinstance(event, BlockDone)]
+    assert [(block.micro_batch, block.steps) for block in done] == [(4, 3)] * 3
+
+
+_RLIMIT = """
+import json, math, mmap, sys
+from dataclasses import replace
+from pathlib import Path
+from planner.training.runtime import start_torch
+start_torch("tight", 1)
+from planner.runner.checkpoint import Checkpoints
+from planner.runner.data.dataset import open_data
+from planner.runner.guard import MemoryGuard
+from planner.runner.job import Order
+from planner.runner.samples import Samples
+from planner.runner.stop import StopSignal
+from planner.runner.train import BlockTrainer
+from planner.solver.schema import Rung
+from planner.system.proc import read_memory
+from planner.units import MIB
+from tests.fault.support import small_plan
+
+plan, folder = small_plan(), Path(sys.argv[1])
+ladder = (Rung(8, 16, plan.blocks[0].predicted),)
+blocks = tuple(replace(block, micro_batch=128, accumulate=1, ladder=ladder) for block in plan.blocks)
+plan = replace(plan, blocks=blocks, training=replace(plan.training, batch=128))
+guard = MemoryGuard(read_memory().resident_bytes + 1024 * MIB)
+told, ballast = [], []
+
+def tell(event):
+    told.append([event.kind, getattr(event, "text", ""), getattr(event, "step", -1)])
+    if event.kind == "step" and event.step == 1:
+        # Mapped and never touched: what is left is half of what a step takes on top.
+        left = guard._limit.limit_bytes - read_memory().data_bytes
+        ballast.append(mmap.mmap(-1, left - (event.peak_bytes - event.resident_bytes) // 2, flags=mmap.MAP_PRIVATE))
+
+with open_data("sample", folder, size=plan.model.input) as data:
+    make = lambda size: Samples(data.train, plan.model.input, None, size)
+    trainer = BlockTrainer(
+        plan, 0, Order(1, 5, 0), make, guard, tell, Checkpoints(folder / "c", math.inf), StopSignal()
+    )
+    trained = trainer.train()
+print(json.dumps([told, trained.setting.micro_batch, trained.position.step]))
+"""
+
+
+def test_an_overrun_that_the_kernel_refuses_costs_one_batch(tmp_path: Path) -> None:
+    """RLIMIT_DATA leaves too little in the middle of training: a real refusal, caught, and the next rung fits."""
+    (tmp_path / "work").mkdir()
+    told, micro_batch, steps = run_child(_RLIMIT, str(tmp_path / "work"))
+    deviations = [text for kind, text, _ in told if kind == "deviation"]
+    assert len(deviations) == 1
+    assert "micro-batch 128, after step 2: an allocation beyond the budget was refused" in deviations[0]
+    assert [step for kind, _, step in told if kind == "step"] == [0, 1, 2, 3, 4]
+    assert (micro_batch, steps) == (8, 5)

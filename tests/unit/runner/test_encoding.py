@@ -1,0 +1,48 @@
+"""Activations come back from a cache as they went in, or as close as their type allows."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from planner.runner.encoding import Stored, decode_samples, encode_samples, stored_bytes
+
+SHAPE = (3, 4, 5)
+
+
+def _there_and_back(outputs: torch.Tensor, dtype: Stored) -> torch.Tensor:
+    records = [bytes(record) for record in encode_samples(outputs, dtype)]
+    assert [len(record) for record in records] == [stored_bytes(dtype, SHAPE)] * len(outputs)
+    return decode_samples(memoryview(bytearray(b"".join(records))), dtype, SHAPE)
+
+
+@pytest.fixture
+def outputs() -> torch.Tensor:
+    generator = torch.Generator().manual_seed(2)
+    # Samples of very different ranges, one of them all alike.
+    scales = torch.tensor([1.0, 1000.0, 1e-3, 0.0]).view(4, 1, 1, 1)
+    return torch.randn(4, *SHAPE, generator=generator) * scales + 7 * scales
+
+
+def test_float32_is_kept_to_the_bit_and_not_copied(outputs: torch.Tensor) -> None:
+    assert torch.equal(_there_and_back(outputs, "float32"), outputs)
+    memory = bytearray(torch.arange(60, dtype=torch.float32).numpy().tobytes())
+    found = decode_samples(memoryview(memory), "float32", SHAPE)
+    memory[0:4] = b"\x00\x00\x80\x3f"
+    assert found.flatten()[0].item() == 1.0
+
+
+def test_bfloat16_is_rounded_as_torch_rounds(outputs: torch.Tensor) -> None:
+    assert torch.equal(_there_and_back(outputs, "bfloat16"), outputs.to(torch.bfloat16).to(torch.float32))
+
+
+def test_uint8_is_off_by_half_a_step_of_the_samples_own_range(outputs: torch.Tensor) -> None:
+    found = _there_and_back(outputs, "uint8")
+    for sample, other in zip(outputs, found, strict=True):
+        step = (sample.max() - sample.min()).item() / 255
+        assert (sample - other).abs().max().item() <= 0.5 * step + 1e-6 * sample.abs().max().item()
+
+
+@pytest.mark.parametrize(("dtype", "expected"), [("float32", 240), ("bfloat16", 120), ("uint8", 68)])
+def test_bytes_of_a_sample(dtype: Stored, expected: int) -> None:
+    assert stored_bytes(dtype, SHAPE) == expected

@@ -1,0 +1,113 @@
+"""Weights to begin with: what fits is taken, the rest is named, and a resumed run begins its blocks alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from planner.cli.progress import Silent
+from planner.document import read_document
+from planner.errors import InputError
+from planner.report.schema import Report
+from planner.runner import paths
+from planner.runner import session as session_module
+from planner.runner.block import LoadedBlock, compare_init
+from planner.runner.events import BlockStarted, Event, Initialised
+from planner.runner.initial import keep_initial
+from planner.runner.supervisor import RunOptions, run_plan
+from tests.fault.support import session, small_plan, weights
+
+from .test_block import make_plan
+from .test_methods import state_of
+
+
+def _given(seed: int = 9) -> dict[str, torch.Tensor]:
+    """All weights of a network without heads, as an exported model holds them."""
+    return {
+        name: tensor.contiguous()
+        for name, tensor in state_of(LoadedBlock(make_plan((0, 6)), 0, seed)).items()
+        if name.startswith("units.")
+    }
+
+
+def test_what_fits_is_taken_and_the_rest_is_named(tmp_path: Path) -> None:
+    given = _given()
+    given["units.0.0.weight"] = torch.zeros(1, 2, 3)
+    given["classifier.weight"] = torch.zeros(4)
+    del given["units.3.0.weight"]
+    save_file(given, tmp_path / "w")
+    keep_initial(tmp_path / "w", tmp_path / "init")
+    plan = make_plan((0, 2, 4), (4, 6))
+    found = compare_init(plan, tmp_path / "init")
+    heads = [name for name in state_of(LoadedBlock(plan, 0, 0)) if name.startswith("heads.")]
+    assert set(found.left) == {"units.0.0.weight", "units.3.0.weight", *heads}
+    assert set(found.unused) == {"units.0.0.weight", "classifier.weight"}
+    assert found.taken == len(given) - 2
+
+    block, fresh = LoadedBlock(plan, 0, 3), LoadedBlock(plan, 0, 3)
+    block.begin_with(tmp_path / "init")
+    for name, tensor in state_of(block).items():
+        expected = state_of(fresh)[name] if name in found.left else given[name]
+        assert torch.equal(tensor, expected), name
+
+
+def test_a_run_tells_what_it_began_with_and_exports_it_where_nothing_moved_it(tmp_path: Path) -> None:
+    plan = small_plan()
+    run_plan(plan, "sample", tmp_path / "first", RunOptions(max_steps=2), Silent())
+    options = RunOptions(max_steps=2, init=tmp_path / "first" / paths.MODEL)
+    report = run_plan(plan, "sample", tmp_path / "second", options, Silent())
+    assert report.init is not None and report.init.unused == ()
+    assert all(name.startswith("heads.") for name in report.init.left)
+    assert read_document(tmp_path / "second" / paths.REPORT, Report) == report
+    with pytest.raises(InputError, match="resume it without"):
+        again = RunOptions(max_steps=2, init=tmp_path / "first" / paths.MODEL, resume=True)
+        run_plan(plan, "sample", tmp_path / "second", again, Silent())
+
+
+def _nothing(path: Path) -> None:
+    save_file({"features.0.weight": torch.zeros(3)}, path)
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (lambda path: path.write_bytes(b"PK not tensors at all"), "not a safetensors file"),
+        (lambda path: None, "cannot be read"),
+        (_nothing, "no tensor of it fits"),
+    ],
+    ids=["another format", "missing", "another network"],
+)
+def test_what_cannot_be_begun_with_is_bad_input(tmp_path: Path, write: Callable[[Path], None], said: str) -> None:
+    write(tmp_path / "w")
+    with pytest.raises(InputError, match=said):
+        run_plan(small_plan(), "sample", tmp_path / "out", RunOptions(max_steps=1, init=tmp_path / "w"), Silent())
+
+
+def test_a_run_stopped_between_blocks_begins_the_next_with_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "calibration_seconds", lambda: 1.0)
+    plan = small_plan()
+    whole = LoadedBlock(plan, 2, 77)
+    save_file({name: tensor.contiguous() for name, tensor in state_of(whole).items()}, tmp_path / "w")
+
+    def stop(event: Event) -> None:
+        if isinstance(event, BlockStarted) and event.block == 1:
+            raise ZeroDivisionError
+
+    for name in ("at once", "stopped"):
+        (tmp_path / name).mkdir()
+        keep_initial(tmp_path / "w", tmp_path / name / paths.INIT)
+    events: list[Event] = []
+    session(plan, tmp_path / "at once", events.append)
+    assert [event.init.taken for event in events if isinstance(event, Initialised)] == [len(state_of(whole))]
+    with pytest.raises(ZeroDivisionError):
+        session(plan, tmp_path / "stopped", stop)
+    session(plan, tmp_path / "stopped")
+    session(plan, tmp_path / "without")
+    assert weights(tmp_path / "stopped", plan) == weights(tmp_path / "at once", plan)
+    assert weights(tmp_path / "without", plan) != weights(tmp_path / "at once", plan)

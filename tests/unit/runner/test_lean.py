@@ -1,0 +1,50 @@
+"""The training child imports what training needs: judged in a real child, after real steps."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from planner.document import to_json
+from planner.runner import paths
+from planner.runner.job import Job
+from planner.settings import Optimizer
+from planner.units import MIB
+from tests.fault.support import small_plan
+
+# Not torch.optim, torch.utils.data and multiprocessing: `import torch` itself brings these.
+HEAVY = (
+    "torch._dynamo", "torch._inductor", "sympy", "mpmath", "numpy", "pydantic", "networkx", "jinja2",
+    "planner.solver.search", "planner.profiler.schema", "planner.cli.main",
+)  # fmt: skip
+
+_CODE = """
+import os, sys
+from planner.runner import child
+code = child.main(sys.argv[1], os.getppid())
+print([name for name in sys.argv[2:] if sys.modules.get(name) is not None])
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
+def test_a_whole_run_imports_nothing_heavy(tmp_path: Path, kind: str) -> None:
+    plan = small_plan(Optimizer(kind, 0.01))  # type: ignore[arg-type]  # a literal
+    (tmp_path / "weights").mkdir()
+    (tmp_path / paths.PLAN).write_text(to_json(plan))
+    job = tmp_path / paths.JOB
+    job.write_text(to_json(Job(str(tmp_path), "sample", max_steps=2, checkpoint_seconds=0.0)))
+    command = [sys.executable, "-c", _CODE, str(job), *HEAVY]
+    done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ))
+    assert done.returncode == 0, done.stderr
+    *events, imported = done.stdout.splitlines()
+    assert json.loads(events[-1])["event"]["kind"] == "finished"
+    assert imported == "[]"
+    # The design's target for the whole of it, Python and torch included; the CPU build takes 165 MiB.
+    first = next(event for event in map(json.loads, events) if event["event"]["kind"] == "step")
+    assert first["event"]["resident_bytes"] <= 245 * MIB
