@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from planner.cli import options
 from planner.cli.output import print_note, print_result
+from planner.errors import InputError, RunError
 from planner.limits import MAX_EPOCHS
+
+if TYPE_CHECKING:
+    from planner.solver.schema import Plan
+
+_FAREWELL_SECONDS = 90
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument("plan", type=Path, metavar="PLAN", help="the plan's file")
+    parser.add_argument("plan", metavar="PLAN", help="the plan's file, or its address: URL/v1/plans/ID")
     parser.add_argument("--data", required=True, metavar="D", help="sample, fashion-mnist, or a path")
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="output folder (default: runs/<first 12 digits of the plan's id>)"
@@ -46,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="time between two checkpoints, the most that a crash can cost; 0: after every step (default: 60)",
     )
+    parser.add_argument("--report-to", metavar="URL", help="report the run to this service while it goes on")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
     options.add_json(parser)
 
@@ -53,12 +67,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the plan; print its report as JSON, or where it lies."""
     from planner.cli.progress import RunProgress, Silent
-    from planner.document import read_document, to_json
+    from planner.document import to_json
     from planner.runner.supervisor import RunOptions, run_plan
-    from planner.solver.schema import Plan
     from planner.units import format_bytes
 
-    plan = read_document(arguments.plan, Plan)
+    plan = _plan(arguments.plan)
     out: Path = arguments.out or Path("runs") / plan.id[:12]
     wanted = RunOptions(
         epochs=arguments.epochs,
@@ -69,7 +82,8 @@ def run(arguments: argparse.Namespace) -> int:
         checkpoint_seconds=arguments.checkpoint_seconds,
     )
     observer = Silent() if arguments.quiet else RunProgress(plan)
-    report = run_plan(plan, arguments.data, out, wanted, observer)
+    with _reporting(arguments.report_to, out):
+        report = run_plan(plan, arguments.data, out, wanted, observer)
     if arguments.json:
         print_result(to_json(report))
     else:
@@ -80,3 +94,45 @@ def run(arguments: argparse.Namespace) -> int:
         )
         print_note(f"more: neuroflux report {out}")
     return 0
+
+
+def _plan(place: str) -> Plan:
+    """The plan in a file or at a URL."""
+    from planner.document import decode, parse_json, read_document
+    from planner.solver.schema import Plan
+
+    if not place.startswith(("http://", "https://")):
+        return read_document(Path(place), Plan)
+    _check_client()
+    # Another process fetches it: this one counts in the budget, and would keep what a client takes.
+    fetched = subprocess.run([sys.executable, "-m", "planner.client.fetch", place], capture_output=True, check=False)
+    if fetched.returncode:
+        said = fetched.stderr.decode(errors="replace").strip() or f"exit {fetched.returncode}"
+        raise (InputError if fetched.returncode == 2 else RunError)(said)
+    return decode(Plan, parse_json(fetched.stdout))
+
+
+@contextlib.contextmanager
+def _reporting(url: str | None, out: Path) -> Iterator[None]:
+    """While this lasts another process reports the run to the service; the end of its input tells it to end."""
+    if url is None:
+        yield
+        return
+    _check_client()
+    command = [sys.executable, "-m", "planner.client.follow", str(out), url, str(os.getpid())]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, process_group=0) as follower:
+        try:
+            yield
+        finally:
+            assert follower.stdin is not None
+            follower.stdin.close()
+            try:
+                follower.wait(_FAREWELL_SECONDS)
+            except subprocess.TimeoutExpired:
+                print_note("the service takes too long; what it lacks stays in the output folder")
+                follower.kill()
+
+
+def _check_client() -> None:
+    if importlib.util.find_spec("httpx") is None:
+        raise InputError("a service is reached with the extra `client`: pip install 'neuroflux-planner[client]'")

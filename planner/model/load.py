@@ -7,6 +7,7 @@ from typing import Any
 
 from planner.document import decode, read_json
 from planner.errors import DocumentError, InputError, ModelError
+from planner.limits import MAX_LAYERS_PER_UNIT, MAX_UNITS
 from planner.model.shapes import model_sizes
 from planner.model.spec import Model, ZooReference
 from planner.model.zoo import ZOO, from_zoo
@@ -18,9 +19,30 @@ def model_from_json(value: Any) -> Model:
         reference = decode(ZooReference, value)
         model = from_zoo(reference.zoo, reference.input, reference.classes)
     else:
+        _check_counts(value)
         model = decode(Model, value)
     model_sizes(model)
     return model
+
+
+def _check_counts(value: Any) -> None:
+    """Refuse lists that are too long before their items are read, which takes time. Raises DocumentError.
+
+    What is no list or no object is left to the decoder, as are layers nested in layers.
+    """
+    units = value.get("units") if isinstance(value, dict) else None
+    if not isinstance(units, list):
+        return
+    _check_length("$", "units: their number", units, MAX_UNITS)
+    for index, unit in enumerate(units):
+        layers = unit.get("layers") if isinstance(unit, dict) else None
+        if isinstance(layers, list):
+            _check_length(f"$.units[{index}]", "layers: their number", layers, MAX_LAYERS_PER_UNIT)
+
+
+def _check_length(path: str, what: str, items: list[Any], most: int) -> None:
+    if len(items) > most:
+        raise DocumentError(path, f"{what} is {len(items)}; it must lie between 1 and {most}")
 
 
 def load_model(name: str, shape: tuple[int, int, int] | None, classes: int | None) -> Model:

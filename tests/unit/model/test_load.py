@@ -116,3 +116,24 @@ def test_a_chain_that_does_not_hold_is_refused_with_file_unit_and_layer(tmp_path
 def test_whatever_json_holds_is_a_model_or_bad_input(value: Any) -> None:
     with pytest.raises(InputError):
         model_from_json(value)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"units": [0] * 1025}, r"^\$: units: their number is 1025; it must lie between 1 and 1024$"),
+        (
+            {"units": [{"layers": [0]}, {"layers": [0] * 65}]},
+            r"^\$\.units\[1\]: layers: their number is 65; it must lie between 1 and 64$",
+        ),
+        ({"units": [{"name": "u", "layers": [0] * 64}]}, r"layers\[0\]"),
+        ({"units": 1}, r"^\$\.units"),
+        ({"units": [{"layers": 1}]}, r"^\$\.units\[0\]"),
+    ],
+)
+def test_lists_that_are_too_long_are_refused_before_their_items_are_read(
+    change: dict[str, object], expected: str
+) -> None:
+    value = {"schema": "model/1", "name": "long", "input": [3, 8, 8], "classes": 2, **change}
+    with pytest.raises(DocumentError, match=expected):
+        model_from_json(value)

@@ -1,0 +1,99 @@
+"""The application: routes behind the guard."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+from fastapi import Depends, FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from api import openapi
+from api.auth import needs
+from api.guard import Guard
+from api.jobs.queue import JobQueue
+from api.limits import STORE_THREADS
+from api.problems import Problem, invalid
+from api.routes import devices, health, jobs, models, plans, profiles, runs, session
+from api.secret_files import queue_secret
+from api.service import Service
+from api.settings import ServiceSettings
+
+_FOLDER = Path(__file__).parent
+DASHBOARD = _FOLDER / "dashboard"
+"""Files that are served at `/`."""
+
+
+def create_app(settings: ServiceSettings) -> FastAPI:
+    """The service, on a database that is up to date (`api.store.migrate`)."""
+    service = Service(settings, JobQueue(settings.database, queue_secret(settings.data_folder)))
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = STORE_THREADS
+        warming = asyncio.create_task(service.solvers.warm_up())
+        yield
+        warming.cancel()
+        await service.close()
+
+    app = FastAPI(
+        title=openapi.TITLE, lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
+    app.state.service = service
+    app.add_middleware(Guard, service=service)
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    for part in (health, models, profiles, plans, devices, runs, jobs, session):
+        app.include_router(part.router)
+    _add_pages(app)
+    return app
+
+
+def _add_pages(app: FastAPI) -> None:
+    read = [Depends(needs("read"))]
+
+    @app.get("/openapi.json", include_in_schema=False, dependencies=read)
+    def description() -> dict[str, Any]:
+        """The OpenAPI document."""
+        if app.openapi_schema is None:
+            app.openapi_schema = openapi.describe(app)
+        return app.openapi_schema
+
+    @app.get("/docs", include_in_schema=False, dependencies=read)
+    def docs() -> FileResponse:
+        """The page that shows it."""
+        return FileResponse(_FOLDER / "pages" / "docs.html")
+
+    app.mount("/pages", StaticFiles(directory=_FOLDER / "pages"), name="pages")
+    app.mount("/", StaticFiles(directory=DASHBOARD, html=True), name="dashboard")
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return error.response()
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    """What FastAPI found wrong in path, query or headers."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    context = first.get("ctx", {})
+    limits = [value for name, value in context.items() if name in ("le", "ge", "max_length") and type(value) is int]
+    place = ".".join(str(step) for step in first["loc"])
+    return invalid(place, str(first["msg"]), limits[0] if limits else None).response()
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    kinds = {404: "not-found", 405: "method-not-allowed"}
+    detail = str(error.detail)
+    return Problem(error.status_code, kinds.get(error.status_code, "refused"), detail, headers=error.headers).response()

@@ -1,0 +1,175 @@
+"""What stands before every route: ceilings of a request, Host and Origin, who asks, and headers of every answer."""
+
+from __future__ import annotations
+
+import logging
+import time
+from http import HTTPStatus
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api import auth, limits
+from api.problems import Problem, invalid, overloaded
+from api.service import Service
+from api.store import tokens
+from planner.errors import PlannerError
+
+_LOG = logging.getLogger("neuroflux.api")
+
+_HEALTH = "/healthz"
+_OPEN = frozenset({_HEALTH, "/readyz", "/sign-in"})
+"""Paths that need no token beside the request: the first two say nothing but whether this service works, the last one
+finds its token in the form that it receives."""
+
+_CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+"""No inline script or style, nothing from elsewhere."""
+
+_HEADERS = {
+    "Content-Security-Policy": _CSP,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+class Guard:
+    """The outermost part of the application."""
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self._app = app
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        answer = _Answer(send, scope)
+        started = time.perf_counter()
+        try:
+            await self._guarded(scope, receive, answer)
+        except Problem as problem:
+            await self._refuse(problem, scope, receive, answer)
+        except Exception as error:
+            await self._refuse(_unexpected(error, scope), scope, receive, answer)
+        finally:
+            self._service.bodies.give_back(scope.get("state", {}).get("body_bytes", 0))
+            seconds = time.perf_counter() - started
+            self._service.metrics.observe(scope["method"], _route(scope), answer.status, seconds)
+
+    async def _guarded(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
+        headers = Headers(scope=scope)
+        _check_sizes(scope)
+        if scope["path"] == _HEALTH:
+            # Before everything that may be busy: this says that the process answers.
+            await self._app(scope, receive, answer)
+            return
+        auth.check_host(headers, self._service.settings)
+        service = self._service
+        if service.in_flight >= limits.MAX_IN_FLIGHT:
+            raise overloaded("too many requests are being answered")
+        service.in_flight += 1
+        try:
+            scope.setdefault("state", {})["principal"] = await self._principal(scope, headers)
+            await self._app(scope, receive, answer)
+        finally:
+            service.in_flight -= 1
+
+    async def _principal(self, scope: Scope, headers: Headers) -> tokens.Principal | None:
+        token = auth.bearer(headers)
+        session = auth.cookie(headers) if token is None else None
+        auth.check_origin(headers, scope["method"], session is not None)
+        is_open = scope["path"] in _OPEN
+        if token is None and session is None:
+            if self._service.settings.authentication and not is_open:
+                raise auth.unauthorized()
+            return auth.LOCAL
+        principal = await run_in_threadpool(tokens.find, self._service.database, token or session or "")
+        if principal is not None and (principal.kind == "session") != (session is not None):
+            principal = None  # a session is good as a cookie alone, other tokens as a header alone
+        if principal is None and session is not None and not self._service.settings.authentication:
+            return auth.LOCAL  # a cookie of yesterday
+        if principal is None and not is_open:
+            raise auth.unauthorized()
+        return principal or auth.LOCAL
+
+    async def _refuse(self, problem: Problem, scope: Scope, receive: Receive, answer: _Answer) -> None:
+        if answer.status:
+            return  # half an answer has gone out; the connection is closed behind it
+        headers = Headers(scope=scope)
+        if problem.status == HTTPStatus.UNAUTHORIZED and _wants_page(headers, scope):
+            await self._service.sign_in_page()(scope, receive, answer)
+            return
+        await problem.response()(scope, receive, answer)
+
+
+class _Answer:
+    """Sends an answer, with the headers that all answers have."""
+
+    def __init__(self, send: Send, scope: Scope) -> None:
+        self._send = send
+        self._scope = scope
+        self.status = 0
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            for name, value in _HEADERS.items():
+                headers.setdefault(name, value)
+            headers.setdefault("Cache-Control", "no-store")
+        await self._send(message)
+
+
+def _check_sizes(scope: Scope) -> None:
+    if len(scope.get("raw_path", b"")) + len(scope["query_string"]) > limits.MAX_REQUEST_LINE_BYTES:
+        ceiling = limits.MAX_REQUEST_LINE_BYTES
+        raise Problem(
+            HTTPStatus.REQUEST_URI_TOO_LONG, "path-too-long", "path and query are too long", field="path", limit=ceiling
+        )
+    pairs = scope["headers"]
+    for count, ceiling in (
+        (len(pairs), limits.MAX_HEADERS),
+        (sum(len(name) + len(value) for name, value in pairs), limits.MAX_HEADER_BYTES),
+    ):
+        if count > ceiling:
+            raise Problem(
+                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "headers-too-large",
+                "there are too many headers, or they are too long",
+                field="header",
+                limit=ceiling,
+            )
+    if "\x00" in scope["path"] or b"%00" in scope["query_string"]:
+        raise invalid("path", "path and query hold no NUL")
+
+
+def _unexpected(error: Exception, scope: Scope) -> Problem:
+    """The problem for an error that no route foresaw."""
+    if isinstance(error, SQLAlchemyError):
+        # Without the error's text: it may hold the statement's values.
+        _LOG.error("the database failed in %s %s: %s", scope["method"], _route(scope), type(error).__name__)
+        return overloaded("the database does not answer")
+    _LOG.error("an error in %s %s", scope["method"], _route(scope), exc_info=error)
+    detail = str(error) if isinstance(error, PlannerError) else "an error in this service; its log has the details"
+    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal-error", detail)
+
+
+def _route(scope: Scope) -> str:
+    """The template of the route, which holds no ids."""
+    found: Any = scope.get("route")
+    path = getattr(found, "path", None)
+    return path if isinstance(path, str) and path else "unmatched"
+
+
+def _wants_page(headers: Headers, scope: Scope) -> bool:
+    return scope["method"] == "GET" and "text/html" in headers.get("accept", "")

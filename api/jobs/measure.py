@@ -1,0 +1,115 @@
+"""One job: a measurement in a process of its own, watched, limited, and ended when nobody wants it any more."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from api.limits import JOB_CPU_SECONDS, JOB_SECONDS
+from api.store import content, job_rows
+from api.store.database import Database
+from api.store.job_rows import Claim
+from api.store.tables import profiles
+from api.summaries import profile_row
+from planner.document import read_document, to_json
+from planner.errors import PlannerError
+from planner.profiler.schema import Profile
+
+_LOG = logging.getLogger("neuroflux.jobs")
+
+_RENEW_SECONDS = 2.0
+_POLL_SECONDS = 0.25
+_SAID_LENGTH = 500
+
+
+@dataclass
+class _Progress:
+    """What the process said last."""
+
+    phase: str = "starting"
+    done: int = 0
+    total: int = 0
+
+
+def run_job(database: Database, job_id: str, worker: str) -> None:
+    """Take the job, unless somebody else has, and see it through."""
+    claim = job_rows.claim(database, job_id, worker)
+    if claim is None:
+        return
+    _LOG.info("job %s begins", job_id)
+    with tempfile.TemporaryDirectory(prefix="neuroflux-job-") as name:
+        folder = Path(name)
+        (folder / "request.json").write_text(to_json(claim.request))
+        code, said = _watched(database, claim, folder)
+        _conclude(database, claim, folder, code, said)
+
+
+def _watched(database: Database, claim: Claim, folder: Path) -> tuple[int, str]:
+    """Run the measurement; its exit code and last words. A job that is cancelled or lost ends at once."""
+    command = [sys.executable, "-m", "planner.cli.profile_job", str(folder), str(os.getpid()), str(JOB_CPU_SECONDS)]
+    deadline = time.monotonic() + JOB_SECONDS
+    progress, renewed = _Progress(), 0.0
+    with (
+        (folder / "log").open("wb") as log,
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, process_group=0) as run,
+    ):
+        try:
+            assert run.stdout is not None
+            while not _take(run.stdout.fileno(), progress):
+                now = time.monotonic()
+                if now > deadline:
+                    return 4, f"it took more than {JOB_SECONDS} s"
+                if now - renewed < _RENEW_SECONDS:
+                    continue
+                renewed = now
+                if not job_rows.renew(database, claim, progress.phase, progress.done, progress.total):
+                    return 130, "it was cancelled"
+            code = run.wait()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(run.pid, signal.SIGKILL)
+    lines = (folder / "log").read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+    return code, lines[-1][-_SAID_LENGTH:]
+
+
+def _take(pipe: int, progress: _Progress) -> bool:
+    """Read what the process says, waiting a moment for it; True at its end."""
+    if not select.select([pipe], [], [], _POLL_SECONDS)[0]:
+        return False
+    arrived = os.read(pipe, 2**16)
+    for line in arrived.splitlines():
+        with contextlib.suppress(ValueError, KeyError):  # half a line: the next one says more
+            said = json.loads(line)
+            progress.phase, progress.done, progress.total = said["phase"], said["done"], said["total"]
+    return not arrived
+
+
+def _conclude(database: Database, claim: Claim, folder: Path, code: int, said: str) -> None:
+    if code < 0:
+        again = job_rows.give_back(database, claim, f"its process was killed twice (signal {-code}): {said}")
+        _LOG.warning(
+            "job %s: its process was killed (signal %d); %s", claim.id, -code, "again" if again else "given up"
+        )
+        return
+    if code:
+        job_rows.finish(database, claim, None, said)
+        _LOG.warning("job %s ends: %s", claim.id, said)
+        return
+    try:
+        profile = read_document(folder / "profile.json", Profile)
+    except PlannerError as error:
+        job_rows.finish(database, claim, None, str(error))
+        return
+    content.put(database, profiles, profile_row(profile))
+    job_rows.finish(database, claim, profile.id, None)
+    _LOG.info("job %s is done", claim.id)

@@ -1,0 +1,114 @@
+"""Every ceiling for what arrives over HTTP and for what a request may cost. Ceilings inside documents stand in
+`planner.limits`, which hold here too."""
+
+from __future__ import annotations
+
+from planner.units import KIB, MIB
+
+MAX_BODY_BYTES = 512 * KIB
+"""Longest body of a request, the description of a model included (1024 units in 150 KB are usual)."""
+
+MAX_PROFILE_BYTES = 16 * MIB
+"""Longest profile (the largest shipped one takes 450 KB). It is read in a solver worker, never in the API process."""
+
+MAX_DRAINED_BYTES = 32 * MIB
+"""How much of a body that is too long is received and thrown away, so that its sender reads the answer."""
+
+MAX_REQUEST_LINE_BYTES = 4 * KIB
+"""Longest path and query together."""
+
+MAX_HEADERS = 64
+"""Most headers of a request."""
+
+MAX_HEADER_BYTES = 16 * KIB
+"""All headers of a request together."""
+
+MAX_BODY_SECONDS = 20.0
+"""Longest that a body may take to arrive."""
+
+MAX_CONNECTIONS = 1024
+"""Most connections at one time; the server closes further ones."""
+
+MAX_IN_FLIGHT = 384
+"""Most requests being answered at one time, event streams left out."""
+
+MAX_BODIES_BYTES = 32 * MIB
+"""All bodies in memory at one time, together; more are answered with 503."""
+
+MAX_EVENT_STREAMS = 256
+"""Most event streams at one time."""
+
+STORE_THREADS = 6
+"""Threads that talk to the database for requests."""
+
+MAX_PAGE = 200
+"""Most items of one page."""
+
+DEFAULT_PAGE = 50
+"""Items of one page unless asked otherwise."""
+
+MAX_SAMPLES_PER_POST = 1000
+"""Most samples in one batch."""
+
+MAX_SAMPLES_PER_RUN = 5_000_000
+"""Most samples kept of one run; their sequence numbers stay below this."""
+
+MAX_POINTS = 5000
+"""Most points of one chart."""
+
+DEFAULT_POINTS = 1000
+"""Points of one chart unless asked otherwise."""
+
+MAX_WAITING_SAMPLES = 50_000
+"""Most samples that wait for their commit; more are answered with 503."""
+
+MAX_COMPARED = 16
+"""Most plans of one comparison."""
+
+SOLVER_BYTES = 512 * MIB
+"""What a solver worker may map beyond what it has when it is warm."""
+
+SOLVER_SECONDS = 20.0
+"""Longest that one request may keep a solver worker busy."""
+
+MAX_WAITING_SOLVES = 32
+"""Most requests that wait for a solver worker; more are answered with 503."""
+
+MAX_QUEUED_JOBS = 50
+"""Most jobs that wait; more are answered with 429."""
+
+JOB_SECONDS = 1800
+"""Longest measurement of one job."""
+
+JOB_CPU_SECONDS = 4 * JOB_SECONDS
+"""Processor time of the process that measures for a job."""
+
+JOB_ATTEMPTS = 2
+"""How often a job is begun whose worker was killed."""
+
+LEASE_SECONDS = 20.0
+"""A running job whose worker has not been heard of for so long has lost it."""
+
+ENROLMENT_SECONDS = 900
+"""Life of an enrolment token unless asked otherwise."""
+
+MAX_ENROLMENT_SECONDS = 24 * 3600
+"""Longest life of an enrolment token."""
+
+SESSION_SECONDS = 12 * 3600
+"""Life of a browser's session."""
+
+MAX_KEY_LENGTH = 128
+"""Longest Idempotency-Key."""
+
+PLAN_CACHE_BYTES = 8 * MIB
+"""Plans kept in memory, ready to be sent."""
+
+ANSWERS_KEPT = 2048
+"""Requests for plans, by the hash of their text, whose answer is remembered."""
+
+RETRY_SECONDS = 2
+"""What Retry-After says where nothing better is known."""
+
+SOLVER_PROFILES = 8
+"""Decoded profiles that a solver worker keeps; the one unused for longest goes first."""

@@ -1,0 +1,89 @@
+"""The description of the service: FastAPI's, and the schemas of the documents that routes read and write themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import TypeAdapter
+
+from api import schemas
+from api.documents import adapter
+from api.problems import ProblemDocument
+from planner.model.spec import Model
+from planner.profiler.schema import Profile
+from planner.report.schema import Report
+from planner.solver.schema import Plan
+
+TITLE = "neuroflux"
+VERSION = "1"
+
+_ABOUT = (
+    "POST a model description, get a training plan. Bytes are integers, times UTC. Every error is an RFC 9457 problem "
+    "with a `type`, and where it applies the `field` and the `limit`."
+)
+
+_KINDS: tuple[type, ...] = (
+    Model,
+    Plan,
+    Profile,
+    ProblemDocument,
+    Report,
+    schemas.Alternatives,
+    schemas.CompareRequest,
+    schemas.Comparison,
+    schemas.DeviceItem,
+    schemas.DevicePage,
+    schemas.DeviceRequest,
+    schemas.EnrolledDevice,
+    schemas.Enrolment,
+    schemas.EnrolmentRequest,
+    schemas.Health,
+    schemas.JobItem,
+    schemas.JobPage,
+    schemas.JobRequest,
+    schemas.ModelPage,
+    schemas.PlanPage,
+    schemas.PlanRequest,
+    schemas.ProfileItem,
+    schemas.ProfilePage,
+    schemas.Run,
+    schemas.RunItem,
+    schemas.RunPage,
+    schemas.RunRequest,
+    schemas.SampleBatch,
+    schemas.SampleChart,
+    schemas.SamplesTaken,
+)
+
+_SECURITY = {
+    "token": {"type": "http", "scheme": "bearer", "description": "Of the admin, of a device, or for enrolment"},
+    "session": {"type": "apiKey", "in": "cookie", "name": "neuroflux_session", "description": "A browser's session"},
+}
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document."""
+    document: dict[str, Any] = get_openapi(
+        title=TITLE, version=VERSION, description=_ABOUT, routes=app.routes, openapi_version="3.1.0"
+    )
+    components = document.setdefault("components", {}).setdefault("schemas", {})
+    components.update(schemas_of(_KINDS))
+    for name in ("HTTPValidationError", "ValidationError"):
+        components.pop(name, None)
+    document["components"]["securitySchemes"] = _SECURITY
+    document["security"] = [{"token": []}, {"session": []}, {}]
+    return document
+
+
+def schemas_of(kinds: tuple[type, ...]) -> dict[str, Any]:
+    """JSON Schemas of dataclasses and their parts, by name."""
+    found: dict[str, Any] = {}
+    for kind in kinds:
+        own: TypeAdapter[Any] = adapter(kind)
+        schema = own.json_schema(ref_template="#/components/schemas/{model}")
+        found.update(schema.pop("$defs", {}))
+        if "$ref" not in schema:
+            found[kind.__name__] = schema
+    return found

@@ -1,0 +1,138 @@
+"""Devices: enrolment by a token that is good once, then a token of the device's own."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from api import bodies
+from api.auth import needs, unauthorized
+from api.problems import not_found
+from api.routes.common import (
+    BODY_PROBLEMS,
+    DEFAULT_LIMIT,
+    Cursor,
+    Limit,
+    from_cursor,
+    gives,
+    json_answer,
+    page_answer,
+    service_of,
+    takes,
+)
+from api.schemas import DeviceItem, DevicePage, DeviceRequest, EnrolledDevice, Enrolment, EnrolmentRequest
+from api.service import Service
+from api.store import device_rows, tokens
+from api.store.content import timestamp
+from api.store.database import now_ms
+from api.store.tokens import Principal
+from planner.system.machine import fingerprint
+
+router = APIRouter(prefix="/v1", tags=["devices"])
+
+_MACHINE = {
+    "name": "Raspberry Pi 5 Model B",
+    "architecture": "aarch64",
+    "cpu_model": "Cortex-A76",
+    "cores": 4,
+    "isa": ["asimd", "neon"],
+    "total_bytes": 8589934592,
+    "available_bytes": 7516192768,
+    "limit_bytes": None,
+    "swap_bytes": 0,
+    "allocator": "glibc",
+    "kernel": "6.6.31",
+    "python_version": "3.11.2",
+    "torch_version": "2.13.0",
+    "unified_memory": False,
+}
+
+
+@router.post(
+    "/enrolments",
+    operation_id="create_enrolment",
+    openapi_extra=takes(EnrolmentRequest, {"seconds": 900}),
+    responses=gives({201: ("The token, shown this once", Enrolment)}, BODY_PROBLEMS),
+    dependencies=[Depends(needs("admin"))],
+)
+async def create_enrolment(request: Request) -> Response:
+    """Let one device enrol: a token that is good once, for a short time."""
+    asked = await bodies.read(request, EnrolmentRequest)
+    return await run_in_threadpool(_create_enrolment, service_of(request), asked)
+
+
+def _create_enrolment(service: Service, asked: EnrolmentRequest) -> Response:
+    token = tokens.new_token()
+    with service.database.write() as connection:
+        tokens.add(connection, token, "enrolment", seconds=asked.seconds)
+    expires = timestamp(now_ms() + asked.seconds * 1000)
+    return json_answer({"token": token, "expires_at": expires}, HTTPStatus.CREATED)
+
+
+@router.post(
+    "/devices",
+    operation_id="enrol_device",
+    openapi_extra=takes(DeviceRequest, {"name": "bench-3", "machine": _MACHINE, "threads": 4}),
+    responses=gives({201: ("Enrolled; the token is shown this once", EnrolledDevice)}, BODY_PROBLEMS),
+)
+async def enrol_device(request: Request, principal: Annotated[Principal, Depends(needs("enrol"))]) -> Response:
+    """Enrol a device (`neuroflux enroll` does it), authenticated by an enrolment token, which is spent by it."""
+    asked = await bodies.read(request, DeviceRequest)
+    return await run_in_threadpool(_enrol, service_of(request), principal, asked)
+
+
+def _enrol(service: Service, principal: Principal, asked: DeviceRequest) -> Response:
+    token, identity = tokens.new_token(), tokens.new_id()
+    machine = asked.machine
+    identifies = fingerprint(machine, machine.torch_version, asked.threads)
+    with service.database.write() as connection:
+        if principal.kind == "enrolment" and not tokens.use_up(connection, principal.token_id):
+            raise unauthorized()
+        device_rows.add(connection, identity, "device", asked.name, identifies, machine)
+        tokens.add(connection, token, "device", identity)
+    found = device_rows.one(service.database, identity)
+    headers = {"Location": f"/v1/devices/{identity}"}
+    return json_answer({"device": found, "token": token}, HTTPStatus.CREATED, headers)
+
+
+@router.get(
+    "/devices",
+    operation_id="list_devices",
+    responses=gives({200: ("A page of devices", DevicePage)}),
+    dependencies=[Depends(needs("read"))],
+)
+def list_devices(request: Request, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT) -> Response:
+    """Devices, newest first."""
+    return page_answer(device_rows.page(service_of(request).database, from_cursor(cursor), limit))
+
+
+@router.get(
+    "/devices/{device_id}",
+    operation_id="get_device",
+    responses=gives({200: ("The device", DeviceItem)}, (404,)),
+    dependencies=[Depends(needs("read"))],
+)
+def get_device(request: Request, device_id: Annotated[str, Path(max_length=64)]) -> Response:
+    """A device."""
+    found = device_rows.one(service_of(request).database, device_id)
+    if found is None:
+        raise not_found(f"device {device_id}")
+    return json_answer(found)
+
+
+@router.delete(
+    "/devices/{device_id}",
+    operation_id="revoke_device",
+    status_code=204,
+    responses=gives({204: ("Its tokens are worthless", None)}, (404,)),
+    dependencies=[Depends(needs("admin"))],
+)
+def revoke_device(request: Request, device_id: Annotated[str, Path(max_length=64)]) -> Response:
+    """Revoke a device's tokens; what it uploaded stays."""
+    if not tokens.revoke_device(service_of(request).database, device_id):
+        raise not_found(f"enrolled device {device_id}")
+    return Response(status_code=204)

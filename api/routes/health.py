@@ -1,0 +1,48 @@
+"""Whether the service works, and what it has counted."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends, Request
+from sqlalchemy import text
+from starlette.responses import Response
+
+from api.auth import needs
+from api.routes.common import gives, json_answer, service_of
+from api.schemas import Health
+from planner.system.proc import read_memory
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/healthz", operation_id="health", responses=gives({200: ("The process answers", Health)}))
+async def health() -> Response:
+    """Whether the process answers."""
+    return json_answer({"status": "ok"})
+
+
+@router.get("/readyz", operation_id="ready", responses=gives({200: ("The service works", Health)}))
+def ready(request: Request) -> Response:
+    """Whether the database answers too."""
+    with service_of(request).database.read() as connection:
+        connection.execute(text("SELECT number FROM models LIMIT 1"))
+    return json_answer({"status": "ok"})
+
+
+@router.get(
+    "/metrics",
+    operation_id="metrics",
+    responses={**gives({}), 200: {"description": "Prometheus' text format", "content": {"text/plain": {}}}},
+    dependencies=[Depends(needs("read"))],
+)
+async def metrics(request: Request) -> Response:
+    """Counters of this process, for Prometheus."""
+    service = service_of(request)
+    gauges = {
+        "neuroflux_requests_in_flight": ("gauge", "Requests being answered.", service.in_flight),
+        "neuroflux_event_streams": ("gauge", "Open event streams.", service.changes.streams),
+        "neuroflux_solver_waiting": ("gauge", "Requests that wait for a solver worker.", service.solvers.waiting),
+        "neuroflux_solver_replaced_total": ("counter", "Solver workers replaced.", service.solvers.replaced),
+        "neuroflux_plans_solved_total": ("counter", "Plans made.", service.solvers.solved),
+        "neuroflux_resident_bytes": ("gauge", "Resident memory of this process.", read_memory().resident_bytes),
+    }
+    return Response(service.metrics.text(gauges), media_type="text/plain; version=0.0.4")

@@ -1,0 +1,136 @@
+"""Jobs: measuring on this service's own machine."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from api import bodies
+from api.auth import needs
+from api.problems import Problem, invalid, not_found
+from api.routes.common import (
+    BODY_PROBLEMS,
+    DEFAULT_LIMIT,
+    Cursor,
+    Key,
+    Limit,
+    from_cursor,
+    gives,
+    json_answer,
+    page_answer,
+    service_of,
+    takes,
+)
+from api.routes.models import model_of
+from api.schemas import JobItem, JobPage, JobRequest, JobTerms
+from api.service import Service
+from api.store import idempotency, job_rows
+from api.store.content import to_bytes
+from api.store.idempotency import Once
+from api.store.tokens import Principal, new_id
+from planner.document import content_id
+from planner.model.spec import Model
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+
+def queue_profile(service: Service, terms: JobTerms, model: Model, once: Once | None) -> dict[str, Any]:
+    """Queue a measurement, and show it. An equal one that is not finished yet is not queued again.
+
+    Raises Problem (429).
+    """
+    request = {
+        "model": model,
+        "batch": terms.batch,
+        "optimizer": terms.optimizer.optimizer(),
+        "max_seconds": terms.max_seconds,
+        "max_bytes": terms.max_bytes,
+    }
+    database, identity = service.database, new_id()
+    with database.write() as connection:
+        earlier = idempotency.claim(connection, database, once, identity)
+        if earlier is None:
+            kept = job_rows.create(connection, database, identity, content_id(request), to_bytes(request))
+            if kept != identity and once is not None:
+                idempotency.point_to(connection, once, kept)
+        else:
+            kept = earlier
+    if kept == identity:
+        # The row is what counts. Should this process end before the next line, the workers' sweep finds the row.
+        service.queue.send(identity)
+    job = job_rows.one(database, kept)
+    assert job is not None
+    return job
+
+
+@router.post(
+    "",
+    operation_id="create_job",
+    openapi_extra=takes(JobRequest, {"kind": "profile", "model": "vgg16", "batch": 128}),
+    responses=gives({202: ("Queued", JobItem)}, (*BODY_PROBLEMS, 429)),
+)
+async def create_job(
+    request: Request, principal: Annotated[Principal, Depends(needs("jobs"))], key: Key = None
+) -> Response:
+    """Measure a model on this service's machine, in a process with limits. `Location` says where to look."""
+    text = await bodies.receive(request)
+    once = Once.of(key, principal.token_id, "jobs", text)
+    return await run_in_threadpool(_create, service_of(request), text, once)
+
+
+def _create(service: Service, text: bytes, once: Once | None) -> Response:
+    value = bodies.value_of(text)
+    if not isinstance(value, dict) or "model" not in value:
+        raise invalid("$.model", "this field is missing")
+    _, model = model_of(service.database, value.pop("model"), "$.model")
+    job = queue_profile(service, bodies.decoded(JobTerms, value), model, once)
+    return json_answer(job, HTTPStatus.ACCEPTED, {"Location": f"/v1/jobs/{job['id']}", "Retry-After": "5"})
+
+
+@router.get(
+    "",
+    operation_id="list_jobs",
+    responses=gives({200: ("A page of jobs", JobPage)}),
+    dependencies=[Depends(needs("read"))],
+)
+def list_jobs(request: Request, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT) -> Response:
+    """Jobs, newest first."""
+    return page_answer(job_rows.page(service_of(request).database, from_cursor(cursor), limit))
+
+
+@router.get(
+    "/{job_id}",
+    operation_id="get_job",
+    responses=gives({200: ("The job", JobItem)}, (404,)),
+    dependencies=[Depends(needs("read"))],
+)
+def get_job(request: Request, job_id: Annotated[str, Path(max_length=64)]) -> Response:
+    """How far a job is."""
+    return json_answer(_job(service_of(request), job_id))
+
+
+def _job(service: Service, job_id: str) -> dict[str, Any]:
+    found = job_rows.one(service.database, job_id)
+    if found is None:
+        raise not_found(f"job {job_id}")
+    return found
+
+
+@router.delete(
+    "/{job_id}",
+    operation_id="cancel_job",
+    responses=gives({202: ("It is being cancelled, or is", JobItem)}, (404, 409)),
+    dependencies=[Depends(needs("jobs"))],
+)
+def cancel_job(request: Request, job_id: Annotated[str, Path(max_length=64)]) -> Response:
+    """Cancel a job that has not ended."""
+    service = service_of(request)
+    if not job_rows.cancel(service.database, job_id):
+        state = _job(service, job_id)["state"]
+        if state != "cancelled":
+            raise Problem(HTTPStatus.CONFLICT, "job-ended", f"the job has ended already: it is {state}")
+    return json_answer(_job(service, job_id), HTTPStatus.ACCEPTED)

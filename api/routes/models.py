@@ -1,0 +1,157 @@
+"""Models: the zoo's, and descriptions that were stored."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from api import bodies
+from api.auth import needs
+from api.problems import from_error, not_found
+from api.routes.common import (
+    BODY_PROBLEMS,
+    DEFAULT_LIMIT,
+    Cursor,
+    Limit,
+    content_answer,
+    from_cursor,
+    gives,
+    is_content_id,
+    page_answer,
+    service_of,
+    takes,
+)
+from api.schemas import ModelPage
+from api.store import content
+from api.store.content import Page
+from api.store.database import Database
+from api.store.tables import models
+from api.summaries import model_row, model_summary
+from planner.document import content_id, decode, parse_json
+from planner.errors import DocumentError, ModelError
+from planner.model.load import model_from_json
+from planner.model.spec import Model
+from planner.model.zoo import ZOO, from_zoo
+
+router = APIRouter(prefix="/v1/models", tags=["models"])
+
+EXAMPLE = {
+    "schema": "model/1",
+    "name": "tiny",
+    "input": [1, 28, 28],
+    "classes": 10,
+    "units": [
+        {
+            "name": "conv",
+            "layers": [
+                {"op": "conv2d", "out_channels": 8, "kernel": 3, "padding": 1, "bias": False},
+                {"op": "batchnorm2d"},
+                {"op": "relu"},
+                {"op": "max_pool2d", "kernel": 2, "stride": 2},
+            ],
+        },
+        {
+            "name": "classifier",
+            "layers": [
+                {"op": "adaptive_avg_pool2d", "height": 1, "width": 1},
+                {"op": "flatten"},
+                {"op": "linear", "out_features": 10},
+            ],
+        },
+    ],
+}
+
+
+@cache
+def zoo_model(name: str) -> tuple[str, Model]:
+    """A network of the zoo at its usual size, and its id."""
+    model = from_zoo(name, (3, 32, 32), 10)
+    return content_id(model), model
+
+
+@cache
+def _zoo_items() -> tuple[dict[str, Any], ...]:
+    return tuple({"id": zoo_model(name)[0], **model_summary(zoo_model(name)[1]), "created_at": None} for name in ZOO)
+
+
+def model_of(database: Database, value: Any, field: str) -> tuple[str, Model]:
+    """The model that a request means, and its id: a zoo name, the id of a stored one, or a description.
+
+    Raises Problem (422).
+    """
+    if isinstance(value, str) and value in ZOO:
+        return zoo_model(value)
+    if isinstance(value, str) and is_content_id(value):
+        body = content.body(database, models, value)
+        if body is not None:
+            return value, decode(Model, parse_json(body))
+    if isinstance(value, str):
+        names = ", ".join(ZOO)
+        problem = DocumentError(field, f"{value[:60]!r} is neither in the zoo ({names}) nor the id of a stored model")
+        raise from_error(problem)
+    try:
+        model = model_from_json(value)
+    except (DocumentError, ModelError) as error:
+        raise from_error(error, field) from None
+    return content_id(model), model
+
+
+@router.get(
+    "",
+    operation_id="list_models",
+    responses=gives({200: ("A page of models", ModelPage)}),
+    dependencies=[Depends(needs("read"))],
+)
+def list_models(request: Request, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT) -> Response:
+    """Stored models, newest first, and the zoo's behind them."""
+    found = content.page(service_of(request).database, models, from_cursor(cursor), limit)
+    if found.next_number is None:
+        stored = {item["id"] for item in found.items}
+        zoo = tuple(item for item in _zoo_items() if item["id"] not in stored)
+        found = Page((*found.items, *zoo), None)
+    return page_answer(found)
+
+
+@router.post(
+    "",
+    operation_id="store_model",
+    openapi_extra=takes(Model, EXAMPLE),
+    responses=gives({201: ("Stored", Model), 200: ("It was there already", Model)}, BODY_PROBLEMS),
+    dependencies=[Depends(needs("plan"))],
+)
+async def store_model(request: Request) -> Response:
+    """Check a description (`model/1`, or a zoo name with arguments) and store it under the hash of its content."""
+    text = await bodies.receive(request)
+    return await run_in_threadpool(_store, request, text)
+
+
+def _store(request: Request, text: bytes) -> Response:
+    database = service_of(request).database
+    _, model = model_of(database, bodies.value_of(text), "$")
+    row = model_row(model)
+    created = content.put(database, models, row)
+    status = 201 if created else 200
+    return content_answer(request, row["id"], row["body"].encode(), status, f"/v1/models/{row['id']}")
+
+
+@router.get(
+    "/{name}",
+    operation_id="get_model",
+    responses=gives({200: ("The description", Model), 304: ("It has not changed", None)}, (404,)),
+    dependencies=[Depends(needs("read"))],
+)
+def get_model(
+    request: Request, name: Annotated[str, Path(description="A zoo name, or a model's id", max_length=64)]
+) -> Response:
+    """A description."""
+    if name in ZOO:
+        identity, model = zoo_model(name)
+        return content_answer(request, identity, content.to_bytes(model))
+    body = content.body(service_of(request).database, models, name) if is_content_id(name) else None
+    if body is None:
+        raise not_found(f"model {name}")
+    return content_answer(request, name, body)

@@ -1,0 +1,331 @@
+"""Plans: a model and a budget in, a training plan out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Request
+from sqlalchemy import select
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from api import bodies
+from api.answers import Answered
+from api.auth import needs
+from api.problems import Problem, from_error, invalid, not_found, overloaded
+from api.routes.common import (
+    BODY_PROBLEMS,
+    DEFAULT_LIMIT,
+    Cursor,
+    Limit,
+    content_answer,
+    from_cursor,
+    gives,
+    json_answer,
+    page_answer,
+    service_of,
+    takes,
+)
+from api.routes.jobs import queue_profile
+from api.routes.models import model_of
+from api.schemas import (
+    Alternatives,
+    CompareRequest,
+    CompareTerms,
+    Comparison,
+    JobItem,
+    JobTerms,
+    OptimizerTerms,
+    PlanPage,
+    PlanRequest,
+    PlanTerms,
+)
+from api.service import Service
+from api.store import content, device_rows
+from api.store.tables import plans, profiles
+from planner.document import content_id
+from planner.errors import InputError
+from planner.model.spec import Model
+from planner.model.zoo import ZOO
+from planner.solver.request import Request as Question
+from planner.solver.schema import Plan, Strategy
+
+router = APIRouter(prefix="/v1/plans", tags=["plans"])
+
+_EXAMPLE = {
+    "model": "vgg16",
+    "budget": {"bytes": 314572800, "scope": "process"},
+    "device": "server",
+    "training": {"batch": 128, "epochs": 10, "samples": 50000, "optimizer": {"kind": "sgd"}},
+    "strategy": "auto",
+    "prefer": "balanced",
+}
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A request whose model and profile are known."""
+
+    model: Model
+    """What is to be trained."""
+    question: Question
+    """What is asked of the solver."""
+    profile_id: str | None
+    """The profile that answers it; none: there is none yet."""
+    device: device_rows.DeviceKey | None
+    """The device that was named."""
+    subject: content.Subject | None
+    """What the profile was looked for by; none: it was named."""
+
+    @property
+    def key(self) -> str:
+        """What equal requests have in common."""
+        return content_id({"profile": self.profile_id, "request": self.question})
+
+
+def _asked(service: Service, terms: PlanTerms, model_value: Any) -> _Asked:
+    """Find what a request refers to. Raises Problem (422, 503)."""
+    model_id, model = model_of(service.database, model_value, "$.model")
+    question = _question(terms)
+    optimizer = question.training.optimizer
+    if terms.profile is not None:
+        with service.database.read() as connection:
+            found = connection.execute(select(profiles.c.model_id).where(profiles.c.id == terms.profile)).scalar()
+        if found is None:
+            raise invalid("$.profile", "there is no profile with this id; POST it to /v1/profiles first")
+        if found != model_id:
+            raise invalid("$.profile", f"is a profile of another model than {model.name} as it is described here")
+        return _Asked(model, question, terms.profile, None, None)
+    device = device_rows.key_of(service.database, terms.device or device_rows.SERVER)
+    if device is None and terms.device in (None, device_rows.SERVER):
+        raise overloaded("no worker has said yet what machine this service measures on", seconds=5)
+    if device is None:
+        raise invalid("$.device", "there is no device with this id; GET /v1/devices lists them")
+    batch = question.training.batch
+    subject = content.Subject(device.id, model_id, optimizer.kind, optimizer.state_copies, batch)
+    return _Asked(model, question, content.find_profile(service.database, subject), device, subject)
+
+
+def _question(terms: PlanTerms) -> Question:
+    try:
+        question = Question(
+            terms.budget.budget(),
+            terms.training.training(),
+            terms.storage_bytes,
+            terms.strategy,
+            terms.prefer,
+            max_cuts=terms.max_cuts,
+            allocator=terms.allocator,
+        )
+        return question if terms.reserve_bytes is None else replace(question, reserve_bytes=terms.reserve_bytes)
+    except InputError as error:
+        raise from_error(error, f"$.{str(error).partition(' ')[0]}") from None
+
+
+async def _plan_of(service: Service, asked: _Asked) -> tuple[str, bytes, bool]:
+    """Id, text, and whether it is new. Raises Problem where nothing fits, or the solver is overloaded."""
+    assert asked.profile_id is not None
+    key = asked.key
+    known = await run_in_threadpool(content.plan_for, service.database, key)
+    if known is not None:
+        return known, await _text(service, known), False
+    profile = await run_in_threadpool(content.body, service.database, profiles, asked.profile_id)
+    row = await service.solvers.solve(asked.profile_id, profile or b"", asked.question)
+    created = await run_in_threadpool(content.put_plan, service.database, key, row)
+    text = row["body"].encode()
+    service.plans.put(row["id"], text)
+    return row["id"], text, created
+
+
+async def _text(service: Service, plan_id: str) -> bytes:
+    """A plan's text. Raises Problem (404)."""
+    found = service.plans.get(plan_id)
+    if found is None:
+        found = await run_in_threadpool(content.body, service.database, plans, plan_id)
+        if found is None:
+            raise not_found(f"plan {plan_id}")
+        service.plans.put(plan_id, found)
+    return found
+
+
+def _split(text: bytes, kind: type[PlanTerms]) -> tuple[Any, Any]:
+    """The body without its model, as `kind`, and the model."""
+    value = bodies.value_of(text)
+    if not isinstance(value, dict) or "model" not in value:
+        raise (
+            invalid("$.model", "this field is missing")
+            if isinstance(value, dict)
+            else invalid("$", "an object is needed")
+        )
+    model = value.pop("model")
+    return bodies.decoded(kind, value), model
+
+
+def _understood(service: Service, text: bytes, kind: type[PlanTerms]) -> tuple[Any, Any, _Asked]:
+    terms, model = _split(text, kind)
+    return terms, model, _asked(service, terms, model)
+
+
+@router.post(
+    "",
+    operation_id="make_plan",
+    openapi_extra=takes(PlanRequest, _EXAMPLE),
+    responses=gives(
+        {
+            201: ("The plan", Plan),
+            200: ("The plan that was made for an equal request", Plan),
+            202: ("The model is being measured on this service's machine; ask again after Retry-After", JobItem),
+        },
+        (*BODY_PROBLEMS, 409, 429),
+    ),
+    dependencies=[Depends(needs("plan"))],
+)
+async def make_plan(request: Request) -> Response:
+    """The plan that trains within the budget and is as fast as it can be.
+
+    Infeasible requests get 422 with `minimum_bytes` and `binding_term`; a device whose profile is missing gets 409 with
+    the `command` to run there.
+    """
+    service = service_of(request)
+    text = await bodies.receive(request)
+    known = service.answers.get(text)
+    if known is not None and await _is_true(service, known):
+        return content_answer(request, known.plan_id, await _text(service, known.plan_id), 200, _path(known.plan_id))
+    terms, _, asked = await run_in_threadpool(_understood, service, text, PlanTerms)
+    if asked.profile_id is None:
+        return await run_in_threadpool(_measure_first, service, terms, asked)
+    identity, plan, created = await _plan_of(service, asked)
+    service.answers.put(text, Answered(identity, asked.profile_id, asked.subject))
+    return content_answer(request, identity, plan, 201 if created else 200, _path(identity))
+
+
+def _path(plan_id: str) -> str:
+    return f"/v1/plans/{plan_id}"
+
+
+async def _is_true(service: Service, known: Answered) -> bool:
+    """Whether the profile is still the one to be taken: another process may have stored a newer one, or revoked the
+    device."""
+    if known.subject is None:
+        return True
+    return await run_in_threadpool(content.find_profile, service.database, known.subject) == known.profile_id
+
+
+def _measure_first(service: Service, terms: PlanTerms, asked: _Asked) -> Response:
+    """202 where this service can measure, else Problem (409) with what to run."""
+    assert asked.device is not None
+    if not asked.device.is_server:
+        raise _missing(asked, asked.device)
+    optimizer = terms.training.optimizer
+    needed = JobTerms(kind="profile", batch=terms.training.batch, optimizer=OptimizerTerms(**_plain(optimizer)))
+    job = queue_profile(service, needed, asked.model, None)
+    headers = {"Location": f"/v1/jobs/{job['id']}", "Retry-After": str(max(5, round(job["eta_seconds"] or 30)))}
+    return json_answer(job, HTTPStatus.ACCEPTED, headers)
+
+
+def _plain(terms: OptimizerTerms) -> dict[str, Any]:
+    return {name: getattr(terms, name) for name in ("kind", "lr", "momentum", "nesterov", "weight_decay")}
+
+
+def _missing(asked: _Asked, device: device_rows.DeviceKey) -> Problem:
+    training, model = asked.question.training, asked.model
+    shape = "x".join(str(extent) for extent in model.input)
+    named = f"{model.name} --input {shape} --classes {model.classes}" if model.name in ZOO else "model.json"
+    return Problem(
+        HTTPStatus.CONFLICT,
+        "profile-missing",
+        f"{model.name} was not measured on {device.name} for a batch of {training.batch} yet; run the command there, "
+        "then POST profile.json to /v1/profiles",
+        field="$.device",
+        command=f"neuroflux profile --model {named} --batch {training.batch} --optimizer {training.optimizer.kind} "
+        "-o profile.json",
+    )
+
+
+@router.get(
+    "",
+    operation_id="list_plans",
+    responses=gives({200: ("A page of plans", PlanPage)}),
+    dependencies=[Depends(needs("read"))],
+)
+def list_plans(request: Request, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT) -> Response:
+    """Plans, newest first."""
+    return page_answer(content.page(service_of(request).database, plans, from_cursor(cursor), limit))
+
+
+@router.get(
+    "/{plan_id}",
+    operation_id="get_plan",
+    responses=gives({200: ("The plan", Plan), 304: ("It has not changed", None)}, (404,)),
+    dependencies=[Depends(needs("read"))],
+)
+async def get_plan(request: Request, plan_id: Annotated[str, Path(max_length=64)]) -> Response:
+    """A plan, as `neuroflux run` takes it."""
+    return content_answer(request, plan_id, await _text(service_of(request), plan_id))
+
+
+@router.get(
+    "/{plan_id}/alternatives",
+    operation_id="get_alternatives",
+    responses=gives({200: ("Other plans for the same request", Alternatives)}, (404,)),
+    dependencies=[Depends(needs("read"))],
+)
+async def get_alternatives(request: Request, plan_id: Annotated[str, Path(max_length=64)]) -> Response:
+    """Every strategy that fits, and the frontier of time against cuts."""
+    text = await _text(service_of(request), plan_id)
+    found = await run_in_threadpool(json.loads, text)
+    return json_answer({"plan_id": plan_id, "alternatives": found["alternatives"]})
+
+
+@router.post(
+    "/compare",
+    operation_id="compare_plans",
+    openapi_extra=takes(
+        CompareRequest, {**_EXAMPLE, "budgets_bytes": [262144000, 314572800], "strategies": ["auto", "backprop"]}
+    ),
+    responses=gives({200: ("The plans beside each other", Comparison)}, (*BODY_PROBLEMS, 409)),
+    dependencies=[Depends(needs("plan"))],
+)
+async def compare_plans(request: Request) -> Response:
+    """Several budgets or strategies at once. The profile must be there; every plan is kept."""
+    service = service_of(request)
+    text = await bodies.receive(request)
+    terms, _, asked = await run_in_threadpool(_understood, service, text, CompareTerms)
+    if asked.profile_id is None and asked.device is not None:
+        raise _missing(asked, asked.device)
+    return json_answer({"rows": [await _compared(service, each) for each in _each(terms, asked)]})
+
+
+def _each(terms: CompareTerms, asked: _Asked) -> Iterator[_Asked]:
+    strategies: tuple[Strategy, ...] = terms.strategies or (asked.question.strategy,)
+    for budget in terms.budgets_bytes or (asked.question.budget.bytes,):
+        for strategy in strategies:
+            changed = replace(asked.question.budget, bytes=budget)
+            yield replace(asked, question=replace(asked.question, budget=changed, strategy=strategy))
+
+
+async def _compared(service: Service, asked: _Asked) -> dict[str, Any]:
+    question = asked.question
+    row: dict[str, Any] = {
+        "budget": {"bytes": question.budget.bytes, "scope": question.budget.scope},
+        "strategy": question.strategy,
+    }
+    try:
+        identity, _, _ = await _plan_of(service, asked)
+    except Problem as problem:
+        if problem.kind != "infeasible":
+            raise
+        names = ("plan_id", "peak_bytes", "seconds_total", "blocks", "cuts")
+        return {
+            **row,
+            **dict.fromkeys(names),
+            "minimum_bytes": problem.extra["minimum_bytes"],
+            "binding_term": problem.extra["binding_term"],
+        }
+    found = await run_in_threadpool(content.page, service.database, plans, None, 1, (plans.c.id == identity,))
+    summary = {name: found.items[0][name] for name in ("peak_bytes", "seconds_total", "blocks", "cuts")}
+    return {**row, "plan_id": identity, **summary, "minimum_bytes": None, "binding_term": None}

@@ -1,0 +1,60 @@
+"""Secrets in files that only this user reads, made where there are none."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+from planner.errors import InputError
+
+QUEUE_FILE = "queue.secret"
+"""The file in the data folder that holds the secret which signs messages to workers."""
+
+QUEUE_VARIABLE = "NEUROFLUX_QUEUE_SECRET"
+"""The environment variable that holds it where processes of several machines share a queue."""
+
+_LEAST = 32
+
+
+def queue_secret(data_folder: Path) -> str:
+    """The secret that signs messages: of the environment, else of the data folder. Raises InputError."""
+    given = os.environ.get(QUEUE_VARIABLE)
+    if given is None:
+        return read_or_make(data_folder / QUEUE_FILE, secrets.token_urlsafe(32))
+    if len(given) < _LEAST:
+        raise InputError(f"{QUEUE_VARIABLE}: at least {_LEAST} characters are needed")
+    return given
+
+
+def read_or_make(path: Path, fresh: str) -> str:
+    """What the file holds; `fresh` is written where there is none yet.
+
+    Raises InputError where others may read it, or it holds too little.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not path.exists():
+            _make(path, fresh)
+        is_private = not path.stat().st_mode & 0o077
+        found = path.read_text().strip()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read or made ({error.strerror})") from None
+    if not is_private:
+        raise InputError(f"{path}: others may read it; run `chmod 600` on it")
+    if len(found) < _LEAST:
+        raise InputError(f"{path}: at least {_LEAST} characters are needed")
+    return found
+
+
+def _make(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    # Whole or not at all, and never over one that another process has just made.
+    with contextlib.suppress(FileExistsError):
+        path.hardlink_to(partial)
+    partial.unlink()

@@ -1,0 +1,72 @@
+"""How one service is set up."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from planner.errors import InputError
+
+DATABASE_FILE = "service.sqlite3"
+"""The default database, inside the data folder."""
+
+
+def default_data_folder() -> Path:
+    """The user's own: under $XDG_DATA_HOME, or ~/.local/share."""
+    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(base) / "neuroflux"
+
+
+@dataclass(frozen=True)
+class ServiceSettings:
+    """One service. Raises InputError where it would be open to others without authentication."""
+
+    data_folder: Path
+    """Holds the database (unless it is elsewhere), the secret that signs jobs, and tokens' files."""
+    database: str
+    """SQLAlchemy's URL of the database: `sqlite:///…` or `postgresql+psycopg://…`."""
+    host: str = "127.0.0.1"
+    """The address to bind to."""
+    port: int = 8000
+    """The port to bind to; 0 takes a free one."""
+    authentication: bool = False
+    """Whether every request but those for health needs a token."""
+    host_names: tuple[str, ...] = ()
+    """Names besides localhost under which this service may be addressed."""
+    solver_workers: int = 2
+    """Warm processes that solve."""
+
+    def __post_init__(self) -> None:
+        if not self.authentication and not is_loopback(self.host):
+            raise InputError(
+                f"--host {self.host}: other machines could reach this service, so it needs authentication; add "
+                "--admin-token-file FILE (made if it does not exist), or bind to 127.0.0.1"
+            )
+
+    @property
+    def all_host_names(self) -> frozenset[str]:
+        """Every name that a `Host` header may carry; addresses need no name."""
+        return frozenset({"localhost", socket.gethostname().lower(), *(name.lower() for name in self.host_names)})
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches `host`. A name counts as reachable unless it is localhost."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def database_url(given: str | None, data_folder: Path) -> str:
+    """The database's URL: what was given, in SQLAlchemy's words, or the default file. Raises InputError."""
+    if given is None:
+        return f"sqlite:///{data_folder / DATABASE_FILE}"
+    if given.startswith("sqlite:///"):
+        return given
+    for prefix in ("postgresql+psycopg://", "postgresql://", "postgres://"):
+        if given.startswith(prefix):
+            return "postgresql+psycopg://" + given.removeprefix(prefix)
+    raise InputError("--db: is neither sqlite:///PATH nor postgresql://USER:PASSWORD@HOST/NAME")

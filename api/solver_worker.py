@@ -1,0 +1,118 @@
+"""A warm process that solves: `python -m api.solver_worker PARENT_PID BYTES`, where BYTES is what it may map when it is
+warm. It reads requests on standard input, one after another.
+
+A message is a line of JSON that says how many bytes of profile follow it. Profiles that were sent stay decoded here,
+the newest few of them; the parent (`api.solving`) knows which.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from api.limits import SOLVER_PROFILES
+from api.problems import from_error
+from api.summaries import plan_summary, profile_row
+from planner.document import content_id, decode, parse_json, to_json
+from planner.errors import DocumentError, InfeasibleError, InputError, PlannerError
+from planner.profiler.schema import Profile
+from planner.solver.device import check_device
+from planner.solver.plan import make_plan
+from planner.solver.request import Request, check_optimizer
+from planner.solver.schema import Plan
+from planner.system.rlimit import die_with_parent, limit_data
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One message."""
+
+    profile_id: str
+    """Which profile; empty where the profile that follows is to be checked."""
+    profile_bytes: int
+    """How many bytes of it follow; 0: it was sent before."""
+    request: Request | None
+    """What is asked of the solver; none: to check the profile."""
+
+
+def main() -> None:
+    """Answer until standard input ends."""
+    die_with_parent(int(sys.argv[1]))
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    limit_data(int(sys.argv[2]))
+    profiles: OrderedDict[str, Profile] = OrderedDict()
+    answers.write(b"ready\n")
+    answers.flush()
+    while line := sys.stdin.buffer.readline():
+        reply = json.dumps(_answer(line, sys.stdin.buffer, profiles), allow_nan=False)
+        answers.write(reply.encode() + b"\n")
+        answers.flush()
+
+
+def _answer(line: bytes, source: BinaryIO, profiles: OrderedDict[str, Profile]) -> dict[str, Any]:
+    asked = decode(Asked, parse_json(line))
+    sent = source.read(asked.profile_bytes)
+    try:
+        if asked.request is None:
+            return {"row": _checked(sent)}
+        if sent:
+            profiles[asked.profile_id] = decode(Profile, parse_json(sent))
+        profile = profiles[asked.profile_id]
+        profiles.move_to_end(asked.profile_id)
+        while len(profiles) > SOLVER_PROFILES:
+            profiles.popitem(last=False)
+        return {"plan": _row(_solve(profile, asked.request))}
+    except PlannerError as error:
+        field = "$.budget.bytes" if isinstance(error, InfeasibleError) else "$"
+        problem = from_error(error, field)
+        return {"status": problem.status, "kind": problem.kind, "detail": problem.detail, "extra": problem.extra}
+    except MemoryError:
+        profiles.clear()
+        return {"over": "memory"}
+
+
+def _row(plan: Plan) -> dict[str, Any]:
+    return {
+        "id": plan.id,
+        "blocks": len(plan.blocks),
+        "summary": json.dumps(plan_summary(plan)),
+        "body": to_json(plan, indent=None),
+    }
+
+
+def _checked(text: bytes) -> dict[str, Any]:
+    """A profile that was sent in, as it is kept. Raises DocumentError, InputError."""
+    profile = decode(Profile, parse_json(text))
+    if content_id(profile) != profile.id:
+        raise DocumentError("$.id", "is not the hash of the content: the profile was changed after it was measured")
+    if not re.fullmatch(r"[0-9a-f]{64}", profile.device.fingerprint):
+        raise DocumentError("$.device.fingerprint", "a fingerprint is a sha256 in hexadecimal digits")
+    return profile_row(profile)
+
+
+def _solve(profile: Profile, request: Request) -> Plan:
+    check_optimizer(profile, request.training)
+    check_device(profile.device, request.budget.bytes)
+    try:
+        return make_plan(profile, request)
+    except InfeasibleError as error:
+        raise InfeasibleError(_with_way_out(profile, request, error), error.minimum_bytes, error.term) from None
+
+
+def _with_way_out(profile: Profile, request: Request, error: InfeasibleError) -> str:
+    from planner.solver.advice import advice
+
+    try:
+        return f"{error}. {advice(profile, request, error, False)}"
+    except (InputError, InfeasibleError):
+        return str(error)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""The pool of warm solver workers: what a request makes the solver do has a ceiling in memory and in time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sys
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any
+
+from api.limits import MAX_PROFILE_BYTES, MAX_WAITING_SOLVES, SOLVER_BYTES, SOLVER_PROFILES, SOLVER_SECONDS
+from api.problems import Problem, overloaded
+from planner.document import to_json
+from planner.solver.request import Request
+
+_LOG = logging.getLogger("neuroflux.api")
+
+_START_SECONDS = 30.0
+_WARM_UP_SECONDS = 0.5
+
+
+@dataclass
+class _Worker:
+    """One process, and which profiles it holds."""
+
+    process: asyncio.subprocess.Process
+    held: OrderedDict[str, None] = field(default_factory=OrderedDict)
+
+    def holds(self, profile_id: str) -> bool:
+        """Whether the profile is there; afterwards it is, and the one unused for longest may have gone."""
+        was_there = profile_id in self.held
+        self.held[profile_id] = None
+        self.held.move_to_end(profile_id)
+        while len(self.held) > SOLVER_PROFILES:
+            self.held.popitem(last=False)
+        return was_there
+
+
+class SolverPool:
+    """Some processes that solve, one request at a time each. Started on first use, replaced when one breaches."""
+
+    def __init__(self, workers: int, memory_bytes: int = SOLVER_BYTES) -> None:
+        self._memory_bytes = memory_bytes
+        # The last one that came back goes first: it is there, and it holds the profiles that are asked for.
+        self._free: asyncio.LifoQueue[_Worker | None] = asyncio.LifoQueue()
+        for _ in range(workers):
+            self._free.put_nowait(None)
+        self._warm = asyncio.Event()
+        self._warm.set()
+        self._running: set[asyncio.subprocess.Process] = set()
+        self.waiting = 0
+        self.solved = 0
+        self.replaced = 0
+
+    async def warm_up(self) -> None:
+        """Start one worker, so that the first request finds it ready; not at once, for the first answer comes first."""
+        await asyncio.sleep(_WARM_UP_SECONDS)
+        if self._running or self._free.empty():
+            return
+        worker = self._free.get_nowait()
+        self._warm.clear()
+        try:
+            worker = await self._start()
+        except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+            _LOG.warning("a solver worker cannot be started: %s", error)
+        finally:
+            self._free.put_nowait(worker)
+            self._warm.set()
+
+    async def solve(self, profile_id: str, profile: bytes, request: Request) -> dict[str, Any]:
+        """The plan, as a row. Raises Problem: infeasible, wrong, over a ceiling, or too many requests."""
+        answer = await self._answer(profile_id, profile, request)
+        self.solved += 1
+        row: dict[str, Any] = answer["plan"]
+        return row
+
+    async def check_profile(self, profile: bytes) -> dict[str, Any]:
+        """A profile that was sent in, as a row. Raises Problem where it is none."""
+        row: dict[str, Any] = (await self._answer("", profile, None))["row"]
+        return row
+
+    async def _answer(self, profile_id: str, profile: bytes, request: Request | None) -> dict[str, Any]:
+        if self.waiting >= MAX_WAITING_SOLVES:
+            raise overloaded("too many plans are being made")
+        self.waiting += 1
+        try:
+            await self._warm.wait()  # a worker that is being started is ready sooner than one that is started now
+            worker = await self._free.get()
+        finally:
+            self.waiting -= 1
+        try:
+            worker = worker or await self._start()
+            answer = await asyncio.wait_for(self._ask(worker, profile_id, profile, request), SOLVER_SECONDS)
+        except BaseException as error:
+            # Cancelled requests included: the worker is in the middle of an answer that nobody waits for any more.
+            self._end(worker)
+            worker = None
+            if isinstance(error, TimeoutError):
+                raise _over("time", f"solving takes more than {SOLVER_SECONDS:.0f} s", int(SOLVER_SECONDS)) from None
+            if isinstance(error, (ConnectionError, asyncio.IncompleteReadError)):
+                detail = "solving takes more memory than one request may have"
+                raise _over("memory", detail, self._memory_bytes) from None
+            raise
+        finally:
+            self._free.put_nowait(worker)
+        if "kind" in answer:
+            raise Problem(answer["status"], answer["kind"], answer["detail"], **answer["extra"])
+        return answer
+
+    async def _start(self) -> _Worker:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "api.solver_worker",
+            str(os.getpid()),
+            str(self._memory_bytes),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=2 * MAX_PROFILE_BYTES,
+        )
+        self._running.add(process)
+        assert process.stdout is not None
+        await asyncio.wait_for(process.stdout.readuntil(b"ready\n"), _START_SECONDS)
+        return _Worker(process)
+
+    async def _ask(self, worker: _Worker, profile_id: str, profile: bytes, request: Request | None) -> dict[str, Any]:
+        stdin, stdout = worker.process.stdin, worker.process.stdout
+        assert stdin is not None and stdout is not None
+        sent = profile if request is None or not worker.holds(profile_id) else b""
+        message = {"profile_id": profile_id, "profile_bytes": len(sent), "request": request}
+        stdin.write(to_json(message, indent=None).encode() + b"\n" + sent)
+        await stdin.drain()
+        answer: dict[str, Any] = json.loads(await stdout.readuntil(b"\n"))
+        if "over" in answer:
+            raise ConnectionResetError
+        return answer
+
+    def _end(self, worker: _Worker | None) -> None:
+        if worker is None:
+            return
+        self.replaced += 1
+        _LOG.warning("a solver worker is replaced")
+        if worker.process.returncode is None:
+            worker.process.kill()
+        self._running.discard(worker.process)
+
+    async def close(self) -> None:
+        """End all workers."""
+        for process in self._running:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+
+def _over(what: str, detail: str, limit: int | None) -> Problem:
+    return Problem(422, f"solver-{what}-limit", f"{detail}; send a smaller model or profile", limit=limit)

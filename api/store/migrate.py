@@ -1,0 +1,101 @@
+"""Bring a database to the newest schema: `python -m api.store.migrate URL`, a process of its own.
+
+Alembic takes 15 MiB that the service needs no more once its tables are there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Connection, inspect, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from api.store.database import Database, without_password
+from planner.errors import RunError
+
+HEAD = "0001"
+"""The newest revision under `migrations/versions`."""
+
+_LOCK = 0x6E6575726F
+"""PostgreSQL's advisory lock, so that one process migrates and the others wait."""
+
+
+def migrate(url: str) -> None:
+    """Migrate in a child process where it is needed. Raises RunError."""
+    try:
+        if _revision(url) == HEAD:
+            return
+    except SQLAlchemyError as error:
+        raise RunError(f"{without_password(url)}: cannot be opened ({_first_line(error)})") from None
+    found = subprocess.run(
+        [sys.executable, "-m", "api.store.migrate"], input=url.encode(), capture_output=True, check=False
+    )
+    if found.returncode:
+        said = found.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
+        raise RunError(f"{without_password(url)}: the database could not be brought to this release ({said[-1][:300]})")
+
+
+def _revision(url: str) -> str | None:
+    if url.startswith("sqlite") and not Path(make_url(url).database or "").is_file():
+        return None
+    database = Database(url)
+    try:
+        with database.read() as connection:
+            if not inspect(connection).has_table("alembic_version"):
+                return None
+            return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    finally:
+        database.close()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0][:300]
+
+
+def upgrade(url: str) -> None:
+    """Run the migrations here."""
+    from alembic import command
+    from alembic.config import Config
+
+    from api.jobs.queue import JobQueue
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    database = Database(url)
+    try:
+        with database.engine.connect() as connection, _alone(database, connection):
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            connection.commit()
+            # huey's own tables are made here too, by one process alone; nothing is signed for that.
+            JobQueue(url, "no message is sent with this", create_tables=True).close()
+    finally:
+        database.close()
+
+
+@contextmanager
+def _alone(database: Database, connection: Connection) -> Iterator[None]:
+    if not database.is_sqlite:
+        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
+        connection.commit()
+        try:
+            yield
+        finally:
+            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK})
+            connection.commit()
+        return
+    file = Path(make_url(database.url).database or "")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.with_name(file.name + ".migrating").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+if __name__ == "__main__":
+    upgrade(sys.stdin.read())

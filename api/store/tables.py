@@ -1,0 +1,164 @@
+"""What the service keeps. Times are milliseconds since 1970 (UTC); documents are kept as the bytes that are sent."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _number() -> Column[int]:
+    """Counts up in the order of arrival, which is the order of pages."""
+    return Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True)
+
+
+models = Table(
+    "models",
+    metadata,
+    _number(),
+    Column("id", String(64), nullable=False, unique=True),
+    Column("summary", LargeBinary, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+)
+
+devices = Table(
+    "devices",
+    metadata,
+    _number(),
+    Column("id", String(64), nullable=False, unique=True),
+    Column("kind", String(16), nullable=False),
+    Column("name", LargeBinary, nullable=False),
+    Column("fingerprint", String(64), nullable=False, index=True),
+    Column("machine", LargeBinary),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("revoked_ms", BigInteger),
+)
+
+profiles = Table(
+    "profiles",
+    metadata,
+    _number(),
+    Column("id", String(64), nullable=False, unique=True),
+    Column("model_id", String(64), nullable=False),
+    Column("fingerprint", String(64), nullable=False),
+    Column("optimizer", String(16), nullable=False),
+    Column("state_copies", Integer, nullable=False),
+    Column("batch", Integer, nullable=False),
+    Column("summary", LargeBinary, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Index("ix_profiles_subject", "model_id", "fingerprint"),
+)
+
+plans = Table(
+    "plans",
+    metadata,
+    _number(),
+    Column("id", String(64), nullable=False, unique=True),
+    Column("blocks", Integer, nullable=False),
+    Column("summary", LargeBinary, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+)
+
+plan_requests = Table(
+    "plan_requests",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("plan_id", String(64), ForeignKey("plans.id"), nullable=False),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    _number(),
+    Column("id", String(64), nullable=False, unique=True),
+    Column("plan_id", String(64), ForeignKey("plans.id"), nullable=False),
+    Column("device_id", String(64)),
+    Column("name", LargeBinary, nullable=False),
+    Column("report", LargeBinary),
+    Column("report_id", String(64)),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("finished_ms", BigInteger),
+)
+
+samples = Table(
+    "samples",
+    metadata,
+    Column("run", BigInteger, ForeignKey("runs.number"), primary_key=True, autoincrement=False),
+    Column("sequence", Integer, primary_key=True, autoincrement=False),
+    Column("seconds", Float, nullable=False),
+    Column("block", Integer, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("step", BigInteger, nullable=False),
+    Column("resident_bytes", BigInteger, nullable=False),
+    Column("peak_bytes", BigInteger, nullable=False),
+    Column("loss", Float, nullable=False),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    _number(),
+    Column("id", String(64), nullable=False, unique=True),
+    Column("kind", String(16), nullable=False),
+    Column("state", String(16), nullable=False, index=True),
+    Column("request_id", String(64), nullable=False, index=True),
+    Column("request", LargeBinary, nullable=False),
+    Column("phase", Text, nullable=False),
+    Column("done", Integer, nullable=False),
+    Column("total", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("cancel", Boolean, nullable=False),
+    Column("worker", String(64)),
+    Column("lease_ms", BigInteger),
+    Column("error", LargeBinary),
+    Column("profile_id", String(64)),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("started_ms", BigInteger),
+    Column("finished_ms", BigInteger),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    _number(),
+    Column("id", String(64), nullable=False, unique=True),
+    Column("hash", String(64), nullable=False, unique=True),
+    Column("kind", String(16), nullable=False),
+    Column("device_id", String(64), index=True),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger),
+    Column("used_ms", BigInteger),
+    Column("revoked_ms", BigInteger),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("request_hash", String(64), nullable=False),
+    Column("resource_id", String(64), nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+)

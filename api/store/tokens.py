@@ -1,0 +1,110 @@
+"""Tokens: 256 random bits, kept as their sha256 alone. What is random needs no slow hash."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import or_, select, update
+
+from api.store.database import Database, now_ms
+from api.store.tables import devices, tokens
+
+Kind = Literal["admin", "device", "enrolment", "session"]
+
+PREFIX = "nfx_"
+"""So that scanners for leaked secrets, and people, know one."""
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who asks."""
+
+    kind: Kind
+    """What their token may do."""
+    token_id: str
+    """The token's own id; no secret."""
+    device_id: str | None = None
+    """The device it belongs to."""
+
+
+def new_id() -> str:
+    """A random id."""
+    return secrets.token_hex(16)
+
+
+def new_token() -> str:
+    """A random token."""
+    return PREFIX + secrets.token_urlsafe(32)
+
+
+def token_hash(token: str) -> str:
+    """What is kept of a token."""
+    return hashlib.sha256(token.encode(errors="surrogateescape")).hexdigest()
+
+
+def add(connection: Any, token: str, kind: Kind, device_id: str | None = None, seconds: int | None = None) -> str:
+    """Keep a token's hash, within the caller's transaction, and return its id."""
+    identity, now = new_id(), now_ms()
+    row = {
+        "id": identity,
+        "hash": token_hash(token),
+        "kind": kind,
+        "device_id": device_id,
+        "created_ms": now,
+        "expires_ms": None if seconds is None else now + seconds * 1000,
+    }
+    connection.execute(tokens.insert().values(**row))
+    return identity
+
+
+def find(database: Database, token: str) -> Principal | None:
+    """Who a token stands for; nobody where it is unknown, expired, used up or revoked."""
+    statement = select(tokens.c.id, tokens.c.kind, tokens.c.device_id).where(
+        tokens.c.hash == token_hash(token), *_valid()
+    )
+    with database.read() as connection:
+        row = connection.execute(statement).first()
+    return None if row is None else Principal(row.kind, row.id, row.device_id)
+
+
+def _valid() -> tuple[Any, ...]:
+    return (
+        tokens.c.revoked_ms.is_(None),
+        tokens.c.used_ms.is_(None),
+        or_(tokens.c.expires_ms.is_(None), tokens.c.expires_ms > now_ms()),
+    )
+
+
+def use_up(connection: Any, token_id: str) -> bool:
+    """Spend a token that is good for one use; False where somebody else was faster."""
+    spent = update(tokens).where(tokens.c.id == token_id, *_valid()).values(used_ms=now_ms())
+    return bool(connection.execute(spent).rowcount)
+
+
+def revoke(connection: Any, *, token_id: str | None = None, device_id: str | None = None) -> None:
+    """Make a token, or all of a device's, worthless."""
+    chosen = tokens.c.id == token_id if token_id is not None else tokens.c.device_id == device_id
+    connection.execute(update(tokens).where(chosen, tokens.c.revoked_ms.is_(None)).values(revoked_ms=now_ms()))
+
+
+def revoke_device(database: Database, device_id: str) -> bool:
+    """End a device's enrolment; False where there is none."""
+    chosen = (devices.c.id == device_id, devices.c.kind == "device", devices.c.revoked_ms.is_(None))
+    with database.write() as connection:
+        found = connection.execute(update(devices).where(*chosen).values(revoked_ms=now_ms())).rowcount
+        revoke(connection, device_id=device_id)
+    return bool(found)
+
+
+def set_admin(database: Database, token: str) -> None:
+    """Make `token` the one admin token."""
+    with database.write() as connection:
+        known = select(tokens.c.id).where(tokens.c.hash == token_hash(token), tokens.c.kind == "admin")
+        if connection.execute(known.where(tokens.c.revoked_ms.is_(None))).first():
+            return
+        admins = (tokens.c.kind == "admin", tokens.c.revoked_ms.is_(None))
+        connection.execute(update(tokens).where(*admins).values(revoked_ms=now_ms()))
+        add(connection, token, "admin")

@@ -1,0 +1,74 @@
+"""What lists say of documents, and documents as rows of the store. Plain values: solver workers send them as JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from planner.document import content_id, to_json
+from planner.model.shapes import model_sizes
+from planner.model.spec import Model
+from planner.profiler.schema import Profile
+from planner.solver.schema import Plan
+
+
+def model_summary(model: Model) -> dict[str, Any]:
+    """What a list says of a model. Raises ModelError where the chain does not hold."""
+    sizes = model_sizes(model)
+    return {
+        "name": model.name,
+        "input": list(model.input),
+        "classes": model.classes,
+        "units": len(model.units),
+        "parameters": sum(unit.parameters for unit in sizes),
+    }
+
+
+def model_row(model: Model) -> dict[str, Any]:
+    """A model as it is kept."""
+    summary = json.dumps(model_summary(model))
+    return {"id": content_id(model), "summary": summary, "body": to_json(model, indent=None)}
+
+
+def profile_row(profile: Profile) -> dict[str, Any]:
+    """A profile as it is kept."""
+    summary = {
+        "model": model_summary(profile.model),
+        "model_id": content_id(profile.model),
+        "device": {"name": profile.device.name, "fingerprint": profile.device.fingerprint},
+        "optimizer": profile.optimizer.kind,
+        "batch": covered_batch(profile),
+    }
+    return {
+        "id": profile.id,
+        "model_id": summary["model_id"],
+        "fingerprint": profile.device.fingerprint,
+        "optimizer": profile.optimizer.kind,
+        "state_copies": profile.optimizer.state_copies,
+        "batch": summary["batch"],
+        "summary": json.dumps(summary),
+        "body": to_json(profile, indent=None),
+    }
+
+
+def covered_batch(profile: Profile) -> int:
+    """The largest batch the profile is meant for: measured, or wanted where limits kept it from being measured."""
+    pieces = [*profile.units, *(head.cost for head in profile.heads)]
+    measured = min(piece.costs[-1].micro_batch for piece in pieces)
+    left_out = profile.limits.left_out if profile.limits is not None else ()
+    return max([measured, *(left.micro_batch for left in left_out)])
+
+
+def plan_summary(plan: Plan) -> dict[str, Any]:
+    """What a list says of a plan."""
+    return {
+        "model": plan.model.name,
+        "device": plan.device.name,
+        "profile_id": plan.profile_id,
+        "strategy": plan.strategy,
+        "budget": {"bytes": plan.budget.bytes, "scope": plan.budget.scope},
+        "peak_bytes": plan.predicted.peak_bytes,
+        "seconds_total": plan.predicted.seconds_total,
+        "blocks": len(plan.blocks),
+        "cuts": plan.cuts,
+    }

@@ -1,0 +1,111 @@
+"""`neuroflux serve`: the service that hands out plans and keeps profiles and runs."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+from pathlib import Path
+
+from planner.cli import options
+from planner.cli.output import print_note, print_result
+from planner.errors import InputError
+
+_EPILOG = """\
+first time:   neuroflux serve
+              curl -H 'Content-Type: application/json' http://127.0.0.1:8000/v1/plans \\
+                   -d '{"model": "vgg16", "budget": {"bytes": 314572800}}'
+
+for others:   neuroflux serve --host 0.0.0.0 --admin-token-file admin.token
+              curl -X POST -H "Authorization: Bearer $(cat admin.token)" -H 'Content-Type: application/json' \\
+                   -d '{}' http://HOST:8000/v1/enrolments       (a token for `neuroflux enroll`)
+
+environment:  NEUROFLUX_DB is --db where that is not given (a password is better kept there);
+              NEUROFLUX_QUEUE_SECRET signs jobs where API and workers run on several machines
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG
+    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address to bind to (default 127.0.0.1)")
+    parser.add_argument(
+        "--port", type=options.count("port", 0, 65535), default=8000, metavar="N", help="default 8000; 0: a free one"
+    )
+    parser.add_argument(
+        "--db", metavar="URL", help="sqlite:///PATH or postgresql://… (default: SQLite in the data folder)"
+    )
+    parser.add_argument(
+        "--data-dir", type=Path, metavar="DIR", help="the data folder (default ~/.local/share/neuroflux)"
+    )
+    parser.add_argument(
+        "--admin-token-file",
+        type=Path,
+        metavar="FILE",
+        help="ask for tokens; FILE holds the admin's, and is made if it does not exist",
+    )
+    parser.add_argument(
+        "--host-name",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="another name under which this service is reached (may be given several times)",
+    )
+    parser.add_argument(
+        "--only", choices=("api", "worker"), help="start only the API or only the worker (default: both)"
+    )
+    parser.add_argument(
+        "--solvers",
+        type=options.count("solvers", 1, 64),
+        default=2,
+        metavar="N",
+        help="processes that make plans (default 2)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Bring the database up to date and serve until a signal."""
+    for name in ("fastapi", "sqlalchemy", "huey"):
+        if importlib.util.find_spec(name) is None:
+            raise InputError("the service needs the extra `api`: pip install 'neuroflux-planner[api]'")
+    from api.settings import ServiceSettings, database_url, default_data_folder
+    from api.store.migrate import migrate
+
+    folder: Path = arguments.data_dir or default_data_folder()
+    settings = ServiceSettings(
+        data_folder=folder,
+        database=database_url(arguments.db or os.environ.get("NEUROFLUX_DB"), folder),
+        host=arguments.host,
+        port=arguments.port,
+        authentication=arguments.admin_token_file is not None,
+        host_names=tuple(arguments.host_name),
+        solver_workers=arguments.solvers,
+    )
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    migrate(settings.database)
+    if arguments.only == "worker":
+        from api.jobs.worker import work
+
+        work(settings.database, folder)
+        return 0
+    if arguments.admin_token_file is not None:
+        _set_admin(settings.database, arguments.admin_token_file)
+    from api.server import serve
+
+    serve(settings, arguments.only is None, lambda url: print_result(f"listening on {url}"))
+    return 0
+
+
+def _set_admin(database: str, file: Path) -> None:
+    from api.secret_files import read_or_make
+    from api.store.database import Database
+    from api.store.tokens import new_token, set_admin
+
+    token = read_or_make(file, new_token())
+    store = Database(database)
+    try:
+        set_admin(store, token)
+    finally:
+        store.close()
+    print_note(f"the admin's token is in {file}")

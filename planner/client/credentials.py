@@ -1,0 +1,90 @@
+"""Which services know this device, by which token: servers.json in the user's configuration, private to them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from planner.document import read_document, to_json
+from planner.errors import InputError
+from planner.system.files import storage_errors, write_atomically
+
+_PRIVATE = 0o077
+
+
+@dataclass(frozen=True)
+class KnownService:
+    """A service that this device has enrolled with."""
+
+    url: str
+    """Its address."""
+    device_id: str
+    """What it calls this device."""
+    token: str
+    """What this device authenticates with."""
+
+
+@dataclass(frozen=True)
+class KnownServices:
+    """All of them."""
+
+    schema: Literal["servers/1"]
+    services: tuple[KnownService, ...]
+    """One for each address."""
+
+
+def default_file() -> Path:
+    """Under $XDG_CONFIG_HOME, or ~/.config."""
+    base = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    return Path(base) / "neuroflux" / "servers.json"
+
+
+def service_address(url: str) -> str:
+    """The service's address inside a URL: `http://host:8000`. Raises InputError."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises where it is none
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+        raise InputError(f"{url[:200]!r} is not the address of a service, for instance http://bench.local:8000")
+    return f"{parts.scheme}://{parts.netloc.lower()}"
+
+
+def token_for(url: str, file: Path | None = None) -> str | None:
+    """This device's token for the service; None where it has none, as with a service on this machine.
+
+    Raises InputError where others may read the file.
+    """
+    place = file or default_file()
+    address = service_address(url)
+    found = (known.token for known in _read(place).services if known.url == address)
+    return next(found, None)
+
+
+def remember(known: KnownService, file: Path | None = None) -> Path:
+    """Keep a service's token, in place of an earlier one, and say where. Raises StorageError."""
+    place = file or default_file()
+    others = tuple(other for other in _read(place).services if other.url != known.url)
+    with storage_errors(place.parent):
+        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    before = os.umask(_PRIVATE)
+    try:
+        write_atomically(place, to_json(replace(_EMPTY, services=(*others, known))))
+    finally:
+        os.umask(before)
+    return place
+
+
+_EMPTY = KnownServices("servers/1", ())
+
+
+def _read(place: Path) -> KnownServices:
+    if not place.exists():
+        return _EMPTY
+    if place.stat().st_mode & _PRIVATE:
+        raise InputError(f"{place}: holds tokens, but others may read it; run `chmod 600` on it")
+    return read_document(place, KnownServices)

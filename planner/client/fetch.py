@@ -1,0 +1,28 @@
+"""`python -m planner.client.fetch URL`: print the plan at a URL. A process of its own, so that what httpx takes is gone
+before the training begins."""
+
+from __future__ import annotations
+
+import sys
+
+from planner.cli.output import print_note, print_result
+from planner.client.credentials import token_for
+from planner.client.service import ServiceClient
+from planner.document import to_json
+from planner.errors import PlannerError
+
+
+def main() -> int:
+    """Print it, and return what the process exits with."""
+    url = sys.argv[1]
+    try:
+        with ServiceClient(url, token_for(url)) as service:
+            print_result(to_json(service.plan_at(url)))
+    except PlannerError as error:
+        print_note(str(error))
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

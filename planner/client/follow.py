@@ -1,0 +1,119 @@
+"""`python -m planner.client.follow OUT URL PARENT_PID`: report a run to a service while it goes on.
+
+A process beside the run, which it cannot hold up: what it sends it reads from memory.jsonl, so that file is the spool,
+and however long the service is away, nothing is kept in memory. A sample's sequence number is its line; the service
+takes each once, so sending again after a lost answer, or after `--resume`, changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import select
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from planner.cli.output import print_note
+from planner.client.credentials import token_for
+from planner.client.service import ServiceClient, UnreachableError
+from planner.document import parse_json, read_document, read_json, to_json
+from planner.errors import PlannerError
+from planner.report.schema import Report
+from planner.runner import paths
+from planner.solver.schema import Plan
+from planner.system.files import write_atomically
+from planner.system.rlimit import die_with_parent
+
+BATCH = 500
+"""Most samples of one request."""
+
+_WAIT_SECONDS = 1.0
+_FAREWELL_SECONDS = 60.0
+REPORTED = "reported.json"
+"""The file in the output folder that says which run of which service this is."""
+
+
+def main() -> int:
+    """Follow the run until standard input ends, then send what is left and the report."""
+    out, url, parent_pid = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    die_with_parent(parent_pid)
+    try:
+        with ServiceClient(url, token_for(url), patience_seconds=5.0) as service:
+            follow(service, out)
+        with ServiceClient(url, token_for(url), patience_seconds=_FAREWELL_SECONDS) as service:
+            finish(service, out)
+    except PlannerError as error:
+        print_note(f"not everything was reported: {error}")
+        return error.exit_code
+    return 0
+
+
+def follow(service: ServiceClient, out: Path) -> None:
+    """Send samples as they come. While the service does not answer they wait in their file."""
+    while not _ended(_WAIT_SECONDS):
+        if not (out / paths.PLAN).exists():
+            continue
+        try:
+            _send(service, out, run_of(service, out))
+        except UnreachableError as error:
+            print_note(f"reporting waits: {error}")
+
+
+def _ended(seconds: float) -> bool:
+    """Whether the run is over: whoever started this has closed our standard input."""
+    if not select.select([sys.stdin], [], [], seconds)[0]:
+        return False
+    return not os.read(sys.stdin.fileno(), 4096)
+
+
+def finish(service: ServiceClient, out: Path) -> None:
+    """Send every sample that the service lacks, and the report where there is one."""
+    if not (out / paths.PLAN).exists():
+        return
+    run_id = run_of(service, out)
+    _send(service, out, run_id)
+    if (out / paths.REPORT).exists():
+        service.post_report(run_id, read_document(out / paths.REPORT, Report))
+
+
+def run_of(service: ServiceClient, out: Path) -> str:
+    """The id of this folder's run at the service, begun there when it is asked for the first time."""
+    place = out / REPORTED
+    known: dict[str, Any] = read_json(place) if place.exists() else {}
+    if known.get("url") != service.address:
+        known = {"url": service.address, "key": secrets.token_hex(16)}
+        write_atomically(place, to_json(known))
+    if "run_id" not in known:
+        plan = read_document(out / paths.PLAN, Plan)
+        known["run_id"] = service.create_run(plan.id, out.name[:100] or "run", known["key"])
+        write_atomically(place, to_json(known))
+    return str(known["run_id"])
+
+
+def _send(service: ServiceClient, out: Path, run_id: str) -> None:
+    after = service.last_sequence(run_id)
+    for batch in _batches(out / paths.MEMORY, after):
+        service.post_samples(run_id, batch)
+
+
+def _batches(path: Path, after: int) -> Iterator[list[dict[str, Any]]]:
+    """Samples behind line `after`, whole lines only."""
+    batch: list[dict[str, Any]] = []
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for sequence, line in enumerate(file):
+            if sequence <= after or not line.endswith(b"\n"):
+                continue
+            batch.append({"sequence": sequence, **parse_json(line)})
+            if len(batch) == BATCH:
+                yield batch
+                batch = []
+    if batch:
+        yield batch
+
+
+if __name__ == "__main__":
+    sys.exit(main())

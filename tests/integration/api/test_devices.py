@@ -1,0 +1,70 @@
+"""A device against a real service: enrolment, and reporting that survives a service that goes away."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from planner.client.follow import finish, run_of
+from planner.client.service import ServiceClient, UnreachableError
+from planner.errors import InfeasibleError, InputError
+from tests.integration.api.processes import serving
+from tests.unit.api.service import CNN6, PLAN, sample
+
+
+def test_a_device_enrols_by_the_command_line(tmp_path: Path) -> None:
+    file = tmp_path / "admin.token"
+    with serving(tmp_path / "data", "--only", "api", "--admin-token-file", str(file)) as server:
+        admin = {"Authorization": f"Bearer {file.read_text()}"}
+        token = server.client.post("/v1/enrolments", json={}, headers=admin).json()["token"]
+        command = [sys.executable, "-m", "planner.cli.main", "enroll", server.url, "--name", "bench", "--token", "-"]
+        environment = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path / "config")}
+
+        def enrol() -> subprocess.CompletedProcess[str]:
+            return subprocess.run(command, input=token, env=environment, capture_output=True, text=True)
+
+        assert enrol().returncode == 0
+        again = enrol()
+        assert (again.returncode, "Traceback" in again.stderr) == (2, False)  # good once
+        devices = server.client.get("/v1/devices", headers=admin).json()["items"]
+        assert [device["name"] for device in devices] == ["bench"]
+        known = json.loads((tmp_path / "config/neuroflux/servers.json").read_text())["services"][0]
+        with ServiceClient(server.url, known["token"]) as client, pytest.raises(InputError, match="no plan"):
+            client.create_run("0" * 64, "run", "key")
+
+
+def test_a_run_is_reported_whole_although_the_service_was_away(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    samples = [sample(number) for number in range(1200)]
+    lines = [json.dumps({name: value for name, value in one.items() if name != "sequence"}) for one in samples]
+    options = ("--only", "api")
+    with serving(tmp_path / "data", *options) as server:
+        server.client.post("/v1/profiles", content=CNN6, headers={"Content-Type": "application/json"})
+        with ServiceClient(server.url) as client:
+            plan = client.make_plan(PLAN)
+            assert plan is not None
+            with pytest.raises(InfeasibleError) as caught:
+                client.make_plan({**PLAN, "budget": {"bytes": 1}})
+            assert caught.value.minimum_bytes > 1
+            (out / "plan.json").write_text(json.dumps(server.client.get(f"/v1/plans/{plan.id}").json()))
+            (out / "memory.jsonl").write_text("\n".join(lines[:600]) + "\n" + lines[600][:20])  # half a line at the end
+            finish(client, out)
+            run = run_of(client, out)
+        url = server.url
+        server.kill()
+    with ServiceClient(url, patience_seconds=0.1) as client, pytest.raises(UnreachableError):
+        finish(client, out)
+    (out / "memory.jsonl").write_text("\n".join(lines) + "\n")
+    with serving(tmp_path / "data", *options, "--port", url.rpartition(":")[2]) as server:
+        with ServiceClient(server.url) as client:
+            finish(client, out)
+            assert run_of(client, out) == run
+        chart = server.client.get(f"/v1/runs/{run}/samples", params={"points": 5000}).json()
+        assert chart["samples"] == samples
+        assert len(server.client.get("/v1/runs").json()["items"]) == 1

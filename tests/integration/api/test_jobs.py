@@ -1,0 +1,169 @@
+"""Jobs: measured in real workers, cancelled, killed once and twice; several processes on one PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api.routes.models import EXAMPLE
+from api.store import job_rows
+from api.store.database import Database
+from api.store.tables import jobs
+from planner.document import content_id
+from tests.integration.api.processes import SECRET, Server, serving, until
+
+JOB = {"kind": "profile", "model": EXAMPLE, "batch": 2, "max_seconds": 120}
+SHARED = {"NEUROFLUX_QUEUE_SECRET": SECRET}
+
+
+def _state(server: Server, job: str, *wanted: str) -> dict[str, Any] | None:
+    found: dict[str, Any] = server.client.get(f"/v1/jobs/{job}").json()
+    return found if found["state"] in wanted else None
+
+
+def _ended(server: Server, job: str) -> dict[str, Any]:
+    return until(lambda: _state(server, job, "done", "failed", "cancelled"), f"the end of job {job}", 240)
+
+
+@pytest.mark.long
+def test_a_model_is_measured_on_the_server_and_then_planned_for(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        until(lambda: server.client.get("/v1/devices/server").status_code == 200, "the worker's registration")
+        request = {"model": EXAMPLE, "budget": {"bytes": 2**30}, "training": {"batch": 2}}
+        first = server.client.post("/v1/plans", json=request)
+        assert first.status_code == 202
+        job = first.headers["location"].rpartition("/")[2]
+        done = _ended(server, job)
+        assert done["state"] == "done", done
+        assert done["attempts"] == 1
+        plan = server.client.post("/v1/plans", json=request)
+        assert plan.status_code == 201, plan.text
+        assert plan.json()["profile_id"] == done["profile_id"]
+        _run_and_report(server, plan.json()["id"], tmp_path / "run")
+
+
+def _run_and_report(server: Server, plan_id: str, out: Path) -> None:
+    """The device's side: the plan is fetched, trained, and reported while that goes on."""
+    command = [sys.executable, "-m", "planner.cli.main", "run", f"{server.url}/v1/plans/{plan_id}", "--data", "sample"]
+    options = ["--max-steps", "5", "--out", str(out), "--report-to", server.url, "--quiet"]
+    found = subprocess.run([*command, *options], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    (run,) = server.client.get("/v1/runs").json()["items"]
+    whole = server.client.get(f"/v1/runs/{run['id']}").json()
+    assert (whole["state"], whole["plan_id"]) == ("finished", plan_id)
+    assert whole["report"] == json.loads((out / "report.json").read_text())
+    lines = [json.loads(line) for line in (out / "memory.jsonl").read_text().splitlines()]
+    samples = server.client.get(f"/v1/runs/{run['id']}/samples").json()["samples"]
+    assert samples == [{"sequence": number, **line} for number, line in enumerate(lines)]
+
+
+def test_a_running_job_is_cancelled_and_its_process_is_gone(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        job = server.client.post("/v1/jobs", json=JOB).json()["id"]
+        until(lambda: _state(server, job, "running"), "the job's begin")
+        assert server.client.delete(f"/v1/jobs/{job}").status_code == 202
+        assert _ended(server, job)["state"] == "cancelled"
+        (worker,) = server.children("api.jobs.worker")
+        children = Path(f"/proc/{worker}/task").glob("*/children")
+        until(lambda: not any(path.read_text().strip() for path in children), "the end of the measuring process")
+        assert server.client.delete(f"/v1/jobs/{job}").status_code == 202
+
+
+@pytest.mark.long
+def test_a_killed_worker_is_replaced_and_its_job_retried_once_then_failed(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        job = server.client.post("/v1/jobs", json=JOB).json()["id"]
+        for attempt in (1, 2):
+            until(lambda: _attempt(server, job, attempt), f"attempt {attempt}")  # noqa: B023  # called at once
+            (worker,) = server.children("api.jobs.worker")
+            os.kill(worker, signal.SIGKILL)
+        failed = _ended(server, job)
+        assert (failed["state"], failed["attempts"]) == ("failed", 2)
+        assert "killed twice" in failed["error"]
+
+
+def _attempt(server: Server, job: str, attempt: int) -> bool:
+    found = _state(server, job, "running")
+    return found is not None and found["attempts"] == attempt
+
+
+def test_a_message_that_is_not_signed_by_us_is_never_unpickled(tmp_path: Path) -> None:
+    import pickle
+
+    from api.jobs.queue import JobQueue
+    from api.store.migrate import upgrade
+
+    class Trap:
+        def __reduce__(self) -> Any:
+            return (Path.touch, (tmp_path / "trapped",))
+
+    url = f"sqlite:///{tmp_path / 'queue.sqlite3'}"
+    upgrade(url)
+    queue = JobQueue(url, "a secret of more than thirty-two characters")
+    for forged in (pickle.dumps(Trap()), pickle.dumps(Trap()) + b":" + b"0" * 40):
+        queue.huey.storage.enqueue(forged)
+        with pytest.raises(ValueError, match=r"Separator|Signature"):
+            queue.huey.dequeue()
+    JobQueue(url, "another secret of thirty-two characters").send("stolen")
+    with pytest.raises(ValueError, match="Signature"):
+        queue.huey.dequeue()
+    assert not (tmp_path / "trapped").exists()
+
+
+@pytest.mark.long
+def test_three_apis_and_two_workers_share_one_postgres(postgres_url: str, tmp_path: Path) -> None:
+    options = ("--db", postgres_url)
+    with ExitStack() as stack:
+        apis = [
+            stack.enter_context(serving(tmp_path / f"api{n}", "--only", "api", *options, environment=SHARED))
+            for n in range(3)
+        ]
+        for n in range(2):
+            stack.enter_context(serving(tmp_path / f"worker{n}", "--only", "worker", *options, environment=SHARED))
+        made = [
+            apis[n % 3].client.post("/v1/jobs", json={**JOB, "batch": batch}).json()["id"]
+            for n, batch in enumerate((1, 2, 3, 4))
+        ]
+        assert len(set(made)) == 4
+        again = apis[1].client.post("/v1/jobs", json={**JOB, "batch": 4}).json()["id"]
+        assert again == made[-1]
+        found = [_ended(apis[(n + 1) % 3], job) for n, job in enumerate(made)]
+        assert [(one["state"], one["attempts"]) for one in found] == [("done", 1)] * 4
+        database = Database(postgres_url)
+        with database.read() as connection:
+            workers = {row.worker for row in connection.execute(jobs.select())}
+        database.close()
+        assert len(workers) == 2
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_lost_job_is_queued_again_once(database_url: str, cancelled: bool) -> None:
+    database = Database(database_url)
+    request = {"model": {"name": "m"}, "batch": 1}
+    with database.write() as connection:
+        job_rows.create(connection, database, "j", content_id(request), b'{"model": {"name": "m"}, "batch": 1}')
+    states = []
+    for _ in range(3):
+        claim = job_rows.claim(database, "j", "w")
+        if claim is None:
+            break
+        assert job_rows.claim(database, "j", "other") is None  # one worker has it
+        if cancelled:
+            job_rows.cancel(database, "j")
+        with database.write() as connection:
+            connection.execute(jobs.update().values(lease_ms=1))
+        waiting = job_rows.reclaim(database)
+        found = job_rows.one(database, "j")
+        assert found is not None
+        states.append((found["state"], waiting))
+    expected = [("cancelled", ())] if cancelled else [("queued", ("j",)), ("failed", ())]
+    assert states == expected
+    database.close()

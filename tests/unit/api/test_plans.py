@@ -1,0 +1,135 @@
+"""From a model and a budget to a plan, over both databases."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from starlette.testclient import TestClient
+
+from planner.document import content_id, decode
+from planner.profiler.applies import read_profile
+from planner.profiler.shipped import FOLDER
+from planner.solver.plan import make_plan
+from planner.solver.request import Request
+from planner.solver.schema import Budget, Plan, Training
+from planner.units import MIB
+from tests.unit.api import service as support
+from tests.unit.api.service import PLAN, cnn6_fingerprint, name_server, with_plan, with_profile
+
+
+def test_a_plan_is_what_the_solver_makes_and_the_same_request_gives_the_same(client: TestClient) -> None:
+    with_profile(client)
+    first = client.post("/v1/plans", json=PLAN)
+    again = client.post("/v1/plans", json=PLAN)
+    profile = read_profile(FOLDER / "models" / "cnn6-3x32x32-10-sgd.json")
+    training = Training(128, 10, 50_000, profile.optimizer)
+    expected = make_plan(profile, Request(Budget(400 * MIB, "process"), training))
+    plan = decode(Plan, first.json())
+    assert plan == expected
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert first.content == again.content
+    assert first.headers["location"] == f"/v1/plans/{content_id(plan)}"
+
+
+def test_a_plan_that_is_known_is_not_sent_again(client: TestClient) -> None:
+    plan = with_plan(client)
+    found = client.get(f"/v1/plans/{plan['id']}")
+    assert found.json() == plan
+    same = client.get(f"/v1/plans/{plan['id']}", headers={"If-None-Match": found.headers["etag"]})
+    assert (same.status_code, same.content) == (304, b"")
+    assert client.get(f"/v1/plans/{plan['id']}/alternatives").json()["alternatives"] == plan["alternatives"]
+    assert client.get("/v1/plans/" + "0" * 64).status_code == 404
+
+
+def test_infeasible_names_the_smallest_budget_and_that_budget_is_feasible(local: TestClient) -> None:
+    with_profile(local)
+    problem = local.post("/v1/plans", json={**PLAN, "budget": {"bytes": MIB}})
+    assert problem.status_code == 422
+    assert problem.headers["content-type"] == "application/problem+json"
+    said = problem.json()
+    assert said["type"] == "urn:neuroflux:problem:infeasible"
+    assert said["field"] == "$.budget.bytes"
+    assert said["binding_term"]
+    least = said["minimum_bytes"]
+    assert local.post("/v1/plans", json={**PLAN, "budget": {"bytes": least}}).status_code == 201
+    assert local.post("/v1/plans", json={**PLAN, "budget": {"bytes": least - 1}}).status_code == 422
+
+
+def test_this_service_measures_what_it_lacks_and_asks_once(client: TestClient) -> None:
+    name_server(client, "a" * 64)
+    request = {"model": "cnn6", "budget": {"bytes": 400 * MIB}}
+    first, second = client.post("/v1/plans", json=request), client.post("/v1/plans", json=request)
+    assert (first.status_code, second.status_code) == (202, 202)
+    assert int(first.headers["retry-after"]) > 0
+    assert first.headers["location"] == second.headers["location"]
+    job = client.get(first.headers["location"]).json()
+    assert (job["state"], job["model"], job["batch"]) == ("queued", "cnn6", 128)
+
+
+def test_a_device_that_has_a_profile_is_planned_for(client: TestClient) -> None:
+    with_profile(client)
+    name_server(client, cnn6_fingerprint())
+    by_device = client.post("/v1/plans", json={"model": "cnn6", "budget": PLAN["budget"], "device": "server"})
+    assert by_device.status_code == 201
+    assert by_device.json()["profile_id"] == PLAN["profile"]
+    larger = {"model": "cnn6", "budget": PLAN["budget"], "training": {"batch": 256}}
+    assert client.post("/v1/plans", json=larger).status_code == 202  # measured up to 128 alone
+
+
+def test_another_devices_profile_is_asked_for_with_the_command(local: TestClient) -> None:
+    device = local.post("/v1/devices", json={"name": "board", "machine": support.MACHINE, "threads": 4}).json()
+    request = {"model": "cnn6", "budget": {"bytes": 400 * MIB}, "device": device["device"]["id"]}
+    problem = local.post("/v1/plans", json={**request, "training": {"batch": 64, "optimizer": {"kind": "adam"}}})
+    assert problem.status_code == 409
+    command = "neuroflux profile --model cnn6 --input 3x32x32 --classes 10 --batch 64 --optimizer adam -o profile.json"
+    assert problem.json()["command"] == command
+
+
+def test_plans_are_compared_side_by_side_and_kept(local: TestClient) -> None:
+    with_profile(local)
+    request = {**PLAN, "budgets_bytes": [MIB, 400 * MIB], "strategies": ["auto", "backprop"]}
+    rows = local.post("/v1/plans/compare", json=request).json()["rows"]
+    assert [(row["budget"]["bytes"], row["strategy"]) for row in rows] == [
+        (MIB, "auto"),
+        (MIB, "backprop"),
+        (400 * MIB, "auto"),
+        (400 * MIB, "backprop"),
+    ]
+    assert all(row["plan_id"] is None and row["minimum_bytes"] > MIB for row in rows[:2])
+    for row in rows[2:]:
+        plan = local.get(f"/v1/plans/{row['plan_id']}").json()
+        assert (plan["strategy"], plan["predicted"]["peak_bytes"]) == (row["strategy"], row["peak_bytes"])
+    assert rows[3]["cuts"] == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"budget": {"bytes": 0}}, "$.budget"),
+        ({"budget": {"bytes": 1.5}}, "$.budget.bytes"),
+        ({"budget": {"bytes": 1, "scope": "all"}}, "$.budget.scope"),
+        ({"max_cuts": -1}, "$.max_cuts"),
+        ({"storage_bytes": -1}, "$.storage_bytes"),
+        ({"device": "server"}, "$"),
+        ({"profile": "0" * 64}, "$.profile"),
+        ({"model": "resnet18"}, "$.profile"),
+        ({"model": "no such"}, "$.model"),
+        ({"model": {"schema": "model/1", "zoo": "cnn6", "classes": 1}}, "$.model"),
+        ({"surprise": 1}, "$.surprise"),
+        ({"training": {"batch": 0}}, "$.training"),
+        ({"training": {"optimizer": {"lr": 0}}}, "$.training.optimizer"),
+    ],
+)
+def test_what_is_wrong_is_named(local: TestClient, change: dict[str, object], field: str) -> None:
+    with_profile(local)
+    problem = local.post("/v1/plans", json={**PLAN, **change})
+    assert problem.status_code == 422
+    assert problem.json()["field"] == field
+
+
+def test_a_profile_that_was_changed_is_refused(local: TestClient) -> None:
+    changed = json.loads(support.CNN6)
+    changed["units"][0]["step_seconds"] = 1.0
+    problem = local.post("/v1/profiles", json=changed)
+    assert (problem.status_code, problem.json()["field"]) == (422, "$.id")
