@@ -12,7 +12,7 @@ LONG_LOG := benchmarks/results/test-long.log
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help venv demo check test test-long clean
+.PHONY: help venv demo check browser test test-long clean
 
 help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,11 +28,21 @@ check: venv ## lint, format, types, import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: check ## check, then every test that is not marked long
+# The dashboard's tests skip, and say so, where this does not get them a browser. Without a font it would draw boxes.
+browser:
+	@command -v chromium >/dev/null && exit
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+	    echo "make browser: installing chromium" >&2
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	        apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core && exit
+	fi
+	echo "make browser: no chromium: the dashboard's tests in it are skipped. On Debian: sudo apt-get install chromium" >&2
+
+test: check browser ## check, then every test that is not marked long
 	@$(BIN)/python -m pytest -m "not long"
 
 # The log is kept in the repository, so the folder this copy lies in is written as a dot.
-test-long: check ## check, then all tests; the log goes to benchmarks/results/
+test-long: check browser ## check, then all tests; the log goes to benchmarks/results/
 	@mkdir -p $(dir $(LONG_LOG))
 	$(BIN)/python -m pytest 2>&1 | sed -u 's|$(CURDIR)|.|g' | tee $(LONG_LOG)
 

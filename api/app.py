@@ -22,7 +22,7 @@ from api.guard import Guard
 from api.jobs.queue import JobQueue
 from api.limits import STORE_THREADS
 from api.problems import Problem, invalid
-from api.routes import devices, health, jobs, models, plans, profiles, runs, session
+from api.routes import devices, health, jobs, models, plan_views, plans, profiles, runs, session
 from api.secret_files import queue_secret
 from api.service import Service
 from api.settings import ServiceSettings
@@ -52,7 +52,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    for part in (health, models, profiles, plans, devices, runs, jobs, session):
+    for part in (health, models, profiles, plans, plan_views, devices, runs, jobs, session):
         app.include_router(part.router)
     _add_pages(app)
     return app

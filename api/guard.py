@@ -15,15 +15,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import auth, limits
 from api.problems import Problem, invalid, overloaded
 from api.service import Service
-from api.store import tokens
+from api.store import device_rows, tokens
 from planner.errors import PlannerError
 
 _LOG = logging.getLogger("neuroflux.api")
 
 _HEALTH = "/healthz"
-_OPEN = frozenset({_HEALTH, "/readyz", "/sign-in"})
-"""Paths that need no token beside the request: the first two say nothing but whether this service works, the last one
-finds its token in the form that it receives."""
+_OPEN = frozenset({_HEALTH, "/readyz", "/sign-in", "/pages/sign_in.css"})
+"""Paths that need no token beside the request: the first two say nothing but whether this service works, the third
+finds its token in the form that it receives, and the last is how the page with that form looks."""
 
 _CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -35,7 +35,7 @@ _HEADERS = {
     "Content-Security-Policy": _CSP,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # under no-referrer a browser sends a form with `Origin: null`
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
@@ -100,6 +100,8 @@ class Guard:
             return auth.LOCAL  # a cookie of yesterday
         if principal is None and not is_open:
             raise auth.unauthorized()
+        if principal is not None and principal.device_id is not None and self._service.is_news(principal.device_id):
+            await run_in_threadpool(device_rows.set_seen, self._service.database, principal.device_id)
         return principal or auth.LOCAL
 
     async def _refuse(self, problem: Problem, scope: Scope, receive: Receive, answer: _Answer) -> None:

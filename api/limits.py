@@ -71,6 +71,9 @@ SOLVER_BYTES = 512 * MIB
 SOLVER_SECONDS = 20.0
 """Longest that one request may keep a solver worker busy."""
 
+FRONTIER_SECONDS = 6.0
+"""About how long a frontier may take: with a model whose plans take longer to make, it gets fewer points."""
+
 MAX_WAITING_SOLVES = 32
 """Most requests that wait for a solver worker; more are answered with 503."""
 
@@ -109,6 +112,9 @@ ANSWERS_KEPT = 2048
 
 RETRY_SECONDS = 2
 """What Retry-After says where nothing better is known."""
+
+SEEN_SECONDS = 30.0
+"""How often it is written down at most that a device was heard of."""
 
 SOLVER_PROFILES = 8
 """Decoded profiles that a solver worker keeps; the one unused for longest goes first."""

@@ -39,6 +39,7 @@ _KINDS: tuple[type, ...] = (
     schemas.EnrolledDevice,
     schemas.Enrolment,
     schemas.EnrolmentRequest,
+    schemas.Frontier,
     schemas.Health,
     schemas.JobItem,
     schemas.JobPage,
@@ -46,6 +47,7 @@ _KINDS: tuple[type, ...] = (
     schemas.ModelPage,
     schemas.PlanPage,
     schemas.PlanRequest,
+    schemas.PlanUnits,
     schemas.ProfileItem,
     schemas.ProfilePage,
     schemas.Run,
@@ -55,6 +57,7 @@ _KINDS: tuple[type, ...] = (
     schemas.SampleBatch,
     schemas.SampleChart,
     schemas.SamplesTaken,
+    schemas.SessionItem,
 )
 
 _SECURITY = {

@@ -17,7 +17,9 @@ from planner.limits import MAX_BATCH, MAX_BYTES, MAX_NAME_LENGTH
 from planner.model.spec import Model, ZooReference
 from planner.report.schema import Report
 from planner.settings import Machine, Optimizer, Policy, usual_optimizer
+from planner.solver.frontier import Point
 from planner.solver.schema import Alternative, Budget, Preference, Scope, Strategy, Training
+from planner.solver.unit_bytes import UnitBytes
 
 
 def _check(name: str, value: float, low: float, high: float) -> None:
@@ -359,6 +361,8 @@ class ProfileDevice:
     """What a person calls the device."""
     fingerprint: str
     """sha256 of the facts that decide costs."""
+    total_bytes: int
+    """Its memory; 0 where the profile does not say it."""
 
 
 @dataclass(frozen=True)
@@ -437,6 +441,36 @@ class Alternatives:
     """The plan."""
     alternatives: tuple[Alternative, ...]
     """Every strategy that fits, and the frontier of time against cuts."""
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """What a budget buys."""
+
+    plan_id: str
+    """The plan whose model, device, training and strategy these plans share."""
+    frontier: tuple[Point, ...]
+    """Rising budgets, each plan faster than the one before."""
+
+
+@dataclass(frozen=True)
+class PlanUnits:
+    """A plan, unit by unit."""
+
+    plan_id: str
+    """The plan."""
+    units: tuple[UnitBytes, ...]
+    """Every unit in order, each head behind the unit it reads."""
+
+
+@dataclass(frozen=True)
+class SessionItem:
+    """Who asks."""
+
+    authentication: bool
+    """Whether this service asks for tokens."""
+    kind: Literal["admin", "device", "session", "enrolment"]
+    """What kind of token came; `admin` where none is needed."""
 
 
 @dataclass(frozen=True)
@@ -545,6 +579,8 @@ class DeviceItem:
     """When it was enrolled (UTC)."""
     revoked_at: str | None
     """When its tokens were revoked (UTC)."""
+    last_seen_at: str | None
+    """When a request came with its token, within half a minute (UTC); null: never."""
 
 
 @dataclass(frozen=True)
@@ -589,6 +625,8 @@ class RunItem:
     """Whether its report is there."""
     last_sample: Sample | None
     """The newest sample."""
+    peak_bytes: int | None
+    """The highest of its samples; null before the first. A report may know a higher one, of caches and validation."""
     created_at: str
     """When it began (UTC)."""
     finished_at: str | None

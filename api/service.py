@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections import OrderedDict
 from functools import cached_property
 from pathlib import Path
@@ -89,11 +91,20 @@ class Service:
         self.plans = Bytes(limits.PLAN_CACHE_BYTES)
         self.answers = Answers(limits.ANSWERS_KEPT)
         self.run_keys: OrderedDict[str, RunKey] = OrderedDict()
+        self._seen: dict[str, float] = {}
 
     @cached_property
     def samples(self) -> SampleWriter:
         """The writer of samples; its thread starts with the first of them."""
         return SampleWriter(self.database)
+
+    def is_news(self, device_id: str) -> bool:
+        """Whether it is a while since this process has written down that a device was heard of."""
+        now = time.monotonic()
+        if now - self._seen.get(device_id, -math.inf) < limits.SEEN_SECONDS:
+            return False
+        self._seen[device_id] = now
+        return True
 
     def sign_in_page(self) -> Response:
         """Where a browser hands in its token: a form, no script."""

@@ -11,20 +11,23 @@ import json
 import os
 import re
 import sys
+import time
 from collections import OrderedDict
-from dataclasses import dataclass
-from typing import Any, BinaryIO
+from dataclasses import asdict, dataclass
+from typing import Any, BinaryIO, Literal
 
-from api.limits import SOLVER_PROFILES
+from api.limits import FRONTIER_SECONDS, SOLVER_PROFILES
 from api.problems import from_error
 from api.summaries import plan_summary, profile_row
 from planner.document import content_id, decode, parse_json, to_json
 from planner.errors import DocumentError, InfeasibleError, InputError, PlannerError
 from planner.profiler.schema import Profile
 from planner.solver.device import check_device
+from planner.solver.frontier import MAX_SOLVES, frontier
 from planner.solver.plan import make_plan
 from planner.solver.request import Request, check_optimizer
 from planner.solver.schema import Plan
+from planner.solver.unit_bytes import unit_bytes
 from planner.system.rlimit import die_with_parent, limit_data
 
 
@@ -37,7 +40,11 @@ class Asked:
     profile_bytes: int
     """How many bytes of it follow; 0: it was sent before."""
     request: Request | None
-    """What is asked of the solver; none: to check the profile."""
+    """What is asked of the solver; none: to check the profile, or to look at a plan."""
+    plan: Plan | None = None
+    """A plan made from the profile, to be looked at."""
+    about: Literal["frontier", "units"] = "frontier"
+    """What is to be said of it."""
 
 
 def main() -> None:
@@ -59,7 +66,7 @@ def _answer(line: bytes, source: BinaryIO, profiles: OrderedDict[str, Profile]) 
     asked = decode(Asked, parse_json(line))
     sent = source.read(asked.profile_bytes)
     try:
-        if asked.request is None:
+        if asked.request is None and asked.plan is None:
             return {"row": _checked(sent)}
         if sent:
             profiles[asked.profile_id] = decode(Profile, parse_json(sent))
@@ -67,6 +74,9 @@ def _answer(line: bytes, source: BinaryIO, profiles: OrderedDict[str, Profile]) 
         profiles.move_to_end(asked.profile_id)
         while len(profiles) > SOLVER_PROFILES:
             profiles.popitem(last=False)
+        if asked.plan is not None:
+            return {"rows": _look(profile, asked.plan, asked.about)}
+        assert asked.request is not None
         return {"plan": _row(_solve(profile, asked.request))}
     except PlannerError as error:
         field = "$.budget.bytes" if isinstance(error, InfeasibleError) else "$"
@@ -94,6 +104,30 @@ def _checked(text: bytes) -> dict[str, Any]:
     if not re.fullmatch(r"[0-9a-f]{64}", profile.device.fingerprint):
         raise DocumentError("$.device.fingerprint", "a fingerprint is a sha256 in hexadecimal digits")
     return profile_row(profile)
+
+
+def _look(profile: Profile, plan: Plan, about: Literal["frontier", "units"]) -> list[Any]:
+    """What there is to see of a plan, beside its document."""
+    if about == "units":
+        return [asdict(row) for row in unit_bytes(profile, plan)]
+    request = _request_of(plan)
+    started = time.perf_counter()
+    make_plan(profile, request)
+    solves = int(FRONTIER_SECONDS / (time.perf_counter() - started))
+    return [asdict(point) for point in frontier(profile, request, min(max(solves, 2), MAX_SOLVES))]
+
+
+def _request_of(plan: Plan) -> Request:
+    """What the plan was asked for, as far as the plan says it."""
+    return Request(
+        plan.budget,
+        plan.training,
+        plan.storage_bytes,
+        plan.strategy,
+        plan.prefer,
+        reserve_bytes=plan.reserve_bytes,
+        max_cuts=plan.max_cuts,
+    )
 
 
 def _solve(profile: Profile, request: Request) -> Plan:

@@ -72,17 +72,23 @@ class SolverPool:
 
     async def solve(self, profile_id: str, profile: bytes, request: Request) -> dict[str, Any]:
         """The plan, as a row. Raises Problem: infeasible, wrong, over a ceiling, or too many requests."""
-        answer = await self._answer(profile_id, profile, request)
+        answer = await self._answer(profile_id, profile, {"request": request})
         self.solved += 1
         row: dict[str, Any] = answer["plan"]
         return row
 
+    async def look(self, profile_id: str, profile: bytes, plan: dict[str, Any], about: str) -> list[Any]:
+        """The plan's frontier, or its units: what `about` names. Raises Problem as `solve` does."""
+        question = {"request": None, "plan": plan, "about": about}
+        rows: list[Any] = (await self._answer(profile_id, profile, question))["rows"]
+        return rows
+
     async def check_profile(self, profile: bytes) -> dict[str, Any]:
         """A profile that was sent in, as a row. Raises Problem where it is none."""
-        row: dict[str, Any] = (await self._answer("", profile, None))["row"]
+        row: dict[str, Any] = (await self._answer("", profile, {"request": None}))["row"]
         return row
 
-    async def _answer(self, profile_id: str, profile: bytes, request: Request | None) -> dict[str, Any]:
+    async def _answer(self, profile_id: str, profile: bytes, question: dict[str, Any]) -> dict[str, Any]:
         if self.waiting >= MAX_WAITING_SOLVES:
             raise overloaded("too many plans are being made")
         self.waiting += 1
@@ -93,7 +99,7 @@ class SolverPool:
             self.waiting -= 1
         try:
             worker = worker or await self._start()
-            answer = await asyncio.wait_for(self._ask(worker, profile_id, profile, request), SOLVER_SECONDS)
+            answer = await asyncio.wait_for(self._ask(worker, profile_id, profile, question), SOLVER_SECONDS)
         except BaseException as error:
             # Cancelled requests included: the worker is in the middle of an answer that nobody waits for any more.
             self._end(worker)
@@ -126,11 +132,11 @@ class SolverPool:
         await asyncio.wait_for(process.stdout.readuntil(b"ready\n"), _START_SECONDS)
         return _Worker(process)
 
-    async def _ask(self, worker: _Worker, profile_id: str, profile: bytes, request: Request | None) -> dict[str, Any]:
+    async def _ask(self, worker: _Worker, profile_id: str, profile: bytes, question: dict[str, Any]) -> dict[str, Any]:
         stdin, stdout = worker.process.stdin, worker.process.stdout
         assert stdin is not None and stdout is not None
-        sent = profile if request is None or not worker.holds(profile_id) else b""
-        message = {"profile_id": profile_id, "profile_bytes": len(sent), "request": request}
+        sent = profile if not profile_id or not worker.holds(profile_id) else b""
+        message = {"profile_id": profile_id, "profile_bytes": len(sent), **question}
         stdin.write(to_json(message, indent=None).encode() + b"\n" + sent)
         await stdin.drain()
         answer: dict[str, Any] = json.loads(await stdout.readuntil(b"\n"))

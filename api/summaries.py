@@ -35,7 +35,11 @@ def profile_row(profile: Profile) -> dict[str, Any]:
     summary = {
         "model": model_summary(profile.model),
         "model_id": content_id(profile.model),
-        "device": {"name": profile.device.name, "fingerprint": profile.device.fingerprint},
+        "device": {
+            "name": profile.device.name,
+            "fingerprint": profile.device.fingerprint,
+            "total_bytes": profile.device.total_bytes,
+        },
         "optimizer": profile.optimizer.kind,
         "batch": covered_batch(profile),
     }

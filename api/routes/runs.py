@@ -169,12 +169,15 @@ async def get_samples(
     after: Annotated[
         int, Query(description="Only samples behind this sequence number", ge=-1, le=MAX_SAMPLES_PER_RUN)
     ] = -1,
+    before: Annotated[
+        int | None, Query(description="Only samples below this sequence number", ge=0, le=MAX_SAMPLES_PER_RUN)
+    ] = None,
     points: Annotated[int, Query(description="Most samples in the answer", ge=1, le=MAX_POINTS)] = DEFAULT_POINTS,
 ) -> Response:
     """Samples thinned to what a chart needs; the highest peak of every stretch is kept."""
     service = service_of(request)
     run = await _key(service, run_id)
-    count, found = await run_in_threadpool(runs.chart, service.database, run.number, after, points)
+    count, found = await run_in_threadpool(runs.chart, service.database, run.number, after, before, points)
     last = found[-1]["sequence"] if found else None
     return json_answer({"samples": found, "count": count, "last_sequence": last})
 

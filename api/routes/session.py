@@ -17,7 +17,8 @@ from starlette.responses import RedirectResponse, Response
 from api.auth import COOKIE, check_origin, needs
 from api.limits import MAX_BODY_SECONDS, SESSION_SECONDS
 from api.problems import Problem
-from api.routes.common import gives, service_of
+from api.routes.common import gives, json_answer, service_of
+from api.schemas import SessionItem
 from api.service import Service
 from api.store import tokens
 from api.store.tokens import Principal
@@ -45,6 +46,16 @@ def _with_cookie(request: Request, service: Service, answer: Response) -> Respon
     secure = request.url.scheme == "https"
     answer.set_cookie(COOKIE, token, SESSION_SECONDS, httponly=True, samesite="strict", secure=secure)
     return answer
+
+
+@router.get(
+    "/v1/session",
+    operation_id="get_session",
+    responses=gives({200: ("Who asks", SessionItem)}),
+)
+def get_session(request: Request, principal: Annotated[Principal, Depends(needs("read"))]) -> Response:
+    """Who asks: a page shows by it whether there is a session to end."""
+    return json_answer({"authentication": service_of(request).settings.authentication, "kind": principal.kind})
 
 
 @router.delete(

@@ -51,6 +51,12 @@ def set_server(database: Database, name: str, fingerprint: str, machine: Machine
             connection.execute(fresh.on_conflict_do_nothing(index_elements=["id"]))
 
 
+def set_seen(database: Database, identity: str) -> None:
+    """Say that a device was heard of just now."""
+    with database.write() as connection:
+        connection.execute(update(devices).where(devices.c.id == identity).values(seen_ms=now_ms()))
+
+
 def key_of(database: Database, identity: str) -> DeviceKey | None:
     """A device that is not revoked."""
     statement = select(devices.c.id, devices.c.name, devices.c.fingerprint)
@@ -84,4 +90,5 @@ def _item(row: Any) -> dict[str, Any]:
         "machine": json.loads(row.machine),
         "created_at": timestamp(row.created_ms),
         "revoked_at": timestamp(row.revoked_ms),
+        "last_seen_at": timestamp(row.seen_ms),
     }

@@ -84,6 +84,7 @@ def _item(connection: Any, row: Any) -> dict[str, Any]:
     plan = json.loads(row.summary)
     of_run = samples.c.run == row.number
     last = connection.execute(select(samples).where(of_run).order_by(samples.c.sequence.desc()).limit(1)).first()
+    peak = connection.execute(select(func.max(samples.c.peak_bytes)).where(of_run)).scalar()
     return {
         "id": row.id,
         "name": row.name.decode(),
@@ -94,6 +95,7 @@ def _item(connection: Any, row: Any) -> dict[str, Any]:
         "blocks": plan["blocks"],
         "state": "running" if row.finished_ms is None else "finished",
         "last_sample": None if last is None else _sample(last),
+        "peak_bytes": peak,
         "created_at": timestamp(row.created_ms),
         "finished_at": timestamp(row.finished_ms),
     }
@@ -112,12 +114,16 @@ def samples_after(database: Database, run: int, after: int, limit: int) -> list[
     return [_sample(row) for row in rows]
 
 
-def chart(database: Database, run: int, after: int, points: int) -> tuple[int, list[dict[str, Any]]]:
-    """At most `points` samples behind `after`: neighbours of one block in one, their highest peak and mean resident.
+def chart(
+    database: Database, run: int, after: int, before: int | None, points: int
+) -> tuple[int, list[dict[str, Any]]]:
+    """At most `points` samples behind `after`, before `before`, and how many samples they stand for.
 
-    Returned with them: how many samples they stand for.
+    Neighbours of one block become one, with their highest peak and mean resident bytes.
     """
     chosen = and_(samples.c.run == run, samples.c.sequence > after)
+    if before is not None:
+        chosen = and_(chosen, samples.c.sequence < before)
     blocks = select(func.count(samples.c.block.distinct())).where(chosen)
     ends = select(func.count(), func.min(samples.c.sequence), func.max(samples.c.sequence)).where(chosen)
     with database.read() as connection:

@@ -53,6 +53,7 @@ devices = Table(
     Column("machine", LargeBinary),
     Column("created_ms", BigInteger, nullable=False),
     Column("revoked_ms", BigInteger),
+    Column("seen_ms", BigInteger),
 )
 
 profiles = Table(
@@ -115,6 +116,7 @@ samples = Table(
     Column("resident_bytes", BigInteger, nullable=False),
     Column("peak_bytes", BigInteger, nullable=False),
     Column("loss", Float, nullable=False),
+    Index("ix_samples_peak", "run", "peak_bytes"),
 )
 
 jobs = Table(

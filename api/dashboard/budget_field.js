@@ -1,0 +1,69 @@
+// A budget: a slider between the smallest that fits and the device's memory, beside the number in MiB.
+
+import { freshId, h } from "./dom.js";
+import { MIB, bytes } from "./format.js";
+
+const STEPS = 1000;
+
+/** The slider ends at this multiple of the smallest budget, where the device has more; the number takes any. */
+const REACH = 4;
+
+/**
+ * The field. `onChange(bytes)` comes when a person has chosen. Its methods: value(), set(bytes), limits(low, high), where
+ * high may be null or 0: the device's memory is not known.
+ */
+export function budgetField(value, onChange) {
+  const id = freshId("budget");
+  let [low, high] = [64 * MIB, 4096 * MIB];
+  let current = value;
+  const number = h("input", { id, type: "number", min: "1", step: "any", inputmode: "decimal", required: true, name: "budget", onchange: typed });
+  const slider = h("input", { type: "range", min: 0, max: STEPS, "aria-label": "Budget", oninput: slid, onchange: () => onChange(current) });
+  const least = h("span", {});
+  const most = h("span", {});
+  const element = h("div", { class: "field wide" },
+    h("label", { for: id }, "Budget in MiB"),
+    h("div", { class: "slider" }, slider, number),
+    h("div", { class: "ends" }, least, most));
+
+  /** Equal steps are equal ratios: budgets near the smallest matter most. */
+  function slid() {
+    current = Math.round(low * (high / low) ** (slider.value / STEPS));
+    number.value = inMib(current);
+    slider.setAttribute("aria-valuetext", bytes(current));
+  }
+
+  function typed() {
+    if (!number.reportValidity()) return;
+    current = Math.round(Number(number.value) * MIB);
+    place();
+    onChange(current);
+  }
+
+  function place() {
+    slider.value = Math.round((STEPS * Math.log(current / low)) / Math.log(high / low));
+    slider.setAttribute("aria-valuetext", bytes(current));
+  }
+
+  function set(found) {
+    current = found;
+    number.value = inMib(found);
+    place();
+  }
+
+  function limits(smallest, memory) {
+    least.textContent = smallest === null ? "the smallest that fits is not known yet" : `smallest that fits: ${bytes(smallest)}`;
+    low = smallest ?? 64 * MIB;
+    high = Math.max(Math.min(memory || Infinity, REACH * low), 1.01 * low);
+    most.textContent = memory ? `the device's memory: ${bytes(memory)}` : "the device's memory is not known";
+    place();
+  }
+
+  set(value);
+  limits(null, null);
+  return { element, input: number, value: () => current, set, limits };
+}
+
+/** A number that is neither rounded below what fits nor long. */
+function inMib(value) {
+  return String(Math.ceil((value / MIB) * 100) / 100);
+}

@@ -1,0 +1,146 @@
+// Both charts of a run: one range, one cursor, moved by mouse, buttons and keys.
+
+import { h, say } from "../dom.js";
+import { bytes, number } from "../format.js";
+import { legend } from "../parts.js";
+import { LEARNING_KEY, learningChart } from "./learning.js";
+import { MEMORY_KEY, memoryChart } from "./memory.js";
+import { clock } from "./time_chart.js";
+
+const HELP =
+  "Drag to zoom, double click for all. Keys: ← → step, + − zoom, Page Up and Page Down pan, Home for all.";
+
+/** The charts in `place`. `onRange(from, to)` is told what is looked at (null, null: all). */
+export function runCharts(place, data, budget, { from, to, onRange }, signal) {
+  let range = from !== null && to !== null && to > from ? [from, to] : null;
+  let shown = [];
+  let cursor = null;
+  let isDragged = false;
+  const tip = h("div", { class: "tip", hidden: true });
+  const upper = h("div", { class: "chart", role: "application", tabindex: "0", onkeydown: key }, tip);
+  const lower = h("div", { class: "chart" });
+  const handlers = { syncKey: "run", span: () => [0, data.end()], onRange: zoomTo, onReset: () => zoomTo(null, null), onCursor: point };
+  place.append(
+    h("section", { class: "card", "aria-label": "Memory against time" },
+      h("div", { class: "heading" }, h("h2", {}, "Memory against time"), buttons()),
+      legend(MEMORY_KEY), upper, h("p", { class: "faint" }, HELP)),
+    h("section", { class: "card", "aria-label": "Loss and accuracy" }, h("h2", {}, "Loss and accuracy"),
+      legend(LEARNING_KEY), lower),
+  );
+  const stages = () => data.stages();
+  const memory = memoryChart(upper, { budget, stages, marks: () => data.marks(), ...handlers }, signal);
+  const learning = learningChart(lower, { stages, ...handlers, onCursor: () => {} }, signal);
+
+  function buttons() {
+    const one = (text, label, act) => h("button", { type: "button", "aria-label": label, title: label, onclick: act }, text);
+    return h("div", { class: "buttons", role: "group", "aria-label": "Zoom" },
+      one("+", "Zoom in", () => scale(0.5)), one("−", "Zoom out", () => scale(2)),
+      one("←", "Earlier", () => pan(-0.5)), one("→", "Later", () => pan(0.5)),
+      one("All", "Show all", () => zoomTo(null, null)));
+  }
+
+  /** Look at [first, last]; null: all. */
+  function zoomTo(first, last) {
+    const end = data.end();
+    const isAll = first === null || (first <= 0 && last >= end);
+    range = isAll ? null : [Math.max(0, first), Math.min(end, last)];
+    memory.setRange(range);
+    learning.setRange(range);
+    onRange(range?.[0] ?? null, range?.[1] ?? null);
+    say(range === null ? "All of the run" : `From ${clock(range[0])} to ${clock(range[1])}`);
+  }
+
+  function scale(factor) {
+    const [first, last] = range ?? [0, data.end()];
+    const middle = cursor === null || !shown[cursor] ? (first + last) / 2 : shown[cursor].seconds;
+    const centre = Math.min(Math.max(middle, first), last);
+    zoomTo(centre - (centre - first) * factor, centre + (last - centre) * factor);
+  }
+
+  function pan(share) {
+    if (range === null) return;
+    const width = range[1] - range[0];
+    const first = Math.min(Math.max(0, range[0] + share * width), Math.max(0, data.end() - width));
+    zoomTo(first, first + width);
+  }
+
+  function key(event) {
+    const acts = {
+      "+": () => scale(0.5), "=": () => scale(0.5), "-": () => scale(2), Home: () => zoomTo(null, null),
+      PageUp: () => pan(-0.5), PageDown: () => pan(0.5), ArrowLeft: () => step(-1), ArrowRight: () => step(1),
+      Escape: () => memory.setCursor(null),
+    };
+    if (!Object.hasOwn(acts, event.key) || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    acts[event.key]();
+  }
+
+  function step(by) {
+    if (shown.length === 0) return;
+    let next = cursor === null ? (by > 0 ? 0 : shown.length - 1) : cursor + by;
+    if (shown[next] === null) next += by;
+    memory.setCursor(Math.min(Math.max(next, 0), shown.length - 1));
+    if (cursor !== null) say(lines(shown[cursor]).join(", "));
+  }
+
+  function point(index, left, top) {
+    cursor = index !== null && left >= 0 && shown[index] ? index : null;
+    tip.hidden = cursor === null;
+    if (cursor === null) return;
+    tip.textContent = lines(shown[cursor]).join("\n");
+    const x = left + memory.offset() + 14;
+    const side = x + tip.offsetWidth > upper.clientWidth ? left + memory.offset() - tip.offsetWidth - 14 : x;
+    tip.style.setProperty("transform", `translate(${Math.max(0, side)}px, ${Math.max(0, top - 20)}px)`);
+  }
+
+  function lines(sample) {
+    const name = data.stage(sample.block, 0, 0).title;
+    return [
+      `${name}`,
+      `step ${number(sample.step)}, epoch ${number(sample.epoch)}, ${clock(sample.seconds)}`,
+      `peak ${bytes(sample.peak_bytes)}, resident ${bytes(sample.resident_bytes)}`,
+      `loss ${number(sample.loss, 3)}`,
+    ];
+  }
+
+  /** Draw what the data now says; while something is dragged it would be taken from under the mouse. */
+  function update() {
+    if (isDragged) return;
+    shown = data.shown();
+    const seconds = secondsOf(shown);
+    const column = (name) => shown.map((one) => (one === null ? null : one[name]));
+    memory.setData([seconds, column("resident_bytes"), column("peak_bytes")]);
+    learning.setData(joined(seconds, column("loss"), data.accuracies()));
+    upper.setAttribute("aria-label", summary());
+  }
+
+  function summary() {
+    const peak = bytes(data.peak());
+    return `Chart of memory over ${clock(data.end())}: highest peak ${peak}, budget ${bytes(budget)}. ${HELP}`;
+  }
+
+  place.addEventListener("mousedown", () => (isDragged = true), { signal });
+  addEventListener("mouseup", () => {
+    if (!isDragged) return;
+    isDragged = false;
+    update();
+  }, { signal });
+  if (range !== null) {
+    memory.setRange(range);
+    learning.setRange(range);
+  }
+  return { update };
+}
+
+/** Moments of samples; a break lies where the sample behind it does. */
+function secondsOf(shown) {
+  return shown.map((one, index) => (one ?? shown[index + 1]).seconds);
+}
+
+/** Loss and accuracy over one rising list of seconds; uPlot draws through undefined, and not through null. */
+function joined(seconds, losses, accuracies) {
+  const points = seconds.map((moment, index) => [moment, losses[index], undefined]);
+  points.push(...accuracies.map((one) => [one.seconds, undefined, one.accuracy]));
+  points.sort((one, other) => one[0] - other[0]);
+  return [0, 1, 2].map((column) => points.map((point) => point[column]));
+}

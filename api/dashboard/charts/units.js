@@ -1,0 +1,134 @@
+// The network as a row of units: what each takes as a stacked bar, and blocks, cuts, heads and recomputation on it.
+
+import { h, s, whenResized } from "../dom.js";
+import { bytes, number } from "../format.js";
+import { legend, table } from "../parts.js";
+import { textSize } from "../theme.js";
+import { partName } from "./blocks.js";
+
+const PARTS = ["parameters", "gradients", "optimizer", "activations", "transient"];
+const LONGEST_NAME = 24;
+
+/** The row, drawn anew when its room changes, and the same as a table. */
+export function unitRow(plan, units, signal) {
+  const place = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "The network, unit by unit" });
+  whenResized(place, signal, (width) => place.replaceChildren(drawing(plan, units, width)));
+  return h("div", {},
+    legend([
+      ...PARTS.map((part) => ({ colour: `part-${part}`, text: partName(part) })),
+      { colour: "budget", text: "what the budget leaves beside Python and torch", shape: "dashed" },
+      { colour: "peak", text: "cut: no gradient crosses", shape: "dashed" },
+    ]),
+    place,
+    h("details", {}, h("summary", {}, "As a table"), unitTable(units)));
+}
+
+/** Bytes of a unit or head together. */
+function total(unit) {
+  return PARTS.reduce((sum, part) => sum + unit[`${part}_bytes`], 0);
+}
+
+function drawing(plan, units, room) {
+  const size = textSize();
+  const bodies = units.filter((unit) => unit.kind === "unit");
+  const step = Math.max(2.6 * size, (room - 2) / bodies.length);
+  const top = 2.4 * size;
+  const bars = 16 * size;
+  const floor = top + bars;
+  const left = plan.blocks.map((block) => plan.budget.bytes - plan.reserve_bytes - block.predicted.breakdown.runtime);
+  const highest = 1.08 * Math.max(...left, ...units.map(total), 1);
+  const longest = Math.max(...bodies.map((unit) => Math.min(unit.name.length, LONGEST_NAME)));
+  const isFlat = 0.62 * longest * size < step;
+  const scene = { plan, units, step, top, floor, size, scale: bars / highest, left, isFlat };
+  const names = isFlat ? size : 1.2 * size + 0.42 * longest * size;
+  const height = floor + 2.4 * size + names;
+  const aside = isFlat ? 0 : 2.4 * size; // the first names lean out to the left
+  const width = Math.max(room, step * bodies.length + aside + 2);
+  const viewBox = `${-aside} 0 ${width} ${height}`;
+  return s("svg", { class: "drawing", width, height, viewBox, role: "img", "aria-label": spoken(plan, units), "font-size": size },
+    plan.blocks.map((block, index) => drawBlock(scene, block, index)),
+    bodies.map((unit) => drawUnit(scene, unit)),
+    plan.blocks.flatMap((block) => block.segments.map((segment) => drawCut(scene, block, segment))),
+    plan.blocks.map((_, index) => drawLimit(scene, index)),
+    s("line", { x1: 0, x2: step * bodies.length, y1: floor, y2: floor, stroke: "var(--faint)" }));
+}
+
+function drawBlock({ plan, step, top, floor, size }, block, index) {
+  const [first, last] = block.units;
+  const wide = (last - first) * step;
+  const title = `block ${index}`;
+  const detail = ` · ${block.micro_batch} × ${block.accumulate}`;
+  const room = wide / (0.58 * size);
+  const text = room > title.length + detail.length ? title + detail : room > title.length ? title : String(index);
+  return s("g", {},
+    s("rect", { x: first * step + 1, y: 0, width: wide - 2, height: floor + 1.6 * size, rx: 4, fill: `var(--shade-${index % 2})` }),
+    s("title", {}, `${title}: units ${first} to ${last - 1} of ${plan.model.units.length}, micro-batch ${block.micro_batch}, ${block.accumulate} of them for a step`),
+    s("text", { x: first * step + wide / 2, y: top - 0.9 * size, "text-anchor": "middle", class: "faint" }, text));
+}
+
+function drawUnit(scene, unit) {
+  const { step, floor, scale, size, isFlat } = scene;
+  const x = unit.unit * step;
+  const wide = Math.min(0.62 * step, 6 * size);
+  const from = x + (step - wide) / 2;
+  let base = floor;
+  const stack = PARTS.map((part) => {
+    const high = unit[`${part}_bytes`] * scale;
+    base -= high;
+    return s("rect", { x: from, y: base, width: wide, height: Math.max(high, 0), fill: `var(--part-${part})` });
+  });
+  const parts = PARTS.map((part) => `${partName(part)} ${bytes(unit[`${part}_bytes`])}`).join("\n");
+  const middle = x + step / 2;
+  const name = unit.name.length > LONGEST_NAME ? `${unit.name.slice(0, LONGEST_NAME - 1)}…` : unit.name;
+  const spot = isFlat
+    ? { x: middle, y: floor + 2.9 * size, "text-anchor": "middle" }
+    : { transform: `translate(${middle + 0.3 * size} ${floor + 2.6 * size}) rotate(-40)`, "text-anchor": "end" };
+  return s("g", {},
+    s("title", {}, `${unit.name}: ${bytes(total(unit))}\n${parts}${unit.recomputed ? "\nrecomputed" : ""}`),
+    stack,
+    unit.recomputed ? s("text", { x: x + step / 2, y: floor + 1.2 * size, "text-anchor": "middle", "aria-hidden": "true" }, "↻") : null,
+    s("text", spot, name));
+}
+
+/** The end of a segment: its head's filters, and a line where it is a cut. */
+function drawCut({ plan, units, step, top, floor, size }, block, segment) {
+  const last = segment.units[1];
+  const head = units.find((unit) => unit.kind === "head" && unit.unit === last - 1);
+  const x = last * step;
+  const isEnd = last === plan.model.units.length;
+  const filters = segment.head === null ? "classifier" : `head, ${segment.head.filters} filters`;
+  const label = segment.head === null ? "" : `${segment.head.filters}f`;
+  return s("g", {},
+    s("title", {}, `${filters}${head ? `: ${bytes(total(head))}` : ""}`),
+    isEnd ? null : s("line", { x1: x, x2: x, y1: top - 0.4 * size, y2: floor + 1.6 * size, stroke: "var(--peak)", "stroke-width": 2, "stroke-dasharray": "5 3" }),
+    label ? s("rect", { x: x - 1.5 * size, y: floor + 0.15 * size, width: 3 * size, height: 1.35 * size, rx: 4, fill: "var(--card)", stroke: "var(--peak)" }) : null,
+    label ? s("text", { x, y: floor + 1.15 * size, "text-anchor": "middle" }, label) : null);
+}
+
+/** What the budget leaves for a block. */
+function drawLimit({ plan, step, floor, scale, left, size }, index) {
+  const [first, last] = plan.blocks[index].units;
+  const y = floor - Math.max(0, left[index]) * scale;
+  const text = `${bytes(left[index])} left`;
+  const fits = 0.6 * text.length * size < (last - first) * step - size;
+  return s("g", {},
+    fits ? s("text", { x: first * step + 0.6 * size, y: y + 1.2 * size, class: "faint" }, text) : null,
+    s("line", { x1: first * step + 1, x2: last * step - 1, y1: y, y2: y, stroke: "var(--budget)", "stroke-width": 2, "stroke-dasharray": "6 4" }));
+}
+
+function spoken(plan, units) {
+  const cuts = plan.blocks.flatMap((block) => block.segments.map((segment) => segment.units[1])).slice(0, -1);
+  const names = cuts.map((unit) => plan.model.units[unit - 1].name).join(", ");
+  const largest = units.reduce((one, other) => (total(other) > total(one) ? other : one));
+  return `${plan.model.units.length} units in ${plan.blocks.length} blocks; cuts behind ${names || "none"}; the largest is ${largest.name} with ${bytes(total(largest))}. The table below says it in full.`;
+}
+
+function unitTable(units) {
+  const columns = [
+    { name: "Unit", of: (unit) => (unit.kind === "head" ? `head behind ${unit.name}` : unit.name) },
+    ...PARTS.map((part) => ({ name: partName(part), number: true, of: (unit) => bytes(unit[`${part}_bytes`]) })),
+    { name: "alone", number: true, of: (unit) => bytes(total(unit)) },
+    { name: "Recomputed", of: (unit) => (unit.recomputed ? "yes" : "") },
+  ];
+  return table(`${number(units.length)} units and heads`, columns, units);
+}

@@ -1,0 +1,17 @@
+// The request that a plan answers, to be sent again with something changed.
+
+/** What the plan was asked for. */
+export function requestOf(plan) {
+  const { batch, epochs, samples, schedule, seed, optimizer } = plan.training;
+  return {
+    model: plan.model,
+    profile: plan.profile_id,
+    budget: plan.budget,
+    training: { batch, epochs, samples, schedule, seed, optimizer },
+    storage_bytes: plan.storage_bytes,
+    strategy: plan.strategy,
+    prefer: plan.prefer,
+    max_cuts: plan.max_cuts,
+    reserve_bytes: plan.reserve_bytes,
+  };
+}

@@ -1,0 +1,143 @@
+// A run's samples as they came, its blocks on the time axis, and what is marked there.
+
+import { unitNames } from "./format.js";
+
+/** More points than any screen has are merged. */
+const MOST_POINTS = 6000;
+
+export class RunData {
+  constructor(plan) {
+    this.plan = plan;
+    this.report = null;
+    this.samples = []; // seconds never fall, whatever a resumed run's clock says
+    this.last = -1;
+    this.isThinned = false;
+    this.breaks = [];
+    this.detail = [];
+  }
+
+  /** Take samples that are new. */
+  add(found) {
+    for (const sample of found) {
+      if (sample.sequence <= this.last) continue;
+      this.last = sample.sequence;
+      const previous = this.samples.at(-1)?.seconds ?? 0;
+      const seconds = this.secondsOf(sample);
+      if (seconds < previous) {
+        this.breaks.push({ sequence: sample.sequence, offset: previous - sample.seconds });
+      }
+      this.samples.push({ ...sample, seconds: Math.max(seconds, previous) });
+    }
+    while (this.samples.length > MOST_POINTS) {
+      this.samples = merged(this.samples);
+      this.isThinned = true;
+    }
+  }
+
+  /** A sample's time since the run began, sessions before this one included. */
+  secondsOf(sample) {
+    const { offset } = this.breaks.findLast((one) => one.sequence <= sample.sequence) ?? { offset: 0 };
+    return sample.seconds + offset;
+  }
+
+  /** The sequence numbers around the seconds [from, to]. */
+  around(from, to) {
+    const first = this.samples.findLast((sample) => sample.seconds < from);
+    const last = this.samples.find((sample) => sample.seconds > to);
+    return [first?.sequence ?? -1, last?.sequence ?? this.last + 1];
+  }
+
+  /** Take finer samples between two sequence numbers, to be shown in place of what is there. */
+  refine(found, first, last) {
+    this.detail = found
+      .filter((sample) => sample.sequence > first && sample.sequence < last)
+      .map((sample) => ({ ...sample, seconds: this.secondsOf(sample) }));
+  }
+
+  /** The samples to show, in order; null between two blocks, where a line is broken. */
+  shown() {
+    return this.finest().flatMap((sample, index, all) => (index && all[index - 1].block !== sample.block ? [null, sample] : [sample]));
+  }
+
+  finest() {
+    if (this.detail.length === 0) return this.samples;
+    const [first, last] = [this.detail[0].sequence, this.detail.at(-1).sequence];
+    const before = this.samples.filter((sample) => sample.sequence < first);
+    return [...before, ...this.detail, ...this.samples.filter((sample) => sample.sequence > last)];
+  }
+
+  /** When the run was at its end, as far as it is known. */
+  end() {
+    const last = this.samples.at(-1)?.seconds ?? 0;
+    return this.breaks.length ? last : Math.max(last, this.report?.seconds ?? 0);
+  }
+
+  /** Blocks on the time axis: each from its first step to the next one's. */
+  stages() {
+    const found = [];
+    for (const { block, seconds } of this.samples) {
+      const open = found.at(-1);
+      if (open) open.end = seconds;
+      if (open?.block !== block) found.push(this.stage(block, open ? seconds : 0, seconds));
+    }
+    if (found.length && this.report) found.at(-1).end = this.end();
+    return found;
+  }
+
+  stage(block, start, end) {
+    const planned = this.plan.blocks[block];
+    return {
+      block,
+      start,
+      end,
+      title: `block ${block}: ${unitNames(this.plan.model, planned.units)}`,
+      predicted: planned.predicted.peak_bytes,
+      runtime: planned.predicted.breakdown.runtime,
+    };
+  }
+
+  /** Where the run left its plan. The report says it in words; those that name a block stand where it began. */
+  marks() {
+    const stages = this.stages();
+    return (this.report?.deviations ?? []).map((text) => {
+      const named = /block (\d+)/.exec(text);
+      const stage = named && stages.find((one) => one.block === Number(named[1]));
+      return { text, seconds: stage ? stage.start : named ? 0 : this.end() };
+    });
+  }
+
+  /** Accuracy of the last exit of every block, at the block's end. */
+  accuracies() {
+    const exits = this.report?.exits ?? [];
+    return this.stages().flatMap((stage) => {
+      const [first, last] = this.plan.blocks[stage.block].units;
+      const measured = exits.filter((exit) => exit.unit > first && exit.unit <= last).at(-1);
+      return measured ? [{ seconds: stage.end, accuracy: measured.accuracy }] : [];
+    });
+  }
+
+  /** The highest peak so far. */
+  peak() {
+    return this.report?.peak_bytes ?? this.samples.reduce((most, one) => Math.max(most, one.peak_bytes), 0);
+  }
+}
+
+/** Half as many samples: neighbours of one block in one, with the higher peak. */
+function merged(samples) {
+  const found = [];
+  for (let index = 0; index < samples.length; index += 1) {
+    const [one, next] = [samples[index], samples[index + 1]];
+    if (next === undefined || next.block !== one.block) {
+      found.push(one);
+      continue;
+    }
+    index += 1;
+    found.push({
+      ...next,
+      resident_bytes: (one.resident_bytes + next.resident_bytes) / 2,
+      peak_bytes: Math.max(one.peak_bytes, next.peak_bytes),
+      loss: (one.loss + next.loss) / 2,
+    });
+  }
+  return found;
+}

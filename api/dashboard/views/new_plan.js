@@ -1,0 +1,256 @@
+// A new plan: a model, a device, a budget. What is chosen stands in the address.
+
+import { Problem, address, get, send } from "../api.js";
+import { budgetField } from "../budget_field.js";
+import { h } from "../dom.js";
+import { MIB, bytes, count, short } from "../format.js";
+import { errorPlace, numberField, selectField, showErrors, textField } from "../form.js";
+import { jobProgress } from "../job_progress.js";
+import { copyLine, problemBox } from "../parts.js";
+import { go, setQuery } from "../router.js";
+import { modelPaste } from "../model_paste.js";
+
+const STRATEGIES = [["auto", "auto: the best of all"], ["neuroflux", "neuroflux"], ["backprop", "backpropagation"], ["checkpoint", "checkpoint: recomputation"], ["classic-local", "classic local learning"]];
+const PREFERENCES = [["balanced", "balanced: few cuts, nearly as fast"], ["speed", "speed: the fastest"], ["fidelity", "fidelity: the fewest cuts"]];
+const OPTIMIZERS = [["sgd", "SGD with momentum"], ["adam", "Adam"], ["adamw", "AdamW"]];
+const SCOPES = [["process", "everything resident"], ["training", "above the runtime's own"]];
+
+export async function show(place, { query, signal }) {
+  const lists = await readLists(signal);
+  const form = makeForm(lists, query);
+  const said = h("div", { "aria-live": "polite" });
+  const submit = h("button", { type: "submit", class: "main" }, "Make the plan");
+  const element = h("form", { class: "view", novalidate: true, onsubmit: onSubmit, onchange: onChange },
+    form.sections, said, h("div", { class: "buttons" }, submit));
+  place.append(h("h1", {}, "New plan"), element);
+  let looking = new AbortController();
+  signal.addEventListener("abort", () => looking.abort());
+  look();
+  if (query.get("job")) waitFor(query.get("job"));
+
+  function onChange() {
+    setQuery({ ...form.chosen(), job: null });
+    form.follow();
+    look();
+  }
+
+  /** Ask what the smallest budget is, for the slider. */
+  async function look() {
+    looking.abort();
+    looking = new AbortController();
+    const { signal: current } = looking;
+    const memory = form.memory();
+    form.budget.limits(null, memory);
+    try {
+      const question = { ...(await form.request(current)), budgets_bytes: [1] };
+      const { document } = await send("POST", "/v1/plans/compare", question, current);
+      form.measured(null);
+      const least = document.rows[0].minimum_bytes;
+      form.budget.limits(least, memory);
+      if (!form.query().has("budget")) form.budget.set(Math.ceil((1.15 * least) / MIB) * MIB);
+    } catch (error) {
+      if (!current.aborted) form.measured(error);
+    }
+  }
+
+  async function onSubmit(event) {
+    event.preventDefault();
+    setQuery({ ...form.chosen(), budget: form.budget.value(), job: null });
+    await make();
+  }
+
+  async function make() {
+    submit.disabled = true;
+    said.replaceChildren(h("p", { class: "faint" }, "Planning …"));
+    showErrors(form.fields, null);
+    try {
+      const answer = await send("POST", "/v1/plans", await form.request(signal), signal);
+      if (answer.status === 202) {
+        setQuery({ job: answer.document.id });
+        waitFor(answer.document.id);
+      } else {
+        go(["plans", answer.document.id]);
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      said.replaceChildren(showErrors(form.fields, error) ? "" : problemBox(error, null));
+    } finally {
+      submit.disabled = false;
+    }
+  }
+
+  /** The model is measured first; then the plan is asked for again. */
+  function waitFor(job) {
+    const done = () => {
+      setQuery({ job: null });
+      make();
+    };
+    said.replaceChildren(jobProgress(job, done, signal));
+  }
+}
+
+async function readLists(signal) {
+  const pages = ["/v1/models?limit=200", "/v1/devices?limit=200", "/v1/profiles?limit=200"];
+  const [models, devices, profiles] = await Promise.all(pages.map((path) => get(path, signal)));
+  return {
+    models: models.items,
+    devices: devices.items.filter((device) => device.revoked_at === null),
+    profiles: profiles.items,
+  };
+}
+
+/** The form's fields, what they say, and what depends on what. */
+function makeForm(lists, given) {
+  const { models, devices, profiles } = lists;
+  const query = () => new URLSearchParams(location.hash.split("?")[1] ?? "");
+  const first = (name, usual) => given.get(name) ?? usual;
+  const fields = {
+    model: selectField("Model", "model", []),
+    input: textField("Input", "input", first("input", "3x32x32"), "channels x height x width"),
+    classes: numberField("Classes", "classes", first("classes", 10)),
+    device: selectField("Device", "device", []),
+    batch: numberField("Batch", "batch", first("batch", 128), "samples of one optimizer step"),
+    epochs: numberField("Epochs", "epochs", first("epochs", 10)),
+    samples: numberField("Samples", "samples", first("samples", 50000), "of one epoch"),
+    optimizer: selectField("Optimizer", "optimizer", [["", OPTIMIZERS]], first("optimizer", "sgd")),
+    lr: numberField("Learning rate", "lr", first("lr", ""), "empty: the optimizer's usual one", "any"),
+    strategy: selectField("Strategy", "strategy", [["", STRATEGIES]], first("strategy", "auto")),
+    prefer: selectField("Prefer", "prefer", [["", PREFERENCES]], first("prefer", "balanced")),
+    scope: selectField("Budget counts", "scope", [["", SCOPES]], first("scope", "process")),
+    storage: numberField("Storage for caches in MiB", "storage", first("storage", ""), "empty: not limited"),
+  };
+  const budget = budgetField(Number(first("budget", 300 * MIB)) || 300 * MIB, (value) => setQuery({ budget: value }));
+  fields.budget = { element: budget.element, input: budget.input, error: errorPlace(budget.element, budget.input) };
+  const missing = h("div", { class: "field wide", hidden: true });
+  const value = (name) => fields[name].input.value.trim();
+  fillModels(first("model", given.get("profile") ? `profile:${given.get("profile")}` : models.find((model) => model.name === "vgg16")?.name ?? ""));
+  follow(given.get("profile") ? `profile:${given.get("profile")}` : given.get("device"));
+
+  /** Zoo names are good as references; what is only known from a profile is taken from there. */
+  function fillModels(chosen) {
+    const text = (model) => `${model.name}, ${model.input.join("×")}, ${count(model.parameters)} parameters`;
+    const zoo = models.filter((model) => model.created_at === null);
+    const stored = models.filter((model) => model.created_at !== null);
+    const known = new Set(models.map((model) => model.id));
+    const measured = [];
+    for (const profile of profiles) {
+      if (known.has(profile.model_id)) continue;
+      known.add(profile.model_id);
+      measured.push(profile);
+    }
+    fields.model.fill([
+      ["Zoo", zoo.map((model) => [model.name, `${model.name}, ${count(model.parameters)} parameters`])],
+      ["Stored", stored.map((model) => [model.id, text(model)])],
+      ["Measured", measured.map((profile) => [`profile:${profile.id}`, text(profile.model)])],
+    ], modelFor(chosen));
+  }
+
+  /** A profile's model may be in the list under its own id, or under another profile's. */
+  function modelFor(chosen) {
+    const profile = profiles.find((one) => `profile:${one.id}` === chosen);
+    if (!profile) return chosen;
+    const same = profiles.find((one) => one.model_id === profile.model_id);
+    return models.find((model) => model.id === profile.model_id && model.created_at)?.id ?? zooName(profile) ?? `profile:${same.id}`;
+  }
+
+  function zooName(profile) {
+    return models.find((model) => model.id === profile.model_id && model.created_at === null)?.name;
+  }
+
+  /** The profiles of the chosen model, as far as that can be told here. */
+  function fitting() {
+    const model = models.find((one) => one.id === value("model"));
+    if (model) return profiles.filter((profile) => profile.model_id === model.id);
+    if (value("model").startsWith("profile:")) {
+      const chosen = profiles.find((profile) => `profile:${profile.id}` === value("model"));
+      return profiles.filter((profile) => profile.model_id === chosen?.model_id);
+    }
+    return profiles.filter(({ model: { name, input, classes } }) =>
+      name === value("model") && input.join("x") === value("input") && String(classes) === value("classes"));
+  }
+
+  /** What depends on the model: its size, and where it was measured. */
+  function follow(wanted = value("device")) {
+    const isZoo = models.some((model) => model.created_at === null && model.name === value("model"));
+    fields.input.element.hidden = fields.classes.element.hidden = !isZoo;
+    const own = fitting();
+    fields.device.fill([
+      ["Devices", devices.map((device) => [device.id, device.kind === "server" ? `${device.name} (this server)` : device.name])],
+      ["Profiles of this model", own.map((profile) => [`profile:${profile.id}`, `${profile.device.name}, batch ${profile.batch}, ${profile.optimizer}, ${short(profile.id)}`])],
+    ], wanted || (own.length ? `profile:${own[0].id}` : "server"));
+  }
+
+  function memory() {
+    const chosen = profiles.find((profile) => `profile:${profile.id}` === value("device"));
+    const device = devices.find((one) => (chosen ? one.fingerprint === chosen.device.fingerprint : one.id === value("device")));
+    return chosen?.device.total_bytes ?? device?.machine.limit_bytes ?? device?.machine.total_bytes ?? null;
+  }
+
+  /** What stands in the address. */
+  function chosen() {
+    const found = Object.fromEntries(Object.keys(fields).filter((name) => name !== "budget").map((name) => [name, value(name)]));
+    return { ...found, profile: null };
+  }
+
+  async function model(signal) {
+    if (value("model").startsWith("profile:")) {
+      return (await get(address("profiles", value("model").slice("profile:".length)), signal)).model;
+    }
+    const zoo = models.find((one) => one.created_at === null && one.name === value("model"));
+    if (!zoo) return value("model");
+    const input = value("input").split(/[x×,]/).map((part) => Number(part));
+    if (input.length !== 3 || !input.every((one) => Number.isInteger(one) && one > 0)) {
+      throw new Problem({ field: "$.input", detail: "three whole numbers are needed, for instance 3x32x32" }, 422);
+    }
+    return { schema: "model/1", zoo: zoo.name, input, classes: numberOf("classes") };
+  }
+
+  function numberOf(name) {
+    const found = Number(value(name));
+    if (value(name) === "" || !Number.isFinite(found)) throw new Problem({ field: `$.${name}`, detail: "a number is needed" }, 422);
+    return found;
+  }
+
+  async function request(signal) {
+    const where = value("device").startsWith("profile:") ? { profile: value("device").slice("profile:".length) } : { device: value("device") };
+    return {
+      model: await model(signal),
+      ...where,
+      budget: { bytes: budget.value(), scope: value("scope") },
+      training: {
+        batch: numberOf("batch"),
+        epochs: numberOf("epochs"),
+        samples: numberOf("samples"),
+        optimizer: { kind: value("optimizer"), lr: value("lr") === "" ? null : numberOf("lr") },
+      },
+      strategy: value("strategy"),
+      prefer: value("prefer"),
+      storage_bytes: value("storage") === "" ? null : Math.round(numberOf("storage") * MIB),
+    };
+  }
+
+  /** Whether the device has measured the model; `error` is what the service said, null where it has. */
+  function measured(error) {
+    const command = error?.document?.command;
+    missing.hidden = !command;
+    const isServer = value("device") === "server";
+    if (!command) missing.replaceChildren();
+    else if (isServer) missing.replaceChildren(h("p", { class: "hint" }, "Not measured here yet: making the plan measures the model on this server first, which takes about a minute."));
+    else missing.replaceChildren(h("p", { class: "hint" }, `${error.message}:`), copyLine(command, "The command that measures the model"));
+  }
+
+  const group = (title, ...children) => h("section", { class: "card" }, h("h2", {}, title), h("div", { class: "form" }, children));
+  const paste = modelPaste((stored) => {
+    models.unshift(stored);
+    fillModels(stored.id);
+    fields.model.input.dispatchEvent(new Event("change", { bubbles: true }));
+  });
+  const element = (...names) => names.map((name) => fields[name].element);
+  const sections = [
+    group("Network", element("model", "input", "classes"), paste),
+    group("Device and budget", element("device", "scope"), missing, element("budget")),
+    group("Training", element("batch", "epochs", "samples", "optimizer", "lr")),
+    group("Choice", element("strategy", "prefer", "storage")),
+  ];
+  return { fields, sections, budget, chosen, follow, memory, measured, query, request };
+}

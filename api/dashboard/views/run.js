@@ -1,0 +1,185 @@
+// One run: memory against time while it goes on and afterwards, predicted against measured.
+
+import { address, get } from "../api.js";
+import { runCharts } from "../charts/run_charts.js";
+import { h, say } from "../dom.js";
+import { bytes, count, deviation, duration, moment, number, percent, short, unitNames } from "../format.js";
+import { badge, figures, meter, runState, table } from "../parts.js";
+import { link, setQuery } from "../router.js";
+import { RunData } from "../run_data.js";
+import { follow } from "../stream.js";
+
+const POINTS = 2000;
+
+export async function show(place, { id, query, signal }) {
+  const samplesAt = `${address("runs", id)}/samples?points=${POINTS}`;
+  const asked = get(samplesAt, signal); // takes longest where samples are many
+  asked.catch(() => {});
+  const run = await get(address("runs", id), signal);
+  const plan = await get(address("plans", run.plan_id), signal);
+  const data = new RunData(plan);
+  data.report = run.report;
+
+  const state = h("span", {}, runState(run));
+  const facts = h("section", { class: "card", "aria-label": "In figures" });
+  const charts = h("div", { class: "view" }, h("p", { class: "note" }, "Reading samples …"));
+  const tables = h("div", { class: "view" });
+  const showFacts = () => facts.replaceChildren(h("h2", { class: "unseen" }, "In figures"), factsOf(run, plan, data));
+  showFacts();
+  place.append(heading(run, plan, state), facts, charts, tables);
+  const chart = await asked;
+  data.isThinned = chart.count > chart.samples.length;
+  data.add(chart.samples);
+  charts.replaceChildren();
+  const drawing = runCharts(charts, data, run.budget.bytes, { ...rangeOf(query), onRange: look }, signal);
+
+  let timer = null;
+  /** Put the range into the address, and fetch finer samples of it where there are some. */
+  async function look(from, to) {
+    setQuery({ from: rounded(from), to: rounded(to) });
+    clearTimeout(timer);
+    if (!data.isThinned) return;
+    if (from === null) {
+      data.detail = [];
+      drawing.update();
+    } else {
+      timer = setTimeout(() => refine(from, to), 150);
+    }
+  }
+
+  async function refine(from, to) {
+    const [first, last] = data.around(from, to);
+    const finer = await get(`${samplesAt}&after=${first}&before=${last}`, signal).catch(() => null);
+    if (finer === null || signal.aborted) return;
+    data.refine(finer.samples, first, last);
+    drawing.update();
+  }
+
+  let waiting = false;
+  /** Draw at most once a frame, however fast samples come. */
+  function draw() {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => {
+      waiting = false;
+      if (signal.aborted) return;
+      drawing.update();
+      showFacts();
+    });
+  }
+
+  function finish(report) {
+    data.report = report;
+    state.replaceChildren(runState({ state: "finished" }));
+    tables.replaceChildren(...tablesOf(plan, data));
+    draw();
+  }
+
+  tables.replaceChildren(...tablesOf(plan, data));
+  draw();
+  const { from, to } = rangeOf(query);
+  if (from !== null && to !== null && data.isThinned) refine(from, to);
+  if (run.report !== null) return;
+  followRun(id, data, signal, {
+    onSamples: draw,
+    onReport: (report) => {
+      finish(report);
+      say("The run is finished.");
+    },
+    onState: (now) => {
+      if (now === "live") state.replaceChildren(runState(run));
+      if (now === "cut") state.replaceChildren(badge("connection lost, trying again", "bad"));
+    },
+  });
+}
+
+/** Take what the run's stream brings. An error in this page is no reason to be silent about it. */
+function followRun(id, data, signal, { onSamples, onReport, onState }) {
+  const took = (kind, found) => {
+    if (kind === "samples") {
+      data.add(found.samples);
+      onSamples();
+    } else if (kind === "report") {
+      onReport(found);
+    }
+  };
+  follow(`${address("runs", id)}/events`, data.last < 0 ? null : data.last, signal, took, onState).catch((error) => {
+    console.error(error);
+    onState("cut");
+  });
+}
+
+function rangeOf(query) {
+  const number = (name) => (query.get(name) !== null && Number.isFinite(Number(query.get(name))) ? Number(query.get(name)) : null);
+  return { from: number("from"), to: number("to") };
+}
+
+function rounded(seconds) {
+  return seconds === null ? null : Number(seconds.toFixed(3));
+}
+
+function heading(run, plan, state) {
+  return h("div", {},
+    h("div", { class: "heading" }, h("h1", {}, run.name), state),
+    h("p", { class: "sub" }, `${plan.model.name} on ${plan.device.name} · `,
+      h("a", { href: link(["plans", run.plan_id]) }, `plan ${short(run.plan_id)}`),
+      ` · began ${moment(run.created_at)}`));
+}
+
+function factsOf(run, plan, data) {
+  const { report } = data;
+  const last = data.samples.at(-1);
+  const peak = data.peak() || run.peak_bytes || 0;
+  const verdict = peak <= run.budget.bytes ? badge("within budget", "good") : badge("over budget", "bad");
+  return figures([
+    ["Peak and budget", meter(peak, run.budget.bytes), last || report ? verdict : null],
+    ["Predicted peak", bytes(plan.predicted.peak_bytes), report ? `measured ${deviation(peak, plan.predicted.peak_bytes)}` : null],
+    ["Block", last ? `${number(last.block + 1)} of ${number(run.blocks)}` : "–", last ? unitNames(plan.model, plan.blocks[last.block].units) : "no step yet"],
+    ["Step", last ? number(last.step) : "–", last ? `epoch ${number(last.epoch)}` : null],
+    ["Loss", last ? number(last.loss, 3) : "–"],
+    ["Accuracy", report ? percent(report.accuracy) : "–", report ? `behind ${plan.model.units[report.chosen_exit - 1].name}` : "measured at the end"],
+    ["Time", duration(data.end()), `predicted ${duration(plan.predicted.seconds_total)}`],
+  ]);
+}
+
+function tablesOf(plan, data) {
+  const { report } = data;
+  const blocks = plan.blocks.map((block, index) => ({ block, index, report: report?.blocks[index] ?? null }));
+  return [
+    h("section", { class: "card" }, h("h2", {}, "Blocks"), table("Blocks, predicted and measured", blockColumns(plan, data), blocks)),
+    report ? h("section", { class: "card" }, h("h2", {}, "Exits"), table("Exits", exitColumns(plan, report), report.exits.map((exit) => ({ ...exit, isCurrent: exit.unit === report.chosen_exit })))) : null,
+    report?.deviations.length ? h("section", { class: "card" }, h("h2", {}, "Where it left its plan"), h("ul", {}, report.deviations.map((text) => h("li", {}, text)))) : null,
+  ].filter(Boolean);
+}
+
+function blockColumns(plan, data) {
+  const measured = (row) => row.report?.measured_peak_bytes ?? highest(data, row.index);
+  return [
+    { name: "Block", of: (row) => number(row.index) },
+    { name: "Units", of: (row) => unitNames(plan.model, row.block.units) },
+    { name: "Micro-batch", number: true, of: (row) => `${number((row.report ?? row.block).micro_batch)} × ${number((row.report ?? row.block).accumulate)}` },
+    { name: "Filters", number: true, of: (row) => row.block.segments.map((segment) => (segment.head ? number(segment.head.filters) : "own")).join(", ") },
+    { name: "Predicted peak", number: true, of: (row) => bytes(row.block.predicted.peak_bytes) },
+    { name: "Measured peak", number: true, of: (row) => (measured(row) ? bytes(measured(row)) : "–") },
+    { name: "Differs by", number: true, of: (row) => (measured(row) ? deviation(measured(row), row.block.predicted.peak_bytes) : "–") },
+    { name: "Predicted epoch", number: true, of: (row) => duration(row.block.predicted.seconds_per_epoch) },
+    { name: "Measured epoch", number: true, of: (row) => (row.report?.measured_seconds_per_epoch ? duration(row.report.measured_seconds_per_epoch) : "–") },
+    { name: "Steps", number: true, of: (row) => (row.report ? number(row.report.steps) : "–") },
+    { name: "Loss", number: true, of: (row) => (row.report ? number(row.report.loss, 3) : "–") },
+  ];
+}
+
+/** The highest sample of a block that has no report yet; null where it has not begun. */
+function highest(data, block) {
+  const peaks = data.samples.filter((sample) => sample.block === block).map((sample) => sample.peak_bytes);
+  return peaks.length ? peaks.reduce((one, other) => Math.max(one, other)) : null;
+}
+
+function exitColumns(plan, report) {
+  return [
+    { name: "Behind unit", of: (exit) => plan.model.units[exit.unit - 1].name + (exit.unit === report.chosen_exit ? " (kept)" : "") },
+    { name: "Parameters", number: true, of: (exit) => count(exit.parameters) },
+    { name: "Accuracy", number: true, of: (exit) => percent(exit.accuracy) },
+    { name: "Throughput", number: true, of: (exit) => `${number(exit.samples_per_second)} samples/s` },
+  ];
+}

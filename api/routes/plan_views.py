@@ -1,0 +1,61 @@
+"""What the dashboard shows of a plan beside its document: the frontier it lies on, and what each unit takes."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from api.auth import needs
+from api.problems import not_found
+from api.routes.common import gives, json_answer, service_of
+from api.schemas import Frontier, PlanUnits
+from api.service import Service
+from api.store import content
+from api.store.tables import plans, profiles
+
+router = APIRouter(prefix="/v1/plans", tags=["plans"])
+
+PlanId = Annotated[str, Path(max_length=64)]
+
+
+@router.get(
+    "/{plan_id}/frontier",
+    operation_id="get_frontier",
+    responses=gives({200: ("The fastest plans by rising budget", Frontier)}, (404,)),
+    dependencies=[Depends(needs("plan"))],
+)
+async def get_frontier(request: Request, plan_id: PlanId) -> Response:
+    """What more or less budget buys: the fastest plans of the plan's strategy, from the smallest budget that fits."""
+    return await _view(service_of(request), plan_id, "frontier")
+
+
+@router.get(
+    "/{plan_id}/units",
+    operation_id="get_plan_units",
+    responses=gives({200: ("Every unit and head, in order", PlanUnits)}, (404,)),
+    dependencies=[Depends(needs("plan"))],
+)
+async def get_plan_units(request: Request, plan_id: PlanId) -> Response:
+    """What each unit and each head takes by itself at its block's micro-batch, in parts."""
+    return await _view(service_of(request), plan_id, "units")
+
+
+async def _view(service: Service, plan_id: str, about: str) -> Response:
+    """The answer to a question about a plan, remembered: neither the plan nor its profile ever changes."""
+    key = f"{about}:{plan_id}"
+    known = service.plans.get(key)
+    if known is None:
+        plan = await run_in_threadpool(content.body, service.database, plans, plan_id)
+        if plan is None:
+            raise not_found(f"plan {plan_id}")
+        document = await run_in_threadpool(json.loads, plan)
+        profile_id = document["profile_id"]
+        profile = await run_in_threadpool(content.body, service.database, profiles, profile_id)
+        rows = await service.solvers.look(profile_id, profile or b"", document, about)
+        known = json.dumps({"plan_id": plan_id, about: rows}).encode()
+        service.plans.put(key, known)
+    return json_answer(json.loads(known))

@@ -1,0 +1,88 @@
+"""What each unit of a plan takes by itself, at its block's micro-batch: for looking at, not for planning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from planner.profiler.schema import PieceProfile, Profile
+from planner.solver.costs import Levels, piece_cost
+from planner.solver.schema import Block, Plan, Segment
+
+
+@dataclass(frozen=True)
+class UnitBytes:
+    """A unit, or the head behind it, as if nothing else of its block were there. The parts sum to its own peak."""
+
+    unit: int
+    """Index of the unit; of a head: of the unit in front of it."""
+    name: str
+    """The unit's name."""
+    kind: Literal["unit", "head"]
+    """`unit`, or `head` for an auxiliary head or the classifier's loss."""
+    parameters_bytes: int
+    """Parameters and buffers."""
+    gradients_bytes: int
+    """Gradients of the parameters."""
+    optimizer_bytes: int
+    """Optimizer state."""
+    activations_bytes: int
+    """Kept from forward until backward."""
+    transient_bytes: int
+    """What its highest moment takes beside that."""
+    recomputed: bool
+    """Whether it runs forward again before its backward; what it keeps then is counted as transient."""
+
+
+def unit_bytes(profile: Profile, plan: Plan) -> tuple[UnitBytes, ...]:
+    """Every unit in order, each head behind the unit it reads. `profile` is the one that the plan was made from."""
+    heads = {(head.boundary, head.filters): head.cost for head in profile.heads}
+    found: list[UnitBytes] = []
+    for block in plan.blocks:
+        for segment in block.segments:
+            for unit in range(*segment.units):
+                found.append(_unit(profile, plan, block, segment, unit))
+            last = segment.units[1]
+            filters = 0 if segment.head is None else segment.head.filters
+            name = plan.model.units[last - 1].name
+            found.append(_piece(heads[last, filters], block, last - 1, name, "head", False, False))
+    return tuple(found)
+
+
+def _unit(profile: Profile, plan: Plan, block: Block, segment: Segment, unit: int) -> UnitBytes:
+    recomputed = any(first <= unit < last for first, last in segment.recompute)
+    name = plan.model.units[unit].name
+    return _piece(profile.units[unit], block, unit, name, "unit", unit == segment.units[0], recomputed)
+
+
+def _piece(
+    piece: PieceProfile,
+    block: Block,
+    unit: int,
+    name: str,
+    kind: Literal["unit", "head"],
+    is_first: bool,
+    recomputed: bool,
+) -> UnitBytes:
+    cost = piece_cost(piece, block.micro_batch, block.accumulate > 1)
+    stepping = block.optimizer_in_backward
+    levels: Levels
+    if is_first:
+        levels = cost.first_stepping if stepping else cost.first
+    else:
+        levels = cost.inner_stepping if stepping else cost.inner
+    highest = max(levels.forward, levels.backward)
+    kept = 0 if recomputed else levels.kept
+    static = cost.static - cost.weights - cost.optimizer
+    fresh = min(cost.gradients, highest - kept)
+    return UnitBytes(
+        unit=unit,
+        name=name,
+        kind=kind,
+        parameters_bytes=cost.weights,
+        gradients_bytes=static + fresh,
+        optimizer_bytes=cost.optimizer,
+        activations_bytes=kept,
+        transient_bytes=highest - kept - fresh,
+        recomputed=recomputed,
+    )

@@ -1,0 +1,187 @@
+"""The page of a plan, and the one where a new plan is made."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from planner.units import MIB
+from tests.browser.conftest import Open
+from tests.browser.served import Served
+from tests.unit.api.service import CNN6
+
+
+def shown_plan(page: Page, served: Served) -> Any:
+    """The plan that the address names."""
+    found = re.search(r"#/plans/([0-9a-f]{64})", page.url)
+    assert found is not None, page.url
+    return served.get(f"/v1/plans/{found[1]}")
+
+
+def test_the_network_is_drawn_with_its_blocks_cuts_and_heads(open_page: Open, served: Served) -> None:
+    page = open_page(f"/#/plans/{served.plan['id']}")
+    plan = served.plan
+    drawing = page.get_by_role("region", name="The network, unit by unit").locator("svg")
+    expect(drawing).to_be_visible()
+    titles = drawing.locator("title").all_text_contents()
+    for index, block in enumerate(plan["blocks"]):
+        first, last = block["units"]
+        assert any(text.startswith(f"block {index}: units {first} to {last - 1}") for text in titles)
+    for unit in plan["model"]["units"]:
+        assert any(text.startswith(f"{unit['name']}: ") and "activations" in text for text in titles)
+    heads = [segment["head"] for block in plan["blocks"] for segment in block["segments"]]
+    assert len([text for text in titles if text.startswith("head, ")]) == len([head for head in heads if head])
+    units = served.get(f"/v1/plans/{plan['id']}/units")["units"]
+    expect(page.locator("section:has(h2:text-is('The network')) tbody tr")).to_have_count(len(units))
+
+
+def test_a_changed_budget_shows_another_plan(open_page: Open, served: Served) -> None:
+    page = open_page(f"/#/plans/{served.plan['id']}")
+    field = page.get_by_label("Budget in MiB")
+    expect(field).to_have_value(re.compile(r"^\d+(\.\d+)?$"))
+    field.fill("400")
+    field.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("cnn6 in 400.0 MiB")
+    plan = shown_plan(page, served)
+    assert plan["id"] != served.plan["id"] and plan["budget"]["bytes"] == 400 * MIB
+    assert plan["training"] == served.plan["training"]
+    expect(page.locator("dl.figures")).to_contain_text(f"{plan['predicted']['peak_bytes'] / MIB:.1f} MiB of 400.0 MiB")
+    expect(field).to_be_focused()
+    page.reload()
+    expect(page.get_by_role("heading", level=1)).to_have_text("cnn6 in 400.0 MiB")
+
+
+def test_the_slider_moves_by_keyboard(open_page: Open, served: Served) -> None:
+    page = open_page(f"/#/plans/{served.plan['id']}")
+    slider = page.get_by_role("slider", name="Budget")
+    expect(page.locator(".ends")).to_contain_text(
+        f"smallest that fits: {served.plan['minimum_budget_bytes'] / MIB:.1f} MiB"
+    )
+    slider.focus()
+    page.keyboard.press("PageUp")
+    expect(page).not_to_have_url(re.compile(served.plan["id"]))
+    assert shown_plan(page, served)["budget"]["bytes"] > served.plan["budget"]["bytes"]
+
+
+def test_too_small_a_budget_names_the_smallest_and_takes_it(open_page: Open, served: Served) -> None:
+    page = open_page(f"/#/plans/{served.plan['id']}")
+    field = page.get_by_label("Budget in MiB")
+    field.fill("20")
+    field.press("Enter")
+    expect(page.get_by_role("alert")).to_be_visible()
+    page.get_by_role("button", name=re.compile("^Take [0-9.]+ MiB$")).click()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    expect(page).not_to_have_url(re.compile(served.plan["id"]))
+    assert shown_plan(page, served)["budget"]["bytes"] == served.plan["minimum_budget_bytes"]
+
+
+def test_the_frontier_has_this_plan_on_it_and_its_points_can_be_taken(open_page: Open, served: Served) -> None:
+    page = open_page(f"/#/plans/{served.plan['id']}")
+    points = served.get(f"/v1/plans/{served.plan['id']}/frontier")["frontier"]
+    section = page.locator("section:has(h2:text-is('What a budget buys'))")
+    expect(section.locator("svg [role=button]")).to_have_count(len(points))
+    expect(section.locator("svg")).to_contain_text("this plan:")
+    section.locator("svg [role=button]").last.focus()
+    page.keyboard.press("Enter")
+    expect(page).not_to_have_url(re.compile(served.plan["id"]))
+    assert shown_plan(page, served)["budget"]["bytes"] == points[-1]["budget_bytes"]
+
+
+def test_strategies_are_compared_and_what_does_not_fit_says_what_it_needs(open_page: Open, served: Served) -> None:
+    page = open_page(f"/#/plans/{served.plan['id']}")
+    rows = page.locator("section:has(h2:text-is('Strategies')) tbody tr")
+    expect(rows.first).to_contain_text("auto (this plan)")
+    text = "\n".join(rows.all_inner_texts())
+    for strategy in ("backprop", "checkpoint", "classic-local", "neuroflux"):
+        assert strategy in text
+    assert re.search(r"classic-local\s+needs [0-9.]+ MiB", text)
+
+
+def test_the_line_and_the_document_are_what_a_device_takes(open_page: Open, served: Served) -> None:
+    page = open_page(f"/#/plans/{served.plan['id']}")
+    page.get_by_label("Data", exact=True).fill("my images")
+    line = page.get_by_role("group", name="The command that runs this plan")
+    wanted = f"neuroflux run {served.url}/v1/plans/{served.plan['id']} --data 'my images' --report-to {served.url}"
+    expect(line).to_have_text(wanted)
+    page.get_by_role("button", name="Copy").click()
+    assert page.evaluate("navigator.clipboard.readText()") == wanted
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download as JSON").click()
+    with open(download.value.path(), encoding="utf-8") as file:  # noqa: PTH123 - a path of Playwright's
+        assert json.load(file) == served.plan
+
+
+def test_a_new_plan_is_made_from_a_form_and_the_address_holds_it(open_page: Open, served: Served) -> None:
+    page = open_page("/#/new?model=cnn6&device=server&samples=1000")
+    page.get_by_label("Device", exact=True).select_option(f"profile:{json.loads(CNN6)['id']}")
+    expect(page.locator(".ends")).to_contain_text("smallest that fits: ")
+    page.get_by_label("Epochs").fill("3")
+    page.get_by_label("Epochs").blur()
+    field = page.get_by_label("Budget in MiB")
+    field.fill("500")
+    field.blur()
+    page.reload()
+    expect(page.get_by_label("Epochs")).to_have_value("3")
+    expect(field).to_have_value("500")
+    page.get_by_role("button", name="Make the plan").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("cnn6 in 500.0 MiB")
+    plan = shown_plan(page, served)
+    assert (plan["training"]["epochs"], plan["training"]["samples"]) == (3, 1000)
+
+
+@pytest.mark.parametrize(
+    ("label", "value", "said"),
+    [
+        ("Batch", "0", "must lie between"),
+        ("Epochs", "", "a number is needed"),
+        ("Learning rate", "-1", "lr is -1"),
+        ("Input", "three", "three whole numbers"),
+        ("Budget in MiB", "5", "the smallest"),
+    ],
+)
+def test_errors_stand_at_the_field_they_belong_to(open_page: Open, label: str, value: str, said: str) -> None:
+    page = open_page(f"/#/new?model=cnn6&device=profile:{json.loads(CNN6)['id']}&budget={500 * MIB}")
+    expect(page.locator(".ends")).to_contain_text("smallest that fits: ")
+    field = page.get_by_label(label, exact=True)
+    field.fill(value)
+    page.get_by_role("button", name="Make the plan").click()
+    error = page.locator(".field:has([aria-invalid=true]) .error")
+    expect(error).to_be_visible()
+    expect(error).to_contain_text(said)
+    expect(field).to_be_focused()
+    assert field.get_attribute("aria-invalid") == "true"
+    assert field.get_attribute("aria-errormessage") == error.get_attribute("id")
+
+
+def test_a_pasted_description_is_checked_stored_and_chosen(open_page: Open, served: Served) -> None:
+    page = open_page("/#/new")
+    page.get_by_text("Another network").click()
+    text = page.get_by_label("Description (model/1)")
+    text.fill('{"schema": "model/1", "name": "mine"}')
+    page.get_by_role("button", name="Check and store").click()
+    error = page.locator("details .error")
+    expect(error).to_contain_text("$.input")
+    model = {**served.plan["model"], "name": "pasted here"}
+    text.fill(json.dumps(model))
+    page.get_by_role("button", name="Check and store").click()
+    expect(page.get_by_label("Model", exact=True).locator("option:checked")).to_contain_text("pasted here")
+    names = [item["name"] for item in served.get("/v1/models")["items"]]
+    assert "pasted here" in names
+
+
+def test_a_device_that_has_not_measured_is_told_how(open_page: Open, served: Served) -> None:
+    machine = json.loads(CNN6)["machine"]
+    token = served.post("/v1/enrolments", {})["token"]
+    answer = served.server.client.post(
+        "/v1/devices",
+        json={"name": "bench-9", "machine": machine, "threads": 1},
+        headers={"Authorization": f"Bearer {token}"},
+    )
+    device = answer.json()["device"]["id"]
+    page = open_page(f"/#/new?model=vgg11&device={device}")
+    line = page.get_by_role("group", name="The command that measures the model")
+    expect(line).to_contain_text("neuroflux profile --model vgg11")

@@ -1,0 +1,258 @@
+"""The page of a run: afterwards, live, cut off and back, zoomed."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from planner.units import MIB
+from tests.browser.conftest import Open
+from tests.browser.proxy import Wire
+from tests.browser.served import Served, end
+
+
+@pytest.fixture
+def wire(served: Served) -> Iterator[Wire]:
+    """A network that can be cut."""
+    found = Wire(urlsplit(served.url).port or 0)
+    yield found
+    found.close()
+
+
+def place(page: Page, name: str) -> Locator:
+    """Where the value beside a name stands, among the figures."""
+    return page.locator(f"dl.figures div:has(dt:text-is('{name}')) dd").first
+
+
+def figure(page: Page, name: str) -> str:
+    """The value beside a name."""
+    return place(page, name).inner_text()
+
+
+def shown_range(page: Page) -> tuple[float, float] | None:
+    """What the address says is looked at."""
+    found = re.search(r"from=([\d.]+)&to=([\d.]+)", page.url)
+    return None if found is None else (float(found[1]), float(found[2]))
+
+
+def test_a_finished_run_shows_what_its_report_says(open_page: Open, served: Served, finished_run: str) -> None:
+    page = open_page(f"/#/runs/{finished_run}")
+    report = served.get(f"/v1/runs/{finished_run}")["report"]
+    expect(page.locator(".heading .badge").first).to_have_text("finished")
+    assert f"{report['peak_bytes'] / MIB:.1f} MiB" in figure(page, "Peak and budget")
+    assert figure(page, "Accuracy") == f"{100 * report['accuracy']:.1f} %"
+    rows = page.locator("section:has(h2:text-is('Blocks')) tbody tr")
+    expect(rows).to_have_count(len(served.plan["blocks"]))
+    for row, block in zip(rows.all(), report["blocks"], strict=True):
+        text = row.inner_text()
+        assert f"{block['predicted_peak_bytes'] / MIB:.1f} MiB" in text
+        assert f"{block['measured_peak_bytes'] / MIB:.1f} MiB" in text
+        assert f"{block['micro_batch']} × {block['accumulate']}" in text
+    exits = page.locator("section:has(h2:text-is('Exits')) tbody tr")
+    expect(exits).to_have_count(len(report["exits"]))
+    expect(page.locator(".chart canvas")).to_have_count(2)
+
+
+def test_hovering_says_step_block_and_bytes(open_page: Open, finished_run: str) -> None:
+    page = open_page(f"/#/runs/{finished_run}")
+    page.locator(".chart .u-over").first.hover()
+    tip = page.locator(".tip")
+    expect(tip).to_be_visible()
+    assert re.search(r"block \d+: .*\nstep \d+, epoch \d+, .*\npeak [\d.]+ MiB, resident [\d.]+ MiB", tip.inner_text())
+
+
+def test_dragging_zooms_and_the_address_keeps_it(open_page: Open, served: Served) -> None:
+    run = served.begin_run("zoomed")
+    served.send_steps(run, 0, 999)
+    page = open_page(f"/#/runs/{run}")
+    expect(place(page, "Step")).to_have_text("999")  # everything is in its place
+    over = page.locator(".chart .u-over").first
+    box = over.bounding_box()
+    assert box is not None
+    left, middle = box["x"] + box["width"] / 4, box["y"] + box["height"] / 2
+    page.mouse.move(left, middle)
+    page.mouse.down()
+    for part in range(1, 6):
+        page.mouse.move(left + box["width"] / 2 * part / 5, middle)
+        page.evaluate("new Promise(requestAnimationFrame)")  # a chart follows the mouse once a frame, as a hand does
+    page.mouse.up()
+    found = shown_range(page)
+    assert found is not None
+    assert found == pytest.approx((25.0, 75.0), abs=1.0)  # of 99.9 s
+    page.reload()
+    page.wait_for_selector(".chart canvas")
+    assert shown_range(page) == found
+    page.get_by_role("button", name="Zoom in").click()
+    closer = shown_range(page)
+    assert closer is not None and closer[1] - closer[0] == pytest.approx((found[1] - found[0]) / 2, rel=0.01)
+    page.get_by_role("button", name="Later").click()
+    later = shown_range(page)
+    assert later is not None and later[0] > closer[0]
+    page.get_by_role("button", name="Show all").click()
+    assert shown_range(page) is None
+
+
+def test_the_keyboard_moves_through_the_steps_and_they_are_spoken(open_page: Open, served: Served) -> None:
+    run = served.begin_run("by keyboard")
+    served.send_steps(run, 0, 40)
+    page = open_page(f"/#/runs/{run}")
+    chart = page.get_by_role("application")
+    chart.focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#said")).to_contain_text("step 0,")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#said")).to_contain_text("step 1,")
+    page.keyboard.press("+")
+    assert shown_range(page) is not None
+    page.keyboard.press("Home")
+    assert shown_range(page) is None
+
+
+def test_a_highest_peak_among_many_steps_is_kept(open_page: Open, served: Served) -> None:
+    run = served.begin_run("many")
+    budget = served.plan["budget"]["bytes"]
+    for first in range(0, 9000, 1000):
+        served.send_steps(run, first, first + 999)
+    served.send_steps(run, 9000, 9000, peak_bytes=budget + 5 * MIB)
+    for first in range(9001, 12001, 1000):
+        served.send_steps(run, first, first + 999)
+    page = open_page(f"/#/runs/{run}")
+    expect(page.locator(".badge.bad")).to_have_text("over budget")
+    assert f"{(budget + 5 * MIB) / MIB:.1f} MiB" in figure(page, "Peak and budget")
+
+
+def test_zooming_in_on_many_steps_fetches_them_all(open_page: Open, served: Served) -> None:
+    run = served.begin_run("fine")
+    for first in range(0, 10000, 1000):
+        served.send_steps(run, first, first + 999)
+    page = open_page(f"/#/runs/{run}")
+    with page.expect_response(re.compile(r"samples\?points=\d+&after=\d+&before=\d+")) as answer:
+        page.evaluate("location.hash += '?from=500&to=510'")
+    steps = [sample["step"] for sample in answer.value.json()["samples"]]
+    assert set(range(5001, 5100)) <= set(steps)  # ten steps a second, each by itself
+    chart = page.get_by_role("application")
+    chart.focus()
+    page.locator(".chart .u-over").first.hover()
+    expect(page.locator(".tip")).to_contain_text(re.compile(r"step 5,0\d\d"))
+
+
+def test_a_live_run_is_followed_to_its_end(open_page: Open, served: Served, tmp_path: Path) -> None:
+    process, run = served.start_training(tmp_path / "live")
+    try:
+        page = open_page(f"/#/runs/{run}")
+        expect(page.locator(".heading .badge").first).to_have_text(re.compile("running"))
+        expect(page.locator("section:has(h2:text-is('Exits'))")).to_have_count(0)
+        expect(page.locator(".heading .badge").first).to_have_text("finished", timeout=300_000)
+    finally:
+        end(process)
+    report = served.get(f"/v1/runs/{run}")["report"]
+    assert figure(page, "Accuracy") == f"{100 * report['accuracy']:.1f} %"
+    last = served.get(f"/v1/runs/{run}")["last_sample"]
+    assert figure(page, "Step") == str(last["step"])
+
+
+def test_new_steps_appear_by_themselves(open_page: Open, served: Served) -> None:
+    run = served.begin_run("growing")
+    page = open_page(f"/#/runs/{run}")
+    assert figure(page, "Step") == "–"
+    for step in (3, 7, 20):
+        served.send_steps(run, step, step)
+        expect(place(page, "Step")).to_have_text(str(step))
+
+
+def test_a_stream_that_is_cut_is_taken_up_where_it_was(open_page: Open, served: Served, wire: Wire) -> None:
+    run = served.begin_run("cut")
+    served.send_steps(run, 0, 4)
+    page = open_page(f"/#/runs/{run}", url=wire.url)
+    resumed: list[str | None] = []
+    page.on(
+        "request", lambda asked: resumed.append(asked.headers.get("last-event-id")) if "/events" in asked.url else None
+    )
+    served.send_steps(run, 5, 9)
+    expect(place(page, "Step")).to_have_text("9")
+    wire.cut()
+    state = page.locator(".heading .badge").first
+    expect(state).to_have_text(re.compile("connection lost"))
+    served.send_steps(run, 10, 14)
+    wire.mend()
+    expect(state).to_have_text(re.compile("running"), timeout=60_000)
+    expect(place(page, "Step")).to_have_text("14")
+    assert resumed and set(resumed) == {"9"}
+
+
+def test_where_a_run_left_its_plan_is_marked_and_said(open_page: Open, served: Served) -> None:
+    run = served.begin_run("left its plan")
+    served.send_steps(run, 0, 20)
+    said = ["block 0: does not fit with 32 × 1", "resumed at block 0; time and start-up peak are this session's"]
+    served.post(f"/v1/runs/{run}/report", _report(served, said))
+    page = open_page(f"/#/runs/{run}")
+    items = page.locator("section:has(h2:text-is('Where it left its plan')) li")
+    assert items.all_inner_texts() == said
+
+
+def _report(served: Served, deviations: list[str]) -> dict[str, object]:
+    plan = served.plan
+    blocks = [
+        {
+            "units": block["units"],
+            "micro_batch": block["micro_batch"],
+            "accumulate": block["accumulate"],
+            "predicted_peak_bytes": block["predicted"]["peak_bytes"],
+            "measured_peak_bytes": block["predicted"]["peak_bytes"],
+            "predicted_seconds_per_epoch": 1.0,
+            "measured_seconds_per_epoch": 1.0,
+            "epochs": 1,
+            "steps": 20,
+            "loss": 1.0,
+        }
+        for block in plan["blocks"]
+    ]
+    return {
+        "schema": "report/1",
+        "plan_id": plan["id"],
+        "budget_bytes": plan["budget"]["bytes"],
+        "scope": plan["budget"]["scope"],
+        "peak_bytes": plan["predicted"]["peak_bytes"],
+        "child_peak_bytes": 1,
+        "supervisor_peak_bytes": 1,
+        "baseline_bytes": 1,
+        "within_budget": True,
+        "blocks": blocks,
+        "exits": [{"unit": 6, "parameters": 100, "accuracy": 0.5, "samples_per_second": 10.0}],
+        "chosen_exit": 6,
+        "accuracy": 0.5,
+        "seconds": 3.0,
+        "cache": {"bytes_written": 0, "stall_seconds": 0.0},
+        "deviations": deviations,
+    }
+
+
+def test_a_resumed_run_whose_clock_begins_anew_stays_in_order(open_page: Open, served: Served) -> None:
+    run = served.begin_run("resumed")
+    served.send_steps(run, 0, 100)
+    for sequence in range(101, 111):
+        served.send_steps(run, sequence, sequence, seconds=(sequence - 101) / 10)
+    page = open_page(f"/#/runs/{run}")
+    assert figure(page, "Time") == "11 s"  # 10.0 s before, and 0.9 s since
+
+
+def test_two_runs_one_after_the_other_leave_no_stream_behind(open_page: Open, served: Served) -> None:
+    one, other = served.begin_run("one"), served.begin_run("other")
+    page = open_page(f"/#/runs/{one}")
+    for _ in range(8):  # a browser has six connections to a host
+        for run in (one, other):
+            page.evaluate(f"location.hash = '#/runs/{run}'")
+            expect(page).to_have_title(f"{'one' if run == one else 'other'} – neuroflux")
+    gone = threading.Event()
+    for _ in range(100):
+        metrics = served.server.client.get("/metrics").text
+        if "neuroflux_event_streams 1" in metrics:
+            break
+        gone.wait(0.1)
+    assert "neuroflux_event_streams 1" in metrics

@@ -1,0 +1,73 @@
+"""What units take by themselves, from the traces of shipped profiles."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from planner.profiler.applies import read_profile
+from planner.profiler.schema import Profile
+from planner.profiler.shipped import FOLDER
+from planner.solver.plan import make_plan
+from planner.solver.request import Request
+from planner.solver.schema import Block, Budget, Plan, Strategy, Training
+from planner.solver.unit_bytes import UnitBytes, unit_bytes
+from planner.units import MIB
+
+BATCH = 128  # measured, so that nothing is interpolated
+
+
+@pytest.fixture(scope="module")
+def profile() -> Profile:
+    return read_profile(FOLDER / "models" / "cnn6-3x32x32-10-sgd.json")
+
+
+def _plan(profile: Profile, strategy: Strategy, budget: int = 2000 * MIB) -> Plan:
+    training = Training(BATCH, 1, 1000, profile.optimizer)
+    return make_plan(profile, Request(Budget(budget, "process"), training, strategy=strategy))
+
+
+def _total(unit: UnitBytes) -> int:
+    kept = unit.parameters_bytes + unit.gradients_bytes + unit.optimizer_bytes
+    return kept + unit.activations_bytes + unit.transient_bytes
+
+
+def test_the_parts_of_a_unit_sum_to_what_was_traced(profile: Profile) -> None:
+    plan = _plan(profile, "backprop")
+    (block,) = plan.blocks
+    assert (block.micro_batch, block.accumulate, block.optimizer_in_backward) == (BATCH, 1, False)
+    for unit in unit_bytes(profile, plan)[:-1]:
+        piece = profile.units[unit.unit]
+        cost = next(each for each in piece.costs if each.micro_batch == BATCH)
+        trace = cost.traces.first if unit.unit == 0 else cost.traces.inner
+        static = piece.parameter_bytes + piece.buffer_bytes + piece.optimizer_bytes
+        assert _total(unit) == static + max(trace.forward_peak_bytes, trace.backward_peak_bytes)
+        assert unit.activations_bytes == trace.kept_bytes
+        assert unit.gradients_bytes == piece.parameter_bytes
+        assert unit.transient_bytes >= 0
+
+
+def test_heads_stand_behind_the_units_they_read(profile: Profile) -> None:
+    plan = _plan(profile, "classic-local")
+    found = unit_bytes(profile, plan)
+    ends = [segment.units[1] - 1 for block in plan.blocks for segment in block.segments]
+    assert [unit.unit for unit in found if unit.kind == "head"] == ends
+    assert [unit.unit for unit in found if unit.kind == "unit"] == list(range(len(plan.model.units)))
+
+
+def test_recomputed_units_keep_nothing(profile: Profile) -> None:
+    checkpoint = _plan(profile, "checkpoint", _plan(profile, "checkpoint").minimum_budget_bytes)
+    spans = [span for block in checkpoint.blocks for segment in block.segments for span in segment.recompute]
+    inside = {unit for first, last in spans for unit in range(first, last)}
+    assert inside, "the strategy recomputes nothing here"
+    plain = replace(checkpoint, blocks=tuple(_without_spans(block) for block in checkpoint.blocks))
+    for unit, before in zip(unit_bytes(profile, checkpoint), unit_bytes(profile, plain), strict=True):
+        assert _total(unit) == _total(before)  # alone it saves nothing: what it keeps is there when it runs again
+        recomputed = unit.kind == "unit" and unit.unit in inside
+        assert unit.recomputed == recomputed
+        assert unit.activations_bytes == (0 if recomputed else before.activations_bytes)
+
+
+def _without_spans(block: Block) -> Block:
+    return replace(block, segments=tuple(replace(segment, recompute=()) for segment in block.segments))
