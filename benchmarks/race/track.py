@@ -12,7 +12,7 @@ from pathlib import Path
 from planner.document import to_json
 from planner.solver.schema import Block, Plan
 
-ROUNDS = 3
+ROUNDS = 2
 
 
 def training_seconds(plan: Plan, step_seconds: Sequence[float]) -> float:
