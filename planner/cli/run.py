@@ -8,7 +8,7 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,8 @@ from planner.errors import InputError, RunError
 from planner.limits import MAX_EPOCHS
 
 if TYPE_CHECKING:
+    from planner.runner.events import Event
+    from planner.runner.supervisor import Observer
     from planner.solver.schema import Plan
 
 _FAREWELL_SECONDS = 90
@@ -82,8 +84,9 @@ def run(arguments: argparse.Namespace) -> int:
         checkpoint_seconds=arguments.checkpoint_seconds,
     )
     observer = Silent() if arguments.quiet else RunProgress(plan)
-    with _reporting(arguments.report_to, out):
-        report = run_plan(plan, arguments.data, out, wanted, observer)
+    with _reporting(arguments.report_to, out) as begun:
+        report = run_plan(plan, arguments.data, out, wanted, _Announcing(observer, begun))
+        begun()  # a run whose blocks were all done has no event
     if arguments.json:
         print_result(to_json(report))
     else:
@@ -112,17 +115,34 @@ def _plan(place: str) -> Plan:
     return decode(Plan, parse_json(fetched.stdout))
 
 
+class _Announcing:
+    """Passes events on. Before the first of them it says that the run has begun: the folder is its own then."""
+
+    def __init__(self, observer: Observer, begun: Callable[[], None]) -> None:
+        self._observer = observer
+        self._begun = begun
+
+    def observe(self, event: Event) -> None:
+        """Take note of an event."""
+        self._begun()
+        self._observer.observe(event)
+
+
 @contextlib.contextmanager
-def _reporting(url: str | None, out: Path) -> Iterator[None]:
-    """While this lasts another process reports the run to the service; the end of its input tells it to end."""
+def _reporting(url: str | None, out: Path) -> Iterator[Callable[[], None]]:
+    """While this lasts another process reports the run to the service, from the call of what this gives on.
+
+    A run that is refused never makes that call, so that what an earlier run left in the folder is not reported. The end
+    of its input tells the other process to end.
+    """
     if url is None:
-        yield
+        yield lambda: None
         return
     _check_client()
     command = [sys.executable, "-m", "planner.client.follow", str(out), url, str(os.getpid())]
     with subprocess.Popen(command, stdin=subprocess.PIPE, process_group=0) as follower:
         try:
-            yield
+            yield _Signal(follower)
         finally:
             assert follower.stdin is not None
             follower.stdin.close()
@@ -131,6 +151,23 @@ def _reporting(url: str | None, out: Path) -> Iterator[None]:
             except subprocess.TimeoutExpired:
                 print_note("the service takes too long; what it lacks stays in the output folder")
                 follower.kill()
+
+
+class _Signal:
+    """Tells the reporting process once that the run has begun."""
+
+    def __init__(self, follower: subprocess.Popen[bytes]) -> None:
+        self._follower = follower
+        self._given = False
+
+    def __call__(self) -> None:
+        if self._given:
+            return
+        self._given = True
+        assert self._follower.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has ended and said why
+            self._follower.stdin.write(b"begun\n")
+            self._follower.stdin.flush()
 
 
 def _check_client() -> None:

@@ -36,9 +36,11 @@ REPORTED = "reported.json"
 
 
 def main() -> int:
-    """Follow the run until standard input ends, then send what is left and the report."""
+    """Once a line on standard input says that the run has begun, follow it; when the input ends, send the rest."""
     out, url, parent_pid = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     die_with_parent(parent_pid)
+    if not os.read(sys.stdin.fileno(), 4096):
+        return 0  # it was refused; what lies in the folder is another run's
     try:
         with ServiceClient(url, token_for(url), patience_seconds=5.0) as service:
             follow(service, out)

@@ -68,3 +68,24 @@ def test_a_run_is_reported_whole_although_the_service_was_away(tmp_path: Path) -
         chart = server.client.get(f"/v1/runs/{run}/samples", params={"points": 5000}).json()
         assert chart["samples"] == samples
         assert len(server.client.get("/v1/runs").json()["items"]) == 1
+
+
+def test_a_run_that_is_refused_reports_nothing_of_the_run_that_has_its_folder(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    with serving(tmp_path / "data", "--only", "api") as server:
+        server.client.post("/v1/profiles", content=CNN6, headers={"Content-Type": "application/json"})
+        plan = server.client.post("/v1/plans", json=PLAN)
+        (out / "plan.json").write_text(plan.text)
+        (out / "memory.jsonl").write_text(
+            json.dumps({name: sample(0)[name] for name in sample(0) if name != "sequence"})
+        )
+        address = server.url + plan.headers["location"]
+        command = [sys.executable, "-m", "planner.cli.main", "run", address, "--data", "sample", "--out", str(out)]
+        refused = subprocess.run([*command, "--report-to", server.url], capture_output=True, text=True)
+        assert (refused.returncode, "holds a run already" in refused.stderr) == (2, True)
+        assert server.client.get("/v1/runs").json()["items"] == []
+        assert sorted(file.name for file in out.iterdir() if not file.name.startswith(".")) == [
+            "memory.jsonl",
+            "plan.json",
+        ]

@@ -34,6 +34,8 @@ HUGE = {
     "10^6 layers": _model(*[{"op": "relu"}] * 10**6),
     "10^6 units": _model({"op": "relu"}, units=10**5),
     "10^5 deep": b"[" * 10**5,
+    "as many layers as a body holds": _model(*[{"op": "relu"}] * 32_000),
+    "as many units as a body holds": _model({"op": "relu"}, units=10_000),
 }
 
 

@@ -5,7 +5,12 @@ That the search finds the best there is, is `test_oracle_campaign`'s.
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from contextlib import suppress
 from dataclasses import replace
+from textwrap import dedent
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -65,6 +70,46 @@ def test_smallest_budget_fits_and_one_byte_less_does_not(question: tuple[Asked, 
     assert plan.predicted.peak_bytes <= least - asked.case.reserve_bytes
     with pytest.raises(InfeasibleError):
         make_plan(profile, replace(request, budget=Budget(least - 1, asked.case.scope)))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=QUIET, derandomize=True)
+@given(questions(), st.sampled_from(("speed", "balanced", "fidelity")))
+def test_every_alternative_fits_and_none_is_faster_under_speed(question: tuple[Asked, int], prefer: Preference) -> None:
+    asked, budget = question
+    request = replace(asked.request(budget), prefer=prefer)
+    assume(asked.least() <= budget)
+    plan = make_plan(asked.case.profile, request)
+    for other in plan.alternatives:
+        assert other.peak_bytes + request.reserve_bytes <= budget
+        assert asked.storage_bytes is None or other.cache_bytes <= asked.storage_bytes
+        assert prefer != "speed" or other.seconds_total >= plan.predicted.seconds_total
+    for strategy in STRATEGIES[1:]:
+        with suppress(InfeasibleError, InputError):
+            rival = make_plan(asked.case.profile, replace(request, strategy=strategy))
+            assert prefer != "speed" or rival.predicted.seconds_total >= plan.predicted.seconds_total
+
+
+def test_the_same_question_has_the_same_plan_in_every_process() -> None:
+    code = """
+        from planner.solver.plan import make_plan
+        from planner.solver.request import Request
+        from planner.solver.schema import Budget, Training
+        from tests.unit.solver.chains import SGD, zoo_profile
+
+        training = Training(batch=64, epochs=2, samples=5000, optimizer=SGD)
+        for prefer in ("speed", "balanced", "fidelity"):
+            request = Request(Budget(330 * 2**20, "process"), training, prefer=prefer)
+            print(make_plan(zoo_profile("cnn6", (1, 4, 16, 64)), request).id)
+    """
+    found = {_output(dedent(code), hash_seed) for hash_seed in ("0", "1", "12345")}
+    assert len(found) == 1
+    assert len(found.pop().split()) == 3
+
+
+def _output(code: str, hash_seed: str) -> str:
+    environment = dict(os.environ, PYTHONHASHSEED=hash_seed)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    return done.stdout
 
 
 def test_least_memory_may_be_at_the_larger_micro_batch() -> None:
