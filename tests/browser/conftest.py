@@ -8,10 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser.served import Served, end, with_plan
 from tests.integration.api.processes import serving
+
+PATIENCE_MS = 120_000
+"""How long something may take before it counts as not happening, on a machine that is busy with other things."""
+
+expect.set_options(timeout=PATIENCE_MS)
 
 Open = Callable[..., Page]
 """Open a path of the service: `theme`, `width`, `height`, `url` as keywords."""
@@ -68,6 +73,7 @@ def pages(browser: Browser, base: str) -> Iterator[Open]:
 
     def open_page(path: str, theme: str = "light", width: int = 1280, height: int = 800, url: str = base) -> Page:
         context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)  # type: ignore[arg-type]  # "light" or "dark"
+        context.set_default_timeout(PATIENCE_MS)
         contexts.append(context)
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         page = context.new_page()

@@ -255,15 +255,15 @@ def test_an_overrun_in_training_costs_the_current_batch_and_no_step(monkeypatch:
             raise MemoryError
         return real(block, micro_batches, batch, accumulate)
 
-    monkeypatch.setattr(LoadedBlock, "train_batch", overrun)
-    trained = _trainer(plan, order, BATCH, events).train()
+    with monkeypatch.context() as patch:
+        patch.setattr(LoadedBlock, "train_batch", overrun)
+        trained = _trainer(plan, order, BATCH, events).train()
     assert trained.setting == Setting(4, 2)
     assert [event.step for event in events if isinstance(event, Step)] == list(range(6))
     told = [event.text for event in events if isinstance(event, Deviation)]
     assert told == [
         "block 0: does not fit with micro-batch 8, after step 2: an allocation beyond the budget was refused"
     ]
-    monkeypatch.undo()
 
     stop = _StopAt(2)
     with pytest.raises(InterruptedRunError):
