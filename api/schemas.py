@@ -17,7 +17,7 @@ from planner.limits import MAX_BATCH, MAX_BYTES, MAX_NAME_LENGTH
 from planner.model.spec import Model, ZooReference
 from planner.report.schema import Report
 from planner.settings import Machine, Optimizer, Policy, usual_optimizer
-from planner.solver.frontier import Point
+from planner.solver.point import Point
 from planner.solver.schema import Alternative, Budget, Preference, Scope, Strategy, Training
 from planner.solver.unit_bytes import UnitBytes
 

@@ -20,7 +20,7 @@ from planner.units import format_bytes
 if TYPE_CHECKING:
     from planner.model.spec import Model
     from planner.profiler.schema import Profile
-    from planner.solver.frontier import Point
+    from planner.solver.point import Point
     from planner.solver.request import Request
     from planner.solver.schema import Plan
 

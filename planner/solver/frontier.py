@@ -14,10 +14,10 @@ from math import hypot, isqrt, log
 
 from planner.limits import MAX_BYTES
 from planner.profiler.schema import Profile
-from planner.settings import Policy
 from planner.solver.plan import make_plan
+from planner.solver.point import Point, point_of
 from planner.solver.request import Request
-from planner.solver.schema import Plan, Strategy
+from planner.solver.schema import Plan
 
 MAX_SOLVES = 16
 """Plans made for one frontier."""
@@ -27,47 +27,6 @@ _FINE = 0.01
 
 _KNEE = 0.05
 """Least distance of a knee from its chord, where both axes run from 0 to 1."""
-
-
-@dataclass(frozen=True)
-class Point:
-    """A plan on the frontier."""
-
-    budget_bytes: int
-    """The smallest budget in which it fits."""
-    seconds_total: float
-    """Predicted time to the end of training."""
-    peak_bytes: int
-    """Predicted peak."""
-    strategy: Strategy
-    """The rule that chose it."""
-    allocator: Policy
-    """The training child's allocator policy."""
-    blocks: int
-    """Blocks."""
-    cuts: int
-    """Boundaries where gradient stops."""
-    recomputed: int
-    """Units that run forward again before their backward."""
-    cache_bytes: int
-    """Storage for caches."""
-
-
-def point_of(plan: Plan) -> Point:
-    """What the frontier says of a plan."""
-    spans = [span for block in plan.blocks for segment in block.segments for span in segment.recompute]
-    return Point(
-        # Starting the processes can take more than any step; the smallest budget knows that.
-        budget_bytes=max(plan.predicted.peak_bytes + plan.reserve_bytes, plan.minimum_budget_bytes),
-        seconds_total=plan.predicted.seconds_total,
-        peak_bytes=plan.predicted.peak_bytes,
-        strategy=plan.strategy,
-        allocator=plan.allocator,
-        blocks=len(plan.blocks),
-        cuts=plan.cuts,
-        recomputed=sum(last - first for first, last in spans),
-        cache_bytes=plan.predicted.cache_bytes,
-    )
 
 
 @dataclass(frozen=True)

@@ -172,12 +172,17 @@ def _open_child(pid: int) -> int:
 
 
 @contextmanager
-def failing(name: str, number: int, fail: Callable[..., Any]) -> Iterator[list[int]]:
-    """Within this, call number `number` (from 1) of `os.<name>` is `fail`; yields a list whose length counts calls."""
+def failing(name: str, number: int, fail: Callable[..., Any], within: Path) -> Iterator[list[int]]:
+    """Within this, call number `number` (from 1) of `os.<name>` on files below `within` is `fail`.
+
+    Yields a list whose length counts these calls. Others (/proc, torch's libraries) are let through uncounted.
+    """
     real = getattr(os, name)
     calls: list[int] = []
 
     def counting(*arguments: Any, **more: Any) -> Any:
+        if not _path_of(arguments[0]).is_relative_to(within):
+            return real(*arguments, **more)
         calls.append(1)
         if len(calls) == number:
             return fail(real, *arguments, **more)
@@ -188,3 +193,8 @@ def failing(name: str, number: int, fail: Callable[..., Any]) -> Iterator[list[i
         yield calls
     finally:
         setattr(os, name, real)
+
+
+def _path_of(file: int | str | Path) -> Path:
+    """The path of an open file, or the path that was given."""
+    return Path(f"/proc/self/fd/{file}").readlink() if isinstance(file, int) else Path(file)

@@ -21,7 +21,7 @@ from planner.solver.schema import Plan
 from .support import failing, partials, session, small_plan, weights
 
 CALLS = ("write", "fsync", "fdatasync", "replace")
-ERRORS = {errno.ENOSPC: "storage is full", errno.EIO: "Input/output error"}
+ERRORS = {errno.ENOSPC: "storage is full|No space left on device", errno.EIO: "Input/output error"}
 
 Expected = tuple[Plan, dict[str, bytes], dict[str, int]]
 
@@ -37,7 +37,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> Expected:
     """The plan, what it ends in, and how often each call is made."""
     plan, out, counted = small_plan(), tmp_path_factory.mktemp("whole") / "out", {}
     for name in CALLS:
-        with failing(name, 0, _raise(errno.EIO)) as calls:
+        with failing(name, 0, _raise(errno.EIO), out.with_name(name)) as calls:
             session(plan, out.with_name(name))
         counted[name] = len(calls)
     return plan, weights(out.with_name("write"), plan), counted
@@ -56,7 +56,7 @@ def _write_half(real: Callable[..., Any], file: int, data: memoryview) -> Any:
 
 def _hurt(expected: Expected, name: str, number: int, error: int, out: Path) -> None:
     plan, whole, _ = expected
-    with failing(name, number, _raise(error)), pytest.raises(StorageError, match=ERRORS[error]) as raised:
+    with failing(name, number, _raise(error), out), pytest.raises(StorageError, match=ERRORS[error]) as raised:
         session(plan, out)
     assert str(out) in str(raised.value)
     assert partials(out) == []
@@ -84,7 +84,7 @@ def test_a_fault_in_every_call(expected: Expected, tmp_path: Path, name: str) ->
 def test_a_write_cut_short_is_gone_on_with(expected: Expected, tmp_path: Path) -> None:
     plan, whole, counted = expected
     for number in random.Random(5).sample(range(1, counted["write"] + 1), 5):
-        with failing("write", number, _write_half):
+        with failing("write", number, _write_half, tmp_path):
             session(plan, tmp_path / str(number))
         assert weights(tmp_path / str(number), plan) == whole
 
@@ -98,11 +98,12 @@ def _supervise(plan: Plan, out: Path) -> None:
 )
 def test_a_fault_in_the_supervisors_own_files(tmp_path: Path, name: str) -> None:
     plan = small_plan()
-    with failing(name, 0, _raise(errno.EIO)) as calls:
+    with failing(name, 0, _raise(errno.EIO), tmp_path) as calls:
         _supervise(plan, tmp_path / "whole")
     for number in range(1, len(calls) + 1):
         out = tmp_path / str(number)
-        with failing(name, number, _raise(errno.ENOSPC)), pytest.raises(StorageError, match="storage is full"):
+        full = pytest.raises(StorageError, match=ERRORS[errno.ENOSPC])
+        with failing(name, number, _raise(errno.ENOSPC), out), full:
             _supervise(plan, out)
         assert partials(out) == []
         _supervise(plan, out)

@@ -11,8 +11,9 @@ import pytest
 from planner.errors import InfeasibleError
 from planner.profiler.schema import Profile
 from planner.solver import frontier as module
-from planner.solver.frontier import MAX_SOLVES, Point, frontier, knees, more_budget, point_of
+from planner.solver.frontier import MAX_SOLVES, frontier, knees, more_budget
 from planner.solver.plan import least_memory, make_plan
+from planner.solver.point import Point, point_of
 from planner.solver.request import Request
 from planner.solver.schema import Budget, Training
 from tests.unit.solver.chains import SGD, zoo_profile
