@@ -58,6 +58,8 @@ def work(url: str, data_folder: Path) -> None:
     logging.getLogger("huey").setLevel(logging.WARNING)
     database, queue = Database(url), JobQueue(url, queue_secret(data_folder))
     name = f"{os.getpid()}-{new_id()}"
+    # In this order: who plans for this machine finds what is shipped, and measures nothing that is known.
+    _store_shipped(database)
     _register(database)
     stop = threading.Event()
     background = threading.Thread(target=_sweep, args=(database, queue, stop), name="sweep", daemon=True)
@@ -78,8 +80,7 @@ def _register(database: Database) -> None:
 
 
 def _sweep(database: Database, queue: JobQueue, stop: threading.Event) -> None:
-    """Store the shipped profiles; then, now and again, find jobs that were lost with their worker or their message."""
-    _store_shipped(database)
+    """Now and again, find jobs that were lost with their worker or their message."""
     while True:
         for job_id in job_rows.reclaim(database):
             queue.send(job_id)

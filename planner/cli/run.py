@@ -116,7 +116,7 @@ def _plan(place: str) -> Plan:
 
 
 class _Announcing:
-    """Passes events on. Before the first of them it says that the run has begun: the folder is its own then."""
+    """Passes events on, and says that the run has begun: from then on neither folder nor data can be refused."""
 
     def __init__(self, observer: Observer, begun: Callable[[], None]) -> None:
         self._observer = observer
@@ -124,7 +124,8 @@ class _Announcing:
 
     def observe(self, event: Event) -> None:
         """Take note of an event."""
-        self._begun()
+        if event.kind != "failed":
+            self._begun()
         self._observer.observe(event)
 
 

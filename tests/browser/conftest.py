@@ -60,7 +60,7 @@ def served(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def finished_run(served: Served, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The id of a real run that is over."""
     process, run = served.start_training(tmp_path_factory.mktemp("run") / "first")
-    assert process.wait(timeout=300) == 0, process.stderr and process.stderr.read().decode()
+    assert process.wait(timeout=900) == 0, process.stderr and process.stderr.read().decode()
     end(process)
     return run
 

@@ -15,9 +15,9 @@ from typing import Any
 from tests.integration.api.processes import Server, until
 from tests.unit.api.service import CNN6
 
-_SAMPLES = 256
-_BATCH = 32
-_STEPS = 12
+_SAMPLES = 64
+_BATCH = 16
+_STEPS = 4
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def _images(path: Path) -> Path:
     """Random images of cnn6's input, as an .npz."""
     noise = random.Random(0)
     with zipfile.ZipFile(path, "w") as archive:
-        for prefix, count in (("", _SAMPLES), ("test_", 100)):
+        for prefix, count in (("", _SAMPLES), ("test_", 20)):
             archive.writestr(f"{prefix}images.npy", _array(noise.randbytes(count * 3072), (count, 32, 32, 3)))
             archive.writestr(f"{prefix}labels.npy", _array(bytes(each % 10 for each in range(count)), (count,)))
     return path

@@ -148,7 +148,7 @@ def test_a_live_run_is_followed_to_its_end(open_page: Open, served: Served, tmp_
         page = open_page(f"/#/runs/{run}")
         expect(page.locator(".heading .badge").first).to_have_text(re.compile("running"))
         expect(page.locator("section:has(h2:text-is('Exits'))")).to_have_count(0)
-        expect(page.locator(".heading .badge").first).to_have_text("finished", timeout=300_000)
+        expect(page.locator(".heading .badge").first).to_have_text("finished", timeout=900_000)
     finally:
         end(process)
     report = served.get(f"/v1/runs/{run}")["report"]

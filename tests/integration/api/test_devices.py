@@ -84,6 +84,8 @@ def test_a_run_that_is_refused_reports_nothing_of_the_run_that_has_its_folder(tm
         command = [sys.executable, "-m", "planner.cli.main", "run", address, "--data", "sample", "--out", str(out)]
         refused = subprocess.run([*command, "--report-to", server.url], capture_output=True, text=True)
         assert (refused.returncode, "holds a run already" in refused.stderr) == (2, True)
+        command[-3:] = [str(tmp_path / "no such data"), "--out", str(tmp_path / "other")]
+        assert subprocess.run([*command, "--report-to", server.url], capture_output=True).returncode == 2
         assert server.client.get("/v1/runs").json()["items"] == []
         assert sorted(file.name for file in out.iterdir() if not file.name.startswith(".")) == [
             "memory.jsonl",

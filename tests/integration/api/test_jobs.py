@@ -30,7 +30,7 @@ def _state(server: Server, job: str, *wanted: str) -> dict[str, Any] | None:
 
 
 def _ended(server: Server, job: str) -> dict[str, Any]:
-    return until(lambda: _state(server, job, "done", "failed", "cancelled"), f"the end of job {job}", 240)
+    return until(lambda: _state(server, job, "done", "failed", "cancelled"), f"the end of job {job}", 600)
 
 
 @pytest.mark.long
