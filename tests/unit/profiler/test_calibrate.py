@@ -6,7 +6,7 @@ import pytest
 
 from planner.model.spec import Activation, BatchNorm2d, Conv2d, Flatten, Layer, Linear, Model, Unit
 from planner.profiler.account import Accounts
-from planner.profiler.calibrate import split_overhead, step_sizes
+from planner.profiler.calibrate import policy_profile, split_overhead, step_sizes
 from planner.profiler.job import Job
 from planner.profiler.schema import Account
 from planner.settings import Optimizer
@@ -37,6 +37,14 @@ def test_scratch_that_was_never_written_hides_nothing_else() -> None:
     # Of 600,000 allocated 150,000 never became resident: 50,000 beyond what is live were there all the same.
     found = _accounts(peak=800_000, baseline=300_000, live=600_000, growing=0, untouched=150_000)
     assert split_overhead(found) == (50_000 + HEADS, 0)
+
+
+def test_what_fast_keeps_is_given_room_to_vary() -> None:
+    found = _accounts(peak=1_000_000, baseline=300_000, live=600_000, growing=6_000)
+    tight, fast = policy_profile("tight", found), policy_profile("fast", found)
+    assert (tight.overhead_bytes, tight.overhead_permille) == (94_000 + HEADS, 10)
+    # A tenth of what is live on top.
+    assert (fast.overhead_bytes, fast.overhead_permille) == (94_000 + HEADS, 110)
 
 
 def test_a_constant_part_is_never_negative() -> None:
