@@ -6,11 +6,14 @@ import json
 import re
 from typing import Any
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Open
 from tests.browser.served import Served
 from tests.unit.api.service import CNN6, bearer
+
+pytestmark = pytest.mark.long  # not steady yet on a busy machine
 
 
 def enrol(served: Served, name: str) -> Any:

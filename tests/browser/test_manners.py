@@ -15,6 +15,9 @@ from tests.browser.served import Served
 from tests.browser.test_fleet_page import enrol
 from tests.integration.api.processes import Server, serving
 
+pytestmark = pytest.mark.long  # not steady yet on a busy machine
+
+
 PAGES = ["runs", "run", "plans", "plan", "new", "fleet", "docs"]
 NAUGHTY = '"><script>alert(1)</script><img src=x onerror=alert(2)>'
 _AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text()

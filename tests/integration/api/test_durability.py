@@ -69,12 +69,18 @@ def test_a_stopped_service_ends_its_worker_and_says_nothing_bad(tmp_path: Path) 
 
 def test_the_api_runs_where_torch_cannot_be_imported(tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("raise ImportError('torch is not for the API')")
-    (tmp_path / "numpy.py").write_text("raise ImportError('numpy is not for the API')")
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     with serving(tmp_path / "data", "--only", "api", environment={"PYTHONPATH": path}) as server:
         assert server.client.post("/v1/profiles", content=CNN6, headers=JSON).status_code == 201
         assert server.client.post("/v1/plans", json=PLAN).status_code == 201
         assert server.client.get("/openapi.json").status_code == 200
+
+
+def test_the_process_that_answers_loads_neither_torch_nor_numpy() -> None:
+    """Its solver workers load numpy, each under a ceiling of its own."""
+    code = "import sys, api.app, api.server; print({'numpy', 'torch'} & sys.modules.keys())"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "set()\n"
 
 
 def test_another_address_needs_a_token_file_and_gets_one(tmp_path: Path) -> None:
