@@ -34,6 +34,7 @@ from planner.profiler.schema import (
     PolicyProfile,
     Profile,
     Runtime,
+    StepTime,
     Storage,
     Trace,
     Traces,
@@ -84,8 +85,8 @@ def synthetic_profile(count: int, seed: int = 0) -> Profile:
         heads=tuple(heads),
         uncounted_operators=(),
         policies=(
-            PolicyProfile("tight", 164 * MIB, 9 * MIB, 2, 0.30, Account(8, *[0] * 13)),
-            PolicyProfile("fast", 164 * MIB, 3 * MIB, 112, 0.24, Account(8, *[0] * 13)),
+            PolicyProfile("tight", 164 * MIB, 9 * MIB, 2, (StepTime(8, 0.30),), Account(8, *[0] * 13)),
+            PolicyProfile("fast", 164 * MIB, 3 * MIB, 112, (StepTime(8, 0.24),), Account(8, *[0] * 13)),
         ),
     )
 

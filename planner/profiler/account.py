@@ -1,4 +1,4 @@
-"""Why a process is at so many bytes: `python -m planner.profiler.account JOB POLICY MICRO_BATCH`.
+"""Why a process is at so many bytes: `python -m planner.profiler.account JOB POLICY MICRO_BATCH [TIMED...]`.
 
 A process started as the training child is takes whole training steps of the model by backpropagation and says where
 the bytes of the highest moment were. Every part is read from its own source: mappings (/proc/self/smaps) for
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from planner.document import read_document, to_json
 from planner.model.shapes import Shape, model_sizes
 from planner.profiler.bounded import OwnLimit
 from planner.profiler.job import Job
-from planner.profiler.schema import Account
+from planner.profiler.schema import Account, StepTime
 from planner.settings import Policy
 from planner.system.allocator import HeapUse, heap_use
 from planner.system.mappings import Mapped, read_mapped
@@ -43,6 +43,10 @@ _OWN_MAPPING = 64 * 1024
 
 _WATCHED_STEPS = 3
 
+_TIMED_STEPS = 2
+_TIMING_SECONDS = 10.0
+"""Longest that the steps at one micro-batch may take."""
+
 
 @dataclass(frozen=True)
 class Accounts:
@@ -59,8 +63,8 @@ class Accounts:
     """
     growing_bytes: int
     """The part of the account's retention that grows with what is live."""
-    seconds: float
-    """The fastest of a few steps."""
+    steps: tuple[StepTime, ...]
+    """Times at the account's micro-batch and, where they fit, at the others asked for, rising."""
     calibration_seconds: float
     """The calibration kernel's time right before."""
     account: Account
@@ -205,9 +209,7 @@ def _watch_step(network: _Network, data: tuple[Tensor, Tensor]) -> _Step:
     seen: list[HeapUse] = []
     with _watching_heap(network.units, seen):
         reset_peak()
-        started = time.perf_counter()
-        network.step(*data)
-        seconds = time.perf_counter() - started
+        seconds = _timed(network, data)
     return _Step(read_memory().peak_bytes, seconds, tuple(seen))
 
 
@@ -247,8 +249,8 @@ def _retention(policy: Policy, start: HeapUse, quiet: HeapUse, step: _Step, live
     return max(0, held - start.used_bytes - live - beside_tensors)
 
 
-def take_accounts(job: Job, policy: Policy, micro_batch: int) -> Accounts:
-    """A whole step at `micro_batch`, after the dry steps that a run takes as well."""
+def take_accounts(job: Job, policy: Policy, micro_batch: int, timed: Sequence[int] = ()) -> Accounts:
+    """A whole step at `micro_batch`, after the dry steps that a run takes as well; those at `timed` are timed only."""
     interpreter = read_memory().anonymous_bytes
     baseline = start_torch(policy, job.threads).baseline_bytes
     base, start_heap = _mapped(), heap_use()
@@ -296,7 +298,32 @@ def take_accounts(job: Job, policy: Policy, micro_batch: int) -> Accounts:
     untouched = min(peak.scratch_bytes, max(0, sum(parts.values()) - top))
     parts["activations_bytes"] -= untouched
     account = Account(micro_batch, top, **parts, rest_bytes=top - sum(parts.values()))
-    return Accounts(baseline, live, untouched, growing, min(step.seconds for step in steps), calibration, account)
+    here = StepTime(micro_batch, min(step.seconds for step in steps))
+    times = (here, *_time_others(network, timed, account, here.seconds, job.max_bytes))
+    rising = tuple(sorted(times, key=lambda time: time.micro_batch))
+    return Accounts(baseline, live, untouched, growing, rising, calibration, account)
+
+
+def _time_others(
+    network: _Network, sizes: Sequence[int], account: Account, seconds: float, max_bytes: int
+) -> Iterator[StepTime]:
+    """Steps at other micro-batches, where they will fit in memory and time by what the account's took."""
+    passing = account.activations_bytes + account.data_bytes + account.retention_bytes
+    for size in sizes:
+        larger = max(0, size - account.micro_batch)
+        # What comes and goes grows with the micro-batch; `fast` may keep as much once more.
+        grown = 2 * passing * larger // account.micro_batch
+        longest = (1 + _TIMED_STEPS) * seconds * (1 + larger / account.micro_batch)
+        if size != account.micro_batch and account.peak_bytes + grown <= max_bytes and longest <= _TIMING_SECONDS:
+            data = network.data(size)
+            network.step(*data)
+            yield StepTime(size, min(_timed(network, data) for _ in range(_TIMED_STEPS)))
+
+
+def _timed(network: _Network, data: tuple[Tensor, Tensor]) -> float:
+    started = time.perf_counter()
+    network.step(*data)
+    return time.perf_counter() - started
 
 
 def _mapped() -> Mapped:
@@ -305,14 +332,14 @@ def _mapped() -> Mapped:
     return read_mapped(Path(torch.__file__).parent)
 
 
-def main(path: str, policy: Policy, micro_batch: int) -> None:
+def main(path: str, policy: Policy, micro_batch: int, timed: Sequence[int]) -> None:
     """Print the accounts of the job at `path`."""
     found: Accounts | None = None
     # Lack of memory, or a unit that fails: the survey measures unit by unit and says which and why.
     with suppress(RuntimeError, ValueError, MemoryError):
-        found = take_accounts(read_document(Path(path), Job), policy, micro_batch)
+        found = take_accounts(read_document(Path(path), Job), policy, micro_batch, timed)
     sys.stdout.write(to_json(Taken(found), indent=None) + "\n")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], "fast" if sys.argv[2] == "fast" else "tight", int(sys.argv[3]))
+    main(sys.argv[1], "fast" if sys.argv[2] == "fast" else "tight", int(sys.argv[3]), [int(a) for a in sys.argv[4:]])

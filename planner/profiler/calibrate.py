@@ -26,6 +26,9 @@ _SMALL_STEP = 2
 _LARGEST_STEP = 16
 """Largest micro-batch of a whole step: enough to see what grows, and quick."""
 
+_LARGEST_TIMED = 32
+"""Largest micro-batch at which whole steps are timed: from there on what policies cost differs little."""
+
 _TIME_SHARE = 0.3
 """Most of the time left that whole steps may take."""
 
@@ -64,7 +67,8 @@ class Calibrated:
 def calibrate(job: Job, path: Path, bounds: Bounds) -> Calibrated:
     """Measure for the job at `path`. Raises as `first_line` does where not even a unit's kernels can be used."""
     small, large = step_sizes(job)
-    found = {policy: _take_accounts(path, policy, (large, small), bounds) for policy in _POLICIES}
+    timed = timed_sizes(job)
+    found = {policy: _take_accounts(path, policy, (large, small), bounds, timed) for policy in _POLICIES}
     policies = tuple(policy_profile(policy, accounts) for policy, accounts in found.items() if accounts is not None)
     tight = found["tight"]
     if tight is None:
@@ -90,12 +94,20 @@ def step_sizes(job: Job) -> tuple[int, int]:
     return small, max(size for size in legal if size <= max(_LARGEST_STEP, small))
 
 
-def _take_accounts(path: Path, policy: Policy, sizes: tuple[int, ...], bounds: Bounds) -> Accounts | None:
+def timed_sizes(job: Job) -> tuple[int, ...]:
+    """Micro-batches at which whole steps are timed as well: the smallest, and the largest that is quick."""
+    small, large = step_sizes(job)
+    return small, max([large, *(size for size in job.micro_batches if size <= _LARGEST_TIMED)])
+
+
+def _take_accounts(
+    path: Path, policy: Policy, sizes: tuple[int, ...], bounds: Bounds, timed: tuple[int, ...] = ()
+) -> Accounts | None:
     """A whole step at the first of `sizes` where it fits; None where it does not, or takes too long."""
     share = dataclasses.replace(bounds, deadline=bounds.deadline - (1 - _TIME_SHARE) * bounds.seconds_left)
     for size in dict.fromkeys(sizes):
         try:
-            line = first_line(share, "planner.profiler.account", str(path), policy, str(size))
+            line = first_line(share, "planner.profiler.account", str(path), policy, str(size), *map(str, timed))
         except (InfeasibleError, InputError):  # killed, or no time: what follows measures in smaller pieces
             continue
         taken = decode(Taken, parse_json(line)).accounts
@@ -109,7 +121,7 @@ def policy_profile(policy: Policy, found: Accounts) -> PolicyProfile:
     constant, permille = split_overhead(found)
     if policy == "fast":
         permille += _FAST_VARIES_PERMILLE
-    return PolicyProfile(policy, found.baseline_bytes, constant, permille, found.seconds, found.account)
+    return PolicyProfile(policy, found.baseline_bytes, constant, permille, found.steps, found.account)
 
 
 def split_overhead(found: Accounts, permille: int | None = None) -> tuple[int, int]:

@@ -283,6 +283,20 @@ class Account:
 
 
 @dataclass(frozen=True)
+class StepTime:
+    """One whole training step of the model, by backpropagation."""
+
+    micro_batch: int
+    """Samples of the step."""
+    seconds: float
+    """The fastest of a few."""
+
+    def __post_init__(self) -> None:
+        _check_bytes(self, "micro_batch")
+        _check_seconds(self, "seconds")
+
+
+@dataclass(frozen=True)
 class PolicyProfile:
     """What an allocator policy costs on this device with this model."""
 
@@ -294,14 +308,16 @@ class PolicyProfile:
     """Resident bytes of a real step beyond its allocator peak, constant part."""
     overhead_permille: int
     """The part of it that grows with the allocator peak, in thousandths, rounded up."""
-    step_seconds: float
-    """One whole training step at the account's micro-batch."""
+    steps: tuple[StepTime, ...]
+    """Whole steps at rising micro-batches, the account's among them."""
     account: Account
-    """Where its bytes are."""
+    """Where the bytes of a step are."""
 
     def __post_init__(self) -> None:
         _check_bytes(self, "baseline_bytes", "overhead_bytes", "overhead_permille")
-        _check_seconds(self, "step_seconds")
+        sizes = [step.micro_batch for step in self.steps]
+        if not sizes or sizes != sorted(set(sizes)):
+            raise ValueError(f"steps are at micro-batches {sizes}; at least one is needed, and they have to rise")
 
 
 @dataclass(frozen=True)

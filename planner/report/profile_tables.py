@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from planner.profiler.schema import Account, Costs, LayerProfile, Limits, PieceProfile, Profile
+from planner.profiler.schema import Account, Costs, LayerProfile, Limits, PieceProfile, PolicyProfile, Profile
 from planner.report.text import NOTHING, clean, columns, columns_of, counted, described, fields, mib, names, note
 from planner.settings import Machine
 from planner.units import MIB, format_bytes, format_seconds
@@ -275,10 +275,16 @@ def _account_table(profile: Profile) -> str:
     rows = [_account_row(accounts, part, what) for part, what in _ACCOUNT.items()]
     resting = [cell for found in profile.policies for cell in (mib(found.baseline_bytes), "")]
     rows.append(["at rest", *resting, "after the first tiny step"])
-    steps = [cell for found in profile.policies for cell in (format_seconds(found.step_seconds), "")]
-    rows.append(["step", *steps, "time of the whole step"])
+    for size in sorted({step.micro_batch for found in profile.policies for step in found.steps}):
+        rows.append([f"step of {size}", *_step_cells(profile.policies, size), "time of a whole step"])
     heads = [cell for found in profile.policies for cell in (f"{found.policy}\nMiB", "share")]
     return columns(["part", *heads, "what it is"], rows, "<" + ">>" * len(accounts) + "<")
+
+
+def _step_cells(policies: tuple[PolicyProfile, ...], size: int) -> Iterator[str]:
+    for found in policies:
+        times = {step.micro_batch: step.seconds for step in found.steps}
+        yield from (format_seconds(times[size]) if size in times else NOTHING, "")
 
 
 def _account_row(accounts: list[Account], part: str, what: str) -> list[str]:

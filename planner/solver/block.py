@@ -84,7 +84,7 @@ class BlockSearch:
         self._place = place
         self._limit = limit
         self._start = _Used(base.static, base.weights, base.peak, base.validate_peak)
-        self._widths = space.widths[way.cap]
+        self._widths = space.widths
         self._fits = self._start.live <= limit
         inside = space.marks[(space.marks > place.first) & (space.marks < place.end)]
         self._marks = [place.first, *inside.tolist(), place.end]

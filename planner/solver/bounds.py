@@ -1,8 +1,8 @@
 """Lower bounds on every block: what it takes at least, however it is cut and whatever it recomputes.
 
 A bound leaves out what couples a block's segments: a segment is held to the room that its own units, and for the last
-one all of the block's, leave free, its head at its narrowest; what it has to shed is priced by
-`planner.solver.relaxed`. The search works out only blocks whose bound is promising.
+one all of the block's, leave free; what it has to shed is priced by `planner.solver.relaxed`. The search works out only
+blocks whose bound is promising.
 
 Blocks are tables over the marks (0 and every boundary) where they begin and, one on, where they end.
 """
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from planner.solver.block import Place, Reals
 from planner.solver.problem import Source
 from planner.solver.relaxed import SLACK, Replay
-from planner.solver.space import Heads, Integers, Space, Way, peaks_of
+from planner.solver.space import Integers, Space, Way, peaks_of
 from planner.solver.walk import read_ns, write_ns, writer_bytes
 
 Flags = npt.NDArray[np.bool_]
@@ -117,7 +117,6 @@ class Bounds:
         self.count = len(space.marks) - 1
         """Blocks begin at the marks before the last."""
         self._tables = lru_cache(maxsize=None)(self._make_tables)
-        self._narrow = lru_cache(maxsize=None)(self._make_narrow)
         self._joint_bytes = lru_cache(maxsize=None)(self._make_joint_bytes)
         self._edges = lru_cache(maxsize=None)(self._make_edges)
         self._added = lru_cache(maxsize=4)(self._make_added)
@@ -144,20 +143,10 @@ class Bounds:
             )
         return found
 
-    def _make_narrow(self, micro_batch: int, stepping: bool) -> Heads:
-        """The least of every cap."""
-        every = [self._space.heads(Way(micro_batch, cap, stepping)) for cap in range(len(self._space.widths))]
-        found = {name: np.minimum.reduce([getattr(heads, name) for heads in every]) for name in Heads._fields}
-        found["legal"] = np.logical_or.reduce([heads.legal for heads in every])
-        return Heads(**found)
-
-    def _make_tables(self, micro_batch: int, stepping: bool) -> _Tables:
+    def _make_tables(self, way: Way) -> _Tables:
+        micro_batch = way.micro_batch
         space, problem, marks = self._space, self._problem, self._space.marks
-        row, sums, heads = (
-            space.row(micro_batch, stepping),
-            space.sums(micro_batch, stepping),
-            self._narrow(micro_batch, stepping),
-        )
+        row, sums, heads = space.row(*way), space.sums(*way), space.heads(way)
         starts, ends = marks[:-1], marks[1:]
         grid = np.ix_(starts, ends)
 
@@ -165,7 +154,7 @@ class Bounds:
             sums = np.array(values, dtype=np.int64)
             return np.asarray(sums[ends] - sums[starts][:, None])
 
-        timed = [problem.head_cost(end, space.preferred[end], micro_batch) for end in ends.tolist()]
+        timed = [problem.head_cost(end, space.widths[end], micro_batch) for end in ends.tolist()]
         samples, steps = float(problem.training.samples), float(micro_batch * problem.steps)
         leading = [row.units[mark].first_train_ns - row.units[mark].train_ns for mark in starts.tolist()]
         time = samples * (between(row.train_ns) + np.array(leading)[:, None] + [head.train_ns for head in timed])
@@ -199,19 +188,19 @@ class Bounds:
         least[0] = data[0]
         return least
 
-    def _make_added(self, limit: int, most: int | None) -> dict[tuple[int, bool], Reals]:
+    def _make_added(self, limit: int, most: int | None) -> dict[Way, Reals]:
         """By way, what cuts and replays add to `_Tables.time`: by most segments (1 to `most`; or any), start and end.
 
         Where a way, were it free of replays, is slower than another one is known to be, that will do as its bound.
         """
-        found: dict[tuple[int, bool], Reals] = {}
+        found: dict[Way, Reals] = {}
         fastest = np.full((self.count, self.count), np.inf)
         for way in self._space.ways():
-            tables = self._tables(*way)
+            tables = self._tables(way)
             free = self._free(tables)
-            quick = (tables.time + free) / way[0] >= fastest
+            quick = (tables.time + free) / way.micro_batch >= fastest
             found[way] = added = self._added_at(limit, most, way, free, quick)
-            fastest = np.minimum(fastest, (tables.time + added[0]) / way[0])
+            fastest = np.minimum(fastest, (tables.time + added[0]) / way.micro_batch)
         return found
 
     def _free(self, tables: _Tables) -> Reals:
@@ -220,8 +209,8 @@ class Bounds:
         found: Reals = np.minimum(0.0, gains[:-1] - gains[:-1, None])
         return found
 
-    def _added_at(self, limit: int, most: int | None, way: tuple[int, bool], free: Reals, quick: Flags) -> Reals:
-        tables, joint = self._tables(*way), self._least_joint(way[0])
+    def _added_at(self, limit: int, most: int | None, way: Way, free: Reals, quick: Flags) -> Reals:
+        tables, joint = self._tables(way), self._least_joint(way.micro_batch)
         room = limit - joint[:, None] - tables.static
         alive = np.isfinite(tables.time) & (tables.peak <= room) & np.triu(np.ones_like(quick))
         found = np.where(alive, free, np.inf)
@@ -238,9 +227,9 @@ class Bounds:
         magnitude = np.abs(tables.cut).sum() + np.where(np.isfinite(tables.time), tables.time, 0)
         return np.asarray(found - SLACK * (np.where(np.isfinite(found), np.abs(found), 0) + magnitude))
 
-    def _make_edges(self, way: tuple[int, bool]) -> _Edges:
-        space, marks, heads = self._space, self._space.marks, self._narrow(*way)
-        row, sums = space.row(*way), space.sums(*way)
+    def _make_edges(self, way: Way) -> _Edges:
+        space, marks = self._space, self._space.marks
+        row, sums, heads = space.row(*way), space.sums(*way), space.heads(way)
         peaks = peaks_of(row, sums, heads)
         grid = np.ix_(marks[:-1], marks[1:])
         return _Edges(
@@ -259,12 +248,10 @@ class Bounds:
         found = [self.total_at(limit, source, caches, most, way) for way in ways]
         return np.asarray(np.minimum.reduce(found))
 
-    def _make_total_at(
-        self, limit: int, source: Source, caches: bool, most: int | None, way: tuple[int, bool]
-    ) -> Integers:
+    def _make_total_at(self, limit: int, source: Source, caches: bool, most: int | None, way: Way) -> Integers:
         """The same at one way."""
-        micro_batch = way[0]
-        tables, row = self._tables(*way), self._space.row(*way)
+        micro_batch = way.micro_batch
+        tables, row = self._tables(way), self._space.row(*way)
         marks, training = self._space.marks, self._problem.training
         running = np.array(row.inference_ns, dtype=np.float64)
         prefix = running[marks[:-1]] if source == "recompute" else np.zeros(self.count)
@@ -284,15 +271,17 @@ class Bounds:
         return np.asarray(np.minimum(total, FAR), dtype=np.int64)
 
     def _make_live_at(
-        self, source: Source, caches: bool, segments: int | None, way: tuple[int, bool], gradients: bool = True
+        self, source: Source, caches: bool, segments: int | None, way: Way, gradients: bool = True
     ) -> Integers:
         """Live bytes of blocks in at most so many segments, at least."""
-        tables = self._tables(*way)
-        joint = self._joint_bytes(way[0], source)[:, None]
+        tables = self._tables(way)
+        joint = self._joint_bytes(way.micro_batch, source)[:, None]
         peak = tables.peak
         if gradients and segments:
             peak = np.maximum(peak, -(-tables.gradients // segments))
-        validate = np.maximum(tables.inference, tables.running + writer_bytes(way[0])) if caches else tables.inference
+        validate = (
+            np.maximum(tables.inference, tables.running + writer_bytes(way.micro_batch)) if caches else tables.inference
+        )
         found = joint + np.maximum(tables.static + peak, tables.weights + validate)
         return np.where(np.isfinite(tables.time) & self.allowed(source, caches), found, FAR)
 

@@ -1,9 +1,8 @@
-"""How wide the heads are: fixed before the search where memory allows, capped per block where it does not.
+"""How wide the heads are: fixed before the search, whatever the budget.
 
 The preferred width at a boundary is the widest profiled one whose time stays within `head_time_share` of a typical
-segment's, a quarter of the chain; the narrowest where none does. The search compares plans by their time at preferred
-widths, so that a narrower head is never chosen because it is faster, only because the wider one does not fit; a block's
-cap narrows all its heads alike. What a plan predicts uses the widths it really has.
+segment's, a quarter of the chain; the narrowest where none does. So a narrow head is never chosen because it is faster,
+and a larger budget, which could afford wider ones, never makes a plan slower.
 """
 
 from __future__ import annotations
@@ -42,22 +41,3 @@ def _train_ns(problem: Problem, unit: int, micro_batch: int) -> int:
 def widest_widths(problem: Problem) -> Widths:
     """Classic local learning's: the widest head profiled at each boundary (256 filters in a profile of our own)."""
     return {boundary: max(heads) for boundary, heads in problem.heads.items()}
-
-
-def capped_widths(problem: Problem) -> tuple[Widths, ...]:
-    """The preferred widths under every cap, widest first, without repetition.
-
-    A width that is not profiled at a boundary gives way to the next narrower one there, or else to its narrowest.
-    """
-    preferred = preferred_widths(problem)
-    found: list[Widths] = []
-    for cap in sorted({filters for heads in problem.heads.values() for filters in heads}, reverse=True):
-        widths = {
-            boundary: max(
-                (filters for filters in heads if filters <= min(preferred[boundary], cap)), default=min(heads)
-            )
-            for boundary, heads in problem.heads.items()
-        }
-        if widths not in found:
-            found.append(widths)
-    return tuple(found)

@@ -2,8 +2,8 @@
 
 Under `speed` a plan made for one budget is the best of every budget down to the smallest in which it still fits. So one
 solve settles a stretch of budgets, and the next one is spent in the middle of the gap that hides most: the largest
-product of what time falls by across it and its width (in logarithms). More budget can also go into wider heads, which
-take a little time (`Request.head_time_share`), and NeuroFlux's rule can get slower: such plans are left out.
+product of what time falls by across it and its width (in logarithms). With more budget NeuroFlux's rule can get slower:
+such plans are left out.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from functools import cached_property
 from math import ceil, floor
 
 from planner.errors import PlannerError
-from planner.profiler.schema import Costs, PieceProfile, Profile
+from planner.profiler.schema import Costs, PieceProfile, PolicyProfile, Profile
 from planner.solver.schema import PhasePeaks, Plan, Segment
 
 _WRITER = 65536, 16
@@ -71,8 +71,8 @@ class Surroundings:
     """Beyond what is live, constant part."""
     overhead_permille: int
     """Beyond what is live, growing part."""
-    pace: Fraction
-    """Time here, of a nanosecond in the profile."""
+    steps: tuple[PolicyProfile, PolicyProfile] | None
+    """Whose steps say what a nanosecond of the profile is here: this policy's, the profile's; none: the same."""
     times: int
     """How often bytes that come and go count."""
     calibration_seconds: float | None
@@ -87,17 +87,44 @@ def surroundings(plan: Plan, profile: Profile) -> Surroundings:
             runtime.baseline_bytes,
             runtime.overhead_bytes,
             runtime.overhead_permille,
-            Fraction(1),
+            None,
             1,
             profile.calibration_seconds,
         )
     measured = {policy.policy: policy for policy in profile.policies}
-    steps = {name: round(policy.step_seconds * 1e9) for name, policy in measured.items()}
-    if profile.allocator != "tight" or profile.device.kind != "cpu" or "fast" not in steps or not steps.get("tight"):
+    known = profile.allocator == "tight" and profile.device.kind == "cpu" and {"tight", "fast"} <= measured.keys()
+    if not known or not all(round(step.seconds * 1e9) for step in measured["tight"].steps):
         raise PlannerError(f"the solver contradicts its checker: nothing is known under the allocator {plan.allocator}")
     fast = measured["fast"]
-    pace = Fraction(steps["fast"], steps["tight"])
-    return Surroundings(fast.baseline_bytes, fast.overhead_bytes, fast.overhead_permille, pace, _FAST, None)
+    steps = fast, measured["tight"]
+    return Surroundings(fast.baseline_bytes, fast.overhead_bytes, fast.overhead_permille, steps, _FAST, None)
+
+
+def _pace(around: Surroundings, size: int) -> Fraction:
+    """Time under the plan's policy, of a nanosecond in the profile."""
+    if around.steps is None:
+        return Fraction(1)
+    here, there = (
+        _on_lines([(step.micro_batch, round(step.seconds * 1e9)) for step in policy.steps], size)
+        for policy in around.steps
+    )
+    return Fraction(here, there)
+
+
+def _on_lines(table: list[tuple[int, int]], size: int) -> int:
+    """A figure at a micro-batch that need not have been measured, rounded up."""
+    exact = dict(table)
+    if size in exact:
+        return exact[size]
+    below = [point for point in table if point[0] < size]
+    above = [point for point in table if point[0] > size]
+    if not below:
+        return above[0][1]
+    if not above and len(below) == 1:
+        below = [(0, 0), *below]
+    (x0, y0), (x1, y1) = (below[-1], above[0]) if above else (below[-2], below[-1])
+    value = ceil(y0 + Fraction(y1 - y0, x1 - x0) * (size - x0))
+    return value if above else max(value, y1)
 
 
 class Piece:
@@ -107,7 +134,7 @@ class Piece:
         self.fixed = profile
         self.size = size
         self.case = case
-        self.pace = around.pace
+        self.pace = _pace(around, size)
         self.times = around.times
 
     @property
@@ -115,25 +142,11 @@ class Piece:
         """The largest profiled micro-batch."""
         return self.fixed.costs[-1].micro_batch
 
-    def _figure(self, table: list[tuple[int, int]]) -> int:
-        exact = dict(table)
-        if self.size in exact:
-            return exact[self.size]
-        below = [point for point in table if point[0] < self.size]
-        above = [point for point in table if point[0] > self.size]
-        if not below:
-            return above[0][1]
-        if not above and len(below) == 1:
-            below = [(0, 0), *below]
-        (x0, y0), (x1, y1) = (below[-1], above[0]) if above else (below[-2], below[-1])
-        value = ceil(y0 + Fraction(y1 - y0, x1 - x0) * (self.size - x0))
-        return value if above else max(value, y1)
-
     def _bytes(self, table: list[tuple[int, int]]) -> int:
         """Beyond what was profiled, bytes grow at least in proportion."""
         largest, value = table[-1]
         grown = ceil(Fraction(value * self.size, largest)) if self.size > largest else 0
-        return self.times * max(self._figure(table), grown)
+        return self.times * max(_on_lines(table, self.size), grown)
 
     def trace(self, field: str, first: bool) -> int:
         case = ("first" if first else "inner") + self.case
@@ -159,8 +172,9 @@ class Piece:
         return self.times * self.fixed.parameter_bytes
 
     def nanoseconds(self, *names: str) -> int:
-        return self._figure(
-            [(cost.micro_batch, sum(self._paced(getattr(cost, name)) for name in names)) for cost in self.fixed.costs]
+        return _on_lines(
+            [(cost.micro_batch, sum(self._paced(getattr(cost, name)) for name in names)) for cost in self.fixed.costs],
+            self.size,
         )
 
     def step_ns(self) -> int:

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Literal
 
 from planner.errors import InputError
-from planner.profiler.schema import PieceProfile, Profile
+from planner.profiler.schema import PieceProfile, PolicyProfile, Profile
 from planner.settings import Policy
 from planner.solver.costs import NANOSECONDS, SAME_PACE, Pace, PieceCost, interpolate, nanoseconds, piece_cost
 from planner.solver.request import Request, check_optimizer
@@ -83,9 +83,7 @@ class Problem:
         self.policy = policy
         measured = {found.policy: found for found in profile.policies}
         self._fast = measured["fast"] if policy == "fast" else None
-        self._pace = SAME_PACE
-        if self._fast is not None:
-            self._pace = Pace(nanoseconds(self._fast.step_seconds), nanoseconds(measured["tight"].step_seconds))
+        self._tight = measured["tight"] if policy == "fast" else None
         self.training = request.training
         self.count = len(profile.units)
         self.steps = -(-self.training.samples // self.training.batch)
@@ -164,9 +162,15 @@ class Problem:
     def _cost(self, piece: PieceProfile, key: tuple[int, int, int]) -> PieceCost:
         cost = self._pieces.get(key)
         if cost is None:
-            cost = piece_cost(piece, key[2], self.accumulates(key[2]), self._pace)
+            cost = piece_cost(piece, key[2], self.accumulates(key[2]), self._pace(key[2]))
             cost = self._pieces[key] = cost.counted(FAST_TIMES) if self._fast else cost
         return cost
+
+    def _pace(self, micro_batch: int) -> Pace:
+        """How times under the policy compare with the profile's, by whole steps at this micro-batch."""
+        if self._fast is None or self._tight is None:
+            return SAME_PACE
+        return Pace(step_ns(self._fast, micro_batch), step_ns(self._tight, micro_batch))
 
     def record_bytes(self, boundary: int) -> int:
         """One sample on storage: uint8 image or float32 activation, and its label."""
@@ -248,6 +252,12 @@ class Problem:
         return max(self.resident(live) + self.request.reserve_bytes, self.start_bytes)
 
 
+def step_ns(policy: PolicyProfile, micro_batch: int) -> int:
+    """A whole step under a policy, between and beyond its measured micro-batches as every figure of a profile."""
+    sizes, times = zip(*((step.micro_batch, nanoseconds(step.seconds)) for step in policy.steps), strict=True)
+    return interpolate(sizes, times, micro_batch)
+
+
 def policies_of(profile: Profile, request: Request) -> tuple[Policy, ...]:
     """The allocator policies that a plan may choose.
 
@@ -260,7 +270,7 @@ def policies_of(profile: Profile, request: Request) -> tuple[Policy, ...]:
             f"the profile was measured under the allocator {profile.allocator}; plans are made from one measured under "
             "tight, which says what fast changes; profile again"
         )
-    measured = {found.policy: nanoseconds(found.step_seconds) for found in profile.policies}
+    measured = {found.policy: min(nanoseconds(step.seconds) for step in found.steps) for found in profile.policies}
     is_known = profile.device.kind == "cpu" and "fast" in measured and measured.get("tight", 0) > 0
     known: tuple[Policy, ...] = ("tight", "fast") if is_known else ("tight",)
     if request.allocator is None:

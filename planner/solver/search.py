@@ -1,7 +1,7 @@
 """Blocks chained into plans: the least time for every number of segments, the least live bytes, the least storage.
 
-Exact over block boundaries × cuts × recomputed spans × micro-batch × optimizer in backward × cap of widths × where each
-block's input comes from. Blocks touch only in whether a cache lies between them, so each is solved by itself and a
+Exact over block boundaries × cuts × recomputed spans × micro-batch × optimizer in backward × where each block's input
+comes from. Blocks touch only in whether a cache lies between them, so each is solved by itself and a
 shortest path joins them (`planner.solver.path`): over lower bounds first; blocks on the best path are worked out, and
 the search repeats until every block on it is exact. What remains is the best, for no other path is even promising.
 
@@ -52,7 +52,7 @@ class Found(NamedTuple):
     """A plan and its time."""
 
     time: int
-    """Nanoseconds to the end of training, at preferred widths."""
+    """Nanoseconds to the end of training."""
     choices: Choices
     least: int
     """No plan that was sought (of as few segments, where they are counted) takes less."""
@@ -220,48 +220,47 @@ class Search:
         first, last = self._index[place.first], self._index[place.end] - 1
         most = None if at_most is None else min(at_most, self._bounds.count)
         found = []
-        for way in self.space.ways():
-            if stepping or not way[1]:
-                table = self._bounds.total_at(limit, place.source, place.caches, most, way)
-                found.append((int(table[(most or 1) - 1, first, last]), -way[0], way[1]))
-        for least, size, steps in sorted(found):
+        for way in self._ways(stepping):
+            table = self._bounds.total_at(limit, place.source, place.caches, most, way)
+            found.append((int(table[(most or 1) - 1, first, last]), way))
+        for least, way in sorted(found, key=_largest_first):
             if least >= min(best.time, FAR):
                 break
-            best = self._fastest_way(place, (-size, steps), limit, at_most, best)
+            best = self._fastest_way(place, way, limit, at_most, best)
         return best
 
-    def _fastest_way(
-        self, place: Place, taken: tuple[int, bool], limit: int, at_most: int | None, best: Timed
-    ) -> Timed:
-        clock = Clock(self.space, place, taken[0])
-        for cap in range(len(self.space.widths)):
-            way = Way(taken[0], cap, taken[1])
-            base = self.space.base(way, *place)
-            if base is None:
-                continue
-            search = BlockSearch(self.space, self._trades, way, place, base, limit)
-            found = search.fastest(at_most, clock.longest(best.time) - base.time)
-            if found is not None:
-                best = Timed(clock.total(base.time + found[0]), found[1])
-        return best
+    def _ways(self, stepping: bool) -> list[Way]:
+        return [way for way in self.space.ways() if stepping or not way.stepping]
+
+    def _fastest_way(self, place: Place, way: Way, limit: int, at_most: int | None, best: Timed) -> Timed:
+        base = self.space.base(way, *place)
+        if base is None:
+            return best
+        clock = Clock(self.space, place, way.micro_batch)
+        search = BlockSearch(self.space, self._trades, way, place, base, limit)
+        found = search.fastest(at_most, clock.longest(best.time) - base.time)
+        return best if found is None else Timed(clock.total(base.time + found[0]), found[1])
 
     def smallest_block(self, place: Place, limit: int, at_most: int | None, stepping: bool = True) -> int:
         """Least live bytes of a block, however cut, if they fit `limit`; `NEVER` where they do not."""
         best = NEVER
         first, last = self._index[place.first], self._index[place.end] - 1
         found = []
-        for way in self.space.ways():
-            if stepping or not way[1]:
-                live = self._bounds.live_at(place.source, place.caches, at_most, way)[first, last]
-                found.append((int(live), -way[0], way[1]))
-        for live, size, steps in sorted(found):
+        for way in self._ways(stepping):
+            live = self._bounds.live_at(place.source, place.caches, at_most, way)[first, last]
+            found.append((int(live), way))
+        for live, way in sorted(found, key=_largest_first):
             if live >= min(best, limit + 1):
                 break
-            for cap in range(len(self.space.widths)):
-                taken = Way(-size, cap, steps)
-                base = self.space.base(taken, *place)
-                if base is not None:
-                    room = min(best - 1, limit)
-                    least = BlockSearch(self.space, self._trades, taken, place, base, room).smallest(at_most)
-                    best = best if least is None else least
+            base = self.space.base(way, *place)
+            if base is not None:
+                room = min(best - 1, limit)
+                least = BlockSearch(self.space, self._trades, way, place, base, room).smallest(at_most)
+                best = best if least is None else least
         return best
+
+
+def _largest_first(found: tuple[int, Way]) -> tuple[int, int, bool]:
+    """By what is known, and of equals the larger micro-batch."""
+    least, way = found
+    return least, -way.micro_batch, way.stepping

@@ -1,4 +1,4 @@
-"""The segments of all blocks, at every micro-batch and under every cap of widths, as tables over first unit and end.
+"""The segments of all blocks, at every micro-batch, as tables over first unit and end.
 
 A segment adds static bytes and time and has a dynamic peak; a block's live bytes are the sum of the first plus the
 largest of the last, once while training and once while validating. Tables come from running sums over the chain, one
@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from planner.solver.costs import Levels, PieceCost
-from planner.solver.filters import capped_widths, preferred_widths
+from planner.solver.filters import preferred_widths
 from planner.solver.problem import Problem, Source
 from planner.solver.relaxed import Replay
 from planner.solver.walk import writer_bytes
@@ -38,8 +38,6 @@ class Way(NamedTuple):
     """How a block's batches are taken."""
 
     micro_batch: int
-    cap: int
-    """Index into `Space.widths`, widest first."""
     stepping: bool
     """The optimizer in backward."""
 
@@ -48,7 +46,7 @@ class Base(NamedTuple):
     """A block without cuts: what its units and the head at its end add, whatever lies between."""
 
     time: int
-    """Nanoseconds × micro-batch over one epoch, at preferred widths."""
+    """Nanoseconds × micro-batch over one epoch."""
     static: int
     """Resident throughout training."""
     weights: int
@@ -104,7 +102,7 @@ class Row(NamedTuple):
 
 
 class Heads(NamedTuple):
-    """By boundary: the heads under one cap of widths. Where there is none, they fit nowhere."""
+    """By boundary: the heads. Where there is none, they fit nowhere."""
 
     top: Integers
     """Highest level of forward and backward."""
@@ -138,8 +136,7 @@ class Space:
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        self.preferred = preferred_widths(problem)
-        self.widths = capped_widths(problem)
+        self.widths = preferred_widths(problem)
         self.marks = np.array([0, *problem.boundaries], dtype=np.int64)
         """Where a segment may begin or end."""
         self.row = lru_cache(maxsize=None)(self._make_row)
@@ -149,11 +146,11 @@ class Space:
         self.peaks = lru_cache(maxsize=64)(self._make_peaks)
         self.cut_times = lru_cache(maxsize=None)(self._make_cut_times)
 
-    def ways(self) -> list[tuple[int, bool]]:
+    def ways(self) -> list[Way]:
         """Micro-batches, falling, and whether the optimizer steps in backward: only where nothing is accumulated."""
         batch = self.problem.training.batch
-        stepping = [(batch, True)] if batch == self.problem.micro_batches[0] else []
-        return stepping + [(size, False) for size in self.problem.micro_batches]
+        stepping = [Way(batch, True)] if batch == self.problem.micro_batches[0] else []
+        return stepping + [Way(size, False) for size in self.problem.micro_batches]
 
     def _make_row(self, micro_batch: int, stepping: bool) -> Row:
         units = tuple(self.problem.unit_cost(unit, micro_batch) for unit in range(self.problem.count))
@@ -186,7 +183,7 @@ class Space:
         count = problem.count
         found = {name: np.full(count + 1, -NOTHING, dtype=np.int64) for name in Heads._fields if name != "legal"}
         legal = np.zeros(count + 1, dtype=np.bool_)
-        for end, filters in self.widths[way.cap].items():
+        for end, filters in self.widths.items():
             head = problem.head_cost(end, filters, way.micro_batch)
             levels = head.inner_stepping if way.stepping else head.inner
             found["top"][end] = max(levels.forward, levels.backward)
@@ -206,7 +203,7 @@ class Space:
         """By boundary: what a cut adds, in the unit of `Base.time`; 0 where there can be none."""
         found = [0] * (self.problem.count + 1)
         for end in self.problem.boundaries[:-1]:
-            head = self.problem.head_cost(end, self.preferred[end], micro_batch)
+            head = self.problem.head_cost(end, self.widths[end], micro_batch)
             unit = self.problem.unit_cost(end, micro_batch)
             micro_step = head.train_ns + unit.first_train_ns - unit.train_ns
             found[end] = self.problem.training.samples * micro_step + micro_batch * self.problem.steps * head.step_ns
@@ -215,7 +212,7 @@ class Space:
     def base_time(self, micro_batch: int, stepping: bool, first: int, end: int, prefix: int) -> int:
         """A block without cuts that runs `prefix` units in front of it, in the unit of `Base.time`."""
         row = self.row(micro_batch, stepping)
-        head = self.problem.head_cost(end, self.preferred[end], micro_batch)
+        head = self.problem.head_cost(end, self.widths[end], micro_batch)
         micro_step = row.train_ns[end] - row.train_ns[first] - row.units[first].train_ns + head.train_ns
         micro_step += row.units[first].first_train_ns + row.inference_ns[prefix]
         step = row.step_ns[end] - row.step_ns[first] + head.step_ns
@@ -230,7 +227,7 @@ class Space:
         """The block [first, end); none where a batch normalisation in it needs a larger micro-batch."""
         micro_batch = way.micro_batch
         row, sums = self.row(micro_batch, way.stepping), self.sums(micro_batch, way.stepping)
-        head = self.problem.head_cost(end, self.widths[way.cap][end], micro_batch)
+        head = self.problem.head_cost(end, self.widths[end], micro_batch)
         if head.minimum_micro_batch > micro_batch or row.too_small[end] > row.too_small[first]:
             return None
         prefix = first if source == "recompute" else 0

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from functools import lru_cache
+from itertools import pairwise
 
 from planner.solver.block import NEVER, Place
 from planner.solver.bounds import FAR
@@ -140,10 +141,19 @@ class NeuroFlux(Rule):
         return tuple(found) if fits else None
 
     def smallest(self) -> int | None:
-        """The plan changes only where a group begins to fit, so those limits are all that need trying."""
+        """Where every unit fits alone, unless the caches are too large for the storage: then a larger limit may help.
+
+        The plan changes only where a group begins to fit, so those limits are all that need trying.
+        """
         marks = self._marks
+        alone = [[live for live, _ in self._sizes(*span)] for span in pairwise(marks)]
+        if not all(alone):
+            return None
+        least = max(map(min, alone))
+        if self.plan(least) is not None:
+            return least
         spans = [(first, end) for index, first in enumerate(marks) for end in marks[index + 1 :]]
-        limits = {live for span in spans for live, _ in self._sizes(*span)}
+        limits = {live for span in spans for live, _ in self._sizes(*span) if live > least}
         return next((limit for limit in sorted(limits) if self.plan(limit) is not None), None)
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from planner.model.spec import Activation, BatchNorm2d, Conv2d, Flatten, Layer, Linear, Model, Unit
 from planner.profiler.account import Accounts
-from planner.profiler.calibrate import policy_profile, split_overhead, step_sizes
+from planner.profiler.calibrate import policy_profile, split_overhead, step_sizes, timed_sizes
 from planner.profiler.job import Job
-from planner.profiler.schema import Account
+from planner.profiler.schema import Account, StepTime
 from planner.settings import Optimizer
 from planner.units import MIB
 
@@ -18,7 +18,7 @@ HEADS = 2 * MIB
 
 def _accounts(peak: int, baseline: int, live: int, growing: int, untouched: int = 0) -> Accounts:
     account = Account(8, peak, *[0] * 12)
-    return Accounts(baseline, live, untouched, growing, 0.1, 0.001, account)
+    return Accounts(baseline, live, untouched, growing, (StepTime(8, 0.1),), 0.001, account)
 
 
 def test_what_grows_is_a_share_of_what_is_live_and_the_rest_is_constant() -> None:
@@ -75,3 +75,13 @@ def test_whole_steps_are_tried_small_and_not_large(
     sizes: tuple[int, ...], norm: bool, expected: tuple[int, int]
 ) -> None:
     assert step_sizes(_job(sizes, norm)) == expected
+
+
+@pytest.mark.parametrize(
+    ("sizes", "norm", "expected"),
+    [((1, 2, 8, 32, 128), True, (2, 32)), ((1, 3), False, (1, 3)), ((48,), False, (48, 48)), ((1,), True, (2, 2))],
+)
+def test_steps_are_timed_at_the_ends_of_what_is_quick(
+    sizes: tuple[int, ...], norm: bool, expected: tuple[int, ...]
+) -> None:
+    assert timed_sizes(_job(sizes, norm)) == expected

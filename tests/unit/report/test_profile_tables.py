@@ -17,6 +17,7 @@ from planner.profiler.schema import (
     PieceProfile,
     PolicyProfile,
     Profile,
+    StepTime,
     Traces,
 )
 from planner.report.profile_tables import profile_table, shared_micro_batch
@@ -89,8 +90,8 @@ def account(peak: int, **others: int) -> Account:
 
 
 POLICIES = (
-    PolicyProfile("tight", 40 * MIB, MIB, 20, 0.250, account(80)),
-    PolicyProfile("fast", 41 * MIB, MIB, 90, 0.125, account(100, retention_bytes=40 * MIB)),
+    PolicyProfile("tight", 40 * MIB, MIB, 20, (StepTime(2, 0.100), StepTime(8, 0.250)), account(80)),
+    PolicyProfile("fast", 41 * MIB, MIB, 90, (StepTime(8, 0.125),), account(100, retention_bytes=40 * MIB)),
 )
 
 
@@ -259,7 +260,8 @@ def test_an_account_names_every_part_and_adds_up_to_the_peak() -> None:
     assert sum(float(cell[0]) for cell in parts.values()) == 80
     assert sum(float(cell[2]) for cell in parts.values()) == 100
     assert cells(block, "at rest")[1:3] == ["40.0", "41.0"]
-    assert cells(block, "step")[1:3] == ["250.0 ms", "125.0 ms"]
+    assert cells(block, "step of 8")[1:3] == ["250.0 ms", "125.0 ms"]
+    assert cells(block, "step of 2")[1:3] == ["100.0 ms", "–"]
 
 
 def test_parts_that_explain_too_much_leave_a_negative_rest() -> None:

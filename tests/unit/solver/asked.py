@@ -17,7 +17,7 @@ from tests.unit.solver.small import Case, cases
 
 @dataclass(frozen=True)
 class Asked:
-    """A case with the limits within which plans are sought. Times are those at preferred widths."""
+    """A case with the limits within which plans are sought."""
 
     case: Case
     storage_bytes: int | None

@@ -1,4 +1,4 @@
-"""Brute force: every block with every cut, micro-batch, cap, recomputed span, place of the optimizer, and input.
+"""Brute force: every block with every cut, micro-batch, recomputed span, place of the optimizer, and input.
 
 Written from the definition of what the runner does, without a look at the search; shares no code with the solver.
 Memory is played out event by event (`oracle_events`), each segment once; a shortest path joins the blocks.
@@ -20,7 +20,7 @@ from tests.unit.solver.oracle_events import Figures, Source, Span, Work, peak, t
 from tests.unit.solver.oracle_times import Clock
 
 Feature = Literal["spans", "stepping", "cache", "prefix"]
-"""What a plan may do beside cuts, micro-batches and caps."""
+"""What a plan may do beside cuts and micro-batches."""
 
 Joint = tuple[Span, Source, bool]
 """A block's units, where its input comes from, and whether it writes the cache for the next one."""
@@ -39,10 +39,8 @@ class Setting(NamedTuple):
     source: Source
     caches: bool
     live_bytes: int
-    key_ns: int
-    """Nanoseconds of all epochs and what follows, at preferred widths."""
-    true_ns: int
-    """The same at its own widths."""
+    time_ns: int
+    """Nanoseconds of all epochs and what follows."""
 
 
 class _Part(NamedTuple):
@@ -50,9 +48,8 @@ class _Part(NamedTuple):
 
     spans: tuple[Span, ...]
     peak: int
-    key_ns: int
-    """One micro-batch, at the preferred width."""
-    true_ns: int
+    time_ns: int
+    """One micro-batch."""
 
 
 class _Shape(NamedTuple):
@@ -102,13 +99,12 @@ class Oracle:
         self.figures = figures or Figures(profile, training.batch, 2 if policy == "fast" else 1)
         self.heads = self.figures.heads
         self.boundaries = sorted({boundary for boundary, _ in self.heads})
-        self.caps = sorted({filters for _, filters in self.heads})
         self.clock = Clock(profile, training, policy)
         self._fast = {found.policy: found for found in profile.policies}["fast"] if policy == "fast" else None
         self._parts: dict[Work, list[_Part]] = {}
         self.preferred = {boundary: self._preferred(boundary, head_time_share) for boundary in self.boundaries}
         self.blocks = {joint: _staircases(self.settings(joint)) for joint in sorted(self._joints())}
-        """Of every block the settings that no other one with as many segments beats in bytes and key."""
+        """Of every block the settings that no other one with as many segments beats in bytes and time."""
 
     def _widths(self, boundary: int) -> list[int]:
         return sorted(filters for place, filters in self.heads if place == boundary)
@@ -121,16 +117,12 @@ class Oracle:
         good = [w for w in widths if self.clock.train(self.heads[boundary, w], size) <= share * chain / 4]
         return good[-1] if good else widths[0]
 
-    def _capped(self, boundary: int, cap: int) -> int:
-        widths = self._widths(boundary)
-        return max([w for w in widths if w <= min(cap, self.preferred[boundary])] or widths[:1])
-
-    def _filters(self, ends: tuple[int, ...]) -> set[tuple[int, ...]]:
-        return {tuple(self._capped(end, cap) for end in ends) for cap in self.caps}
-
     def has_filters(self, setting: Setting) -> bool:
-        """Whether a block's heads are as wide as some cap makes them."""
-        return setting.filters in self._filters(setting.ends)
+        """Whether a block's heads are as wide as they are before anything is chosen."""
+        return setting.filters == self._filters(setting.ends)
+
+    def _filters(self, ends: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(self.preferred[end] for end in ends)
 
     def stored(self, joint: Joint) -> int:
         """Storage of the caches that a block reads and writes."""
@@ -159,13 +151,13 @@ class Oracle:
         inner = [boundary for boundary in self.boundaries if span[0] < boundary < span[1]]
         for chosen in itertools.product((False, True), repeat=len(inner)):
             ends = (*itertools.compress(inner, chosen), span[1])
-            for filters in self._filters(ends):
-                least = max(piece.minimum_micro_batch for piece in self.pieces(span, ends, filters))
-                for size in self.sizes():
-                    if size >= least:
-                        yield _Shape(span, size, ends, filters, False)
-                        if size == self.training.batch and "stepping" not in self.without:
-                            yield _Shape(span, size, ends, filters, True)
+            filters = self._filters(ends)
+            least = max(piece.minimum_micro_batch for piece in self.pieces(span, ends, filters))
+            for size in self.sizes():
+                if size >= least:
+                    yield _Shape(span, size, ends, filters, False)
+                    if size == self.training.batch and "stepping" not in self.without:
+                        yield _Shape(span, size, ends, filters, True)
 
     def pieces(self, span: Span, ends: tuple[int, ...], filters: tuple[int, ...]) -> list[PieceProfile]:
         """Units and heads."""
@@ -214,18 +206,15 @@ class Oracle:
 
     def _part(self, work: Work) -> _Part:
         end, size = work.units[1], work.micro_batch
-        key, true = (
-            self.clock.segment(work.units, size, work.spans, self.heads[end, width])
-            for width in (self.preferred[end], work.filters)
-        )
-        return _Part(work.spans, self.figures.segment_peak(work), key, true)
+        time = self.clock.segment(work.units, size, work.spans, self.heads[end, work.filters])
+        return _Part(work.spans, self.figures.segment_peak(work), time)
 
     def frontier(self, limit: int) -> dict[int, int]:
-        """Least key for each number of segments, within so many live bytes."""
+        """Least time for each number of segments, within so many live bytes."""
         return self._joined(
             operator.add,
             {
-                joint: [(len(setting.ends), setting.key_ns) for setting in settings if setting.live_bytes <= limit]
+                joint: [(len(setting.ends), setting.time_ns) for setting in settings if setting.live_bytes <= limit]
                 for joint, settings in self.blocks.items()
             },
         )
@@ -252,10 +241,10 @@ class Oracle:
         return found.get((self.count, False), {})
 
     def rising(self) -> bool:
-        """Whether no head is faster than a narrower one, so that its own widths never make a plan slower."""
+        """Whether no head is faster than a narrower one, so that wider ones never make a plan faster."""
         return all(
             self.clock.train(narrow, size) <= self.clock.train(wide, size)
-            and self.clock.step([narrow]) <= self.clock.step([wide])
+            and self.clock.step([narrow], size) <= self.clock.step([wide], size)
             for boundary in self.boundaries
             for narrow, wide in itertools.pairwise(self.heads[boundary, width] for width in self._widths(boundary))
             for size in self.sizes()
@@ -288,8 +277,7 @@ class _Block:
         self._clock, self._shape, self._source, self._caches = oracle.clock, shape, source, caches
         span, size, figures = shape.span, shape.micro_batch, oracle.figures
         pieces = oracle.pieces(span, shape.ends, shape.filters)
-        preferred = tuple(oracle.preferred[end] for end in shape.ends)
-        self._steps_ns = [oracle.clock.step(some) for some in (oracle.pieces(span, shape.ends, preferred), pieces)]
+        self._step_ns = oracle.clock.step(pieces, size)
         resident = taken(figures.resident(span, size, source)) + taken(figures.weights(pieces))
         self._static = resident + taken(figures.states(pieces, size))
         self._dynamic = frozen = peak(figures.prefix(span, size, source))
@@ -304,7 +292,7 @@ class _Block:
     def setting(self, parts: tuple[_Part, ...]) -> Setting:
         """With the parts' spans."""
         shape, joint = self._shape, (self._source, self._caches)
-        passes = sum(part.key_ns for part in parts), sum(part.true_ns for part in parts)
+        one_pass = sum(part.time_ns for part in parts)
         return Setting(
             shape.span,
             shape.micro_batch,
@@ -314,19 +302,16 @@ class _Block:
             shape.stepping,
             *joint,
             max(self._static + max(self._dynamic, *(part.peak for part in parts)), self._later),
-            *(
-                self._clock.block(shape.span, shape.micro_batch, *joint, one_pass, step)
-                for one_pass, step in zip(passes, self._steps_ns, strict=True)
-            ),
+            self._clock.block(shape.span, shape.micro_batch, *joint, one_pass, self._step_ns),
         )
 
 
 def _staircases(settings: Iterator[Setting]) -> list[Setting]:
     found: list[Setting] = []
     least: dict[int, int] = {}
-    for setting in sorted(settings, key=lambda setting: (setting.live_bytes, setting.key_ns)):
+    for setting in sorted(settings, key=lambda setting: (setting.live_bytes, setting.time_ns)):
         count = len(setting.ends)
-        if count not in least or setting.key_ns < least[count]:
-            least[count] = setting.key_ns
+        if count not in least or setting.time_ns < least[count]:
+            least[count] = setting.time_ns
             found.append(setting)
     return found

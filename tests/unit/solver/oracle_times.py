@@ -17,10 +17,11 @@ class Clock:
     def __init__(self, profile: Profile, training: Training, policy: Policy) -> None:
         self.profile = profile
         self.training = training
-        self._pace = 1, 1
+        self._steps: list[dict[int, int]] = []
         if policy == "fast":
-            measured = {found.policy: _ns(found.step_seconds) for found in profile.policies}
-            self._pace = measured["fast"], measured["tight"]
+            measured = {found.policy: found.steps for found in profile.policies}
+            both = measured["fast"], measured["tight"]
+            self._steps = [{step.micro_batch: _ns(step.seconds) for step in steps} for steps in both]
         self._known: dict[tuple[int, int, tuple[str, ...]], int] = {}
         inside, storage = range(1, len(profile.units)), profile.storage
         self._read = {boundary: self._moving(boundary, storage.read_bytes_per_second) for boundary in inside}
@@ -29,13 +30,18 @@ class Clock:
     def _moving(self, boundary: int, speed: int) -> int:
         return math.ceil(Fraction(self.stored(boundary) * 10**9, speed))
 
-    def _paced(self, seconds: float) -> int:
-        return math.ceil(Fraction(_ns(seconds) * self._pace[0], self._pace[1]))
+    def _paced(self, seconds: float, size: int) -> int:
+        if not self._steps:
+            return _ns(seconds)
+        here, there = (value(steps, size) for steps in self._steps)
+        return math.ceil(Fraction(_ns(seconds) * here, there))
 
     def _piece(self, piece: PieceProfile, size: int, *names: str) -> int:
         key = id(piece), size, names
         if key not in self._known:
-            table = {cost.micro_batch: sum(self._paced(getattr(cost, name)) for name in names) for cost in piece.costs}
+            table = {
+                cost.micro_batch: sum(self._paced(getattr(cost, name), size) for name in names) for cost in piece.costs
+            }
             self._known[key] = value(table, size)
         return self._known[key]
 
@@ -53,9 +59,9 @@ class Clock:
             total += sum(self._piece(unit, size, "forward_seconds") for unit in self.profile.units[slice(*span)])
         return total
 
-    def step(self, pieces: list[PieceProfile]) -> int:
-        """One optimizer step."""
-        return sum(self._paced(piece.step_seconds) for piece in pieces)
+    def step(self, pieces: list[PieceProfile], size: int) -> int:
+        """One optimizer step behind micro-batches of this size."""
+        return sum(self._paced(piece.step_seconds, size) for piece in pieces)
 
     def stored(self, boundary: int) -> int:
         """Bytes of the cache at a boundary."""

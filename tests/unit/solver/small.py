@@ -130,9 +130,12 @@ def _policies(dice: random.Random) -> tuple[PolicyProfile, ...]:
     """What `tight` has measured here beside its seconds plays no part: the runtime says it."""
     baseline, overhead = (dice.randint(0, 60) * GRID_BYTES for _ in range(2))
     permille, ratio = dice.choice((0, 100, 400)), dice.choice((0.5, 0.7, 0.93, 1.0, 1.1))
-    seconds = dice.randint(1, 9) / 7
-    tight = policy_profile("tight", 2**30, 2**30, 999, seconds)
-    return tight, policy_profile("fast", baseline, overhead, permille, ratio * seconds)
+    first, second = sorted(dice.sample(range(1, 9), 2))
+    sizes = dice.choice(((first,), (second,), (first, second)))
+    seconds = [size * dice.randint(1, 9) / 7 for size in sizes]
+    tight = policy_profile("tight", 2**30, 2**30, 999, *seconds, sizes=sizes)
+    fast = [ratio * time * dice.choice((1, 1.3)) for time in seconds]
+    return tight, policy_profile("fast", baseline, overhead, permille, *fast, sizes=sizes)
 
 
 def _model(count: int) -> Model:

@@ -1,4 +1,4 @@
-"""Widths of heads: the widest within its share of time, and caps."""
+"""Widths of heads: the widest within its share of time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from planner.profiler.schema import HeadProfile, PieceProfile
-from planner.solver.filters import capped_widths, preferred_widths, widest_widths
+from planner.solver.filters import preferred_widths, widest_widths
 from planner.solver.problem import Problem
 from planner.solver.request import Request
 from planner.solver.schema import Budget, Training
@@ -45,15 +45,6 @@ def _problem(share: float) -> Problem:
 )
 def test_widest_within_its_share(share: float, first: int, second: int) -> None:
     assert preferred_widths(_problem(share)) == {1: first, 2: second, 3: 0}
-
-
-def test_caps_narrow_all_heads_alike() -> None:
-    # 16 is not profiled behind the second unit, so that a cap of 16 means 8 there.
-    assert capped_widths(_problem(1.0)) == ({1: 16, 2: 32, 3: 0}, {1: 16, 2: 8, 3: 0}, {1: 8, 2: 8, 3: 0})
-
-
-def test_caps_that_change_nothing_are_left_out() -> None:
-    assert capped_widths(_problem(0.0)) == ({1: 8, 2: 8, 3: 0},)
 
 
 def test_widest() -> None:

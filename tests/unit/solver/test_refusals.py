@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from planner.errors import InfeasibleError, InputError
-from planner.profiler.schema import Profile
+from planner.profiler.schema import Profile, StepTime
 from planner.settings import Policy
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.problem import policies_of
@@ -38,7 +38,7 @@ def test_a_strategy_that_cuts_everywhere_takes_no_smaller_limit(profile: Profile
 
 
 def without_time(profile: Profile) -> Profile:
-    return replace(profile, policies=(replace(BOTH[0], step_seconds=4e-10), BOTH[1]))
+    return replace(profile, policies=(replace(BOTH[0], steps=(StepTime(1, 4e-10),)), BOTH[1]))
 
 
 def on_a_gpu(profile: Profile) -> Profile:

@@ -66,7 +66,7 @@ def _one_block(oracle: Oracle, ends: tuple[int, ...], filters: tuple[int, ...], 
     fitting = [setting for setting in found if setting.live_bytes <= limit]
     if not fitting:
         return None
-    best = min(fitting, key=lambda setting: (setting.true_ns, -setting.micro_batch))
+    best = min(fitting, key=lambda setting: (setting.time_ns, -setting.micro_batch))
     return [Choice(0, best.micro_batch, ends, filters)]
 
 

@@ -11,6 +11,7 @@ from planner.profiler.schema import (
     PolicyProfile,
     Profile,
     Runtime,
+    StepTime,
     Storage,
     Trace,
     Traces,
@@ -51,9 +52,12 @@ def piece(
     )
 
 
-def policy_profile(policy: Policy, baseline: int, overhead: int, permille: int, seconds: float) -> PolicyProfile:
-    """A policy's figures; its account plays no part in planning."""
-    return PolicyProfile(policy, baseline, overhead, permille, seconds, Account(1, *[0] * 13))
+def policy_profile(
+    policy: Policy, baseline: int, overhead: int, permille: int, *seconds: float, sizes: tuple[int, ...] = (1,)
+) -> PolicyProfile:
+    """A policy's figures, with the seconds of a step at every one of `sizes`; its account plays no part in planning."""
+    steps = tuple(StepTime(size, time) for size, time in zip(sizes, seconds, strict=True))
+    return PolicyProfile(policy, baseline, overhead, permille, steps, Account(1, *[0] * 13))
 
 
 UNUSED = trace(10**6, 10**6, 10**6)
