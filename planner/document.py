@@ -128,17 +128,13 @@ def read_document(path: Path | str, kind: type[T]) -> T:
         raise DocumentError(f"{path}: {error.path}", error.problem) from None
 
 
-def read_json(path: Path | str, most_bytes: int | None = None) -> Any:
-    """Read one JSON value from a file, never more of it than a document may have (`most_bytes`, where one of its kind
-    may have less). Raises as `read_document` does."""
-    most = limits.MAX_DOCUMENT_BYTES if most_bytes is None else most_bytes
+def read_json(path: Path | str) -> Any:
+    """Read one JSON value from a file, never more of it than a document may have. Raises as `read_document` does."""
     try:
         with Path(path).open("rb") as file:
-            text = file.read(most + 1)
+            text = file.read(limits.MAX_DOCUMENT_BYTES + 1)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    if len(text) > most:
-        raise DocumentError(f"{path}: $", f"longer than {format_bytes(most)}")
     try:
         return parse_json(text)
     except DocumentError as error:

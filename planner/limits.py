@@ -6,7 +6,7 @@ MAX_DOCUMENT_BYTES = 64 * 2**20
 """Longest JSON document that is read at all (profiles of long chains are the largest)."""
 
 MAX_MODEL_BYTES = 4 * 2**20
-"""Longest file of a model description: four times what a thousand units of an ordinary network take."""
+"""Longest file of a model description that is parsed: 4 KiB for each of `MAX_UNITS`."""
 
 MAX_DOCUMENT_DEPTH = 32
 """Deepest nesting of lists and objects in a document."""

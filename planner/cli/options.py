@@ -10,18 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from planner.errors import InputError
-from planner.limits import MAX_BATCH, MAX_CLASSES, MAX_EPOCHS, MAX_EXTENT, MAX_SAMPLES, MAX_UNITS
+from planner.limits import MAX_BATCH, MAX_CLASSES, MAX_EPOCHS, MAX_EXTENT, MAX_MODEL_BYTES, MAX_SAMPLES, MAX_UNITS
 from planner.settings import Optimizer, usual_optimizer
-from planner.units import KIB, format_bytes, parse_bytes
+from planner.units import format_bytes, parse_bytes
 
 if TYPE_CHECKING:
     from planner.model.spec import Model
     from planner.runner.data.split import DataInfo
 
 T = TypeVar("T")
-
-MAX_MODEL_BYTES = MAX_UNITS * 16 * KIB
-"""Longest description of a model that is read at all: far more than the largest one that is accepted takes."""
 
 _SHAPE = re.compile(r"(\d{1,6})x(\d{1,6})x(\d{1,6})", re.ASCII)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from planner.document import decode, read_json
 from planner.errors import DocumentError, InputError, ModelError
-from planner.limits import MAX_LAYERS_PER_UNIT, MAX_MODEL_BYTES, MAX_UNITS
+from planner.limits import MAX_LAYERS_PER_UNIT, MAX_UNITS
 from planner.model.shapes import model_sizes
 from planner.model.spec import Model, ZooReference
 from planner.model.zoo import ZOO, from_zoo
@@ -66,7 +66,7 @@ def load_model(name: str, shape: tuple[int, int, int] | None, classes: int | Non
 
 
 def _read(path: Path) -> Model:
-    value = read_json(path, MAX_MODEL_BYTES)
+    value = read_json(path)
     try:
         return model_from_json(value)
     except DocumentError as error:
