@@ -11,10 +11,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from functools import lru_cache
-from operator import add
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from planner.profiler.schema import Costs, PieceProfile, Trace
+
+Integers = npt.NDArray[np.int64]
 
 NANOSECONDS = 10**9
 
@@ -94,9 +98,9 @@ class Pace(NamedTuple):
     to: int
     of: int
 
-    def nanoseconds(self, seconds: float) -> int:
-        """Whole nanoseconds at this pace, rounded once per figure so that every sum is exact."""
-        return -(-nanoseconds(seconds) * self.to // self.of)
+    def applied(self, time: int) -> int:
+        """Nanoseconds at this pace, rounded up once per figure so that every sum is exact."""
+        return -(-time * self.to // self.of)
 
 
 SAME_PACE = Pace(1, 1)
@@ -151,53 +155,91 @@ def interpolate_bytes(sizes: Sequence[int], values: Sequence[int], micro_batch: 
     return max(value, -(-values[-1] * micro_batch // sizes[-1])) if micro_batch > sizes[-1] else value
 
 
-def piece_cost(piece: PieceProfile, micro_batch: int, accumulating: bool, pace: Pace = SAME_PACE) -> PieceCost:
-    """What a piece costs at one micro-batch, with gradients existing before backward when `accumulating`."""
-    costs = piece.costs
-    sizes = tuple([cost.micro_batch for cost in costs])
-    between = _between(sizes, micro_batch)
+_CASES = ("first", "first_accumulating", "first_stepping", "inner", "inner_accumulating", "inner_stepping")
+"""Of `Traces`."""
 
-    def bytes_at(values: list[int]) -> int:
-        value = between.value(values)
-        return max(value, -(-values[-1] * micro_batch // sizes[-1])) if micro_batch > sizes[-1] else value
+_MOST_INT = 2**62
+"""Products that 64 bits hold with a margin; larger ones are worked out with Python's integers."""
 
-    def levels(traces: list[Trace]) -> Levels:
-        return Levels(
-            bytes_at([trace.forward_peak_bytes for trace in traces]),
-            bytes_at([trace.kept_bytes for trace in traces]),
-            bytes_at([trace.backward_peak_bytes for trace in traces]),
-            bytes_at([trace.held_backward_peak_bytes for trace in traces]),
+
+class PieceTable:
+    """A unit's or head's figures at every profiled micro-batch: those at any other are worked out all at once."""
+
+    def __init__(self, piece: PieceProfile) -> None:
+        self._piece = piece
+        self._sizes = tuple([cost.micro_batch for cost in piece.costs])
+        self._bytes = [_bytes_of(cost) for cost in piece.costs]
+        self._times = [_times_of(cost) for cost in piece.costs]
+        self._step_ns = nanoseconds(piece.step_seconds)
+        self._most = max(max(map(max, self._bytes)), max(map(max, self._times)))
+
+    def at(self, micro_batch: int, accumulating: bool, pace: Pace = SAME_PACE) -> PieceCost:
+        """What it costs, with gradients existing before backward when `accumulating`."""
+        piece = self._piece
+        levels, (detached, inference) = self._bytes_at(micro_batch)
+        forward, train, first_train, running = self._times_at(micro_batch, pace)
+        weights = piece.parameter_bytes + piece.buffer_bytes
+        return PieceCost(
+            first=levels[1 if accumulating else 0],
+            inner=levels[4 if accumulating else 3],
+            first_stepping=levels[2],
+            inner_stepping=levels[5],
+            detached_peak=detached,
+            inference_peak=inference,
+            output=micro_batch * piece.output_bytes,
+            weights=weights,
+            optimizer=piece.optimizer_bytes,
+            static=weights + piece.optimizer_bytes + accumulating * piece.parameter_bytes,
+            gradients=(not accumulating) * piece.parameter_bytes,
+            step_transient=piece.step_transient_bytes,
+            forward_ns=forward,
+            train_ns=train,
+            first_train_ns=first_train,
+            inference_ns=running,
+            step_ns=pace.applied(self._step_ns),
+            minimum_micro_batch=piece.minimum_micro_batch,
         )
 
-    forward = [pace.nanoseconds(cost.forward_seconds) for cost in costs]
-    backward = [pace.nanoseconds(cost.backward_seconds) for cost in costs]
-    first_backward = [pace.nanoseconds(cost.first_backward_seconds) for cost in costs]
-    weights = piece.parameter_bytes + piece.buffer_bytes
-    return PieceCost(
-        first=levels([_first(cost, accumulating) for cost in costs]),
-        inner=levels([_inner(cost, accumulating) for cost in costs]),
-        first_stepping=levels([cost.traces.first_stepping for cost in costs]),
-        inner_stepping=levels([cost.traces.inner_stepping for cost in costs]),
-        detached_peak=bytes_at([cost.detached_peak_bytes for cost in costs]),
-        inference_peak=bytes_at([cost.inference_peak_bytes for cost in costs]),
-        output=micro_batch * piece.output_bytes,
-        weights=weights,
-        optimizer=piece.optimizer_bytes,
-        static=weights + piece.optimizer_bytes + accumulating * piece.parameter_bytes,
-        gradients=(not accumulating) * piece.parameter_bytes,
-        step_transient=piece.step_transient_bytes,
-        forward_ns=between.value(forward),
-        train_ns=between.value(list(map(add, forward, backward))),
-        first_train_ns=between.value(list(map(add, forward, first_backward))),
-        inference_ns=between.value([pace.nanoseconds(cost.inference_seconds) for cost in costs]),
-        step_ns=pace.nanoseconds(piece.step_seconds),
-        minimum_micro_batch=piece.minimum_micro_batch,
+    def _bytes_at(self, micro_batch: int) -> tuple[list[Levels], list[int]]:
+        """Levels by case, then what is left."""
+        found = self._lines(self._bytes, micro_batch)
+        if micro_batch > self._sizes[-1]:
+            largest = self._numbers(self._bytes[-1], micro_batch)
+            found = np.maximum(found, -(-largest * micro_batch // self._sizes[-1]))
+        values: list[int] = found.tolist()
+        count = 4 * len(_CASES)
+        return [Levels(*values[at : at + 4]) for at in range(0, count, 4)], values[count:]
+
+    def _times_at(self, micro_batch: int, pace: Pace) -> list[int]:
+        times: list[int] = self._lines(self._times, micro_batch).tolist()
+        return [pace.applied(time) for time in times]
+
+    def _lines(self, rows: list[tuple[int, ...]], micro_batch: int) -> Integers:
+        """All figures of a row by the rule of the module."""
+        between = _between(self._sizes, micro_batch)
+        high = self._numbers(rows[between.right], micro_batch)
+        if not between.width:
+            return high
+        low = self._numbers(rows[between.left], micro_batch) if between.left >= 0 else np.zeros_like(high)
+        value: Integers = low - (low - high) * between.at // between.width
+        return np.maximum(high, value) if between.beyond else value
+
+    def _numbers(self, row: tuple[int, ...], micro_batch: int) -> Integers:
+        return np.array(row, dtype=np.int64 if self._most * max(micro_batch, *self._sizes) < _MOST_INT else object)
+
+
+def _bytes_of(cost: Costs) -> tuple[int, ...]:
+    found: list[int] = []
+    for case in _CASES:
+        trace: Trace = getattr(cost.traces, case)
+        found += trace.forward_peak_bytes, trace.kept_bytes, trace.backward_peak_bytes, trace.held_backward_peak_bytes
+    return (*found, cost.detached_peak_bytes, cost.inference_peak_bytes)
+
+
+def _times_of(cost: Costs) -> tuple[int, ...]:
+    """Forward, with backward, with backward as first of a segment, and inference; each part rounded by itself."""
+    forward = nanoseconds(cost.forward_seconds)
+    train, first_train = (
+        forward + nanoseconds(seconds) for seconds in (cost.backward_seconds, cost.first_backward_seconds)
     )
-
-
-def _first(cost: Costs, accumulating: bool) -> Trace:
-    return cost.traces.first_accumulating if accumulating else cost.traces.first
-
-
-def _inner(cost: Costs, accumulating: bool) -> Trace:
-    return cost.traces.inner_accumulating if accumulating else cost.traces.inner
+    return forward, train, first_train, nanoseconds(cost.inference_seconds)

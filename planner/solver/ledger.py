@@ -93,7 +93,7 @@ def surroundings(plan: Plan, profile: Profile) -> Surroundings:
         )
     measured = {policy.policy: policy for policy in profile.policies}
     known = profile.allocator == "tight" and profile.device.kind == "cpu" and {"tight", "fast"} <= measured.keys()
-    if not known or not all(round(step.seconds * 1e9) for step in measured["tight"].steps):
+    if not known or not all(_ns(step.seconds) for step in measured["tight"].steps):
         raise PlannerError(f"the solver contradicts its checker: nothing is known under the allocator {plan.allocator}")
     fast = measured["fast"]
     steps = fast, measured["tight"]
@@ -105,10 +105,13 @@ def _pace(around: Surroundings, size: int) -> Fraction:
     if around.steps is None:
         return Fraction(1)
     here, there = (
-        _on_lines([(step.micro_batch, round(step.seconds * 1e9)) for step in policy.steps], size)
-        for policy in around.steps
+        _on_lines([(step.micro_batch, _ns(step.seconds)) for step in policy.steps], size) for policy in around.steps
     )
     return Fraction(here, there)
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * 1e9)
 
 
 def _on_lines(table: list[tuple[int, int]], size: int) -> int:
@@ -172,16 +175,11 @@ class Piece:
         return self.times * self.fixed.parameter_bytes
 
     def nanoseconds(self, *names: str) -> int:
-        return _on_lines(
-            [(cost.micro_batch, sum(self._paced(getattr(cost, name)) for name in names)) for cost in self.fixed.costs],
-            self.size,
-        )
+        table = [(cost.micro_batch, sum(_ns(getattr(cost, name)) for name in names)) for cost in self.fixed.costs]
+        return ceil(_on_lines(table, self.size) * self.pace)
 
     def step_ns(self) -> int:
-        return self._paced(self.fixed.step_seconds)
-
-    def _paced(self, seconds: float) -> int:
-        return ceil(round(seconds * 1e9) * self.pace)
+        return ceil(_ns(self.fixed.step_seconds) * self.pace)
 
 
 class Run:

@@ -9,7 +9,7 @@ from typing import Literal
 from planner.errors import InputError
 from planner.profiler.schema import PieceProfile, PolicyProfile, Profile
 from planner.settings import Policy
-from planner.solver.costs import NANOSECONDS, SAME_PACE, Pace, PieceCost, interpolate, nanoseconds, piece_cost
+from planner.solver.costs import NANOSECONDS, SAME_PACE, Pace, PieceCost, PieceTable, interpolate, nanoseconds
 from planner.solver.request import Request, check_optimizer
 from planner.units import KIB
 
@@ -88,6 +88,7 @@ class Problem:
         self.count = len(profile.units)
         self.steps = -(-self.training.samples // self.training.batch)
         self._pieces: dict[tuple[int, int, int], PieceCost] = {}
+        self._tables: dict[tuple[int, int], PieceTable] = {}
         self._check_micro_batches()
         self._check_sums()
 
@@ -162,7 +163,10 @@ class Problem:
     def _cost(self, piece: PieceProfile, key: tuple[int, int, int]) -> PieceCost:
         cost = self._pieces.get(key)
         if cost is None:
-            cost = piece_cost(piece, key[2], self.accumulates(key[2]), self._pace(key[2]))
+            table = self._tables.get(key[:2])
+            if table is None:
+                table = self._tables[key[:2]] = PieceTable(piece)
+            cost = table.at(key[2], self.accumulates(key[2]), self._pace(key[2]))
             cost = self._pieces[key] = cost.counted(FAST_TIMES) if self._fast else cost
         return cost
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from planner.profiler.schema import PieceProfile, Profile
-from planner.solver.costs import Levels, piece_cost
+from planner.solver.costs import Levels, PieceTable
 from planner.solver.schema import Block, Plan, Segment
 
 
@@ -64,7 +64,7 @@ def _piece(
     is_first: bool,
     recomputed: bool,
 ) -> UnitBytes:
-    cost = piece_cost(piece, block.micro_batch, block.accumulate > 1)
+    cost = PieceTable(piece).at(block.micro_batch, block.accumulate > 1)
     stepping = block.optimizer_in_backward
     levels: Levels
     if is_first:

@@ -30,19 +30,17 @@ class Clock:
     def _moving(self, boundary: int, speed: int) -> int:
         return math.ceil(Fraction(self.stored(boundary) * 10**9, speed))
 
-    def _paced(self, seconds: float, size: int) -> int:
+    def _paced(self, time: int, size: int) -> int:
         if not self._steps:
-            return _ns(seconds)
+            return time
         here, there = (value(steps, size) for steps in self._steps)
-        return math.ceil(Fraction(_ns(seconds) * here, there))
+        return math.ceil(Fraction(time * here, there))
 
     def _piece(self, piece: PieceProfile, size: int, *names: str) -> int:
         key = id(piece), size, names
         if key not in self._known:
-            table = {
-                cost.micro_batch: sum(self._paced(getattr(cost, name), size) for name in names) for cost in piece.costs
-            }
-            self._known[key] = value(table, size)
+            table = {cost.micro_batch: sum(_ns(getattr(cost, name)) for name in names) for cost in piece.costs}
+            self._known[key] = self._paced(value(table, size), size)
         return self._known[key]
 
     def train(self, piece: PieceProfile, size: int, first: bool = False) -> int:
@@ -61,7 +59,7 @@ class Clock:
 
     def step(self, pieces: list[PieceProfile], size: int) -> int:
         """One optimizer step behind micro-batches of this size."""
-        return sum(self._paced(piece.step_seconds, size) for piece in pieces)
+        return sum(self._paced(_ns(piece.step_seconds), size) for piece in pieces)
 
     def stored(self, boundary: int) -> int:
         """Bytes of the cache at a boundary."""

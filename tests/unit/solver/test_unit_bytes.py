@@ -25,7 +25,8 @@ def profile() -> Profile:
 
 def _plan(profile: Profile, strategy: Strategy, budget: int = 2000 * MIB) -> Plan:
     training = Training(BATCH, 1, 1000, profile.optimizer)
-    return make_plan(profile, Request(Budget(budget, "process"), training, strategy=strategy))
+    request = Request(Budget(budget, "process"), training, strategy=strategy, allocator="tight")
+    return make_plan(profile, request)
 
 
 def _total(unit: UnitBytes) -> int:
