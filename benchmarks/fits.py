@@ -15,7 +15,7 @@ from planner.solver.schema import Budget, Strategy, Training
 from planner.units import MIB
 
 NETWORKS = ("vgg11", "vgg16", "resnet18")
-STRATEGIES: tuple[Strategy, ...] = ("auto", "neuroflux", "backprop", "classic-local")
+STRATEGIES: tuple[Strategy, ...] = ("auto", "neuroflux", "checkpoint", "backprop", "classic-local")
 OPTIMIZER = usual_optimizer("sgd")
 
 

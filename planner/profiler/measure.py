@@ -52,7 +52,7 @@ class Measurer:
 
         self._job = job
         self._pieces = pieces_of(job)
-        self._meter = meter_for(job.device)
+        self._meter = meter_for(job.device, job.allocator)
         self._caches = ColdCaches(job.max_bytes)
         self._counter = FlopCounter()
         self._loaded: _Loaded | None = None

@@ -74,11 +74,12 @@ class _Policy:
 class Solver:
     """Answers for one profile and request; the budget is given with every question."""
 
-    def __init__(self, profile: Profile, request: Request) -> None:
-        """Raises InputError where the profile cannot answer the request."""
+    def __init__(self, profile: Profile, request: Request, effort: Effort | None = None) -> None:
+        """`effort`: how far to search; none: as the chain's length allows. Raises InputError where the profile cannot
+        answer the request."""
         self.request = request
         self._policies = [_Policy(Problem(profile, request, policy)) for policy in policies_of(profile, request)]
-        self._effort = _effort(self.problem.count)
+        self._effort = effort or _effort(self.problem.count)
         self._most = None if request.max_cuts is None else request.max_cuts + 1
         self.plan = lru_cache(maxsize=None)(self._plan)
         self._fastest = lru_cache(maxsize=None)(self._find_fastest)
