@@ -38,7 +38,7 @@ browser:
 	fi
 	echo "make browser: no chromium: the dashboard's tests in it are skipped. On Debian: sudo apt-get install chromium" >&2
 
-test: check ## check, then every test that is not marked long
+test: check browser ## check, then every test that is not marked long
 	@$(BIN)/python -m pytest -m "not long"
 
 # The log is kept in the repository, so the folder this copy lies in is written as a dot.

@@ -9,14 +9,16 @@ const STEPS = 1000;
 const REACH = 4;
 
 /**
- * The field. `onChange(bytes)` comes when a person has chosen. Its methods: value(), set(bytes), limits(low, high), where
- * high may be null or 0: the device's memory is not known.
+ * The field. `onChange(bytes)` comes when a person has chosen. Its methods: value() (null: what is typed is no budget),
+ * set(bytes), suggest(bytes) (not where a person has been here before), limits(low, high), where both may be null, and
+ * high 0: not known.
  */
 export function budgetField(value, onChange) {
   const id = freshId("budget");
   let [low, high] = [64 * MIB, 4096 * MIB];
   let current = value;
-  const number = h("input", { id, type: "number", min: "1", step: "any", inputmode: "decimal", required: true, name: "budget", onchange: typed });
+  let isTouched = false;
+  const number = h("input", { id, type: "number", min: "1", step: "any", inputmode: "decimal", required: true, name: "budget", oninput: typed, onchange: entered });
   const slider = h("input", { type: "range", min: 0, max: STEPS, "aria-label": "Budget", oninput: slid, onchange: () => onChange(current) });
   const least = h("span", {});
   const most = h("span", {});
@@ -27,19 +29,25 @@ export function budgetField(value, onChange) {
 
   /** Equal steps are equal ratios: budgets near the smallest matter most. */
   function slid() {
+    isTouched = true;
     current = Math.round(low * (high / low) ** (slider.value / STEPS));
     number.value = inMib(current);
     slider.setAttribute("aria-valuetext", bytes(current));
   }
 
   function typed() {
-    if (!number.reportValidity()) return;
-    current = Math.round(Number(number.value) * MIB);
+    isTouched = true;
+    current = number.validity.valid ? Math.round(Number(number.value) * MIB) : null;
     place();
-    onChange(current);
   }
 
+  function entered() {
+    if (number.reportValidity()) onChange(current);
+  }
+
+  /** The slider shows what the number says; the number is the person's. */
   function place() {
+    if (current === null) return;
     slider.value = Math.round((STEPS * Math.log(current / low)) / Math.log(high / low));
     slider.setAttribute("aria-valuetext", bytes(current));
   }
@@ -50,9 +58,14 @@ export function budgetField(value, onChange) {
     place();
   }
 
+  function suggest(found) {
+    if (!isTouched) set(found);
+  }
+
+  /** While the smallest is not known the slider keeps its scale, so that it does not jump twice. */
   function limits(smallest, memory) {
     least.textContent = smallest === null ? "the smallest that fits is not known yet" : `smallest that fits: ${bytes(smallest)}`;
-    low = smallest ?? 64 * MIB;
+    low = smallest ?? low;
     high = Math.max(Math.min(memory || Infinity, REACH * low), 1.01 * low);
     most.textContent = memory ? `the device's memory: ${bytes(memory)}` : "the device's memory is not known";
     place();
@@ -60,7 +73,7 @@ export function budgetField(value, onChange) {
 
   set(value);
   limits(null, null);
-  return { element, input: number, value: () => current, set, limits };
+  return { element, input: number, value: () => current, set, suggest, limits };
 }
 
 /** A number that is neither rounded below what fits nor long. */

@@ -93,11 +93,11 @@ export function runState(run) {
   return badge("finished", "good");
 }
 
-/** A key to colours. An item: { colour: name of the style sheet's variable, text, shape? }. */
+/** A key to colours and signs. An item: { colour: name of the style sheet's variable, text, shape? } or { sign, text }. */
 export function legend(items) {
-  return h("ul", { class: "legend" }, items.map((item) =>
-    h("li", {}, h("span", { class: `key ${item.shape ?? ""}`, style: { "--key": `var(--${item.colour})` } }), item.text),
-  ));
+  const key = ({ colour, shape }) => h("span", { class: `key ${shape ?? ""}`, style: { "--key": `var(--${colour})` } });
+  const sign = (item) => h("span", { "aria-hidden": "true" }, item.sign);
+  return h("ul", { class: "legend" }, items.map((item) => h("li", {}, item.sign ? sign(item) : key(item), item.text)));
 }
 
 /** "3 blocks", "1 block". */

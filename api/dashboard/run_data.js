@@ -11,6 +11,7 @@ export class RunData {
     this.report = null;
     this.samples = []; // seconds never fall, whatever a resumed run's clock says
     this.last = -1;
+    this.peaks = []; // of each block
     this.isThinned = false;
     this.breaks = [];
     this.detail = [];
@@ -21,6 +22,7 @@ export class RunData {
     for (const sample of found) {
       if (sample.sequence <= this.last) continue;
       this.last = sample.sequence;
+      this.peaks[sample.block] = Math.max(this.peaks[sample.block] ?? 0, sample.peak_bytes);
       const previous = this.samples.at(-1)?.seconds ?? 0;
       const seconds = this.secondsOf(sample);
       if (seconds < previous) {
@@ -96,14 +98,16 @@ export class RunData {
     };
   }
 
-  /** Where the run left its plan. The report says it in words; those that name a block stand where it began. */
+  /** Where the run left its plan: what the report says, and until there is one, where its clock began anew. */
   marks() {
-    const stages = this.stages();
-    return (this.report?.deviations ?? []).map((text) => {
-      const named = /block (\d+)/.exec(text);
-      const stage = named && stages.find((one) => one.block === Number(named[1]));
-      return { text, seconds: stage ? stage.start : named ? 0 : this.end() };
-    });
+    const samples = this.finest();
+    const mark = (text, steps) => {
+      const sample = samples.find((one) => one.sequence >= steps - 1) ?? null; // the last of so many steps, or what it is merged with
+      return { text, sample, seconds: steps === 0 ? 0 : sample?.seconds ?? this.end() };
+    };
+    if (this.report === null) return this.breaks.map(({ sequence }) => mark("resumed", sequence));
+    const steps = this.report.deviation_steps ?? [];
+    return this.report.deviations.map((text, index) => (steps.length ? mark(text, steps[index]) : { text, sample: null, seconds: null }));
   }
 
   /** Accuracy of the last exit of every block, at the block's end. */

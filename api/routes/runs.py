@@ -177,7 +177,7 @@ async def get_samples(
     """Samples thinned to what a chart needs; the highest peak of every stretch is kept."""
     service = service_of(request)
     run = await _key(service, run_id)
-    count, found = await run_in_threadpool(runs.chart, service.database, run.number, after, before, points)
+    count, found = await run_in_threadpool(runs.chart, service.database, run, after, before, points)
     last = found[-1]["sequence"] if found else None
     return json_answer({"samples": found, "count": count, "last_sequence": last})
 

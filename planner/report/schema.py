@@ -112,3 +112,12 @@ class Report:
     """Where the run had to leave its plan."""
     init: InitReport | None = None
     """What training began with; null: all weights began at random."""
+    deviation_steps: tuple[int, ...] = ()
+    """Of each of the deviations, how many lines of memory.jsonl were there before it; empty: not known."""
+
+    def __post_init__(self) -> None:
+        count = len(self.deviation_steps)
+        if count and count != len(self.deviations):
+            raise ValueError(f"deviation_steps: there are {count} of them, but {len(self.deviations)} deviations")
+        if count and min(self.deviation_steps) < 0:
+            raise ValueError(f"deviation_steps: {min(self.deviation_steps)} is below 0")

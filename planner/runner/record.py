@@ -21,6 +21,8 @@ from planner.units import format_bytes
 _LAST_BYTES = 8192
 """More than a line of memory.jsonl has."""
 
+_CHUNK_BYTES = 65536
+
 
 @dataclass(frozen=True)
 class Deviations:
@@ -28,6 +30,8 @@ class Deviations:
 
     texts: tuple[str, ...]
     """Where the run had to leave its plan, in order."""
+    steps: tuple[int, ...]
+    """Of each, how many lines of memory.jsonl were there before it."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,16 @@ class Record:
     """The output folder."""
     blocks: list[BlockDone] = field(default_factory=list)
     """Those that are done."""
-    deviations: list[str] = field(default_factory=list)
-    """Where the run had to leave its plan."""
+    deviations: list[tuple[str, int]] = field(default_factory=list)
+    """Where the run had to leave its plan, each with the steps before it."""
+    steps: int = 0
+    """Lines of memory.jsonl: optimizer steps of all sessions, those done twice counted twice."""
     baseline_bytes: int = 0
     """Resident bytes of the child before any block."""
     life_peak_bytes: int = 0
     """Highest resident bytes of any child."""
+    peak_steps: int = 0
+    """`steps` when that was first known."""
     place: Place | None = None
     """Where the child of now is; none before its first block."""
     init: InitReport | None = None
@@ -66,16 +74,23 @@ class Record:
     """Whether every block is done."""
 
     def read(self, blocks: int) -> None:
-        """Take over what the sessions before have left on storage: so many blocks, and all deviations."""
+        """Take over what the sessions before have left on storage: so many blocks, and all deviations.
+
+        Raises StorageError, DocumentError.
+        """
         self.blocks = [read_document(paths.result_path(self.out, index), BlockDone) for index in range(blocks)]
-        self.life_peak_bytes = max([self.life_peak_bytes, *(done.peak_bytes for done in self.blocks)])
+        self.steps = _whole_lines(self.out / paths.MEMORY)
+        for done in self.blocks:
+            self._rise(done.peak_bytes)
         kept = self.out / paths.DEVIATIONS
-        self.deviations = list(read_document(kept, Deviations).texts) if kept.exists() else []
+        known = read_document(kept, Deviations) if kept.exists() else Deviations((), ())
+        self.deviations = list(zip(known.texts, known.steps, strict=True))
 
     def deviate(self, text: str) -> None:
         """Note a deviation, on storage too. Raises StorageError."""
-        self.deviations.append(text)
-        write_atomically(self.out / paths.DEVIATIONS, to_json(Deviations(tuple(self.deviations))))
+        self.deviations.append((text, self.steps))
+        texts, steps = zip(*self.deviations, strict=True)
+        write_atomically(self.out / paths.DEVIATIONS, to_json(Deviations(texts, steps)))
 
     def note(self, event: Event) -> None:
         """Take in an event. Raises StorageError."""
@@ -88,6 +103,7 @@ class Record:
             case BlockStarted():
                 self.place = Place(event.block, event.rung, event.phase)
             case Step():
+                self.steps += 1
                 self._rise(event.peak_bytes)
             case BlockDone():
                 self.blocks.append(event)
@@ -101,7 +117,16 @@ class Record:
                 self._rise(event.peak_bytes)
 
     def _rise(self, peak_bytes: int) -> None:
-        self.life_peak_bytes = max(self.life_peak_bytes, peak_bytes)
+        if peak_bytes > self.life_peak_bytes:
+            self.life_peak_bytes, self.peak_steps = peak_bytes, self.steps
+
+
+def _whole_lines(path: Path) -> int:
+    """Lines of a file, not counting one that is half-written. Raises StorageError."""
+    if not path.exists():
+        return 0
+    with storage_errors(path), path.open("rb") as file:
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(_CHUNK_BYTES), b""))
 
 
 class Telemetry:
@@ -152,6 +177,7 @@ def make_report(plan: Plan, record: Record, seconds: float) -> Report:
     blocks = tuple(_block_report(plan, done, extra) for done in record.blocks)
     peak = record.life_peak_bytes + own if is_process else max(block.measured_peak_bytes for block in blocks)
     exits = tuple(found for done in record.blocks for found in done.exits)
+    deviations = [*record.deviations, *_over(peak, plan.budget.bytes, record.peak_steps)]
     return Report(
         schema="report/1",
         plan_id=plan.id,
@@ -170,15 +196,16 @@ def make_report(plan: Plan, record: Record, seconds: float) -> Report:
         cache=CacheReport(
             sum(done.cache_bytes for done in record.blocks), sum(done.stall_seconds for done in record.blocks)
         ),
-        deviations=tuple(record.deviations) + _over(peak, plan.budget.bytes),
+        deviations=tuple(text for text, _ in deviations),
         init=record.init,
+        deviation_steps=tuple(steps for _, steps in deviations),
     )
 
 
-def _over(peak: int, budget: int) -> tuple[str, ...]:
+def _over(peak: int, budget: int, steps: int) -> list[tuple[str, int]]:
     if peak <= budget:
-        return ()
-    return (f"the peak of {format_bytes(peak)} is above the budget of {format_bytes(budget)}",)
+        return []
+    return [(f"the peak of {format_bytes(peak)} is above the budget of {format_bytes(budget)}", steps)]
 
 
 def _block_report(plan: Plan, done: BlockDone, extra: int) -> BlockReport:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -56,15 +58,6 @@ def served(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield with_plan(server, folder)
 
 
-@pytest.fixture(scope="session")
-def finished_run(served: Served, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The id of a real run that is over."""
-    process, run = served.start_training(tmp_path_factory.mktemp("run") / "first")
-    assert process.wait(timeout=900) == 0, process.stderr and process.stderr.read().decode()
-    end(process)
-    return run
-
-
 @contextmanager
 def pages(browser: Browser, base: str) -> Iterator[Open]:
     """Opens pages; at the end none of them may have complained, or asked another host for anything."""
@@ -97,6 +90,40 @@ def pages(browser: Browser, base: str) -> Iterator[Open]:
 def _is_complaint(kind: str, text: str) -> bool:
     """A status or a lost connection that a test provokes is written to the console by the browser itself."""
     return kind in ("error", "warning") and "Failed to load resource" not in text
+
+
+@dataclass(frozen=True)
+class Followed:
+    """A real run that is over, and a page that has shown it since it began."""
+
+    run: str
+    """Its id."""
+    page: Page
+    """Opened while it went on, and not touched since."""
+    early: str
+    """What the page said then."""
+
+
+@pytest.fixture(scope="session")
+def followed(browser: Browser, served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Followed]:
+    """The one training of these tests."""
+    process, run = served.start_training(tmp_path_factory.mktemp("run") / "first")
+    try:
+        with pages(browser, served.url) as open_page:
+            process.send_signal(signal.SIGSTOP)  # it cannot end before the page is there
+            page = open_page(f"/#/runs/{run}")
+            early = page.locator("main").inner_text()
+            process.send_signal(signal.SIGCONT)
+            assert process.wait(timeout=900) == 0, process.stderr and process.stderr.read().decode()
+            yield Followed(run, page, early)
+    finally:
+        end(process)
+
+
+@pytest.fixture(scope="session")
+def finished_run(followed: Followed) -> str:
+    """The id of a real run that is over."""
+    return followed.run
 
 
 @pytest.fixture

@@ -75,7 +75,7 @@ class Served:
 def end(process: subprocess.Popen[bytes]) -> None:
     """Leave nothing of a process."""
     if process.poll() is None:
-        process.terminate()
+        process.kill()
     process.wait(timeout=60)
     if process.stderr is not None:
         process.stderr.close()

@@ -6,14 +6,11 @@ import json
 import re
 from typing import Any
 
-import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Open
 from tests.browser.served import Served
 from tests.unit.api.service import CNN6, bearer
-
-pytestmark = pytest.mark.long  # not steady yet on a busy machine
 
 
 def enrol(served: Served, name: str) -> Any:
@@ -56,7 +53,7 @@ def test_enrolling_shows_a_command_whose_token_is_good_once(open_page: Open, ser
         assert answer.status_code == expected
     page.get_by_role("button", name="Done").click()
     expect(page.get_by_role("dialog")).to_have_count(0)
-    expect(page.locator("li:has(h2:text-is('by hand'))")).to_be_visible()  # it looks again by itself
+    expect(page.locator("li:has(h2:text-is('by hand'))")).to_be_visible()
 
 
 def test_revoking_asks_first_and_then_shuts_the_device_out(open_page: Open, served: Served) -> None:

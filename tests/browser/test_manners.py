@@ -13,13 +13,14 @@ from playwright.sync_api import Browser, Page, expect
 from tests.browser.conftest import SCREENSHOTS, Open, pages
 from tests.browser.served import Served
 from tests.browser.test_fleet_page import enrol
-from tests.integration.api.processes import Server, serving
-
-pytestmark = pytest.mark.long  # not steady yet on a busy machine
-
+from tests.integration.api.processes import Server, serving, until
 
 PAGES = ["runs", "run", "plans", "plan", "new", "fleet", "docs"]
 NAUGHTY = '"><script>alert(1)</script><img src=x onerror=alert(2)>'
+_CHART_FITS = """() => {
+    const {width, height} = document.querySelector('.chart canvas').getBoundingClientRect();
+    return width > 0.8 * Math.min(innerWidth, 2400) - 80 && width <= innerWidth && height < innerHeight;
+}"""
 _AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text()
 
 
@@ -32,14 +33,19 @@ def path_of(name: str, served: Served, run: str) -> str:
 def settled(page: Page) -> None:
     """Once nothing is asked for any more (a run's stream is open for good, so not while one goes on)."""
     page.wait_for_load_state("networkidle")
-    expect(page.get_by_text("Computing …")).to_have_count(0)
+    for words in ("Computing …", "Reading samples …"):
+        expect(page.get_by_text(words)).to_have_count(0)
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
-def test_axe_finds_nothing_serious(open_page: Open, served: Served, finished_run: str, name: str, theme: str) -> None:
+def test_axe_finds_nothing_serious_and_a_picture_is_kept(
+    open_page: Open, served: Served, finished_run: str, name: str, theme: str
+) -> None:
     page = open_page(path_of(name, served, finished_run), theme)
     settled(page)
+    SCREENSHOTS.mkdir(exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{name}-{theme}.png", full_page=True)
     for details in page.locator("main details").all()[:4]:
         details.evaluate("one => one.open = true")
     page.evaluate(_AXE)
@@ -52,26 +58,18 @@ def test_axe_finds_nothing_serious(open_page: Open, served: Served, finished_run
     assert serious == []
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
-def test_screenshots_are_kept(open_page: Open, served: Served, finished_run: str, name: str, theme: str) -> None:
-    page = open_page(path_of(name, served, finished_run), theme)
+def test_nothing_is_wider_than_the_window(open_page: Open, served: Served, finished_run: str, name: str) -> None:
+    page = open_page(path_of(name, served, finished_run), "light", 3840, 2160)
     settled(page)
-    SCREENSHOTS.mkdir(exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"{name}-{theme}.png", full_page=True)
-
-
-@pytest.mark.parametrize(("width", "height"), [(360, 640), (768, 1024), (1920, 1080), (3840, 2160)])
-@pytest.mark.parametrize("name", PAGES)
-def test_nothing_is_wider_than_the_window(
-    open_page: Open, served: Served, finished_run: str, name: str, width: int, height: int
-) -> None:
-    page = open_page(path_of(name, served, finished_run), "light", width, height)
-    settled(page)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    if name == "run":
-        chart = page.locator(".chart canvas").first.bounding_box()
-        assert chart is not None and chart["width"] <= width and chart["height"] < height
+    for width, height in ((3840, 2160), (1920, 1080), (768, 1024), (360, 640)):
+        page.set_viewport_size({"width": width, "height": height})
+        # What is drawn for a width is drawn anew a frame later.
+        page.wait_for_function(
+            "width => innerWidth === width && document.documentElement.scrollWidth <= width", arg=width
+        )
+        if name == "run":
+            page.wait_for_function(_CHART_FITS)
 
 
 @pytest.fixture
@@ -159,8 +157,7 @@ def test_the_theme_changes_while_a_page_is_open(open_page: Open, finished_run: s
     chart = page.locator(".chart").first
     light = chart.screenshot()
     page.emulate_media(color_scheme="dark")
-    page.evaluate("new Promise(requestAnimationFrame)")
-    assert chart.screenshot() != light
+    until(lambda: chart.screenshot() != light, "a chart in dark colours")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(17, 22, 28)"
 
 

@@ -7,14 +7,12 @@ import re
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from planner.units import MIB
 from tests.browser.conftest import Open
 from tests.browser.served import Served
 from tests.unit.api.service import CNN6
-
-pytestmark = pytest.mark.long  # not steady yet on a busy machine
 
 
 def shown_plan(page: Page, served: Served) -> Any:
@@ -39,6 +37,46 @@ def test_the_network_is_drawn_with_its_blocks_cuts_and_heads(open_page: Open, se
     assert len([text for text in titles if text.startswith("head, ")]) == len([head for head in heads if head])
     units = served.get(f"/v1/plans/{plan['id']}/units")["units"]
     expect(page.locator("section:has(h2:text-is('The network')) tbody tr")).to_have_count(len(units))
+
+
+def test_recomputed_units_are_drawn_so_and_said(open_page: Open, served: Served) -> None:
+    request = {"model": "cnn6", "profile": served.plan["profile_id"], "strategy": "checkpoint"}
+    refused = served.server.client.post("/v1/plans", json={**request, "budget": {"bytes": 1}}).json()
+    plan = served.post("/v1/plans", {**request, "budget": {"bytes": refused["minimum_bytes"]}})
+    spans = [span for block in plan["blocks"] for segment in block["segments"] for span in segment["recompute"]]
+    again = [plan["model"]["units"][unit]["name"] for first, last in spans for unit in range(first, last)]
+    assert 0 < len(again) < len(plan["model"]["units"])
+    page = open_page(f"/#/plans/{plan['id']}")
+    network = page.locator("section:has(h2:text-is('The network'))")
+    expect(network.locator(".legend")).to_contain_text("↻recomputed in backward")
+    signed = network.locator("svg g:has(> text:text-is('↻')) > title")
+    expect(signed).to_have_count(len(again))
+    assert [text.partition(":")[0] for text in signed.all_text_contents()] == again
+    assert all(text.endswith("recomputed") for text in signed.all_text_contents())
+    expect(network.locator("svg")).to_have_attribute("aria-label", re.compile(f" {len(again)} units recomputed;"))
+    network.get_by_text("As a table").click()
+    said = network.locator("tbody tr:has(td:last-child:text-is('yes')) td:first-child")
+    expect(said).to_have_text(again)
+
+
+def test_without_recomputation_nothing_says_so(open_page: Open, served: Served) -> None:
+    page = open_page(f"/#/plans/{served.plan['id']}")
+    network = page.locator("section:has(h2:text-is('The network'))")
+    expect(network.locator("svg")).to_be_visible()
+    expect(network.get_by_text("↻")).to_have_count(0)
+
+
+def test_a_budget_that_is_being_typed_is_left_alone_by_the_plan_that_arrives(open_page: Open, served: Served) -> None:
+    page = open_page(f"/#/plans/{served.plan['id']}")
+    field = page.get_by_label("Budget in MiB")
+    held = hold(page, "**/v1/plans")
+    field.fill("400")
+    with page.expect_request("**/v1/plans"):
+        field.press("Enter")
+    field.fill("45")
+    held.pop().continue_()
+    expect(page.get_by_role("heading", level=1)).to_have_text("cnn6 in 400.0 MiB")
+    expect(field).to_have_value("45")
 
 
 def test_a_changed_budget_shows_another_plan(open_page: Open, served: Served) -> None:
@@ -110,6 +148,7 @@ def test_the_line_and_the_document_are_what_a_device_takes(open_page: Open, serv
     wanted = f"neuroflux run {served.url}/v1/plans/{served.plan['id']} --data 'my images' --report-to {served.url}"
     expect(line).to_have_text(wanted)
     page.get_by_role("button", name="Copy").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
     assert page.evaluate("navigator.clipboard.readText()") == wanted
     with page.expect_download() as download:
         page.get_by_role("link", name="Download as JSON").click()
@@ -135,6 +174,65 @@ def test_a_new_plan_is_made_from_a_form_and_the_address_holds_it(open_page: Open
     assert (plan["training"]["epochs"], plan["training"]["samples"]) == (3, 1000)
 
 
+def test_a_budget_that_is_being_typed_is_left_alone_by_the_answer_about_the_smallest(open_page: Open) -> None:
+    page = open_page("/#/runs")
+    held = hold(page, "**/v1/plans/compare")
+    with page.expect_request("**/v1/plans/compare"):
+        page.evaluate(f"location.hash = '#/new?model=cnn6&device=profile:{json.loads(CNN6)['id']}'")
+    field = page.get_by_label("Budget in MiB")
+    field.fill("51")
+    held.pop().continue_()
+    expect(page.locator(".ends")).to_contain_text("smallest that fits: ")
+    expect(field).to_have_value("51")
+    expect(field).to_be_focused()
+    field.press("End")
+    field.press("2")
+    field.press("Tab")
+    expect(page).to_have_url(re.compile(f"budget={512 * MIB}(&|$)"))
+    expect(field).to_have_value("512")
+
+
+def test_an_untouched_budget_is_suggested_above_the_smallest(open_page: Open) -> None:
+    page = open_page(f"/#/new?model=cnn6&device=profile:{json.loads(CNN6)['id']}")
+    smallest = smallest_shown(page)
+    expect(page.get_by_label("Budget in MiB")).to_have_value(re.compile(r"^\d+$"))
+    assert smallest < float(page.get_by_label("Budget in MiB").input_value()) < 1.3 * smallest
+
+
+def test_an_answer_that_comes_late_is_not_taken_for_the_newest(open_page: Open) -> None:
+    page = open_page(f"/#/new?model=cnn6&device=profile:{json.loads(CNN6)['id']}")
+    of_process = smallest_shown(page)
+    held = hold(page, "**/v1/plans/compare")
+    with page.expect_request("**/v1/plans/compare"):
+        page.get_by_label("Epochs").fill("3")
+        page.get_by_label("Epochs").blur()
+    # Without this the first one's answer would still be awaited, and shown whenever it comes.
+    with (
+        page.expect_event("requestfailed", lambda asked: asked == held[0].request, timeout=30_000),
+        page.expect_request("**/v1/plans/compare"),
+    ):
+        page.get_by_label("Budget counts").select_option("training")
+    expect(page.locator(".ends")).to_contain_text("not known yet")
+    held[1].continue_()
+    assert smallest_shown(page) < of_process
+
+
+def hold(page: Page, pattern: str) -> list[Route]:
+    """Requests, held until the test lets them go on."""
+    held: list[Route] = []
+    page.route(pattern, lambda route: held.append(route))  # Playwright takes no builtin
+    return held
+
+
+def smallest_shown(page: Page) -> float:
+    """The smallest budget that fits, once it is there, in MiB."""
+    ends = page.locator(".ends")
+    expect(ends).to_contain_text("smallest that fits: ")
+    found = re.search(r"fits: ([\d.]+) MiB", ends.inner_text())
+    assert found is not None
+    return float(found[1])
+
+
 @pytest.mark.parametrize(
     ("label", "value", "said"),
     [
@@ -143,6 +241,7 @@ def test_a_new_plan_is_made_from_a_form_and_the_address_holds_it(open_page: Open
         ("Learning rate", "-1", "lr is -1"),
         ("Input", "three", "three whole numbers"),
         ("Budget in MiB", "5", "the smallest"),
+        ("Budget in MiB", "", "1 or more"),
     ],
 )
 def test_errors_stand_at_the_field_they_belong_to(open_page: Open, label: str, value: str, said: str) -> None:

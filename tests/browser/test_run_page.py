@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from planner.units import MIB
-from tests.browser.conftest import Open
+from tests.browser.conftest import Followed, Open
 from tests.browser.proxy import Wire
-from tests.browser.served import Served, end
-
-pytestmark = pytest.mark.long  # not steady yet on a busy machine
+from tests.browser.served import Served
+from tests.integration.api.processes import until
 
 
 @pytest.fixture
@@ -41,6 +38,14 @@ def shown_range(page: Page) -> tuple[float, float] | None:
     """What the address says is looked at."""
     found = re.search(r"from=([\d.]+)&to=([\d.]+)", page.url)
     return None if found is None else (float(found[1]), float(found[2]))
+
+
+def pressed(page: Page, name: str) -> tuple[float, float] | None:
+    """What is looked at once a button has been pressed that changes it."""
+    before = page.url
+    page.get_by_role("button", name=name).click()
+    expect(page).not_to_have_url(before)
+    return shown_range(page)
 
 
 def test_a_finished_run_shows_what_its_report_says(open_page: Open, served: Served, finished_run: str) -> None:
@@ -84,20 +89,17 @@ def test_dragging_zooms_and_the_address_keeps_it(open_page: Open, served: Served
         page.mouse.move(left + box["width"] / 2 * part / 5, middle)
         page.evaluate("new Promise(requestAnimationFrame)")  # a chart follows the mouse once a frame, as a hand does
     page.mouse.up()
+    expect(page).to_have_url(re.compile("from="))
     found = shown_range(page)
-    assert found is not None
-    assert found == pytest.approx((25.0, 75.0), abs=1.0)  # of 99.9 s
+    assert found is not None and found == pytest.approx((25.0, 75.0), abs=1.0)  # of 99.9 s
     page.reload()
     page.wait_for_selector(".chart canvas")
     assert shown_range(page) == found
-    page.get_by_role("button", name="Zoom in").click()
-    closer = shown_range(page)
+    closer = pressed(page, "Zoom in")
     assert closer is not None and closer[1] - closer[0] == pytest.approx((found[1] - found[0]) / 2, rel=0.01)
-    page.get_by_role("button", name="Later").click()
-    later = shown_range(page)
+    later = pressed(page, "Later")
     assert later is not None and later[0] > closer[0]
-    page.get_by_role("button", name="Show all").click()
-    assert shown_range(page) is None
+    assert pressed(page, "Show all") is None
 
 
 def test_the_keyboard_moves_through_the_steps_and_they_are_spoken(open_page: Open, served: Served) -> None:
@@ -111,9 +113,29 @@ def test_the_keyboard_moves_through_the_steps_and_they_are_spoken(open_page: Ope
     page.keyboard.press("ArrowRight")
     expect(page.locator("#said")).to_contain_text("step 1,")
     page.keyboard.press("+")
-    assert shown_range(page) is not None
+    expect(page).to_have_url(re.compile("from="))
     page.keyboard.press("Home")
-    assert shown_range(page) is None
+    expect(page).not_to_have_url(re.compile("from="))
+
+
+def test_the_keyboard_passes_from_block_to_block_and_out_of_what_is_looked_at(open_page: Open, served: Served) -> None:
+    run = served.begin_run("from block to block")
+    served.send_steps(run, 0, 4)
+    served.send_steps(run, 5, 9, block=1)
+    page = open_page(f"/#/runs/{run}?from=0&to=0.55")
+    expect(place(page, "Step")).to_have_text("9")
+    chart = page.get_by_role("application")
+    chart.focus()
+    said = page.locator("#said")
+    for step in range(10):
+        page.keyboard.press("ArrowRight")
+        expect(said).to_contain_text(re.compile(rf"^block {step // 5}: .* step {step},"))
+        expect(page.locator(".tip")).to_contain_text(f"step {step},")
+    shown = shown_range(page)
+    assert shown is not None and shown[0] < 0.9 <= shown[1]  # where the last one is
+    for step in (8, 7, 6, 5, 4, 3):
+        page.keyboard.press("ArrowLeft")
+        expect(said).to_contain_text(f" step {step},")
 
 
 def test_a_highest_peak_among_many_steps_is_kept(open_page: Open, served: Served) -> None:
@@ -144,19 +166,14 @@ def test_zooming_in_on_many_steps_fetches_them_all(open_page: Open, served: Serv
     expect(page.locator(".tip")).to_contain_text(re.compile(r"step 5,0\d\d"))
 
 
-def test_a_live_run_is_followed_to_its_end(open_page: Open, served: Served, tmp_path: Path) -> None:
-    process, run = served.start_training(tmp_path / "live")
-    try:
-        page = open_page(f"/#/runs/{run}")
-        expect(page.locator(".heading .badge").first).to_have_text(re.compile("running"))
-        expect(page.locator("section:has(h2:text-is('Exits'))")).to_have_count(0)
-        expect(page.locator(".heading .badge").first).to_have_text("finished", timeout=900_000)
-    finally:
-        end(process)
-    report = served.get(f"/v1/runs/{run}")["report"]
-    assert figure(page, "Accuracy") == f"{100 * report['accuracy']:.1f} %"
-    last = served.get(f"/v1/runs/{run}")["last_sample"]
-    assert figure(page, "Step") == str(last["step"])
+def test_a_live_run_is_followed_to_its_end(served: Served, followed: Followed) -> None:
+    assert "running" in followed.early and "finished" not in followed.early and "Exits" not in followed.early
+    page = followed.page
+    expect(page.locator(".heading .badge").first).to_have_text("finished")
+    expect(page.locator("section:has(h2:text-is('Exits'))")).to_have_count(1)
+    run = served.get(f"/v1/runs/{followed.run}")
+    expect(place(page, "Accuracy")).to_have_text(f"{100 * run['report']['accuracy']:.1f} %")
+    expect(place(page, "Step")).to_have_text(str(run["last_sample"]["step"]))
 
 
 def test_new_steps_appear_by_themselves(open_page: Open, served: Served) -> None:
@@ -166,18 +183,24 @@ def test_new_steps_appear_by_themselves(open_page: Open, served: Served) -> None
     for step in (3, 7, 20):
         served.send_steps(run, step, step)
         expect(place(page, "Step")).to_have_text(str(step))
+    peaks = [served.plan["budget"]["bytes"] * share // 10 for share in (9, 8)]
+    served.send_steps(run, 21, 21, block=1, peak_bytes=peaks[1])
+    cells = page.locator("section:has(h2:text-is('Blocks')) tbody td:nth-child(6)")
+    later = ["–"] * (len(served.plan["blocks"]) - 2)
+    expect(cells).to_have_text([*(f"{peak / MIB:.1f} MiB" for peak in peaks), *later])
 
 
 def test_a_stream_that_is_cut_is_taken_up_where_it_was(open_page: Open, served: Served, wire: Wire) -> None:
     run = served.begin_run("cut")
     served.send_steps(run, 0, 4)
     page = open_page(f"/#/runs/{run}", url=wire.url)
+    expect(place(page, "Step")).to_have_text("4")
+    served.send_steps(run, 5, 9)
+    expect(place(page, "Step")).to_have_text("9")
     resumed: list[str | None] = []
     page.on(
         "request", lambda asked: resumed.append(asked.headers.get("last-event-id")) if "/events" in asked.url else None
     )
-    served.send_steps(run, 5, 9)
-    expect(place(page, "Step")).to_have_text("9")
     wire.cut()
     state = page.locator(".heading .badge").first
     expect(state).to_have_text(re.compile("connection lost"))
@@ -192,13 +215,60 @@ def test_where_a_run_left_its_plan_is_marked_and_said(open_page: Open, served: S
     run = served.begin_run("left its plan")
     served.send_steps(run, 0, 20)
     said = ["block 0: does not fit with 32 × 1", "resumed at block 0; time and start-up peak are this session's"]
-    served.post(f"/v1/runs/{run}/report", _report(served, said))
+    served.post(f"/v1/runs/{run}/report", _report(served, said, [6, 16]))
     page = open_page(f"/#/runs/{run}")
     items = page.locator("section:has(h2:text-is('Where it left its plan')) li")
-    assert items.all_inner_texts() == said
+    expect(items).to_have_text([f"0.50 s: {said[0]}", f"1.50 s: {said[1]}"])  # ten steps a second
+    until(lambda: len(marks_of(page)) == 2, "two marks")
+    assert marks_of(page) == pytest.approx([0.5 / 3, 1.5 / 3], abs=0.005)  # it took 3 s
+    chart = page.get_by_role("application")
+    chart.focus()
+    for _ in range(6):
+        page.keyboard.press("ArrowRight")
+    expect(page.locator(".tip")).to_contain_text("step 5, epoch 0, 0.50 s")
+    expect(page.locator(".tip")).to_contain_text(f"left its plan: {said[0]}")
 
 
-def _report(served: Served, deviations: list[str]) -> dict[str, object]:
+def test_a_resumption_is_marked_while_the_run_goes_on(open_page: Open, served: Served) -> None:
+    run = served.begin_run("goes on")
+    served.send_steps(run, 0, 9)
+    for sequence in range(10, 20):
+        served.send_steps(run, sequence, sequence, seconds=(sequence - 10) / 10)
+    page = open_page(f"/#/runs/{run}")
+    expect(place(page, "Step")).to_have_text("19")
+    until(lambda: len(marks_of(page)) == 1, "a mark")
+    assert marks_of(page) == pytest.approx([0.5], abs=0.005)  # at 0.9 of 1.8 s
+
+
+def marks_of(page: Page) -> list[float]:
+    """Where the memory chart has marks, as they are painted: shares of its width."""
+    found: list[float] = page.evaluate(_MARKS)
+    return found
+
+
+_MARKS = """() => {
+    const canvas = document.querySelector('.chart canvas');
+    const over = document.querySelector('.chart .u-over');
+    const ratio = canvas.width / canvas.clientWidth;
+    const floor = Math.round((over.offsetTop + over.clientHeight) * ratio);
+    const wanted = getComputedStyle(document.documentElement).getPropertyValue('--mark').trim();
+    // A mark is a triangle whose tip touches the axis: a little above it each is a few pixels wide.
+    const copy = new OffscreenCanvas(canvas.width, 1).getContext('2d', {willReadFrequently: true});
+    copy.drawImage(canvas, 0, 4 - floor);
+    const {data} = copy.getImageData(0, 0, canvas.width, 1);
+    const hex = (x) => '#' + [0, 1, 2].map((part) => data[4 * x + part].toString(16).padStart(2, '0')).join('');
+    const groups = [];
+    for (let x = 0; x < canvas.width; x += 1) {
+        if (hex(x) !== wanted) continue;
+        if (groups.length && x - groups.at(-1).at(-1) <= 2) groups.at(-1).push(x);
+        else groups.push([x]);
+    }
+    const middle = (group) => (group[0] + group.at(-1) + 1) / 2;
+    return groups.map((group) => (middle(group) / ratio - over.offsetLeft) / over.clientWidth);
+}"""
+
+
+def _report(served: Served, deviations: list[str], steps: list[int]) -> dict[str, object]:
     plan = served.plan
     blocks = [
         {
@@ -232,6 +302,7 @@ def _report(served: Served, deviations: list[str]) -> dict[str, object]:
         "seconds": 3.0,
         "cache": {"bytes_written": 0, "stall_seconds": 0.0},
         "deviations": deviations,
+        "deviation_steps": steps,
     }
 
 
@@ -251,10 +322,6 @@ def test_two_runs_one_after_the_other_leave_no_stream_behind(open_page: Open, se
         for run in (one, other):
             page.evaluate(f"location.hash = '#/runs/{run}'")
             expect(page).to_have_title(f"{'one' if run == one else 'other'} – neuroflux")
-    gone = threading.Event()
-    for _ in range(100):
-        metrics = served.server.client.get("/metrics").text
-        if "neuroflux_event_streams 1" in metrics:
-            break
-        gone.wait(0.1)
-    assert "neuroflux_event_streams 1" in metrics
+    until(
+        lambda: "neuroflux_event_streams 1\n" in served.server.client.get("/metrics").text, "the end of other streams"
+    )

@@ -36,6 +36,8 @@ def test_a_killed_child_is_resumed_one_rung_lower(tmp_path: Path, number: signal
     assert [block.steps for block in report.blocks] == [STEPS] * 3
     begun = [event for event in hurt.events if event["kind"] == "phase" and event["phase"] == "train"]
     assert begun[1]["done_steps"] >= 1
+    before = hurt.events[: hurt.events.index(begun[1])]
+    assert report.deviation_steps == (len([event for event in before if event["kind"] == "step"]),)
 
 
 @pytest.mark.parametrize("phase", ["save", "validate", "cache"])

@@ -14,6 +14,7 @@ const HELP =
 export function runCharts(place, data, budget, { from, to, onRange }, signal) {
   let range = from !== null && to !== null && to > from ? [from, to] : null;
   let shown = [];
+  let marks = [];
   let cursor = null;
   let isDragged = false;
   const tip = h("div", { class: "tip", hidden: true });
@@ -28,7 +29,7 @@ export function runCharts(place, data, budget, { from, to, onRange }, signal) {
       legend(LEARNING_KEY), lower),
   );
   const stages = () => data.stages();
-  const memory = memoryChart(upper, { budget, stages, marks: () => data.marks(), ...handlers }, signal);
+  const memory = memoryChart(upper, { budget, stages, marks: () => marks, ...handlers }, signal);
   const learning = learningChart(lower, { stages, ...handlers, onCursor: () => {} }, signal);
 
   function buttons() {
@@ -58,9 +59,13 @@ export function runCharts(place, data, budget, { from, to, onRange }, signal) {
   }
 
   function pan(share) {
-    if (range === null) return;
+    if (range !== null) lookFrom(range[0] + share * (range[1] - range[0]));
+  }
+
+  /** As much as now, from another moment on. */
+  function lookFrom(wanted) {
     const width = range[1] - range[0];
-    const first = Math.min(Math.max(0, range[0] + share * width), Math.max(0, data.end() - width));
+    const first = Math.min(Math.max(0, wanted), Math.max(0, data.end() - width));
     zoomTo(first, first + width);
   }
 
@@ -75,16 +80,33 @@ export function runCharts(place, data, budget, { from, to, onRange }, signal) {
     acts[event.key]();
   }
 
-  function step(by) {
+  async function step(by) {
     if (shown.length === 0) return;
-    let next = cursor === null ? (by > 0 ? 0 : shown.length - 1) : cursor + by;
-    if (shown[next] === null) next += by;
-    memory.setCursor(Math.min(Math.max(next, 0), shown.length - 1));
-    if (cursor !== null) say(lines(shown[cursor]).join(", "));
+    const next = Math.min(Math.max(neighbour(by), 0), shown.length - 1);
+    reveal(shown[next].seconds);
+    await null; // the chart takes a new range at the end of this turn
+    memory.setCursor(next);
+    cursor = next; // the chart tells moments apart, not samples of one moment
+    tip.textContent = lines(shown[cursor]).join("\n");
+    say(lines(shown[cursor]).join(", "));
+  }
+
+  /** The next sample; without a cursor the first or last one that is looked at. */
+  function neighbour(by) {
+    const [first, last] = range ?? [0, Infinity];
+    if (cursor === null && by > 0) return shown.findIndex((one) => one !== null && one.seconds >= first);
+    if (cursor === null) return shown.findLastIndex((one) => one !== null && one.seconds <= last);
+    return cursor + by + (shown[cursor + by] === null ? by : 0);
+  }
+
+  function reveal(seconds) {
+    if (range === null || (seconds >= range[0] && seconds <= range[1])) return;
+    lookFrom(seconds - (range[1] - range[0]) / 2);
   }
 
   function point(index, left, top) {
-    cursor = index !== null && left >= 0 && shown[index] ? index : null;
+    const isInside = index !== null && left >= 0 && index < shown.length;
+    cursor = isInside ? index + (shown[index] === null ? 1 : 0) : null; // a break lies where the sample behind it does
     tip.hidden = cursor === null;
     if (cursor === null) return;
     tip.textContent = lines(shown[cursor]).join("\n");
@@ -100,6 +122,7 @@ export function runCharts(place, data, budget, { from, to, onRange }, signal) {
       `step ${number(sample.step)}, epoch ${number(sample.epoch)}, ${clock(sample.seconds)}`,
       `peak ${bytes(sample.peak_bytes)}, resident ${bytes(sample.resident_bytes)}`,
       `loss ${number(sample.loss, 3)}`,
+      ...marks.filter((mark) => mark.sample === sample).map((mark) => `left its plan: ${mark.text}`),
     ];
   }
 
@@ -107,6 +130,7 @@ export function runCharts(place, data, budget, { from, to, onRange }, signal) {
   function update() {
     if (isDragged) return;
     shown = data.shown();
+    marks = data.marks().filter((mark) => mark.seconds !== null);
     const seconds = secondsOf(shown);
     const column = (name) => shown.map((one) => (one === null ? null : one[name]));
     memory.setData([seconds, column("resident_bytes"), column("peak_bytes")]);

@@ -8,6 +8,7 @@ import { partName } from "./blocks.js";
 
 const PARTS = ["parameters", "gradients", "optimizer", "activations", "transient"];
 const LONGEST_NAME = 24;
+const RECOMPUTED = "↻";
 
 /** The row, drawn anew when its room changes, and the same as a table. */
 export function unitRow(plan, units, signal) {
@@ -18,6 +19,7 @@ export function unitRow(plan, units, signal) {
       ...PARTS.map((part) => ({ colour: `part-${part}`, text: partName(part) })),
       { colour: "budget", text: "what the budget leaves beside Python and torch", shape: "dashed" },
       { colour: "peak", text: "cut: no gradient crosses", shape: "dashed" },
+      ...(units.some((unit) => unit.recomputed) ? [{ sign: RECOMPUTED, text: "recomputed in backward" }] : []),
     ]),
     place,
     h("details", {}, h("summary", {}, "As a table"), unitTable(units)));
@@ -86,7 +88,7 @@ function drawUnit(scene, unit) {
   return s("g", {},
     s("title", {}, `${unit.name}: ${bytes(total(unit))}\n${parts}${unit.recomputed ? "\nrecomputed" : ""}`),
     stack,
-    unit.recomputed ? s("text", { x: x + step / 2, y: floor + 1.2 * size, "text-anchor": "middle", "aria-hidden": "true" }, "↻") : null,
+    unit.recomputed ? s("text", { x: x + step / 2, y: floor + 1.2 * size, "text-anchor": "middle", "aria-hidden": "true" }, RECOMPUTED) : null,
     s("text", spot, name));
 }
 
@@ -120,7 +122,8 @@ function spoken(plan, units) {
   const cuts = plan.blocks.flatMap((block) => block.segments.map((segment) => segment.units[1])).slice(0, -1);
   const names = cuts.map((unit) => plan.model.units[unit - 1].name).join(", ");
   const largest = units.reduce((one, other) => (total(other) > total(one) ? other : one));
-  return `${plan.model.units.length} units in ${plan.blocks.length} blocks; cuts behind ${names || "none"}; the largest is ${largest.name} with ${bytes(total(largest))}. The table below says it in full.`;
+  const again = units.filter((unit) => unit.recomputed).length;
+  return `${plan.model.units.length} units in ${plan.blocks.length} blocks; cuts behind ${names || "none"};${again ? ` ${again} units recomputed;` : ""} the largest is ${largest.name} with ${bytes(total(largest))}. The table below says it in full.`;
 }
 
 function unitTable(units) {

@@ -11,9 +11,9 @@ const LOOK_SECONDS = 5;
 
 export async function show(place, { signal }) {
   const list = h("div", { class: "view" });
-  const enrol = h("button", { type: "button", class: "main", onclick: () => askDevice(place) }, "Enrol a device");
+  const look = async () => draw(list, await readFleet(signal), look);
+  const enrol = h("button", { type: "button", class: "main", onclick: () => askDevice(place, look) }, "Enrol a device");
   place.append(h("div", { class: "heading" }, h("h1", {}, "Fleet"), enrol), list);
-  const look = async () => draw(list, await readFleet(signal), () => look());
   await look();
   keepFresh(list, look, signal);
 }
@@ -64,12 +64,15 @@ function item(device, run, jobs, again) {
     revoke ? h("div", { class: "buttons" }, revoke) : null);
 }
 
-/** A token for one device, shown once. */
-async function askDevice(place) {
+/** A token for one device, shown once; then the device may be there. */
+async function askDevice(place, again) {
   const title = freshId("title");
   const box = h("dialog", { "aria-labelledby": title }, h("h2", { id: title }, "Enrol a device"));
   const close = h("button", { type: "button", onclick: () => box.close() }, "Done");
-  box.addEventListener("close", () => box.remove());
+  box.addEventListener("close", () => {
+    box.remove();
+    again().catch(() => {}); // it looks again by itself
+  });
   place.append(box);
   box.showModal();
   try {

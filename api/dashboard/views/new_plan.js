@@ -3,7 +3,7 @@
 import { Problem, address, get, send } from "../api.js";
 import { budgetField } from "../budget_field.js";
 import { h } from "../dom.js";
-import { MIB, bytes, count, short } from "../format.js";
+import { MIB, count, short } from "../format.js";
 import { errorPlace, numberField, selectField, showErrors, textField } from "../form.js";
 import { jobProgress } from "../job_progress.js";
 import { copyLine, problemBox } from "../parts.js";
@@ -28,8 +28,9 @@ export async function show(place, { query, signal }) {
   look();
   if (query.get("job")) waitFor(query.get("job"));
 
-  function onChange() {
+  function onChange(event) {
     setQuery({ ...form.chosen(), job: null });
+    if (form.budget.element.contains(event.target)) return; // nothing else depends on it
     form.follow();
     look();
   }
@@ -42,12 +43,12 @@ export async function show(place, { query, signal }) {
     const memory = form.memory();
     form.budget.limits(null, memory);
     try {
-      const question = { ...(await form.request(current)), budgets_bytes: [1] };
+      const question = { ...(await form.request(1, current)), budgets_bytes: [1] };
       const { document } = await send("POST", "/v1/plans/compare", question, current);
       form.measured(null);
       const least = document.rows[0].minimum_bytes;
       form.budget.limits(least, memory);
-      if (!form.query().has("budget")) form.budget.set(Math.ceil((1.15 * least) / MIB) * MIB);
+      if (!form.query().has("budget")) form.budget.suggest(Math.ceil((1.15 * least) / MIB) * MIB);
     } catch (error) {
       if (!current.aborted) form.measured(error);
     }
@@ -64,7 +65,7 @@ export async function show(place, { query, signal }) {
     said.replaceChildren(h("p", { class: "faint" }, "Planning …"));
     showErrors(form.fields, null);
     try {
-      const answer = await send("POST", "/v1/plans", await form.request(signal), signal);
+      const answer = await send("POST", "/v1/plans", await form.request(form.bytes(), signal), signal);
       if (answer.status === 202) {
         setQuery({ job: answer.document.id });
         waitFor(answer.document.id);
@@ -211,12 +212,17 @@ function makeForm(lists, given) {
     return found;
   }
 
-  async function request(signal) {
+  function bytes() {
+    if (budget.value() === null) throw new Problem({ field: "$.budget", detail: "a number of MiB is needed, 1 or more" }, 422);
+    return budget.value();
+  }
+
+  async function request(bytes, signal) {
     const where = value("device").startsWith("profile:") ? { profile: value("device").slice("profile:".length) } : { device: value("device") };
     return {
       model: await model(signal),
       ...where,
-      budget: { bytes: budget.value(), scope: value("scope") },
+      budget: { bytes, scope: value("scope") },
       training: {
         batch: numberOf("batch"),
         epochs: numberOf("epochs"),
@@ -252,5 +258,5 @@ function makeForm(lists, given) {
     group("Training", element("batch", "epochs", "samples", "optimizer", "lr")),
     group("Choice", element("strategy", "prefer", "storage")),
   ];
-  return { fields, sections, budget, chosen, follow, memory, measured, query, request };
+  return { fields, sections, budget, bytes, chosen, follow, memory, measured, query, request };
 }

@@ -65,7 +65,6 @@ export async function show(place, { id, query, signal }) {
     sub.replaceChildren(
       `${plan.strategy} for ${plan.device.name} · batch ${number(plan.training.batch)}, ${number(plan.training.epochs)} epochs of ${number(plan.training.samples)} samples, ${plan.training.optimizer.kind}, allocator ${plan.allocator} · `,
       h("span", { class: "mono" }, short(plan.id)));
-    field.set(plan.budget.bytes);
     field.limits(plan.minimum_budget_bytes, plan.device.total_bytes);
     shown.replaceChildren(
       h("section", { class: "card", "aria-label": "In figures" }, h("h2", { class: "unseen" }, "In figures"), factsOf(plan)),

@@ -2,6 +2,7 @@
 
 import { address, get } from "../api.js";
 import { runCharts } from "../charts/run_charts.js";
+import { clock } from "../charts/time_chart.js";
 import { h, say } from "../dom.js";
 import { bytes, count, deviation, duration, moment, number, percent, short, unitNames } from "../format.js";
 import { badge, figures, meter, runState, table } from "../parts.js";
@@ -65,6 +66,8 @@ export async function show(place, { id, query, signal }) {
       if (signal.aborted) return;
       drawing.update();
       showFacts();
+      // The rows alone: the table around them may have been scrolled, or have the focus.
+      tables.querySelector("tbody").replaceWith(blockTable(plan, data).querySelector("tbody"));
     });
   }
 
@@ -144,16 +147,24 @@ function factsOf(run, plan, data) {
 
 function tablesOf(plan, data) {
   const { report } = data;
-  const blocks = plan.blocks.map((block, index) => ({ block, index, report: report?.blocks[index] ?? null }));
   return [
-    h("section", { class: "card" }, h("h2", {}, "Blocks"), table("Blocks, predicted and measured", blockColumns(plan, data), blocks)),
+    h("section", { class: "card" }, h("h2", {}, "Blocks"), blockTable(plan, data)),
     report ? h("section", { class: "card" }, h("h2", {}, "Exits"), table("Exits", exitColumns(plan, report), report.exits.map((exit) => ({ ...exit, isCurrent: exit.unit === report.chosen_exit })))) : null,
-    report?.deviations.length ? h("section", { class: "card" }, h("h2", {}, "Where it left its plan"), h("ul", {}, report.deviations.map((text) => h("li", {}, text)))) : null,
+    report?.deviations.length ? h("section", { class: "card" }, h("h2", {}, "Where it left its plan"), h("ul", {}, data.marks().map(markItem))) : null,
   ].filter(Boolean);
 }
 
+function markItem({ text, seconds }) {
+  return h("li", {}, seconds === null ? null : h("strong", {}, `${clock(seconds)}: `), text);
+}
+
+function blockTable(plan, data) {
+  const blocks = plan.blocks.map((block, index) => ({ block, index, report: data.report?.blocks[index] ?? null }));
+  return table("Blocks, predicted and measured", blockColumns(plan, data), blocks);
+}
+
 function blockColumns(plan, data) {
-  const measured = (row) => row.report?.measured_peak_bytes ?? highest(data, row.index);
+  const measured = (row) => row.report?.measured_peak_bytes ?? data.peaks[row.index] ?? null;
   return [
     { name: "Block", of: (row) => number(row.index) },
     { name: "Units", of: (row) => unitNames(plan.model, row.block.units) },
@@ -167,12 +178,6 @@ function blockColumns(plan, data) {
     { name: "Steps", number: true, of: (row) => (row.report ? number(row.report.steps) : "–") },
     { name: "Loss", number: true, of: (row) => (row.report ? number(row.report.loss, 3) : "–") },
   ];
-}
-
-/** The highest sample of a block that has no report yet; null where it has not begun. */
-function highest(data, block) {
-  const peaks = data.samples.filter((sample) => sample.block === block).map((sample) => sample.peak_bytes);
-  return peaks.length ? peaks.reduce((one, other) => Math.max(one, other)) : null;
 }
 
 function exitColumns(plan, report) {
