@@ -112,3 +112,30 @@ class Report:
     """Where the run had to leave its plan."""
     init: InitReport | None = None
     """What training began with; null: all weights began at random."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """An exported model, measured on a data set's test part after it was read back from storage."""
+
+    schema: Literal["evaluation/1"]
+    model: str
+    """Its name."""
+    parameters: int
+    """Trainable numbers."""
+    data: str
+    """The data set, as it was named."""
+    samples: int
+    """Test samples."""
+    accuracy: float
+    """Share of them that it gets right."""
+    samples_per_second: float
+    """Forward alone; reading weights and samples is not counted."""
+    seconds: float
+    """All of it but starting up: samples and weights are read as they are needed."""
+    micro_batch: int
+    """Samples in one forward."""
+    peak_bytes: int
+    """Highest resident bytes of both processes together."""
+    budget_bytes: int | None = None
+    """What they had to stay under; null: nothing."""

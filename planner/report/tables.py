@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import get_args
 
 from planner.model.spec import BatchNorm2d, Layer, Residual
-from planner.report.schema import BlockReport, ExitReport, Report
+from planner.report.schema import BlockReport, Evaluation, ExitReport, Report
 from planner.report.text import NOTHING, clean, columns, counted, described, fields, indices, mib, names, note
 from planner.solver.schema import Alternative, Block, Breakdown, Head, Plan, Segment, Strategy
 from planner.units import format_bytes, format_seconds
@@ -389,3 +389,17 @@ def _deviations(report: Report) -> str:
     if not report.deviations:
         return "The run followed its plan."
     return "The run left its plan:\n" + fields([("  -", clean(text)) for text in report.deviations])
+
+
+def evaluation_table(found: Evaluation) -> str:
+    """What an exported model was measured to be."""
+    of = f" of {format_bytes(found.budget_bytes)}" if found.budget_bytes is not None else ""
+    return fields(
+        [
+            ("model", f"{clean(found.model)}: {found.parameters:,} parameters"),
+            ("accuracy", f"{found.accuracy:.2%} of {counted(found.samples, 'test sample')} of {clean(found.data)}"),
+            ("speed", f"{found.samples_per_second:.1f} samples/s, {found.micro_batch} at a time"),
+            ("time", f"{format_seconds(found.seconds)}, reading samples and weights included"),
+            ("peak", f"{format_bytes(found.peak_bytes)}{of}, everything resident"),
+        ]
+    )

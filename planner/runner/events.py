@@ -143,6 +143,8 @@ class Failed:
     """What the command should exit with."""
     message: str
     """Fit to be shown."""
+    minimum_bytes: int | None = None
+    """The child's part of the smallest budget that is enough, where the budget is too small."""
 
 
 Event = Ready | Initialised | BlockStarted | Step | Checkpointed | Deviation | BlockDone | Finished | Failed
@@ -153,4 +155,31 @@ class Told:
     """One line."""
 
     event: Event
+    """What happened."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """An exported model is measured."""
+
+    kind: Literal["evaluated"]
+    samples: int
+    """Test samples."""
+    accuracy: float
+    """Share of them that it gets right."""
+    samples_per_second: float
+    """Forward alone."""
+    seconds: float
+    """From the first byte read to the last sample counted."""
+    micro_batch: int
+    """Samples in one forward."""
+    peak_bytes: int
+    """Highest resident bytes of the child over its whole life."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The one line of an evaluating child."""
+
+    event: Evaluated | Failed
     """What happened."""

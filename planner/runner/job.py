@@ -41,3 +41,17 @@ class Order:
     """Most optimizer steps of each block."""
     seed: int
     """Of every random stream."""
+
+
+@dataclass(frozen=True)
+class EvaluationJob:
+    """One evaluation of an exported model."""
+
+    weights: str
+    """Its safetensors file; the description lies beside it."""
+    data: str
+    """Name or path of the data set."""
+    threads: int
+    """Threads to compute with."""
+    allowed_bytes: int | None = None
+    """Resident bytes the child may reach; none leaves the guard off."""

@@ -9,8 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from planner.model.spec import BatchNorm2d
-from planner.report.schema import Report
-from planner.report.tables import alternatives_table, breakdown_table, plan_table, report_table
+from planner.report.schema import Evaluation, Report
+from planner.report.tables import alternatives_table, breakdown_table, evaluation_table, plan_table, report_table
 from planner.solver.schema import BlockPrediction, Budget, Plan, Strategy
 from tests.unit.report.documents import (
     MODEL,
@@ -304,6 +304,17 @@ def test_exits_accuracy_time_and_cache_are_shown() -> None:
     assert cells(table, "accuracy") == ["accuracy", "81.2% at the exit kept (*)"]
     assert cells(table, "time") == ["time", "3 min 05 s"]
     assert cells(table, "cache") == ["cache", "70.0 MiB written; training waited 1.5 s for samples"]
+
+
+def test_an_evaluation_is_shown() -> None:
+    found = Evaluation("evaluation/1", "net", 12_345, "sample", 1000, 0.8765, 321.06, 4.25, 64, 2**28, 2**29)
+    table = evaluation_table(found)
+    assert cells(table, "model") == ["model", "net: 12,345 parameters"]
+    assert cells(table, "accuracy") == ["accuracy", "87.65% of 1000 test samples of sample"]
+    assert cells(table, "speed") == ["speed", "321.1 samples/s, 64 at a time"]
+    assert cells(table, "time") == ["time", "4.2 s, reading samples and weights included"]
+    assert cells(table, "peak") == ["peak", "256.0 MiB of 512.0 MiB, everything resident"]
+    assert cells(evaluation_table(replace(found, budget_bytes=None)), "peak")[1].startswith("256.0 MiB, ")
 
 
 def test_deviations_are_listed() -> None:
