@@ -25,7 +25,7 @@ class BlockReport:
     predicted_seconds_per_epoch: float
     """The plan's word."""
     measured_seconds_per_epoch: float
-    """The clock's word; 0 where no whole epoch was run."""
+    """The clock's word, for as many samples as the data set has to train on; 0 where no whole epoch was run."""
     epochs: int
     """Whole passes over the data."""
     steps: int
@@ -50,7 +50,9 @@ class ExitReport:
     accuracy: float
     """Share of test samples it gets right."""
     samples_per_second: float
-    """Test samples through the model's part in this block, per second."""
+    """Test samples through the model that ends here, per second: forward alone, from its first unit to its head."""
+    validation_accuracy: float | None = None
+    """Share of the samples held out of training data that it gets right; null: none were held out."""
 
 
 @dataclass(frozen=True)
@@ -101,9 +103,9 @@ class Report:
     exits: tuple[ExitReport, ...]
     """In order; the last is the full model."""
     chosen_exit: int
-    """The exit whose model was kept: units before it."""
+    """The smallest exit that is good enough, by its units: the full model, or one exported beside it."""
     accuracy: float
-    """Test accuracy of that exit."""
+    """Test accuracy of the full model."""
     seconds: float
     """Wall time of the run."""
     cache: CacheReport
@@ -112,6 +114,9 @@ class Report:
     """Where the run had to leave its plan."""
     init: InitReport | None = None
     """What training began with; null: all weights began at random."""
+    exit_tolerance: float | None = None
+    """Points of accuracy, on samples held out of training data, that the chosen exit may lose to the full model; null:
+    there was nothing to choose by, and the full model is the chosen one."""
 
 
 @dataclass(frozen=True)

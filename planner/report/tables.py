@@ -280,9 +280,9 @@ def report_table(report: Report, plan: Plan) -> str:
     rows = [_block_row(index, block) for index, block in enumerate(report.blocks)]
     blocks = columns((*head, *times), rows, ">" * 11)
     exits = columns(
-        ("", "exit", "units", "parameters", "accuracy", "samples/s"),
+        _EXIT_COLUMNS,
         [_exit_row(plan, report, found) for found in report.exits],
-        "<<>>>>",
+        "<<>>>>>>>",
     )
     title = f"{clean(plan.model.name)} on {clean(plan.device.name)}, plan {_short(report.plan_id)}"
     parts = [
@@ -363,14 +363,38 @@ def _verdict(report: Report) -> str:
     return f"stayed under {format_bytes(report.budget_bytes)}: {answer}, peak {peak}{excess} ({made_of})"
 
 
+_EXIT_COLUMNS = (
+    "", "exit", "units", "parameters", "of the\nfull model", "accuracy", "\non held-out", "samples/s",
+    "times the\nfull model",
+)  # fmt: skip
+"""Headings of what `_exit_row` gives."""
+
+
 def _exit_row(plan: Plan, report: Report, found: ExitReport) -> tuple[str, ...]:
+    """One exit beside the full model; `*` marks the smallest that is good enough."""
+    full = report.exits[-1]
     return (
         "*" if found.unit == report.chosen_exit else "",
-        names(plan.model, (found.unit - 1, found.unit), 30),
+        names(plan.model, (found.unit - 1, found.unit), 24),
         str(found.unit),
         f"{found.parameters:,}",
+        f"{found.parameters / full.parameters:.1%}" if full.parameters else NOTHING,
         f"{found.accuracy:.1%}",
+        NOTHING if found.validation_accuracy is None else f"{found.validation_accuracy:.1%}",
         f"{found.samples_per_second:.1f}",
+        f"{found.samples_per_second / full.samples_per_second:.2f}" if full.samples_per_second else NOTHING,
+    )
+
+
+def _kept(report: Report) -> str:
+    """What the mark in the list of exits stands for."""
+    if report.exit_tolerance is None or not report.exits:
+        return "the full model (*); no samples were held out to choose a smaller one by"
+    if report.chosen_exit == report.exits[-1].unit:
+        return f"the full model alone (*): every smaller exit loses more than {report.exit_tolerance:g} points"
+    return (
+        f"the full model, and as exit.safetensors the smallest exit (*) that loses at most {report.exit_tolerance:g} "
+        "points on held-out samples"
     )
 
 
@@ -378,7 +402,8 @@ def _report_summary(report: Report, plan: Plan) -> list[tuple[str, str]]:
     stall = format_seconds(report.cache.stall_seconds)
     speed = _speed(plan, report)
     return [
-        ("accuracy", f"{report.accuracy:.1%} at the exit kept (*)"),
+        ("accuracy", f"{report.accuracy:.1%} of test samples, by the full model"),
+        ("kept", _kept(report)),
         ("time", format_seconds(report.seconds)),
         *([("device", speed)] if speed else []),
         ("cache", f"{format_bytes(report.cache.bytes_written)} written; training waited {stall} for samples"),

@@ -29,6 +29,8 @@ class Job:
     """The largest setting of that block that may still be tried: 0 is the plan's own, then its ladder."""
     checkpoint_seconds: float = 60.0
     """Time between two checkpoints within a block; 0 takes one after every step."""
+    exit_tolerance: float | None = None
+    """Points of accuracy that a smaller exit may lose; none holds no samples out to choose one by."""
 
 
 @dataclass(frozen=True)

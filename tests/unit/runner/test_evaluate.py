@@ -28,20 +28,25 @@ TEST_SAMPLES = 1000
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run, so long that all test samples are measured."""
+    """A finished run, so long that all test samples are measured, and of whose exits any is good enough."""
     folder = tmp_path_factory.mktemp("evaluate") / "out"
-    options = RunOptions(max_steps=TEST_SAMPLES // BATCH)
+    options = RunOptions(max_steps=TEST_SAMPLES // BATCH, exit_tolerance=100.0)
     run_plan(small_plan(), "sample", folder, options, Silent())
     return folder
 
 
-def test_the_full_model_is_as_good_as_the_report_says(out: Path) -> None:
+def test_the_full_model_and_the_exit_are_as_good_as_the_report_says(out: Path) -> None:
     report = read_document(out / paths.REPORT, Report)
     found = evaluate(out, "sample")
     assert (found.samples, found.accuracy) == (TEST_SAMPLES, report.accuracy)
     assert found.accuracy > 0.2  # it has learnt something, so that the figures are no accident
     assert found.parameters == report.exits[-1].parameters
-    assert found.samples_per_second > 0
+    assert report.chosen_exit < report.exits[-1].unit
+    chosen = next(each for each in report.exits if each.unit == report.chosen_exit)
+    smaller = evaluate(out / paths.EXIT_DESCRIPTION, "sample")
+    assert (smaller.samples, smaller.accuracy) == (TEST_SAMPLES, chosen.accuracy)
+    assert smaller.parameters == chosen.parameters
+    assert min(found.samples_per_second, smaller.samples_per_second) > 0
 
 
 def test_the_smallest_budget_that_is_named_is_enough_and_kept(out: Path) -> None:
