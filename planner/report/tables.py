@@ -37,11 +37,12 @@ def plan_table(plan: Plan) -> str:
     cut = ("segments", "head\nfilters", "recomputed")
     head = ("block", "units", "names", *cut, _BATCH, "input", "peak\nMiB", "per epoch")
     blocks = columns(head, list(_plan_rows(plan)), ">><<><><>>")
-    parts = [fields(_plan_header(plan)), blocks, fields(_plan_summary(plan))]
+    parts = [fields(plan_header(plan)), blocks, fields(_plan_summary(plan))]
     return "\n\n".join([*parts, *(note(text) for text in _plan_notes(plan))])
 
 
-def _plan_header(plan: Plan) -> list[tuple[str, str]]:
+def plan_header(plan: Plan) -> list[tuple[str, str]]:
+    """What was asked for, each with its name."""
     model, device, training = plan.model, plan.device, plan.training
     shape = "×".join(map(str, model.input))
     reserve = f", {format_bytes(plan.reserve_bytes)} of it in reserve" if plan.reserve_bytes else ""
@@ -275,28 +276,33 @@ def breakdown_table(plan: Plan) -> str:
 
 def report_table(report: Report, plan: Plan) -> str:
     """A run beside its plan: memory and time by block, whether it kept its budget, and how good the network is."""
-    head = ("block", "units", _BATCH, "epochs", "loss", "peak MiB\npredicted", "\nmeasured", "\ndiff")
-    times = ("per epoch\npredicted", "\nmeasured", "\ndiff")
-    rows = [_block_row(index, block) for index, block in enumerate(report.blocks)]
-    blocks = columns((*head, *times), rows, ">" * 11)
+    rows = [block_row(index, block) for index, block in enumerate(report.blocks)]
+    blocks = columns(BLOCK_COLUMNS, rows, ">" * 11)
     exits = columns(
-        _EXIT_COLUMNS,
-        [_exit_row(plan, report, found) for found in report.exits],
+        EXIT_COLUMNS,
+        [exit_row(plan, report, found) for found in report.exits],
         "<<>>>>>>>",
     )
-    title = f"{clean(plan.model.name)} on {clean(plan.device.name)}, plan {_short(report.plan_id)}"
     parts = [
-        note(title),
+        note(report_title(report, plan)),
         blocks,
-        note(_verdict(report)),
+        note(verdict(report)),
         exits,
-        fields(_report_summary(report, plan)),
+        fields(report_summary(report, plan)),
         _deviations(report),
     ]
     return "\n\n".join(parts)
 
 
-def _block_row(index: int, block: BlockReport) -> tuple[str, ...]:
+BLOCK_COLUMNS = (
+    "block", "units", _BATCH, "epochs", "loss", "peak MiB\npredicted", "\nmeasured", "\ndiff",
+    "per epoch\npredicted", "\nmeasured", "\ndiff",
+)  # fmt: skip
+"""Headings of what `block_row` gives."""
+
+
+def block_row(index: int, block: BlockReport) -> tuple[str, ...]:
+    """One block, predicted against measured."""
     measured = block.measured_seconds_per_epoch
     return (
         str(index),
@@ -350,7 +356,13 @@ def _speed(plan: Plan, report: Report) -> str | None:
     return f"{said}; at equal speed, epochs are off by {whole} ({parts})"
 
 
-def _verdict(report: Report) -> str:
+def report_title(report: Report, plan: Plan) -> str:
+    """Which network on which device, by which plan."""
+    return f"{clean(plan.model.name)} on {clean(plan.device.name)}, plan {_short(report.plan_id)}"
+
+
+def verdict(report: Report) -> str:
+    """Whether the run kept its budget."""
     peak = format_bytes(report.peak_bytes)
     child = format_bytes(report.child_peak_bytes)
     if report.scope == "process":
@@ -363,14 +375,14 @@ def _verdict(report: Report) -> str:
     return f"stayed under {format_bytes(report.budget_bytes)}: {answer}, peak {peak}{excess} ({made_of})"
 
 
-_EXIT_COLUMNS = (
+EXIT_COLUMNS = (
     "", "exit", "units", "parameters", "of the\nfull model", "accuracy", "\non held-out", "samples/s",
     "times the\nfull model",
 )  # fmt: skip
-"""Headings of what `_exit_row` gives."""
+"""Headings of what `exit_row` gives."""
 
 
-def _exit_row(plan: Plan, report: Report, found: ExitReport) -> tuple[str, ...]:
+def exit_row(plan: Plan, report: Report, found: ExitReport) -> tuple[str, ...]:
     """One exit beside the full model; `*` marks the smallest that is good enough."""
     full = report.exits[-1]
     return (
@@ -398,7 +410,8 @@ def _kept(report: Report) -> str:
     )
 
 
-def _report_summary(report: Report, plan: Plan) -> list[tuple[str, str]]:
+def report_summary(report: Report, plan: Plan) -> list[tuple[str, str]]:
+    """The run in a few lines, each with its name."""
     stall = format_seconds(report.cache.stall_seconds)
     speed = _speed(plan, report)
     return [
