@@ -16,6 +16,7 @@ from planner.errors import InfeasibleError, InputError, RunError
 from planner.report.schema import Evaluation, Report
 from planner.runner import paths
 from planner.runner.evaluate import evaluate
+from planner.runner.evaluation import MICRO_BATCH
 from planner.runner.supervisor import RunOptions, run_plan
 from planner.units import MIB
 from tests.fault.support import BATCH, small_plan
@@ -58,6 +59,7 @@ def test_the_smallest_budget_that_is_named_is_enough_and_kept(out: Path) -> None
     assert done.returncode == 0, done.stderr
     found = decode(Evaluation, parse_json(done.stdout))
     assert found.peak_bytes <= needed == found.budget_bytes
+    assert found.micro_batch < MICRO_BATCH
     assert found.accuracy == read_document(out / paths.REPORT, Report).accuracy
 
 
