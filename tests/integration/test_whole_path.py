@@ -274,7 +274,7 @@ def test_data_that_does_not_fit_the_plan_is_refused(neuroflux: Command, small_pl
     assert "1×8×8" in done.stderr and "1×28×28" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["doctor", "profile", "plan", "run", "report", "demo"])
+@pytest.mark.parametrize("command", ["doctor", "profile", "plan", "run", "report", "evaluate", "export", "demo"])
 def test_help_says_what_a_command_does(neuroflux: Command, command: str) -> None:
     overview, own = neuroflux("--help"), neuroflux(command, "--help")
     assert (overview.returncode, own.returncode) == (0, 0)
