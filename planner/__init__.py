@@ -1,13 +1,14 @@
 """Train networks in too little memory: profile, plan, run.
 
-From Python: `profile = planner.profile(module, sample)`, then `planner.plan(profile, "300MiB")`; see `planner.facade`.
+From Python: `plan = planner.plan(module, sample, budget="300MiB")`, then `planner.run(plan, dataset)`; see
+`planner.facade`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-_FACADE = ("plan", "profile")
+_FACADE = ("plan", "profile", "run")
 
 
 def __getattr__(name: str) -> Any:

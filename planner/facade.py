@@ -1,25 +1,45 @@
-"""What `planner.profile` and `planner.plan` are: the stations one after another, for people who write Python."""
+"""What `planner.profile`, `planner.plan` and `planner.run` are: the stations one after another, from Python."""
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import tempfile
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from planner.errors import InputError
+from planner.document import decode, parse_json, to_json
+from planner.errors import InputError, InterruptedRunError, PlannerError, RunError
 from planner.limits import MAX_BATCH
+from planner.mapped import MapDataset, mapped_part
 from planner.profiler.profile import ProfileRequest, take_profile
 from planner.profiler.schema import Profile
+from planner.report.schema import Report
+from planner.runner.data.write import write_npz
 from planner.settings import Optimizer, Policy, usual_optimizer
 from planner.solver.device import check_device
 from planner.solver.plan import make_plan
 from planner.solver.request import Request
 from planner.solver.schema import Budget, Plan, Preference, Scope, Strategy, Training
+from planner.system.files import storage_errors, write_atomically
 from planner.system.machine import probe
 from planner.units import parse_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+
+_COMMAND = """
+import sys
+from planner.system.rlimit import die_with_parent
+die_with_parent(int(sys.argv[1]))
+from planner.cli.main import main
+sys.exit(main(sys.argv[2:]))
+"""
+"""`neuroflux`, ending with the process that has started it."""
 
 _KINDS: tuple[Literal["sgd", "adam", "adamw"], ...] = ("sgd", "adam", "adamw")
 
@@ -51,9 +71,12 @@ def profile(
 
 
 def plan(
-    profile: Profile,
-    budget: int | str,
+    subject: Profile | nn.Module,
+    second: int | str | Tensor | None = None,
+    /,
     *,
+    budget: int | str | None = None,
+    optimizer: str | Optimizer | None = None,
     scope: Scope = "process",
     batch: int = 128,
     epochs: int = 10,
@@ -65,13 +88,21 @@ def plan(
     allocator: Policy | None = None,
     reserve: int | str | None = None,
 ) -> Plan:
-    """The plan that trains within `budget` (bytes, or text like "300MiB"), with the optimizer that was profiled.
+    """The plan that trains a network within `budget` (bytes, or text like "300MiB").
+
+    Either `plan(profile, budget)`, with the optimizer that was profiled, or `plan(module, sample, budget=budget)` for
+    any `torch.nn.Module` that is a chain of known layers: it is profiled first, with `optimizer` ("sgd" where none is
+    named), as `planner.profile` does. The plan describes the network; the module's own weights are left alone.
 
     `max_cuts` bounds the boundaries where gradient stops. `allocator` is "tight" or "fast"; none takes whichever is
     faster and fits. `reserve` is the part of the budget that is left free; none takes the usual one.
 
-    Raises InfeasibleError, which carries the smallest budget that is enough, where nothing fits.
+    Raises InfeasibleError, which carries the smallest budget that is enough, where nothing fits; ModelError where a
+    module is no such chain.
     """
+    budget = second if budget is None and isinstance(second, int | str) else budget
+    if budget is None:
+        raise InputError("budget is missing; give bytes, or text like '300MiB'")
     for name, value, choices in (
         ("scope", scope, Scope),
         ("strategy", strategy, Strategy),
@@ -80,8 +111,9 @@ def plan(
     ):
         if value not in get_args(choices):
             raise InputError(f"{name} is {value!r}; it is one of {', '.join(get_args(choices))}")
+    chosen = _chosen_optimizer(subject, optimizer)
     try:
-        training = Training(batch, epochs, samples, profile.optimizer)
+        training = Training(batch, epochs, samples, chosen)
         request = Request(
             Budget(_bytes(budget, "budget"), scope),
             training,
@@ -95,8 +127,101 @@ def plan(
             request = replace(request, reserve_bytes=_bytes(reserve, "reserve"))
     except ValueError as error:
         raise InputError(str(error)) from None
-    check_device(profile.device, request.budget.bytes)
-    return make_plan(profile, request)
+    sample: Any = second  # what is no tensor is told there
+    measured = subject if isinstance(subject, Profile) else profile(subject, sample, optimizer=chosen, batch=batch)
+    check_device(measured.device, request.budget.bytes)
+    return make_plan(measured, request)
+
+
+def _chosen_optimizer(subject: Profile | nn.Module, optimizer: str | Optimizer | None) -> Optimizer:
+    """The one that was named; a profile's own, which is the only one that it tells anything about."""
+    if not isinstance(subject, Profile):
+        return _optimizer(optimizer or "sgd")
+    if optimizer is not None and _optimizer(optimizer) != subject.optimizer:
+        raise InputError(f"optimizer: the profile was taken with {subject.optimizer}; take another one for another")
+    return subject.optimizer
+
+
+def run(
+    plan: Plan,
+    dataset: MapDataset | str | Path,
+    *,
+    test: MapDataset | None = None,
+    out: str | Path | None = None,
+    epochs: int | None = None,
+    max_steps: int | None = None,
+    seed: int | None = None,
+    init: str | Path | None = None,
+    exit_tolerance: float | None = 0.5,
+    resume: bool = False,
+    quiet: bool = False,
+) -> Report:
+    """Train as `plan` says on `dataset`, into the folder `out` (runs/<first digits of the plan's id>); its report.
+
+    `dataset` is any map-style data set of (image, label) pairs, or what `neuroflux run --data` takes. `test` is another
+    one to measure on; without it every tenth sample is held out for that. An image is a tensor, an array or a Pillow
+    image of the size that the model takes: 8-bit values, or floats from 0 to 1, which are rounded to 8 bits. Values are
+    normalised by the run, and a random transformation is drawn once: what the data set gives is written down once.
+
+    That is how the samples get to the training process, which shares no memory with this one and never unpickles
+    anything: they are streamed, one in memory at a time, into an .npz file in a temporary folder within `out`, and read
+    from there as they are needed. The folder takes a byte for each value and is gone when this returns; where this
+    process is killed, it stays. The run itself is the command `neuroflux run` in a process of its own, since this one,
+    with torch and whatever else in it, is none that a budget could hold; it ends when this one does.
+
+    The other arguments are that command's options; `resume` goes on with a run that was stopped, from the same samples.
+    Ctrl-C lets it save first. Raises RunError, InterruptedRunError, StorageError, InputError, which names the sample.
+    """
+    folder = Path("runs") / plan.id[:12] if out is None else Path(out)
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    given = {"--epochs": epochs, "--max-steps": max_steps, "--seed": seed, "--init": init}
+    options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    options += ["--exit-tolerance", "none" if exit_tolerance is None else str(exit_tolerance)]
+    options += [name for name, wanted in (("--resume", resume), ("--quiet", quiet)) if wanted]
+    with storage_errors(folder):
+        scratch = tempfile.TemporaryDirectory(prefix="dataset-", dir=folder)
+    with scratch as place:
+        data = _written(plan, dataset, test, Path(place))
+        plan_file = Path(place) / "plan.json"
+        write_atomically(plan_file, to_json(plan))
+        return _run_command(["run", str(plan_file), "--data", data, "--out", str(folder), "--json", *options], quiet)
+
+
+def _written(plan: Plan, dataset: MapDataset | str | Path, test: MapDataset | None, scratch: Path) -> str:
+    """The name or path of the data, after it was written down where it is a program's own."""
+    if isinstance(dataset, str | Path):
+        if test is not None:
+            raise InputError("test: data that is named has a test part of its own; give both as data sets, or none")
+        return str(dataset)
+    parts = [mapped_part(dataset, plan.model, "", "dataset")]
+    if test is not None:
+        parts.append(mapped_part(test, plan.model, "test_", "test"))
+    path = scratch / "data.npz"
+    write_npz(path, plan.model.input, parts)
+    return str(path)
+
+
+def _run_command(words: list[str], quiet: bool) -> Report:
+    """The report that `neuroflux run` prints. Raises the error that it names."""
+    command = [sys.executable, "-c", _COMMAND, str(os.getpid()), *words]
+    said = subprocess.DEVNULL if quiet else None
+    # Ctrl-C reaches the whole foreground group; a second signal would not let the run save.
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, process_group=0) as process:
+        try:
+            answer, _ = process.communicate()
+        except BaseException:
+            process.send_signal(signal.SIGINT)
+            process.wait()
+            raise
+    try:
+        value = parse_json(answer)
+    except InputError:
+        raise RunError(f"neuroflux run ended unexpectedly (exit {process.returncode})") from None
+    if process.returncode == 0:
+        return decode(Report, value)
+    kinds: dict[int, type[PlannerError]] = {2: InputError, 130: InterruptedRunError}
+    raise kinds.get(process.returncode, RunError)(value["error"])
 
 
 def _bytes(value: int | str, name: str) -> int:

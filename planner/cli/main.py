@@ -20,6 +20,8 @@ COMMANDS = {
     "plan": "plan a training that stays within a memory budget and is as fast as it can be",
     "run": "train a network as a plan says, without exceeding its budget",
     "report": "compare what a run did with what its plan said, and draw memory against time",
+    "evaluate": "measure how good and how fast an exported model is, one unit in memory at a time",
+    "export": "write a trained model as an ONNX file for other tools",
     "serve": "hand out plans over REST, keep profiles and runs",
     "enroll": "make this device known to a service, so that it may report to it",
     "demo": "do all of it on bundled images, in minutes: profile, plan, run, report",

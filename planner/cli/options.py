@@ -61,6 +61,23 @@ def size_or_zero(name: str) -> Callable[[str], int]:
     return _argument(lambda text: 0 if text.strip() == "0" else parse_bytes(text, name))
 
 
+def points(name: str) -> Callable[[str], float | None]:
+    """An argument type: points of accuracy, in per cent, or `none`."""
+
+    def parse(text: str) -> float | None:
+        if text.strip().lower() == "none":
+            return None
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not 0 <= value <= 100:
+            raise InputError(f"{text[:40]!r} is neither points of accuracy from 0 to 100 nor `none` ({name})")
+        return value
+
+    return _argument(parse)
+
+
 def _shape(text: str) -> tuple[int, int, int]:
     match = _SHAPE.fullmatch(text)
     extents = tuple(int(part) for part in match.groups()) if match else ()

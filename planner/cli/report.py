@@ -17,7 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the comparison and draw memory.svg into the folder."""
+    """Print the comparison, draw memory.svg into the folder, and write both as report.html."""
+    from planner.report.page import write_page
     from planner.report.plot import draw_memory
     from planner.report.read import read_run
     from planner.report.tables import report_table
@@ -25,6 +26,8 @@ def run(arguments: argparse.Namespace) -> int:
     record = read_run(arguments.folder)
     picture = arguments.folder / "memory.svg"
     draw_memory(record, picture)
+    page = arguments.folder / "report.html"
+    write_page(record, picture.read_text(encoding="utf-8"), page)
     print_result(to_json(record.report) if arguments.json else report_table(record.report, record.plan))
-    print_note(f"memory against time: {picture}")
+    print_note(f"memory against time: {picture}\nall of it on a page: {page}")
     return 0

@@ -18,6 +18,7 @@ from planner.errors import InputError, RunError
 from planner.limits import MAX_EPOCHS
 
 if TYPE_CHECKING:
+    from planner.report.schema import Report
     from planner.runner.events import Event
     from planner.runner.supervisor import Observer
     from planner.solver.schema import Plan
@@ -61,6 +62,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="time between two checkpoints, the most that a crash can cost; 0: after every step (default: 60)",
     )
+    parser.add_argument(
+        "--exit-tolerance",
+        type=options.points("exit-tolerance"),
+        default=0.5,
+        metavar="POINTS",
+        help="also keep the smallest exit that loses at most so many points of accuracy, on a tenth of the training "
+        "samples that is held out where the plan has several exits; none: hold nothing out (default: 0.5)",
+    )
     parser.add_argument("--report-to", metavar="URL", help="report the run to this service while it goes on")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
     options.add_json(parser)
@@ -82,6 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
         init=arguments.init,
         resume=arguments.resume,
         checkpoint_seconds=arguments.checkpoint_seconds,
+        exit_tolerance=arguments.exit_tolerance,
     )
     observer = Silent() if arguments.quiet else RunProgress(plan)
     with _reporting(arguments.report_to, out) as begun:
@@ -93,10 +103,18 @@ def run(arguments: argparse.Namespace) -> int:
         verdict = "stayed under" if report.within_budget else "DID NOT STAY under"
         print_result(
             f"{verdict} {format_bytes(report.budget_bytes)}: peak {format_bytes(report.peak_bytes)}; "
-            f"accuracy {100 * report.accuracy:.1f} %; {out}"
+            f"accuracy {100 * report.accuracy:.1f} %{_kept(report)}; {out}"
         )
         print_note(f"more: neuroflux report {out}")
     return 0
+
+
+def _kept(report: Report) -> str:
+    """What a smaller exit that was exported as well is like."""
+    full, chosen = report.exits[-1], next(found for found in report.exits if found.unit == report.chosen_exit)
+    if chosen is full:
+        return ""
+    return f" (an exit with {chosen.parameters / full.parameters:.0%} of the parameters: {100 * chosen.accuracy:.1f} %)"
 
 
 def _plan(place: str) -> Plan:

@@ -25,7 +25,7 @@ class BlockReport:
     predicted_seconds_per_epoch: float
     """The plan's word."""
     measured_seconds_per_epoch: float
-    """The clock's word; 0 where no whole epoch was run."""
+    """The clock's word, for as many samples as the data set has to train on; 0 where no whole epoch was run."""
     epochs: int
     """Whole passes over the data."""
     steps: int
@@ -50,7 +50,9 @@ class ExitReport:
     accuracy: float
     """Share of test samples it gets right."""
     samples_per_second: float
-    """Test samples through the model's part in this block, per second."""
+    """Test samples through the model that ends here, per second: forward alone, from its first unit to its head."""
+    validation_accuracy: float | None = None
+    """Share of the samples held out of training data that it gets right; null: none were held out."""
 
 
 @dataclass(frozen=True)
@@ -101,9 +103,9 @@ class Report:
     exits: tuple[ExitReport, ...]
     """In order; the last is the full model."""
     chosen_exit: int
-    """The exit whose model was kept: units before it."""
+    """The smallest exit that is good enough, by its units: the full model, or one exported beside it."""
     accuracy: float
-    """Test accuracy of that exit."""
+    """Test accuracy of the full model."""
     seconds: float
     """Wall time of the run."""
     cache: CacheReport
@@ -114,6 +116,9 @@ class Report:
     """What training began with; null: all weights began at random."""
     deviation_steps: tuple[int, ...] = ()
     """Of each of the deviations, how many lines of memory.jsonl were there before it; empty: not known."""
+    exit_tolerance: float | None = None
+    """Points of accuracy, on samples held out of training data, that the chosen exit may lose to the full model; null:
+    there was nothing to choose by, and the full model is the chosen one."""
 
     def __post_init__(self) -> None:
         count = len(self.deviation_steps)
@@ -121,3 +126,30 @@ class Report:
             raise ValueError(f"deviation_steps: there are {count} of them, but {len(self.deviations)} deviations")
         if count and min(self.deviation_steps) < 0:
             raise ValueError(f"deviation_steps: {min(self.deviation_steps)} is below 0")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """An exported model, measured on a data set's test part after it was read back from storage."""
+
+    schema: Literal["evaluation/1"]
+    model: str
+    """Its name."""
+    parameters: int
+    """Trainable numbers."""
+    data: str
+    """The data set, as it was named."""
+    samples: int
+    """Test samples."""
+    accuracy: float
+    """Share of them that it gets right."""
+    samples_per_second: float
+    """Forward alone; reading weights and samples is not counted."""
+    seconds: float
+    """All of it but starting up: samples and weights are read as they are needed."""
+    micro_batch: int
+    """Samples in one forward."""
+    peak_bytes: int
+    """Highest resident bytes of both processes together."""
+    budget_bytes: int | None = None
+    """What they had to stay under; null: nothing."""

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import get_args
 
 from planner.model.spec import BatchNorm2d, Layer, Residual
-from planner.report.schema import BlockReport, ExitReport, Report
+from planner.report.schema import BlockReport, Evaluation, ExitReport, Report
 from planner.report.text import NOTHING, clean, columns, counted, described, fields, indices, mib, names, note
 from planner.solver.schema import Alternative, Block, Breakdown, Head, Plan, Segment, Strategy
 from planner.units import format_bytes, format_seconds
@@ -37,11 +37,12 @@ def plan_table(plan: Plan) -> str:
     cut = ("segments", "head\nfilters", "recomputed")
     head = ("block", "units", "names", *cut, _BATCH, "input", "peak\nMiB", "per epoch")
     blocks = columns(head, list(_plan_rows(plan)), ">><<><><>>")
-    parts = [fields(_plan_header(plan)), blocks, fields(_plan_summary(plan))]
+    parts = [fields(plan_header(plan)), blocks, fields(_plan_summary(plan))]
     return "\n\n".join([*parts, *(note(text) for text in _plan_notes(plan))])
 
 
-def _plan_header(plan: Plan) -> list[tuple[str, str]]:
+def plan_header(plan: Plan) -> list[tuple[str, str]]:
+    """What was asked for, each with its name."""
     model, device, training = plan.model, plan.device, plan.training
     shape = "×".join(map(str, model.input))
     reserve = f", {format_bytes(plan.reserve_bytes)} of it in reserve" if plan.reserve_bytes else ""
@@ -275,28 +276,33 @@ def breakdown_table(plan: Plan) -> str:
 
 def report_table(report: Report, plan: Plan) -> str:
     """A run beside its plan: memory and time by block, whether it kept its budget, and how good the network is."""
-    head = ("block", "units", _BATCH, "epochs", "loss", "peak MiB\npredicted", "\nmeasured", "\ndiff")
-    times = ("per epoch\npredicted", "\nmeasured", "\ndiff")
-    rows = [_block_row(index, block) for index, block in enumerate(report.blocks)]
-    blocks = columns((*head, *times), rows, ">" * 11)
+    rows = [block_row(index, block) for index, block in enumerate(report.blocks)]
+    blocks = columns(BLOCK_COLUMNS, rows, ">" * 11)
     exits = columns(
-        ("", "exit", "units", "parameters", "accuracy", "samples/s"),
-        [_exit_row(plan, report, found) for found in report.exits],
-        "<<>>>>",
+        EXIT_COLUMNS,
+        [exit_row(plan, report, found) for found in report.exits],
+        "<<>>>>>>>",
     )
-    title = f"{clean(plan.model.name)} on {clean(plan.device.name)}, plan {_short(report.plan_id)}"
     parts = [
-        note(title),
+        note(report_title(report, plan)),
         blocks,
-        note(_verdict(report)),
+        note(verdict(report)),
         exits,
-        fields(_report_summary(report, plan)),
+        fields(report_summary(report, plan)),
         _deviations(report),
     ]
     return "\n\n".join(parts)
 
 
-def _block_row(index: int, block: BlockReport) -> tuple[str, ...]:
+BLOCK_COLUMNS = (
+    "block", "units", _BATCH, "epochs", "loss", "peak MiB\npredicted", "\nmeasured", "\ndiff",
+    "per epoch\npredicted", "\nmeasured", "\ndiff",
+)  # fmt: skip
+"""Headings of what `block_row` gives."""
+
+
+def block_row(index: int, block: BlockReport) -> tuple[str, ...]:
+    """One block, predicted against measured."""
     measured = block.measured_seconds_per_epoch
     return (
         str(index),
@@ -350,7 +356,13 @@ def _speed(plan: Plan, report: Report) -> str | None:
     return f"{said}; at equal speed, epochs are off by {whole} ({parts})"
 
 
-def _verdict(report: Report) -> str:
+def report_title(report: Report, plan: Plan) -> str:
+    """Which network on which device, by which plan."""
+    return f"{clean(plan.model.name)} on {clean(plan.device.name)}, plan {_short(report.plan_id)}"
+
+
+def verdict(report: Report) -> str:
+    """Whether the run kept its budget."""
     peak = format_bytes(report.peak_bytes)
     child = format_bytes(report.child_peak_bytes)
     if report.scope == "process":
@@ -363,22 +375,48 @@ def _verdict(report: Report) -> str:
     return f"stayed under {format_bytes(report.budget_bytes)}: {answer}, peak {peak}{excess} ({made_of})"
 
 
-def _exit_row(plan: Plan, report: Report, found: ExitReport) -> tuple[str, ...]:
+EXIT_COLUMNS = (
+    "", "exit", "units", "parameters", "of the\nfull model", "accuracy", "\non held-out", "samples/s",
+    "times the\nfull model",
+)  # fmt: skip
+"""Headings of what `exit_row` gives."""
+
+
+def exit_row(plan: Plan, report: Report, found: ExitReport) -> tuple[str, ...]:
+    """One exit beside the full model; `*` marks the smallest that is good enough."""
+    full = report.exits[-1]
     return (
         "*" if found.unit == report.chosen_exit else "",
-        names(plan.model, (found.unit - 1, found.unit), 30),
+        names(plan.model, (found.unit - 1, found.unit), 24),
         str(found.unit),
         f"{found.parameters:,}",
+        f"{found.parameters / full.parameters:.1%}" if full.parameters else NOTHING,
         f"{found.accuracy:.1%}",
+        NOTHING if found.validation_accuracy is None else f"{found.validation_accuracy:.1%}",
         f"{found.samples_per_second:.1f}",
+        f"{found.samples_per_second / full.samples_per_second:.2f}" if full.samples_per_second else NOTHING,
     )
 
 
-def _report_summary(report: Report, plan: Plan) -> list[tuple[str, str]]:
+def _kept(report: Report) -> str:
+    """What the mark in the list of exits stands for."""
+    if report.exit_tolerance is None or not report.exits:
+        return "the full model (*); no samples were held out to choose a smaller one by"
+    if report.chosen_exit == report.exits[-1].unit:
+        return f"the full model alone (*): every smaller exit loses more than {report.exit_tolerance:g} points"
+    return (
+        f"the full model, and as exit.safetensors the smallest exit (*) that loses at most {report.exit_tolerance:g} "
+        "points on held-out samples"
+    )
+
+
+def report_summary(report: Report, plan: Plan) -> list[tuple[str, str]]:
+    """The run in a few lines, each with its name."""
     stall = format_seconds(report.cache.stall_seconds)
     speed = _speed(plan, report)
     return [
-        ("accuracy", f"{report.accuracy:.1%} at the exit kept (*)"),
+        ("accuracy", f"{report.accuracy:.1%} of test samples, by the full model"),
+        ("kept", _kept(report)),
         ("time", format_seconds(report.seconds)),
         *([("device", speed)] if speed else []),
         ("cache", f"{format_bytes(report.cache.bytes_written)} written; training waited {stall} for samples"),
@@ -389,3 +427,17 @@ def _deviations(report: Report) -> str:
     if not report.deviations:
         return "The run followed its plan."
     return "The run left its plan:\n" + fields([("  -", clean(text)) for text in report.deviations])
+
+
+def evaluation_table(found: Evaluation) -> str:
+    """What an exported model was measured to be."""
+    of = f" of {format_bytes(found.budget_bytes)}" if found.budget_bytes is not None else ""
+    return fields(
+        [
+            ("model", f"{clean(found.model)}: {found.parameters:,} parameters"),
+            ("accuracy", f"{found.accuracy:.2%} of {counted(found.samples, 'test sample')} of {clean(found.data)}"),
+            ("speed", f"{found.samples_per_second:.1f} samples/s, {found.micro_batch} at a time"),
+            ("time", f"{format_seconds(found.seconds)}, reading samples and weights included"),
+            ("peak", f"{format_bytes(found.peak_bytes)}{of}, everything resident"),
+        ]
+    )

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from planner.document import read_document, to_json
-from planner.errors import InputError, PlannerError
+from planner.errors import PlannerError
 from planner.runner import paths
-from planner.runner.data.dataset import open_data
+from planner.runner.data.dataset import check_fits, open_data
 from planner.runner.data.split import Dataset
 from planner.runner.events import Deviation, Event, Failed, Finished, Ready, Told
 from planner.runner.guard import MemoryGuard, describe
@@ -28,14 +28,7 @@ from planner.training.runtime import start_torch
 def check_data(plan: Plan, data: Dataset) -> str | None:
     """Raise InputError where data and model do not fit; return a deviation where they fit but differ from the plan."""
     info = data.info
-    shape = (info.channels, info.height, info.width)
-    if shape != plan.model.input:
-        has, takes = ("×".join(str(extent) for extent in extents) for extents in (shape, plan.model.input))
-        raise InputError(f"{info.name}: its images are {has}, but the plan's model takes {takes}")
-    if info.classes > plan.model.classes:
-        raise InputError(
-            f"{info.name}: has {info.classes} classes, but the plan's model tells {plan.model.classes} apart"
-        )
+    check_fits(info, plan.model, "the plan's model")
     if info.train_samples != plan.training.samples:
         return f"the plan counts {plan.training.samples} training samples, the data has {info.train_samples}"
     return None

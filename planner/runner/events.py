@@ -108,7 +108,7 @@ class BlockDone:
     peak_bytes: int
     """Highest resident bytes of the child in this block, all phases."""
     seconds_per_epoch: float
-    """Of whole epochs; 0 where there was none."""
+    """Of whole epochs, for as many samples as the data set has to train on; 0 where there was none."""
     epochs: int
     """Whole epochs."""
     steps: int
@@ -116,13 +116,15 @@ class BlockDone:
     loss: float
     """Mean loss of the last segment over the last epoch (or what was run of it)."""
     exits: tuple[ExitReport, ...]
-    """Its heads on test data."""
+    """Its heads on test data, and on what was held out of training data where something was."""
     cache_bytes: int
     """Bytes written to caches."""
     stall_seconds: float
     """Time training waited for samples."""
     calibration_seconds: float | None = None
     """The calibration kernel's time as the block began."""
+    seconds_per_sample: float | None = None
+    """Forward from the model's first unit to the block's last, heads left out; null: an earlier release told it not."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,8 @@ class Failed:
     """What the command should exit with."""
     message: str
     """Fit to be shown."""
+    minimum_bytes: int | None = None
+    """The child's part of the smallest budget that is enough, where the budget is too small."""
 
 
 Event = Ready | Initialised | BlockStarted | Step | Checkpointed | Deviation | BlockDone | Finished | Failed
@@ -153,4 +157,31 @@ class Told:
     """One line."""
 
     event: Event
+    """What happened."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """An exported model is measured."""
+
+    kind: Literal["evaluated"]
+    samples: int
+    """Test samples."""
+    accuracy: float
+    """Share of them that it gets right."""
+    samples_per_second: float
+    """Forward alone."""
+    seconds: float
+    """From the first byte read to the last sample counted."""
+    micro_batch: int
+    """Samples in one forward."""
+    peak_bytes: int
+    """Highest resident bytes of the child over its whole life."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The one line of an evaluating child."""
+
+    event: Evaluated | Failed
     """What happened."""

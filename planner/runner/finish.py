@@ -1,9 +1,8 @@
-"""What follows a block's training: its heads measured on test data, its outputs written for the next block."""
+"""What follows a block's training: its heads measured on held-out data, its outputs written for the next block."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -23,7 +22,9 @@ class _Tally:
 
     unit: int
     right: int = 0
-    seconds: float = 0.0
+    units_seconds: float = 0.0
+    """From the block's first unit to the head's, without any head."""
+    head_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,16 @@ class Prefix:
     """Parameters of the units before it."""
     seconds_per_sample: float
     """Forward through them."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What running samples through a block has shown."""
+
+    exits: tuple[ExitReport, ...]
+    """Its heads; the last is the end of the block."""
+    behind: Prefix
+    """What the next block has before it."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +63,8 @@ class Target:
             self.writer.append(index, record, label)
 
 
-def validate(
-    block: LoadedBlock, samples: Samples, target: Target | None, prefix: Prefix, stop: StopSignal
-) -> tuple[ExitReport, ...]:
-    """Run test samples through the block once: accuracy and speed of every head, outputs to `target` on the way."""
+def validate(block: LoadedBlock, samples: Samples, target: Target | None, prefix: Prefix, stop: StopSignal) -> Measured:
+    """Run samples through the block once: accuracy and speed of every head, outputs to `target` on the way."""
     tallies = [_Tally(segment.spec.units[1]) for segment in block.segments]
     first = 0
     for inputs, labels in samples.in_order():
@@ -66,28 +75,38 @@ def validate(
         stop.check()
         # Gone before the next samples come through the frozen units, which have no room beside them.
         del outputs
-    return tuple(_exit_reports(block, tallies, samples.count, prefix))
+    return _measured(block, tallies, samples.count, prefix)
 
 
 def _count(block: LoadedBlock, tallies: list[_Tally], inputs: Tensor, labels: Tensor) -> Tensor:
-    """Count what each head gets right of one micro-batch, time it from the block's first unit on; the last output."""
-    started = time.perf_counter()
+    """Count what each head gets right of one micro-batch, and time units and heads apart; the last output.
+
+    A model that ends at a head has none of the heads before it.
+    """
     activations = inputs
+    units_seconds = 0.0
     for segment, tally in zip(block.segments, tallies, strict=True):
+        started = time.perf_counter()
         activations = infer(segment.units, activations)
+        ran = time.perf_counter()
         logits = activations if segment.head is None else infer([segment.head], activations)
         tally.right += int((logits.argmax(1) == labels).sum())
-        tally.seconds += time.perf_counter() - started
+        units_seconds += ran - started
+        tally.units_seconds += units_seconds
+        tally.head_seconds += time.perf_counter() - ran
     return activations
 
 
-def _exit_reports(block: LoadedBlock, tallies: list[_Tally], count: int, prefix: Prefix) -> Iterator[ExitReport]:
-    parameters = prefix.parameters
+def _measured(block: LoadedBlock, tallies: list[_Tally], count: int, prefix: Prefix) -> Measured:
+    exits: list[ExitReport] = []
+    parameters, units_seconds = prefix.parameters, prefix.seconds_per_sample
     for segment, tally in zip(block.segments, tallies, strict=True):
         parameters += sum(parameter.numel() for unit in segment.units for parameter in unit.parameters())
         head = sum(parameter.numel() for parameter in segment.head.parameters()) if segment.head else 0
-        seconds = prefix.seconds_per_sample + tally.seconds / count
-        yield ExitReport(tally.unit, parameters + head, tally.right / count, 1 / seconds)
+        units_seconds = prefix.seconds_per_sample + tally.units_seconds / count
+        speed = 1 / (units_seconds + tally.head_seconds / count)
+        exits.append(ExitReport(tally.unit, parameters + head, tally.right / count, speed))
+    return Measured(tuple(exits), Prefix(parameters, units_seconds))
 
 
 def write_cache(
@@ -106,10 +125,3 @@ def write_cache(
         target.append(first, infer(units, block.enter(inputs)), labels)
         first += len(labels)
         stop.check()
-
-
-def prefix_after(block: LoadedBlock, exits: tuple[ExitReport, ...]) -> Prefix:
-    """What the next block has before it."""
-    last = block.segments[-1]
-    head = sum(parameter.numel() for parameter in last.head.parameters()) if last.head else 0
-    return Prefix(exits[-1].parameters - head, 1 / exits[-1].samples_per_second)

@@ -29,6 +29,8 @@ class Job:
     """The largest setting of that block that may still be tried: 0 is the plan's own, then its ladder."""
     checkpoint_seconds: float = 60.0
     """Time between two checkpoints within a block; 0 takes one after every step."""
+    exit_tolerance: float | None = None
+    """Points of accuracy that a smaller exit may lose; none holds no samples out to choose one by."""
 
 
 @dataclass(frozen=True)
@@ -41,3 +43,17 @@ class Order:
     """Most optimizer steps of each block."""
     seed: int
     """Of every random stream."""
+
+
+@dataclass(frozen=True)
+class EvaluationJob:
+    """One evaluation of an exported model."""
+
+    weights: str
+    """Its safetensors file; the description lies beside it."""
+    data: str
+    """Name or path of the data set."""
+    threads: int
+    """Threads to compute with."""
+    allowed_bytes: int | None = None
+    """Resident bytes the child may reach; none leaves the guard off."""

@@ -20,10 +20,18 @@ JOB = "job.json"
 """What the supervisor told the child."""
 DEVIATIONS = "deviations.json"
 """Where the run had to leave its plan, kept over the sessions of a resumed run."""
+EXIT_MODEL = "exit.safetensors"
+"""The weights of the smallest exit that is good enough, where that is not the whole network."""
+EXIT_DESCRIPTION = "exit.json"
+"""Its `model/1`."""
 INIT = "init.safetensors"
 """The weights that the run was told to begin with."""
 CHECKPOINT = "weights/checkpoint.safetensors"
 """The last checkpoint within a block."""
+
+
+PARTS = ("train", "validation", "test")
+"""The parts of a data set that blocks read; `validation` is held out of training data, for the choice of an exit."""
 
 
 def weights_path(out: Path, block: int) -> Path:
@@ -37,5 +45,5 @@ def result_path(out: Path, block: int) -> Path:
 
 
 def cache_path(out: Path, block: int, part: str) -> Path:
-    """The activation cache that a block reads; `part` is `train` or `test`."""
+    """The activation cache that a block reads; `part` is one of `PARTS`."""
     return out / "cache" / f"block-{block:03d}-{part}"

@@ -13,6 +13,7 @@ from planner.document import read_document, to_json
 from planner.report.schema import BlockReport, CacheReport, InitReport, Report
 from planner.runner import paths
 from planner.runner.events import BlockDone, BlockStarted, Deviation, Event, Failed, Finished, Initialised, Ready, Step
+from planner.runner.exits import choose_exit
 from planner.solver.schema import Plan
 from planner.system.files import storage_errors, write_atomically
 from planner.system.proc import read_memory
@@ -169,8 +170,11 @@ class Telemetry:
             self._file.flush()
 
 
-def make_report(plan: Plan, record: Record, seconds: float) -> Report:
-    """What the run did, all sessions together; `seconds` is this one's."""
+def make_report(plan: Plan, record: Record, seconds: float, exit_tolerance: float | None = None) -> Report:
+    """What the run did, all sessions together; `seconds` is this one's.
+
+    `exit_tolerance` is how many points of accuracy the chosen exit may lose.
+    """
     own = read_memory().peak_bytes
     is_process = plan.budget.scope == "process"
     extra = own if is_process else -record.baseline_bytes
@@ -190,7 +194,7 @@ def make_report(plan: Plan, record: Record, seconds: float) -> Report:
         within_budget=peak <= plan.budget.bytes,
         blocks=blocks,
         exits=exits,
-        chosen_exit=exits[-1].unit,
+        chosen_exit=choose_exit(exits, exit_tolerance).unit,
         accuracy=exits[-1].accuracy,
         seconds=seconds,
         cache=CacheReport(
@@ -199,6 +203,7 @@ def make_report(plan: Plan, record: Record, seconds: float) -> Report:
         deviations=tuple(text for text, _ in deviations),
         init=record.init,
         deviation_steps=tuple(steps for _, steps in deviations),
+        exit_tolerance=exit_tolerance if exits[-1].validation_accuracy is not None else None,
     )
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from torch import Tensor
 
-from planner.model.build import build_unit
 from planner.runner import paths
 from planner.runner.block import input_shapes
 from planner.runner.cache import CacheSpec, ShardWriter
@@ -22,9 +21,8 @@ from planner.runner.loader import in_groups
 from planner.runner.order import Permutation
 from planner.runner.safetensors import TensorFile
 from planner.runner.samples import image_tensor
-from planner.runner.weights import fill_modules
+from planner.runner.stream import run_stored
 from planner.solver.schema import Plan
-from planner.training.segment import infer
 
 
 class Repairer:
@@ -72,8 +70,5 @@ class Repairer:
 
     def _run(self, inputs: Tensor, files: Sequence[TensorFile]) -> Tensor:
         for block, file in zip(self._plan.blocks, files, strict=False):
-            for index in range(*block.units):
-                unit = build_unit(self._plan.model.units[index], self._shapes[index]).eval()
-                fill_modules(file, [(f"units.{index}", unit)])
-                inputs = infer([unit], inputs)
+            inputs = run_stored(self._plan.model, range(*block.units), self._shapes, file, inputs)
         return inputs

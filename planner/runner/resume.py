@@ -27,5 +27,5 @@ def clear_leftovers(out: Path, plan: Plan, first_block: int) -> None:
     for folder in (out, out / "weights"):
         remove_partials(folder)
     for index in range(min(first_block, len(plan.blocks))):
-        for part in ("train", "test"):
+        for part in paths.PARTS:
             remove_cache(paths.cache_path(out, index, part))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -152,19 +152,24 @@ class TensorFile:
         os.close(self._fd)
 
 
-def merge_tensors(paths: Iterable[Path], target: Path, prefix: str) -> None:
-    """Join files into one, keeping tensors whose name starts with `prefix`; a megabyte in memory at a time."""
+def merge_tensors(paths: Iterable[Path], target: Path, rename: Callable[[str], str | None]) -> None:
+    """Join files into one, a megabyte in memory at a time.
+
+    `rename` says what a tensor is called there; None leaves it out.
+    """
     files: list[TensorFile] = []
     try:
         files.extend(TensorFile(path) for path in paths)
-        kept = [(file, entry) for file in files for entry in file.entries if entry.name.startswith(prefix)]
+        kept = [
+            (file, entry, name) for file in files for entry in file.entries if (name := rename(entry.name)) is not None
+        ]
         for file in files:
             file.verify()
 
         def pieces() -> Iterator[memoryview]:
-            return (piece for file, entry in kept for piece in file.pieces(entry.name))
+            return (piece for file, entry, _ in kept for piece in file.pieces(entry.name))
 
-        write_tensors(target, [entry for _, entry in kept], pieces)
+        write_tensors(target, [replace(entry, name=name) for _, entry, name in kept], pieces)
     finally:
         for file in files:
             file.close()

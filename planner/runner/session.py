@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from planner.document import read_document, to_json
 from planner.errors import InputError, ShardError, StorageError
 from planner.model.shapes import model_sizes
+from planner.report.schema import ExitReport
 from planner.runner import paths
 from planner.runner.block import LoadedBlock, compare_init, input_shapes, load_frozen
 from planner.runner.cache import (
@@ -23,10 +24,10 @@ from planner.runner.cache import (
     seems_whole,
 )
 from planner.runner.checkpoint import Checkpoints
-from planner.runner.data.split import Dataset, Split
+from planner.runner.data.split import Dataset, Split, hold_out
 from planner.runner.encoding import stored_bytes
 from planner.runner.events import BlockDone, BlockStarted, Deviation, Event, Initialised, Phase
-from planner.runner.finish import Prefix, Target, prefix_after, validate, write_cache
+from planner.runner.finish import Measured, Prefix, Target, validate, write_cache
 from planner.runner.guard import MemoryGuard, describe
 from planner.runner.job import Job, Order
 from planner.runner.position import read_position
@@ -45,14 +46,20 @@ _CACHE_ORDER = -2
 """In the key of the order that training samples are cached in, where epochs have their number."""
 
 
-@dataclass(frozen=True)
-class _Inputs:
-    """What a block reads."""
+Inputs = Mapping[str, Split]
+"""What a block reads, by part of the data set."""
 
-    train: Split
-    """To train on."""
-    test: Split
-    """To measure its heads on."""
+
+def split_parts(plan: Plan, data: Dataset, choosing: bool) -> Inputs:
+    """The parts of the data set that a run reads: to train on, to choose an exit by if there is a choice, to test on.
+
+    An exit is chosen by samples that were never trained on, and never by those that its accuracy is told for.
+    """
+    if choosing and plan.cuts:
+        train, validation = hold_out(data.train)
+        if validation.samples:
+            return {"train": train, "validation": validation, "test": data.test}
+    return {"train": data.train, "test": data.test}
 
 
 class Session:
@@ -71,6 +78,7 @@ class Session:
         self._out = Path(job.out)
         self._plan = plan
         self._data = data
+        self._splits = split_parts(plan, data, job.exit_tolerance is not None)
         self._guard = guard
         self._tell = tell
         self._stop = stop
@@ -101,7 +109,8 @@ class Session:
         done = read_document(paths.result_path(self._out, first_block - 1), BlockDone)
         units = self._plan.blocks[first_block].units[0] if first_block < len(self._plan.blocks) else None
         parameters = sum(sizes.parameters for sizes in model_sizes(self._plan.model)[:units])
-        return Prefix(parameters, 1 / done.exits[-1].samples_per_second)
+        seconds = done.seconds_per_sample or 1 / done.exits[-1].samples_per_second
+        return Prefix(parameters, seconds)
 
     def _run_block(self, index: int, prefix: Prefix) -> Prefix:
         """One block; a shard of its input that turns out broken is computed anew, and the block goes on."""
@@ -117,16 +126,16 @@ class Session:
 
     def _try_block(self, index: int, prefix: Prefix) -> Prefix:
         with ExitStack() as opened:
-            inputs = _Inputs(self._input(index, "train", opened), self._input(index, "test", opened))
+            inputs = {part: self._input(index, part, opened) for part in self._splits}
             self._phase(index, "prepare", self._first_rung(index))
             calibration = calibration_seconds()  # before the block is in memory and its peak starts afresh
             trained = self._trained(index) or self._train(index, inputs)
-            done = self._finish_on_a_rung(index, trained, inputs, prefix, calibration)
+            done, behind = self._finish_on_a_rung(index, trained, inputs, prefix, calibration)
         write_atomically(paths.result_path(self._out, index), to_json(done))
         self._tell(done)
-        for part in ("train", "test"):
+        for part in paths.PARTS:
             remove_cache(paths.cache_path(self._out, index, part))
-        return prefix_after(trained.block, done.exits)
+        return behind
 
     def _first_rung(self, index: int) -> int:
         return self._job.first_rung if index == self._job.first_block else 0
@@ -148,12 +157,12 @@ class Session:
         block.stop_training()
         return Trained(block, position, rungs[rung])
 
-    def _train(self, index: int, inputs: _Inputs) -> Trained:
+    def _train(self, index: int, inputs: Inputs) -> Trained:
         trainer = BlockTrainer(
             self._plan,
             index,
             self._order,
-            lambda size: self._samples(index, inputs.train, size),
+            lambda size: self._samples(index, inputs["train"], size),
             self._guard,
             self._tell,
             self._checkpoints,
@@ -171,8 +180,8 @@ class Session:
         return trained
 
     def _finish_on_a_rung(
-        self, index: int, trained: Trained, inputs: _Inputs, prefix: Prefix, calibration: float
-    ) -> BlockDone:
+        self, index: int, trained: Trained, inputs: Inputs, prefix: Prefix, calibration: float
+    ) -> tuple[BlockDone, Prefix]:
         """`_finish`, on the first rung that holds from the trained one on. Raises OverBudgetError where none does."""
         rungs = rungs_of(self._plan.blocks[index])
         tried: list[str] = []
@@ -190,55 +199,59 @@ class Session:
         raise exhausted(index, tried)
 
     def _finish(
-        self, index: int, trained: Trained, rung: int, inputs: _Inputs, prefix: Prefix, calibration: float
-    ) -> BlockDone:
-        """Measure the heads, and write what the next block reads."""
+        self, index: int, trained: Trained, rung: int, inputs: Inputs, prefix: Prefix, calibration: float
+    ) -> tuple[BlockDone, Prefix]:
+        """Measure the heads, and write what the next block reads; also what that one has before it."""
         size, position = trained.setting.micro_batch, trained.position
         following = index + 1
         caches = following < len(self._plan.blocks) and self._plan.blocks[following].input.kind == "cache"
         written = 0
         self._phase(index, "validate", rung)
         with ExitStack() as opened:
-            targets = {part: self._target(following, part, opened) for part in ("train", "test")} if caches else {}
-            exits = validate(
-                trained.block, self._samples(index, inputs.test, size), targets.get("test"), prefix, self._stop
-            )
+            targets = {part: self._target(following, part, opened) for part in inputs} if caches else {}
+            measured = {
+                part: validate(trained.block, self._samples(index, split, size), targets.get(part), prefix, self._stop)
+                for part, split in inputs.items()
+                if part != "train"
+            }
             if caches:
                 self._phase(index, "cache", rung)
                 key = self._cache_key("train") if self._plan.blocks[index].input.kind != "cache" else None
-                write_cache(trained.block, self._samples(index, inputs.train, size), targets["train"], key, self._stop)
+                write_cache(
+                    trained.block, self._samples(index, inputs["train"], size), targets["train"], key, self._stop
+                )
             for target in targets.values():
                 target.writer.finish()
                 written += target.writer.bytes_written
         self._guard.take()
-        return BlockDone(
+        behind = measured["test"].behind
+        done = BlockDone(
             "block-done",
             index,
             size,
             trained.setting.accumulate,
             self._guard.block_peak_bytes,
-            position.seconds_per_epoch,
+            position.seconds_per_epoch * self._data.train.samples / self._splits["train"].samples,
             position.whole_epochs,
             position.step,
             position.loss,
-            exits,
+            _exits(measured),
             written,
             position.stall_seconds,
             calibration,
+            behind.seconds_per_sample,
         )
+        return done, behind
 
     def _input(self, index: int, part: str, opened: ExitStack) -> Split:
         if self._plan.blocks[index].input.kind != "cache":
-            return self._split(part)
+            return self._splits[part]
         folder, spec = paths.cache_path(self._out, index, part), self._spec(index, part)
         if not is_finished(folder, spec):
             self._rebuild(index, part, "is not there whole")
         reader = CacheReader(folder, spec)
         opened.callback(reader.close)
         return reader
-
-    def _split(self, part: str) -> Split:
-        return self._data.train if part == "train" else self._data.test
 
     def _samples(self, index: int, split: Split, micro_batch: int) -> Samples:
         block = self._plan.blocks[index]
@@ -253,7 +266,7 @@ class Session:
     def _spec(self, index: int, part: str) -> CacheSpec:
         """What the cache that a block reads has to be; the weights that its content comes from are part of that."""
         block = self._plan.blocks[index]
-        samples = self._split(part).samples
+        samples = self._splits[part].samples
         file = TensorFile(paths.weights_path(self._out, index - 1))
         file.close()
         whose = f"{self._plan.id} {self._order.seed} {index} {part} {block.input.dtype} {file.checksum}"
@@ -274,7 +287,7 @@ class Session:
 
     def _repair(self, index: int, error: ShardError) -> None:
         """Take a broken shard away and compute it anew. Raises StorageError where it is broken a second time."""
-        part = next(p for p in ("train", "test") if Path(error.file).parent == paths.cache_path(self._out, index, p))
+        part = next(p for p in self._splits if Path(error.file).parent == paths.cache_path(self._out, index, p))
         if (part, error.shard) in self._repaired:
             raise StorageError(f"{error}, once more after it was computed anew: the storage cannot be relied on")
         self._repaired.add((part, error.shard))
@@ -293,14 +306,26 @@ class Session:
         self._guard.limit()
         done = [read_document(paths.result_path(self._out, number), BlockDone) for number in range(index)]
         repairer = Repairer(self._plan, index, self._out, min(before.micro_batch for before in done))
-        repairer.write(folder, spec, shards, self._split(part), self._cache_key(part))
+        repairer.write(folder, spec, shards, self._splits[part], self._cache_key(part))
         mark_finished(folder, spec)
         self._guard.release()
 
     def _phase(self, index: int, phase: Phase, rung: int) -> None:
-        samples = min(self._data.train.samples, self._limit or self._data.train.samples)
+        count = self._splits["train"].samples
+        samples = min(count, self._limit or count)
         steps = -(-samples // self._plan.training.batch) * self._order.epochs
         total = min(steps, self._order.max_steps or steps)
         rungs = rungs_of(self._plan.blocks[index])
         setting: Setting = rungs[min(rung, len(rungs) - 1)]
         self._tell(BlockStarted("phase", index, phase, total, setting.micro_batch, setting.accumulate, rung))
+
+
+def _exits(measured: Mapping[str, Measured]) -> tuple[ExitReport, ...]:
+    """A block's heads as the test part showed them, each with its accuracy on what was held out of training data."""
+    exits = measured["test"].exits
+    if "validation" not in measured:
+        return exits
+    held_out = measured["validation"].exits
+    return tuple(
+        replace(found, validation_accuracy=other.accuracy) for found, other in zip(exits, held_out, strict=True)
+    )

@@ -21,12 +21,12 @@ from planner.errors import InputError, InterruptedRunError, OverBudgetError, Pla
 from planner.report.schema import Report
 from planner.runner import paths
 from planner.runner.events import Event, Told
+from planner.runner.exits import export_models
 from planner.runner.initial import keep_initial
 from planner.runner.job import Job
 from planner.runner.position import Position, read_position
 from planner.runner.record import Record, Telemetry, make_report
 from planner.runner.resume import clear_leftovers, first_open_block
-from planner.runner.safetensors import merge_tensors
 from planner.solver.schema import Plan
 from planner.system.files import FolderLock, lock_folder, storage_errors, write_atomically
 from planner.system.proc import read_memory, reset_peak
@@ -63,6 +63,10 @@ class RunOptions:
     """Whether to go on in a folder that holds an unfinished run of the same plan."""
     checkpoint_seconds: float = 60.0
     """Time between two checkpoints within a block; 0 takes one after every step."""
+    exit_tolerance: float | None = None
+    """Points of accuracy that the smallest exit kept may lose to the full model. A tenth of the training samples is
+    held out to choose it by, where the plan has a choice; none holds nothing out. A resumed run keeps whether it does.
+    """
     guard: bool = True
     """Whether the child limits itself. Off only in tests, to show that the kernel would have noticed."""
 
@@ -85,10 +89,8 @@ def run_plan(plan: Plan, data: str, out: Path, options: RunOptions, observer: Ob
         slim_down()
         if first_block < len(plan.blocks):
             _Supervision(plan, data, options, record, observer, lock).run()
-        report = make_report(plan, record, time.perf_counter() - started)
-        weights = [paths.weights_path(out, index) for index in range(len(plan.blocks))]
-        merge_tensors(weights, out / paths.MODEL, prefix="units.")
-        write_atomically(out / paths.DESCRIPTION, to_json(plan.model))
+        report = make_report(plan, record, time.perf_counter() - started, options.exit_tolerance)
+        export_models(plan, report.chosen_exit, out)
         write_atomically(out / paths.REPORT, to_json(report))
     return report
 
@@ -134,7 +136,11 @@ def _as_begun(job: Job, options: RunOptions, plan: Plan, out: Path) -> RunOption
                 f"--{option} is {asked}, but the run in {out} was begun with {was}; resume it so, or choose another "
                 "folder with --out"
             )
-    return replace(options, epochs=job.epochs, max_steps=job.max_steps, seed=job.seed)
+    # Whether samples are held out decides what is trained on; by how much an exit may be worse is asked at the end.
+    tolerance = options.exit_tolerance if options.exit_tolerance is not None else job.exit_tolerance
+    if job.exit_tolerance is None:
+        tolerance = None
+    return replace(options, epochs=job.epochs, max_steps=job.max_steps, seed=job.seed, exit_tolerance=tolerance)
 
 
 def _note_resumption(plan: Plan, record: Record, first_block: int) -> None:
@@ -212,6 +218,7 @@ class _Supervision:
             first_block,
             first_rung,
             options.checkpoint_seconds,
+            options.exit_tolerance,
         )
         path = self._out / paths.JOB
         write_atomically(path, to_json(job))

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from planner.document import content_id, read_document
-from planner.report.schema import ExitReport, Report
+from planner.report.schema import Report
 from planner.runner import paths
 from planner.runner import session as session_module
 from planner.runner.block import LoadedBlock
 from planner.runner.events import BlockDone, Deviation, Event
-from planner.runner.finish import validate
+from planner.runner.finish import Measured, validate
 from planner.runner.samples import Samples
 from tests.unit.system.support import run_child
 
@@ -75,7 +75,7 @@ def test_an_overrun_behind_training_goes_one_rung_lower(tmp_path: Path, monkeypa
     plan = small_plan()
     events: list[Event] = []
 
-    def fail_or_validate(block: LoadedBlock, samples: Samples, *more: Any) -> tuple[ExitReport, ...]:
+    def fail_or_validate(block: LoadedBlock, samples: Samples, *more: Any) -> Measured:
         if samples.micro_batch == 8:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
         return validate(block, samples, *more)

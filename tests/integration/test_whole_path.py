@@ -70,6 +70,8 @@ def test_a_plan_of_several_blocks_trains_validates_and_reports(
     assert report.plan_id == plan.id
     assert [block.steps for block in report.blocks] == [8] * len(plan.blocks)
     assert [exit.unit for exit in report.exits] == [exit.unit for exit in plan.exits]
+    assert all(exit.validation_accuracy is not None for exit in report.exits)
+    assert (report.exit_tolerance, report.accuracy) == (0.5, report.exits[-1].accuracy)
     # 8 steps of 32 samples are what the caches had to hold, and no cache is left.
     assert list((tmp_path / "out" / "cache").iterdir()) == []
     lines = [json.loads(line) for line in (tmp_path / "out" / paths.MEMORY).read_text().splitlines()]
@@ -239,6 +241,8 @@ def test_unpacked_data_counts_as_storage(neuroflux: Command, profile: Path) -> N
         (["plan", "--model", "cnn6", "--budget", "300MiB", "--lr", "-1"], "lr is -1"),
         (["plan", "--model", "cnn6", "--data", "sample", "--input", "3x9x9", "--budget", "1GiB"], "images are 1x28x28"),
         (["run", "gone.json", "--data", "sample"], "gone.json"),
+        (["run", "p", "--data", "sample", "--exit-tolerance", "much"], "neither points of accuracy from 0 to 100 nor"),
+        (["run", "p", "--data", "sample", "--exit-tolerance", "nan"], "neither points of accuracy from 0 to 100 nor"),
         (["report", "nowhere"], "nowhere"),
         (["frobnicate"], "invalid choice"),
     ],
@@ -270,7 +274,7 @@ def test_data_that_does_not_fit_the_plan_is_refused(neuroflux: Command, small_pl
     assert "1×8×8" in done.stderr and "1×28×28" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["doctor", "profile", "plan", "run", "report", "demo"])
+@pytest.mark.parametrize("command", ["doctor", "profile", "plan", "run", "report", "evaluate", "export", "demo"])
 def test_help_says_what_a_command_does(neuroflux: Command, command: str) -> None:
     overview, own = neuroflux("--help"), neuroflux(command, "--help")
     assert (overview.returncode, own.returncode) == (0, 0)

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import argparse
+import os
+import select
 import subprocess
 import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 import planner
 from planner.cli import options
-from planner.document import content_id
+from planner.document import content_id, read_document, to_json
 from planner.errors import InfeasibleError, InputError, ModelError
 from planner.model.spec import Activation, BatchNorm2d, Conv2d, Linear
 from planner.profiler.schema import Profile
+from planner.report.schema import Report
+from planner.runner import paths
 from planner.settings import Optimizer
 from planner.solver.plan import make_plan
 from planner.solver.request import Request
-from planner.solver.schema import Budget, Training
+from planner.solver.schema import Budget, Plan, Training
+from planner.system.files import lock_folder
+from tests.fault.support import small_plan
 from tests.unit.solver.chains import zoo_profile
 
 SAMPLE = torch.zeros(4, 3, 8, 8)
@@ -49,7 +58,7 @@ def test_planning_goes_without_torch() -> None:
 
 
 def test_it_has_what_it_says_and_no_more() -> None:
-    assert {"plan", "profile"} <= set(dir(planner))
+    assert {"plan", "profile", "run"} <= set(dir(planner))
     with pytest.raises(AttributeError, match="module 'planner' has no attribute 'train'"):
         planner.train  # noqa: B018
 
@@ -126,6 +135,10 @@ def test_a_profile_of_nonsense(arguments: dict[str, Any], message: str) -> None:
 def test_a_module_that_is_no_chain() -> None:
     with pytest.raises(ModelError, match=r"^layer '1': Tanh is outside the list"):
         planner.profile(nn.Sequential(nn.Flatten(), nn.Tanh(), nn.Linear(192, 10)), SAMPLE)
+    with pytest.raises(ModelError, match=r"^layer '1': Tanh is outside the list"):
+        planner.plan(nn.Sequential(nn.Flatten(), nn.Tanh(), nn.Linear(192, 10)), SAMPLE, budget="2GiB")
+    with pytest.raises(ModelError, match=r"^sample: a tensor is needed, not a str"):
+        planner.plan(MODULE, "2GiB")
     with pytest.raises(ModelError, match=r"^classes is 100, but the output has 10"):
         planner.profile(MODULE, SAMPLE, classes=100)
 
@@ -133,6 +146,8 @@ def test_a_module_that_is_no_chain() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({}, "budget is missing; give bytes, or text like '300MiB'"),
+        ({"budget": "2GiB", "optimizer": "adam"}, "optimizer: the profile was taken with Optimizer"),
         ({"budget": 0}, "bytes is 0; it must lie between"),
         ({"budget": "much"}, "budget: 'much' is not a size"),
         ({"budget": "2GiB", "epochs": 0}, "epochs is 0; it must lie between"),
@@ -145,3 +160,89 @@ def test_a_module_that_is_no_chain() -> None:
 def test_a_plan_for_nonsense(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=f"^{message}"):
         planner.plan(zoo_profile("cnn6", (1, 4)), **arguments)
+
+
+class Colours(Dataset[tuple[Tensor, int]]):
+    """Images of one colour each, which is their class; floats from 0 to 1, as torchvision gives them."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        if index >= self._count:
+            raise IndexError(index)
+        image = torch.zeros(3, 8, 8)
+        image[index % 3] = 0.5 + index % 7 / 20
+        return image, index % 3
+
+
+@pytest.fixture(scope="module")
+def colour_plan() -> Plan:
+    """A plan for a small module, made from the module itself."""
+    module = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+    )
+    plan: Plan = planner.plan(module, SAMPLE, budget="2GiB", optimizer="adam", batch=10, epochs=20, samples=60)
+    return plan
+
+
+def test_a_module_is_planned_at_once(colour_plan: Plan) -> None:
+    assert colour_plan.training.optimizer == Optimizer("adam", 0.001)
+    assert (colour_plan.model.input, colour_plan.model.classes) == ((3, 8, 8), 3)
+    assert colour_plan.budget.bytes == 2 * 2**30
+
+
+def test_a_run_on_a_data_set_of_ones_own(colour_plan: Plan, tmp_path: Path) -> None:
+    report: Report = planner.run(colour_plan, Colours(60), test=Colours(21), out=tmp_path / "out", quiet=True)
+    assert report == read_document(tmp_path / "out" / paths.REPORT, Report)
+    assert report.plan_id == colour_plan.id
+    assert sum(block.steps for block in report.blocks) == 6 * 20 * len(report.blocks)
+    assert report.accuracy * 21 == pytest.approx(round(report.accuracy * 21))  # of the 21 that were given to test on
+    assert not list((tmp_path / "out").glob("dataset-*"))
+    with pytest.raises(InputError, match="holds a run already"):
+        planner.run(colour_plan, Colours(60), out=tmp_path / "out", quiet=True)
+    again: Report = planner.run(
+        colour_plan, Colours(60), test=Colours(21), out=tmp_path / "out", resume=True, quiet=True
+    )
+    assert again.accuracy == report.accuracy
+
+
+_RUNNING = """
+import sys
+from pathlib import Path
+import planner
+from planner.document import read_document
+from planner.solver.schema import Plan
+planner.run(read_document(sys.argv[1], Plan), "sample", out=sys.argv[2], epochs=1000, quiet=True)
+"""
+
+
+def test_a_run_ends_with_the_program_that_started_it(tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text(to_json(small_plan()))
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", _RUNNING, str(tmp_path / "plan.json"), str(out)]
+    with subprocess.Popen(command) as program:
+        while not (out / paths.MEMORY).exists() or not (out / paths.MEMORY).stat().st_size:
+            assert program.poll() is None
+            time.sleep(0.01)  # polling for an event in another process, bounded by that process's life
+        (run,) = Path(f"/proc/{program.pid}/task/{program.pid}/children").read_text().split()
+        (child,) = Path(f"/proc/{run}/task/{run}/children").read_text().split()
+        watched = [os.pidfd_open(int(pid)) for pid in (run, child)]
+        program.kill()
+        for process in watched:
+            select.select([process], [], [])  # readable once it is gone
+            os.close(process)
+    with lock_folder(out):
+        pass  # nobody writes there any more
+
+
+def test_what_a_run_cannot_use_is_named(colour_plan: Plan, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^dataset\[0\]: its image is 1×8×8; the plan's model takes 3×8×8"):
+        planner.run(colour_plan, [(torch.zeros(1, 8, 8), 0)] * 20, out=tmp_path, quiet=True)
+    with pytest.raises(InputError, match=r"^test: data that is named has a test part of its own"):
+        planner.run(colour_plan, "sample", test=Colours(3), out=tmp_path, quiet=True)
+    with pytest.raises(InputError, match="its images are 1×28×28"):
+        planner.run(colour_plan, "sample", out=tmp_path, quiet=True)

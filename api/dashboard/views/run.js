@@ -140,7 +140,7 @@ function factsOf(run, plan, data) {
     ["Block", last ? `${number(last.block + 1)} of ${number(run.blocks)}` : "–", last ? unitNames(plan.model, plan.blocks[last.block].units) : "no step yet"],
     ["Step", last ? number(last.step) : "–", last ? `epoch ${number(last.epoch)}` : null],
     ["Loss", last ? number(last.loss, 3) : "–"],
-    ["Accuracy", report ? percent(report.accuracy) : "–", report ? `behind ${plan.model.units[report.chosen_exit - 1].name}` : "measured at the end"],
+    ["Accuracy", report ? percent(report.accuracy) : "–", report ? "of the full model" : "measured at the end"],
     ["Time", duration(data.end()), `predicted ${duration(plan.predicted.seconds_total)}`],
   ]);
 }
@@ -182,7 +182,7 @@ function blockColumns(plan, data) {
 
 function exitColumns(plan, report) {
   return [
-    { name: "Behind unit", of: (exit) => plan.model.units[exit.unit - 1].name + (exit.unit === report.chosen_exit ? " (kept)" : "") },
+    { name: "Behind unit", of: (exit) => plan.model.units[exit.unit - 1].name + (exit.unit === report.chosen_exit ? " (good enough)" : "") },
     { name: "Parameters", number: true, of: (exit) => count(exit.parameters) },
     { name: "Accuracy", number: true, of: (exit) => percent(exit.accuracy) },
     { name: "Throughput", number: true, of: (exit) => `${number(exit.samples_per_second)} samples/s` },

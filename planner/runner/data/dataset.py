@@ -11,7 +11,8 @@ import stat
 from contextlib import ExitStack
 from pathlib import Path
 
-from planner.errors import DataError
+from planner.errors import DataError, InputError
+from planner.model.spec import Model
 from planner.runner.data.arrays import RecordFile
 from planner.runner.data.cifar import find_batches, open_cifar
 from planner.runner.data.folder import find_classes, open_folder
@@ -19,7 +20,7 @@ from planner.runner.data.idx import find_idx_files, open_idx
 from planner.runner.data.npz import ZIP_MAGIC, open_npz
 from planner.runner.data.split import DataInfo, Dataset, Parts, Split
 
-__all__ = ["DataInfo", "Dataset", "Split", "open_data"]
+__all__ = ["DataInfo", "Dataset", "Split", "check_fits", "open_data"]
 
 SAMPLE_FILE = Path(__file__).parents[2] / "sample" / "fashion_mnist_sample.npz"
 """The real images that come with the package."""
@@ -55,6 +56,16 @@ def open_data(name_or_path: str, work_dir: Path, *, size: tuple[int, int, int] |
     except BaseException:
         resources.close()
         raise
+
+
+def check_fits(info: DataInfo, model: Model, called: str) -> None:
+    """Raise InputError, which calls the model what it is `called`, where data and model do not fit each other."""
+    shape = (info.channels, info.height, info.width)
+    if shape != model.input:
+        has, takes = ("×".join(str(extent) for extent in extents) for extents in (shape, model.input))
+        raise InputError(f"{info.name}: its images are {has}, but {called} takes {takes}")
+    if info.classes > model.classes:
+        raise InputError(f"{info.name}: has {info.classes} classes, but {called} tells {model.classes} apart")
 
 
 def _open_named(name: str, work_dir: Path, size: tuple[int, int, int] | None, resources: ExitStack) -> Parts:

@@ -9,8 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from planner.model.spec import BatchNorm2d
-from planner.report.schema import Report
-from planner.report.tables import alternatives_table, breakdown_table, plan_table, report_table
+from planner.report.schema import Evaluation, Report
+from planner.report.tables import alternatives_table, breakdown_table, evaluation_table, plan_table, report_table
 from planner.solver.schema import BlockPrediction, Budget, Plan, Strategy
 from tests.unit.report.documents import (
     MODEL,
@@ -299,11 +299,37 @@ def test_the_verdict_under_scope_training_names_the_baseline() -> None:
 
 def test_exits_accuracy_time_and_cache_are_shown() -> None:
     table = report_table(REPORT, PLAN)
-    assert cells(table, "alpha") == ["alpha", "1", "1,234", "25.0%", "812.2"]
-    assert cells(table, "*") == ["*", "omega", "5", "5,678,901", "81.2%", "99.5"]
-    assert cells(table, "accuracy") == ["accuracy", "81.2% at the exit kept (*)"]
+    # Of the full model: 1 234 of 5 678 901 parameters, 812.25 of 99.5 samples/s.
+    assert cells(table, "alpha") == ["alpha", "1", "1,234", "0.0%", "25.0%", "–", "812.2", "8.16"]
+    assert cells(table, "*") == ["*", "omega", "5", "5,678,901", "100.0%", "81.2%", "–", "99.5", "1.00"]
+    assert cells(table, "accuracy") == ["accuracy", "81.2% of test samples, by the full model"]
+    assert "kept the full model (*); no samples were held out" in flat(table)
     assert cells(table, "time") == ["time", "3 min 05 s"]
     assert cells(table, "cache") == ["cache", "70.0 MiB written; training waited 1.5 s for samples"]
+
+
+def test_the_exit_that_is_good_enough_is_marked_and_explained() -> None:
+    exits = tuple(
+        replace(found, validation_accuracy=accuracy)
+        for found, accuracy in zip(REPORT.exits, (0.8101, 0.8151), strict=True)
+    )
+    chosen = replace(REPORT, exits=exits, chosen_exit=1, exit_tolerance=0.5)
+    table = report_table(chosen, PLAN)
+    assert cells(table, "*") == ["*", "alpha", "1", "1,234", "0.0%", "25.0%", "81.0%", "812.2", "8.16"]
+    assert "as exit.safetensors the smallest exit (*) that loses at most 0.5 points" in flat(table)
+    alone = replace(chosen, chosen_exit=5)
+    assert "every smaller exit loses more than 0.5 points" in flat(report_table(alone, PLAN))
+
+
+def test_an_evaluation_is_shown() -> None:
+    found = Evaluation("evaluation/1", "net", 12_345, "sample", 1000, 0.8765, 321.06, 4.25, 64, 2**28, 2**29)
+    table = evaluation_table(found)
+    assert cells(table, "model") == ["model", "net: 12,345 parameters"]
+    assert cells(table, "accuracy") == ["accuracy", "87.65% of 1000 test samples of sample"]
+    assert cells(table, "speed") == ["speed", "321.1 samples/s, 64 at a time"]
+    assert cells(table, "time") == ["time", "4.2 s, reading samples and weights included"]
+    assert cells(table, "peak") == ["peak", "256.0 MiB of 512.0 MiB, everything resident"]
+    assert cells(evaluation_table(replace(found, budget_bytes=None)), "peak")[1].startswith("256.0 MiB, ")
 
 
 def test_deviations_are_listed() -> None:

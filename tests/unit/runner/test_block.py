@@ -11,7 +11,7 @@ import torch
 from planner.errors import StorageError
 from planner.model.zoo import from_zoo
 from planner.runner.block import LoadedBlock
-from planner.runner.finish import Prefix, prefix_after, validate
+from planner.runner.finish import Prefix, validate
 from planner.runner.samples import Samples
 from planner.runner.stop import StopSignal
 from planner.settings import Device, Optimizer
@@ -165,12 +165,12 @@ class _Images:
 def test_validation_counts_what_each_head_gets_right_and_every_parameter_up_to_it() -> None:
     block = LoadedBlock(make_plan((0, 2, 4), (4, 6)), 0, 0)
     block.stop_training()
-    exits = validate(
+    measured = validate(
         block, Samples(_Images(), (1, 8, 8), cached=None, micro_batch=8), None, Prefix(0, 0.0), StopSignal()
     )
     x = torch.cat([inputs for inputs, _ in Samples(_Images(), (1, 8, 8), cached=None, micro_batch=20).in_order()])
     total = 0
-    for segment, found in zip(block.segments, exits, strict=True):
+    for segment, found in zip(block.segments, measured.exits, strict=True):
         with torch.no_grad():
             for unit in segment.units:
                 x = unit(x)
@@ -180,7 +180,7 @@ def test_validation_counts_what_each_head_gets_right_and_every_parameter_up_to_i
         assert found.accuracy == right / 20
         assert found.parameters == total + sum(parameter.numel() for parameter in segment.head.parameters())
         assert found.unit == segment.spec.units[1]
-    assert prefix_after(block, exits).parameters == total
+    assert measured.behind.parameters == total
 
 
 def test_after_training_nothing_but_the_weights_is_left() -> None:

@@ -218,8 +218,33 @@ def test_an_exits_speed_counts_the_units_before_the_block_once(tmp_path: Path, m
         module.register_forward_hook(take(2.0))
     monkeypatch.setattr("planner.runner.finish.time.perf_counter", lambda: seconds)
     samples = Samples(Images(20), (1, 8, 8), cached=None, micro_batch=10)
-    (found,) = validate(block, samples, None, Prefix(480, 0.5), StopSignal())
+    measured = validate(block, samples, None, Prefix(480, 0.5), StopSignal())
+    (found,) = measured.exits
     # Two micro-batches of 10, each through three units and a head, behind half a second a sample before the block.
     assert 1 / found.samples_per_second == pytest.approx(0.5 + 2 * 4 * 2.0 / 20)
     own = sum(parameter.numel() for _, module in block.named_modules() for parameter in module.parameters())
     assert found.parameters == 480 + own
+    # The next block's exits run none of this block's heads.
+    assert measured.behind.seconds_per_sample == pytest.approx(0.5 + 2 * 3 * 2.0 / 20)
+
+
+def test_an_exits_speed_counts_no_head_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    block = LoadedBlock(make_plan((0, 1, 3), (3, 6)), 0, 3)
+    block.stop_training()
+    seconds = 0.0
+
+    def take(amount: float) -> Callable[..., None]:
+        def pass_time(*_: object) -> None:
+            nonlocal seconds
+            seconds += amount
+
+        return pass_time
+
+    for name, module in block.named_modules():
+        module.register_forward_hook(take(100.0 if name.startswith("heads.") else 2.0))
+    monkeypatch.setattr("planner.runner.finish.time.perf_counter", lambda: seconds)
+    samples = Samples(Images(20), (1, 8, 8), cached=None, micro_batch=10)
+    first, second = validate(block, samples, None, Prefix(0, 0.0), StopSignal()).exits
+    # Two micro-batches of 10, each through one or three units and one head.
+    assert 1 / first.samples_per_second == pytest.approx(2 * (1 * 2.0 + 100.0) / 20)
+    assert 1 / second.samples_per_second == pytest.approx(2 * (3 * 2.0 + 100.0) / 20)

@@ -47,15 +47,16 @@ def test_we_read_what_the_library_writes(tmp_path: Path, tensors: dict[str, torc
     file.close()
 
 
-def test_merging_keeps_what_has_the_prefix(tmp_path: Path) -> None:
+def test_merging_keeps_what_is_given_a_name(tmp_path: Path) -> None:
     first, second = {"units.0.w": torch.rand(300_000), "heads.1.w": torch.rand(2)}, {"units.1.w": torch.rand(5)}
     _write(tmp_path / "1", first)
     _write(tmp_path / "2", second)
-    merge_tensors([tmp_path / "1", tmp_path / "2"], tmp_path / "all", prefix="units.")
+    names = {"units.0.w": "units.0.w", "units.1.w": "last"}
+    merge_tensors([tmp_path / "1", tmp_path / "2"], tmp_path / "all", names.get)
     with safe_open(tmp_path / "all", "pt") as file:
-        assert sorted(file.keys()) == ["units.0.w", "units.1.w"]
+        assert sorted(file.keys()) == ["last", "units.0.w"]
         assert torch.equal(file.get_tensor("units.0.w"), first["units.0.w"])
-        assert torch.equal(file.get_tensor("units.1.w"), second["units.1.w"])
+        assert torch.equal(file.get_tensor("last"), second["units.1.w"])
 
 
 def _header(tensors: object, data: bytes = b"") -> bytes:

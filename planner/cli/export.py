@@ -1,0 +1,36 @@
+"""`neuroflux export`: a trained model in the format of other tools. Not held to the run's budget."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from planner.cli.output import print_result
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument(
+        "model",
+        type=Path,
+        metavar="DIR|MODEL",
+        help="a run's output folder, or a model's .json or .safetensors file (the other one lies beside it)",
+    )
+    parser.add_argument(
+        "--onnx",
+        required=True,
+        type=Path,
+        metavar="OUT.onnx",
+        help="the file to write; images go in as (value / 255 - 0.5) / 0.25 of their 8-bit values, logits come out",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the file."""
+    from planner.export.onnx_file import write_onnx
+    from planner.runner.exported import find_exported
+
+    exported = find_exported(arguments.model)
+    write_onnx(exported, arguments.onnx)
+    print_result(f"{exported.model.name}: {arguments.onnx}")
+    return 0

@@ -1,0 +1,84 @@
+"""Samples of a program's own data set as the 8-bit values that a run reads."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.errors import InputError
+from planner.model.spec import Model
+from planner.runner.data.write import Part
+
+
+class MapDataset(Protocol):
+    """Any map-style data set, a `torch.utils.data.Dataset` for instance: `dataset[index]` is an image and its label."""
+
+    def __len__(self) -> int:
+        """How many samples there are."""
+
+    def __getitem__(self, index: int, /) -> Any:
+        """Sample `index`: (image, label)."""
+
+
+def mapped_part(dataset: MapDataset, model: Model, prefix: str, name: str) -> Part:
+    """A data set as a part to be written; its samples are asked for one by one, as they are written.
+
+    `name` is what errors call it. Raises InputError where it is no map-style data set, and later, from the samples,
+    where one of them does not fit `model`.
+    """
+    if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
+        raise InputError(
+            f"{name}: a {type(dataset).__name__} has no length and no items; a map-style data set has both"
+        )
+    count = len(dataset)
+    return Part(prefix, count, _samples(dataset, count, model, name))
+
+
+def _samples(dataset: MapDataset, count: int, model: Model, name: str) -> Iterator[tuple[bytes, int]]:
+    for index in range(count):
+        place = f"{name}[{index}]"
+        sample = dataset[index]
+        if not isinstance(sample, tuple | list) or len(sample) != 2:
+            raise InputError(f"{place}: is a {type(sample).__name__}; a pair of image and label is needed")
+        image, label = sample
+        yield _values(image, model.input, place), _label(label, model.classes, place)
+
+
+def _label(label: Any, classes: int, place: str) -> int:
+    try:
+        value = operator.index(label)
+    except TypeError:
+        raise InputError(f"{place}: its label is a {type(label).__name__}; a whole number is needed") from None
+    if not 0 <= value < classes:
+        raise InputError(f"{place}: its label is {value}; the plan's model tells 0 to {classes - 1} apart")
+    return value
+
+
+def _values(image: Any, shape: tuple[int, int, int], place: str) -> bytes:
+    """An image as bytes in the order height, width, channels."""
+    detached = image.detach().cpu() if hasattr(image, "detach") else image
+    array = _channels_last(np.asarray(detached), shape, place)
+    if array.dtype == np.uint8:
+        return bytes(array.tobytes())
+    if not np.issubdtype(array.dtype, np.floating):
+        raise InputError(f"{place}: its image is of {array.dtype}; uint8, or floats from 0 to 1, are needed")
+    if not bool(((array >= 0) & (array <= 1)).all()):
+        raise InputError(
+            f"{place}: its image has values from {array.min():.3g} to {array.max():.3g}; "
+            "floats from 0 to 1 are needed, so leave normalising to the run"
+        )
+    return bytes(np.rint(array * 255).astype(np.uint8).tobytes())
+
+
+def _channels_last(array: NDArray[Any], shape: tuple[int, int, int], place: str) -> NDArray[Any]:
+    channels, height, width = shape
+    if array.shape == shape:
+        return array.transpose(1, 2, 0)
+    if array.shape == (height, width, channels) or (channels == 1 and array.shape == (height, width)):
+        return array
+    has = "×".join(str(extent) for extent in array.shape) or "a single number"
+    raise InputError(f"{place}: its image is {has}; the plan's model takes {channels}×{height}×{width}")

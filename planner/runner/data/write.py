@@ -1,0 +1,101 @@
+"""Samples from a program, written once as a data set that a run reads: an .npz of stored arrays, streamed.
+
+The run's processes never see the program's objects, and nothing is pickled. Images are written as they come, and labels
+go through a file of their own, so memory stays that of one sample however many there are.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, cast
+from zipfile import ZIP_STORED, ZipFile, ZipInfo
+
+from planner.errors import InputError
+from planner.runner.data.split import check_samples
+from planner.system.files import AtomicFile, storage_errors
+from planner.units import KIB
+
+_LABEL_BYTES = 8
+_CHUNK_BYTES = 256 * KIB
+_ALIGN = 64
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a data set to be written."""
+
+    prefix: str
+    """`test_` for the test part, nothing for the training part."""
+    count: int
+    """How many samples come."""
+    samples: Iterator[tuple[bytes, int]]
+    """Each as its 8-bit values in the order height, width, channels, and its label."""
+
+
+def write_npz(path: Path, shape: tuple[int, int, int], parts: list[Part]) -> None:
+    """Write `path` with images of `shape` (channels, height, width). It appears whole or not at all.
+
+    Raises StorageError, DataError for a part without samples, and InputError where fewer or other samples come than
+    were promised.
+    """
+    with AtomicFile(path) as file, ZipFile(cast(IO[bytes], _Sequential(file)), "w", ZIP_STORED) as archive:
+        for part in parts:
+            check_samples(f"{part.prefix}images", part.count)
+            with storage_errors(path), tempfile.TemporaryFile(dir=path.parent) as labels:
+                _write_images(archive, part, shape, labels)
+                labels.seek(0)
+                with _member(archive, f"{part.prefix}labels") as member:
+                    member.write(_header("<i8", (part.count,)))
+                    shutil.copyfileobj(labels, member, _CHUNK_BYTES)
+
+
+class _Sequential:
+    """What ZipFile needs of a file that cannot be read back or rewound."""
+
+    def __init__(self, file: AtomicFile) -> None:
+        self._file = file
+        self._pending = bytearray()
+
+    def write(self, data: bytes) -> int:
+        """Append; the pieces are gathered, for an AtomicFile buffers nothing."""
+        self._pending += data
+        if len(self._pending) >= _CHUNK_BYTES:
+            self.flush()
+        return len(data)
+
+    def flush(self) -> None:
+        """Hand on what was gathered."""
+        pending, self._pending = self._pending, bytearray()
+        self._file.write(pending)
+
+
+def _member(archive: ZipFile, name: str) -> IO[bytes]:
+    """A member to be written, of any length and with no date, so that equal samples make equal files."""
+    return archive.open(ZipInfo(f"{name}.npy"), "w", force_zip64=True)
+
+
+def _write_images(archive: ZipFile, part: Part, shape: tuple[int, int, int], labels: IO[bytes]) -> None:
+    channels, height, width = shape
+    size = channels * height * width
+    with _member(archive, f"{part.prefix}images") as member:
+        member.write(_header("|u1", (part.count, height, width, channels)))
+        written = 0
+        for values, label in part.samples:
+            if len(values) != size:
+                raise InputError(f"sample {written}: has {len(values)} values; {size} are needed")
+            member.write(values)
+            labels.write(label.to_bytes(_LABEL_BYTES, "little", signed=True))
+            written += 1
+    if written != part.count:
+        raise InputError(f"the data set gave {written} samples, but said that it has {part.count}")
+
+
+def _header(descr: str, shape: tuple[int, ...]) -> bytes:
+    """The header of an .npy file, version 1, in C order."""
+    text = repr({"descr": descr, "fortran_order": False, "shape": shape}).encode()
+    text += b" " * (-(len(text) + 11) % _ALIGN) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text

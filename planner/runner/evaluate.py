@@ -1,0 +1,86 @@
+"""The small process that stands over the evaluating child: it starts it and reads its answer. No torch here.
+
+Its own resident bytes count in the budget, as those of a run's supervisor do.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from planner.document import decode, parse_json, to_json
+from planner.errors import InfeasibleError, InputError, OverBudgetError, PlannerError, RunError
+from planner.model.shapes import model_sizes
+from planner.report.schema import Evaluation
+from planner.runner import events
+from planner.runner.exported import Exported, find_exported
+from planner.runner.job import EvaluationJob
+from planner.runner.supervisor import GROWTH_BYTES, slim_down
+from planner.system.machine import probe
+from planner.system.proc import read_memory
+from planner.units import MIB, format_bytes
+
+_VARIES_BYTES = 4 * MIB
+"""By how much less the start of two processes may take in one run than in the next."""
+
+
+def evaluate(place: Path, data: str, budget_bytes: int | None = None) -> Evaluation:
+    """Measure an exported model (a run's output folder, or a model's file) on the test part of `data`.
+
+    Compressed data is unpacked into the model's folder. Raises InfeasibleError where `budget_bytes`, which both
+    processes share, is too small; InputError, StorageError, RunError.
+    """
+    exported = find_exported(place)
+    cores = probe().cores
+    slim_down()
+    own = read_memory().peak_bytes + GROWTH_BYTES
+    allowed = None if budget_bytes is None else budget_bytes - own
+    job = EvaluationJob(str(exported.weights.absolute()), data, cores, allowed)
+    event = _answer(job)
+    if isinstance(event, events.Failed):
+        raise _error(event, own, budget_bytes)
+    return _evaluation(exported, data, event, budget_bytes)
+
+
+def _answer(job: EvaluationJob) -> events.Evaluated | events.Failed:
+    command = [sys.executable, "-m", "planner.runner.evaluator", to_json(job, indent=None), str(os.getpid())]
+    done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, check=False)
+    if done.stdout.endswith(b"\n"):
+        return decode(events.Evaluation, parse_json(done.stdout)).event
+    if done.returncode == -signal.SIGKILL:
+        raise OverBudgetError(
+            "the evaluating process was killed, most likely by the kernel for lack of memory; free memory on the device"
+        )
+    said = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
+    raise RunError(f"the evaluating process ended unexpectedly (exit {done.returncode}): {''.join(said)[:300]}")
+
+
+def _error(event: events.Failed, own_bytes: int, budget_bytes: int | None) -> PlannerError:
+    if event.minimum_bytes is not None and budget_bytes is not None:
+        needed = event.minimum_bytes + own_bytes + _VARIES_BYTES
+        return InfeasibleError(
+            f"{format_bytes(budget_bytes)} are too little: {event.message}; about {format_bytes(needed)} are needed, "
+            "most of it for torch and this process",
+            needed,
+            "one unit and one sample",
+        )
+    return (InputError if event.exit_code == 2 else RunError)(event.message)
+
+
+def _evaluation(exported: Exported, data: str, event: events.Evaluated, budget_bytes: int | None) -> Evaluation:
+    return Evaluation(
+        schema="evaluation/1",
+        model=exported.model.name,
+        parameters=sum(sizes.parameters for sizes in model_sizes(exported.model)),
+        data=data,
+        samples=event.samples,
+        accuracy=event.accuracy,
+        samples_per_second=event.samples_per_second,
+        seconds=event.seconds,
+        micro_batch=event.micro_batch,
+        peak_bytes=event.peak_bytes + read_memory().peak_bytes,
+        budget_bytes=budget_bytes,
+    )

@@ -1,0 +1,56 @@
+"""The evaluating child: `python -m planner.runner.evaluator JOB PID`, the job as JSON. One line comes back.
+
+Like the training child it is the process that the budget is for: it imports torch and little else.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from planner.document import decode, parse_json, to_json
+from planner.errors import InfeasibleError, PlannerError
+from planner.runner.data.dataset import check_fits, open_data
+from planner.runner.events import Evaluated, Evaluation, Failed
+from planner.runner.exported import find_exported
+from planner.runner.guard import MemoryGuard, describe
+from planner.runner.job import EvaluationJob
+from planner.system.exhaustion import is_out_of_memory
+from planner.system.rlimit import die_with_parent
+from planner.training.runtime import start_torch
+
+
+def _evaluate(job: EvaluationJob) -> Evaluated:
+    exported = find_exported(Path(job.weights))
+    with open_data(job.data, exported.folder, size=exported.model.input) as data:
+        check_fits(data.info, exported.model, exported.model.name)
+        started = start_torch("tight", job.threads)
+        from planner.runner.evaluation import evaluate_split
+
+        guard = MemoryGuard(job.allowed_bytes, started.baseline_bytes)
+        guard.take()
+        return evaluate_split(exported, data.test, guard, started)
+
+
+def main(text: str, supervisor_pid: int) -> int:
+    """Do the job; what goes wrong is told as a `Failed` event."""
+    die_with_parent(supervisor_pid)
+    told: Evaluated | Failed
+    try:
+        told = _evaluate(decode(EvaluationJob, parse_json(text)))
+    except PlannerError as error:
+        minimum = error.minimum_bytes if isinstance(error, InfeasibleError) else None
+        told = Failed("failed", error.exit_code, str(error), minimum)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        told = Failed("failed", 4, describe(error))
+    sys.stdout.write(to_json(Evaluation(told), indent=None) + "\n")
+    sys.stdout.flush()
+    return told.exit_code if isinstance(told, Failed) else 0
+
+
+if __name__ == "__main__":
+    # Torch's tear-down takes a second and touches memory.
+    os._exit(main(sys.argv[1], int(sys.argv[2])))

@@ -1,0 +1,35 @@
+"""`neuroflux export`: a file, or the reason why there is none."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import onnx
+import pytest
+
+from planner.cli.main import main
+from tests.unit.runner.test_exported import export
+
+
+def test_a_file_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "net.onnx"
+    assert main(["export", str(export(tmp_path / "out")), "--onnx", str(target)]) == 0
+    assert capsys.readouterr().out == f"cnn6: {target}\n"
+    onnx.checker.check_model(onnx.load(target))
+
+
+def test_without_the_extra_it_says_what_to_install(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert main(["export", str(export(tmp_path / "out")), "--onnx", str(tmp_path / "net.onnx")]) == 2
+    assert "pip install 'neuroflux-planner[onnx]'" in capsys.readouterr().err
+    assert not (tmp_path / "net.onnx").exists()
+
+
+def test_what_cannot_be_exported_or_written_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(tmp_path / "gone"), "--onnx", str(tmp_path / "net.onnx")]) == 2
+    assert "gone: is neither a folder nor" in capsys.readouterr().err
+    assert main(["export", str(export(tmp_path / "out")), "--onnx", str(tmp_path / "no" / "net.onnx")]) == 4
+    assert "the folder does not exist" in capsys.readouterr().err

@@ -1,0 +1,92 @@
+"""What a run exports is read back and measured: the figures are the report's, and the budget holds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from planner.cli.main import main
+from planner.cli.progress import Silent
+from planner.document import decode, parse_json, read_document
+from planner.errors import InfeasibleError, InputError, RunError
+from planner.report.schema import Evaluation, Report
+from planner.runner import paths
+from planner.runner.evaluate import evaluate
+from planner.runner.evaluation import MICRO_BATCH
+from planner.runner.supervisor import RunOptions, run_plan
+from planner.units import MIB
+from tests.fault.support import BATCH, small_plan
+
+from .test_exported import export
+
+TEST_SAMPLES = 1000
+"""Of the bundled images."""
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run, so long that all test samples are measured, and of whose exits any is good enough."""
+    folder = tmp_path_factory.mktemp("evaluate") / "out"
+    options = RunOptions(max_steps=TEST_SAMPLES // BATCH, exit_tolerance=100.0)
+    run_plan(small_plan(), "sample", folder, options, Silent())
+    return folder
+
+
+def test_the_full_model_and_the_exit_are_as_good_as_the_report_says(out: Path) -> None:
+    report = read_document(out / paths.REPORT, Report)
+    found = evaluate(out, "sample")
+    assert (found.samples, found.accuracy) == (TEST_SAMPLES, report.accuracy)
+    assert found.accuracy > 0.2  # it has learnt something, so that the figures are no accident
+    assert found.parameters == report.exits[-1].parameters
+    assert report.chosen_exit < report.exits[-1].unit
+    chosen = next(each for each in report.exits if each.unit == report.chosen_exit)
+    smaller = evaluate(out / paths.EXIT_DESCRIPTION, "sample")
+    assert (smaller.samples, smaller.accuracy) == (TEST_SAMPLES, chosen.accuracy)
+    assert smaller.parameters == chosen.parameters
+    assert min(found.samples_per_second, smaller.samples_per_second) > 0
+
+
+def test_the_smallest_budget_that_is_named_is_enough_and_kept(out: Path) -> None:
+    with pytest.raises(InfeasibleError, match=r"^1\.0 MiB are too little: one sample at a time does not fit"):
+        evaluate(out, "sample", MIB)
+    # In a process as small as the command's: this one, with pytest and torch, is none that a budget could hold.
+    needed = json.loads(_command(out, MIB).stdout)["minimum_bytes"]
+    done = _command(out, needed)
+    assert done.returncode == 0, done.stderr
+    found = decode(Evaluation, parse_json(done.stdout))
+    assert found.peak_bytes <= needed == found.budget_bytes
+    assert found.micro_batch < MICRO_BATCH
+    assert found.accuracy == read_document(out / paths.REPORT, Report).accuracy
+
+
+def _command(out: Path, budget: int) -> subprocess.CompletedProcess[str]:
+    words = ["evaluate", str(out), "--data", "sample", "--budget", str(budget), "--json"]
+    return subprocess.run([sys.executable, "-m", "planner.cli.main", *words], capture_output=True, text=True)
+
+
+def test_damaged_weights_are_told(out: Path, tmp_path: Path) -> None:
+    for name in (paths.MODEL, paths.DESCRIPTION):
+        (tmp_path / name).write_bytes((out / name).read_bytes())
+    content = bytearray((tmp_path / paths.MODEL).read_bytes())
+    content[-1] ^= 1
+    (tmp_path / paths.MODEL).write_bytes(content)
+    with pytest.raises(RunError, match="its checksum disagrees with its content"):
+        evaluate(tmp_path, "sample")
+
+
+def test_data_that_does_not_fit_is_bad_input(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="its images are 1×28×28, but cnn6 takes 1×8×8"):
+        evaluate(export(tmp_path / "out"), "sample")
+
+
+def test_the_command_names_its_exit_codes(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(out), "--data", "sample", "--budget", "1MiB", "--json"]) == 3
+    assert json.loads(capsys.readouterr().out)["minimum_bytes"] > 100 * MIB
+    assert main(["evaluate", str(out / "gone"), "--data", "sample"]) == 2
+    assert "gone" in capsys.readouterr().err
+    assert main(["evaluate", str(out), "--data", "sample"]) == 0
+    assert "1000 test samples of sample" in capsys.readouterr().out

@@ -1,0 +1,171 @@
+"""Which exit is kept, by which samples, and that what is kept is the network that was measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from planner.cli.progress import Silent
+from planner.document import read_document
+from planner.model.heads import auxiliary_head
+from planner.model.shapes import model_sizes
+from planner.model.spec import Model
+from planner.report.schema import ExitReport, Report
+from planner.runner import paths
+from planner.runner.data.dataset import open_data
+from planner.runner.exits import choose_exit, exit_model
+from planner.runner.job import Job
+from planner.runner.position import read_position
+from planner.runner.session import split_parts
+from planner.runner.supervisor import RunOptions, run_plan
+from tests.fault.support import small_plan
+from tests.unit.runner.data.support import cycling_labels, random_images
+
+from .test_block import make_plan
+
+
+def _exits(*accuracies: float | None, parameters: tuple[int, ...] = (10, 20, 30)) -> list[ExitReport]:
+    # On test data the first is the best, which must not count.
+    tested = (0.99, 0.5, 0.5)
+    return [
+        ExitReport(unit, count, test, 1.0, held_out)
+        for unit, count, test, held_out in zip((1, 3, 6), parameters, tested, accuracies, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "tolerance", "chosen"),
+    [
+        ((0.80, 0.895, 0.90), 0.5, 3),  # exactly the tolerance is within it
+        ((0.80, 0.8949, 0.90), 0.5, 6),
+        ((0.80, 0.8949, 0.90), 10.0, 1),
+        ((0.90, 0.90, 0.90), 0.0, 1),
+        ((0.80, 0.95, 0.90), 0.0, 3),
+        ((0.80, 0.95, 0.90), None, 6),
+        ((None, None, None), 0.5, 6),
+    ],
+)
+def test_the_smallest_within_the_tolerance_on_held_out_samples(
+    accuracies: tuple[float | None, ...], tolerance: float | None, chosen: int
+) -> None:
+    assert choose_exit(_exits(*accuracies), tolerance).unit == chosen
+
+
+def test_smallest_is_by_parameters_not_by_depth() -> None:
+    exits = _exits(0.9, 0.9, 0.9, parameters=(40, 20, 30))
+    assert choose_exit(exits, 0.5).unit == 3
+
+
+def test_an_exits_description_ends_in_its_head() -> None:
+    plan = make_plan((0, 2, 4), (4, 6))
+    model = exit_model(plan, 4)
+    shape = model_sizes(plan.model)[3].output
+    assert model.units[:4] == plan.model.units[:4]
+    assert model.units[4:] == (auxiliary_head(shape, 8, 10),)
+    assert (model.input, model.classes) == (plan.model.input, plan.model.classes)
+    assert model_sizes(model)[-1].output == (10,)
+    assert exit_model(plan, 6) == plan.model
+
+
+def test_a_unit_that_is_called_head_already_keeps_its_name() -> None:
+    plan = make_plan((0, 2, 4), (4, 6))
+    units = tuple(
+        replace(unit, name=name)
+        for unit, name in zip(plan.model.units, ("head", "head 2", "c", "d", "e", "f"), strict=True)
+    )
+    named = replace(plan, model=replace(plan.model, units=units, name="n" * 200))
+    model = exit_model(named, 2)
+    assert [unit.name for unit in model.units] == ["head", "head 2", "head 3"]
+    assert len(model.name) <= 200
+
+
+def test_samples_are_held_out_of_training_only_where_there_is_a_choice(tmp_path: Path) -> None:
+    with open_data("sample", tmp_path) as data:
+        several, one = make_plan((0, 2), (2, 6)), make_plan((0, 6))
+        parts = split_parts(several, data, choosing=True)
+        assert {name: split.samples for name, split in parts.items()} == {
+            "train": 3600,
+            "validation": 400,
+            "test": 1000,
+        }
+        for plan, choosing in ((several, False), (one, True)):
+            parts = split_parts(plan, data, choosing)
+            assert {name: split.samples for name, split in parts.items()} == {"train": 4000, "test": 1000}
+            assert parts["train"] is data.train
+        images = [bytearray(784), bytearray(784)]
+        held_out = split_parts(several, data, choosing=True)["validation"]
+        assert held_out.read_into(7, memoryview(images[0])) == data.train.read_into(79, memoryview(images[1]))
+        assert images[0] == images[1]
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of three blocks with four exits, of which any is good enough."""
+    folder = tmp_path_factory.mktemp("exits") / "out"
+    run_plan(small_plan(), "sample", folder, RunOptions(max_steps=4, exit_tolerance=100.0), Silent())
+    return folder
+
+
+def test_what_lies_there_is_the_full_model_and_the_chosen_exit(out: Path) -> None:
+    report = read_document(out / paths.REPORT, Report)
+    plan = small_plan()
+    assert [found.unit for found in report.exits] == [2, 3, 4, 6]
+    assert report.exit_tolerance == 100.0
+    smallest = min(report.exits, key=lambda found: found.parameters)
+    assert report.chosen_exit == smallest.unit < 6
+    assert report.accuracy == report.exits[-1].accuracy
+    assert all(found.validation_accuracy is not None for found in report.exits)
+
+    full, kept = load_file(out / paths.MODEL), load_file(out / paths.EXIT_MODEL)
+    assert read_document(out / paths.DESCRIPTION, Model) == plan.model
+    assert read_document(out / paths.EXIT_DESCRIPTION, Model) == exit_model(plan, smallest.unit)
+    trained = [load_file(paths.weights_path(out, index)) for index in range(3)]
+    everything = {name: tensor for block in trained for name, tensor in block.items()}
+    assert full.keys() == {name for name in everything if name.startswith("units.")}
+    unit, head = smallest.unit, f"heads.{smallest.unit}."
+    expected = {name: t for name, t in full.items() if int(name.split(".")[1]) < unit}
+    expected |= {
+        f"units.{unit}.{name.removeprefix(head)}": t for name, t in everything.items() if name.startswith(head)
+    }
+    assert kept.keys() == expected.keys()
+    assert all(torch.equal(kept[name], expected[name]) for name in kept)
+    counters = sum(tensor.numel() for name, tensor in kept.items() if "running_" in name or "tracked" in name)
+    assert sum(tensor.numel() for tensor in kept.values()) - counters == smallest.parameters
+
+
+def test_another_tolerance_is_asked_of_a_run_that_is_done(out: Path) -> None:
+    options = RunOptions(max_steps=4, resume=True, exit_tolerance=0.0)
+    report = run_plan(small_plan(), "sample", out, options, Silent())
+    best = max(found.validation_accuracy or 0.0 for found in report.exits)
+    assert report.exit_tolerance == 0.0
+    chosen = next(found for found in report.exits if found.unit == report.chosen_exit)
+    assert chosen.validation_accuracy is not None
+    assert (report.exits[-1].validation_accuracy or 0.0) <= chosen.validation_accuracy <= best
+    assert (out / paths.EXIT_MODEL).exists() == (report.chosen_exit != 6)
+
+
+def test_seconds_per_epoch_are_those_of_all_training_samples(tmp_path: Path) -> None:
+    images, labels = random_images(30, 28, 28), cycling_labels(30, 10)
+    np.savez(tmp_path / "data.npz", images=images, labels=labels, test_images=images[:20], test_labels=labels[:20])
+    out = tmp_path / "out"
+    report = run_plan(small_plan(), str(tmp_path / "data.npz"), out, RunOptions(exit_tolerance=0.5), Silent())
+    for index, block in enumerate(report.blocks):
+        position = read_position(paths.weights_path(out, index))
+        assert position is not None and position.whole_seconds > 0
+        # 27 of the 30 samples were trained on, in four steps.
+        assert (block.epochs, block.steps) == (1, 4)
+        assert block.measured_seconds_per_epoch == pytest.approx(position.whole_seconds * 30 / 27)
+
+
+def test_a_run_that_held_nothing_out_goes_on_so(tmp_path: Path) -> None:
+    plan = small_plan()
+    run_plan(plan, "sample", tmp_path, RunOptions(max_steps=1), Silent())
+    assert read_document(tmp_path / paths.JOB, Job).exit_tolerance is None
+    report = run_plan(plan, "sample", tmp_path, RunOptions(max_steps=1, resume=True, exit_tolerance=100.0), Silent())
+    assert (report.exit_tolerance, report.chosen_exit) == (None, 6)
+    assert not (tmp_path / paths.EXIT_MODEL).exists()

@@ -1,0 +1,118 @@
+"""What a run exports is found by folder or file, and weights of another network are refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from planner.document import to_json
+from planner.errors import InputError
+from planner.model.build import build_unit
+from planner.model.shapes import Shape, model_sizes
+from planner.model.spec import Model
+from planner.model.zoo import ZOO, from_zoo
+from planner.runner import paths
+from planner.runner.exported import find_exported, streamed_bytes, tensors_of
+
+MODEL = from_zoo("cnn6", (1, 8, 8), 10)
+
+
+def random_weights(model: Model, seed: int = 0) -> dict[str, torch.Tensor]:
+    """Weights and statistics as torch's own modules name them."""
+    generator = torch.Generator().manual_seed(seed)
+    found: dict[str, torch.Tensor] = {}
+    shape: Shape = model.input
+    for index, (unit, sizes) in enumerate(zip(model.units, model_sizes(model), strict=True)):
+        for name, tensor in build_unit(unit, shape, generator).state_dict().items():
+            if name.endswith(("running_mean", "running_var", "bias")):
+                tensor = torch.rand(tensor.shape, generator=generator) + 0.5
+            found[f"units.{index}.{name}"] = tensor.detach().clone()
+        shape = sizes.output
+    return found
+
+
+def export(folder: Path, model: Model = MODEL, weights: dict[str, torch.Tensor] | None = None) -> Path:
+    """What a run leaves in its folder of the network."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / paths.DESCRIPTION).write_text(to_json(model))
+    save_file(random_weights(model) if weights is None else weights, folder / paths.MODEL)
+    return folder
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_the_tensors_of_a_description_are_those_of_its_modules(name: str) -> None:
+    model = from_zoo(name, (3, 32, 32), 10)
+    dtypes = {torch.float32: "F32", torch.int64: "I64"}
+    with torch.device("meta"):
+        shapes = [model.input, *(sizes.output for sizes in model_sizes(model))]
+        built = [build_unit(unit, shape) for unit, shape in zip(model.units, shapes, strict=False)]
+    expected = {
+        f"units.{index}.{name}": (dtypes[tensor.dtype], tuple(tensor.shape))
+        for index, unit in enumerate(built)
+        for name, tensor in unit.state_dict().items()
+    }
+    assert {entry.name: (entry.dtype, entry.shape) for entry in tensors_of(model)} == expected
+
+
+def test_a_folder_and_either_file_name_the_same_network(tmp_path: Path) -> None:
+    folder = export(tmp_path / "out")
+    for place in (folder, folder / paths.DESCRIPTION, folder / paths.MODEL):
+        found = find_exported(place)
+        assert (found.model, found.weights, found.folder) == (MODEL, folder / paths.MODEL, folder)
+
+
+def _without(name: str) -> Callable[[Path], Path]:
+    def damage(folder: Path) -> Path:
+        (folder / name).unlink()
+        return folder
+
+    return damage
+
+
+def _with_tensor(name: str, tensor: torch.Tensor | None) -> Callable[[Path], Path]:
+    def damage(folder: Path) -> Path:
+        weights = random_weights(MODEL)
+        weights.pop(name, None)
+        return export(folder, MODEL, weights if tensor is None else {**weights, name: tensor})
+
+    return damage
+
+
+def _other_file(folder: Path) -> Path:
+    (folder / "model.pt").write_bytes(b"PK")
+    return folder / "model.pt"
+
+
+def _no_tensors(folder: Path) -> Path:
+    (folder / paths.MODEL).write_bytes(b"PK not tensors at all")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (_without(paths.DESCRIPTION), r"model\.json: is missing; a run writes it at its end"),
+        (_without(paths.MODEL), r"model\.safetensors: is missing; the weights lie beside their description"),
+        (lambda folder: folder / "gone.json", r"gone\.json: is missing; the description lies beside its weights"),
+        (_other_file, r"model\.pt: is neither a folder nor a \.json or \.safetensors file"),
+        (_no_tensors, r"model\.safetensors: not a safetensors file"),
+        (_with_tensor("units.1.0.weight", None), r"holds no tensor 'units\.1\.0\.weight', which 'cnn6' has"),
+        (_with_tensor("units.0.0.weight", torch.zeros(2, 3)), r"'units\.0\.0\.weight' is F32 2×3, but 'cnn6' has F32 "),
+        (_with_tensor("more", torch.zeros(1)), r"holds 1 tensors that 'cnn6' has not: 'more'"),
+    ],
+    ids=["no description", "no weights", "no file", "another suffix", "no tensors", "lacking", "shape", "more"],
+)
+def test_what_is_no_exported_network_is_bad_input(tmp_path: Path, damage: Callable[[Path], Path], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        find_exported(damage(export(tmp_path / "out")))
+
+
+def test_more_samples_at_a_time_take_more_and_none_takes_less_than_a_units_weights() -> None:
+    units = [sum(tensor.nbytes for name, tensor in random_weights(MODEL).items() if name.startswith(f"units.{index}."))
+             for index in range(len(MODEL.units))]  # fmt: skip
+    needed = [streamed_bytes(MODEL, size) for size in (1, 2, 4)]
+    assert max(units) < needed[0] < needed[1] < needed[2]

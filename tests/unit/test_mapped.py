@@ -1,0 +1,96 @@
+"""Images of any usual kind become the same bytes; what cannot is named with its index."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from planner.errors import InputError
+from planner.mapped import mapped_part
+from planner.model.zoo import from_zoo
+from tests.unit.runner.data.support import random_images
+
+GREY = from_zoo("cnn6", (1, 8, 10), 10)
+COLOUR = from_zoo("cnn6", (3, 8, 10), 10)
+PIXELS = random_images(8, 10, 3)
+FLAT = random_images(8, 10)
+
+
+def _one(image: Any, label: Any = 3, model: Any = COLOUR) -> tuple[bytes, int]:
+    part = mapped_part([(image, label)], model, "test_", "data")
+    assert (part.prefix, part.count) == ("test_", 1)
+    (found,) = part.samples
+    return found
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        PIXELS,
+        PIXELS.transpose(2, 0, 1),
+        torch.from_numpy(PIXELS.transpose(2, 0, 1).copy()),
+        torch.from_numpy(PIXELS.transpose(2, 0, 1).copy()).float() / 255,
+        (torch.from_numpy(PIXELS.transpose(2, 0, 1).copy()).float() / 255).requires_grad_(),
+        PIXELS / 255,
+        Image.fromarray(PIXELS),
+    ],
+    ids=["array", "array, channels first", "tensor", "float tensor", "with gradient", "float array", "Pillow"],
+)
+def test_an_image_of_any_kind_is_its_pixels(image: Any) -> None:
+    assert _one(image) == (PIXELS.tobytes(), 3)
+
+
+@pytest.mark.parametrize("image", [FLAT, FLAT[None], FLAT[:, :, None], torch.from_numpy(FLAT), Image.fromarray(FLAT)])
+def test_grey_images_need_no_channel(image: Any) -> None:
+    assert _one(image, model=GREY) == (FLAT.tobytes(), 3)
+
+
+@pytest.mark.parametrize("label", [7, np.int64(7), np.uint8(7), torch.tensor(7)])
+def test_a_label_is_any_whole_number(label: Any) -> None:
+    assert _one(PIXELS, label) == (PIXELS.tobytes(), 7)
+
+
+@pytest.mark.parametrize(
+    ("sample", "said"),
+    [
+        ((PIXELS[:7], 0), r"data\[0\]: its image is 7×10×3; the plan's model takes 3×8×10"),
+        ((PIXELS.astype(np.int32), 0), r"data\[0\]: its image is of int32; uint8, or floats from 0 to 1, are needed"),
+        ((PIXELS / 255 * 2 - 1, 0), r"data\[0\]: its image has values from -\S+ to \S+; floats from 0 to 1 are needed"),
+        ((np.full((8, 10, 3), np.nan), 0), "floats from 0 to 1 are needed"),
+        ((PIXELS, 10), r"data\[0\]: its label is 10; the plan's model tells 0 to 9 apart"),
+        ((PIXELS, -1), r"data\[0\]: its label is -1"),
+        ((PIXELS, 1.5), r"data\[0\]: its label is a float; a whole number is needed"),
+        (PIXELS, r"data\[0\]: is a ndarray; a pair of image and label is needed"),
+        ((PIXELS, 1, 2), r"data\[0\]: is a tuple; a pair"),
+    ],
+)
+def test_what_does_not_fit_is_named(sample: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        next(mapped_part([sample], COLOUR, "", "data").samples)
+
+
+def test_what_is_no_map_style_data_set_is_refused() -> None:
+    with pytest.raises(InputError, match=r"^test: a generator has no length and no items"):
+        mapped_part((index for index in range(3)), COLOUR, "", "test")  # type: ignore[arg-type]  # as somebody might
+
+
+def test_samples_are_asked_for_one_by_one() -> None:
+    asked: list[int] = []
+
+    class Counting:
+        """Remembers what was asked for."""
+
+        def __len__(self) -> int:
+            return 5
+
+        def __getitem__(self, index: int) -> tuple[Any, int]:
+            asked.append(index)
+            return PIXELS, index
+
+    samples = mapped_part(Counting(), COLOUR, "", "data").samples
+    assert asked == []
+    assert [next(samples)[1], next(samples)[1]] == asked == [0, 1]
