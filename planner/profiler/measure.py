@@ -151,6 +151,7 @@ class Measurer:
 
         module = loaded.module
         assert module is not None
+        self._meter.take_untouched()
         traces, times = trace_unit(self._meter, module, inputs, loaded.optimizer.step)
         inference = trace_inference(self._meter, module, inputs)
         inference_seconds = inference.seconds
@@ -168,18 +169,28 @@ class Measurer:
             first_backward_seconds=times.first_backward,
             inference_seconds=inference_seconds,
             unexplained_bytes=unexplained_bytes(self._meter, module, inputs),
+            untouched_bytes=self._meter.take_untouched(),
         )
 
     def _head_costs(self, loaded: _Loaded, inputs: Tensor, labels: Tensor) -> Costs:
         from planner.profiler.timing import time_head
         from planner.profiler.trace import Inference, trace_head, trace_inference
 
+        self._meter.take_untouched()
         times = time_head(self._meter, self._caches, loaded.module, inputs, labels)
         traces = trace_head(self._meter, loaded.module, inputs, labels, loaded.optimizer.step)
         found = trace_inference(self._meter, loaded.module, inputs) if loaded.module else Inference(0, 0, 0.0)
         # Nothing of a head's inference time is predicted; its forward while training stands for it.
         seconds = times.forward, times.backward, times.first_backward, times.forward if loaded.module else 0.0
-        return Costs(len(inputs), traces, found.peak_bytes, found.kept_bytes, found.peak_bytes, *seconds)
+        return Costs(
+            len(inputs),
+            traces,
+            found.peak_bytes,
+            found.kept_bytes,
+            found.peak_bytes,
+            *seconds,
+            untouched_bytes=self._meter.take_untouched(),
+        )
 
 
 def check_finite(module: nn.Module, inputs: Tensor) -> None:

@@ -127,6 +127,12 @@ class Meter:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
+        self._untouched = 0
+
+    def take_untouched(self) -> int:
+        """Most bytes of untouched scratch in any phase recorded since the last call."""
+        found, self._untouched = self._untouched, 0
+        return found
 
     def mark(self) -> None:
         """End a phase: a named range in the same stream of events."""
@@ -223,7 +229,9 @@ class CpuMeter(Meter):
             watched = self._watched
         finally:
             self._watched = None
-        return _told_apart(phases, watched)
+        found = _told_apart(phases, watched)
+        self._untouched = max(self._untouched, *(phase.most_allocated - phase.peak for phase in found))
+        return found
 
 
 def _is_mostly_scratch(phase: Phase) -> bool:

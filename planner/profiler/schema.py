@@ -98,11 +98,14 @@ class Costs:
     unexplained_bytes: int | None = None
     """What the allocator holds after forward (output let go) less what autograd says is saved, each storage once and
     the input left out: the audit's residual; null where it was not audited."""
+    untouched_bytes: int = 0
+    """Most that is allocated beyond these peaks as scratch that nobody writes. It is never resident, but a limit on
+    mapped memory has to leave room for it."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.micro_batch <= MAX_BATCH:
             raise ValueError(f"micro_batch is {self.micro_batch}; it must lie between 1 and {MAX_BATCH}")
-        _check_bytes(self, "inference_peak_bytes", "inference_kept_bytes", "detached_peak_bytes")
+        _check_bytes(self, "inference_peak_bytes", "inference_kept_bytes", "detached_peak_bytes", "untouched_bytes")
         _check_seconds(self, "forward_seconds", "backward_seconds", "first_backward_seconds", "inference_seconds")
 
 

@@ -37,19 +37,22 @@ class MemoryGuard:
         self.block_peak_bytes = 0
         """Highest resident bytes since `begin_block`."""
 
-    def begin_block(self, peak_bytes: int = 0) -> None:
+    def begin_block(self, peak_bytes: int = 0, untouched_bytes: int = 0) -> None:
         """Start a block's peak at what it was known to be, and limit what may be mapped from here on."""
         self.take()
         self.block_peak_bytes = peak_bytes
-        self.limit()
+        self.limit(untouched_bytes)
 
-    def limit(self) -> None:
-        """Limit what may be mapped from here on to what the budget leaves."""
+    def limit(self, untouched_bytes: int = 0) -> None:
+        """Limit what may be mapped from here on to what the budget leaves.
+
+        `untouched_bytes` is what kernels map beside and never write (`BlockPrediction.untouched_bytes`).
+        """
         self._file_floor_bytes = None
         self.release()
         if self._allowed_bytes is not None:
             left = self._allowed_bytes - max(self._baseline_bytes, read_memory().resident_bytes)
-            self._limit = DataLimit(max(0, left) + _UNTOUCHED_BYTES)
+            self._limit = DataLimit(max(0, left) + _UNTOUCHED_BYTES + untouched_bytes)
 
     def take(self) -> Memory:
         """Read this process's memory with the peak since the last call, and start the next peak."""

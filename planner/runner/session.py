@@ -147,7 +147,7 @@ class Session:
         if position is None:
             return None
         settle()
-        self._guard.begin_block(position.peak_bytes)
+        self._guard.begin_block(position.peak_bytes, self._plan.blocks[index].predicted.untouched_bytes)
         block = LoadedBlock(self._plan, index, self._order.seed, load_frozen(self._plan, index, self._out))
         block.load(path)
         rungs = rungs_of(self._plan.blocks[index])

@@ -41,13 +41,15 @@ class Setting:
     """Samples in one forward and backward."""
     accumulate: int
     """Micro-batches in one optimizer step."""
+    untouched_bytes: int = 0
+    """What kernels map beside the peak and never write."""
 
 
 def rungs_of(block: Block) -> tuple[Setting, ...]:
     """The plan's own setting and its ladder."""
     return (
-        Setting(block.micro_batch, block.accumulate),
-        *(Setting(rung.micro_batch, rung.accumulate) for rung in block.ladder),
+        Setting(block.micro_batch, block.accumulate, block.predicted.untouched_bytes),
+        *(Setting(rung.micro_batch, rung.accumulate, rung.predicted.untouched_bytes) for rung in block.ladder),
     )
 
 
@@ -148,7 +150,7 @@ class BlockTrainer:
         """From where the block stands. What an overrun has left of a batch is dropped, and the batch done again."""
         settle()
         if self._block is None:
-            self._guard.begin_block(self._position.peak_bytes)
+            self._guard.begin_block(self._position.peak_bytes, rung.untouched_bytes)
             samples = self._make_samples(rung.micro_batch)
             self._dry_steps(samples, rung)
             self._guard.check("its dry step")
@@ -158,7 +160,7 @@ class BlockTrainer:
             self._block.drop_gradients()
             self._had_dry_step = False
             settle()
-            self._guard.limit()
+            self._guard.limit(rung.untouched_bytes)
             samples = self._make_samples(rung.micro_batch)
         self._tell_phase(samples)
         self._checkpoints.restart_clock()

@@ -131,6 +131,8 @@ class _Judge:
         self.true(f"{where}: {low} ≤ micro_batch {run.size} ≤ {high}", low <= run.size <= high)
         beyond = measured if run.size > measured else None
         self.same(f"{where}: extrapolated_from", predicted.extrapolated_from, beyond)
+        untouched = max(piece.untouched() for piece in run.pieces)
+        self.same(f"{where}: untouched_bytes", predicted.untouched_bytes, untouched)
 
     def _parts(self, where: str, run: Run, predicted: BlockPrediction, peak: int) -> None:
         parts = predicted.breakdown

@@ -46,6 +46,8 @@ class PieceCost(NamedTuple):
     detached_peak: int
     """First forward of a recomputed span, which saves nothing."""
     inference_peak: int
+    untouched: int
+    """Mapped and never resident."""
     output: int
     """Bytes of the micro-batch's output."""
     weights: int
@@ -176,7 +178,7 @@ class PieceTable:
     def at(self, micro_batch: int, accumulating: bool, pace: Pace = SAME_PACE) -> PieceCost:
         """What it costs, with gradients existing before backward when `accumulating`."""
         piece = self._piece
-        levels, (detached, inference) = self._bytes_at(micro_batch)
+        levels, (detached, inference, untouched) = self._bytes_at(micro_batch)
         forward, train, first_train, running = self._times_at(micro_batch, pace)
         weights = piece.parameter_bytes + piece.buffer_bytes
         return PieceCost(
@@ -186,6 +188,7 @@ class PieceTable:
             inner_stepping=levels[5],
             detached_peak=detached,
             inference_peak=inference,
+            untouched=untouched,
             output=micro_batch * piece.output_bytes,
             weights=weights,
             optimizer=piece.optimizer_bytes,
@@ -233,7 +236,7 @@ def _bytes_of(cost: Costs) -> tuple[int, ...]:
     for case in _CASES:
         trace: Trace = getattr(cost.traces, case)
         found += trace.forward_peak_bytes, trace.kept_bytes, trace.backward_peak_bytes, trace.held_backward_peak_bytes
-    return (*found, cost.detached_peak_bytes, cost.inference_peak_bytes)
+    return (*found, cost.detached_peak_bytes, cost.inference_peak_bytes, cost.untouched_bytes)
 
 
 def _times_of(cost: Costs) -> tuple[int, ...]:

@@ -147,9 +147,12 @@ class Piece:
 
     def _bytes(self, table: list[tuple[int, int]]) -> int:
         """Beyond what was profiled, bytes grow at least in proportion."""
+        return self.times * self._grown(table)
+
+    def _grown(self, table: list[tuple[int, int]]) -> int:
         largest, value = table[-1]
         grown = ceil(Fraction(value * self.size, largest)) if self.size > largest else 0
-        return self.times * max(_on_lines(table, self.size), grown)
+        return max(_on_lines(table, self.size), grown)
 
     def trace(self, field: str, first: bool) -> int:
         case = ("first" if first else "inner") + self.case
@@ -164,6 +167,9 @@ class Piece:
 
     def detached(self) -> int:
         return self._bytes([(cost.micro_batch, cost.detached_peak_bytes) for cost in self.fixed.costs])
+
+    def untouched(self) -> int:
+        return self._grown([(cost.micro_batch, cost.untouched_bytes) for cost in self.fixed.costs])
 
     def output(self) -> int:
         return self.times * self.size * self.fixed.output_bytes

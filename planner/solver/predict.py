@@ -40,6 +40,7 @@ def predict_block(problem: Problem, choice: Choice) -> BlockPrediction:
         finish_seconds=time.finish / NANOSECONDS,
         binding=max((field.name for field in fields(parts)), key=lambda name: int(getattr(parts, name))),
         extrapolated_from=_extrapolated_from(problem, choice),
+        untouched_bytes=_untouched(problem, choice),
     )
 
 
@@ -48,6 +49,13 @@ def _extrapolated_from(problem: Problem, choice: Choice) -> int | None:
     heads = (problem.head(end, filters) for end, filters in zip(choice.ends, choice.filters, strict=True))
     measured = min(piece.costs[-1].micro_batch for piece in (*pieces, *heads))
     return measured if choice.micro_batch > measured else None
+
+
+def _untouched(problem: Problem, choice: Choice) -> int:
+    first = 0 if choice.source == "recompute" else choice.first
+    units = (problem.unit_cost(unit, choice.micro_batch) for unit in range(first, choice.last))
+    heads = (problem.head_cost(*head, choice.micro_batch) for head in zip(choice.ends, choice.filters, strict=True))
+    return max(piece.untouched for piece in (*units, *heads))
 
 
 def _breakdown(problem: Problem, live: Live) -> Breakdown:

@@ -190,6 +190,8 @@ class BlockPrediction:
     """The largest part of the peak, in a word."""
     extrapolated_from: int | None = None
     """The largest micro-batch at which every unit and head was measured, where this one lies beyond it; else null."""
+    untouched_bytes: int = 0
+    """Most that a kernel maps beyond the peak and never writes: what a limit on mapped memory leaves room for."""
 
 
 @dataclass(frozen=True)

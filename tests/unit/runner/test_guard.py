@@ -56,6 +56,11 @@ def test_what_exceeds_the_allowance_fails_and_what_fits_does_not() -> None:
     assert _run(_LIMITED).split() == ["limited", "96"]
 
 
+def test_what_a_kernel_maps_and_never_writes_is_left_room() -> None:
+    mapping = _LIMITED.replace("guard.begin_block()", "guard.begin_block(untouched_bytes=64 * MIB)")
+    assert _run(mapping).split() == ["96"]
+
+
 def test_torchs_own_error_is_recognised() -> None:
     assert _run(_TORCH).strip() == "True"
 

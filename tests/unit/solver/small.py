@@ -210,4 +210,5 @@ def _costs(dice: random.Random, style: Style, size: int, parameters: int, output
         backward_seconds=seconds(backward),
         first_backward_seconds=seconds(first_backward),
         inference_seconds=seconds(running),
+        untouched_bytes=grid(style.training * size),
     )

@@ -151,6 +151,7 @@ PREDICTED: dict[str, tuple[Callable[[BlockPrediction], BlockPrediction], str]] =
         "seconds_per_epoch is",
     ),
     "finish": (lambda known: replace(known, finish_seconds=known.finish_seconds + 1e-9), "finish_seconds is"),
+    "untouched": (lambda known: replace(known, untouched_bytes=1), "untouched_bytes is"),
     "extrapolated": (lambda known: replace(known, extrapolated_from=1), "extrapolated_from is"),
 }
 
