@@ -51,7 +51,7 @@ def _train(job: Job, tell: Callable[[Event], None]) -> None:
         allowed = job.allowed_bytes
         if allowed is not None and job.above_baseline:
             allowed += started.baseline_bytes
-        guard = MemoryGuard(allowed, started.baseline_bytes)
+        guard = MemoryGuard(allowed, started.baseline_bytes, plan.allocator == "fast")
         guard.take()
         tell(Ready("ready", started.baseline_bytes, started.peak_bytes))
         if difference is not None:

@@ -7,6 +7,7 @@ are limited (RLIMIT_DATA), so that an overrun becomes an error here instead of a
 from __future__ import annotations
 
 from planner.errors import OverBudgetError
+from planner.system.allocator import release
 from planner.system.proc import Memory, read_memory, reset_peak
 from planner.system.resident import trim_clean_pages
 from planner.system.rlimit import DataLimit
@@ -15,6 +16,9 @@ from planner.units import MIB, format_bytes
 _FILE_GROWTH_BYTES = 3 * MIB
 """Growth of library pages worth giving back; it takes about 10 ms."""
 
+_NEAR_BYTES = 8 * MIB
+"""So near to what is allowed, free pages that `fast` keeps are given back; the next step pays for them again."""
+
 _UNTOUCHED_BYTES = 16 * MIB
 """Mapped but never touched: a thread's stack, ends of arenas, room for generated code. RLIMIT_DATA counts it."""
 
@@ -22,14 +26,15 @@ _UNTOUCHED_BYTES = 16 * MIB
 class MemoryGuard:
     """Peaks of this process, and the limit on it."""
 
-    def __init__(self, allowed_bytes: int | None, baseline_bytes: int = 0) -> None:
+    def __init__(self, allowed_bytes: int | None, baseline_bytes: int = 0, keeps_freed: bool = False) -> None:
         """`allowed_bytes` is what this process may have resident; None measures without limiting.
 
         `baseline_bytes` is what it has resident at work without any tensors: more than at a moment when pages of
-        libraries have just been given back.
+        libraries have just been given back. `keeps_freed`: the allocator policy is `fast`.
         """
         self._allowed_bytes = allowed_bytes
         self._baseline_bytes = baseline_bytes
+        self._keeps_freed = keeps_freed
         self._limit: DataLimit | None = None
         self._file_floor_bytes: int | None = None
         self.life_peak_bytes = 0
@@ -60,6 +65,8 @@ class MemoryGuard:
         self.life_peak_bytes = max(self.life_peak_bytes, memory.peak_bytes)
         self.block_peak_bytes = max(self.block_peak_bytes, memory.peak_bytes)
         self._trim(memory.file_bytes)
+        if self._keeps_freed and self.is_over(memory.peak_bytes + _NEAR_BYTES):
+            release()  # what the allocator keeps grows over many steps, and no profile has seen them all
         reset_peak()
         return memory
 

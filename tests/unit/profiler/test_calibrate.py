@@ -43,8 +43,8 @@ def test_what_fast_keeps_is_given_room_to_vary() -> None:
     found = _accounts(peak=1_000_000, baseline=300_000, live=600_000, growing=6_000)
     tight, fast = policy_profile("tight", found), policy_profile("fast", found)
     assert (tight.overhead_bytes, tight.overhead_permille) == (94_000 + HEADS, 10)
-    # A tenth of what is live on top.
-    assert (fast.overhead_bytes, fast.overhead_permille) == (94_000 + HEADS, 110)
+    # Three tenths of what is live on top.
+    assert (fast.overhead_bytes, fast.overhead_permille) == (94_000 + HEADS, 310)
 
 
 def test_a_constant_part_is_never_negative() -> None:

@@ -31,6 +31,26 @@ guard.release()
 print(len(bytearray(96 * MIB)) // MIB)
 """
 
+_KEEPING = """
+from planner.runner.guard import MemoryGuard
+from planner.system.proc import read_memory
+from planner.units import MIB
+before = read_memory().resident_bytes
+guard = MemoryGuard(before + ROOM * MIB, keeps_freed=KEEPS)
+blocks = [b"x" * 60_000 for _ in range(600)]
+del blocks[:-1]
+guard.take()
+print((read_memory().resident_bytes - before) // MIB)
+"""
+
+
+@pytest.mark.parametrize(("keeps", "room", "given_back"), [(True, 38, True), (True, 80, False), (False, 38, False)])
+def test_near_the_budget_what_fast_keeps_is_given_back(keeps: bool, room: int, given_back: bool) -> None:
+    """34 MiB below one block that stays: glibc keeps them."""
+    left = int(_run(_KEEPING.replace("ROOM", str(room)).replace("KEEPS", str(keeps))))
+    assert left < 8 if given_back else left >= 30
+
+
 _TORCH = """
 from planner.training.runtime import start_torch
 start_torch("tight", 1)
