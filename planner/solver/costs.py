@@ -13,12 +13,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
 from planner.profiler.schema import Costs, PieceProfile, Trace
-
-Integers = npt.NDArray[np.int64]
 
 NANOSECONDS = 10**9
 
@@ -160,9 +155,6 @@ def interpolate_bytes(sizes: Sequence[int], values: Sequence[int], micro_batch: 
 _CASES = ("first", "first_accumulating", "first_stepping", "inner", "inner_accumulating", "inner_stepping")
 """Of `Traces`."""
 
-_MOST_INT = 2**62
-"""Products that 64 bits hold with a margin; larger ones are worked out with Python's integers."""
-
 
 class PieceTable:
     """A unit's or head's figures at every profiled micro-batch: those at any other are worked out all at once."""
@@ -173,7 +165,6 @@ class PieceTable:
         self._bytes = [_bytes_of(cost) for cost in piece.costs]
         self._times = [_times_of(cost) for cost in piece.costs]
         self._step_ns = nanoseconds(piece.step_seconds)
-        self._most = max(max(map(max, self._bytes)), max(map(max, self._times)))
 
     def at(self, micro_batch: int, accumulating: bool, pace: Pace = SAME_PACE) -> PieceCost:
         """What it costs, with gradients existing before backward when `accumulating`."""
@@ -205,30 +196,25 @@ class PieceTable:
 
     def _bytes_at(self, micro_batch: int) -> tuple[list[Levels], list[int]]:
         """Levels by case, then what is left."""
-        found = self._lines(self._bytes, micro_batch)
+        values = self._lines(self._bytes, micro_batch)
         if micro_batch > self._sizes[-1]:
-            largest = self._numbers(self._bytes[-1], micro_batch)
-            found = np.maximum(found, -(-largest * micro_batch // self._sizes[-1]))
-        values: list[int] = found.tolist()
+            grown = [-(-most * micro_batch // self._sizes[-1]) for most in self._bytes[-1]]
+            values = list(map(max, values, grown))
         count = 4 * len(_CASES)
         return [Levels(*values[at : at + 4]) for at in range(0, count, 4)], values[count:]
 
     def _times_at(self, micro_batch: int, pace: Pace) -> list[int]:
-        times: list[int] = self._lines(self._times, micro_batch).tolist()
-        return [pace.applied(time) for time in times]
+        return [pace.applied(time) for time in self._lines(self._times, micro_batch)]
 
-    def _lines(self, rows: list[tuple[int, ...]], micro_batch: int) -> Integers:
+    def _lines(self, rows: list[tuple[int, ...]], micro_batch: int) -> list[int]:
         """All figures of a row by the rule of the module."""
-        between = _between(self._sizes, micro_batch)
-        high = self._numbers(rows[between.right], micro_batch)
-        if not between.width:
-            return high
-        low = self._numbers(rows[between.left], micro_batch) if between.left >= 0 else np.zeros_like(high)
-        value: Integers = low - (low - high) * between.at // between.width
-        return np.maximum(high, value) if between.beyond else value
-
-    def _numbers(self, row: tuple[int, ...], micro_batch: int) -> Integers:
-        return np.array(row, dtype=np.int64 if self._most * max(micro_batch, *self._sizes) < _MOST_INT else object)
+        left, right, at, width, beyond = _between(self._sizes, micro_batch)
+        highs = rows[right]
+        if not width:
+            return list(highs)
+        lows = rows[left] if left >= 0 else (0,) * len(highs)
+        values = [low - (low - high) * at // width for low, high in zip(lows, highs, strict=True)]
+        return list(map(max, highs, values)) if beyond else values
 
 
 def _bytes_of(cost: Costs) -> tuple[int, ...]:
