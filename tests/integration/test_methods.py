@@ -96,7 +96,8 @@ def test_a_run_with_every_method_ends_in_the_same_weights(
     before, expected = finished
     plan, out = _with_methods(plain, recomputing), tmp_path / "out"
     (tmp_path / "plan.json").write_text(to_json(plan))
-    command = ("run", tmp_path / "plan.json", "--data", "sample", "--out", out, "--max-steps", STEPS, "--json")
+    options = ("--max-steps", STEPS, "--exit-tolerance", "none", "--json")
+    command = ("run", tmp_path / "plan.json", "--data", "sample", "--out", out, *options)
     done = neuroflux(*command)
     assert done.returncode == 0, done.stderr
     report = decode(Report, parse_json(done.stdout))
