@@ -82,18 +82,20 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def with_plan(server: Server, folder: Path) -> Served:
-    """Upload cnn6's shipped profile and make the plan that fits the smallest budgets."""
+    """Upload cnn6's shipped profile and make a plan of several blocks that fits a small budget."""
     server.client.post("/v1/profiles", content=CNN6, headers={"Content-Type": "application/json"})
     question = {
         "model": "cnn6",
         "profile": json.loads(CNN6)["id"],
         "budget": {"bytes": 1},
+        "prefer": "speed",
         "training": {"batch": _BATCH, "epochs": 1, "samples": _SAMPLES},
     }
     problem = server.client.post("/v1/plans", json=question).json()
     least = problem["minimum_bytes"]
     answer = server.client.post("/v1/plans", json={**question, "budget": {"bytes": least + 2 * 2**20}})
     assert answer.is_success, answer.text
+    assert len(answer.json()["blocks"]) > 1
     return Served(server, answer.json(), _images(folder / "images.npz"))
 
 
