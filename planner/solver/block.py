@@ -210,7 +210,8 @@ class BlockSearch:
         for trade in self._trades.of(self._way, first, last, closing, leading, _rounded(room)):
             if trade.spans and trade.peak <= room:
                 used = self.with_edge(partial, end, trade.peak)
-                yield self.longer(partial, end, trade.time, used, trade.spans)
+                if self.fits(used):  # validating may need more than training: a trade changes nothing about that
+                    yield self.longer(partial, end, trade.time, used, trade.spans)
                 if trade.peak <= enough:
                     break
 

@@ -134,7 +134,7 @@ def _policies(dice: random.Random) -> tuple[PolicyProfile, ...]:
     sizes = dice.choice(((first,), (second,), (first, second)))
     seconds = [size * dice.randint(1, 9) / 7 for size in sizes]
     tight = policy_profile("tight", 2**30, 2**30, 999, *seconds, sizes=sizes)
-    fast = [ratio * time * dice.choice((1, 1.3)) for time in seconds]
+    fast = [ratio * time * dice.choice((1, 1, 1, 1.3)) for time in seconds]
     return tight, policy_profile("fast", baseline, overhead, permille, *fast, sizes=sizes)
 
 

@@ -102,7 +102,7 @@ def test_everything_wins_somewhere() -> None:
     won: Counter[tuple[str, str]] = Counter()
 
     @seed(1)
-    @settings(max_examples=40, deadline=None, suppress_health_check=QUIET, database=None)
+    @settings(max_examples=200, deadline=None, suppress_health_check=QUIET, database=None)
     @given(questions())
     def look(question: tuple[Asked, int]) -> None:
         asked, budget = question
