@@ -21,6 +21,7 @@ from planner.model.zoo import from_zoo
 from planner.profiler.shipped import profile_path
 from planner.settings import usual_optimizer
 
+ROOT = Path(__file__).resolve().parents[1]
 TIMES = 3
 LIMIT_SECONDS = 0.05
 
@@ -72,9 +73,8 @@ def main() -> None:
             found = [refuse(arguments) for _ in range(TIMES)]
             seconds, code, line = max(found)
             slow += seconds > LIMIT_SECONDS
-            print(
-                f"| {what} | {seconds * 1000:.1f} | {code} | {line.replace(name, '…').replace('|', '/')} |", flush=True
-            )
+            answer = line.replace(name, "…").replace(str(ROOT), ".").replace("|", "/")
+            print(f"| {what} | {seconds * 1000:.1f} | {code} | {answer} |", flush=True)
     print(
         "\nBelow what the runtime takes, the answer names the exact smallest budget in both scopes, which is searched."
     )
