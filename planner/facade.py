@@ -210,7 +210,7 @@ def _run_command(words: list[str], quiet: bool) -> Report:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, process_group=0) as process:
         try:
             answer, _ = process.communicate()
-        except BaseException:
+        except BaseException:  # whatever it is, the run saves before it goes on its way
             process.send_signal(signal.SIGINT)
             process.wait()
             raise

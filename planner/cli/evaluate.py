@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from planner.cli import options
 from planner.cli.output import print_result
@@ -12,12 +11,7 @@ from planner.cli.output import print_result
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     options.take_negative_sizes(parser)
-    parser.add_argument(
-        "model",
-        type=Path,
-        metavar="DIR|MODEL",
-        help="a run's output folder, or a model's .json or .safetensors file (the other one lies beside it)",
-    )
+    options.add_exported(parser)
     parser.add_argument(
         "--data",
         required=True,
@@ -42,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_result(to_json(found))
     else:
-        from planner.report.tables import evaluation_table
+        from planner.report.run_tables import evaluation_table
 
         print_result(evaluation_table(found))
     return 0

@@ -5,17 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from planner.cli import options
 from planner.cli.output import print_result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument(
-        "model",
-        type=Path,
-        metavar="DIR|MODEL",
-        help="a run's output folder, or a model's .json or .safetensors file (the other one lies beside it)",
-    )
+    options.add_exported(parser)
     parser.add_argument(
         "--onnx",
         required=True,

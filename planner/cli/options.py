@@ -155,6 +155,16 @@ def add_schedule(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_exported(parser: argparse.ArgumentParser) -> None:
+    """The trained model that a command takes."""
+    parser.add_argument(
+        "model",
+        type=Path,
+        metavar="DIR|MODEL",
+        help="a run's output folder, or a model's .json or .safetensors file (the other one lies beside it)",
+    )
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """`--json`."""
     parser.add_argument("--json", action="store_true", help="print one JSON document on standard output")

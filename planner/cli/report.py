@@ -21,7 +21,7 @@ def run(arguments: argparse.Namespace) -> int:
     from planner.report.page import write_page
     from planner.report.plot import draw_memory
     from planner.report.read import read_run
-    from planner.report.tables import report_table
+    from planner.report.run_tables import report_table
 
     record = read_run(arguments.folder)
     picture = arguments.folder / "memory.svg"

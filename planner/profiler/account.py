@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from planner.document import read_document, to_json
 from planner.model.shapes import Shape, model_sizes
@@ -141,7 +141,7 @@ class _Peak:
 
 def _find_peak(network: _Network, data: tuple[Tensor, Tensor]) -> _Peak:
     """Record a step's events and look at the blocks that lived when the level was highest."""
-    from planner.profiler.meter import is_allocation, meter_for
+    from planner.profiler.meter import meter_for
     from planner.training.segment import train_segment
 
     gradients: set[int] = set()
@@ -154,40 +154,37 @@ def _find_peak(network: _Network, data: tuple[Tensor, Tensor]) -> _Peak:
     nodes = meter_for("cpu").nodes(run, with_operands=False)
     for parameter in network.parameters:
         parameter.grad = None
-    blocks = _blocks_at_peak([node for node in nodes if is_allocation(node)])
+    blocks = _blocks_at_peak(nodes)
     sizes = [block.bytes for block in blocks]
     rounded = (-(size + _BLOCK_HEADER) % _PAGE + _BLOCK_HEADER for size in sizes if size >= _OWN_MAPPING)
     kept = sum(block.bytes for block in blocks if block.address in gradients)
     return _Peak(sum(sizes), kept, sum(block.bytes for block in blocks if block.is_scratch), sum(rounded))
 
 
-@dataclass
-class _Block:
+class _Block(NamedTuple):
     """A block of the allocator's."""
 
     address: int
     bytes: int
-    operator_end_ns: int
-    """When the operator that asked for it ended."""
-    freed_ns: int | None = None
-
-    @property
-    def is_scratch(self) -> bool:
-        """Whether the operator that asked for it gave it back itself."""
-        return self.freed_ns is not None and self.freed_ns <= self.operator_end_ns
+    is_scratch: bool
+    """Whether the operator that asked for it gave it back itself."""
 
 
-def _blocks_at_peak(allocations: list[Node]) -> list[_Block]:
+def _blocks_at_peak(nodes: list[Node]) -> list[_Block]:
+    from planner.profiler.meter import is_allocation, scratch_of
+
+    scratch = scratch_of(nodes)
     live: dict[int, _Block] = {}
     highest: list[_Block] = []
     level = peak = 0
-    for node in allocations:
+    for index, node in enumerate(nodes):
+        if not is_allocation(node):
+            continue
         address, size = node.fields.ptr, node.fields.alloc_size
         if size > 0:
-            live[address] = _Block(address, size, node.parents[-1].end_ns if node.parents else 0)
+            live[address] = _Block(address, size, index in scratch)
             level += size
         elif freed := live.pop(address, None):  # what was there before the step is not the step's
-            freed.freed_ns = node.start_ns
             level -= freed.bytes
         if level > peak:
             peak, highest = level, list(live.values())

@@ -114,7 +114,7 @@ def trace_unit(meter: Meter, unit: nn.Module, inputs: Tensor, step: Step) -> tup
         with stepping_in_backward(parameters, step):
             addresses.extend(_unit_phases(meter, unit, inputs, first) for first in (False, True))
 
-    phases = meter.record(run)
+    phases = meter.record(run)  # may run it a second time: the addresses of the first are those of the events
     set_gradients(parameters, existing=False)
     runs = [phases[at : at + 4] for at in range(0, len(phases), 4)]
     times = PassTimes(
@@ -122,7 +122,7 @@ def trace_unit(meter: Meter, unit: nn.Module, inputs: Tensor, step: Step) -> tup
         backward=min(backward.seconds for *_, backward in runs[0:2]),
         first_backward=min(backward.seconds for *_, backward in runs[2:4]),
     )
-    return Traces(*map(_to_trace, runs, addresses)), times
+    return Traces(*map(_to_trace, runs, addresses[: len(runs)])), times
 
 
 def _head_phases(meter: Meter, head: nn.Module | None, inputs: Tensor, labels: Tensor) -> None:

@@ -8,16 +8,16 @@ from html import escape
 from pathlib import Path
 
 from planner.report.read import RunRecord
-from planner.report.tables import (
+from planner.report.run_tables import (
     BLOCK_COLUMNS,
     EXIT_COLUMNS,
     block_row,
     exit_row,
-    plan_header,
     report_summary,
     report_title,
     verdict,
 )
+from planner.report.tables import plan_header
 from planner.report.text import clean
 from planner.system.files import write_atomically
 

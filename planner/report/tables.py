@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields as dataclass_fields
 from itertools import groupby
-from statistics import fmean
 from types import MappingProxyType
 from typing import get_args
 
 from planner.model.spec import BatchNorm2d, Layer, Residual
-from planner.report.schema import BlockReport, Evaluation, ExitReport, Report
 from planner.report.text import NOTHING, clean, columns, counted, described, fields, indices, mib, names, note
 from planner.solver.schema import Alternative, Block, Breakdown, Head, Plan, Segment, Strategy
 from planner.units import format_bytes, format_seconds
 
-_BATCH = "micro-\nbatch ×\naccumulate"
+BATCH_COLUMN = "micro-\nbatch ×\naccumulate"
 
 _AGAIN_WIDTH = 10
 
@@ -24,18 +22,16 @@ _ALLOCATORS = {
     "fast": "what is freed is kept for the next step, which is faster; the peak counts it as if all of it were kept",
 }
 
-_SAME_SPEED = 0.05
-"""Share by which two times of the calibration kernel may differ on one and the same device."""
 
-
-def _short(id_: str) -> str:
+def short_id(id_: str) -> str:
+    """What people tell plans apart by."""
     return clean(id_[:12])
 
 
 def plan_table(plan: Plan) -> str:
     """The plan, block by block, with what it costs and what it was preferred to."""
     cut = ("segments", "head\nfilters", "recomputed")
-    head = ("block", "units", "names", *cut, _BATCH, "input", "peak\nMiB", "per epoch")
+    head = ("block", "units", "names", *cut, BATCH_COLUMN, "input", "peak\nMiB", "per epoch")
     blocks = columns(head, list(_plan_rows(plan)), ">><<><><>>")
     parts = [fields(plan_header(plan)), blocks, fields(_plan_summary(plan))]
     return "\n\n".join([*parts, *(note(text) for text in _plan_notes(plan))])
@@ -48,7 +44,7 @@ def plan_header(plan: Plan) -> list[tuple[str, str]]:
     reserve = f", {format_bytes(plan.reserve_bytes)} of it in reserve" if plan.reserve_bytes else ""
     cuts = "" if plan.max_cuts is None else f", at most {counted(plan.max_cuts, 'cut')}"
     return [
-        ("plan", _short(plan.id)),
+        ("plan", short_id(plan.id)),
         ("model", f"{clean(model.name)}: {counted(len(model.units), 'unit')}, {shape}, {model.classes} classes"),
         ("device", f"{clean(device.name)}: {device.kind}, {counted(device.threads, 'thread')}"),
         ("budget", f"{format_bytes(plan.budget.bytes)}, scope {plan.budget.scope}{reserve}"),
@@ -71,7 +67,7 @@ def _plan_rows(plan: Plan) -> Iterator[tuple[str, ...]]:
             indices(block.units),
             names(plan.model, block.units, 16),
             *first,
-            _batch(block.micro_batch, block.accumulate),
+            batch_text(block.micro_batch, block.accumulate),
             block.input.kind,
             mib(predicted.peak_bytes),
             format_seconds(predicted.seconds_per_epoch),
@@ -80,7 +76,8 @@ def _plan_rows(plan: Plan) -> Iterator[tuple[str, ...]]:
             yield ("", "", "", *other, "", "", "", "")
 
 
-def _batch(micro_batch: int, accumulate: int) -> str:
+def batch_text(micro_batch: int, accumulate: int) -> str:
+    """Of `BATCH_COLUMN`."""
     return f"{micro_batch} × {accumulate}"
 
 
@@ -182,14 +179,6 @@ def _beside(other: Alternative, seconds: float) -> str:
     return f"{said} ({much:.1%} {'less' if other.seconds_total < seconds else 'more'} time)"
 
 
-def _change(value: float, reference: float) -> str:
-    """In percent; as a multiple where that reads better."""
-    if reference <= 0:
-        return NOTHING
-    share = (value - reference) / reference
-    return f"{share:+.1%}" if share < 10 else f"×{value / reference:.3g}"
-
-
 def _plan_notes(plan: Plan) -> Iterator[str]:
     if len(plan.blocks) == 1 and plan.cuts == 0:
         yield "This plan is plain backpropagation: one block of one segment, no cuts, no auxiliary heads."
@@ -272,172 +261,3 @@ def breakdown_table(plan: Plan) -> str:
         rows.append([str(index), indices(block.units), *cells, mib(breakdown.total)])
     table = columns(["block", "units", *parts, "sum"], rows, ">" * (len(parts) + 3))
     return f"{table}\n\nMiB at the peak of training, scope {plan.budget.scope}"
-
-
-def report_table(report: Report, plan: Plan) -> str:
-    """A run beside its plan: memory and time by block, whether it kept its budget, and how good the network is."""
-    rows = [block_row(index, block) for index, block in enumerate(report.blocks)]
-    blocks = columns(BLOCK_COLUMNS, rows, ">" * 11)
-    exits = columns(
-        EXIT_COLUMNS,
-        [exit_row(plan, report, found) for found in report.exits],
-        "<<>>>>>>>",
-    )
-    parts = [
-        note(report_title(report, plan)),
-        blocks,
-        note(verdict(report)),
-        exits,
-        fields(report_summary(report, plan)),
-        _deviations(report),
-    ]
-    return "\n\n".join(parts)
-
-
-BLOCK_COLUMNS = (
-    "block", "units", _BATCH, "epochs", "loss", "peak MiB\npredicted", "\nmeasured", "\ndiff",
-    "per epoch\npredicted", "\nmeasured", "\ndiff",
-)  # fmt: skip
-"""Headings of what `block_row` gives."""
-
-
-def block_row(index: int, block: BlockReport) -> tuple[str, ...]:
-    """One block, predicted against measured."""
-    measured = block.measured_seconds_per_epoch
-    return (
-        str(index),
-        indices(block.units),
-        _batch(block.micro_batch, block.accumulate),
-        str(block.epochs),
-        f"{block.loss:.4g}",
-        mib(block.predicted_peak_bytes),
-        mib(block.measured_peak_bytes),
-        _change(block.measured_peak_bytes, block.predicted_peak_bytes),
-        format_seconds(block.predicted_seconds_per_epoch),
-        format_seconds(measured) if measured else NOTHING,
-        _change(measured, block.predicted_seconds_per_epoch) if measured else NOTHING,
-    )
-
-
-def _slowdown(plan: Plan, block: BlockReport) -> float | None:
-    """How many times the calibration kernel's time in the profile its time in the run is."""
-    if plan.calibration_seconds is None or block.calibration_seconds is None:
-        return None
-    return block.calibration_seconds / plan.calibration_seconds
-
-
-def _equal_speed(plan: Plan, blocks: Iterable[BlockReport]) -> str | None:
-    """How far the blocks' epochs would be off, had the device been as fast as when profiled; none where unknown."""
-    measured = predicted = 0.0
-    for block in blocks:
-        slowdown = _slowdown(plan, block)
-        if slowdown is not None and block.measured_seconds_per_epoch:
-            measured += block.measured_seconds_per_epoch / slowdown
-            predicted += block.predicted_seconds_per_epoch
-    return _change(measured, predicted) if measured and predicted else None
-
-
-def _speed(plan: Plan, report: Report) -> str | None:
-    """How fast the device was, on average over the blocks, beside what it was when profiled; none where unknown."""
-    times = [block.calibration_seconds for block in report.blocks if block.calibration_seconds is not None]
-    if plan.calibration_seconds is None or not times:
-        return None
-    then, now = plan.calibration_seconds, fmean(times)
-    if abs(now / then - 1) < _SAME_SPEED:
-        said = "as fast as"
-    else:
-        said = f"{now / then:.2f}× slower than" if now > then else f"{then / now:.2f}× faster than"
-    said += f" when profiled (calibration kernel {format_seconds(now)}; {format_seconds(then)} then)"
-    whole = _equal_speed(plan, report.blocks)
-    if whole is None:
-        return said
-    single = ((index, _equal_speed(plan, [block])) for index, block in enumerate(report.blocks))
-    parts = ", ".join(f"block {index} {change}" for index, change in single if change)
-    return f"{said}; at equal speed, epochs are off by {whole} ({parts})"
-
-
-def report_title(report: Report, plan: Plan) -> str:
-    """Which network on which device, by which plan."""
-    return f"{clean(plan.model.name)} on {clean(plan.device.name)}, plan {_short(report.plan_id)}"
-
-
-def verdict(report: Report) -> str:
-    """Whether the run kept its budget."""
-    peak = format_bytes(report.peak_bytes)
-    child = format_bytes(report.child_peak_bytes)
-    if report.scope == "process":
-        made_of = f"child {child} + supervisor {format_bytes(report.supervisor_peak_bytes)}"
-    else:
-        made_of = f"above the child's baseline of {format_bytes(report.baseline_bytes)}"
-    over = report.peak_bytes - report.budget_bytes
-    answer = "yes" if report.within_budget else "NO"
-    excess = f", {format_bytes(over)} above it" if over > 0 else ""
-    return f"stayed under {format_bytes(report.budget_bytes)}: {answer}, peak {peak}{excess} ({made_of})"
-
-
-EXIT_COLUMNS = (
-    "", "exit", "units", "parameters", "of the\nfull model", "accuracy", "\non held-out", "samples/s",
-    "times the\nfull model",
-)  # fmt: skip
-"""Headings of what `exit_row` gives."""
-
-
-def exit_row(plan: Plan, report: Report, found: ExitReport) -> tuple[str, ...]:
-    """One exit beside the full model; `*` marks the smallest that is good enough."""
-    full = report.exits[-1]
-    return (
-        "*" if found.unit == report.chosen_exit else "",
-        names(plan.model, (found.unit - 1, found.unit), 24),
-        str(found.unit),
-        f"{found.parameters:,}",
-        f"{found.parameters / full.parameters:.1%}" if full.parameters else NOTHING,
-        f"{found.accuracy:.1%}",
-        NOTHING if found.validation_accuracy is None else f"{found.validation_accuracy:.1%}",
-        f"{found.samples_per_second:.1f}",
-        f"{found.samples_per_second / full.samples_per_second:.2f}" if full.samples_per_second else NOTHING,
-    )
-
-
-def _kept(report: Report) -> str:
-    """What the mark in the list of exits stands for."""
-    if report.exit_tolerance is None or not report.exits:
-        return "the full model (*); no samples were held out to choose a smaller one by"
-    if report.chosen_exit == report.exits[-1].unit:
-        return f"the full model alone (*): every smaller exit loses more than {report.exit_tolerance:g} points"
-    return (
-        f"the full model, and as exit.safetensors the smallest exit (*) that loses at most {report.exit_tolerance:g} "
-        "points on held-out samples"
-    )
-
-
-def report_summary(report: Report, plan: Plan) -> list[tuple[str, str]]:
-    """The run in a few lines, each with its name."""
-    stall = format_seconds(report.cache.stall_seconds)
-    speed = _speed(plan, report)
-    return [
-        ("accuracy", f"{report.accuracy:.1%} of test samples, by the full model"),
-        ("kept", _kept(report)),
-        ("time", format_seconds(report.seconds)),
-        *([("device", speed)] if speed else []),
-        ("cache", f"{format_bytes(report.cache.bytes_written)} written; training waited {stall} for samples"),
-    ]
-
-
-def _deviations(report: Report) -> str:
-    if not report.deviations:
-        return "The run followed its plan."
-    return "The run left its plan:\n" + fields([("  -", clean(text)) for text in report.deviations])
-
-
-def evaluation_table(found: Evaluation) -> str:
-    """What an exported model was measured to be."""
-    of = f" of {format_bytes(found.budget_bytes)}" if found.budget_bytes is not None else ""
-    return fields(
-        [
-            ("model", f"{clean(found.model)}: {found.parameters:,} parameters"),
-            ("accuracy", f"{found.accuracy:.2%} of {counted(found.samples, 'test sample')} of {clean(found.data)}"),
-            ("speed", f"{found.samples_per_second:.1f} samples/s, {found.micro_batch} at a time"),
-            ("time", f"{format_seconds(found.seconds)}, reading samples and weights included"),
-            ("peak", f"{format_bytes(found.peak_bytes)}{of}, everything resident"),
-        ]
-    )

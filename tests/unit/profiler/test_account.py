@@ -24,7 +24,7 @@ JOB = Job(MODEL, Optimizer("sgd", 0.05, 0.9), (2, 8), (16,), "cpu", 1, "tight", 
 def _take(folder: Path, policy: Literal["tight", "fast"]) -> Accounts:
     path = folder / "job.json"
     path.write_text(to_json(JOB))
-    command = [sys.executable, "-m", "planner.profiler.account", str(path), policy, "8"]
+    command = [sys.executable, "-m", "planner.profiler.account", str(path), policy, "8", "2", "4"]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     found = decode(Taken, parse_json(done.stdout)).accounts
     assert found is not None
@@ -39,6 +39,12 @@ def test_the_parts_explain_the_process_but_for_two_per_cent(tmp_path: Path, poli
     assert sum(parts.values()) == account.peak_bytes
     assert abs(account.rest_bytes) <= 0.02 * account.peak_bytes
     assert account.peak_bytes > found.baseline_bytes + found.live_bytes - found.untouched_bytes
+
+
+def test_steps_are_timed_at_every_micro_batch_asked_for(tmp_path: Path) -> None:
+    steps = _take(tmp_path, "tight").steps
+    assert [step.micro_batch for step in steps] == [2, 4, 8]
+    assert all(step.seconds > 0 for step in steps)
 
 
 def test_what_arithmetic_knows_is_in_the_account(tmp_path: Path) -> None:

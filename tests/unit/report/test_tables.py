@@ -9,8 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from planner.model.spec import BatchNorm2d
+from planner.report.run_tables import evaluation_table, report_table
 from planner.report.schema import Evaluation, Report
-from planner.report.tables import alternatives_table, breakdown_table, evaluation_table, plan_table, report_table
+from planner.report.tables import alternatives_table, breakdown_table, plan_table
 from planner.solver.schema import BlockPrediction, Budget, Plan, Strategy
 from tests.unit.report.documents import (
     MODEL,

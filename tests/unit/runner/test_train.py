@@ -116,6 +116,21 @@ def test_the_first_smaller_rung_that_holds_is_taken_and_told() -> None:
     assert "micro-batch 8" in told[0] and "micro-batch 4" in told[1]
 
 
+def test_every_rung_is_left_room_for_what_its_kernels_map_and_never_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = _with_ladder(make_plan((0, 6)))
+    block = plan.blocks[0]
+    rooms = (700, 500, 300, 100)
+    ladder = tuple(
+        replace(rung, predicted=replace(rung.predicted, untouched_bytes=room))
+        for rung, room in zip(block.ladder, rooms[1:], strict=True)
+    )
+    block = replace(block, predicted=replace(block.predicted, untouched_bytes=rooms[0]), ladder=ladder)
+    left: list[int] = []
+    monkeypatch.setattr(FakeLimit, "limit", lambda guard, untouched_bytes=0: left.append(untouched_bytes))
+    _trainer(replace(plan, blocks=(block,)), Order(1, None, 0), 2, []).train()
+    assert left == [700, 500, 300]
+
+
 def test_an_exhausted_ladder_says_what_was_tried() -> None:
     trainer = _trainer(_with_ladder(make_plan((0, 6))), Order(1, None, 0), 0, [])
     with pytest.raises(OverBudgetError, match=r"no rung.*micro-batch 8.*micro-batch 4.*micro-batch 2.*micro-batch 1"):

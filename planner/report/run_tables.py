@@ -1,0 +1,192 @@
+"""A run beside its plan, and an exported model, as tables of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from statistics import fmean
+
+from planner.report.schema import BlockReport, Evaluation, ExitReport, Report
+from planner.report.tables import BATCH_COLUMN, batch_text, short_id
+from planner.report.text import NOTHING, clean, columns, counted, fields, indices, mib, names, note
+from planner.solver.schema import Plan
+from planner.units import format_bytes, format_seconds
+
+_SAME_SPEED = 0.05
+"""Share by which two times of the calibration kernel may differ on one and the same device."""
+
+
+def report_table(report: Report, plan: Plan) -> str:
+    """A run beside its plan: memory and time by block, whether it kept its budget, and how good the network is."""
+    rows = [block_row(index, block) for index, block in enumerate(report.blocks)]
+    blocks = columns(BLOCK_COLUMNS, rows, ">" * 11)
+    exits = columns(
+        EXIT_COLUMNS,
+        [exit_row(plan, report, found) for found in report.exits],
+        "<<>>>>>>>",
+    )
+    parts = [
+        note(report_title(report, plan)),
+        blocks,
+        note(verdict(report)),
+        exits,
+        fields(report_summary(report, plan)),
+        _deviations(report),
+    ]
+    return "\n\n".join(parts)
+
+
+BLOCK_COLUMNS = (
+    "block", "units", BATCH_COLUMN, "epochs", "loss", "peak MiB\npredicted", "\nmeasured", "\ndiff",
+    "per epoch\npredicted", "\nmeasured", "\ndiff",
+)  # fmt: skip
+"""Headings of what `block_row` gives."""
+
+
+def block_row(index: int, block: BlockReport) -> tuple[str, ...]:
+    """One block, predicted against measured."""
+    measured = block.measured_seconds_per_epoch
+    return (
+        str(index),
+        indices(block.units),
+        batch_text(block.micro_batch, block.accumulate),
+        str(block.epochs),
+        f"{block.loss:.4g}",
+        mib(block.predicted_peak_bytes),
+        mib(block.measured_peak_bytes),
+        _change(block.measured_peak_bytes, block.predicted_peak_bytes),
+        format_seconds(block.predicted_seconds_per_epoch),
+        format_seconds(measured) if measured else NOTHING,
+        _change(measured, block.predicted_seconds_per_epoch) if measured else NOTHING,
+    )
+
+
+def _slowdown(plan: Plan, block: BlockReport) -> float | None:
+    """How many times the calibration kernel's time in the profile its time in the run is."""
+    if plan.calibration_seconds is None or block.calibration_seconds is None:
+        return None
+    return block.calibration_seconds / plan.calibration_seconds
+
+
+def _equal_speed(plan: Plan, blocks: Iterable[BlockReport]) -> str | None:
+    """How far the blocks' epochs would be off, had the device been as fast as when profiled; none where unknown."""
+    measured = predicted = 0.0
+    for block in blocks:
+        slowdown = _slowdown(plan, block)
+        if slowdown is not None and block.measured_seconds_per_epoch:
+            measured += block.measured_seconds_per_epoch / slowdown
+            predicted += block.predicted_seconds_per_epoch
+    return _change(measured, predicted) if measured and predicted else None
+
+
+def _speed(plan: Plan, report: Report) -> str | None:
+    """How fast the device was, on average over the blocks, beside what it was when profiled; none where unknown."""
+    times = [block.calibration_seconds for block in report.blocks if block.calibration_seconds is not None]
+    if plan.calibration_seconds is None or not times:
+        return None
+    then, now = plan.calibration_seconds, fmean(times)
+    if abs(now / then - 1) < _SAME_SPEED:
+        said = "as fast as"
+    else:
+        said = f"{now / then:.2f}× slower than" if now > then else f"{then / now:.2f}× faster than"
+    said += f" when profiled (calibration kernel {format_seconds(now)}; {format_seconds(then)} then)"
+    whole = _equal_speed(plan, report.blocks)
+    if whole is None:
+        return said
+    single = ((index, _equal_speed(plan, [block])) for index, block in enumerate(report.blocks))
+    parts = ", ".join(f"block {index} {change}" for index, change in single if change)
+    return f"{said}; at equal speed, epochs are off by {whole} ({parts})"
+
+
+def report_title(report: Report, plan: Plan) -> str:
+    """Which network on which device, by which plan."""
+    return f"{clean(plan.model.name)} on {clean(plan.device.name)}, plan {short_id(report.plan_id)}"
+
+
+def verdict(report: Report) -> str:
+    """Whether the run kept its budget."""
+    peak = format_bytes(report.peak_bytes)
+    child = format_bytes(report.child_peak_bytes)
+    if report.scope == "process":
+        made_of = f"child {child} + supervisor {format_bytes(report.supervisor_peak_bytes)}"
+    else:
+        made_of = f"above the child's baseline of {format_bytes(report.baseline_bytes)}"
+    over = report.peak_bytes - report.budget_bytes
+    answer = "yes" if report.within_budget else "NO"
+    excess = f", {format_bytes(over)} above it" if over > 0 else ""
+    return f"stayed under {format_bytes(report.budget_bytes)}: {answer}, peak {peak}{excess} ({made_of})"
+
+
+EXIT_COLUMNS = (
+    "", "exit", "units", "parameters", "of the\nfull model", "accuracy", "\non held-out", "samples/s",
+    "times the\nfull model",
+)  # fmt: skip
+"""Headings of what `exit_row` gives."""
+
+
+def exit_row(plan: Plan, report: Report, found: ExitReport) -> tuple[str, ...]:
+    """One exit beside the full model; `*` marks the smallest that is good enough."""
+    full = report.exits[-1]
+    return (
+        "*" if found.unit == report.chosen_exit else "",
+        names(plan.model, (found.unit - 1, found.unit), 24),
+        str(found.unit),
+        f"{found.parameters:,}",
+        f"{found.parameters / full.parameters:.1%}" if full.parameters else NOTHING,
+        f"{found.accuracy:.1%}",
+        NOTHING if found.validation_accuracy is None else f"{found.validation_accuracy:.1%}",
+        f"{found.samples_per_second:.1f}",
+        f"{found.samples_per_second / full.samples_per_second:.2f}" if full.samples_per_second else NOTHING,
+    )
+
+
+def _kept(report: Report) -> str:
+    """What the mark in the list of exits stands for."""
+    if report.exit_tolerance is None or not report.exits:
+        return "the full model (*); no samples were held out to choose a smaller one by"
+    if report.chosen_exit == report.exits[-1].unit:
+        return f"the full model alone (*): every smaller exit loses more than {report.exit_tolerance:g} points"
+    return (
+        f"the full model, and as exit.safetensors the smallest exit (*) that loses at most {report.exit_tolerance:g} "
+        "points on held-out samples"
+    )
+
+
+def report_summary(report: Report, plan: Plan) -> list[tuple[str, str]]:
+    """The run in a few lines, each with its name."""
+    stall = format_seconds(report.cache.stall_seconds)
+    speed = _speed(plan, report)
+    return [
+        ("accuracy", f"{report.accuracy:.1%} of test samples, by the full model"),
+        ("kept", _kept(report)),
+        ("time", format_seconds(report.seconds)),
+        *([("device", speed)] if speed else []),
+        ("cache", f"{format_bytes(report.cache.bytes_written)} written; training waited {stall} for samples"),
+    ]
+
+
+def _deviations(report: Report) -> str:
+    if not report.deviations:
+        return "The run followed its plan."
+    return "The run left its plan:\n" + fields([("  -", clean(text)) for text in report.deviations])
+
+
+def evaluation_table(found: Evaluation) -> str:
+    """What an exported model was measured to be."""
+    of = f" of {format_bytes(found.budget_bytes)}" if found.budget_bytes is not None else ""
+    return fields(
+        [
+            ("model", f"{clean(found.model)}: {found.parameters:,} parameters"),
+            ("accuracy", f"{found.accuracy:.2%} of {counted(found.samples, 'test sample')} of {clean(found.data)}"),
+            ("speed", f"{found.samples_per_second:.1f} samples/s, {found.micro_batch} at a time"),
+            ("time", f"{format_seconds(found.seconds)}, reading samples and weights included"),
+            ("peak", f"{format_bytes(found.peak_bytes)}{of}, everything resident"),
+        ]
+    )
+
+
+def _change(value: float, reference: float) -> str:
+    """In percent; as a multiple where that reads better."""
+    if reference <= 0:
+        return NOTHING
+    share = (value - reference) / reference
+    return f"{share:+.1%}" if share < 10 else f"×{value / reference:.3g}"
