@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from planner.cli.measure import measured_profile
 from planner.cli.output import print_note, print_result
 from planner.errors import RunError
 from planner.units import MIB, format_bytes
+
+if TYPE_CHECKING:
+    from planner.profiler.schema import Profile
+    from planner.solver.schema import Training
 
 _MODEL = "vgg11"
 _BATCH = 64
@@ -36,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     from planner.report.tables import alternatives_table, plan_table
     from planner.runner.data.dataset import open_data
     from planner.settings import usual_optimizer
-    from planner.solver.plan import least_memory, make_plan
+    from planner.solver.plan import make_plan
     from planner.solver.request import Request
     from planner.solver.schema import Budget, Training
     from planner.system.files import write_atomically
@@ -49,17 +53,13 @@ def run(arguments: argparse.Namespace) -> int:
     optimizer = usual_optimizer("sgd")
     profile = measured_profile(model, optimizer, _BATCH)
     training = Training(_BATCH, _EPOCHS, info.train_samples, optimizer)
-    anything = Budget(profile.device.total_bytes, "process")
-    least = least_memory(profile, Request(anything, training, strategy="backprop"))
-    # Where starting torch takes more than training (CUDA builds), a tenth less than backpropagation's is out of reach.
-    lowest = least_memory(profile, Request(anything, training)) + _SOME_BYTES
-    budget = max(int(least * _BELOW_BACKPROP), lowest) // MIB * MIB
+    least, budget = budget_for(profile, training)
     print_note(
         f"\n{info.train_samples} images of clothing, {_MODEL}, batch {_BATCH}, {_EPOCHS} epochs for each block\n"
         f"least memory plain backpropagation needs: {format_bytes(least)}\n"
         f"the budget for this run:                  {format_bytes(budget)}\n"
     )
-    plan = make_plan(profile, Request(replace(anything, bytes=budget), training))
+    plan = make_plan(profile, Request(Budget(budget, "process"), training))
     print_note(f"{plan_table(plan)}\n\n{alternatives_table(plan)}\n")
     plan_file = out / "demo-plan.json"
     write_atomically(plan_file, to_json(plan))
@@ -69,6 +69,19 @@ def run(arguments: argparse.Namespace) -> int:
         f"plain backpropagation needs at least {format_bytes(least)}; this run was given {format_bytes(budget)}"
     )
     return 0
+
+
+def budget_for(profile: Profile, training: Training) -> tuple[int, int]:
+    """The least bytes that plain backpropagation needs, and the demo's budget: below that where any plan fits there."""
+    from planner.solver.plan import least_memory
+    from planner.solver.request import Request
+    from planner.solver.schema import Budget
+
+    anything = Budget(profile.device.total_bytes, "process")
+    least = least_memory(profile, Request(anything, training, strategy="backprop"))
+    # Where starting torch takes more than training (CUDA builds), a tenth less than backpropagation's is out of reach.
+    lowest = least_memory(profile, Request(anything, training)) + _SOME_BYTES
+    return least, max(int(least * _BELOW_BACKPROP), lowest) // MIB * MIB
 
 
 def _clear(out: Path) -> None:
