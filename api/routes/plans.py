@@ -197,7 +197,7 @@ async def make_plan(request: Request) -> Response:
         return content_answer(request, known.plan_id, await _text(service, known.plan_id), 200, _path(known.plan_id))
     terms, _, asked = await run_in_threadpool(_understood, service, text, PlanTerms)
     if asked.profile_id is None:
-        return await run_in_threadpool(_measure_first, service, terms, asked)
+        return await run_in_threadpool(_measure_first, service, terms, asked, _base(request))
     identity, plan, created = await _plan_of(service, asked)
     service.answers.put(text, Answered(identity, asked.profile_id, asked.subject))
     return content_answer(request, identity, plan, 201 if created else 200, _path(identity))
@@ -215,11 +215,11 @@ async def _is_true(service: Service, known: Answered) -> bool:
     return await run_in_threadpool(content.find_profile, service.database, known.subject) == known.profile_id
 
 
-def _measure_first(service: Service, terms: PlanTerms, asked: _Asked) -> Response:
+def _measure_first(service: Service, terms: PlanTerms, asked: _Asked, base: str) -> Response:
     """202 where this service can measure, else Problem (409) with what to run."""
     assert asked.device is not None
     if not asked.device.is_server:
-        raise _missing(asked, asked.device)
+        raise _missing(asked, asked.device, base)
     optimizer = terms.training.optimizer
     needed = JobTerms(kind="profile", batch=terms.training.batch, optimizer=OptimizerTerms(**_plain(optimizer)))
     job = queue_profile(service, needed, asked.model, None)
@@ -227,22 +227,27 @@ def _measure_first(service: Service, terms: PlanTerms, asked: _Asked) -> Respons
     return json_answer(job, HTTPStatus.ACCEPTED, headers)
 
 
+def _base(request: Request) -> str:
+    """This service's address, as whoever asks reaches it."""
+    return str(request.base_url).rstrip("/")
+
+
 def _plain(terms: OptimizerTerms) -> dict[str, Any]:
     return {name: getattr(terms, name) for name in ("kind", "lr", "momentum", "nesterov", "weight_decay")}
 
 
-def _missing(asked: _Asked, device: device_rows.DeviceKey) -> Problem:
+def _missing(asked: _Asked, device: device_rows.DeviceKey, base: str) -> Problem:
     training, model = asked.question.training, asked.model
     shape = "x".join(str(extent) for extent in model.input)
     named = f"{model.name} --input {shape} --classes {model.classes}" if model.name in ZOO else "model.json"
     return Problem(
         HTTPStatus.CONFLICT,
         "profile-missing",
-        f"{model.name} was not measured on {device.name} for a batch of {training.batch} yet; run the command there, "
-        "then POST profile.json to /v1/profiles",
+        f"{model.name} was not measured on {device.name} for a batch of {training.batch} yet; run the command there: "
+        "it measures, and stores the profile here",
         field="$.device",
         command=f"neuroflux profile --model {named} --batch {training.batch} --optimizer {training.optimizer.kind} "
-        "-o profile.json",
+        f"--report-to {base}",
     )
 
 
@@ -296,7 +301,7 @@ async def compare_plans(request: Request) -> Response:
     text = await bodies.receive(request)
     terms, _, asked = await run_in_threadpool(_understood, service, text, CompareTerms)
     if asked.profile_id is None and asked.device is not None:
-        raise _missing(asked, asked.device)
+        raise _missing(asked, asked.device, _base(request))
     return json_answer({"rows": [await _compared(service, each) for each in _each(terms, asked)]})
 
 

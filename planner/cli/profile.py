@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from planner.cli import options
 from planner.cli.measure import measured_profile
 from planner.cli.output import print_note, print_result
+from planner.cli.reporting import add_service, check_client
 from planner.document import to_json
 from planner.errors import InputError
 from planner.units import format_bytes, format_seconds
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, metavar="FILE", help="also write the profile here, and a picture beside it"
     )
+    add_service(parser, "also store the profile")
     options.add_json(parser)
 
 
@@ -51,6 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.output is not None and arguments.output.suffix == ".svg":
         raise InputError(f"{arguments.output}: is the name the picture gets; name the profile itself, such as p.json")
+    if arguments.report_to is not None:
+        _send(arguments, None)  # what would be refused afterwards is refused before minutes are spent
     with tempfile.TemporaryDirectory(prefix="neuroflux-") as work:
         subject = options.subject_from(arguments, Path(work))
     profile = measured_profile(
@@ -70,7 +74,23 @@ def run(arguments: argparse.Namespace) -> int:
         print_note(note)
     if arguments.output is not None:
         print_note(f"written to {arguments.output}")
+    if arguments.report_to is not None:
+        _send(arguments, profile)
+        print_note(f"stored at {arguments.report_to} as {profile.id[:12]}")
     return 0
+
+
+def _send(arguments: argparse.Namespace, profile: Profile | None) -> None:
+    """Store the profile at the service; without one, see only whether the service would have us."""
+    check_client()
+    from planner.client.credentials import token_given
+    from planner.client.service import ServiceClient
+
+    with ServiceClient(arguments.report_to, token_given(arguments.report_to, arguments.token_file)) as service:
+        if profile is None:
+            service.check()
+        else:
+            service.store_profile(profile)
 
 
 def _draw(profile: Profile, path: Path) -> None:

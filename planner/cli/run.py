@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import importlib.util
-import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from planner.cli import options
 from planner.cli.output import print_note, print_result
+from planner.cli.reporting import add_service, check_client, given, reporting
 from planner.errors import InputError, RunError
 from planner.limits import MAX_EPOCHS
 
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
     from planner.runner.events import Event
     from planner.runner.supervisor import Observer
     from planner.solver.schema import Plan
-
-_FAREWELL_SECONDS = 90
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also keep the smallest exit that loses at most so many points of accuracy, on a tenth of the training "
         "samples that is held out where the plan has several exits; none: hold nothing out (default: 0.5)",
     )
-    parser.add_argument("--report-to", metavar="URL", help="report the run to this service while it goes on")
+    add_service(parser, "report the run, while it goes on,")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
     options.add_json(parser)
 
@@ -82,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     from planner.runner.supervisor import RunOptions, run_plan
     from planner.units import format_bytes
 
-    plan = _plan(arguments.plan)
+    plan = _plan(arguments.plan, arguments.report_to, arguments.token_file)
     out: Path = arguments.out or Path("runs") / plan.id[:12]
     wanted = RunOptions(
         epochs=arguments.epochs,
@@ -94,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
         exit_tolerance=arguments.exit_tolerance,
     )
     observer = Silent() if arguments.quiet else RunProgress(plan)
-    with _reporting(arguments.report_to, out) as begun:
+    with reporting(arguments.report_to, arguments.token_file, out) as begun:
         report = run_plan(plan, arguments.data, out, wanted, _Announcing(observer, begun))
         begun()  # a run whose blocks were all done has no event
     if arguments.json:
@@ -117,16 +113,20 @@ def _kept(report: Report) -> str:
     return f" (an exit with {chosen.parameters / full.parameters:.0%} of the parameters: {100 * chosen.accuracy:.1f} %)"
 
 
-def _plan(place: str) -> Plan:
-    """The plan in a file or at a URL."""
+def _plan(place: str, report_to: str | None, token_file: Path | None) -> Plan:
+    """The plan in a file or at a URL. The token is sent to one service alone: the run's, where the run has one."""
+    from planner.client.credentials import service_address
     from planner.document import decode, parse_json, read_document
     from planner.solver.schema import Plan
 
     if not place.startswith(("http://", "https://")):
         return read_document(Path(place), Plan)
-    _check_client()
+    check_client()
+    if report_to is not None and service_address(report_to) != service_address(place):
+        token_file = None
     # Another process fetches it: this one counts in the budget, and would keep what a client takes.
-    fetched = subprocess.run([sys.executable, "-m", "planner.client.fetch", place], capture_output=True, check=False)
+    command = [sys.executable, "-m", "planner.client.fetch", place, *given(token_file)]
+    fetched = subprocess.run(command, capture_output=True, check=False)
     if fetched.returncode:
         said = fetched.stderr.decode(errors="replace").strip() or f"exit {fetched.returncode}"
         raise (InputError if fetched.returncode == 2 else RunError)(said)
@@ -145,50 +145,3 @@ class _Announcing:
         if event.kind != "failed":
             self._begun()
         self._observer.observe(event)
-
-
-@contextlib.contextmanager
-def _reporting(url: str | None, out: Path) -> Iterator[Callable[[], None]]:
-    """While this lasts another process reports the run to the service, from the call of what this gives on.
-
-    A run that is refused never makes that call, so that what an earlier run left in the folder is not reported. The end
-    of its input tells the other process to end.
-    """
-    if url is None:
-        yield lambda: None
-        return
-    _check_client()
-    command = [sys.executable, "-m", "planner.client.follow", str(out), url, str(os.getpid())]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, process_group=0) as follower:
-        try:
-            yield _Signal(follower)
-        finally:
-            assert follower.stdin is not None
-            follower.stdin.close()
-            try:
-                follower.wait(_FAREWELL_SECONDS)
-            except subprocess.TimeoutExpired:
-                print_note("the service takes too long; what it lacks stays in the output folder")
-                follower.kill()
-
-
-class _Signal:
-    """Tells the reporting process once that the run has begun."""
-
-    def __init__(self, follower: subprocess.Popen[bytes]) -> None:
-        self._follower = follower
-        self._given = False
-
-    def __call__(self) -> None:
-        if self._given:
-            return
-        self._given = True
-        assert self._follower.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it has ended and said why
-            self._follower.stdin.write(b"begun\n")
-            self._follower.stdin.flush()
-
-
-def _check_client() -> None:
-    if importlib.util.find_spec("httpx") is None:
-        raise InputError("a service is reached with the extra `client`: pip install 'neuroflux-planner[client]'")

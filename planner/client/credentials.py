@@ -65,6 +65,25 @@ def token_for(url: str, file: Path | None = None) -> str | None:
     return next(found, None)
 
 
+def token_given(url: str, token_file: Path | None) -> str | None:
+    """The token in the file that somebody names, which must be theirs alone; where none is named, `token_for`.
+
+    Raises InputError.
+    """
+    return token_for(url) if token_file is None else _token_in(token_file)
+
+
+def _token_in(file: Path) -> str:
+    _check_private(file)
+    try:
+        token = file.read_text(encoding="ascii", errors="replace").strip()
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror})") from None
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise InputError(f"{file}: does not hold a token, which is one line of letters, digits and signs")
+    return token
+
+
 def remember(known: KnownService, file: Path | None = None) -> Path:
     """Keep a service's token, in place of an earlier one, and say where. Raises StorageError."""
     place = file or default_file()
@@ -85,6 +104,10 @@ _EMPTY = KnownServices("servers/1", ())
 def _read(place: Path) -> KnownServices:
     if not place.exists():
         return _EMPTY
-    if place.stat().st_mode & _PRIVATE:
-        raise InputError(f"{place}: holds tokens, but others may read it; run `chmod 600` on it")
+    _check_private(place)
     return read_document(place, KnownServices)
+
+
+def _check_private(place: Path) -> None:
+    if place.exists() and place.stat().st_mode & _PRIVATE:
+        raise InputError(f"{place}: holds tokens, but others may read it; run `chmod 600` on it")

@@ -1,12 +1,15 @@
-"""`python -m planner.client.fetch URL`: print the plan at a URL. A process of its own, so that what httpx takes is gone
-before the training begins."""
+"""`python -m planner.client.fetch URL [TOKEN_FILE]`: print the plan at a URL.
+
+A process of its own, so that what httpx takes is gone before the training begins.
+"""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from planner.cli.output import print_note, print_result
-from planner.client.credentials import token_for
+from planner.client.credentials import token_given
 from planner.client.service import ServiceClient
 from planner.document import to_json
 from planner.errors import PlannerError
@@ -14,9 +17,9 @@ from planner.errors import PlannerError
 
 def main() -> int:
     """Print it, and return what the process exits with."""
-    url = sys.argv[1]
+    url, token_file = sys.argv[1], next(map(Path, sys.argv[2:]), None)
     try:
-        with ServiceClient(url, token_for(url)) as service:
+        with ServiceClient(url, token_given(url, token_file)) as service:
             print_result(to_json(service.plan_at(url)))
     except PlannerError as error:
         print_note(str(error))

@@ -1,4 +1,4 @@
-"""`python -m planner.client.follow OUT URL PARENT_PID`: report a run to a service while it goes on.
+"""`python -m planner.client.follow OUT URL PARENT_PID [TOKEN_FILE]`: report a run to a service while it goes on.
 
 A process beside the run, which it cannot hold up: what it sends it reads from memory.jsonl, so that file is the spool,
 and however long the service is away, nothing is kept in memory. A sample's sequence number is its line; the service
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from planner.cli.output import print_note
-from planner.client.credentials import token_for
+from planner.client.credentials import token_given
 from planner.client.service import ServiceClient, UnreachableError
 from planner.document import parse_json, read_document, read_json, to_json
 from planner.errors import PlannerError
@@ -38,13 +38,15 @@ REPORTED = "reported.json"
 def main() -> int:
     """Once a line on standard input says that the run has begun, follow it; when the input ends, send the rest."""
     out, url, parent_pid = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    token_file = next(map(Path, sys.argv[4:]), None)
     die_with_parent(parent_pid)
     if not os.read(sys.stdin.fileno(), 4096):
         return 0  # it was refused; what lies in the folder is another run's
     try:
-        with ServiceClient(url, token_for(url), patience_seconds=5.0) as service:
+        token = token_given(url, token_file)
+        with ServiceClient(url, token, patience_seconds=5.0) as service:
             follow(service, out)
-        with ServiceClient(url, token_for(url), patience_seconds=_FAREWELL_SECONDS) as service:
+        with ServiceClient(url, token, patience_seconds=_FAREWELL_SECONDS) as service:
             finish(service, out)
     except PlannerError as error:
         print_note(f"not everything was reported: {error}")

@@ -74,6 +74,10 @@ class ServiceClient:
         answer = self._request("POST", "/v1/plans", request)
         return None if answer.status_code == 202 else checked_plan(answer.content, None)
 
+    def check(self) -> None:
+        """Nothing, where the service answers and knows who asks."""
+        self._request("GET", "/v1/profiles?limit=1")
+
     def store_profile(self, profile: Profile) -> str:
         """Upload a profile; its id."""
         return str(self._post("/v1/profiles", encode(profile))["id"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 from planner.client.follow import finish, run_of
 from planner.client.service import ServiceClient, UnreachableError
 from planner.errors import InfeasibleError, InputError
+from planner.system.machine import probe
+from planner.units import MIB
 from tests.integration.api.processes import serving
 from tests.unit.api.service import CNN6, PLAN, sample
 
@@ -36,6 +39,40 @@ def test_a_device_enrols_by_the_command_line(tmp_path: Path) -> None:
         known = json.loads((tmp_path / "config/neuroflux/servers.json").read_text())["services"][0]
         with ServiceClient(server.url, known["token"]) as client, pytest.raises(InputError, match="no plan"):
             client.create_run("0" * 64, "run", "key")
+
+
+def test_a_device_stores_what_it_measured_with_the_command_that_the_service_gave(tmp_path: Path) -> None:
+    file = tmp_path / "admin.token"
+    with serving(tmp_path / "data", "--only", "api", "--admin-token-file", str(file)) as server:
+        admin = {"Authorization": f"Bearer {file.read_text()}"}
+        token = server.client.post("/v1/enrolments", json={}, headers=admin).json()["token"]
+        with ServiceClient(server.url, token) as client:
+            here = probe()
+            device, own = client.enrol("this one", here, here.cores)
+        own_file = tmp_path / "own.token"
+        own_file.touch(0o600)
+        own_file.write_text(own)
+        wanted = {"model": "cnn6", "budget": {"bytes": 400 * MIB}, "device": device, "training": {"batch": 8}}
+        problem = server.client.post("/v1/plans", json=wanted, headers=admin)
+        assert problem.status_code == 409
+        command = [sys.executable, "-m", "planner.cli.main", *shlex.split(problem.json()["command"])[1:]]
+        environment = {
+            **os.environ,
+            "XDG_DATA_HOME": str(tmp_path / "store"),
+            "XDG_CONFIG_HOME": str(tmp_path / "none"),
+        }
+
+        def measure(*more: str) -> subprocess.CompletedProcess[str]:
+            return subprocess.run([*command, *more], env=environment, capture_output=True, text=True)
+
+        refused = measure()  # nothing is measured for a service that would not take it
+        assert (refused.returncode, refused.stdout, "enroll" in refused.stderr) == (2, "", True)
+        own_file.chmod(0o644)
+        assert "chmod 600" in measure("--token-file", str(own_file)).stderr
+        own_file.chmod(0o600)
+        measured = measure("--token-file", str(own_file))
+        assert measured.returncode == 0, measured.stderr
+        assert server.client.post("/v1/plans", json=wanted, headers=admin).status_code == 201
 
 
 def test_a_run_is_reported_whole_although_the_service_was_away(tmp_path: Path) -> None:

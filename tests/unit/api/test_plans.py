@@ -82,8 +82,8 @@ def test_another_devices_profile_is_asked_for_with_the_command(local: TestClient
     request = {"model": "cnn6", "budget": {"bytes": 400 * MIB}, "device": device["device"]["id"]}
     problem = local.post("/v1/plans", json={**request, "training": {"batch": 64, "optimizer": {"kind": "adam"}}})
     assert problem.status_code == 409
-    command = "neuroflux profile --model cnn6 --input 3x32x32 --classes 10 --batch 64 --optimizer adam -o profile.json"
-    assert problem.json()["command"] == command
+    command = "neuroflux profile --model cnn6 --input 3x32x32 --classes 10 --batch 64 --optimizer adam"
+    assert problem.json()["command"] == f"{command} --report-to {str(local.base_url).rstrip('/')}"
 
 
 def test_plans_are_compared_side_by_side_and_kept(local: TestClient) -> None:

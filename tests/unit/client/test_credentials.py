@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from planner.client.credentials import KnownService, remember, service_address, token_for
+from planner.client.credentials import KnownService, remember, service_address, token_for, token_given
 from planner.errors import InputError
 
 
@@ -31,3 +31,19 @@ def test_a_token_is_kept_for_its_service_alone_and_privately(tmp_path: Path) -> 
 def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(InputError, match="not the address of a service"):
         service_address(url)
+
+
+def test_a_token_that_somebody_names_is_theirs_alone_and_is_one(tmp_path: Path) -> None:
+    file = tmp_path / "own.token"
+    with pytest.raises(InputError, match="cannot be read"):
+        token_given("http://one:8000", file)
+    file.touch(0o600)
+    for none in ("", "\n", "two words", "zwölf"):
+        file.write_text(none)
+        with pytest.raises(InputError, match="does not hold a token"):
+            token_given("http://one:8000", file)
+    file.write_text("nfx_1\n")
+    assert token_given("http://one:8000", file) == "nfx_1"
+    file.chmod(0o644)
+    with pytest.raises(InputError, match="chmod 600"):
+        token_given("http://one:8000", file)

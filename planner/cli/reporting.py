@@ -1,0 +1,81 @@
+"""Telling a service what was measured or trained here: its options, and the process that follows a run."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from planner.cli.output import print_note
+from planner.errors import InputError
+
+_FAREWELL_SECONDS = 90
+
+
+def add_service(parser: argparse.ArgumentParser, what: str) -> None:
+    """`--report-to`, `--token-file`."""
+    parser.add_argument("--report-to", metavar="URL", help=f"{what} to this service")
+    parser.add_argument(
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help="authenticate there with the token in this file (default: the one that `neuroflux enroll` keeps)",
+    )
+
+
+def check_client() -> None:
+    """Raise InputError where what reaches a service is not installed."""
+    if importlib.util.find_spec("httpx") is None:
+        raise InputError("a service is reached with the extra `client`: pip install 'neuroflux-planner[client]'")
+
+
+def given(token_file: Path | None) -> list[str]:
+    """The argument that names a token's file to another process, where there is one."""
+    return [] if token_file is None else [str(token_file)]
+
+
+@contextlib.contextmanager
+def reporting(url: str | None, token_file: Path | None, out: Path) -> Iterator[Callable[[], None]]:
+    """While this lasts another process reports the run to the service, from the call of what this gives on.
+
+    A run that is refused never makes that call, so that what an earlier run left in the folder is not reported. The end
+    of its input tells the other process to end.
+    """
+    if url is None:
+        yield lambda: None
+        return
+    check_client()
+    command = [sys.executable, "-m", "planner.client.follow", str(out), url, str(os.getpid()), *given(token_file)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, process_group=0) as follower:
+        try:
+            yield _Signal(follower)
+        finally:
+            assert follower.stdin is not None
+            follower.stdin.close()
+            try:
+                follower.wait(_FAREWELL_SECONDS)
+            except subprocess.TimeoutExpired:
+                print_note("the service takes too long; what it lacks stays in the output folder")
+                follower.kill()
+
+
+class _Signal:
+    """Tells the reporting process once that the run has begun."""
+
+    def __init__(self, follower: subprocess.Popen[bytes]) -> None:
+        self._follower = follower
+        self._given = False
+
+    def __call__(self) -> None:
+        if self._given:
+            return
+        self._given = True
+        assert self._follower.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has ended and said why
+            self._follower.stdin.write(b"begun\n")
+            self._follower.stdin.flush()
