@@ -8,6 +8,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
+# Two at a time, a module's tests in one process because they share what was made for them; the longest come first.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 LONG_LOG := benchmarks/results/test-long.log
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -39,12 +41,12 @@ browser:
 	echo "make browser: no chromium: the dashboard's tests in it are skipped. On Debian: sudo apt-get install chromium" >&2
 
 test: check browser ## check, then every test that is not marked long
-	@$(BIN)/python -m pytest -m "not long"
+	@$(PYTEST) -m "not long"
 
 # The log is kept in the repository, so the folder this copy lies in is written as a dot.
 test-long: check browser ## check, then all tests; the log goes to benchmarks/results/
 	@mkdir -p $(dir $(LONG_LOG))
-	$(BIN)/python -m pytest 2>&1 | sed -u 's|$(CURDIR)|.|g' | tee $(LONG_LOG)
+	$(PYTEST) 2>&1 | sed -u 's|$(CURDIR)|.|g' | tee $(LONG_LOG)
 
 clean: ## remove build outputs and caches; .venv stays
 	@rm -rf build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
