@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.5,
         metavar="POINTS",
         help="also keep the smallest exit that loses at most so many points of accuracy, on a tenth of the training "
-        "samples that is held out where the plan has several exits; none: hold nothing out (default: 0.5)",
+        "samples that is held out; none: hold nothing out (default: 0.5)",
     )
     add_service(parser, "report the run, while it goes on,")
     parser.add_argument("--quiet", action="store_true", help="show no progress")

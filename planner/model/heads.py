@@ -41,3 +41,10 @@ def auxiliary_head(shape: Shape, filters: int, classes: int) -> Unit:
     if height > _POOLED or width > _POOLED:
         layers.append(AdaptivePool2d("adaptive_avg_pool2d", min(height, _POOLED), min(width, _POOLED)))
     return Unit("head", (*layers, Flatten("flatten"), Linear("linear", classes)))
+
+
+def pooled_exit(shape: Shape, classes: int) -> Unit:
+    """The exit behind a unit whose output is `shape` (per sample): the mean of every channel, and a linear layer."""
+    if len(shape) == 1:
+        return Unit("head", (Linear("linear", classes),))
+    return Unit("head", (AdaptivePool2d("adaptive_avg_pool2d", 1, 1), Flatten("flatten"), Linear("linear", classes)))

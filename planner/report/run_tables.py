@@ -8,7 +8,7 @@ from statistics import fmean
 from planner.report.schema import BlockReport, Evaluation, ExitReport, Report
 from planner.report.tables import BATCH_COLUMN, batch_text, short_id
 from planner.report.text import NOTHING, clean, columns, counted, fields, indices, mib, names, note
-from planner.solver.schema import Plan
+from planner.solver.schema import Plan, PooledHead
 from planner.units import format_bytes, format_seconds
 
 _SAME_SPEED = 0.05
@@ -22,7 +22,7 @@ def report_table(report: Report, plan: Plan) -> str:
     exits = columns(
         EXIT_COLUMNS,
         [exit_row(plan, report, found) for found in report.exits],
-        "<<>>>>>>>",
+        "<<><>>>>>>",
     )
     parts = [
         note(report_title(report, plan)),
@@ -117,7 +117,7 @@ def verdict(report: Report) -> str:
 
 
 EXIT_COLUMNS = (
-    "", "exit", "units", "parameters", "of the\nfull model", "accuracy", "\non held-out", "samples/s",
+    "", "exit", "units", "head", "parameters", "of the\nfull model", "accuracy", "\non held-out", "samples/s",
     "times the\nfull model",
 )  # fmt: skip
 """Headings of what `exit_row` gives."""
@@ -128,8 +128,9 @@ def exit_row(plan: Plan, report: Report, found: ExitReport) -> tuple[str, ...]:
     full = report.exits[-1]
     return (
         "*" if found.unit == report.chosen_exit else "",
-        names(plan.model, (found.unit - 1, found.unit), 24),
+        names(plan.model, (found.unit - 1, found.unit), 20),
         str(found.unit),
+        _head(plan, found.unit),
         f"{found.parameters:,}",
         f"{found.parameters / full.parameters:.1%}" if full.parameters else NOTHING,
         f"{found.accuracy:.1%}",
@@ -137,6 +138,16 @@ def exit_row(plan: Plan, report: Report, found: ExitReport) -> tuple[str, ...]:
         f"{found.samples_per_second:.1f}",
         f"{found.samples_per_second / full.samples_per_second:.2f}" if full.samples_per_second else NOTHING,
     )
+
+
+def _head(plan: Plan, unit: int) -> str:
+    """What an exit ends in; nothing where the plan has no such exit."""
+    place = next((place for place in plan.exits if place.unit == unit), None)
+    if place is None:
+        return NOTHING
+    if place.head is None:
+        return "own"
+    return "pooled" if isinstance(place.head, PooledHead) else f"{place.head.filters} filters"
 
 
 def _kept(report: Report) -> str:

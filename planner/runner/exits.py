@@ -8,35 +8,35 @@ from pathlib import Path
 
 from planner.document import to_json
 from planner.limits import MAX_NAME_LENGTH
-from planner.model.heads import auxiliary_head
+from planner.model.heads import auxiliary_head, pooled_exit
 from planner.model.shapes import model_sizes
 from planner.model.spec import Model
 from planner.report.schema import ExitReport
 from planner.runner import paths
 from planner.runner.safetensors import merge_tensors
-from planner.solver.schema import Plan
+from planner.solver.schema import Head, Plan, PooledHead
 from planner.system.files import storage_errors, write_atomically
 
 
 def choose_exit(exits: Sequence[ExitReport], tolerance: float | None) -> ExitReport:
     """The exit with the fewest parameters whose accuracy on held-out samples is at most `tolerance` points below the
-    full model's, which is the last. Without a tolerance, or held-out samples, the full model."""
+    full model's, which is the last. Without a tolerance, or held-out samples, the full model; of equals the deepest."""
     full = exits[-1]
     if tolerance is None or full.validation_accuracy is None:
         return full
     least = full.validation_accuracy - tolerance / 100
     # A difference of exactly the tolerance counts as within it, whatever the subtraction rounded.
     good = [found for found in exits if (found.validation_accuracy or 0.0) >= least - 1e-9]
-    return min(good, key=lambda found: found.parameters)
+    return min(good, key=lambda found: (found.parameters, -found.unit))
 
 
 def exit_model(plan: Plan, unit: int) -> Model:
     """The description of the network that ends in the exit behind `unit` units: these, and the exit's head as one."""
-    head = next(found.head for found in plan.exits if found.unit == unit)
+    head = _head(plan, unit)
     if head is None:
         return plan.model
-    shape = model_sizes(plan.model)[unit - 1].output
-    last = auxiliary_head(shape, head.filters, plan.model.classes)
+    shape, classes = model_sizes(plan.model)[unit - 1].output, plan.model.classes
+    last = pooled_exit(shape, classes) if isinstance(head, PooledHead) else auxiliary_head(shape, head.filters, classes)
     units = plan.model.units[:unit]
     taken = {before.name for before in units}
     names = (last.name, *(f"{last.name} {count}" for count in range(2, unit + 2)))
@@ -58,13 +58,23 @@ def export_models(plan: Plan, chosen_unit: int, out: Path) -> None:
             with storage_errors(out):
                 (out / name).unlink(missing_ok=True)  # of an earlier choice, by another tolerance
         return
-    before = [path for path, block in zip(weights, plan.blocks, strict=True) if block.units[0] < chosen_unit]
-    merge_tensors(before, out / paths.EXIT_MODEL, lambda name: _exit_name(name, chosen_unit))
+    before = [index for index, block in enumerate(plan.blocks) if block.units[0] < chosen_unit]
+    files = [weights[index] for index in before]
+    if isinstance(_head(plan, chosen_unit), PooledHead):
+        files.append(paths.exits_path(out, before[-1]))
+    merge_tensors(files, out / paths.EXIT_MODEL, lambda name: _exit_name(name, chosen_unit))
     write_atomically(out / paths.EXIT_DESCRIPTION, to_json(exit_model(plan, chosen_unit)))
 
 
+def _head(plan: Plan, unit: int) -> Head | PooledHead | None:
+    return next(found.head for found in plan.exits if found.unit == unit)
+
+
 def _exit_name(name: str, unit: int) -> str | None:
-    """What a tensor of a block's file is called in the model that ends behind `unit` units; None where it has none."""
+    """What a tensor of a block's files is called in the model that ends behind `unit` units; None where it has none.
+
+    Behind a unit there is either an auxiliary head or a pooled exit.
+    """
     kind, index, rest = name.split(".", 2)
     if kind == "units":
         return name if int(index) < unit else None

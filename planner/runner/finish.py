@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from planner.report.schema import ExitReport
 from planner.runner.block import LoadedBlock
 from planner.runner.cache import CacheWriter
 from planner.runner.encoding import Stored, encode_samples
+from planner.runner.pooled import Exits
 from planner.runner.samples import Samples
 from planner.runner.stop import StopSignal
 from planner.training.segment import infer
 
 
 @dataclass
-class _Tally:
-    """One head's running count."""
+class _Place:
+    """Where a model may end, and its running count."""
 
     unit: int
+    units: Sequence[nn.Module]
+    """From the place before it."""
+    head: nn.Module | None
     right: int = 0
     units_seconds: float = 0.0
     """From the block's first unit to the head's, without any head."""
@@ -63,49 +68,64 @@ class Target:
             self.writer.append(index, record, label)
 
 
-def validate(block: LoadedBlock, samples: Samples, target: Target | None, prefix: Prefix, stop: StopSignal) -> Measured:
-    """Run samples through the block once: accuracy and speed of every head, outputs to `target` on the way."""
-    tallies = [_Tally(segment.spec.units[1]) for segment in block.segments]
+def validate(
+    block: LoadedBlock, samples: Samples, exits: Exits, target: Target | None, prefix: Prefix, stop: StopSignal
+) -> Measured:
+    """Run samples through the block once: accuracy and speed of every head and exit, outputs to `target` on the way."""
+    places = _places(block, exits)
     first = 0
     for inputs, labels in samples.in_order():
-        outputs = _count(block, tallies, block.enter(inputs), labels)
+        outputs = _count(places, block.enter(inputs), labels)
         if target is not None:
             target.append(first, outputs, labels)
         first += len(labels)
         stop.check()
         # Gone before the next samples come through the frozen units, which have no room beside them.
         del outputs
-    return _measured(block, tallies, samples.count, prefix)
+    return _measured(places, samples.count, prefix)
 
 
-def _count(block: LoadedBlock, tallies: list[_Tally], inputs: Tensor, labels: Tensor) -> Tensor:
-    """Count what each head gets right of one micro-batch, and time units and heads apart; the last output.
+def _places(block: LoadedBlock, exits: Exits) -> list[_Place]:
+    """The block's heads and exits in order; the last is its end."""
+    places: list[_Place] = []
+    before: list[nn.Module] = []
+    for segment in block.segments:
+        for unit, module in enumerate(segment.units, start=segment.spec.units[0] + 1):
+            before.append(module)
+            if unit == segment.spec.units[1] or unit in exits:
+                places.append(_Place(unit, before, exits.get(unit, segment.head)))
+                before = []
+    return places
 
-    A model that ends at a head has none of the heads before it.
+
+def _count(places: list[_Place], inputs: Tensor, labels: Tensor) -> Tensor:
+    """Count what each place gets right of one micro-batch, and time units and heads apart; the last output.
+
+    A model that ends at a place has none of the heads before it.
     """
     activations = inputs
     units_seconds = 0.0
-    for segment, tally in zip(block.segments, tallies, strict=True):
+    for place in places:
         started = time.perf_counter()
-        activations = infer(segment.units, activations)
+        activations = infer(place.units, activations)
         ran = time.perf_counter()
-        logits = activations if segment.head is None else infer([segment.head], activations)
-        tally.right += int((logits.argmax(1) == labels).sum())
+        logits = activations if place.head is None else infer([place.head], activations)
+        place.right += int((logits.argmax(1) == labels).sum())
         units_seconds += ran - started
-        tally.units_seconds += units_seconds
-        tally.head_seconds += time.perf_counter() - ran
+        place.units_seconds += units_seconds
+        place.head_seconds += time.perf_counter() - ran
     return activations
 
 
-def _measured(block: LoadedBlock, tallies: list[_Tally], count: int, prefix: Prefix) -> Measured:
+def _measured(places: list[_Place], count: int, prefix: Prefix) -> Measured:
     exits: list[ExitReport] = []
     parameters, units_seconds = prefix.parameters, prefix.seconds_per_sample
-    for segment, tally in zip(block.segments, tallies, strict=True):
-        parameters += sum(parameter.numel() for unit in segment.units for parameter in unit.parameters())
-        head = sum(parameter.numel() for parameter in segment.head.parameters()) if segment.head else 0
-        units_seconds = prefix.seconds_per_sample + tally.units_seconds / count
-        speed = 1 / (units_seconds + tally.head_seconds / count)
-        exits.append(ExitReport(tally.unit, parameters + head, tally.right / count, speed))
+    for place in places:
+        parameters += sum(parameter.numel() for unit in place.units for parameter in unit.parameters())
+        head = sum(parameter.numel() for parameter in place.head.parameters()) if place.head else 0
+        units_seconds = prefix.seconds_per_sample + place.units_seconds / count
+        speed = 1 / (units_seconds + place.head_seconds / count)
+        exits.append(ExitReport(place.unit, parameters + head, place.right / count, speed))
     return Measured(tuple(exits), Prefix(parameters, units_seconds))
 
 

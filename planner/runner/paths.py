@@ -44,6 +44,11 @@ def result_path(out: Path, block: int) -> Path:
     return out / "weights" / f"block-{block:03d}.json"
 
 
+def exits_path(out: Path, block: int) -> Path:
+    """Weights of a finished block's pooled exits."""
+    return out / "weights" / f"exits-{block:03d}.safetensors"
+
+
 def cache_path(out: Path, block: int, part: str) -> Path:
     """The activation cache that a block reads; `part` is one of `PARTS`."""
     return out / "cache" / f"block-{block:03d}-{part}"

@@ -30,6 +30,7 @@ from planner.runner.events import BlockDone, BlockStarted, Deviation, Event, Ini
 from planner.runner.finish import Measured, Prefix, Target, validate, write_cache
 from planner.runner.guard import MemoryGuard, describe
 from planner.runner.job import Job, Order
+from planner.runner.pooled import Exits, fit_exits, samples_to_fit, save_exits, wanted_exits
 from planner.runner.position import read_position
 from planner.runner.repair import Repairer
 from planner.runner.safetensors import TensorFile
@@ -55,7 +56,7 @@ def split_parts(plan: Plan, data: Dataset, choosing: bool) -> Inputs:
 
     An exit is chosen by samples that were never trained on, and never by those that its accuracy is told for.
     """
-    if choosing and plan.cuts:
+    if choosing and len(plan.exits) > 1:
         train, validation = hold_out(data.train)
         if validation.samples:
             return {"train": train, "validation": validation, "test": data.test}
@@ -206,17 +207,21 @@ class Session:
         following = index + 1
         caches = following < len(self._plan.blocks) and self._plan.blocks[following].input.kind == "cache"
         written = 0
+        key = self._cache_key("train") if self._plan.blocks[index].input.kind != "cache" else None
         self._phase(index, "validate", rung)
+        exits = self._exits(index, trained, rung, inputs, key)
         with ExitStack() as opened:
             targets = {part: self._target(following, part, opened) for part in inputs} if caches else {}
             measured = {
-                part: validate(trained.block, self._samples(index, split, size), targets.get(part), prefix, self._stop)
+                part: validate(
+                    trained.block, self._samples(index, split, size), exits, targets.get(part), prefix, self._stop
+                )
                 for part, split in inputs.items()
                 if part != "train"
             }
+            del exits
             if caches:
                 self._phase(index, "cache", rung)
-                key = self._cache_key("train") if self._plan.blocks[index].input.kind != "cache" else None
                 write_cache(
                     trained.block, self._samples(index, inputs["train"], size), targets["train"], key, self._stop
                 )
@@ -242,6 +247,24 @@ class Session:
             behind.seconds_per_sample,
         )
         return done, behind
+
+    def _exits(self, index: int, trained: Trained, rung: int, inputs: Inputs, key: tuple[int, ...] | None) -> Exits:
+        """The block's pooled exits, fitted and written.
+
+        They have the room between the block's peak and that of validating; what does not fit there is left out.
+        """
+        block = self._plan.blocks[index]
+        predicted = [block.predicted, *(rung.predicted for rung in block.ladder)][rung]
+        room = predicted.peak_bytes - predicted.peak_bytes_by_phase.validate
+        wanted = wanted_exits(self._plan, index, room)
+        if not wanted:
+            return {}
+        samples = self._samples(index, inputs["train"], trained.setting.micro_batch)
+        count = samples_to_fit(samples.count, trained.position.step * self._plan.training.batch)
+        exits = fit_exits(trained.block, wanted, samples, key, count, self._plan.model.classes, self._stop)
+        save_exits(paths.exits_path(self._out, index), exits)
+        settle()
+        return exits
 
     def _input(self, index: int, part: str, opened: ExitStack) -> Split:
         if self._plan.blocks[index].input.kind != "cache":

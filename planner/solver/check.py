@@ -11,7 +11,7 @@ from planner.document import content_id
 from planner.errors import PlannerError
 from planner.profiler.schema import Profile
 from planner.solver.ledger import Run, record, surroundings
-from planner.solver.schema import Block, BlockPrediction, Breakdown, Exit, Plan
+from planner.solver.schema import Block, BlockPrediction, Breakdown, Exit, Plan, PooledHead
 
 _REACH = 4
 _SHOWN = 8
@@ -55,9 +55,13 @@ class _Judge:
         around = surroundings(plan, profile)
         self.same("baseline_bytes", plan.baseline_bytes, around.baseline_bytes)
         self.same("calibration_seconds", plan.calibration_seconds, around.calibration_seconds)
-        ends = [Exit(segment.units[1], segment.head) for block in plan.blocks for segment in block.segments]
-        self.same("exits", plan.exits, tuple(ends))
-        cuts = len(ends) - 1
+        segments = [segment for block in plan.blocks for segment in block.segments]
+        exits: list[Exit] = []
+        for segment in segments:
+            exits += [Exit(unit, PooledHead("pooled")) for unit in range(segment.units[0] + 1, segment.units[1])]
+            exits.append(Exit(segment.units[1], segment.head))
+        self.same("exits", plan.exits, tuple(exits))
+        cuts = len(segments) - 1
         self.true(f"{cuts} cuts ≤ max_cuts {plan.max_cuts}", plan.max_cuts is None or cuts <= plan.max_cuts)
         self._budget()
         self._totals()

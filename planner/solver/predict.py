@@ -15,6 +15,7 @@ from planner.solver.schema import (
     Head,
     PhasePeaks,
     PlanPrediction,
+    PooledHead,
     Rung,
     Segment,
 )
@@ -119,12 +120,12 @@ def _ladder(problem: Problem, choice: Choice, peak: int) -> tuple[Rung, ...]:
 
 
 def make_exits(choices: tuple[Choice, ...]) -> tuple[Exit, ...]:
-    """One exit per head."""
-    return tuple(
-        Exit(end, _head(filters))
-        for choice in choices
-        for end, filters in zip(choice.ends, choice.filters, strict=True)
-    )
+    """One exit behind every unit: its head where a segment ends, a pooled one elsewhere."""
+    heads = {
+        end: _head(filters) for choice in choices for end, filters in zip(choice.ends, choice.filters, strict=True)
+    }
+    first, last = choices[0].first, choices[-1].last
+    return tuple(Exit(unit, heads.get(unit, PooledHead("pooled"))) for unit in range(first + 1, last + 1))
 
 
 def predict_plan(problem: Problem, choices: tuple[Choice, ...]) -> PlanPrediction:

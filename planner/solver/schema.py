@@ -94,6 +94,14 @@ class Head:
 
 
 @dataclass(frozen=True)
+class PooledHead:
+    """An exit that costs next to nothing: the mean of every channel, linear. No gradient comes from it."""
+
+    kind: Literal["pooled"]
+    """Fitted to the trained block's outputs, in one pass."""
+
+
+@dataclass(frozen=True)
 class Segment:
     """Units trained against one loss."""
 
@@ -246,12 +254,12 @@ def _check_chain(name: str, whole: tuple[int, int], spans: list[tuple[int, int]]
 
 @dataclass(frozen=True)
 class Exit:
-    """A head where a smaller model may end."""
+    """Where a smaller model may end."""
 
     unit: int
     """Units before it."""
-    head: Head | None
-    """Its head; none for the model's own classifier."""
+    head: Head | PooledHead | None
+    """Its head: at a cut the auxiliary one; none for the model's own classifier."""
 
 
 @dataclass(frozen=True)

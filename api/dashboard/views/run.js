@@ -180,9 +180,16 @@ function blockColumns(plan, data) {
   ];
 }
 
+function headName(head) {
+  if (head === undefined) return "–";
+  if (head === null) return "own";
+  return head.kind === "pooled" ? "pooled" : `${number(head.filters)} filters`;
+}
+
 function exitColumns(plan, report) {
   return [
     { name: "Behind unit", of: (exit) => plan.model.units[exit.unit - 1].name + (exit.unit === report.chosen_exit ? " (good enough)" : "") },
+    { name: "Head", of: (exit) => headName(plan.exits.find((place) => place.unit === exit.unit)?.head) },
     { name: "Parameters", number: true, of: (exit) => count(exit.parameters) },
     { name: "Accuracy", number: true, of: (exit) => percent(exit.accuracy) },
     { name: "Throughput", number: true, of: (exit) => `${number(exit.samples_per_second)} samples/s` },

@@ -23,6 +23,7 @@ from planner.solver.schema import (
     PhasePeaks,
     Plan,
     PlanPrediction,
+    PooledHead,
     Segment,
     Training,
 )
@@ -75,7 +76,7 @@ def make_plan(model: Model, blocks: tuple[Block, ...], **others: Any) -> Plan:
         "training": Training(32, 3, 640, Optimizer("sgd", 0.05, 0.9)),
         "baseline_bytes": 170_000_000,
         "blocks": blocks,
-        "exits": (Exit(len(model.units), None),),
+        "exits": (Exit(1, PooledHead("pooled")), Exit(len(model.units), None)),
         "predicted": PlanPrediction(271_000_000, 25.0, 64_000_000),
         "minimum_budget_bytes": 210_000_000,
         "optimality_gap": 0.0,

@@ -64,8 +64,8 @@ def test_it_shows_blocks_exits_deviations_and_settings(tmp_path: Path) -> None:
     ]  # fmt: skip
     # 255 000 000 and 260 100 000 bytes, 2 % apart; 3.25 and 6.5 s.
     assert seen.rows[1] == ["0", "0–2", "16 × 2", "3", "1.235", "243.2", "248.1", "+2.0%", "3.2 s", "6.5 s", "+100.0%"]
-    assert ["", "alpha", "1", "1,234", "0.0%", "25.0%", "–", "812.2", "8.16"] in seen.rows
-    assert ["*", "omega", "5", "5,678,901", "100.0%", "81.2%", "–", "99.5", "1.00"] in seen.rows
+    assert ["", "alpha", "1", "pooled", "1,234", "0.0%", "25.0%", "–", "812.2", "8.16"] in seen.rows
+    assert ["*", "omega", "5", "own", "5,678,901", "100.0%", "81.2%", "–", "99.5", "1.00"] in seen.rows
     assert ["budget", "267.0 MiB, scope process, 4.0 MiB of it in reserve"] in seen.rows
     assert "block 0: micro-batch 8 instead of 16" in seen.text
     assert "stayed under 267.0 MiB: yes" in seen.text

@@ -301,8 +301,8 @@ def test_the_verdict_under_scope_training_names_the_baseline() -> None:
 def test_exits_accuracy_time_and_cache_are_shown() -> None:
     table = report_table(REPORT, PLAN)
     # Of the full model: 1 234 of 5 678 901 parameters, 812.25 of 99.5 samples/s.
-    assert cells(table, "alpha") == ["alpha", "1", "1,234", "0.0%", "25.0%", "–", "812.2", "8.16"]
-    assert cells(table, "*") == ["*", "omega", "5", "5,678,901", "100.0%", "81.2%", "–", "99.5", "1.00"]
+    assert cells(table, "alpha") == ["alpha", "1", "pooled", "1,234", "0.0%", "25.0%", "–", "812.2", "8.16"]
+    assert cells(table, "*") == ["*", "omega", "5", "own", "5,678,901", "100.0%", "81.2%", "–", "99.5", "1.00"]
     assert cells(table, "accuracy") == ["accuracy", "81.2% of test samples, by the full model"]
     assert "kept the full model (*); no samples were held out" in flat(table)
     assert cells(table, "time") == ["time", "3 min 05 s"]
@@ -316,7 +316,7 @@ def test_the_exit_that_is_good_enough_is_marked_and_explained() -> None:
     )
     chosen = replace(REPORT, exits=exits, chosen_exit=1, exit_tolerance=0.5)
     table = report_table(chosen, PLAN)
-    assert cells(table, "*") == ["*", "alpha", "1", "1,234", "0.0%", "25.0%", "81.0%", "812.2", "8.16"]
+    assert cells(table, "*") == ["*", "alpha", "1", "pooled", "1,234", "0.0%", "25.0%", "81.0%", "812.2", "8.16"]
     assert "as exit.safetensors the smallest exit (*) that loses at most 0.5 points" in flat(table)
     alone = replace(chosen, chosen_exit=5)
     assert "every smaller exit loses more than 0.5 points" in flat(report_table(alone, PLAN))

@@ -165,9 +165,8 @@ class _Images:
 def test_validation_counts_what_each_head_gets_right_and_every_parameter_up_to_it() -> None:
     block = LoadedBlock(make_plan((0, 2, 4), (4, 6)), 0, 0)
     block.stop_training()
-    measured = validate(
-        block, Samples(_Images(), (1, 8, 8), cached=None, micro_batch=8), None, Prefix(0, 0.0), StopSignal()
-    )
+    samples = Samples(_Images(), (1, 8, 8), cached=None, micro_batch=8)
+    measured = validate(block, samples, {}, None, Prefix(0, 0.0), StopSignal())
     x = torch.cat([inputs for inputs, _ in Samples(_Images(), (1, 8, 8), cached=None, micro_batch=20).in_order()])
     total = 0
     for segment, found in zip(block.segments, measured.exits, strict=True):

@@ -12,12 +12,13 @@ from safetensors.torch import load_file
 
 from planner.cli.progress import Silent
 from planner.document import read_document
-from planner.model.heads import auxiliary_head
+from planner.model.heads import auxiliary_head, pooled_exit
 from planner.model.shapes import model_sizes
 from planner.model.spec import Model
 from planner.report.schema import ExitReport, Report
 from planner.runner import paths
 from planner.runner.data.dataset import open_data
+from planner.runner.evaluate import evaluate
 from planner.runner.exits import choose_exit, exit_model
 from planner.runner.job import Job
 from planner.runner.position import read_position
@@ -27,6 +28,7 @@ from tests.fault.support import small_plan
 from tests.unit.runner.data.support import cycling_labels, random_images
 
 from .test_block import make_plan
+from .test_pooled import with_pooled_exits
 
 
 def _exits(*accuracies: float | None, parameters: tuple[int, ...] = (10, 20, 30)) -> list[ExitReport]:
@@ -59,6 +61,23 @@ def test_the_smallest_within_the_tolerance_on_held_out_samples(
 def test_smallest_is_by_parameters_not_by_depth() -> None:
     exits = _exits(0.9, 0.9, 0.9, parameters=(40, 20, 30))
     assert choose_exit(exits, 0.5).unit == 3
+    assert choose_exit(_exits(0.9, 0.9, 0.9, parameters=(40, 30, 30)), 0.5).unit == 6  # nothing is gained by 3
+
+
+def test_a_pooled_exits_model_ends_in_it(tmp_path: Path) -> None:
+    plan = with_pooled_exits(small_plan())
+    report = run_plan(plan, "sample", tmp_path, RunOptions(max_steps=2, exit_tolerance=100.0), Silent())
+    assert [found.unit for found in report.exits] == [1, 2, 3, 4, 5, 6]
+    assert report.chosen_exit == 1
+    model = read_document(tmp_path / paths.EXIT_DESCRIPTION, Model)
+    shape = model_sizes(plan.model)[0].output
+    assert model.units == (plan.model.units[0], pooled_exit(shape, plan.model.classes))
+    kept, whole = load_file(tmp_path / paths.EXIT_MODEL), load_file(tmp_path / paths.MODEL)
+    fitted = load_file(paths.exits_path(tmp_path, 0))
+    assert sorted(fitted) == ["exits.1.2.bias", "exits.1.2.weight"]
+    assert torch.equal(kept["units.1.2.weight"], fitted["exits.1.2.weight"])
+    assert all(torch.equal(kept[name], whole[name]) for name in kept if name.startswith("units.0."))
+    assert evaluate(tmp_path / paths.EXIT_DESCRIPTION, "sample").parameters == report.exits[0].parameters
 
 
 def test_an_exits_description_ends_in_its_head() -> None:
@@ -87,6 +106,7 @@ def test_a_unit_that_is_called_head_already_keeps_its_name() -> None:
 def test_samples_are_held_out_of_training_only_where_there_is_a_choice(tmp_path: Path) -> None:
     with open_data("sample", tmp_path) as data:
         several, one = make_plan((0, 2), (2, 6)), make_plan((0, 6))
+        assert split_parts(with_pooled_exits(one), data, choosing=True)["validation"].samples == 400
         parts = split_parts(several, data, choosing=True)
         assert {name: split.samples for name, split in parts.items()} == {
             "train": 3600,

@@ -192,7 +192,8 @@ def test_nothing_of_the_micro_batch_before_is_left_when_frozen_units_begin(tmp_p
     try:
         block.train_batch(((torch.randn(4, 1, 8, 8), torch.arange(4)) for _ in range(3)), 12, accumulate=True)
         block.stop_training()
-        validate(block, Samples(Images(20), (1, 8, 8), cached=None, micro_batch=8), None, Prefix(0, 0.0), StopSignal())
+        samples = Samples(Images(20), (1, 8, 8), cached=None, micro_batch=8)
+        validate(block, samples, {}, None, Prefix(0, 0.0), StopSignal())
     finally:
         gc.enable()
     assert alive.found == [0] * (3 + 3)
@@ -218,7 +219,7 @@ def test_an_exits_speed_counts_the_units_before_the_block_once(tmp_path: Path, m
         module.register_forward_hook(take(2.0))
     monkeypatch.setattr("planner.runner.finish.time.perf_counter", lambda: seconds)
     samples = Samples(Images(20), (1, 8, 8), cached=None, micro_batch=10)
-    measured = validate(block, samples, None, Prefix(480, 0.5), StopSignal())
+    measured = validate(block, samples, {}, None, Prefix(480, 0.5), StopSignal())
     (found,) = measured.exits
     # Two micro-batches of 10, each through three units and a head, behind half a second a sample before the block.
     assert 1 / found.samples_per_second == pytest.approx(0.5 + 2 * 4 * 2.0 / 20)
@@ -244,7 +245,7 @@ def test_an_exits_speed_counts_no_head_before_it(monkeypatch: pytest.MonkeyPatch
         module.register_forward_hook(take(100.0 if name.startswith("heads.") else 2.0))
     monkeypatch.setattr("planner.runner.finish.time.perf_counter", lambda: seconds)
     samples = Samples(Images(20), (1, 8, 8), cached=None, micro_batch=10)
-    first, second = validate(block, samples, None, Prefix(0, 0.0), StopSignal()).exits
+    first, second = validate(block, samples, {}, None, Prefix(0, 0.0), StopSignal()).exits
     # Two micro-batches of 10, each through one or three units and one head.
     assert 1 / first.samples_per_second == pytest.approx(2 * (1 * 2.0 + 100.0) / 20)
     assert 1 / second.samples_per_second == pytest.approx(2 * (3 * 2.0 + 100.0) / 20)

@@ -17,7 +17,7 @@ from planner.solver.plan import least_memory, make_plan
 from planner.solver.predict import predict_block
 from planner.solver.problem import CLASSIFIER, Choice, Problem
 from planner.solver.request import Request
-from planner.solver.schema import Budget, Plan, Strategy, Training
+from planner.solver.schema import Budget, Plan, PooledHead, Strategy, Training
 from tests.unit.solver.chains import SGD, zoo_profile
 from tests.unit.solver.tiny import FIRST, HEAD, SECOND, tiny_profile
 from tests.unit.solver.tiny import SGD as TINY_SGD
@@ -96,10 +96,13 @@ def test_below_backpropagation_there_are_cuts(plan: Plan) -> None:
     assert plan.predicted.peak_bytes <= plan.budget.bytes - plan.reserve_bytes
 
 
-def test_exits_are_the_heads_and_the_model(plan: Plan) -> None:
-    ends = [segment.units[1] for block in plan.blocks for segment in block.segments]
-    assert [exit_.unit for exit_ in plan.exits] == ends
-    assert plan.exits[-1].head is None and all(exit_.head is not None for exit_ in plan.exits[:-1])
+def test_there_is_an_exit_behind_every_unit_and_at_cuts_it_is_the_head(plan: Plan) -> None:
+    heads = {segment.units[1]: segment.head for block in plan.blocks for segment in block.segments}
+    assert [exit_.unit for exit_ in plan.exits] == list(range(1, len(plan.model.units) + 1))
+    assert len(heads) < len(plan.exits)
+    for exit_ in plan.exits:
+        assert exit_.head == heads.get(exit_.unit, PooledHead("pooled"))
+    assert plan.exits[-1].head is None
 
 
 def test_every_rung_is_lower(plan: Plan) -> None:

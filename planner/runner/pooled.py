@@ -1,0 +1,101 @@
+"""Pooled linear exits of a trained block: at every unit boundary the plan names, from one short pass over samples.
+
+They are fitted when the block's gradients and optimizer state are gone, in the room that those have left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from planner.model.build import build_unit
+from planner.model.heads import pooled_exit
+from planner.model.shapes import Shape
+from planner.runner.block import LoadedBlock, input_shapes
+from planner.runner.samples import Samples
+from planner.runner.stop import StopSignal
+from planner.runner.weights import named_tensors, save_tensors
+from planner.solver.schema import Plan, PooledHead
+from planner.training.discriminant import Discriminant
+from planner.training.segment import infer
+
+Exits = Mapping[int, nn.Module]
+"""Fitted exits in evaluation mode, by the number of units before them."""
+
+_MOST_SAMPLES = 8192
+_LEAST_SAMPLES = 256
+_SHARE = 0.09
+"""Of the samples that training has stepped over. Forward alone is a third of a step: fitting stays within 3 %."""
+
+
+def samples_to_fit(count: int, stepped: int) -> int:
+    """How many of `count` training samples exits are fitted to, where training has stepped over `stepped`."""
+    return min(count, _MOST_SAMPLES, max(_LEAST_SAMPLES, int(_SHARE * stepped)))
+
+
+def wanted_exits(plan: Plan, index: int, room_bytes: int) -> dict[int, Shape]:
+    """Units before each pooled exit of a block, and the shape it sees: from the first on, as many as have room."""
+    shapes = input_shapes(plan)
+    first, last = plan.blocks[index].units
+    found: dict[int, Shape] = {}
+    for place in plan.exits:
+        if first < place.unit <= last and isinstance(place.head, PooledHead):
+            room_bytes -= Discriminant.bytes_of(shapes[place.unit][0], plan.model.classes)
+            if room_bytes < 0:
+                break
+            found[place.unit] = shapes[place.unit]
+    return found
+
+
+def fit_exits(
+    block: LoadedBlock,
+    wanted: Mapping[int, Shape],
+    samples: Samples,
+    key: tuple[int, ...] | None,
+    count: int,
+    classes: int,
+    stop: StopSignal,
+) -> Exits:
+    """Run the first `count` samples through the trained block, in storage's order or as `key` draws them, and fit."""
+    fits = {unit: Discriminant(shape[0], classes) for unit, shape in wanted.items()}
+    batches = samples.in_order(0, key)
+    for inputs, labels in islice(batches, -(-count // samples.micro_batch)):
+        for unit, activations in _through(block, inputs):
+            if unit in fits:
+                fits[unit].add(_pooled(activations), labels)
+        stop.check()
+    return {unit: _exit(shape, classes, *fits.pop(unit).solve()) for unit, shape in wanted.items()}
+
+
+def _exit(shape: Shape, classes: int, weight: Tensor, bias: Tensor) -> nn.Module:
+    module = build_unit(pooled_exit(shape, classes), shape).eval()
+    (linear,) = (layer for layer in module.modules() if isinstance(layer, nn.Linear))
+    with torch.no_grad():
+        linear.weight.copy_(weight)
+        linear.bias.copy_(bias)
+    return module
+
+
+def save_exits(path: Path, exits: Exits) -> None:
+    """Write them, named `exits.<units before>`."""
+    save_tensors(path, named_tensors((f"exits.{unit}", module) for unit, module in exits.items()))
+
+
+def _through(block: LoadedBlock, inputs: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """The output behind every unit of a block, with the number of units before it."""
+    activations = block.enter(inputs)
+    del inputs
+    unit = block.spec.units[0]
+    for segment in block.segments:
+        for module in segment.units:
+            activations = infer([module], activations)
+            unit += 1
+            yield unit, activations
+
+
+def _pooled(activations: Tensor) -> Tensor:
+    return activations if activations.dim() == 2 else activations.mean((2, 3))
