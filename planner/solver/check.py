@@ -57,6 +57,7 @@ class _Judge:
         self.same("calibration_seconds", plan.calibration_seconds, around.calibration_seconds)
         ends = [Exit(segment.units[1], segment.head) for block in plan.blocks for segment in block.segments]
         self.same("exits", plan.exits, tuple(ends))
+        self.same("the first trained unit", plan.blocks[0].units[0], plan.training.freeze)
         cuts = len(ends) - 1
         self.true(f"{cuts} cuts ≤ max_cuts {plan.max_cuts}", plan.max_cuts is None or cuts <= plan.max_cuts)
         self._budget()
@@ -126,12 +127,13 @@ class _Judge:
     def _reach(self, where: str, run: Run, predicted: BlockPrediction) -> None:
         """Frozen units have to be known at the micro-batch as well, but normalise by what they learned before."""
         low = max(piece.fixed.minimum_micro_batch for piece in run.trained)
-        measured = min(piece.measured for piece in run.pieces)
+        running = [*run.filling, *run.pieces]
+        measured = min(piece.measured for piece in running)
         high = _REACH * measured
         self.true(f"{where}: {low} ≤ micro_batch {run.size} ≤ {high}", low <= run.size <= high)
         beyond = measured if run.size > measured else None
         self.same(f"{where}: extrapolated_from", predicted.extrapolated_from, beyond)
-        untouched = max(piece.untouched() for piece in run.pieces)
+        untouched = max(piece.untouched() for piece in running)
         self.same(f"{where}: untouched_bytes", predicted.untouched_bytes, untouched)
 
     def _parts(self, where: str, run: Run, predicted: BlockPrediction, peak: int) -> None:
