@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from planner.document import content_id
 from planner.errors import InputError
 from planner.model.heads import auxiliary_head
 from planner.model.shapes import model_sizes, unit_sizes
@@ -29,25 +28,12 @@ from planner.runner.initial import keep_initial
 from planner.runner.samples import Samples
 from planner.runner.stored import Stored, stored_units
 from planner.runner.train import rungs_of
-from planner.solver.schema import BlockInput, Plan
-from tests.fault.support import session, small_plan, weights
+from planner.solver.schema import Plan
+from tests.fault.support import FROZEN as COUNT
+from tests.fault.support import frozen_plan, session, small_plan, weights
 
 from .test_block import make_plan
 from .test_methods import state_of
-
-COUNT = 2
-"""Units that are frozen: the whole first block of `small_plan`."""
-
-
-def frozen_plan(kind: str = "cache") -> Plan:
-    """`small_plan` with its first block frozen instead; the first one that is left reads a cache, or runs it again."""
-    plan = small_plan()
-    first = plan.blocks[1]
-    if kind == "recompute":
-        first = replace(first, input=BlockInput("recompute", 0, 785, "uint8"))
-    training = replace(plan.training, freeze=COUNT)
-    plan = replace(plan, blocks=(first, plan.blocks[2]), exits=plan.exits[1:], training=training)
-    return replace(plan, id=content_id(plan))
 
 
 def given(plan: Plan, seed: int = 99) -> dict[str, Tensor]:
