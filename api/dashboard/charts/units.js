@@ -132,8 +132,8 @@ function spoken(plan, units) {
   const names = cuts.map((unit) => plan.model.units[unit - 1].name).join(", ");
   const largest = units.reduce((one, other) => (total(other) > total(one) ? other : one));
   const again = units.filter((unit) => unit.recomputed).length;
-  const frozen = plan.training.freeze ? `the first ${plan.training.freeze} are frozen; ` : "";
-  return `${plan.model.units.length} units, ${frozen}${plan.blocks.length} blocks; cuts behind ${names || "none"};${again ? ` ${again} units recomputed;` : ""} the largest is ${largest.name} with ${bytes(total(largest))}. The table below says it in full.`;
+  const frozen = plan.training.freeze ? `, the first ${plan.training.freeze} frozen, the others` : "";
+  return `${plan.model.units.length} units${frozen} in ${plan.blocks.length} blocks; cuts behind ${names || "none"};${again ? ` ${again} units recomputed;` : ""} the largest is ${largest.name} with ${bytes(total(largest))}. The table below says it in full.`;
 }
 
 function unitTable(units) {
