@@ -13,7 +13,7 @@ from typing import TypeVar
 from torch import nn
 
 from planner.document import read_document, to_json
-from planner.errors import InputError, ShardError, StorageError
+from planner.errors import InputError, OverBudgetError, ShardError, StorageError
 from planner.model.shapes import model_sizes
 from planner.report.schema import ExitReport
 from planner.runner import paths
@@ -152,6 +152,7 @@ class Session:
             if is_open or part == "test":
                 samples = Samples(split, self._plan.model.input, None, setting.micro_batch, self._limit)
                 warm_up(units, samples)
+                self._guard.check("running its frozen units")
                 if part == "test":
                     seconds = seconds_per_sample(units, samples)
                 if is_open:
@@ -255,7 +256,7 @@ class Session:
         for rung in range(first, len(rungs)):
             try:
                 return attempt(rung)
-            except (RuntimeError, MemoryError) as error:
+            except (RuntimeError, MemoryError, OverBudgetError) as error:
                 if not is_out_of_memory(error):
                     raise
                 tried.append(f"micro-batch {rungs[rung].micro_batch}: {describe(error)}")

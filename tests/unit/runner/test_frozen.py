@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from planner.errors import InputError
+from planner.errors import InputError, OverBudgetError
 from planner.model.heads import auxiliary_head
 from planner.model.shapes import model_sizes, unit_sizes
 from planner.report.schema import InitReport
@@ -251,7 +251,10 @@ def test_a_damaged_shard_of_their_outputs_is_computed_anew(tmp_path: Path, part:
     assert weights(tmp_path / "spoiled", plan) == weights(tmp_path / "whole", plan)
 
 
-def test_they_run_a_rung_lower_where_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [MemoryError(), OverBudgetError("too much")], ids=["refused", "seen too late"])
+def test_they_run_a_rung_lower_where_memory_does_not_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     plan = frozen_plan()
     begin(plan, tmp_path)
     rungs = [rung.micro_batch for rung in rungs_of(plan.blocks[0])]
@@ -261,7 +264,7 @@ def test_they_run_a_rung_lower_where_memory_is_refused(tmp_path: Path, monkeypat
     def refuse(units: object, samples: object) -> None:
         tried.append(samples.micro_batch)  # type: ignore[attr-defined]
         if len(tried) == 1:
-            raise MemoryError
+            raise error
         warm_up(units, samples)  # type: ignore[arg-type]
 
     monkeypatch.setattr(session_module, "warm_up", refuse)
