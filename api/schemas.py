@@ -75,6 +75,9 @@ class TrainingTerms:
     """How the learning rate moves over a block's training."""
     seed: int = 0
     """Of every random stream."""
+    freeze: int = 0
+    """First units that are not trained and keep the weights that `neuroflux run --init` gives them: less than the model
+    has."""
 
     def __post_init__(self) -> None:
         self.training()
@@ -82,7 +85,15 @@ class TrainingTerms:
     def training(self) -> Training:
         """In full. Raises ValueError where a value lies outside its range."""
         optimizer = self.optimizer.optimizer()
-        return Training(self.batch, self.epochs, self.samples, optimizer, schedule=self.schedule, seed=self.seed)
+        return Training(
+            self.batch,
+            self.epochs,
+            self.samples,
+            optimizer,
+            schedule=self.schedule,
+            seed=self.seed,
+            freeze=self.freeze,
+        )
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,7 @@ def plan(
     batch: int = 128,
     epochs: int = 10,
     samples: int = 50_000,
+    freeze: int = 0,
     storage: int | str | None = None,
     strategy: Strategy = "auto",
     prefer: Preference = "balanced",
@@ -93,6 +94,8 @@ def plan(
     Either `plan(profile, budget)`, with the optimizer that was profiled, or `plan(module, sample, budget=budget)` for
     any `torch.nn.Module` that is a chain of known layers: it is profiled first, with `optimizer` ("sgd" where none is
     named), as `planner.profile` does. The plan describes the network; the module's own weights are left alone.
+
+    The first `freeze` units are not trained: they keep the weights that `planner.run(…, init=…)` gives them.
 
     `max_cuts` bounds the boundaries where gradient stops. `allocator` is "tight" or "fast"; none takes whichever is
     faster and fits. `reserve` is the part of the budget that is left free; none takes the usual one.
@@ -113,7 +116,7 @@ def plan(
             raise InputError(f"{name} is {value!r}; it is one of {', '.join(get_args(choices))}")
     chosen = _chosen_optimizer(subject, optimizer)
     try:
-        training = Training(batch, epochs, samples, chosen)
+        training = Training(batch, epochs, samples, chosen, freeze=freeze)
         request = Request(
             Budget(_bytes(budget, "budget"), scope),
             training,

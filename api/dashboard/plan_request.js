@@ -2,12 +2,12 @@
 
 /** What the plan was asked for. */
 export function requestOf(plan) {
-  const { batch, epochs, samples, schedule, seed, optimizer } = plan.training;
+  const { batch, epochs, samples, schedule, seed, freeze, optimizer } = plan.training;
   return {
     model: plan.model,
     profile: plan.profile_id,
     budget: plan.budget,
-    training: { batch, epochs, samples, schedule, seed, optimizer },
+    training: { batch, epochs, samples, schedule, seed, freeze, optimizer },
     storage_bytes: plan.storage_bytes,
     strategy: plan.strategy,
     prefer: plan.prefer,

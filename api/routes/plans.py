@@ -52,6 +52,7 @@ from planner.errors import InputError
 from planner.model.spec import Model
 from planner.model.zoo import ZOO
 from planner.solver.request import Request as Question
+from planner.solver.request import check_freeze
 from planner.solver.schema import Plan, Strategy
 
 router = APIRouter(prefix="/v1/plans", tags=["plans"])
@@ -91,6 +92,10 @@ def _asked(service: Service, terms: PlanTerms, model_value: Any) -> _Asked:
     """Find what a request refers to. Raises Problem (422, 503)."""
     model_id, model = model_of(service.database, model_value, "$.model")
     question = _question(terms)
+    try:
+        check_freeze(model, question.training)
+    except InputError as error:
+        raise from_error(error, "$.training.freeze") from None
     optimizer = question.training.optimizer
     if terms.profile is not None:
         with service.database.read() as connection:

@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_budget(parser.add_argument_group("the budget"))
     options.add_training(parser)
     options.add_schedule(parser)
+    _add_freeze(parser.add_argument_group("fine-tuning"))
     _add_choosing(parser.add_argument_group("choosing"))
     _add_source(parser.add_argument_group("what it costs here"))
     group = parser.add_argument_group("output")
@@ -88,6 +89,18 @@ def _add_budget(group: argparse._ArgumentGroup) -> None:
         type=options.size_or_zero("reserve"),
         metavar="BYTES",
         help="part of the budget that is left free, for what no profile foresees (default 4MiB)",
+    )
+
+
+def _add_freeze(group: argparse._ArgumentGroup) -> None:
+    """What is not trained."""
+    group.add_argument(
+        "--freeze",
+        type=options.count("freeze", 0, MAX_UNITS - 1),
+        default=0,
+        metavar="N",
+        help="the first N units keep the weights that `neuroflux run --init` gives them: no gradients, no optimizer "
+        "state, and where their outputs are cached they run once (default 0)",
     )
 
 
@@ -145,9 +158,9 @@ def run(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="neuroflux-") as work:
         subject = options.subject_from(arguments, Path(work))
     samples = subject.samples or arguments.samples or 50_000
-    optimizer = options.optimizer_from(arguments)
-    profile = _profile(arguments, subject.model, optimizer)
     request = request_from(arguments, samples, subject.unpacked_bytes)
+    _check_freeze(subject.model, request)
+    profile = _profile(arguments, subject.model, request.training.optimizer)
     plan = _planned(profile, request, fixed_input=arguments.data is not None)
     if arguments.output is not None:
         from planner.system.files import write_atomically
@@ -163,8 +176,16 @@ def run(arguments: argparse.Namespace) -> int:
         print_note(
             f"written to {arguments.output}; train with:\n"
             f"  neuroflux run {arguments.output} --data {arguments.data or 'D'}"
+            f"{' --init WEIGHTS' if arguments.freeze else ''}"
         )
     return 0
+
+
+def _check_freeze(model: Model, request: Request) -> None:
+    """Before anything is measured. Raises InputError."""
+    from planner.solver.request import check_freeze
+
+    check_freeze(model, request.training)
 
 
 def _planned(profile: Profile, request: Request, fixed_input: bool) -> Plan:
@@ -280,6 +301,7 @@ def request_from(arguments: argparse.Namespace, samples: int, unpacked_bytes: in
         options.optimizer_from(arguments),
         schedule=arguments.schedule,
         seed=arguments.seed,
+        freeze=arguments.freeze,
     )
     storage = arguments.storage
     if storage is not None:

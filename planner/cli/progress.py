@@ -80,7 +80,7 @@ class RunProgress:
         names = {
             "save": "saving",
             "validate": "measuring its heads on test data",
-            "cache": "writing its activation cache",
+            "cache": "writing an activation cache",
         }
         self._show(f"{self._name(event.block)}: {names.get(event.phase, 'preparing')}")
 

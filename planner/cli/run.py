@@ -79,6 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     from planner.units import format_bytes
 
     plan = _plan(arguments.plan, arguments.report_to, arguments.token_file)
+    _warn(plan, arguments)
     out: Path = arguments.out or Path("runs") / plan.id[:12]
     wanted = RunOptions(
         epochs=arguments.epochs,
@@ -103,6 +104,14 @@ def run(arguments: argparse.Namespace) -> int:
         )
         print_note(f"more: neuroflux report {out}")
     return 0
+
+
+def _warn(plan: Plan, arguments: argparse.Namespace) -> None:
+    """Say where units would be frozen that nobody has trained; a run that is resumed keeps what it began with."""
+    count = plan.training.freeze
+    if count and arguments.init is None and not arguments.resume:
+        which = "first unit" if count == 1 else f"first {count} units"
+        print_note(f"warning: the plan freezes the {which}, and no --init gives weights: random ones are kept for good")
 
 
 def _kept(report: Report) -> str:

@@ -53,12 +53,22 @@ def plan_header(plan: Plan) -> list[tuple[str, str]]:
         (
             "training",
             f"batch {training.batch}, {counted(training.epochs, 'epoch')} of {training.samples} samples per block, "
-            f"{described(training.optimizer)}, {training.schedule} schedule",
+            f"{described(training.optimizer)}, {training.schedule} schedule{_freezing(plan)}",
         ),
     ]
 
 
+def _freezing(plan: Plan) -> str:
+    count = plan.training.freeze
+    if count == 0:
+        return ""
+    return ", the first unit frozen" if count == 1 else f", the first {count} units frozen"
+
+
 def _plan_rows(plan: Plan) -> Iterator[tuple[str, ...]]:
+    if plan.training.freeze:
+        frozen = (0, plan.training.freeze)
+        yield (NOTHING, indices(frozen), names(plan.model, frozen, 16), "frozen", *[""] * 3, "data", "", "")
     for index, block in enumerate(plan.blocks):
         predicted = block.predicted
         first, *others = _segment_cells(block)
@@ -180,8 +190,11 @@ def _beside(other: Alternative, seconds: float) -> str:
 
 
 def _plan_notes(plan: Plan) -> Iterator[str]:
+    if plan.training.freeze:
+        yield _frozen_note(plan)
     if len(plan.blocks) == 1 and plan.cuts == 0:
-        yield "This plan is plain backpropagation: one block of one segment, no cuts, no auxiliary heads."
+        what = "what is trained" if plan.training.freeze else "this plan"
+        yield f"{what.capitalize()} is plain backpropagation: one block of one segment, no cuts, no auxiliary heads."
     accumulating = [index for index, block in enumerate(plan.blocks) if block.accumulate > 1 and _has_norm(plan, block)]
     if accumulating:
         which = "block" if len(accumulating) == 1 else "blocks"
@@ -190,6 +203,14 @@ def _plan_notes(plan: Plan) -> Iterator[str]:
             f"{plan.training.batch}, in {which} {', '.join(map(str, accumulating))}."
         )
     yield from _extrapolations(plan)
+
+
+def _frozen_note(plan: Plan) -> str:
+    """What becomes of the units that are not trained."""
+    first = plan.blocks[0].input
+    said = "run once, and block 0 reads their outputs from a cache" if first.kind == "cache" else "run in every epoch"
+    which = "Unit 0 keeps" if plan.training.freeze == 1 else f"Units {indices((0, plan.training.freeze))} keep"
+    return f"{which} the weights that the run is given (--init): no gradients, no optimizer state; they {said}."
 
 
 def _extrapolations(plan: Plan) -> Iterator[str]:

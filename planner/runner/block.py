@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,8 @@ from planner.model.build import build_unit
 from planner.model.heads import auxiliary_head
 from planner.model.shapes import Shape, model_sizes
 from planner.report.schema import InitReport
-from planner.runner import paths
 from planner.runner.safetensors import TensorFile
+from planner.runner.stored import stored_units
 from planner.runner.weights import bytes_of, fits, load_weights, named_tensors, save_tensors
 from planner.solver.schema import Block, Plan, Segment
 from planner.training.fused import stepping_in_backward
@@ -76,6 +76,10 @@ class LoadedBlock:
         """What comes into the block's first unit: the samples, run through the frozen units where there are any."""
         return infer(self.frozen, samples)
 
+    def run_through(self, samples: Tensor) -> Tensor:
+        """What leaves the block's last unit, without gradients. Its modules have to be in evaluation mode."""
+        return infer([unit for segment in self.segments for unit in segment.units], self.enter(samples))
+
     def train_batch(self, micro_batches: Iterator[tuple[Tensor, Tensor]], batch: int, accumulate: bool) -> float:
         """One optimizer step over a batch of `batch` samples.
 
@@ -133,14 +137,7 @@ class LoadedBlock:
 
     def begin_with(self, path: Path) -> None:
         """Take what a file holds of the weights, in name and shape; the others stay as they are."""
-        file = TensorFile(path)
-        try:
-            given = {entry.name: entry for entry in file.entries}
-            for name, tensor in named_tensors(self.named_modules()):
-                if fits(given.get(name), tensor):
-                    file.read_into(name, bytes_of(tensor))
-        finally:
-            file.close()
+        begin_with(path, self.named_modules())
 
     def save(self, path: Path, metadata: Mapping[str, str] | None = None) -> None:
         """Write all weights."""
@@ -151,25 +148,35 @@ class LoadedBlock:
         load_weights(path, self.named_modules())
 
 
+def begin_with(path: Path, named_modules: Iterable[tuple[str, nn.Module]]) -> None:
+    """Give modules what a file holds of their weights, in name and shape; the others stay as they are."""
+    file = TensorFile(path)
+    try:
+        given = {entry.name: entry for entry in file.entries}
+        for name, tensor in named_tensors(named_modules):
+            if fits(given.get(name), tensor):
+                file.read_into(name, bytes_of(tensor))
+    finally:
+        file.close()
+
+
 def input_shapes(plan: Plan) -> list[Shape]:
     """The shape that enters each unit, and behind the last the shape that leaves the model."""
     return [plan.model.input, *(sizes.output for sizes in model_sizes(plan.model))]
 
 
 def load_frozen(plan: Plan, index: int, out: Path) -> list[nn.Module]:
-    """The units before a block in evaluation mode, with the weights that the blocks before it have left in `out`.
+    """The units before a block that its samples run through: an empty list where it does not recompute its input."""
+    return load_before(plan, index, out) if plan.blocks[index].input.kind == "recompute" else []
 
-    An empty list where the block's samples do not come through them.
-    """
-    if plan.blocks[index].input.kind != "recompute":
-        return []
+
+def load_before(plan: Plan, index: int, out: Path) -> list[nn.Module]:
+    """The units before a block in evaluation mode, with the weights that were left in `out`."""
     shapes = input_shapes(plan)
     units: list[nn.Module] = []
-    for number, block in enumerate(plan.blocks[:index]):
-        first, last = block.units
-        found = [build_unit(plan.model.units[unit], shapes[unit]).eval() for unit in range(first, last)]
-        names = (f"units.{unit}" for unit in range(first, last))
-        load_weights(paths.weights_path(out, number), zip(names, found, strict=True))
+    for stored in stored_units(plan, index, out):
+        found = [build_unit(plan.model.units[unit], shapes[unit]).eval() for unit in stored.units]
+        load_weights(stored.path, zip((f"units.{unit}" for unit in stored.units), found, strict=True))
         units += found
     return units
 
@@ -185,15 +192,21 @@ def compare_init(plan: Plan, path: Path) -> InitReport:
     shapes = input_shapes(plan)
     taken, left = set(), []
     with torch.device("meta"):
-        for block in plan.blocks:
-            for segment in block.segments:
-                loaded = _load_segment(plan, segment, shapes, None)
-                for name, tensor in named_tensors(_named(loaded)):
-                    if fits(given.get(name), tensor):
-                        taken.add(name)
-                    else:
-                        left.append(name)
+        for name, tensor in named_tensors(_all_named(plan, shapes)):
+            if fits(given.get(name), tensor):
+                taken.add(name)
+            else:
+                left.append(name)
     return InitReport(len(taken), tuple(left), tuple(name for name in given if name not in taken))
+
+
+def _all_named(plan: Plan, shapes: list[Shape]) -> Iterator[tuple[str, nn.Module]]:
+    """All units and heads, one segment at a time."""
+    for index in range(plan.training.freeze):
+        yield f"units.{index}", fresh_unit(plan, index, shapes, None)
+    for block in plan.blocks:
+        for segment in block.segments:
+            yield from _named(_load_segment(plan, segment, shapes, None))
 
 
 def _named(segment: LoadedSegment) -> Iterator[tuple[str, nn.Module]]:
@@ -211,12 +224,14 @@ def _generator(seed: int | None, kind: str, index: int) -> torch.Generator | Non
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
 
 
+def fresh_unit(plan: Plan, index: int, shapes: list[Shape], seed: int | None) -> nn.Module:
+    """A unit with weights that are a function of `seed` and its index; none: with whatever is there."""
+    return build_unit(plan.model.units[index], shapes[index], _generator(seed, "unit", index))
+
+
 def _load_segment(plan: Plan, segment: Segment, shapes: list[Shape], seed: int | None) -> LoadedSegment:
     first, last = segment.units
-    units = [
-        build_unit(plan.model.units[index], shapes[index], _generator(seed, "unit", index))
-        for index in range(first, last)
-    ]
+    units = [fresh_unit(plan, index, shapes, seed) for index in range(first, last)]
     head = None
     if segment.head is not None:
         spec = auxiliary_head(shapes[last], segment.head.filters, plan.model.classes)

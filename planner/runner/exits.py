@@ -14,6 +14,7 @@ from planner.model.spec import Model
 from planner.report.schema import ExitReport
 from planner.runner import paths
 from planner.runner.safetensors import merge_tensors
+from planner.runner.stored import stored_units
 from planner.solver.schema import Head, Plan, PooledHead
 from planner.system.files import storage_errors, write_atomically
 
@@ -50,7 +51,8 @@ def export_models(plan: Plan, chosen_unit: int, out: Path) -> None:
 
     Raises StorageError.
     """
-    weights = [paths.weights_path(out, index) for index in range(len(plan.blocks))]
+    stored = stored_units(plan, len(plan.blocks), out)
+    weights = [path for _, path in stored]
     merge_tensors(weights, out / paths.MODEL, lambda name: name if name.startswith("units.") else None)
     write_atomically(out / paths.DESCRIPTION, to_json(plan.model))
     if chosen_unit == len(plan.model.units):
@@ -58,10 +60,10 @@ def export_models(plan: Plan, chosen_unit: int, out: Path) -> None:
             with storage_errors(out):
                 (out / name).unlink(missing_ok=True)  # of an earlier choice, by another tolerance
         return
-    before = [index for index, block in enumerate(plan.blocks) if block.units[0] < chosen_unit]
-    files = [weights[index] for index in before]
+    files = [path for units, path in stored if units.start < chosen_unit]
     if isinstance(_head(plan, chosen_unit), PooledHead):
-        files.append(paths.exits_path(out, before[-1]))
+        inside = (index for index, block in enumerate(plan.blocks) if block.units[0] < chosen_unit <= block.units[1])
+        files.append(paths.exits_path(out, next(inside)))
     merge_tensors(files, out / paths.EXIT_MODEL, lambda name: _exit_name(name, chosen_unit))
     write_atomically(out / paths.EXIT_DESCRIPTION, to_json(exit_model(plan, chosen_unit)))
 

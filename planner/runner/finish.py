@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -130,18 +130,17 @@ def _measured(places: list[_Place], count: int, prefix: Prefix) -> Measured:
 
 
 def write_cache(
-    block: LoadedBlock, samples: Samples, target: Target, key: tuple[int, ...] | None, stop: StopSignal
+    run: Callable[[Tensor], Tensor], samples: Samples, target: Target, key: tuple[int, ...] | None, stop: StopSignal
 ) -> None:
-    """Run samples through frozen units and the block's own, and write what comes out.
+    """Write what `run` makes of samples, a micro-batch (micro-batch, …) at a time.
 
     In the order of storage, or drawn as `key` says. What an earlier session has written is not run again, micro-batches
     are cut as they would have been.
     """
-    units = [unit for segment in block.segments for unit in segment.units]
     if target.writer.samples == samples.count:
         return
     first = target.writer.samples // samples.micro_batch * samples.micro_batch
     for inputs, labels in samples.in_order(first, key):
-        target.append(first, infer(units, block.enter(inputs)), labels)
+        target.append(first, run(inputs), labels)
         first += len(labels)
         stop.check()

@@ -26,6 +26,8 @@ EXIT_DESCRIPTION = "exit.json"
 """Its `model/1`."""
 INIT = "init.safetensors"
 """The weights that the run was told to begin with."""
+FROZEN = "weights/frozen.safetensors"
+"""Weights of the units that are never trained."""
 CHECKPOINT = "weights/checkpoint.safetensors"
 """The last checkpoint within a block."""
 

@@ -1,7 +1,7 @@
-"""A shard of an activation cache computed anew: its samples run through the trained units again.
+"""A shard of an activation cache computed anew: its samples run through the units before it again.
 
-One unit is in memory at a time, and no more samples than the blocks that it belongs to have run with, so this needs
-less than measuring those blocks did.
+One unit is in memory at a time, and no more samples than those units have run with before, so this needs less than that
+did.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from pathlib import Path
 
 from torch import Tensor
 
-from planner.runner import paths
 from planner.runner.block import input_shapes
 from planner.runner.cache import CacheSpec, ShardWriter
 from planner.runner.data.split import Split
@@ -21,6 +20,7 @@ from planner.runner.loader import in_groups
 from planner.runner.order import Permutation
 from planner.runner.safetensors import TensorFile
 from planner.runner.samples import image_tensor
+from planner.runner.stored import stored_units
 from planner.runner.stream import run_stored
 from planner.solver.schema import Plan
 
@@ -56,8 +56,8 @@ class Repairer:
                             writer.append(record, label)
 
     def _open_weights(self, opened: ExitStack) -> Iterator[TensorFile]:
-        for number in range(self._index):
-            file = TensorFile(paths.weights_path(self._out, number))
+        for stored in stored_units(self._plan, self._index, self._out):
+            file = TensorFile(stored.path)
             opened.callback(file.close)
             file.verify()
             yield file
@@ -69,6 +69,6 @@ class Repairer:
         return image_tensor(view, self._plan.model.input), labels
 
     def _run(self, inputs: Tensor, files: Sequence[TensorFile]) -> Tensor:
-        for block, file in zip(self._plan.blocks, files, strict=False):
-            inputs = run_stored(self._plan.model, range(*block.units), self._shapes, file, inputs)
+        for stored, file in zip(stored_units(self._plan, self._index, self._out), files, strict=True):
+            inputs = run_stored(self._plan.model, stored.units, self._shapes, file, inputs)
         return inputs

@@ -67,7 +67,7 @@ class Samples:
         """Samples in one forward."""
         self.loader = Loader(split, micro_batch)
 
-    def in_order(self, first: int = 0, key: tuple[int, ...] | None = None) -> Iterator[MicroBatch]:
+    def in_order(self, first: int = 0, key: tuple[int, ...] | None = None) -> Generator[MicroBatch, None, None]:
         """Every sample once, from the micro-batch on that holds position `first`.
 
         In the order of storage, or drawn as `key` says.

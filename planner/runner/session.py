@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
+
+from torch import nn
 
 from planner.document import read_document, to_json
-from planner.errors import InputError, ShardError, StorageError
+from planner.errors import InputError, OverBudgetError, ShardError, StorageError
 from planner.model.shapes import model_sizes
 from planner.report.schema import ExitReport
 from planner.runner import paths
-from planner.runner.block import LoadedBlock, compare_init, input_shapes, load_frozen
+from planner.runner.block import LoadedBlock, compare_init, input_shapes, load_before, load_frozen
 from planner.runner.cache import (
     CacheReader,
     CacheSpec,
@@ -28,6 +32,7 @@ from planner.runner.data.split import Dataset, Split, hold_out
 from planner.runner.encoding import stored_bytes
 from planner.runner.events import BlockDone, BlockStarted, Deviation, Event, Initialised, Phase
 from planner.runner.finish import Measured, Prefix, Target, validate, write_cache
+from planner.runner.frozen import check_given, keep_frozen, seconds_per_sample, warm_up
 from planner.runner.guard import MemoryGuard, describe
 from planner.runner.job import Job, Order
 from planner.runner.pooled import Exits, fit_exits, samples_to_fit, save_exits, wanted_exits
@@ -36,12 +41,16 @@ from planner.runner.repair import Repairer
 from planner.runner.safetensors import TensorFile
 from planner.runner.samples import Samples, run_of
 from planner.runner.stop import StopSignal
+from planner.runner.stored import stored_units
 from planner.runner.train import BlockTrainer, Setting, Trained, exhausted, rungs_of
 from planner.solver.schema import Plan
 from planner.system.exhaustion import is_out_of_memory
 from planner.system.files import storage_errors, write_atomically
 from planner.training.calibration import calibration_seconds
 from planner.training.runtime import settle
+from planner.training.segment import infer
+
+T = TypeVar("T")
 
 _CACHE_ORDER = -2
 """In the key of the order that training samples are cached in, where epochs have their number."""
@@ -92,6 +101,10 @@ class Session:
         init = self._out / paths.INIT
         self._init = init if init.exists() else None
         self._repaired: set[tuple[str, int]] = set()
+        self._frozen_peak_bytes = 0
+        """Highest while frozen units ran by themselves."""
+        self._filled_bytes = 0
+        """What they have written to caches."""
 
     def run(self) -> None:
         """Train every block that is not done. Raises PlannerError."""
@@ -100,18 +113,64 @@ class Session:
             if not found.taken:
                 raise InputError("--init: no tensor of it fits this network; names are like units.0.0.weight")
             self._tell(Initialised("initialised", found))
+            check_given(self._plan, found)
+        keep_frozen(self._plan, self._order.seed, self._init, self._out)
         prefix = self._prefix_before(self._job.first_block)
         for index in range(self._job.first_block, len(self._plan.blocks)):
             prefix = self._run_block(index, prefix)
 
     def _prefix_before(self, first_block: int) -> Prefix:
         if first_block == 0:
-            return Prefix(0, 0.0)
+            return self._behind_frozen()
         done = read_document(paths.result_path(self._out, first_block - 1), BlockDone)
         units = self._plan.blocks[first_block].units[0] if first_block < len(self._plan.blocks) else None
         parameters = sum(sizes.parameters for sizes in model_sizes(self._plan.model)[:units])
         seconds = done.seconds_per_sample or 1 / done.exits[-1].samples_per_second
         return Prefix(parameters, seconds)
+
+    def _behind_frozen(self) -> Prefix:
+        """What lies before the first block; where it reads caches that frozen units write, these are there afterwards.
+
+        Raises OverBudgetError where that fits on no rung of the block.
+        """
+        count = self._plan.training.freeze
+        if count == 0:
+            return Prefix(0, 0.0)
+        parameters = sum(sizes.parameters for sizes in model_sizes(self._plan.model)[:count])
+        seconds = self._on_a_rung(0, self._first_rung(0), "running its frozen units", self._run_frozen)
+        return Prefix(parameters, seconds)
+
+    def _run_frozen(self, rung: int) -> float:
+        """Fill the first block's caches, if it reads any; how many seconds a sample takes."""
+        setting = rungs_of(self._plan.blocks[0])[rung]
+        fills = self._plan.blocks[0].input.kind == "cache"
+        self._phase(0, "cache" if fills else "prepare", rung)
+        self._guard.begin_block(self._frozen_peak_bytes, setting.untouched_bytes)
+        units = load_before(self._plan, 0, self._out)
+        seconds = 0.0
+        for part, split in self._splits.items():
+            is_open = fills and not is_finished(paths.cache_path(self._out, 0, part), self._spec(0, part))
+            if is_open or part == "test":
+                samples = Samples(split, self._plan.model.input, None, setting.micro_batch, self._limit)
+                warm_up(units, samples)
+                self._guard.check("running its frozen units")
+                if part == "test":
+                    seconds = seconds_per_sample(units, samples)
+                if is_open:
+                    self._fill(part, units, samples)
+                del samples  # its buffers; the next part has its own
+        self._guard.take()
+        self._frozen_peak_bytes = self._guard.block_peak_bytes
+        self._guard.release()
+        settle()
+        return seconds
+
+    def _fill(self, part: str, units: Sequence[nn.Module], samples: Samples) -> None:
+        with ExitStack() as opened:
+            target = self._target(0, part, opened)
+            write_cache(partial(infer, units), samples, target, self._cache_key(part), self._stop)
+            target.writer.finish()
+            self._filled_bytes += target.writer.bytes_written
 
     def _run_block(self, index: int, prefix: Prefix) -> Prefix:
         """One block; a shard of its input that turns out broken is computed anew, and the block goes on."""
@@ -185,17 +244,25 @@ class Session:
     ) -> tuple[BlockDone, Prefix]:
         """`_finish`, on the first rung that holds from the trained one on. Raises OverBudgetError where none does."""
         rungs = rungs_of(self._plan.blocks[index])
+
+        def finish(rung: int) -> tuple[BlockDone, Prefix]:
+            return self._finish(index, replace(trained, setting=rungs[rung]), rung, inputs, prefix, calibration)
+
+        return self._on_a_rung(index, rungs.index(trained.setting), "finishing", finish)
+
+    def _on_a_rung(self, index: int, first: int, what: str, attempt: Callable[[int], T]) -> T:
+        """`attempt` on a block's first rung that holds, from `first` on. Raises OverBudgetError where none does."""
+        rungs = rungs_of(self._plan.blocks[index])
         tried: list[str] = []
-        for rung in range(rungs.index(trained.setting), len(rungs)):
-            trained = replace(trained, setting=rungs[rung])
+        for rung in range(first, len(rungs)):
             try:
-                return self._finish(index, trained, rung, inputs, prefix, calibration)
-            except (RuntimeError, MemoryError) as error:
+                return attempt(rung)
+            except (RuntimeError, MemoryError, OverBudgetError) as error:
                 if not is_out_of_memory(error):
                     raise
                 tried.append(f"micro-batch {rungs[rung].micro_batch}: {describe(error)}")
             # Out of the handler, so that the traceback no longer holds what the failed micro-batch had.
-            self._tell(Deviation("deviation", f"block {index}: finishing does not fit with {tried[-1]}"))
+            self._tell(Deviation("deviation", f"block {index}: {what} does not fit with {tried[-1]}"))
             settle()
         raise exhausted(index, tried)
 
@@ -222,20 +289,22 @@ class Session:
             del exits
             if caches:
                 self._phase(index, "cache", rung)
-                write_cache(
-                    trained.block, self._samples(index, inputs["train"], size), targets["train"], key, self._stop
-                )
+                samples = self._samples(index, inputs["train"], size)
+                write_cache(trained.block.run_through, samples, targets["train"], key, self._stop)
             for target in targets.values():
                 target.writer.finish()
                 written += target.writer.bytes_written
         self._guard.take()
+        peak = self._guard.block_peak_bytes
+        if index == 0:  # it is the frozen units that it begins with
+            peak, written = max(peak, self._frozen_peak_bytes), written + self._filled_bytes
         behind = measured["test"].behind
         done = BlockDone(
             "block-done",
             index,
             size,
             trained.setting.accumulate,
-            self._guard.block_peak_bytes,
+            peak,
             position.seconds_per_epoch * self._data.train.samples / self._splits["train"].samples,
             position.whole_epochs,
             position.step,
@@ -290,7 +359,7 @@ class Session:
         """What the cache that a block reads has to be; the weights that its content comes from are part of that."""
         block = self._plan.blocks[index]
         samples = self._splits[part].samples
-        file = TensorFile(paths.weights_path(self._out, index - 1))
+        file = TensorFile(stored_units(self._plan, index, self._out)[-1].path)
         file.close()
         whose = f"{self._plan.id} {self._order.seed} {index} {part} {block.input.dtype} {file.checksum}"
         return CacheSpec(
@@ -328,7 +397,8 @@ class Session:
         self._tell(Deviation("deviation", text))
         self._guard.limit()
         done = [read_document(paths.result_path(self._out, number), BlockDone) for number in range(index)]
-        repairer = Repairer(self._plan, index, self._out, min(before.micro_batch for before in done))
+        own = rungs_of(self._plan.blocks[index])[self._first_rung(index)].micro_batch
+        repairer = Repairer(self._plan, index, self._out, min((before.micro_batch for before in done), default=own))
         repairer.write(folder, spec, shards, self._splits[part], self._cache_key(part))
         mark_finished(folder, spec)
         self._guard.release()

@@ -85,7 +85,8 @@ class BlockSearch:
         self._limit = limit
         self._start = _Used(base.static, base.weights, base.peak, base.validate_peak)
         self._widths = space.widths
-        self._fits = self._start.live <= limit
+        self._least = base.fill
+        self._fits = max(self._start.live, base.fill) <= limit
         inside = space.marks[(space.marks > place.first) & (space.marks < place.end)]
         self._marks = [place.first, *inside.tolist(), place.end]
         self._last = len(self._marks) - 1
@@ -172,7 +173,7 @@ class BlockSearch:
                     heapq.heappush(heap, (longer.used.live, -longer.mark, next(serial), longer, -1))
                 continue
             if partial.mark == self._last:
-                return live
+                return max(live, self._least)
             segments = 0 if at_most is None else len(partial.ends)
             if _dominated(seen.setdefault(partial.mark, []), (segments, *partial.used)) or segments == at_most:
                 continue

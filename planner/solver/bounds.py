@@ -19,7 +19,7 @@ from planner.solver.block import Place, Reals
 from planner.solver.problem import Source
 from planner.solver.relaxed import SLACK, Replay
 from planner.solver.space import Integers, Space, Way, peaks_of
-from planner.solver.walk import read_ns, write_ns, writer_bytes
+from planner.solver.walk import fill_ns, read_ns, write_ns, writer_bytes
 
 Flags = npt.NDArray[np.bool_]
 
@@ -42,11 +42,13 @@ class Clock:
         self.epochs = problem.training.epochs
         self.read = read_ns(problem, place.first) if place.source == "cache" else 0
         self.finish = 0
+        if problem.fills(place.first, place.source):
+            self.finish += fill_ns(problem, micro_batch)
         if place.caches:
             inference = (
                 row.inference_ns[place.end] - row.inference_ns[0 if place.source == "recompute" else place.first]
             )
-            self.finish = write_ns(problem, place.end) + inference * problem.training.samples // micro_batch
+            self.finish += write_ns(problem, place.end) + inference * problem.training.samples // micro_batch
 
     def total(self, time: int) -> int:
         """Nanoseconds of all epochs and what follows them."""
@@ -124,15 +126,14 @@ class Bounds:
         self.allowed = lru_cache(maxsize=None)(self._make_allowed)
         self.live_at = lru_cache(maxsize=256)(self._make_live_at)
         marks = space.marks.tolist()
-        self._reads = np.array([0, *(read_ns(self._problem, mark) for mark in marks[1:-1])], dtype=np.float64)
+        self._reads = np.array([read_ns(self._problem, mark) if mark else 0 for mark in marks[:-1]], dtype=np.float64)
         self._writes = np.array([*(write_ns(self._problem, mark) for mark in marks[1:-1]), 0], dtype=np.float64)
 
     def _make_allowed(self, source: Source, caches: bool) -> Flags:
         """Blocks that may be joined so."""
         space, problem = self._space, self._problem
         found = np.triu(np.ones((self.count, self.count), dtype=np.bool_))
-        found[1:] &= source != "data"
-        found[0] &= source == "data"
+        found &= np.array([source in problem.sources(mark) for mark in space.marks[:-1].tolist()])[:, None]
         if caches:
             found[:, -1] = False
         if problem.request.storage_bytes is not None:
@@ -176,7 +177,7 @@ class Bounds:
     def _make_joint_bytes(self, micro_batch: int, source: Source) -> Integers:
         """By start: samples, kernels, frozen units."""
         return np.array(
-            [self._space.fixed_bytes(micro_batch, mark, source) if (mark == 0) == (source == "data") else 0
+            [self._space.fixed_bytes(micro_batch, mark, source) if source in self._problem.sources(mark) else 0
              for mark in self._space.marks[:-1].tolist()],
             dtype=np.int64,
         )  # fmt: skip
@@ -184,9 +185,7 @@ class Bounds:
     def _least_joint(self, micro_batch: int) -> Integers:
         """By start: what a block takes beside units and heads, wherever its input comes from."""
         data, cache, again = (self._joint_bytes(micro_batch, source) for source in ("data", "cache", "recompute"))
-        least = np.minimum(cache, again)
-        least[0] = data[0]
-        return least
+        return np.where(self._space.marks[:-1] == 0, data, np.minimum(cache, again))
 
     def _make_added(self, limit: int, most: int | None) -> dict[Way, Reals]:
         """By way, what cuts and replays add to `_Tables.time`: by most segments (1 to `most`; or any), start and end.
@@ -266,6 +265,8 @@ class Bounds:
             before = 0 if source == "recompute" else running[marks[:-1]][:, None]
             total = total + np.floor((running[marks[1:]] - before) * (1 - SLACK) * training.samples / micro_batch)
             total = total + self._writes
+        if self._problem.fills(self._problem.start, source):
+            total[:, 0] += fill_ns(self._problem, micro_batch) * (1 - SLACK)
         fits = self.live_at(source, caches, 1, way, gradients=False) <= limit
         total = np.where(fits & self.allowed(source, caches), total * (1 - SLACK), np.inf)
         return np.asarray(np.minimum(total, FAR), dtype=np.int64)
@@ -283,6 +284,8 @@ class Bounds:
             np.maximum(tables.inference, tables.running + writer_bytes(way.micro_batch)) if caches else tables.inference
         )
         found = joint + np.maximum(tables.static + peak, tables.weights + validate)
+        if self._problem.fills(self._problem.start, source):
+            found[0] = np.maximum(found[0], self._space.fill_bytes(way.micro_batch))
         return np.where(np.isfinite(tables.time) & self.allowed(source, caches), found, FAR)
 
 

@@ -61,6 +61,7 @@ class _Judge:
             exits += [Exit(unit, PooledHead("pooled")) for unit in range(segment.units[0] + 1, segment.units[1])]
             exits.append(Exit(segment.units[1], segment.head))
         self.same("exits", plan.exits, tuple(exits))
+        self.same("the first trained unit", plan.blocks[0].units[0], plan.training.freeze)
         cuts = len(segments) - 1
         self.true(f"{cuts} cuts ≤ max_cuts {plan.max_cuts}", plan.max_cuts is None or cuts <= plan.max_cuts)
         self._budget()
@@ -130,12 +131,13 @@ class _Judge:
     def _reach(self, where: str, run: Run, predicted: BlockPrediction) -> None:
         """Frozen units have to be known at the micro-batch as well, but normalise by what they learned before."""
         low = max(piece.fixed.minimum_micro_batch for piece in run.trained)
-        measured = min(piece.measured for piece in run.pieces)
+        running = [*run.filling, *run.pieces]
+        measured = min(piece.measured for piece in running)
         high = _REACH * measured
         self.true(f"{where}: {low} ≤ micro_batch {run.size} ≤ {high}", low <= run.size <= high)
         beyond = measured if run.size > measured else None
         self.same(f"{where}: extrapolated_from", predicted.extrapolated_from, beyond)
-        untouched = max(piece.untouched() for piece in run.pieces)
+        untouched = max(piece.untouched() for piece in running)
         self.same(f"{where}: untouched_bytes", predicted.untouched_bytes, untouched)
 
     def _parts(self, where: str, run: Run, predicted: BlockPrediction, peak: int) -> None:

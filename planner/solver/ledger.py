@@ -200,6 +200,9 @@ class Run:
         self.stepping = block.optimizer_in_backward and not self.accumulating
         first, last = block.units
         self.prefix = [self._piece(unit) for unit in profile.units[: first if block.input.kind == "recompute" else 0]]
+        fills = place == 0 and block.input.kind == "cache"
+        self.filling = [self._piece(unit) for unit in profile.units[: plan.training.freeze if fills else 0]]
+        """Frozen units that write what the first block reads, and are gone when it begins."""
         self.units = {index: self._piece(profile.units[index]) for index in range(first, last)}
         self.heads = [self._piece(_head(profile, segment)) for segment in block.segments]
         self.trained = [*self.units.values(), *self.heads]
@@ -210,7 +213,7 @@ class Run:
 
     @property
     def pieces(self) -> list[Piece]:
-        """All that are in memory."""
+        """All that are in memory while it trains."""
         return [*self.prefix, *self.trained]
 
     def kernels(self) -> int:
@@ -221,12 +224,15 @@ class Run:
         return ceil(Fraction(runtime.growing_bytes * (size - low), high - low)) if size > low else 0
 
     def data(self) -> int:
-        """Two buffers of records and the labels; the images as float32, and the block's input made from them."""
-        cached = self.block.input.kind == "cache"
-        stored = record(self.profile, self.block.units[0] if cached else 0)
-        images = 0 if cached else 4 * (stored - 8)
-        given = self.size * self.prefix[-1].fixed.output_bytes if self.prefix else 0
-        return self.size * (2 * stored + images + 8) + given
+        """Two buffers of records and the labels; of images also what the block's input is made from."""
+        if self.block.input.kind == "cache":
+            return self.size * (2 * record(self.profile, self.block.units[0]) + 8)
+        return self._images() + (self.size * self.prefix[-1].fixed.output_bytes if self.prefix else 0)
+
+    def _images(self) -> int:
+        """Buffers, labels, and the images as float32."""
+        stored = record(self.profile, 0)
+        return self.size * (2 * stored + 4 * (stored - 8) + 8)
 
     def weights(self) -> int:
         return sum(piece.fixed.parameter_bytes + piece.fixed.buffer_bytes for piece in self.pieces)
@@ -296,11 +302,24 @@ class Run:
         _evaluate(ledger, list(self.units.values()), dict(zip(ends, self.heads, strict=False)))
         return ledger.peak
 
+    def _filled(self, writer: int) -> int:
+        """Frozen units at work by themselves."""
+        ledger = Ledger(self.around.times)
+        ledger.take("data", self._images())
+        ledger.take("kernels", self.kernels())
+        ledger.take("writer", writer)
+        for piece in self.filling:
+            ledger.take("weights", piece.fixed.parameter_bytes + piece.fixed.buffer_bytes)
+        _evaluate(ledger, self.filling, {})
+        return ledger.peak
+
     def phases(self) -> PhasePeaks:
         writer = _WRITER[0] + _WRITER[1] * self.size
+        written = [self._inference(False, writer)] if self.caches else []
+        written += [self._filled(writer)] if self.filling else []
         return PhasePeaks(
             train=self._resident(self.training.peak),
-            cache=self._resident(self._inference(False, writer)) if self.caches else 0,
+            cache=self._resident(max(written)) if written else 0,
             validate=self._resident(self._inference(True, 0)),
             save=self._resident(self.weights()),
         )
@@ -333,10 +352,13 @@ class Run:
         return max(total, self._moving(self.read_bytes(), self.profile.storage.read_bytes_per_second))
 
     def finish_ns(self) -> int:
-        if not self.caches:
-            return 0
-        inference = sum(unit.nanoseconds("inference_seconds") for unit in [*self.prefix, *self.units.values()])
-        return self._passes(inference) + self._moving(self.written_bytes(), self.profile.storage.write_bytes_per_second)
+        behind = self._write_ns([*self.prefix, *self.units.values()], self.written_bytes()) if self.caches else 0
+        return behind + (self._write_ns(self.filling, self.read_bytes()) if self.filling else 0)
+
+    def _write_ns(self, units: Sequence[Piece], size: int) -> int:
+        """One pass over the samples, and what comes out to storage."""
+        inference = sum(unit.nanoseconds("inference_seconds") for unit in units)
+        return self._passes(inference) + self._moving(size, self.profile.storage.write_bytes_per_second)
 
     def read_bytes(self) -> int:
         """The cache it trains from."""

@@ -89,7 +89,7 @@ class LazyPath:
         """The least cost to every node; how it is reached: segments, and the node before (cached × marks + mark)."""
         used = 1 if self._most is None else self._most + 1
         least = np.full((2, self._count + 1, used), FAR, dtype=np.int64)
-        least[0, 0, 0] = 0
+        least[:, 0, 0] = 0  # frozen units may leave a cache before the first block
         taken = np.full((2, self._count + 1, used, 2), -1, dtype=np.int64)
         for last in range(self._count):
             for caches in (0, 1):

@@ -19,7 +19,7 @@ from planner.solver.schema import (
     Rung,
     Segment,
 )
-from planner.solver.walk import Live, Moment, is_legal, live_bytes, spans_within, time_ns, total_ns
+from planner.solver.walk import Live, Moment, is_legal, live_bytes, runs_from, spans_within, time_ns, total_ns
 
 
 def predict_block(problem: Problem, choice: Choice) -> BlockPrediction:
@@ -28,7 +28,7 @@ def predict_block(problem: Problem, choice: Choice) -> BlockPrediction:
     time = time_ns(problem, choice)
     phases = PhasePeaks(
         train=problem.resident(live.train),
-        cache=problem.resident(live.cache) if live.cache else 0,
+        cache=problem.resident(max(live.cache, live.fill)) if live.cache or live.fill else 0,
         validate=problem.resident(live.validate),
         save=problem.resident(live.weights),
     )
@@ -46,14 +46,14 @@ def predict_block(problem: Problem, choice: Choice) -> BlockPrediction:
 
 
 def _extrapolated_from(problem: Problem, choice: Choice) -> int | None:
-    pieces = problem.profile.units[0 if choice.source == "recompute" else choice.first : choice.last]
+    pieces = problem.profile.units[runs_from(problem, choice) : choice.last]
     heads = (problem.head(end, filters) for end, filters in zip(choice.ends, choice.filters, strict=True))
     measured = min(piece.costs[-1].micro_batch for piece in (*pieces, *heads))
     return measured if choice.micro_batch > measured else None
 
 
 def _untouched(problem: Problem, choice: Choice) -> int:
-    first = 0 if choice.source == "recompute" else choice.first
+    first = runs_from(problem, choice)
     units = (problem.unit_cost(unit, choice.micro_batch) for unit in range(first, choice.last))
     heads = (problem.head_cost(*head, choice.micro_batch) for head in zip(choice.ends, choice.filters, strict=True))
     return max(piece.untouched for piece in (*units, *heads))

@@ -10,7 +10,7 @@ from planner.errors import InputError
 from planner.profiler.schema import PieceProfile, PolicyProfile, Profile
 from planner.settings import Policy
 from planner.solver.costs import NANOSECONDS, SAME_PACE, Pace, PieceCost, PieceTable, interpolate, nanoseconds
-from planner.solver.request import Request, check_optimizer
+from planner.solver.request import Request, check_freeze, check_optimizer
 from planner.units import KIB
 
 CLASSIFIER = 0
@@ -36,7 +36,9 @@ MAX_SECONDS = 2.0**58 / NANOSECONDS
 """Longest training that is planned: nine years."""
 
 Source = Literal["data", "cache", "recompute"]
-"""Where a block's samples come from: data set, the cache before it, or the data set run through the units before it."""
+"""Where a block's samples come from: data set, the cache before it, or the data set run through the units before it.
+
+The first trained block's cache, where units before it are frozen, is written by these alone before it begins."""
 
 LABEL_BYTES = 8
 """One label, in a batch and in a record."""
@@ -62,7 +64,7 @@ class Choice:
     optimizer_in_backward: bool = False
     """Whether parameters step within backward, as soon as their gradients exist."""
     source: Source = "data"
-    """Where samples come from; only the first block's come straight from the data set."""
+    """Where samples come from; only a block that begins with the first unit takes them straight from the data set."""
     caches: bool = False
     """Whether the outputs are written for the next block to read."""
 
@@ -78,6 +80,7 @@ class Problem:
     def __init__(self, profile: Profile, request: Request, policy: Policy = "tight") -> None:
         """Under `fast` the profile has to have measured both policies (`policies_of`)."""
         check_optimizer(profile, request.training)
+        check_freeze(profile.model, request.training)
         self.profile = profile
         self.request = request
         self.policy = policy
@@ -85,6 +88,8 @@ class Problem:
         self._fast = measured["fast"] if policy == "fast" else None
         self._tight = measured["tight"] if policy == "fast" else None
         self.training = request.training
+        self.start = request.training.freeze
+        """The first unit that is trained."""
         self.count = len(profile.units)
         self.steps = -(-self.training.samples // self.training.batch)
         self._pieces: dict[tuple[int, int, int], PieceCost] = {}
@@ -101,7 +106,8 @@ class Problem:
         return tuple(size for size in range(min(batch, reach), 0, -1) if batch % size == 0)
 
     def _check_micro_batches(self) -> None:
-        needed = max(piece.minimum_micro_batch for piece in (*self.profile.units, self.head(self.count, CLASSIFIER)))
+        trained = (*self.profile.units[self.start :], self.head(self.count, CLASSIFIER))
+        needed = max(piece.minimum_micro_batch for piece in trained)
         if self.micro_batches[0] < needed:
             raise InputError(
                 f"batch is {self.training.batch}: its largest micro-batch within the profile's reach is "
@@ -130,10 +136,10 @@ class Problem:
 
     @cached_property
     def heads(self) -> dict[int, dict[int, PieceProfile]]:
-        """By boundary and filters: the auxiliary heads inside the chain, and the classifier at its end."""
+        """By boundary and filters: the auxiliary heads among trained units, and the classifier at the chain's end."""
         found: dict[int, dict[int, PieceProfile]] = {}
         for head in self.profile.heads:
-            if head.kind == "auxiliary" and head.boundary < self.count:
+            if head.kind == "auxiliary" and self.start < head.boundary < self.count:
                 found.setdefault(head.boundary, {})[head.filters] = head.cost
             elif head.kind == "classifier" and head.boundary == self.count:
                 found[self.count] = {CLASSIFIER: head.cost}
@@ -147,6 +153,19 @@ class Problem:
     def boundaries(self) -> tuple[int, ...]:
         """Where a segment may end, rising."""
         return tuple(sorted(self.heads))
+
+    @cached_property
+    def marks(self) -> tuple[int, ...]:
+        """Where a block may begin or end, rising: the first trained unit, and every boundary behind it."""
+        return (self.start, *self.boundaries)
+
+    def sources(self, first: int) -> tuple[Source, ...]:
+        """Where a block that begins there may take its samples from."""
+        return ("cache", "recompute") if first else ("data",)
+
+    def fills(self, first: int, source: Source) -> bool:
+        """Whether frozen units write the cache that a block reads, before it begins."""
+        return source == "cache" and first == self.start > 0
 
     def accumulates(self, micro_batch: int) -> bool:
         """Whether a batch takes more than one micro-batch of this size."""

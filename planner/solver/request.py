@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from planner.errors import InputError
 from planner.limits import MAX_BYTES, MAX_UNITS
+from planner.model.spec import Model
 from planner.profiler.schema import Profile
 from planner.settings import Policy
 from planner.solver.schema import Budget, Preference, Strategy, Training
@@ -48,6 +49,14 @@ class Request:
 def _check(name: str, value: float, low: int, high: int) -> None:
     if not low <= value <= high:
         raise InputError(f"{name} is {value}; it must lie between {low} and {high}")
+
+
+def check_freeze(model: Model, training: Training) -> None:
+    """Refuse to freeze more units than a network has, or all of them. Raises InputError."""
+    try:
+        training.check_freeze(len(model.units))
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 def check_optimizer(profile: Profile, training: Training) -> None:

@@ -65,7 +65,7 @@ class Training:
     views: int = 1
     """Distinct augmented passes that are cached."""
     freeze: int = 0
-    """First units that are not trained."""
+    """First units that are not trained: they keep the weights they begin with, and are run once if there is a cache."""
     dtype: Literal["float32"] = "float32"
     """Type of parameters and activations."""
     seed: int = 0
@@ -76,8 +76,16 @@ class Training:
         _check_count("epochs", self.epochs, 1, MAX_EPOCHS)
         _check_count("samples", self.samples, 1, MAX_SAMPLES)
         _check_count("views", self.views, 1, 1)
-        _check_count("freeze", self.freeze, 0, 0)
+        _check_count("freeze", self.freeze, 0, MAX_UNITS - 1)
         _check_count("seed", self.seed, 0, 2**63 - 1)
+
+    def check_freeze(self, units: int) -> None:
+        """Raise ValueError where no unit of a network of so many would be trained."""
+        if self.freeze >= units:
+            raise ValueError(
+                f"freeze is {self.freeze}; it must lie between 0 and {units - 1}: the network has {units} "
+                f"{'unit' if units == 1 else 'units'}, and the last one is always trained"
+            )
 
 
 @dataclass(frozen=True)
@@ -125,7 +133,8 @@ class BlockInput:
     """Where a block's samples come from."""
 
     kind: Literal["data", "cache", "recompute"]
-    """The data set, the activation cache the block before has written, or the data set run through the units before."""
+    """The data set; the activation cache that the block before has written, or for the first trained block a pass of
+    the frozen units before it; or the data set run through the units before."""
     from_unit: int
     """The unit whose input the records are."""
     sample_bytes: int
@@ -145,7 +154,8 @@ class PhasePeaks:
     train: int
     """Forward, backward and optimizer step."""
     cache: int
-    """Writing the activation cache; 0 for the last block."""
+    """Writing activation caches: behind the block, and behind the frozen units where it is the first one trained and
+    reads what they have left; 0 where there is neither."""
     validate: int
     """Measuring the heads on test data."""
     save: int
@@ -193,7 +203,7 @@ class BlockPrediction:
     seconds_per_epoch: float
     """One pass over the data."""
     finish_seconds: float
-    """Cache writing and validation after the last pass."""
+    """Cache writing and validation after the last pass; and before the first one, where frozen units fill a cache."""
     binding: str
     """The largest part of the peak, in a word."""
     extrapolated_from: int | None = None
@@ -242,7 +252,9 @@ class Block:
         if self.optimizer_in_backward and self.accumulate > 1:
             raise ValueError(f"optimizer_in_backward: not with accumulate {self.accumulate}: it would step too early")
         if (self.input.kind == "data") != (self.units[0] == 0):
-            raise ValueError(f"input: kind is {self.input.kind}; the first block reads data, every other one does not")
+            raise ValueError(
+                f"input: kind is {self.input.kind}; the block that has the first unit reads data, every other does not"
+            )
         _check_chain("segments", self.units, [segment.units for segment in self.segments])
 
 
@@ -322,7 +334,7 @@ class Plan:
     baseline_bytes: int
     """Predicted resident bytes of the child before the first block."""
     blocks: tuple[Block, ...]
-    """Trained one after another."""
+    """Trained one after another; the first begins behind the frozen units."""
     exits: tuple[Exit, ...]
     """Where smaller models may end; the last is the full model."""
     predicted: PlanPrediction
@@ -340,7 +352,8 @@ class Plan:
 
     def __post_init__(self) -> None:
         check_calibration(self.calibration_seconds)
-        whole = (0, len(self.model.units))
+        self.training.check_freeze(len(self.model.units))
+        whole = (self.training.freeze, len(self.model.units))
         _check_chain("blocks", whole, [block.units for block in self.blocks])
         for block in self.blocks:
             if block.micro_batch * block.accumulate != self.training.batch:

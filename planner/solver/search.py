@@ -211,8 +211,9 @@ class Search:
         return np.where(fits, np.array(stored, dtype=np.int64), FAR)
 
     def _place(self, step: Step) -> Place:
-        source: Source = "cache" if step.cached else "recompute" if step.first else "data"
-        return Place(self._marks[step.first], self._marks[step.last + 1], source, step.caches)
+        first = self._marks[step.first]
+        source: Source = "cache" if step.cached else "recompute" if first else "data"
+        return Place(first, self._marks[step.last + 1], source, step.caches)
 
     def fastest_block(self, place: Place, limit: int, at_most: int | None, below: int, stepping: bool = True) -> Timed:
         """The fastest way through a block, if it takes less than `below`; `stepping` allows it in backward."""

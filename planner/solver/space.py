@@ -11,7 +11,7 @@ means nothing. Bytes are 64-bit integers: `Problem` refuses profiles whose sums 
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ from planner.solver.costs import Levels, PieceCost
 from planner.solver.filters import preferred_widths
 from planner.solver.problem import Problem, Source
 from planner.solver.relaxed import Replay
-from planner.solver.walk import writer_bytes
+from planner.solver.walk import fill_bytes, writer_bytes
 
 Integers = npt.NDArray[np.int64]
 
@@ -55,6 +55,8 @@ class Base(NamedTuple):
     """Of moments that belong to no segment: the step when accumulating, the frozen units before the block."""
     validate_peak: int
     """Of units, and of writing the cache."""
+    fill: int
+    """Live bytes of all while frozen units write the cache that the block reads; 0 where they do not."""
 
 
 class Sums(NamedTuple):
@@ -137,7 +139,7 @@ class Space:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self.widths = preferred_widths(problem)
-        self.marks = np.array([0, *problem.boundaries], dtype=np.int64)
+        self.marks = np.array(problem.marks, dtype=np.int64)
         """Where a segment may begin or end."""
         self.row = lru_cache(maxsize=None)(self._make_row)
         self.sums = lru_cache(maxsize=None)(self._make_sums)
@@ -145,6 +147,7 @@ class Space:
         self.heads = lru_cache(maxsize=None)(self._make_heads)
         self.peaks = lru_cache(maxsize=64)(self._make_peaks)
         self.cut_times = lru_cache(maxsize=None)(self._make_cut_times)
+        self.fill_bytes = lru_cache(maxsize=None)(partial(fill_bytes, problem))
 
     def ways(self) -> list[Way]:
         """Micro-batches, falling, and whether the optimizer steps in backward: only where nothing is accumulated."""
@@ -240,6 +243,7 @@ class Space:
             weights=fixed + head.weights + row.weights[end] - row.weights[first],
             peak=max(before, int(sums.step_transient[first, end])) if row.accumulating else before,
             validate_peak=inference + (writer_bytes(micro_batch) if caches else 0),
+            fill=self.fill_bytes(micro_batch) if self.problem.fills(first, source) else 0,
         )
 
 

@@ -14,7 +14,8 @@ budget; walking from the input, a unit joins the current group while its feasibl
 `grouping_threshold` of the group's first, and while the group still fits at some micro-batch; otherwise it opens the
 next.
 
-"Per unit" means per boundary that has a profiled head.
+"Per unit" means per boundary that has a profiled head. Units that are frozen belong to no block; what a single block
+reads behind them is a cache or made anew, whichever is better, and neuroflux always caches it.
 """
 
 from __future__ import annotations
@@ -58,7 +59,13 @@ class OneBlock(Rule):
         super().__init__(problem)
         ends = tuple(sorted(widths))
         filters = tuple(widths[end] for end in ends)
-        choices = [Choice(0, micro_batch, ends, filters) for micro_batch in problem.micro_batches]
+        first = problem.start
+        choices = [
+            Choice(first, micro_batch, ends, filters, source=source)
+            for micro_batch in problem.micro_batches
+            for source in problem.sources(first)
+            if problem.storage_allows(first, problem.count, source, False)
+        ]
         self._legal = {choice: live_bytes(problem, choice).peak for choice in choices if is_legal(problem, choice)}
 
     def plan(self, limit: int) -> Choices | None:
@@ -67,7 +74,7 @@ class OneBlock(Rule):
         return min(fitting, key=lambda choices: total_ns(self.problem, choices), default=None)
 
     def smallest(self) -> int | None:
-        """Storage plays no part."""
+        """What is made anew needs no storage."""
         return min(self._legal.values(), default=None)
 
 
@@ -77,16 +84,18 @@ class Checkpoint(Rule):
     def __init__(self, problem: Problem, search: Search) -> None:
         super().__init__(problem)
         self._search = search
-        self._whole = Place(0, problem.count, "data", False)
+        first = problem.start
+        self._places = [Place(first, problem.count, source, False) for source in problem.sources(first)]
 
     def plan(self, limit: int) -> Choices | None:
         """The fastest."""
-        choice = self._search.fastest_block(self._whole, limit, 1, NEVER, stepping=False).choice
+        found = [self._search.fastest_block(place, limit, 1, NEVER, stepping=False) for place in self._places]
+        choice = min(found, key=lambda timed: timed.time).choice
         return None if choice is None else (choice,)
 
     def smallest(self) -> int | None:
-        """Storage plays no part."""
-        least = self._search.smallest_block(self._whole, FAR, 1, stepping=False)
+        """What is made anew needs no storage."""
+        least = min(self._search.smallest_block(place, FAR, 1, stepping=False) for place in self._places)
         return None if least == NEVER else least
 
 
@@ -96,7 +105,7 @@ class NeuroFlux(Rule):
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
         self._widths = preferred_widths(problem)
-        self._marks = (0, *problem.boundaries)
+        self._marks = problem.marks
         self._sizes = lru_cache(maxsize=None)(self._measure)
 
     def _measure(self, first: int, end: int) -> tuple[tuple[int, Choice], ...]:

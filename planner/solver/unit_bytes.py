@@ -32,12 +32,14 @@ class UnitBytes:
     """What its highest moment takes beside that."""
     recomputed: bool
     """Whether it runs forward again before its backward; what it keeps then is counted as transient."""
+    frozen: bool = False
+    """Whether it is not trained; then it only runs for what the units behind it read."""
 
 
 def unit_bytes(profile: Profile, plan: Plan) -> tuple[UnitBytes, ...]:
     """Every unit in order, each head behind the unit it reads. `profile` is the one that the plan was made from."""
     heads = {(head.boundary, head.filters): head.cost for head in profile.heads}
-    found: list[UnitBytes] = []
+    found = [_frozen(profile, plan, unit) for unit in range(plan.training.freeze)]
     for block in plan.blocks:
         for segment in block.segments:
             for unit in range(*segment.units):
@@ -47,6 +49,12 @@ def unit_bytes(profile: Profile, plan: Plan) -> tuple[UnitBytes, ...]:
             name = plan.model.units[last - 1].name
             found.append(_piece(heads[last, filters], block, last - 1, name, "head", False, False))
     return tuple(found)
+
+
+def _frozen(profile: Profile, plan: Plan, unit: int) -> UnitBytes:
+    cost = PieceTable(profile.units[unit]).at(plan.blocks[0].micro_batch, accumulating=False)
+    name = plan.model.units[unit].name
+    return UnitBytes(unit, name, "unit", cost.weights, 0, 0, 0, cost.inference_peak, recomputed=False, frozen=True)
 
 
 def _unit(profile: Profile, plan: Plan, block: Block, segment: Segment, unit: int) -> UnitBytes:

@@ -39,7 +39,9 @@ class Live(NamedTuple):
     """The highest of training."""
     validate: int
     cache: int
-    """0 for the last block."""
+    """0 where no cache is written behind the block."""
+    fill: int
+    """While frozen units write the cache before it, with nothing of the block in memory yet; 0 where they do not."""
 
     @property
     def train(self) -> int:
@@ -49,7 +51,7 @@ class Live(NamedTuple):
     @property
     def peak(self) -> int:
         """Peak of all phases; saving needs the weights alone, which validating needs as well."""
-        return max(self.train, self.validate, self.cache)
+        return max(self.train, self.validate, self.cache, self.fill)
 
 
 class Time(NamedTuple):
@@ -74,6 +76,11 @@ def prefix_costs(problem: Problem, choice: Choice) -> list[PieceCost]:
     """The frozen units in front of a block that recomputes its input."""
     before = choice.first if choice.source == "recompute" else 0
     return [problem.unit_cost(unit, choice.micro_batch) for unit in range(before)]
+
+
+def runs_from(problem: Problem, choice: Choice) -> int:
+    """The first unit that runs for the block's sake, its own or a frozen one."""
+    return 0 if choice.source == "recompute" or problem.fills(choice.first, choice.source) else choice.first
 
 
 def is_legal(problem: Problem, choice: Choice) -> bool:
@@ -118,7 +125,15 @@ def live_bytes(problem: Problem, choice: Choice) -> Live:
         moment=max(moments, key=lambda moment: moment.level),
         validate=data + kernels + weights + max(inference, heads_inference),
         cache=data + kernels + weights + inference + writer_bytes(choice.micro_batch) if choice.caches else 0,
+        fill=fill_bytes(problem, choice.micro_batch) if problem.fills(choice.first, choice.source) else 0,
     )
+
+
+def fill_bytes(problem: Problem, micro_batch: int) -> int:
+    """Live bytes while frozen units write the cache that the first trained block reads."""
+    units = [problem.unit_cost(unit, micro_batch) for unit in range(problem.start)]
+    data = problem.data_bytes(0, "data", micro_batch) + problem.kernel_bytes(micro_batch)
+    return data + sum(unit.weights for unit in units) + highest_inference(units) + writer_bytes(micro_batch)
 
 
 def highest_inference(units: Sequence[PieceCost]) -> int:
@@ -236,7 +251,7 @@ def _backward_moments(segment: _Segment) -> Iterator[Moment]:
 
 
 def time_ns(problem: Problem, choice: Choice) -> Time:
-    """One epoch, and writing the cache after the last."""
+    """One epoch, and writing caches: after the last, and of frozen units before the first."""
     units, heads = unit_costs(problem, choice), head_costs(problem, choice)
     samples, size = problem.training.samples, choice.micro_batch
     starts = {choice.first, *choice.ends}
@@ -250,7 +265,15 @@ def time_ns(problem: Problem, choice: Choice) -> Time:
     inference = before + sum(unit.inference_ns for unit in units)
     read = read_ns(problem, choice.first) if choice.source == "cache" else 0
     finish = write_ns(problem, choice.last) + inference * samples // size if choice.caches else 0
+    if problem.fills(choice.first, choice.source):
+        finish += fill_ns(problem, size)
     return Time(max(compute, read), finish)
+
+
+def fill_ns(problem: Problem, micro_batch: int) -> int:
+    """One pass of the frozen units, and writing what they leave for the first trained block."""
+    inference = sum(problem.unit_cost(unit, micro_batch).inference_ns for unit in range(problem.start))
+    return write_ns(problem, problem.start) + inference * problem.training.samples // micro_batch
 
 
 def read_ns(problem: Problem, boundary: int) -> int:

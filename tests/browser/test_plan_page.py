@@ -66,6 +66,39 @@ def test_without_recomputation_nothing_says_so(open_page: Open, served: Served) 
     expect(network.get_by_text("↻")).to_have_count(0)
 
 
+def test_frozen_units_are_drawn_without_gradients_and_stay_so_at_another_budget(
+    open_page: Open, served: Served
+) -> None:
+    request = {"model": "cnn6", "profile": served.plan["profile_id"], "budget": {"bytes": 400 * MIB}}
+    plan = served.post("/v1/plans", {**request, "training": {"freeze": 2}})
+    names = [unit["name"] for unit in plan["model"]["units"]]
+    page = open_page(f"/#/plans/{plan['id']}")
+    expect(page.locator("p.sub")).to_contain_text("the first 2 units frozen")
+    network = page.locator("section:has(h2:text-is('The network'))")
+    expect(network.locator("svg")).to_have_attribute("aria-label", re.compile("^6 units, the first 2 frozen, "))
+    titles = network.locator("svg title").all_text_contents()
+    assert [text.partition(":")[0] for text in titles if text.endswith("frozen: not trained")] == names[:2]
+    network.get_by_text("As a table").click()
+    expect(network.locator("tbody tr:has(td:last-child:text-is('frozen')) td:first-child")).to_have_text(names[:2])
+    field = page.get_by_label("Budget in MiB")
+    field.fill("380")
+    field.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("cnn6 in 380.0 MiB")
+    assert shown_plan(page, served)["training"]["freeze"] == 2
+
+
+def test_more_frozen_units_than_there_are_is_said_at_the_field(open_page: Open, served: Served) -> None:
+    page = open_page(f"/#/new?profile={served.plan['profile_id']}&budget={400 * MIB}")
+    field = page.get_by_label("Frozen units")
+    field.fill("6")
+    page.get_by_role("button", name="Make the plan").click()
+    expect(field).to_have_attribute("aria-invalid", "true")
+    expect(page.get_by_text("freeze is 6; it must lie between 0 and 5")).to_be_visible()
+    field.fill("2")
+    page.get_by_role("button", name="Make the plan").click()
+    expect(page.locator("p.sub")).to_contain_text("the first 2 units frozen")
+
+
 def test_a_budget_that_is_being_typed_is_left_alone_by_the_plan_that_arrives(open_page: Open, served: Served) -> None:
     page = open_page(f"/#/plans/{served.plan['id']}")
     field = page.get_by_label("Budget in MiB")

@@ -33,6 +33,9 @@ from tests.unit.runner.test_block import make_plan
 
 BATCH = 8
 
+FROZEN = 2
+"""Units that `frozen_plan` does not train: the whole first block of `small_plan`."""
+
 
 def small_plan(optimizer: Optimizer | None = None, dtype: str = "float32") -> Plan:
     """Three blocks of cnn6 on images of the sample's size, the second of two segments; ladders down to 2 samples."""
@@ -47,6 +50,17 @@ def small_plan(optimizer: Optimizer | None = None, dtype: str = "float32") -> Pl
         blocks.append(replace(block, ladder=ladder, input=source))
     training = replace(plan.training, optimizer=optimizer, samples=4000)
     plan = replace(plan, blocks=tuple(blocks), training=training)
+    return replace(plan, id=content_id(plan))
+
+
+def frozen_plan(kind: str = "cache") -> Plan:
+    """`small_plan` with its first block frozen instead; the first one that is left reads a cache, or runs it again."""
+    plan = small_plan()
+    first = plan.blocks[1]
+    if kind == "recompute":
+        first = replace(first, input=BlockInput("recompute", 0, 785, "uint8"))
+    training = replace(plan.training, freeze=FROZEN)
+    plan = replace(plan, blocks=(first, plan.blocks[2]), exits=plan.exits[1:], training=training)
     return replace(plan, id=content_id(plan))
 
 

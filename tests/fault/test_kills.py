@@ -21,7 +21,7 @@ from planner.settings import Optimizer
 from planner.solver.schema import Plan
 from planner.system.files import LOCK_NAME, lock_folder
 
-from .support import Hurt, small_plan, weights
+from .support import Hurt, frozen_plan, small_plan, weights
 
 STEPS = 4
 MANY_STEPS = 60
@@ -41,10 +41,12 @@ PHASES = {
 }
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, dict[str, bytes], bytes]:
+@pytest.fixture(scope="module", params=[small_plan, frozen_plan], ids=["all trained", "two units frozen"])
+def undisturbed(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Plan, dict[str, bytes], bytes]:
     """The plan, what its run ends in, and the model's file."""
-    hurt = Hurt(small_plan(), tmp_path_factory.mktemp("undisturbed") / "out", STEPS)
+    hurt = Hurt(request.param(), tmp_path_factory.mktemp("undisturbed") / "out", STEPS)
     assert hurt.run() == 0, hurt.said
     return hurt.plan, weights(hurt.out, hurt.plan), (hurt.out / paths.MODEL).read_bytes()
 
@@ -125,6 +127,15 @@ def test_a_run_that_is_asked_to_stop_while_it_caches_goes_on_there(
     assert hurt.run() == 0, hurt.said
     assert not [event for event in hurt.events if event["kind"] == "step" and event["block"] == 0]
     assert weights(hurt.out, plan) == expected
+
+
+def test_a_child_that_is_killed_while_frozen_units_run_goes_on_a_rung_lower(tmp_path: Path) -> None:
+    hurt = Hurt(frozen_plan(), tmp_path / "out", STEPS)
+    assert hurt.run("cache", whom="child") == 0, hurt.said
+    report = read_document(hurt.out / paths.REPORT, Report)
+    assert [block.micro_batch for block in report.blocks] == [4, 8]
+    (said,) = report.deviations
+    assert said.startswith("block 0: the training process was killed (SIGKILL) at micro-batch 8 (cache); resumed")
 
 
 def test_a_run_is_resumed_as_it_was_begun(tmp_path: Path) -> None:

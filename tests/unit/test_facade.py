@@ -87,7 +87,7 @@ def test_a_module_is_profiled_as_the_chain_it_is() -> None:
 @pytest.mark.parametrize("budget", ["400MiB", 400 * 2**20])
 def test_a_plan_is_the_one_the_solver_makes(budget: int | str) -> None:
     profile = zoo_profile("cnn6", (1, 4, 16, 64))
-    training = Training(64, 3, 1000, profile.optimizer)
+    training = Training(64, 3, 1000, profile.optimizer, freeze=2)
     wanted = make_plan(profile, Request(Budget(400 * 2**20, "training"), training, 2**30, "backprop", "speed"))
     plan = planner.plan(
         profile,
@@ -96,6 +96,7 @@ def test_a_plan_is_the_one_the_solver_makes(budget: int | str) -> None:
         batch=64,
         epochs=3,
         samples=1000,
+        freeze=2,
         storage="1GiB",
         strategy="backprop",
         prefer="speed",
@@ -151,6 +152,8 @@ def test_a_module_that_is_no_chain() -> None:
         ({"budget": 0}, "bytes is 0; it must lie between"),
         ({"budget": "much"}, "budget: 'much' is not a size"),
         ({"budget": "2GiB", "epochs": 0}, "epochs is 0; it must lie between"),
+        ({"budget": "2GiB", "freeze": -1}, "freeze is -1; it must lie between"),
+        ({"budget": "2GiB", "freeze": 6}, "freeze is 6; it must lie between 0 and 5"),
         ({"budget": "2GiB", "storage": "-1"}, "storage: '-1' is not a size"),
         ({"budget": "2GiB", "strategy": "fast"}, "strategy is 'fast'; it is one of auto, backprop"),
         ({"budget": "2GiB", "scope": "device"}, "scope is 'device'; it is one of process, training"),

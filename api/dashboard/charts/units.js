@@ -48,11 +48,20 @@ function drawing(plan, units, room) {
   const width = Math.max(room, step * bodies.length + aside + 2);
   const viewBox = `${-aside} 0 ${width} ${height}`;
   return s("svg", { class: "drawing", width, height, viewBox, role: "img", "aria-label": spoken(plan, units), "font-size": size },
+    drawFrozen(scene),
     plan.blocks.map((block, index) => drawBlock(scene, block, index)),
     bodies.map((unit) => drawUnit(scene, unit)),
     plan.blocks.flatMap((block) => block.segments.map((segment) => drawCut(scene, block, segment))),
     plan.blocks.map((_, index) => drawLimit(scene, index)),
     s("line", { x1: 0, x2: step * bodies.length, y1: floor, y2: floor, stroke: "var(--faint)" }));
+}
+
+/** A word above the units that are not trained. */
+function drawFrozen({ plan, step, top, size }) {
+  const count = plan.training.freeze;
+  if (!count) return null;
+  const text = "frozen".length * 0.58 * size < count * step ? "frozen" : "❄";
+  return s("text", { x: (count * step) / 2, y: top - 0.9 * size, "text-anchor": "middle", class: "faint" }, text);
 }
 
 function drawBlock({ plan, step, top, floor, size }, block, index) {
@@ -86,7 +95,7 @@ function drawUnit(scene, unit) {
     ? { x: middle, y: floor + 2.9 * size, "text-anchor": "middle" }
     : { transform: `translate(${middle + 0.3 * size} ${floor + 2.6 * size}) rotate(-40)`, "text-anchor": "end" };
   return s("g", {},
-    s("title", {}, `${unit.name}: ${bytes(total(unit))}\n${parts}${unit.recomputed ? "\nrecomputed" : ""}`),
+    s("title", {}, `${unit.name}: ${bytes(total(unit))}\n${parts}${unit.recomputed ? "\nrecomputed" : ""}${unit.frozen ? "\nfrozen: not trained" : ""}`),
     stack,
     unit.recomputed ? s("text", { x: x + step / 2, y: floor + 1.2 * size, "text-anchor": "middle", "aria-hidden": "true" }, RECOMPUTED) : null,
     s("text", spot, name));
@@ -123,7 +132,8 @@ function spoken(plan, units) {
   const names = cuts.map((unit) => plan.model.units[unit - 1].name).join(", ");
   const largest = units.reduce((one, other) => (total(other) > total(one) ? other : one));
   const again = units.filter((unit) => unit.recomputed).length;
-  return `${plan.model.units.length} units in ${plan.blocks.length} blocks; cuts behind ${names || "none"};${again ? ` ${again} units recomputed;` : ""} the largest is ${largest.name} with ${bytes(total(largest))}. The table below says it in full.`;
+  const frozen = plan.training.freeze ? `, the first ${plan.training.freeze} frozen, the others` : "";
+  return `${plan.model.units.length} units${frozen} in ${plan.blocks.length} blocks; cuts behind ${names || "none"};${again ? ` ${again} units recomputed;` : ""} the largest is ${largest.name} with ${bytes(total(largest))}. The table below says it in full.`;
 }
 
 function unitTable(units) {
@@ -131,7 +141,7 @@ function unitTable(units) {
     { name: "Unit", of: (unit) => (unit.kind === "head" ? `head behind ${unit.name}` : unit.name) },
     ...PARTS.map((part) => ({ name: partName(part), number: true, of: (unit) => bytes(unit[`${part}_bytes`]) })),
     { name: "alone", number: true, of: (unit) => bytes(total(unit)) },
-    { name: "Recomputed", of: (unit) => (unit.recomputed ? "yes" : "") },
+    { name: "Recomputed", of: (unit) => (unit.recomputed ? "yes" : unit.frozen ? "frozen" : "") },
   ];
   return table(`${number(units.length)} units and heads`, columns, units);
 }

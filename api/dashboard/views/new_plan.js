@@ -113,6 +113,7 @@ function makeForm(lists, given) {
     batch: numberField("Batch", "batch", first("batch", 128), "samples of one optimizer step"),
     epochs: numberField("Epochs", "epochs", first("epochs", 10)),
     samples: numberField("Samples", "samples", first("samples", 50000), "of one epoch"),
+    freeze: numberField("Frozen units", "freeze", first("freeze", 0), "first units that are not trained"),
     optimizer: selectField("Optimizer", "optimizer", [["", OPTIMIZERS]], first("optimizer", "sgd")),
     lr: numberField("Learning rate", "lr", first("lr", ""), "empty: the optimizer's usual one", "any"),
     strategy: selectField("Strategy", "strategy", [["", STRATEGIES]], first("strategy", "auto")),
@@ -227,6 +228,7 @@ function makeForm(lists, given) {
         batch: numberOf("batch"),
         epochs: numberOf("epochs"),
         samples: numberOf("samples"),
+        freeze: numberOf("freeze"),
         optimizer: { kind: value("optimizer"), lr: value("lr") === "" ? null : numberOf("lr") },
       },
       strategy: value("strategy"),
@@ -255,7 +257,7 @@ function makeForm(lists, given) {
   const sections = [
     group("Network", element("model", "input", "classes"), paste),
     group("Device and budget", element("device", "scope"), missing, element("budget")),
-    group("Training", element("batch", "epochs", "samples", "optimizer", "lr")),
+    group("Training", element("batch", "epochs", "samples", "optimizer", "lr", "freeze")),
     group("Choice", element("strategy", "prefer", "storage")),
   ];
   return { fields, sections, budget, bytes, chosen, follow, memory, measured, query, request };

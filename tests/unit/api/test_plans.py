@@ -118,6 +118,9 @@ def test_plans_are_compared_side_by_side_and_kept(local: TestClient) -> None:
         ({"model": {"schema": "model/1", "zoo": "cnn6", "classes": 1}}, "$.model"),
         ({"surprise": 1}, "$.surprise"),
         ({"training": {"batch": 0}}, "$.training"),
+        ({"training": {"freeze": -1}}, "$.training"),
+        ({"training": {"freeze": 6}}, "$.training.freeze"),
+        ({"training": {"freeze": 2.5}}, "$.training.freeze"),
         ({"training": {"optimizer": {"lr": 0}}}, "$.training.optimizer"),
     ],
 )
@@ -126,6 +129,19 @@ def test_what_is_wrong_is_named(local: TestClient, change: dict[str, object], fi
     problem = local.post("/v1/plans", json={**PLAN, **change})
     assert problem.status_code == 422
     assert problem.json()["field"] == field
+
+
+def test_frozen_units_are_planned_for_and_listed(local: TestClient) -> None:
+    with_profile(local)
+    answer = local.post("/v1/plans", json={**PLAN, "training": {"freeze": 2}})
+    assert answer.status_code == 201
+    plan = decode(Plan, answer.json())
+    assert (plan.training.freeze, plan.blocks[0].units[0]) == (2, 2)
+    units = local.get(f"/v1/plans/{content_id(plan)}/units").json()["units"]
+    assert [unit["frozen"] for unit in units if unit["kind"] == "unit"] == [True] * 2 + [False] * 4
+    refused = local.post("/v1/plans/compare", json={**PLAN, "training": {"freeze": 6}, "budgets_bytes": [400 * MIB]})
+    assert refused.status_code == 422
+    assert "freeze is 6; it must lie between 0 and 5" in refused.json()["detail"]
 
 
 def test_a_profile_that_was_changed_is_refused(local: TestClient) -> None:

@@ -209,6 +209,27 @@ def test_a_python_with_numpy_alone_plans_from_a_shipped_profile(tmp_path: Path) 
     assert run_child(code, str(tmp_path / "shipped"), str(packages)) == [0, profile.device.name, []]
 
 
+def test_frozen_units_are_planned_around_and_named(run: Run, write: Callable[[Profile], Path], tmp_path: Path) -> None:
+    file = write(_own())
+    done = run(*MODEL, "--profile", file, "--freeze", 1, "-o", tmp_path / "plan.json", "--json")
+    assert (done.code, done.err) == (0, "")
+    assert (done.plan.training.freeze, done.plan.blocks[0].units[0]) == (1, 1)
+    done = run(*MODEL, "--profile", file, "--freeze", 1, "-o", tmp_path / "plan.json")
+    assert done.code == 0
+    assert "the first unit frozen" in " ".join(done.out.split())
+    assert "--data D --init WEIGHTS" in done.err
+
+
+def test_more_units_than_can_be_frozen_are_refused_before_anything_is_measured(run: Run) -> None:
+    done = run(*MODEL, "--freeze", 6)
+    assert (done.code, done.out) == (2, "")
+    assert "freeze is 6; it must lie between 0 and 5: the network has 6 units, and the last one" in done.err
+    for value in ("-1", "1.5", "many", "1024"):
+        with pytest.raises(SystemExit) as caught:
+            run(*MODEL, f"--freeze={value}")
+        assert caught.value.code == 2
+
+
 def test_what_torch_alone_knows_makes_no_profile_stale(run: Run, write: Callable[[Profile], Path]) -> None:
     own = _own()
     found: Machine = replace(probe(), torch_threads=1, gpu_total_bytes=1, gpu_context_bytes=1)

@@ -59,6 +59,22 @@ def test_a_plan_is_shown_block_by_block() -> None:
     ]  # fmt: skip
 
 
+def test_a_plan_says_which_units_are_frozen_and_how_they_are_read_through() -> None:
+    (_, behind) = PLAN.blocks
+    training = replace(PLAN.training, freeze=3)
+    plan = replace(PLAN, blocks=(behind,), training=training)
+    table = plan_table(plan)
+    assert cells(table, "–") == ["–", "0–2", "alpha..gamma", "frozen", "data"]
+    assert cells(table, "0")[:3] == ["0", "3–4", "delta..omega"]
+    assert "cosine schedule, the first 3 units frozen" in flat(table)
+    assert "Units 0–2 keep the weights that the run is given (--init): no gradients, no optimizer state" in flat(table)
+    assert "they run once, and block 0 reads their outputs from a cache" in flat(table)
+    assert "What is trained is plain backpropagation" in flat(table)
+    again = replace(behind, input=replace(behind.input, kind="recompute"))
+    assert "they run in every epoch" in flat(plan_table(replace(plan, blocks=(again,))))
+    assert "frozen" not in plan_table(PLAN)
+
+
 def test_a_plan_says_what_was_asked_for() -> None:
     table = plan_table(PLAN)
     assert cells(table, "plan") == ["plan", "abcdef012345"]

@@ -14,6 +14,9 @@ from planner.solver.schema import Budget, Plan
 from tests.unit.solver.oracle import Feature, Oracle, Setting
 from tests.unit.solver.small import Case, cases
 
+NEVER = 2**100
+"""Above every budget."""
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -38,8 +41,9 @@ class Asked:
 
     @cached_property
     def most_cuts(self) -> int:
-        """Boundaries inside the chain that have a head."""
-        return len({head.boundary for head in self.case.profile.heads}) - 1
+        """Boundaries behind a trained unit that have a head, but for the last."""
+        trained = {head.boundary for head in self.case.profile.heads if head.boundary > self.case.training.freeze}
+        return len(trained) - 1
 
     def request(self, budget: int = 1) -> Request:
         """Speed, in any number of cuts."""
@@ -61,12 +65,15 @@ class Asked:
         return oracle.budget(live, self.case.scope, self.case.reserve_bytes)
 
     def least(self, most_cuts: int | None = None) -> int:
-        """The smallest budget of a plan of at most so many cuts."""
+        """The smallest budget of a plan of at most so many cuts; `NEVER` where there is none."""
         return min(
-            self._budget(oracle, live)
-            for oracle in self.oracles.values()
-            for segments, live in oracle.smallest().items()
-            if most_cuts is None or segments <= most_cuts + 1
+            (
+                self._budget(oracle, live)
+                for oracle in self.oracles.values()
+                for segments, live in oracle.smallest().items()
+                if most_cuts is None or segments <= most_cuts + 1
+            ),
+            default=NEVER,
         )
 
     def frontier(self, budget: int) -> dict[int, int]:
@@ -122,7 +129,7 @@ def questions(draw: st.DrawFn) -> tuple[Asked, int]:
 
 def trainable(case: Case) -> bool:
     """Whether batch normalisation sees enough at the largest micro-batch."""
-    pieces = [*case.profile.units, case.profile.heads[-1].cost]
-    reach = 4 * min(piece.costs[-1].micro_batch for piece in (*pieces, *(head.cost for head in case.profile.heads)))
+    units, heads = case.profile.units, [head.cost for head in case.profile.heads]
+    reach = 4 * min(piece.costs[-1].micro_batch for piece in (*units, *heads))
     sizes = [size for size in range(1, case.training.batch + 1) if case.training.batch % size == 0 and size <= reach]
-    return max(sizes) >= max(piece.minimum_micro_batch for piece in pieces)
+    return max(sizes) >= max(piece.minimum_micro_batch for piece in (*units[case.training.freeze :], heads[-1]))

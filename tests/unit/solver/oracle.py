@@ -19,7 +19,7 @@ from planner.solver.schema import Scope, Training
 from tests.unit.solver.oracle_events import Figures, Source, Span, Work, peak, taken
 from tests.unit.solver.oracle_times import Clock
 
-Feature = Literal["spans", "stepping", "cache", "prefix"]
+Feature = Literal["spans", "stepping", "cache", "prefix", "fill"]
 """What a plan may do beside cuts and micro-batches."""
 
 Joint = tuple[Span, Source, bool]
@@ -98,7 +98,8 @@ class Oracle:
         self.count = len(profile.units)
         self.figures = figures or Figures(profile, training.batch, 2 if policy == "fast" else 1)
         self.heads = self.figures.heads
-        self.boundaries = sorted({boundary for boundary, _ in self.heads})
+        self.start = training.freeze
+        self.boundaries = sorted({boundary for boundary, _ in self.heads if boundary > self.start})
         self.clock = Clock(profile, training, policy)
         self._fast = {found.policy: found for found in profile.policies}["fast"] if policy == "fast" else None
         self._parts: dict[Work, list[_Part]] = {}
@@ -129,14 +130,20 @@ class Oracle:
         (first, end), source, caches = joint
         return (source == "cache") * self.clock.stored(first) + caches * self.clock.stored(end)
 
+    def fills(self, first: int, source: Source) -> bool:
+        """Whether the cache that a block reads is written by frozen units, since no block stands before it."""
+        return source == "cache" and first == self.start
+
     def _joints(self) -> Iterator[Joint]:
-        for first, end in itertools.combinations([0, *self.boundaries], 2):
+        for first, end in itertools.combinations([self.start, *self.boundaries], 2):
             sources: tuple[Source, ...] = ("cache", "recompute") if first else ("data",)
             for source, caches in itertools.product(sources, (False, True)):
                 joint = (first, end), source, caches
                 if caches and (end == self.count or "cache" in self.without):
                     continue
                 if source == "recompute" and "prefix" in self.without:
+                    continue
+                if self.fills(first, source) and {"cache", "fill"} & self.without:
                     continue
                 if self.storage_bytes is None or self.stored(joint) <= self.storage_bytes:
                     yield joint
@@ -230,8 +237,11 @@ class Oracle:
         )
 
     def _joined(self, total: Callable[[int, int], int], blocks: dict[Joint, list[tuple[int, int]]]) -> dict[int, int]:
-        """Least total by number of segments: a cache is read where the block before has written one, and only there."""
-        found: dict[tuple[int, bool], dict[int, int]] = {(0, False): {0: 0}}
+        """Least total by number of segments: a cache is read where the block before has written one, and only there.
+
+        Before the first block there may be one or not, as it asks for: writing it is part of that block's work.
+        """
+        found: dict[tuple[int, bool], dict[int, int]] = {(self.start, False): {0: 0}, (self.start, True): {0: 0}}
         for ((first, end), source, caches), choices in blocks.items():
             after = found.setdefault((end, caches), {})
             for segments, spent in found.get((first, source == "cache"), {}).items():
@@ -288,6 +298,9 @@ class _Block:
         if caches:
             later += [figures.writer(size), figures.prefix(span, size, source), figures.running(span, size, {})]
         self._later = resident + peak(itertools.chain(*later))
+        self._fills = oracle.fills(span[0], source)
+        if self._fills:
+            self._later = max(self._later, peak(figures.filling(span[0], size)))
 
     def setting(self, parts: tuple[_Part, ...]) -> Setting:
         """With the parts' spans."""
@@ -302,7 +315,8 @@ class _Block:
             shape.stepping,
             *joint,
             max(self._static + max(self._dynamic, *(part.peak for part in parts)), self._later),
-            self._clock.block(shape.span, shape.micro_batch, *joint, one_pass, self._step_ns),
+            self._clock.block(shape.span, shape.micro_batch, *joint, one_pass, self._step_ns)
+            + (self._clock.filling(shape.span[0], shape.micro_batch) if self._fills else 0),
         )
 
 

@@ -192,6 +192,13 @@ class Figures:
         """The cache's writer."""
         yield "take", "writer", 64 * 1024 + 16 * size
 
+    def filling(self, count: int, size: int) -> Iterator[Event]:
+        """So many frozen units write what the first block reads; nothing of that block is there yet."""
+        yield from self.resident((0, count), size, "data")
+        yield from self.weights(list(self.profile.units[:count]))
+        yield from self.writer(size)
+        yield from self.running((0, count), size, {})
+
     def running(self, units: Span, size: int, heads: dict[int, PieceProfile]) -> Iterator[Event]:
         """Units and heads without gradients."""
         for index in range(*units):

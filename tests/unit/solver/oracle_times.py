@@ -77,6 +77,10 @@ class Clock:
             total += (prefix + self._inference(units, size)) * samples // size + self._write[end]
         return total
 
+    def filling(self, count: int, size: int) -> int:
+        """One pass of so many frozen units, and writing what comes out."""
+        return self._inference((0, count), size) * self.training.samples // size + self._write[count]
+
     def _inference(self, units: Span, size: int) -> int:
         return sum(self._piece(unit, size, "inference_seconds") for unit in self.profile.units[slice(*units)])
 

@@ -73,7 +73,8 @@ STYLES = (
 
 @st.composite
 def cases(draw: st.DrawFn, largest: int = 4) -> Case:
-    """One to `largest` units, at most three micro-batches; at each boundary no head, one width or two.
+    """One to `largest` units, some of them frozen in half of the longer chains, at most three micro-batches; at each
+    boundary no head, one width or two.
 
     The figures come from one drawn seed: thousands of draws for every profile would take most of the time.
     """
@@ -109,6 +110,7 @@ def cases(draw: st.DrawFn, largest: int = 4) -> Case:
         epochs=draw(st.integers(1, 3)),
         samples=draw(st.integers(1, 30)),
         optimizer=optimizer,
+        freeze=draw(st.sampled_from((*[0] * count, *range(1, count)))),
     )
     scope: Scope = draw(st.sampled_from(("process", "training")))
     return Case(profile, training, scope, dice.choice((0, 5000)), dice.choice((0.0, 0.2, 1.0)))

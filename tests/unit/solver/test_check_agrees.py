@@ -27,9 +27,10 @@ def plans(draw: st.DrawFn) -> tuple[Problem, tuple[Choice, ...]]:
     policy = draw(st.sampled_from(both[: max(1, len(case.profile.policies))]))
     assume(trainable(case))
     problem = problem_of(case.profile, case.scope, policy, case.training)
-    marks = [0, *draw(st.lists(st.sampled_from(problem.boundaries), unique=True).map(sorted))]
+    first = case.training.freeze
+    marks = [first, *draw(st.lists(st.sampled_from(problem.boundaries), unique=True).map(sorted))]
     spans = list(pairwise([*(mark for mark in marks if mark < problem.count), problem.count]))
-    inputs = ["data", *(draw(st.sampled_from(("cache", "recompute"))) for _ in spans[1:]), "none"]
+    inputs = [draw(st.sampled_from(("cache", "recompute"))) if first else "data" for first, _ in spans] + ["none"]
     choices = []
     for place, (first, last) in enumerate(spans):
         inner = [boundary for boundary in problem.boundaries if first < boundary < last]

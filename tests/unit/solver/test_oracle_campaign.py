@@ -16,7 +16,7 @@ from tests.unit.solver.asked import Asked, questions
 from tests.unit.solver.oracle import Feature
 
 QUIET = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
-FEATURES: tuple[Feature, ...] = ("spans", "stepping", "cache", "prefix")
+FEATURES: tuple[Feature, ...] = ("spans", "stepping", "cache", "prefix", "fill")
 
 
 def _agrees(asked: Asked, budget: int) -> None:

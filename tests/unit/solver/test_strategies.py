@@ -61,13 +61,18 @@ def _legal_sizes(oracle: Oracle, span: tuple[int, int], ends: tuple[int, ...], f
 
 
 def _one_block(oracle: Oracle, ends: tuple[int, ...], filters: tuple[int, ...], limit: int) -> list[Choice] | None:
-    span = (0, oracle.count)
-    found = [oracle.setting(span, size, ends, filters) for size in _legal_sizes(oracle, span, ends, filters)]
+    first = oracle.training.freeze
+    span, sources = (first, oracle.count), ("cache", "recompute") if first else ("data",)
+    found = [
+        oracle.setting(span, size, ends, filters, source=source)  # type: ignore[arg-type]
+        for size in _legal_sizes(oracle, span, ends, filters)
+        for source in sources
+    ]
     fitting = [setting for setting in found if setting.live_bytes <= limit]
     if not fitting:
         return None
-    best = min(fitting, key=lambda setting: (setting.time_ns, -setting.micro_batch))
-    return [Choice(0, best.micro_batch, ends, filters)]
+    best = min(fitting, key=lambda setting: (setting.time_ns, -setting.micro_batch, setting.source))
+    return [Choice(first, best.micro_batch, ends, filters, source=best.source)]
 
 
 @QUICK
@@ -103,7 +108,7 @@ def test_neuroflux_groups_by_feasible_micro_batch(found: tuple[Case, Problem, Or
         )
 
     groups: list[list[int]] = []
-    for first, end in itertools.pairwise([0, *oracle.boundaries]):
+    for first, end in itertools.pairwise([oracle.training.freeze, *oracle.boundaries]):
         alone = largest(first, end)
         if alone is None:
             assert plan is None

@@ -1,0 +1,277 @@
+"""Units that are never trained: kept as they were given, run once or again, and exported with the others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from planner.errors import InputError, OverBudgetError
+from planner.model.heads import auxiliary_head
+from planner.model.shapes import model_sizes, unit_sizes
+from planner.report.schema import InitReport
+from planner.runner import cache, paths
+from planner.runner import frozen as frozen_module
+from planner.runner import session as session_module
+from planner.runner.block import LoadedBlock, load_before, load_frozen
+from planner.runner.cache import CacheReader, CacheSpec, shard_path
+from planner.runner.data.dataset import open_data
+from planner.runner.events import BlockDone, BlockStarted, Deviation, Event, Step
+from planner.runner.exits import export_models
+from planner.runner.frozen import check_given, keep_frozen
+from planner.runner.initial import keep_initial
+from planner.runner.samples import Samples
+from planner.runner.stored import Stored, stored_units
+from planner.runner.train import rungs_of
+from planner.solver.schema import Plan
+from tests.fault.support import FROZEN as COUNT
+from tests.fault.support import frozen_plan, session, small_plan, weights
+
+from .test_block import make_plan
+from .test_methods import state_of
+
+
+def given(plan: Plan, seed: int = 99) -> dict[str, Tensor]:
+    """Weights of all units; the batch normalisations have seen something."""
+    whole = LoadedBlock(make_whole(plan), 0, seed)
+    generator = torch.Generator().manual_seed(seed)
+    found = {}
+    for name, tensor in state_of(whole).items():
+        moved = (
+            tensor + 7 if tensor.dtype == torch.int64 else tensor + torch.rand(tensor.shape, generator=generator) / 8
+        )
+        found[name] = moved.contiguous()
+    return found
+
+
+def make_whole(plan: Plan) -> Plan:
+    """The plan's network in one block of one segment."""
+    return replace(make_plan((0, len(plan.model.units))), model=plan.model)
+
+
+def begin(plan: Plan, out: Path) -> dict[str, Tensor]:
+    """A folder whose run begins with `given` weights."""
+    tensors = given(plan)
+    out.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, out / "given")
+    keep_initial(out / "given", out / paths.INIT)
+    (out / "weights").mkdir(exist_ok=True)
+    return tensors
+
+
+@pytest.fixture(autouse=True)
+def _small_and_untimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several shards in a cache of a few samples, and no calibration."""
+    monkeypatch.setattr(cache, "_SHARD_BYTES", 400_000)
+    monkeypatch.setattr(session_module, "calibration_seconds", lambda: 1.0)
+
+
+def test_the_files_of_a_run_hold_its_units_in_the_order_of_the_chain(tmp_path: Path) -> None:
+    plan = frozen_plan()
+    frozen, first = Stored(range(2), tmp_path / paths.FROZEN), Stored(range(2, 4), paths.weights_path(tmp_path, 0))
+    assert stored_units(plan, 0, tmp_path) == [frozen]
+    assert stored_units(plan, 2, tmp_path) == [frozen, first, Stored(range(4, 6), paths.weights_path(tmp_path, 1))]
+    assert stored_units(small_plan(), 0, tmp_path) == []
+
+
+def test_frozen_units_keep_what_they_are_given_to_the_bit(tmp_path: Path) -> None:
+    plan = frozen_plan()
+    tensors = begin(plan, tmp_path)
+    keep_frozen(plan, 3, tmp_path / paths.INIT, tmp_path)
+    kept = load_file(tmp_path / paths.FROZEN)
+    assert kept.keys() == {name for name in tensors if name.startswith(("units.0.", "units.1."))}
+    assert any(tensor.dtype == torch.int64 for tensor in kept.values())
+    assert all(torch.equal(kept[name], tensors[name]) for name in kept)
+    units = load_before(plan, 0, tmp_path)
+    assert len(units) == COUNT and not any(unit.training for unit in units)
+    assert load_frozen(plan, 0, tmp_path) == [] and len(load_frozen(frozen_plan("recompute"), 0, tmp_path)) == COUNT
+
+
+def test_without_given_weights_they_are_those_that_training_would_begin_with(tmp_path: Path) -> None:
+    plan = frozen_plan()
+    (tmp_path / "weights").mkdir()
+    keep_frozen(plan, 3, None, tmp_path)
+    fresh = state_of(LoadedBlock(small_plan(), 0, 3))
+    kept = load_file(tmp_path / paths.FROZEN)
+    assert kept and all(torch.equal(kept[name], fresh[name]) for name in kept)
+
+
+def test_what_is_kept_stays_and_what_is_damaged_is_written_again(tmp_path: Path) -> None:
+    plan = frozen_plan()
+    begin(plan, tmp_path)
+    keep_frozen(plan, 3, tmp_path / paths.INIT, tmp_path)
+    file = tmp_path / paths.FROZEN
+    whole, inode = file.read_bytes(), file.stat().st_ino
+    keep_frozen(plan, 3, tmp_path / paths.INIT, tmp_path)
+    assert file.stat().st_ino == inode
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    keep_frozen(plan, 3, tmp_path / paths.INIT, tmp_path)
+    assert file.read_bytes() == whole
+
+
+def test_a_frozen_unit_without_all_its_weights_is_refused() -> None:
+    plan = frozen_plan()
+    check_given(plan, InitReport(3, ("units.1.1.num_batches_tracked", "units.2.0.weight", "units.10.0.weight"), ()))
+    with pytest.raises(InputError, match=r"--init: holds no tensor 'units\.1\.0\.weight'.* first 2 units are frozen"):
+        check_given(plan, InitReport(3, ("units.1.0.weight",), ()))
+
+
+@pytest.mark.parametrize("kind", ["cache", "recompute"])
+def test_a_run_trains_what_is_behind_them_and_exports_them_as_they_were(tmp_path: Path, kind: str) -> None:
+    plan = frozen_plan(kind)
+    tensors = begin(plan, tmp_path)
+    events: list[Event] = []
+    session(plan, tmp_path, events.append)
+    export_models(plan, len(plan.model.units), tmp_path)
+    model = load_file(tmp_path / paths.MODEL)
+    assert model.keys() == tensors.keys()
+    frozen = {name for name in tensors if name.startswith(("units.0.", "units.1."))}
+    assert {name for name in model if torch.equal(model[name], tensors[name])} == frozen
+
+    # An exit's parameters count the frozen units; they ran first, and their outputs are part of what was written.
+    done = [event for event in events if isinstance(event, BlockDone)]
+    sizes = model_sizes(plan.model)
+    head = unit_sizes(auxiliary_head(sizes[2].output, 8, plan.model.classes), sizes[2].output)
+    assert done[0].exits[0].parameters == sum(size.parameters for size in sizes[:3]) + head.parameters
+    assert done[-1].exits[-1].parameters == sum(size.parameters for size in sizes)
+    phases = [(event.block, event.phase) for event in events if isinstance(event, BlockStarted)]
+    assert phases[:2] == [(0, "cache" if kind == "cache" else "prepare"), (0, "prepare")]
+    assert done[0].cache_bytes > 0 and list((tmp_path / "cache").iterdir()) == []
+
+
+def test_both_ways_of_reading_through_them_end_in_the_same_weights(tmp_path: Path) -> None:
+    found = []
+    for kind in ("cache", "recompute"):
+        plan = frozen_plan(kind)
+        begin(plan, tmp_path / kind)
+        session(plan, tmp_path / kind)
+        found.append(weights(tmp_path / kind, plan))
+    assert found[0] == found[1]
+
+
+def test_what_is_cached_is_what_they_make_of_the_data_in_evaluation_mode(tmp_path: Path) -> None:
+    plan = frozen_plan()
+    begin(plan, tmp_path)
+    with pytest.raises(ZeroDivisionError):
+        session(plan, tmp_path, _Stop(BlockStarted, "prepare"))
+    whole = LoadedBlock(make_whole(plan), 0, 0)
+    whole.begin_with(tmp_path / paths.INIT)
+    whole.stop_training()
+    stem = nn.Sequential(*whole.segments[0].units[:COUNT])
+    count, size = 3 * 8, 4 * prod(model_sizes(plan.model)[COUNT - 1].output)
+    with open_data("sample", tmp_path, size=plan.model.input) as data:
+        images, labels = next(Samples(data.test, plan.model.input, None, count).in_order())
+    with torch.no_grad():
+        expected = stem(images)
+    done = (paths.cache_path(tmp_path, 0, "test") / "done").read_text()
+    spec = CacheSpec(count, size, done.split()[-1])
+    assert spec.done() == done
+    reader = CacheReader(paths.cache_path(tmp_path, 0, "test"), spec)
+    records = memoryview(bytearray(count * size))
+    assert reader.read_many(range(count), records) == labels.tolist()
+    reader.close()
+    found = torch.frombuffer(records, dtype=torch.float32).view(expected.shape)
+    torch.testing.assert_close(found, expected)
+
+
+class _Stop:
+    """Ends a session, as a kill would, when it comes to a place."""
+
+    def __init__(self, kind: type[Event], phase: str | None = None) -> None:
+        self._kind, self._phase = kind, phase
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, self._kind) and (self._phase is None or getattr(event, "phase", None) == self._phase):
+            raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("kind", ["cache", "recompute"])
+@pytest.mark.parametrize(
+    "stop",
+    [_Stop(BlockStarted, "cache"), _Stop(BlockStarted, "prepare"), _Stop(Step), _Stop(BlockDone)],
+    ids=["before they run", "behind them", "in training", "behind the first block"],
+)
+def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path, stop: _Stop, kind: str) -> None:
+    plan = frozen_plan(kind)
+    for name in ("whole", "stopped"):
+        begin(plan, tmp_path / name)
+    session(plan, tmp_path / "whole")
+    with pytest.raises(ZeroDivisionError):
+        session(plan, tmp_path / "stopped", stop)
+    session(plan, tmp_path / "stopped")
+    assert weights(tmp_path / "stopped", plan) == weights(tmp_path / "whole", plan)
+
+
+def test_a_cache_that_is_half_written_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = frozen_plan()
+    for name in ("whole", "stopped"):
+        begin(plan, tmp_path / name)
+    session(plan, tmp_path / "whole")
+    append, left = cache.CacheWriter.append, [20]
+
+    def fail(writer: cache.CacheWriter, index: int, record: memoryview, label: int) -> None:
+        left[0] -= 1
+        if not left[0]:
+            raise ZeroDivisionError
+        append(writer, index, record, label)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache.CacheWriter, "append", fail)
+        with pytest.raises(ZeroDivisionError):
+            session(plan, tmp_path / "stopped")
+    events: list[Event] = []
+    session(plan, tmp_path / "stopped", events.append)
+    assert weights(tmp_path / "stopped", plan) == weights(tmp_path / "whole", plan)
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_damaged_shard_of_their_outputs_is_computed_anew(tmp_path: Path, part: str) -> None:
+    plan = frozen_plan()
+    for name in ("whole", "spoiled"):
+        begin(plan, tmp_path / name)
+    session(plan, tmp_path / "whole")
+    events: list[Event] = []
+
+    def spoil(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, BlockStarted) and (event.block, event.phase) == (0, "prepare") and len(events) < 5:
+            shard = shard_path(paths.cache_path(tmp_path / "spoiled", 0, part), 1)
+            content = bytearray(shard.read_bytes())
+            content[len(content) // 2] ^= 4
+            shard.write_bytes(content)
+
+    session(plan, tmp_path / "spoiled", spoil)
+    said = [event.text for event in events if isinstance(event, Deviation)]
+    assert len(said) == 1 and "computed anew" in said[0]
+    assert weights(tmp_path / "spoiled", plan) == weights(tmp_path / "whole", plan)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OverBudgetError("too much")], ids=["refused", "seen too late"])
+def test_they_run_a_rung_lower_where_memory_does_not_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    plan = frozen_plan()
+    begin(plan, tmp_path)
+    rungs = [rung.micro_batch for rung in rungs_of(plan.blocks[0])]
+    tried: list[int] = []
+    warm_up = frozen_module.warm_up
+
+    def refuse(units: object, samples: object) -> None:
+        tried.append(samples.micro_batch)  # type: ignore[attr-defined]
+        if len(tried) == 1:
+            raise error
+        warm_up(units, samples)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(session_module, "warm_up", refuse)
+    events: list[Event] = []
+    session(plan, tmp_path, events.append)
+    assert tried[:2] == rungs[:2]
+    said = [event.text for event in events if isinstance(event, Deviation)]
+    assert len(said) == 1 and said[0].startswith("block 0: running its frozen units does not fit with micro-batch 8")
+    # Training itself still begins with the plan's own setting.
+    assert next(event for event in events if isinstance(event, BlockDone)).micro_batch == rungs[0]

@@ -1,0 +1,41 @@
+"""No bound lies above what it bounds: every block that can be, frozen units in front of it or not."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, assume, given, settings
+
+from planner.solver.bounds import FAR, Bounds
+from planner.solver.problem import Problem
+from planner.solver.request import Request
+from planner.solver.schema import Budget
+from planner.solver.space import Space
+from tests.unit.solver.asked import trainable
+from tests.unit.solver.oracle import Oracle
+from tests.unit.solver.small import Case, cases
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=(HealthCheck.too_slow,), derandomize=True)
+@given(cases(3))
+def test_time_and_bytes_are_bounded_from_below(case: Case) -> None:
+    assume(trainable(case))
+    request = Request(
+        Budget(1, case.scope),
+        case.training,
+        reserve_bytes=case.reserve_bytes,
+        head_time_share=case.head_time_share,
+    )
+    problem = Problem(case.profile, request)
+    space = Space(problem)
+    bounds, marks = Bounds(space), space.marks.tolist()
+    oracle = Oracle(case.profile, case.training, None, case.head_time_share)
+    for (span, source, caches), found in oracle.blocks.items():
+        place = marks.index(span[0]), marks.index(span[1]) - 1
+        for setting in found:
+            count = len(setting.ends)
+            for most in (None, count, count + 1):
+                table = bounds.total(setting.live_bytes, most, source, caches)
+                assert table[0 if most is None else min(most, bounds.count) - 1][place] <= setting.time_ns
+            tables = [bounds.live_at(source, caches, count, way) for way in space.ways()]
+            assert min(int(table[place]) for table in tables) <= setting.live_bytes
+        for other in {"data", "cache", "recompute"} - set(problem.sources(span[0])):
+            assert bounds.total(FAR, None, other, caches)[0][place] >= FAR  # type: ignore[arg-type]  # a literal
