@@ -155,14 +155,21 @@ class Solver:
         return found
 
     def _find_fastest(self, budget: int, segments: int | None, below: int) -> _Indexed | None:
-        """The fastest plan in at most so many segments that takes less than `below`."""
+        """The fastest plan in at most so many segments that takes less than `below`.
+
+        It knows the least that a plan takes under any policy, and is within the tolerance of that.
+        """
         best: _Indexed | None = None
+        least = NEVER
         for index, policy in enumerate(self._policies):
             limit = policy.problem.live_limit(budget)
-            found = policy.search.fastest(limit, segments, below, self._effort) if limit >= 0 else None
-            if found is not None:
+            if limit < 0:
+                continue
+            found = policy.search.fastest(limit, segments, below, self._effort)
+            least = min(least, found.least)
+            if found.choices:
                 best, below = _Indexed(index, found), int(found.time * (1 - self._effort.tolerance))
-        return best
+        return best and best._replace(found=best.found._replace(least=min(least, best.found.time)))
 
     def _answer(self, indexed: _Indexed) -> Answer:
         found = indexed.found

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from planner.solver.problem import Choice, Source
 from planner.solver.relaxed import SLACK
 from planner.solver.space import Base, Integers, Space, Way
-from planner.solver.spans import Spans, Trades
+from planner.solver.spans import Recipe, Trades
 
 NEVER = 2**200
 """Above every time and every count of bytes."""
@@ -57,7 +57,17 @@ class _Partial(NamedTuple):
     time: int
     used: _Used
     ends: tuple[int, ...]
-    spans: Spans
+    recipes: tuple[Recipe, ...]
+    """Of the segments that recompute something."""
+
+
+class Quickest(NamedTuple):
+    """The fastest way through a block, as time × micro-batch that cuts and replays add."""
+
+    time: int
+    least: int
+    """No way takes less."""
+    choice: Choice
 
 
 class _Edges(NamedTuple):
@@ -148,15 +158,14 @@ class BlockSearch:
             for value in bound.tolist()
         ]
 
-    def fastest(self, at_most: int | None, below: int) -> tuple[int, Choice] | None:
-        """Least time × micro-batch that cuts and replays add, if it is below `below`, and the block."""
+    def fastest(self, at_most: int | None, below: int, slack: int = 0) -> Quickest | None:
+        """The fastest way through the block that takes less than `below`; with `slack`, one that takes so much more."""
         if not self._fits:
             return None
         bounds = self._bounds(at_most)
         if bounds[-1][0] >= below:
             return None
-        walk = _Walk(self, at_most, bounds, below)
-        return walk.fastest()
+        return _Walk(self, at_most, bounds, below, slack).fastest()
 
     def smallest(self, at_most: int | None) -> int | None:
         """Least live bytes within the limit, in at most so many segments; none where nothing fits."""
@@ -180,9 +189,7 @@ class BlockSearch:
             for end in self.follow(partial.mark):
                 used = self.with_edge(partial, end, int(self._edges.peak[partial.mark, end]))
                 if used.live <= self._limit:
-                    heapq.heappush(
-                        heap, (used.live, -end - 1, next(serial), self.longer(partial, end, 0, used, ()), -1)
-                    )
+                    heapq.heappush(heap, (used.live, -end - 1, next(serial), self.longer(partial, end, used), -1))
                 least = self.with_edge(partial, end, int(self._edges.least[partial.mark, end])).live
                 if least < used.live and least <= self._limit:
                     heapq.heappush(heap, (least, -end - 1, next(serial), partial, end))
@@ -209,21 +216,23 @@ class BlockSearch:
         closing = last == self._place.end
         room = self._limit - partial.used.static - int(self._edges.static[end])
         for trade in self._trades.of(self._way, first, last, closing, leading, _rounded(room)):
-            if trade.spans and trade.peak <= room:
+            if trade.peak <= room and (trade.time or trade.recipe.spans()):
                 used = self.with_edge(partial, end, trade.peak)
                 if self.fits(used):  # validating may need more than training: a trade changes nothing about that
-                    yield self.longer(partial, end, trade.time, used, trade.spans)
+                    yield self.longer(partial, end, used, trade.time, trade.recipe)
                 if trade.peak <= enough:
                     break
 
-    def longer(self, partial: _Partial, end: int, replay: int, used: _Used, spans: Spans) -> _Partial:
+    def longer(
+        self, partial: _Partial, end: int, used: _Used, replay: int = 0, recipe: Recipe | None = None
+    ) -> _Partial:
         """With one more segment."""
         return _Partial(
             end + 1,
             partial.time + self._edges.time[end] + replay,
             used,
             (*partial.ends, self._marks[end + 1]),
-            (*partial.spans, *spans),
+            partial.recipes if recipe is None else (*partial.recipes, recipe),
         )
 
     def choice(self, partial: _Partial) -> Choice:
@@ -233,7 +242,7 @@ class BlockSearch:
             micro_batch=self._way.micro_batch,
             ends=partial.ends,
             filters=tuple(self._widths[end] for end in partial.ends),
-            recompute=partial.spans,
+            recompute=tuple(span for recipe in partial.recipes for span in recipe.spans()),
             optimizer_in_backward=self._way.stepping,
             source=self._place.source,
             caches=self._place.caches,
@@ -284,27 +293,36 @@ class BlockSearch:
 class _Walk:
     """The search for the fastest way through a block."""
 
-    def __init__(self, block: BlockSearch, at_most: int | None, bounds: list[list[int]], below: int) -> None:
+    def __init__(
+        self, block: BlockSearch, at_most: int | None, bounds: list[list[int]], below: int, slack: int
+    ) -> None:
         self._block = block
         self._at_most = at_most
         self._bounds = bounds
         self._below = below
+        self._slack = slack
         self._serial = count()
-        self._heap: list[tuple[int, int, int, _Partial, int]] = []
+        self._heap: list[tuple[int, int, int, _Partial, int, Iterator[_Partial] | None]] = []
+        self._whole: _Partial | None = None
+        """The fastest one that has been met."""
 
-    def fastest(self) -> tuple[int, Choice] | None:
+    def fastest(self) -> Quickest | None:
         """Its time and the block."""
         block = self._block
         self._push(block.start, 0, -1)
         seen: dict[int, list[tuple[int, ...]]] = {}
         while self._heap:
-            _, segments, _, partial, end = heapq.heappop(self._heap)
+            floor, segments, _, partial, end, slower = heapq.heappop(self._heap)
+            if end < 0 and block.is_complete(partial):
+                return Quickest(partial.time, partial.time, block.choice(partial))
+            if self._whole is not None and self._whole.time <= floor + self._slack:
+                return Quickest(self._whole.time, min(floor, self._whole.time), block.choice(self._whole))
             if end >= 0:
-                for longer in block.traded(partial, end, block.enough):
-                    self._push(longer, longer.time, -1)
+                slower = block.traded(partial, end, block.enough)
+            if slower is not None:
+                self._push_next(slower)
+            if end >= 0:
                 continue
-            if block.is_complete(partial):
-                return partial.time, block.choice(partial)
             cost = (0, 0) if self._at_most is None else (segments, partial.time)
             known = seen.setdefault(partial.mark, [])
             if _dominated(known, (*cost, *block.needed(partial.used))) or segments == self._at_most:
@@ -312,18 +330,31 @@ class _Walk:
             for end, peak, least, time in block.fastest_edges(partial.mark):
                 used = block.with_edge(partial, end, peak)
                 if block.fits(used):
-                    longer = block.longer(partial, end, 0, used, ())
+                    longer = block.longer(partial, end, used)
                     self._push(longer, longer.time, -1)
                 if used.peak > max(partial.used.peak, block.enough) and least < peak:
                     self._push(partial, partial.time + time, end)
         return None
 
-    def _push(self, partial: _Partial, least: int, end: int) -> None:
+    def _push_next(self, trades: Iterator[_Partial]) -> None:
+        """One way to run a segment; those that take longer wait until it comes up, and most of them for ever."""
+        longer = next(trades, None)
+        if longer is not None:
+            self._push(longer, longer.time, -1, trades)
+
+    def _push(self, partial: _Partial, least: int, end: int, slower: Iterator[_Partial] | None = None) -> None:
         segments = len(partial.ends) + (end >= 0)
         left = 0 if self._at_most is None else self._at_most - segments
         least += self._bounds[left][end + 1 if end >= 0 else partial.mark]
-        if least < self._below:
-            heapq.heappush(self._heap, (least, segments, next(self._serial), partial, end))
+        if least >= self._below:
+            return
+        heapq.heappush(self._heap, (least, segments, next(self._serial), partial, end, slower))
+        if self._slack and end < 0 and self._block.is_complete(partial):
+            self._whole = partial if self._whole is None else min(self._whole, partial, key=_time_and_segments)
+
+
+def _time_and_segments(partial: _Partial) -> tuple[int, int]:
+    return partial.time, len(partial.ends)
 
 
 def _rounded(room: int) -> int:

@@ -9,6 +9,7 @@ Blocks are tables over the marks (0 and every boundary) where they begin and, on
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -30,6 +31,12 @@ JOINTS: tuple[tuple[Source, bool], ...] = (
     ("data", False), ("data", True), ("recompute", False), ("recompute", True), ("cache", False), ("cache", True),
 )  # fmt: skip
 """How a block may be joined to its neighbours."""
+
+
+_ALL = slice(None)
+
+_KEPT_LIMITS = 2
+"""Tables of `Bounds._added` that are remembered: those of one limit, for any number of segments and for so many."""
 
 
 class Clock:
@@ -121,10 +128,8 @@ class Bounds:
         self._tables = lru_cache(maxsize=None)(self._make_tables)
         self._joint_bytes = lru_cache(maxsize=None)(self._make_joint_bytes)
         self._edges = lru_cache(maxsize=None)(self._make_edges)
-        self._added = lru_cache(maxsize=4)(self._make_added)
-        self.total_at = lru_cache(maxsize=256)(self._make_total_at)
+        self._kept: OrderedDict[tuple[int, bool], dict[Way, Reals]] = OrderedDict()
         self.allowed = lru_cache(maxsize=None)(self._make_allowed)
-        self.live_at = lru_cache(maxsize=256)(self._make_live_at)
         marks = space.marks.tolist()
         self._reads = np.array([read_ns(self._problem, mark) if mark else 0 for mark in marks[:-1]], dtype=np.float64)
         self._writes = np.array([*(write_ns(self._problem, mark) for mark in marks[1:-1]), 0], dtype=np.float64)
@@ -187,6 +192,17 @@ class Bounds:
         data, cache, again = (self._joint_bytes(micro_batch, source) for source in ("data", "cache", "recompute"))
         return np.where(self._space.marks[:-1] == 0, data, np.minimum(cache, again))
 
+    def _added(self, limit: int, most: int | None) -> dict[Way, Reals]:
+        """`_make_added`, for `most` segments or more: what is known of many is known of few."""
+        key = limit, most is None
+        found = self._kept.pop(key, None)
+        if found is None or (most is not None and len(next(iter(found.values()))) < most):
+            found = self._make_added(limit, most)
+        self._kept[key] = found
+        if len(self._kept) > _KEPT_LIMITS:
+            self._kept.popitem(last=False)
+        return found
+
     def _make_added(self, limit: int, most: int | None) -> dict[Way, Reals]:
         """By way, what cuts and replays add to `_Tables.time`: by most segments (1 to `most`; or any), start and end.
 
@@ -242,51 +258,75 @@ class Bounds:
         )
 
     def total(self, limit: int, most: int | None, source: Source, caches: bool) -> Integers:
-        """Nanoseconds of all epochs and what follows: by most segments, start and end; `FAR` where nothing fits."""
-        ways = self._space.ways()
-        found = [self.total_at(limit, source, caches, most, way) for way in ways]
-        return np.asarray(np.minimum.reduce(found))
+        """Nanoseconds of all epochs and what follows them, at least: by most segments (1 to `most`; or any), start and
+        end; `FAR` where nothing fits."""
+        found = np.full((most or 1, self.count, self.count), FAR, dtype=np.int64)
+        for way in self._space.ways():
+            added = self._added(limit, most)[way][:most]
+            np.minimum(found, self._total_at(way, added, limit, source, caches, _ALL, _ALL), out=found)
+        return found
 
-    def _make_total_at(self, limit: int, source: Source, caches: bool, most: int | None, way: Way) -> Integers:
-        """The same at one way."""
-        micro_batch = way.micro_batch
-        tables, row = self._tables(way), self._space.row(*way)
-        marks, training = self._space.marks, self._problem.training
-        running = np.array(row.inference_ns, dtype=np.float64)
-        prefix = running[marks[:-1]] if source == "recompute" else np.zeros(self.count)
-        time = tables.time + self._added(limit, most)[way]
-        time = (time + training.samples * prefix[:, None]) / micro_batch
-        time = np.minimum(time, FAR)
+    def total_of(
+        self, limit: int, most: int | None, source: Source, caches: bool, first: int, last: int
+    ) -> list[tuple[int, Way]]:
+        """The same of one block in at most `most` segments, for every way of its own."""
+        found = []
+        for way in self._space.ways():
+            rows, columns = slice(first, first + 1), slice(last, last + 1)
+            added = self._added(limit, most)[way][(most or 1) - 1, rows, columns]
+            found.append((int(self._total_at(way, added, limit, source, caches, rows, columns).item()), way))
+        return found
+
+    def _total_at(
+        self, way: Way, added: Reals, limit: int, source: Source, caches: bool, rows: slice, columns: slice
+    ) -> Integers:
+        """Blocks that begin in `rows` and end in `columns`, at one way; `added` is what `_added` has of these."""
+        micro_batch, training = way.micro_batch, self._problem.training
+        starts, ends = self._space.marks[:-1][rows], self._space.marks[1:][columns]
+        running = np.array(self._space.row(*way).inference_ns, dtype=np.float64)
+        prefix = running[starts] if source == "recompute" else np.zeros(len(starts))
+        time = self._tables(way).time[rows, columns] + added
+        time = np.minimum((time + training.samples * prefix[:, None]) / micro_batch, FAR)
         epoch = np.floor(time - SLACK * np.abs(time))
         if source == "cache":
-            epoch = np.maximum(epoch, self._reads[:, None])
+            epoch = np.maximum(epoch, self._reads[rows, None])
         total = training.epochs * epoch
         if caches:
-            before = 0 if source == "recompute" else running[marks[:-1]][:, None]
-            total = total + np.floor((running[marks[1:]] - before) * (1 - SLACK) * training.samples / micro_batch)
-            total = total + self._writes
-        if self._problem.fills(self._problem.start, source):
-            total[:, 0] += fill_ns(self._problem, micro_batch) * (1 - SLACK)
-        fits = self.live_at(source, caches, 1, way, gradients=False) <= limit
-        total = np.where(fits & self.allowed(source, caches), total * (1 - SLACK), np.inf)
+            before = 0 if source == "recompute" else running[starts][:, None]
+            total = total + np.floor((running[ends] - before) * (1 - SLACK) * training.samples / micro_batch)
+            total = total + self._writes[columns]
+        if self._is_filled(rows, source):
+            total[..., 0, :] += fill_ns(self._problem, micro_batch) * (1 - SLACK)
+        fits = self.live_at(source, caches, None, way, rows, columns) <= limit
+        total = np.where(fits & self.allowed(source, caches)[rows, columns], total * (1 - SLACK), np.inf)
         return np.asarray(np.minimum(total, FAR), dtype=np.int64)
 
-    def _make_live_at(
-        self, source: Source, caches: bool, segments: int | None, way: Way, gradients: bool = True
+    def live_at(
+        self,
+        source: Source,
+        caches: bool,
+        segments: int | None,
+        way: Way,
+        rows: slice = _ALL,
+        columns: slice = _ALL,
     ) -> Integers:
-        """Live bytes of blocks in at most so many segments, at least."""
-        tables = self._tables(way)
-        joint = self._joint_bytes(way.micro_batch, source)[:, None]
-        peak = tables.peak
-        if gradients and segments:
-            peak = np.maximum(peak, -(-tables.gradients // segments))
-        validate = (
-            np.maximum(tables.inference, tables.running + writer_bytes(way.micro_batch)) if caches else tables.inference
-        )
-        found = joint + np.maximum(tables.static + peak, tables.weights + validate)
-        if self._problem.fills(self._problem.start, source):
+        """Live bytes, at least, of blocks that begin in `rows` and end in `columns`, in at most so many segments."""
+        tables, part = self._tables(way), (rows, columns)
+        joint = self._joint_bytes(way.micro_batch, source)[rows, None]
+        peak = tables.peak[part]
+        if segments is not None:
+            peak = np.maximum(peak, -(-tables.gradients[part] // segments))
+        validate = tables.inference[part]
+        if caches:
+            validate = np.maximum(validate, tables.running[part] + writer_bytes(way.micro_batch))
+        found = joint + np.maximum(tables.static[part] + peak, tables.weights[part] + validate)
+        if self._is_filled(rows, source):
             found[0] = np.maximum(found[0], self._space.fill_bytes(way.micro_batch))
-        return np.where(np.isfinite(tables.time) & self.allowed(source, caches), found, FAR)
+        return np.where(np.isfinite(tables.time[part]) & self.allowed(source, caches)[part], found, FAR)
+
+    def _is_filled(self, rows: slice, source: Source) -> bool:
+        """Whether the first of these blocks reads a cache that frozen units have to fill."""
+        return not rows.start and self._problem.fills(self._problem.start, source)
 
 
 def _extend(found: Reals, cost: Reals, cut: Reals, low: int, last: int, better: Reals) -> None:

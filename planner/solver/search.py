@@ -34,6 +34,10 @@ _FIRST_COUNT = 4
 """Plans of few segments are sought among so many first, then among twice as many, and so on."""
 
 
+_WITHIN = 0.99
+"""Of the tolerance, what blocks may use up: a plan of such blocks is within it, whatever has been rounded."""
+
+
 class Effort(NamedTuple):
     """How far a search goes."""
 
@@ -67,8 +71,10 @@ class Timed(NamedTuple):
     """What is known of a block in at most so many segments."""
 
     time: int
-    """Its least total; a lower bound where there is no choice."""
+    """Its total; where there is no choice, what it is not below."""
     choice: Choice | None
+    least: int
+    """No way through it takes less."""
 
 
 class Search:
@@ -82,22 +88,26 @@ class Search:
         self._marks: list[int] = self.space.marks.tolist()
         self._index = {mark: index for index, mark in enumerate(self._marks)}
 
-    def fastest(self, limit: int, segments: int | None, below: int = NEVER, effort: Effort = EXACT) -> Found | None:
-        """The fastest plan within `limit` live bytes and `segments`, if it takes less than `below`."""
+    def fastest(self, limit: int, segments: int | None, below: int = NEVER, effort: Effort = EXACT) -> Found:
+        """The fastest plan within `limit` live bytes and `segments`, if it takes less than `below`.
+
+        Else one of no blocks, which knows the least that a plan takes.
+        """
         path = self._timed_path(limit, segments, effort)
         exact: dict[Step, Timed] = {}
+        share = effort.tolerance * _WITHIN
         best = Found(min(below, FAR), (), 0)
         while True:
             least, steps = path.best()
             if least >= (best.time * (1 - effort.tolerance) if best.choices else best.time):
-                return best._replace(least=min(least, best.time)) if best.choices else None
-            found = self._worked_out(path, steps, exact, limit, best.time - least)
+                return best._replace(least=min(least, best.time) if best.choices else least)
+            found = self._worked_out(path, steps, exact, limit, best.time - least, share)
             if found is not None and found.time < best.time:
                 best = found
 
     def fewest(self, limit: int, segments: int, below: int, effort: Effort = EXACT) -> Found | None:
         """The fastest plan in the fewest segments, at most so many, in which one takes less than `below`."""
-        counted = min(segments, _FIRST_COUNT)
+        counted = min(segments, effort.block_segments or _FIRST_COUNT)
         while True:
             found = self._fewest(limit, counted, min(below, FAR), effort)
             if found is not None or counted >= segments:
@@ -115,7 +125,8 @@ class Search:
                 return best
             if used > floor:
                 rounds, floor = 0, used
-            found = self._worked_out(path, path.steps_in(used), exact, limit, below - lowest)
+            room, share = below - lowest, effort.tolerance * _WITHIN
+            found = self._worked_out(path, path.steps_in(used), exact, limit, room, share)
             if found is not None and found.time < below:
                 if best is None or (found.segments, found.time) < (best.segments, best.time):
                     best = found
@@ -130,32 +141,35 @@ class Search:
 
     def _timed_path(self, limit: int, segments: int | None, effort: Effort) -> LazyPath:
         """Over bounds; of a long chain's blocks only those in a few segments, where segments are counted."""
-        most = None if segments is None else min(segments, self._bounds.count)
+        most = self._most(segments)
         within = most if most is None or effort.block_segments is None else min(most, effort.block_segments)
         return LazyPath(self._costs(partial(self._bounds.total, limit, within)), most)
 
     def _most(self, segments: int | None) -> int | None:
+        """As many segments as a chain can have at all."""
         return None if segments is None else min(segments, self._bounds.count)
 
     def _worked_out(
-        self, path: LazyPath, steps: list[Step], exact: dict[Step, Timed], limit: int, room: int
+        self, path: LazyPath, steps: list[Step], exact: dict[Step, Timed], limit: int, room: int, share: float
     ) -> Found | None:
         """The plan along a path, whose blocks are worked out as far as they are not; none where one fits nowhere.
 
-        `room`: what a block may take beyond what is known of it; with more, no path through it is of any use.
+        `room`: what a block may take beyond what is known of it; with more, no path through it is of any use. `share`:
+        of what is known, by which a block may be slower than its best.
         """
         for step in steps:
             if step not in exact:
                 known = path.cost(step)
-                exact[step] = self.fastest_block(self._place(step), limit, step.segments, known + room)
-                path.learn(step, min(exact[step].time, FAR))
+                place, slack = self._place(step), int(share * known)
+                exact[step] = self.fastest_block(place, limit, step.segments, known + room, slack=slack)
+                path.learn(step, min(exact[step].least, FAR))
         found = [exact[step] for step in steps]
         choices = tuple(one.choice for one in found if one.choice is not None)
         return Found(sum(one.time for one in found), choices, 0) if len(choices) == len(steps) else None
 
     def smallest(self, segments: int | None) -> int | None:
         """The least live bytes of any plan in at most so many segments; none where storage is too small for all."""
-        most = None if segments is None else min(segments, self._bounds.count)
+        most = self._most(segments)
         path = LazyPath(self._costs(partial(self._least_live, most)), most, np.maximum)
         exact: set[Step] = set()
         while True:
@@ -169,7 +183,7 @@ class Search:
 
     def least_storage(self, limit: int, segments: int | None) -> int | None:
         """The least storage with which some plan fits `limit` live bytes; none where none does at any storage."""
-        most = None if segments is None else min(segments, self._bounds.count)
+        most = self._most(segments)
         path = LazyPath(self._costs(partial(self._stored, limit, most)), most, np.maximum)
         exact: set[Step] = set()
         while True:
@@ -215,32 +229,40 @@ class Search:
         source: Source = "cache" if step.cached else "recompute" if first else "data"
         return Place(first, self._marks[step.last + 1], source, step.caches)
 
-    def fastest_block(self, place: Place, limit: int, at_most: int | None, below: int, stepping: bool = True) -> Timed:
-        """The fastest way through a block, if it takes less than `below`; `stepping` allows it in backward."""
-        best = Timed(below, None)
+    def fastest_block(
+        self, place: Place, limit: int, at_most: int | None, below: int, stepping: bool = True, slack: int = 0
+    ) -> Timed:
+        """The fastest way through a block, if it takes less than `below`.
+
+        `stepping` allows the optimizer in backward. With `slack`, a way that takes so much more than the best will do.
+        """
+        best = Timed(below, None, below)
         first, last = self._index[place.first], self._index[place.end] - 1
-        most = None if at_most is None else min(at_most, self._bounds.count)
-        found = []
-        for way in self._ways(stepping):
-            table = self._bounds.total_at(limit, place.source, place.caches, most, way)
-            found.append((int(table[(most or 1) - 1, first, last]), way))
+        most = self._most(at_most)
+        found = self._bounds.total_of(limit, most, place.source, place.caches, first, last)
         for least, way in sorted(found, key=_largest_first):
             if least >= min(best.time, FAR):
                 break
-            best = self._fastest_way(place, way, limit, at_most, best)
+            if way.stepping and not stepping:
+                continue
+            best = self._fastest_way(place, way, limit, at_most, best, slack)
         return best
 
     def _ways(self, stepping: bool) -> list[Way]:
         return [way for way in self.space.ways() if stepping or not way.stepping]
 
-    def _fastest_way(self, place: Place, way: Way, limit: int, at_most: int | None, best: Timed) -> Timed:
+    def _fastest_way(self, place: Place, way: Way, limit: int, at_most: int | None, best: Timed, slack: int) -> Timed:
         base = self.space.base(way, *place)
         if base is None:
             return best
         clock = Clock(self.space, place, way.micro_batch)
         search = BlockSearch(self.space, self._trades, way, place, base, limit)
-        found = search.fastest(at_most, clock.longest(best.time) - base.time)
-        return best if found is None else Timed(clock.total(base.time + found[0]), found[1])
+        below = clock.longest(best.time) - base.time
+        found = search.fastest(at_most, below, slack * way.micro_batch // clock.epochs)
+        if found is None:
+            return best
+        least = min(clock.total(base.time + found.least), best.least)
+        return Timed(clock.total(base.time + found.time), found.choice, least)
 
     def smallest_block(self, place: Place, limit: int, at_most: int | None, stepping: bool = True) -> int:
         """Least live bytes of a block, however cut, if they fit `limit`; `NEVER` where they do not."""

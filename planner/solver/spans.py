@@ -25,13 +25,26 @@ _KEPT_ENDINGS = 256
 
 
 class Trade(NamedTuple):
-    """A way to run a segment, or the part of it from some unit on."""
+    """A way to run a segment."""
 
     peak: int
     """Dynamic bytes, above what is kept before it."""
     time: int
     """Of units that run forward again: in the unit of `Base.time`."""
-    spans: Spans
+    recipe: Recipe
+    """What it recomputes."""
+
+
+class Recipe(NamedTuple):
+    """Recomputed spans that are not written out yet: of thousands of trades one is taken."""
+
+    ending: _Ending
+    first: int
+    link: int
+
+    def spans(self) -> Spans:
+        """The recomputed spans, from the first unit on."""
+        return self.ending.spans(self.first, self.link)
 
 
 class _Replays(NamedTuple):
@@ -78,10 +91,10 @@ class Trades:
             always += 0 if closing else int(row.given[end])
         samples = self._space.problem.training.samples
         last = None
-        for peak, time, entry in zip(*(column.tolist() for column in ending.opening(first)), strict=True):
+        for peak, time, entry in zip(*ending.opening(first), strict=True):
             highest = max(given + peak, always)
             if last is None or highest < last:
-                yield Trade(highest, samples * time, ending.spans(first, entry))
+                yield Trade(highest, samples * time, Recipe(ending, first, entry))
                 last = highest
 
     def _make_ending(self, way: Way, end: int, closing: bool, room: int) -> _Ending:
@@ -158,14 +171,22 @@ class _Ending:
         """By unit: gradients that exist before its backward; one more entry for the end."""
         self._peak = np.array([top], dtype=np.int64)
         self._time = np.zeros(1, dtype=np.int64)
-        self._unit = np.array([end], dtype=np.int64)
+        self._unit = np.array([end], dtype=np.int16)
         """Behind which each entry lies: it is a way from this unit on."""
-        self._links: list[int] = [-1]
+        self._link = np.full(1, -1, dtype=np.int32)
         self._start = {end: (0, 1)}
         self._lowest = end
+        self._opening: dict[int, tuple[list[int], list[int], list[int]]] = {}
 
-    def opening(self, first: int) -> _Fronts:
+    def opening(self, first: int) -> tuple[list[int], list[int], list[int]]:
         """Peak, time and entry of every trade of the segment from `first`, the fastest first."""
+        found = self._opening.get(first)
+        if found is None:
+            peak, time, link = self._open(first)
+            found = self._opening[first] = peak.tolist(), time.tolist(), link.tolist()
+        return found
+
+    def _open(self, first: int) -> _Fronts:
         while self._lowest > first + 1:
             begin, end = self._start[self._lowest]
             if begin == end:  # what does not fit does not fit behind more units either
@@ -182,17 +203,17 @@ class _Ending:
             end = int(self._unit[follows])
             if replayed:
                 found.append((unit, end))
-            unit, link = end, self._links[follows]
+            unit, link = end, int(self._link[follows])
         return tuple(found)
 
     def _add(self, index: int) -> None:
         peak, time, link = self._front(index, False)
-        begin = len(self._links)
+        begin = len(self._link)
         self._start[index] = begin, begin + len(peak)
         self._peak = np.concatenate((self._peak, peak))
         self._time = np.concatenate((self._time, time))
-        self._unit = np.concatenate((self._unit, np.full(len(peak), index, dtype=np.int64)))
-        self._links += link.tolist()
+        self._unit = np.concatenate((self._unit, np.full(len(peak), index, dtype=np.int16)))
+        self._link = np.concatenate((self._link, link.astype(np.int32)))
         self._lowest = index
 
     def _front(self, index: int, opening: bool) -> _Fronts:

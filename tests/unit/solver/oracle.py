@@ -122,6 +122,11 @@ class Oracle:
         """Whether a block's heads are as wide as they are before anything is chosen."""
         return setting.filters == self._filters(setting.ends)
 
+    def has_narrower_head(self, setting: Setting) -> bool:
+        """Whether one of a block's heads is narrower than that."""
+        preferred = self._filters(setting.ends)
+        return any(mine < theirs for mine, theirs in zip(setting.filters, preferred, strict=True))
+
     def _filters(self, ends: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(self.preferred[end] for end in ends)
 

@@ -18,9 +18,12 @@ from hypothesis import strategies as st
 
 from planner.errors import InfeasibleError, InputError
 from planner.profiler.schema import Costs, HeadProfile, Traces
+from planner.solver.auto import Solver
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.request import Request
 from planner.solver.schema import Budget, Preference, Strategy, Training
+from planner.solver.search import Effort
+from planner.solver.walk import total_ns
 from tests.unit.solver.asked import Asked, questions
 from tests.unit.solver.tiny import costs, piece, tiny_profile, trace
 
@@ -39,6 +42,22 @@ def test_preferences_take_fewer_cuts(question: tuple[Asked, int], prefer: Prefer
     segments = min(count for count, time in frontier.items() if time <= allowed)
     assert plan.cuts + 1 == segments
     assert sum(setting.time_ns for setting in asked.settings(plan)) == frontier[segments]
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=QUIET, derandomize=True)
+@given(questions(), st.sampled_from((0.0, 0.0099, 0.1, 0.5)))
+def test_a_search_that_may_end_early_is_within_its_tolerance_and_says_how_far(
+    question: tuple[Asked, int], tolerance: float
+) -> None:
+    asked, budget = question
+    frontier = asked.frontier(budget)
+    assume(frontier)
+    answer = Solver(asked.case.profile, asked.request(budget), Effort(tolerance)).plan("auto", budget)
+    assert answer is not None
+    time, best = total_ns(answer.problem, answer.choices), min(frontier.values())
+    assert time * (1 - tolerance) <= best
+    assert time <= best * (1 + answer.gap) * (1 + 1e-12)
+    assert 0 <= answer.gap <= tolerance / (1 - tolerance) + 1e-12
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=QUIET, derandomize=True)
