@@ -25,7 +25,7 @@ export function emptyState(heading, ...children) {
 
 /** A line for a terminal, and a button that copies it. */
 export function copyLine(text, label) {
-  const pieces = text.split(/(?= --)/).map((piece) => (piece.length > 40 ? piece : h("span", {}, piece)));
+  const pieces = text.split(/(?= --)/).map((piece) => (piece.length > 28 ? piece : h("span", {}, piece)));
   const line = h("code", { tabindex: "0", role: "group", "aria-label": label }, pieces);
   const button = h("button", { type: "button", onclick: copy }, "Copy");
   async function copy() {

@@ -43,6 +43,7 @@ def unexplained_bytes(meter: Meter, unit: nn.Module, inputs: Tensor) -> int:
     saved = SavedStorages([x, *unit.parameters(), *unit.buffers()])
 
     def run() -> None:
+        saved.sizes.clear()  # a meter may run this again, to see what is never written
         meter.mark()
         with torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda tensor: tensor):
             output = unit(x)

@@ -26,7 +26,7 @@ from planner.profiler.schema import Profile
 from planner.system.files import storage_errors, write_atomically
 from planner.system.machine import fingerprint, probe
 
-_METHOD = 10
+_METHOD = 11
 """Raised whenever the way of measuring changes, so that older profiles are measured again."""
 
 _ID = re.compile(r"[0-9a-f]{64}")

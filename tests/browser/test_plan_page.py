@@ -319,3 +319,6 @@ def test_a_device_that_has_not_measured_is_told_how(open_page: Open, served: Ser
     page = open_page(f"/#/new?model=vgg11&device={device}")
     line = page.get_by_role("group", name="The command that measures the model")
     expect(line).to_contain_text("neuroflux profile --model vgg11")
+    expect(line).to_contain_text(f"--report-to {served.url}")
+    page.set_viewport_size({"width": 360, "height": 640})
+    page.wait_for_function("() => innerWidth === 360 && document.documentElement.scrollWidth <= 360")

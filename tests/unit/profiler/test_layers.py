@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
@@ -10,7 +12,7 @@ from planner.model.build import build_unit
 from planner.model.spec import Activation, BatchNorm2d, Conv2d, Dropout, Flatten, Layer, Linear, Pool2d, Residual, Unit
 from planner.profiler.audit import unexplained_bytes
 from planner.profiler.layers import LayerFigures, Seen, layer_paths, see_layers
-from planner.profiler.meter import CpuMeter
+from planner.profiler.meter import CpuMeter, Phase
 
 SAMPLES = 4
 FLOAT = 4
@@ -125,6 +127,19 @@ class _Hiding(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         hidden: torch.Tensor = _Hidden.apply(x)  # type: ignore[no-untyped-call]  # torch gives it no type
         return hidden
+
+
+class _Repeating(CpuMeter):
+    """Runs everything twice, as a meter does that looks for what is never written."""
+
+    def record(self, function: Callable[[], None]) -> list[Phase]:
+        super().record(function)
+        return super().record(function)
+
+
+def test_what_is_saved_counts_once_however_often_a_meter_runs_it() -> None:
+    module = build_unit(BLOCK, (4, 8, 8), torch.Generator().manual_seed(0))
+    assert unexplained_bytes(_Repeating(), module, torch.rand(SAMPLES, 4, 8, 8)) == 0
 
 
 def test_the_audit_finds_what_autograd_does_not_know() -> None:
