@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import sys
 
 from planner.cli.output import print_note, print_result
+from planner.cli.reporting import check_client
 from planner.errors import InputError
 
 
@@ -24,8 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Enrol, and keep the device's own token."""
-    if importlib.util.find_spec("httpx") is None:
-        raise InputError("this needs the extra `client`: pip install 'neuroflux-planner[client]'")
+    check_client()
     from planner.client.credentials import KnownService, remember
     from planner.client.service import ServiceClient
     from planner.system.machine import probe

@@ -124,12 +124,13 @@ def _kept(report: Report) -> str:
 
 def _plan(place: str, report_to: str | None, token_file: Path | None) -> Plan:
     """The plan in a file or at a URL. The token is sent to one service alone: the run's, where the run has one."""
-    from planner.client.credentials import service_address
     from planner.document import decode, parse_json, read_document
     from planner.solver.schema import Plan
 
     if not place.startswith(("http://", "https://")):
         return read_document(Path(place), Plan)
+    from planner.client.credentials import service_address  # of no use to a plan that lies here
+
     check_client()
     if report_to is not None and service_address(report_to) != service_address(place):
         token_file = None

@@ -6,6 +6,7 @@ They are fitted when the block's gradients and optimizer state are gone, in the 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
@@ -37,14 +38,14 @@ def samples_to_fit(count: int, stepped: int) -> int:
     return min(count, _MOST_SAMPLES, max(_LEAST_SAMPLES, int(_SHARE * stepped)))
 
 
-def wanted_exits(plan: Plan, index: int, room_bytes: int) -> dict[int, Shape]:
+def wanted_exits(plan: Plan, index: int, micro_batch: int, room_bytes: int) -> dict[int, Shape]:
     """Units before each pooled exit of a block, and the shape it sees: from the first on, as many as have room."""
     shapes = input_shapes(plan)
     first, last = plan.blocks[index].units
     found: dict[int, Shape] = {}
     for place in plan.exits:
         if first < place.unit <= last and isinstance(place.head, PooledHead):
-            room_bytes -= Discriminant.bytes_of(shapes[place.unit][0], plan.model.classes)
+            room_bytes -= Discriminant.bytes_of(shapes[place.unit][0], plan.model.classes, micro_batch)
             if room_bytes < 0:
                 break
             found[place.unit] = shapes[place.unit]
@@ -62,12 +63,14 @@ def fit_exits(
 ) -> Exits:
     """Run the first `count` samples through the trained block, in storage's order or as `key` draws them, and fit."""
     fits = {unit: Discriminant(shape[0], classes) for unit, shape in wanted.items()}
-    batches = samples.in_order(0, key)
-    for inputs, labels in islice(batches, -(-count // samples.micro_batch)):
-        for unit, activations in _through(block, inputs):
-            if unit in fits:
-                fits[unit].add(_pooled(activations), labels)
-        stop.check()
+    with closing(samples.in_order(0, key)) as batches:
+        for inputs, labels in islice(batches, -(-count // samples.micro_batch)):
+            for unit, activations in _through(block, inputs):
+                if unit in fits:
+                    fits[unit].add(_pooled(activations), labels)
+            stop.check()
+            # Gone before the next samples come: fitting has no room beside what validating has.
+            del activations, inputs
     return {unit: _exit(shape, classes, *fits.pop(unit).solve()) for unit, shape in wanted.items()}
 
 

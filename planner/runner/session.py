@@ -276,7 +276,7 @@ class Session:
         written = 0
         key = self._cache_key("train") if self._plan.blocks[index].input.kind != "cache" else None
         self._phase(index, "validate", rung)
-        exits = self._exits(index, trained, rung, inputs, key)
+        exits = self._fit_exits(index, trained, rung, inputs, key)
         with ExitStack() as opened:
             targets = {part: self._target(following, part, opened) for part in inputs} if caches else {}
             measured = {
@@ -317,18 +317,19 @@ class Session:
         )
         return done, behind
 
-    def _exits(self, index: int, trained: Trained, rung: int, inputs: Inputs, key: tuple[int, ...] | None) -> Exits:
+    def _fit_exits(self, index: int, trained: Trained, rung: int, inputs: Inputs, key: tuple[int, ...] | None) -> Exits:
         """The block's pooled exits, fitted and written.
 
         They have the room between the block's peak and that of validating; what does not fit there is left out.
         """
         block = self._plan.blocks[index]
-        predicted = [block.predicted, *(rung.predicted for rung in block.ladder)][rung]
+        predicted = block.ladder[rung - 1].predicted if rung else block.predicted
         room = predicted.peak_bytes - predicted.peak_bytes_by_phase.validate
-        wanted = wanted_exits(self._plan, index, room)
+        size = trained.setting.micro_batch
+        wanted = wanted_exits(self._plan, index, size, room)
         if not wanted:
             return {}
-        samples = self._samples(index, inputs["train"], trained.setting.micro_batch)
+        samples = self._samples(index, inputs["train"], size)
         count = samples_to_fit(samples.count, trained.position.step * self._plan.training.batch)
         exits = fit_exits(trained.block, wanted, samples, key, count, self._plan.model.classes, self._stop)
         save_exits(paths.exits_path(self._out, index), exits)

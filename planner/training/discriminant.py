@@ -26,9 +26,9 @@ class Discriminant:
         self._shift: Tensor | None = None
 
     @staticmethod
-    def bytes_of(features: int, classes: int) -> int:
-        """The most that one takes: its sums, and what solving needs beside them."""
-        return 4 * (2 * features * features + 8 * classes * features)
+    def bytes_of(features: int, classes: int, micro_batch: int) -> int:
+        """The most that one takes: its sums, what solving needs beside them, and features as they come and shifted."""
+        return 4 * features * (2 * features + 8 * classes + 2 * micro_batch)
 
     @torch.no_grad()
     def add(self, features: Tensor, labels: Tensor) -> None:

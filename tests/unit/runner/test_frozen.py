@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -261,11 +262,11 @@ def test_they_run_a_rung_lower_where_memory_does_not_do(
     tried: list[int] = []
     warm_up = frozen_module.warm_up
 
-    def refuse(units: object, samples: object) -> None:
-        tried.append(samples.micro_batch)  # type: ignore[attr-defined]
+    def refuse(units: Sequence[nn.Module], samples: Samples) -> None:
+        tried.append(samples.micro_batch)
         if len(tried) == 1:
             raise error
-        warm_up(units, samples)  # type: ignore[arg-type]
+        warm_up(units, samples)
 
     monkeypatch.setattr(session_module, "warm_up", refuse)
     events: list[Event] = []

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from planner.runner import paths
-from planner.runner.block import LoadedBlock, load_frozen
+from planner.runner.block import LoadedBlock, input_shapes, load_frozen
 from planner.runner.finish import Prefix, validate
+from planner.runner.pooled import fit_exits
 from planner.runner.samples import Samples
 from planner.runner.stop import StopSignal
 from planner.settings import Optimizer
@@ -194,9 +195,10 @@ def test_nothing_of_the_micro_batch_before_is_left_when_frozen_units_begin(tmp_p
         block.stop_training()
         samples = Samples(Images(20), (1, 8, 8), cached=None, micro_batch=8)
         validate(block, samples, {}, None, Prefix(0, 0.0), StopSignal())
+        fit_exits(block, {2: input_shapes(plan)[2]}, samples, None, 20, 10, StopSignal())
     finally:
         gc.enable()
-    assert alive.found == [0] * (3 + 3)
+    assert alive.found == [0] * (3 + 3 + 3)
 
 
 def test_an_exits_speed_counts_the_units_before_the_block_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from .test_block import make_plan
 from .test_train import Images
 
 AMPLE = 2**30
+SIZE = 8
 
 
 def with_pooled_exits(plan: Plan) -> Plan:
@@ -35,18 +36,18 @@ def with_pooled_exits(plan: Plan) -> Plan:
 
 def test_every_boundary_of_a_block_without_a_head_has_one() -> None:
     plan = with_pooled_exits(make_plan((0, 2, 4), (4, 6)))
-    assert list(wanted_exits(plan, 0, AMPLE)) == [1, 3]
-    assert list(wanted_exits(plan, 1, AMPLE)) == [5]
-    assert wanted_exits(make_plan((0, 2, 4), (4, 6)), 0, AMPLE) == {}
+    assert list(wanted_exits(plan, 0, SIZE, AMPLE)) == [1, 3]
+    assert list(wanted_exits(plan, 1, SIZE, AMPLE)) == [5]
+    assert wanted_exits(make_plan((0, 2, 4), (4, 6)), 0, SIZE, AMPLE) == {}
 
 
 def test_what_has_no_room_is_left_out() -> None:
     plan = with_pooled_exits(make_plan((0, 6)))
-    shapes = wanted_exits(plan, 0, AMPLE)
-    first = Discriminant.bytes_of(shapes[1][0], 10)
-    assert list(wanted_exits(plan, 0, first)) == [1]
-    assert wanted_exits(plan, 0, first - 1) == {}
-    assert wanted_exits(plan, 0, -1) == {}
+    shapes = wanted_exits(plan, 0, SIZE, AMPLE)
+    first = Discriminant.bytes_of(shapes[1][0], 10, SIZE)
+    assert list(wanted_exits(plan, 0, SIZE, first)) == [1]
+    assert wanted_exits(plan, 0, SIZE, first - 1) == {}
+    assert wanted_exits(plan, 0, SIZE, -1) == {}
 
 
 def test_fitting_takes_a_few_samples_at_most() -> None:
@@ -63,7 +64,7 @@ def test_they_are_fitted_to_the_outputs_of_the_units_before_them(tmp_path: Path)
     block = LoadedBlock(plan, 0, 3)
     block.stop_training()
     samples = Samples(Images(40), (1, 8, 8), cached=None, micro_batch=8)
-    wanted = wanted_exits(plan, 0, AMPLE)
+    wanted = wanted_exits(plan, 0, SIZE, AMPLE)
     assert list(wanted) == [1, 3, 4, 5]
     exits = fit_exits(block, wanted, samples, (1, 2), 20, 10, StopSignal())
 
@@ -92,7 +93,7 @@ def test_validation_measures_them_in_their_place() -> None:
     block = LoadedBlock(plan, 0, 3)
     block.stop_training()
     samples = Samples(Images(40), (1, 8, 8), cached=None, micro_batch=8)
-    exits = fit_exits(block, wanted_exits(plan, 0, AMPLE), samples, None, 40, 10, StopSignal())
+    exits = fit_exits(block, wanted_exits(plan, 0, SIZE, AMPLE), samples, None, 40, 10, StopSignal())
     measured = validate(block, samples, exits, None, Prefix(0, 0.0), StopSignal())
     assert [found.unit for found in measured.exits] == [1, 2, 3, 4, 5, 6]
     without = validate(block, samples, {}, None, Prefix(0, 0.0), StopSignal())

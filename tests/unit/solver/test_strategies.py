@@ -64,7 +64,7 @@ def _one_block(oracle: Oracle, ends: tuple[int, ...], filters: tuple[int, ...], 
     first = oracle.training.freeze
     span, sources = (first, oracle.count), ("cache", "recompute") if first else ("data",)
     found = [
-        oracle.setting(span, size, ends, filters, source=source)  # type: ignore[arg-type]
+        oracle.setting(span, size, ends, filters, source=source)  # type: ignore[arg-type]  # a literal
         for size in _legal_sizes(oracle, span, ends, filters)
         for source in sources
     ]
