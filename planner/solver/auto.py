@@ -119,7 +119,8 @@ class Solver:
         if best is None:
             return None
         if self.request.prefer == "speed":
-            return min([self._answer(best), *self._rivals(budget)], key=_seconds)
+            chosen = min([self._answer(best), *self._rivals(budget)], key=_seconds)
+            return chosen._replace(gap=_gap(_seconds(chosen), best.found.least))
         return self._answer(self._fewest_cuts(budget, best)[-1])
 
     def _rivals(self, budget: int) -> Iterator[Answer]:
@@ -173,8 +174,8 @@ class Solver:
 
     def _answer(self, indexed: _Indexed) -> Answer:
         found = indexed.found
-        gap = 0.0 if found.least >= found.time else found.time / found.least - 1
-        return Answer(self._policies[indexed.policy].problem, found.choices, gap)
+        problem = self._policies[indexed.policy].problem
+        return Answer(problem, found.choices, _gap(found.time, found.least))
 
     def frontier(self, budget: int) -> list[Answer]:
         """The fastest plan, and those of fewer cuts that were weighed against it."""
@@ -210,6 +211,11 @@ class Solver:
 
 def _seconds(answer: Answer) -> int:
     return total_ns(answer.problem, answer.choices)
+
+
+def _gap(time: int, least: int) -> float:
+    """By how much another plan may be faster, as a share, where none takes less than `least`."""
+    return 0.0 if least >= time else time / least - 1
 
 
 def _effort(count: int) -> Effort:
