@@ -8,9 +8,9 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 
-from api import schemas
 from api.documents import adapter
 from api.problems import ProblemDocument
+from api.schemas import answers, requests
 from planner.model.spec import Model
 from planner.profiler.schema import Profile
 from planner.report.schema import Report
@@ -30,34 +30,34 @@ _KINDS: tuple[type, ...] = (
     Profile,
     ProblemDocument,
     Report,
-    schemas.Alternatives,
-    schemas.CompareRequest,
-    schemas.Comparison,
-    schemas.DeviceItem,
-    schemas.DevicePage,
-    schemas.DeviceRequest,
-    schemas.EnrolledDevice,
-    schemas.Enrolment,
-    schemas.EnrolmentRequest,
-    schemas.Frontier,
-    schemas.Health,
-    schemas.JobItem,
-    schemas.JobPage,
-    schemas.JobRequest,
-    schemas.ModelPage,
-    schemas.PlanPage,
-    schemas.PlanRequest,
-    schemas.PlanUnits,
-    schemas.ProfileItem,
-    schemas.ProfilePage,
-    schemas.Run,
-    schemas.RunItem,
-    schemas.RunPage,
-    schemas.RunRequest,
-    schemas.SampleBatch,
-    schemas.SampleChart,
-    schemas.SamplesTaken,
-    schemas.SessionItem,
+    answers.Alternatives,
+    requests.CompareRequest,
+    answers.Comparison,
+    answers.DeviceItem,
+    answers.DevicePage,
+    requests.DeviceRequest,
+    answers.EnrolledDevice,
+    answers.Enrolment,
+    requests.EnrolmentRequest,
+    answers.Frontier,
+    answers.Health,
+    answers.JobItem,
+    answers.JobPage,
+    requests.JobRequest,
+    answers.ModelPage,
+    answers.PlanPage,
+    requests.PlanRequest,
+    answers.PlanUnits,
+    answers.ProfileItem,
+    answers.ProfilePage,
+    answers.Run,
+    answers.RunItem,
+    answers.RunPage,
+    requests.RunRequest,
+    requests.SampleBatch,
+    answers.SampleChart,
+    answers.SamplesTaken,
+    answers.SessionItem,
 )
 
 _SECURITY = {

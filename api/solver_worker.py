@@ -25,7 +25,7 @@ from planner.profiler.schema import Profile
 from planner.solver.device import check_device
 from planner.solver.frontier import MAX_SOLVES, frontier
 from planner.solver.plan import make_plan
-from planner.solver.request import Request, check_optimizer
+from planner.solver.request import Request, check_measured
 from planner.solver.schema import Plan
 from planner.solver.unit_bytes import unit_bytes
 from planner.system.rlimit import die_with_parent, limit_data
@@ -127,11 +127,12 @@ def _request_of(plan: Plan) -> Request:
         plan.prefer,
         reserve_bytes=plan.reserve_bytes,
         max_cuts=plan.max_cuts,
+        cache_dtype=plan.cache_dtype,
     )
 
 
 def _solve(profile: Profile, request: Request) -> Plan:
-    check_optimizer(profile, request.training)
+    check_measured(profile, request.training)
     check_device(profile.device, request.budget.bytes)
     try:
         return make_plan(profile, request)

@@ -41,6 +41,7 @@ def profile_row(profile: Profile) -> dict[str, Any]:
             "total_bytes": profile.device.total_bytes,
         },
         "optimizer": profile.optimizer.kind,
+        "dtype": profile.dtype,
         "batch": covered_batch(profile),
     }
     return {
@@ -49,6 +50,7 @@ def profile_row(profile: Profile) -> dict[str, Any]:
         "fingerprint": profile.device.fingerprint,
         "optimizer": profile.optimizer.kind,
         "state_copies": profile.optimizer.state_copies,
+        "dtype": profile.dtype,
         "batch": summary["batch"],
         "summary": json.dumps(summary),
         "body": to_json(profile, indent=None),

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.judge import Watch, within
@@ -23,7 +23,7 @@ from planner.model.zoo import from_zoo
 from planner.profiler.schema import Profile
 from planner.report.schema import Report
 from planner.runner import paths
-from planner.settings import usual_optimizer
+from planner.settings import Dtype, usual_optimizer
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.request import Request
 from planner.solver.schema import Budget, Plan, Strategy, Training
@@ -32,6 +32,8 @@ from planner.units import MIB
 
 NETWORKS = ("cnn6", "vgg11", "resnet18", "mobilenetv2")
 STRATEGIES: tuple[Strategy, ...] = ("auto", "neuroflux", "backprop", "classic-local", "checkpoint")
+OTHERS = ("cnn6", "vgg11")
+"""Of which plans ask for more than a strategy; one of them in bfloat16, so the processor has to compute in that."""
 ROOM = (MIB, 24 * MIB)
 """Above the least that a strategy needs."""
 BATCH = 32
@@ -72,10 +74,27 @@ class Kept:
         )
 
 
-def request(strategy: Strategy, budget: int) -> Request:
+def request(strategy: Strategy, budget: int, dtype: Dtype = "float32") -> Request:
     """For the bundled images."""
-    training = Training(BATCH, 1, 4000, usual_optimizer("sgd"))
+    training = Training(BATCH, 1, 4000, usual_optimizer("sgd"), dtype=dtype)
     return Request(Budget(budget, "process"), training, strategy=strategy)
+
+
+def others(network: str, profile: Profile) -> Iterator[Kept]:
+    """What else a plan may ask for, at hardly more than the least memory that takes."""
+    usual = request("neuroflux", 2**40, profile.dtype)
+    asked: dict[str, Request] = {}
+    if profile.dtype == "float32":
+        for kept in ("bfloat16", "uint8"):
+            asked[f"caches in {kept}"] = replace(usual, cache_dtype=kept)
+        asked["augmented"] = replace(usual, training=replace(usual.training, augment="crop-flip", epochs=2, views=2))
+        asked["two units frozen"] = replace(usual, training=replace(usual.training, freeze=2))
+    else:
+        asked[f"in {profile.dtype}"] = usual
+        asked[f"in {profile.dtype}, by backpropagation"] = replace(usual, strategy="backprop")
+    for name, wanted in asked.items():
+        least = least_memory(profile, wanted)
+        yield Kept(f"{network}, {name}", make_plan(profile, replace(wanted, budget=Budget(least + MIB, "process"))))
 
 
 def plans(network: str, profile: Profile) -> Iterator[Kept]:
@@ -131,6 +150,10 @@ def main(runs: int) -> int:
         name: measured_profile(from_zoo(name, (1, 28, 28), 10), usual_optimizer("sgd"), BATCH) for name in NETWORKS
     }
     kept = [one for name in NETWORKS for one in plans(name, profiles[name])]
+    for name in OTHERS:
+        kept += others(name, profiles[name])
+        model = from_zoo(name, (1, 28, 28), 10)
+        kept += others(name, measured_profile(model, usual_optimizer("sgd"), BATCH, "bfloat16"))
     for turn in range(runs):
         with tempfile.TemporaryDirectory() as folder:
             run(kept[turn % len(kept)], Path(folder))

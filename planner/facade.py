@@ -19,11 +19,11 @@ from planner.profiler.profile import ProfileRequest, take_profile
 from planner.profiler.schema import Profile
 from planner.report.schema import Report
 from planner.runner.data.write import write_npz
-from planner.settings import Optimizer, Policy, usual_optimizer
+from planner.settings import Dtype, Optimizer, Policy, Stored, usual_optimizer
 from planner.solver.device import check_device
 from planner.solver.plan import make_plan
 from planner.solver.request import Request
-from planner.solver.schema import Budget, Plan, Preference, Scope, Strategy, Training
+from planner.solver.schema import Augment, Budget, Plan, Preference, Scope, Strategy, Training, usual_views
 from planner.system.files import storage_errors, write_atomically
 from planner.system.machine import probe
 from planner.units import parse_bytes
@@ -51,22 +51,25 @@ def profile(
     classes: int | None = None,
     optimizer: str | Optimizer = "sgd",
     batch: int = 128,
+    dtype: Dtype = "float32",
     max_bytes: int | str | None = None,
     max_seconds: float | None = None,
 ) -> Profile:
     """Measure a module that is a chain on this device. The module itself is not trained, nor changed.
 
     `sample` is one batch or one image, and says what the input looks like. `optimizer` is "sgd" (with momentum 0.9),
-    "adam", "adamw", or an `Optimizer`. `max_bytes` and `max_seconds` bound the
-    measurement. Raises ModelError where the module is no chain of known layers.
+    "adam", "adamw", or an `Optimizer`. `dtype` is what units compute in: "float32" or "bfloat16". `max_bytes` and
+    `max_seconds` bound the measurement. Raises ModelError where the module is no chain of known layers.
     """
     from planner.model.importers.module import import_module  # brings torch, which planning does without
 
     _check_batch(batch)
+    _check_choice("dtype", dtype, Dtype)
     chosen = _optimizer(optimizer)
     description = import_module(model, sample, classes)
     limit = None if max_bytes is None else _bytes(max_bytes, "max_bytes")
-    request = ProfileRequest(description, chosen, batch, probe().cores, max_bytes=limit, max_seconds=max_seconds)
+    cores = probe().cores
+    request = ProfileRequest(description, chosen, batch, cores, dtype, max_bytes=limit, max_seconds=max_seconds)
     return take_profile(request, lambda done, total, name: None)
 
 
@@ -82,7 +85,11 @@ def plan(
     epochs: int = 10,
     samples: int = 50_000,
     freeze: int = 0,
+    augment: Augment = "none",
+    views: int | None = None,
+    dtype: Dtype | None = None,
     storage: int | str | None = None,
+    cache_dtype: Stored | None = None,
     strategy: Strategy = "auto",
     prefer: Preference = "balanced",
     max_cuts: int | None = None,
@@ -97,6 +104,14 @@ def plan(
 
     The first `freeze` units are not trained: they keep the weights that `planner.run(…, init=…)` gives them.
 
+    `augment` says what happens to images while training ("none", "crop", "flip", "crop-flip"), and `views` how many
+    such passes a cache between blocks holds; none: up to 4.
+
+    `dtype` is what units compute in ("float32", "bfloat16"); none: what the profile measured, else float32.
+
+    `storage` is what caches between blocks may take; `cache_dtype` how they hold activations ("float32", "bfloat16",
+    "uint8"); none: as units compute, or "bfloat16" where the storage does not hold the two largest so.
+
     `max_cuts` bounds the boundaries where gradient stops. `allocator` is "tight" or "fast"; none takes whichever is
     faster and fits. `reserve` is the part of the budget that is left free; none takes the usual one.
 
@@ -108,15 +123,21 @@ def plan(
         raise InputError("budget is missing; give bytes, or text like '300MiB'")
     for name, value, choices in (
         ("scope", scope, Scope),
+        ("augment", augment, Augment),
+        ("dtype", dtype or "float32", Dtype),
         ("strategy", strategy, Strategy),
         ("prefer", prefer, Preference),
         ("allocator", "tight" if allocator is None else allocator, Policy),
+        ("cache_dtype", cache_dtype or "float32", Stored),
     ):
-        if value not in get_args(choices):
-            raise InputError(f"{name} is {value!r}; it is one of {', '.join(get_args(choices))}")
+        _check_choice(name, value, choices)
+    if isinstance(subject, Profile) and dtype not in (None, subject.dtype):
+        raise InputError(f"dtype: the profile was taken in {subject.dtype}; take another one for {dtype}")
+    computed = subject.dtype if isinstance(subject, Profile) else dtype or "float32"
     chosen = _chosen_optimizer(subject, optimizer)
     try:
-        training = Training(batch, epochs, samples, chosen, freeze=freeze)
+        views = usual_views(augment, epochs) if views is None else views
+        training = Training(batch, epochs, samples, chosen, augment=augment, views=views, dtype=computed, freeze=freeze)
         request = Request(
             Budget(_bytes(budget, "budget"), scope),
             training,
@@ -125,13 +146,17 @@ def plan(
             prefer,
             max_cuts=max_cuts,
             allocator=allocator,
+            cache_dtype=cache_dtype,
         )
         if reserve is not None:
             request = replace(request, reserve_bytes=_bytes(reserve, "reserve"))
     except ValueError as error:
         raise InputError(str(error)) from None
     sample: Any = second  # what is no tensor is told there
-    measured = subject if isinstance(subject, Profile) else profile(subject, sample, optimizer=chosen, batch=batch)
+    if isinstance(subject, Profile):
+        measured = subject
+    else:
+        measured = profile(subject, sample, optimizer=chosen, batch=batch, dtype=computed)
     check_device(measured.device, request.budget.bytes)
     return make_plan(measured, request)
 
@@ -229,6 +254,11 @@ def _run_command(words: list[str], quiet: bool) -> Report:
 
 def _bytes(value: int | str, name: str) -> int:
     return value if isinstance(value, int) else parse_bytes(str(value), name)
+
+
+def _check_choice(name: str, value: object, choices: Any) -> None:
+    if value not in get_args(choices):
+        raise InputError(f"{name} is {value!r}; it is one of {', '.join(get_args(choices))}")
 
 
 def _check_batch(batch: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +13,16 @@ Allocator = Literal["glibc", "musl", "mimalloc", "unknown"]
 
 Policy = Literal["tight", "fast"]
 """How eagerly an allocator gives memory back (`planner.system.allocator.apply_policy`)."""
+
+Dtype = Literal["float32", "bfloat16"]
+"""What arithmetic and activations are in. `bfloat16`: convolutions, matrix products and every activation; parameters,
+gradients, optimizer state and losses stay float32 (what torch calls autocast)."""
+
+NUMBER_BYTES: Mapping[Dtype, int] = {"float32": 4, "bfloat16": 2}
+"""Of one number of an activation."""
+
+Stored = Literal["uint8", "bfloat16", "float32"]
+"""How caches hold activations; uint8 ones have a scale for every sample."""
 
 
 @dataclass(frozen=True)

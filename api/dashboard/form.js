@@ -61,7 +61,7 @@ export function showErrors(fields, problem) {
   return true;
 }
 
-const SAME = { storage_bytes: "storage", profile: "device", bytes: "budget", kind: "optimizer" };
+const SAME = { storage_bytes: "storage", cache_dtype: "cache", profile: "device", bytes: "budget", kind: "optimizer" };
 
 /** The last step of `$.training.batch` that is a field, else the first word of what was said about `$.training`. */
 function fieldOf(fields, problem) {

@@ -24,7 +24,8 @@ from api.routes.common import (
     service_of,
     takes,
 )
-from api.schemas import DeviceItem, DevicePage, DeviceRequest, EnrolledDevice, Enrolment, EnrolmentRequest
+from api.schemas.answers import DeviceItem, DevicePage, EnrolledDevice, Enrolment
+from api.schemas.requests import DeviceRequest, EnrolmentRequest
 from api.service import Service
 from api.store import device_rows, tokens
 from api.store.content import timestamp

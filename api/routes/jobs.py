@@ -26,7 +26,8 @@ from api.routes.common import (
     takes,
 )
 from api.routes.models import model_of
-from api.schemas import JobItem, JobPage, JobRequest, JobTerms
+from api.schemas.answers import JobItem, JobPage
+from api.schemas.requests import JobRequest, JobTerms
 from api.service import Service
 from api.store import idempotency, job_rows
 from api.store.content import to_bytes
@@ -47,6 +48,7 @@ def queue_profile(service: Service, terms: JobTerms, model: Model, once: Once | 
         "model": model,
         "batch": terms.batch,
         "optimizer": terms.optimizer.optimizer(),
+        "dtype": terms.dtype,
         "max_seconds": terms.max_seconds,
         "max_bytes": terms.max_bytes,
     }

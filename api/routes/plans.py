@@ -32,18 +32,8 @@ from api.routes.common import (
 )
 from api.routes.jobs import queue_profile
 from api.routes.models import model_of
-from api.schemas import (
-    Alternatives,
-    CompareRequest,
-    CompareTerms,
-    Comparison,
-    JobItem,
-    JobTerms,
-    OptimizerTerms,
-    PlanPage,
-    PlanRequest,
-    PlanTerms,
-)
+from api.schemas.answers import Alternatives, Comparison, JobItem, PlanPage
+from api.schemas.requests import CompareRequest, CompareTerms, JobTerms, OptimizerTerms, PlanRequest, PlanTerms
 from api.service import Service
 from api.store import content, device_rows
 from api.store.tables import plans, profiles
@@ -110,8 +100,10 @@ def _asked(service: Service, terms: PlanTerms, model_value: Any) -> _Asked:
         raise overloaded("no worker has said yet what machine this service measures on", seconds=5)
     if device is None:
         raise invalid("$.device", "there is no device with this id; GET /v1/devices lists them")
-    batch = question.training.batch
-    subject = content.Subject(device.id, model_id, optimizer.kind, optimizer.state_copies, batch)
+    training = question.training
+    subject = content.Subject(
+        device.id, model_id, optimizer.kind, optimizer.state_copies, training.dtype, training.batch
+    )
     return _Asked(model, question, content.find_profile(service.database, subject), device, subject)
 
 
@@ -125,6 +117,7 @@ def _question(terms: PlanTerms) -> Question:
             terms.prefer,
             max_cuts=terms.max_cuts,
             allocator=terms.allocator,
+            cache_dtype=terms.cache_dtype,
         )
         return question if terms.reserve_bytes is None else replace(question, reserve_bytes=terms.reserve_bytes)
     except InputError as error:
@@ -225,8 +218,9 @@ def _measure_first(service: Service, terms: PlanTerms, asked: _Asked, base: str)
     assert asked.device is not None
     if not asked.device.is_server:
         raise _missing(asked, asked.device, base)
-    optimizer = terms.training.optimizer
-    needed = JobTerms(kind="profile", batch=terms.training.batch, optimizer=OptimizerTerms(**_plain(optimizer)))
+    training = terms.training
+    optimizer = OptimizerTerms(**_plain(training.optimizer))
+    needed = JobTerms(kind="profile", batch=training.batch, optimizer=optimizer, dtype=training.dtype)
     job = queue_profile(service, needed, asked.model, None)
     headers = {"Location": f"/v1/jobs/{job['id']}", "Retry-After": str(max(5, round(job["eta_seconds"] or 30)))}
     return json_answer(job, HTTPStatus.ACCEPTED, headers)
@@ -251,8 +245,8 @@ def _missing(asked: _Asked, device: device_rows.DeviceKey, base: str) -> Problem
         f"{model.name} was not measured on {device.name} for a batch of {training.batch} yet; run the command there: "
         "it measures, and stores the profile here",
         field="$.device",
-        command=f"neuroflux profile --model {named} --batch {training.batch} --optimizer {training.optimizer.kind} "
-        f"--report-to {base}",
+        command=f"neuroflux profile --model {named} --batch {training.batch} --optimizer {training.optimizer.kind}"
+        f"{'' if training.dtype == 'float32' else f' --dtype {training.dtype}'} --report-to {base}",
     )
 
 

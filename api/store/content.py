@@ -83,6 +83,8 @@ class Subject:
     """The optimizer's kind."""
     state_copies: int
     """Copies of the parameters that it keeps."""
+    dtype: str
+    """What units compute in."""
     batch: int
     """The batch that is to be covered."""
 
@@ -96,6 +98,7 @@ _COVERING = (  # built once: building it takes longer than running it
         profiles.c.model_id == bindparam("model_id"),
         profiles.c.optimizer == bindparam("optimizer"),
         profiles.c.state_copies == bindparam("state_copies"),
+        profiles.c.dtype == bindparam("dtype"),
         profiles.c.batch >= bindparam("batch"),
     )
     .order_by(profiles.c.batch, profiles.c.number.desc())

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.store.database import Database, without_password
 from planner.errors import RunError
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest revision under `migrations/versions`."""
 
 _LOCK = 0x6E6575726F

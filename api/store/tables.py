@@ -66,6 +66,7 @@ profiles = Table(
     Column("optimizer", String(16), nullable=False),
     Column("state_copies", Integer, nullable=False),
     Column("batch", Integer, nullable=False),
+    Column("dtype", String(16), nullable=False, server_default="float32"),
     Column("summary", LargeBinary, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("created_ms", BigInteger, nullable=False),

@@ -1,12 +1,14 @@
-"""Predicted against the kernel's peak, beside other tools: `python -m benchmarks.exactness [NETWORK...]`.
+"""Predicted against the kernel's peak, beside other tools: `python -m benchmarks.exactness [--dtype D] [NETWORK...]`.
 
 Profiles every network once, says from that profile alone what each case will take, then runs each case in a fresh
-process and reads VmHWM less the baseline. Writes `benchmarks/results/exactness.md` and `exactness.svg`. About half an
-hour on two quiet cores. torchinfo has to be installed (`pip install torchinfo`); nothing else of the project needs it.
+process and reads VmHWM less the baseline. Writes `benchmarks/results/exactness.md` and `exactness.svg`, in bfloat16
+`exactness-bfloat16.md` alone. About half an hour on two quiet cores. torchinfo has to be installed
+(`pip install torchinfo`); nothing else of the project needs it.
 """
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 from tqdm import tqdm
 
@@ -24,6 +27,7 @@ from benchmarks.exactness.trackers import Tracked
 from planner.document import decode, parse_json, to_json
 from planner.profiler.profile import ProfileRequest, take_profile
 from planner.profiler.schema import Profile
+from planner.settings import Dtype
 from planner.solver.costs import NANOSECONDS
 from planner.solver.problem import Choice, Problem
 from planner.solver.request import Request
@@ -57,7 +61,7 @@ def predict(profile: Profile, case: Case) -> tuple[int, float]:
     """Bytes above the baseline and seconds of one optimizer step; no data is read and no cache written in it."""
     profile = replace(profile, runtime=replace(profile.runtime, run_bytes=0))
     batch = case.micro_batch * case.accumulate
-    training = Training(batch, 1, batch, OPTIMIZER)
+    training = Training(batch, 1, batch, OPTIMIZER, dtype=case.dtype)
     problem = Problem(profile, Request(Budget(2**40, "training"), training))
     choice = Choice(0, case.micro_batch, case.ends, case.filters, case.recompute, case.optimizer_in_backward)
     buffers = 2 * case.micro_batch * problem.record_bytes(0)
@@ -71,14 +75,15 @@ def _child(module: str, path: Path) -> str:
     return done.stdout
 
 
-def outcomes(names: list[str]) -> Iterator[Outcome]:
+def outcomes(names: list[str], dtype: Dtype) -> Iterator[Outcome]:
     """All predictions of a network first, then its measurements."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "case.json"
         for name in names:
             model = networks()[name]
-            profile = take_profile(ProfileRequest(model, OPTIMIZER, BATCH, threads=2), lambda *_: None)
-            predictions = [(case, predict(profile, case)[0]) for case in cases(model)]
+            profile = take_profile(ProfileRequest(model, OPTIMIZER, BATCH, 2, dtype), lambda *_: None)
+            asked = [replace(case, dtype=dtype) for case in cases(model)]
+            predictions = [(case, predict(profile, case)[0]) for case in asked]
             for case, size in tqdm(predictions, desc=name, file=sys.stderr):
                 path.write_text(to_json(case))
                 stepped = decode(Stepped, parse_json(_child("step", path)))
@@ -86,10 +91,11 @@ def outcomes(names: list[str]) -> Iterator[Outcome]:
                 yield Outcome(case, size, stepped, tracked)
 
 
-def table(found: list[Outcome]) -> Iterator[str]:
+def table(found: list[Outcome], dtype: Dtype) -> Iterator[str]:
     """Markdown."""
-    yield "Made by `python -m benchmarks.exactness`. MiB above the child's baseline; excess of each prediction over the"
-    yield "kernel's peak (VmHWM of a fresh process) in per cent."
+    options = "" if dtype == "float32" else f" --dtype {dtype}"
+    yield f"Made by `python -m benchmarks.exactness{options}`. MiB above the child's baseline; excess of each"
+    yield "prediction over the kernel's peak (VmHWM of a fresh process) in per cent."
     yield ""
     yield "| network | manner | micro-batch | predicted | measured | excess | MemTracker | torchinfo |"
     yield "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"
@@ -129,12 +135,15 @@ def summary(found: list[Outcome]) -> Iterator[str]:
             )
 
 
-def main(names: list[str]) -> None:
+def main(names: list[str], dtype: Dtype) -> None:
     """Measure and write the results."""
     found: list[Outcome] = []
-    for one in outcomes(names or list(networks())):
+    file = RESULTS / ("exactness.md" if dtype == "float32" else f"exactness-{dtype}.md")
+    for one in outcomes(names or list(networks()), dtype):
         found.append(one)
-        (RESULTS / "exactness.md").write_text("\n".join(table(found)) + "\n")
+        file.write_text("\n".join(table(found, dtype)) + "\n")
+    if dtype != "float32":
+        return
     predictors: dict[str, Callable[[Outcome], float | None]] = {
         "this planner": lambda one: one.excess,
         "MemTracker": lambda one: one.other(one.tracked.mem_tracker_bytes),
@@ -148,4 +157,8 @@ def main(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("networks", nargs="*")
+    parser.add_argument("--dtype", choices=get_args(Dtype), default="float32")
+    arguments = parser.parse_args()
+    main(arguments.networks, arguments.dtype)

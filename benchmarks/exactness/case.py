@@ -18,7 +18,7 @@ from planner.model.spec import (
     Unit,
 )
 from planner.model.zoo import from_zoo
-from planner.settings import usual_optimizer
+from planner.settings import Dtype, usual_optimizer
 
 SHAPE, CLASSES = (3, 32, 32), 10
 OPTIMIZER = usual_optimizer("sgd")
@@ -54,6 +54,8 @@ class Case:
     """Whether parameters step within backward."""
     threads: int = 2
     """For arithmetic."""
+    dtype: Dtype = "float32"
+    """What units compute in."""
 
     @property
     def manner(self) -> str:

@@ -56,12 +56,13 @@ class Network:
         shapes: list[Shape] = [case.model.input, *(sizes.output for sizes in model_sizes(case.model))]
         self.case = case
         self.units: list[nn.Module] = [
-            build_unit(unit, shape, generator) for unit, shape in zip(case.model.units, shapes, strict=False)
+            build_unit(unit, shape, generator, case.dtype)
+            for unit, shape in zip(case.model.units, shapes, strict=False)
         ]
         self.heads: list[nn.Module | None] = []
         for end, filters in zip(case.ends, case.filters, strict=True):
             spec = auxiliary_head(shapes[end], filters, case.model.classes) if filters else None
-            self.heads.append(build_unit(spec, shapes[end], generator) if spec else None)
+            self.heads.append(build_unit(spec, shapes[end], generator, case.dtype) if spec else None)
 
     @property
     def modules(self) -> list[nn.Module]:

@@ -36,6 +36,8 @@ class Racer:
             block = _load(plan, index)
             shape = plan.model.input if block.frozen else block.input_shape
             inputs = torch.rand(spec.micro_batch, *shape, generator=generator)
+            if spec.input.kind == "cache":
+                inputs = inputs.to(getattr(torch, plan.training.dtype))
             labels = torch.randint(0, plan.model.classes, (spec.micro_batch,), generator=generator)
             self._blocks.append((block, inputs, labels))
 
@@ -59,15 +61,12 @@ class Racer:
 
 
 def _load(plan: Plan, index: int) -> LoadedBlock:
-    from planner.model.build import build_unit
-    from planner.runner.block import LoadedBlock, input_shapes
+    from planner.runner.block import LoadedBlock, fresh_unit, input_shapes
 
     frozen: list[nn.Module] = []
     if plan.blocks[index].input.kind == "recompute":
         shapes = input_shapes(plan)
-        frozen = [
-            build_unit(plan.model.units[unit], shapes[unit]).eval() for unit in range(plan.blocks[index].units[0])
-        ]
+        frozen = [fresh_unit(plan, unit, shapes, 0).eval() for unit in range(plan.blocks[index].units[0])]
     return LoadedBlock(plan, index, 0, frozen)
 
 

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from planner.cli.output import print_note
-from planner.settings import Optimizer
+from planner.settings import Dtype, Optimizer
 
 if TYPE_CHECKING:
     from planner.model.spec import Model
@@ -18,6 +18,7 @@ def measured_profile(
     model: Model,
     optimizer: Optimizer,
     batch: int,
+    dtype: Dtype = "float32",
     fresh: bool = False,
     max_bytes: int | None = None,
     max_seconds: float | None = None,
@@ -30,7 +31,8 @@ def measured_profile(
     from planner.profiler.store import ProfileStore
     from planner.system.machine import probe
 
-    request = ProfileRequest(model, optimizer, batch, probe().cores, max_bytes=max_bytes, max_seconds=max_seconds)
+    cores = probe().cores
+    request = ProfileRequest(model, optimizer, batch, cores, dtype, max_bytes=max_bytes, max_seconds=max_seconds)
     return ProfileStore.default().obtain(
         request,
         lambda: _measure(request),
@@ -55,7 +57,7 @@ def _measure(request: ProfileRequest) -> Profile:
         return take_profile(request, tell)
 
 
-def unmeasured_profile(model: Model, optimizer: Optimizer, batch: int) -> Profile:
+def unmeasured_profile(model: Model, optimizer: Optimizer, batch: int, dtype: Dtype = "float32") -> Profile:
     """The profile of `model` without measuring: from the store, else a shipped one, with a warning if it is foreign.
 
     Raises InputError where neither has one.
@@ -67,10 +69,10 @@ def unmeasured_profile(model: Model, optimizer: Optimizer, batch: int) -> Profil
     from planner.system.machine import probe
 
     here = probe()
-    found = ProfileStore.default().find(ProfileRequest(model, optimizer, batch, here.cores))
+    found = ProfileStore.default().find(ProfileRequest(model, optimizer, batch, here.cores, dtype))
     if found is not None:
         return found
-    profile = shipped.find_shipped(model, optimizer, batch, shipped.FOLDER)
+    profile = shipped.find_shipped(model, optimizer, batch, shipped.FOLDER, dtype)
     reasons = differences(profile, here)
     if reasons:
         print_note(

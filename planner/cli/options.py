@@ -111,7 +111,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def add_training(parser: argparse.ArgumentParser) -> None:
-    """`--batch`, `--optimizer`, `--lr`."""
+    """`--batch`, `--optimizer`, `--dtype`, `--lr`."""
     group = parser.add_argument_group("training")
     group.add_argument(
         "--batch",
@@ -122,6 +122,12 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--optimizer", choices=("sgd", "adam", "adamw"), default="sgd", help="default sgd, with momentum 0.9"
+    )
+    group.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="what units compute in: bfloat16 halves activations and caches, weights stay float32 (default float32)",
     )
     group.add_argument(
         "--lr", type=_argument(_number), metavar="X", help="learning rate (default 0.05 for sgd, 0.001 otherwise)"

@@ -13,7 +13,7 @@ from planner.cli.measure import measured_profile, unmeasured_profile
 from planner.cli.output import print_note, print_result
 from planner.document import to_json
 from planner.errors import DocumentError, InfeasibleError, InputError
-from planner.limits import MAX_UNITS
+from planner.limits import MAX_EPOCHS, MAX_UNITS
 from planner.settings import Optimizer
 from planner.units import format_bytes
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from planner.profiler.schema import Profile
     from planner.solver.point import Point
     from planner.solver.request import Request
-    from planner.solver.schema import Plan
+    from planner.solver.schema import Plan, Training
 
 
 _EPILOG = """\
@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_budget(parser.add_argument_group("the budget"))
     options.add_training(parser)
     options.add_schedule(parser)
+    _add_augment(parser.add_argument_group("augmentation"))
     _add_freeze(parser.add_argument_group("fine-tuning"))
     _add_choosing(parser.add_argument_group("choosing"))
     _add_source(parser.add_argument_group("what it costs here"))
@@ -85,10 +86,34 @@ def _add_budget(group: argparse._ArgumentGroup) -> None:
         help="most storage for caches of activations between blocks (default: not limited)",
     )
     group.add_argument(
+        "--cache-dtype",
+        choices=("float32", "bfloat16", "uint8"),
+        help="how caches hold activations (default: as units compute, or bfloat16 where --storage does not hold the "
+        "two largest caches so)",
+    )
+    group.add_argument(
         "--reserve",
         type=options.size_or_zero("reserve"),
         metavar="BYTES",
         help="part of the budget that is left free, for what no profile foresees (default 4MiB)",
+    )
+
+
+def _add_augment(group: argparse._ArgumentGroup) -> None:
+    """What happens to images while training."""
+    group.add_argument(
+        "--augment",
+        choices=("none", "crop", "flip", "crop-flip"),
+        default="none",
+        help="crop: images move by up to an eighth of their height and width, otherwise in every pass; flip: half of "
+        "them are mirrored left to right (default none)",
+    )
+    group.add_argument(
+        "--views",
+        type=options.count("views", 1, MAX_EPOCHS),
+        metavar="K",
+        help="augmented passes that a cache between blocks holds; a block's epochs take them in turn (default 4, or "
+        "the epochs where these are fewer). Storage and the time to write grow with it",
     )
 
 
@@ -241,8 +266,8 @@ def _profile(arguments: argparse.Namespace, model: Model, optimizer: Optimizer) 
     from planner.system.machine import installed_torch_version
 
     if arguments.no_measure or installed_torch_version() is None:
-        return unmeasured_profile(model, optimizer, arguments.batch)
-    return measured_profile(model, optimizer, arguments.batch)
+        return unmeasured_profile(model, optimizer, arguments.batch, arguments.dtype)
+    return measured_profile(model, optimizer, arguments.batch, arguments.dtype)
 
 
 def _check_beginning(file: Path, model: Model, budget: int) -> None:
@@ -292,17 +317,9 @@ def _shape(model: Model) -> str:
 def request_from(arguments: argparse.Namespace, samples: int, unpacked_bytes: int) -> Request:
     """The solver's question in the person's words. Compressed data, once unpacked, takes its part of the storage."""
     from planner.solver.request import Request
-    from planner.solver.schema import Budget, Training
+    from planner.solver.schema import Budget
 
-    training = Training(
-        arguments.batch,
-        arguments.epochs,
-        samples,
-        options.optimizer_from(arguments),
-        schedule=arguments.schedule,
-        seed=arguments.seed,
-        freeze=arguments.freeze,
-    )
+    training = _training_from(arguments, samples)
     storage = arguments.storage
     if storage is not None:
         if storage < unpacked_bytes:
@@ -320,5 +337,29 @@ def request_from(arguments: argparse.Namespace, samples: int, unpacked_bytes: in
         arguments.prefer,
         max_cuts=arguments.max_cuts,
         allocator=arguments.allocator,
+        cache_dtype=arguments.cache_dtype,
     )
     return request if arguments.reserve is None else replace(request, reserve_bytes=arguments.reserve)
+
+
+def _training_from(arguments: argparse.Namespace, samples: int) -> Training:
+    """How training goes. Raises InputError where the number of views fits neither the augmentation nor the epochs."""
+    from planner.solver.schema import Training, usual_views
+
+    epochs, augment, views = arguments.epochs, arguments.augment, arguments.views
+    optimizer = options.optimizer_from(arguments)
+    try:
+        return Training(
+            arguments.batch,
+            epochs,
+            samples,
+            optimizer,
+            schedule=arguments.schedule,
+            augment=augment,
+            views=usual_views(augment, epochs) if views is None else views,
+            dtype=arguments.dtype,
+            seed=arguments.seed,
+            freeze=arguments.freeze,
+        )
+    except ValueError as error:
+        raise InputError(f"--views: {error}") from None

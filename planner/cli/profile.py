@@ -61,6 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         subject.model,
         options.optimizer_from(arguments),
         arguments.batch,
+        arguments.dtype,
         fresh=True,
         max_bytes=arguments.max_bytes,
         max_seconds=arguments.max_seconds,

@@ -16,6 +16,7 @@ from typing import assert_never
 import torch
 from torch import Tensor, nn
 
+from planner.model.half import HalfConv2d, HalfLinearLayer
 from planner.model.shapes import Shape, layer_output, unit_sizes
 from planner.model.spec import (
     Activation,
@@ -30,23 +31,39 @@ from planner.model.spec import (
     Residual,
     Unit,
 )
+from planner.settings import Dtype
 
 _OVERWRITABLE = (Conv2d, Linear, BatchNorm2d, Residual)
 """Layers whose output is a tensor of its own that their backward does not look at: the next layer may overwrite it."""
 
 
-def build_unit(unit: Unit, shape: Shape, generator: torch.Generator | None = None) -> nn.Sequential:
-    """The module of `unit`, whose input is `shape` per sample, in float32 and in training mode.
+def build_unit(
+    unit: Unit, shape: Shape, generator: torch.Generator | None = None, dtype: Dtype = "float32"
+) -> nn.Sequential:
+    """The module of `unit`, whose input is `shape` per sample, with weights in float32 and in training mode.
+
+    With `dtype` bfloat16 it computes in that wherever it runs, and its output is of that type.
 
     With a `generator`: convolutions start as He et al. (2015) propose for rectifiers, from N(0, 2 / fan-out), linear
     layers from U(±1/√fan-in), biases at 0, normalisations at scale 1 and shift 0; equal generators give equal numbers.
     Without one the weights' storage holds anything: load it before use. Raises ModelError where a layer does not fit.
     """
     unit_sizes(unit, shape)
-    module = _sequence(unit.layers, shape)
+    module = _sequence(unit.layers, shape, dtype)
+    if dtype == "bfloat16":
+        module = _Half(*module)
     if generator is not None:
         _initialise(module, generator)
     return module
+
+
+class _Half(nn.Sequential):
+    """A unit whose output is bfloat16, also where none of its layers makes that of its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self:
+            x = layer(x)
+        return x.to(torch.bfloat16)
 
 
 class _Conv2d(nn.Conv2d):
@@ -73,20 +90,20 @@ class _Residual(nn.Module):
         return output.add_(self.shortcut(x)) if self.inplace else output + self.shortcut(x)
 
 
-def _sequence(layers: tuple[Layer, ...], shape: Shape) -> nn.Sequential:
+def _sequence(layers: tuple[Layer, ...], shape: Shape, dtype: Dtype) -> nn.Sequential:
     modules: list[nn.Module] = []
     before: Layer | None = None
     for layer in layers:
-        modules.append(_module(layer, shape, inplace=isinstance(before, _OVERWRITABLE)))
+        modules.append(_module(layer, shape, dtype, inplace=isinstance(before, _OVERWRITABLE)))
         shape = layer_output(layer, shape)
         before = layer
     return nn.Sequential(*modules)
 
 
-def _module(layer: Layer, shape: Shape, *, inplace: bool) -> nn.Module:
+def _module(layer: Layer, shape: Shape, dtype: Dtype, *, inplace: bool) -> nn.Module:
     match layer:
         case Conv2d():
-            return _Conv2d(
+            return (_Conv2d if dtype == "float32" else HalfConv2d)(
                 shape[0],
                 layer.out_channels,
                 layer.kernel,
@@ -96,7 +113,7 @@ def _module(layer: Layer, shape: Shape, *, inplace: bool) -> nn.Module:
                 bias=layer.bias,
             )
         case Linear():
-            return _Linear(shape[0], layer.out_features, bias=layer.bias)
+            return (_Linear if dtype == "float32" else HalfLinearLayer)(shape[0], layer.out_features, bias=layer.bias)
         case BatchNorm2d():
             return nn.BatchNorm2d(shape[0], eps=layer.eps, momentum=layer.momentum)
         case Activation():
@@ -112,7 +129,7 @@ def _module(layer: Layer, shape: Shape, *, inplace: bool) -> nn.Module:
         case Flatten():
             return nn.Flatten()
         case Residual():
-            body, shortcut = _sequence(layer.body, shape), _sequence(layer.shortcut, shape)
+            body, shortcut = _sequence(layer.body, shape, dtype), _sequence(layer.shortcut, shape, dtype)
             return _Residual(body, shortcut, inplace=isinstance(layer.body[-1], _OVERWRITABLE))
     assert_never(layer)
 

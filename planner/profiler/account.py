@@ -93,7 +93,7 @@ class _Network:
         shapes: list[Shape] = [job.model.input, *(sizes.output for sizes in model_sizes(job.model))]
         self.input = job.model.input
         self.units: list[nn.Module] = [
-            build_unit(unit, shape, generator) for unit, shape in zip(job.model.units, shapes, strict=False)
+            build_unit(unit, shape, generator, job.dtype) for unit, shape in zip(job.model.units, shapes, strict=False)
         ]
         self.optimizer: Stepper = make_optimizer(job.optimizer)
         self.optimizer.lr = 0.0  # the same work, and weights stay where they are

@@ -26,8 +26,10 @@ _SMALL_STEP = 2
 _LARGEST_STEP = 16
 """Largest micro-batch of a whole step: enough to see what grows, and quick."""
 
-_LARGEST_TIMED = 32
-"""Largest micro-batch at which whole steps are timed: from there on what policies cost differs little."""
+_MIDDLE_TIMED = 32
+"""Beside the smallest and the largest micro-batch, whole steps are timed at the largest up to this one. Policies cost
+different shares at all three: at small ones calls count, at large ones `fast` no longer keeps what is freed, for glibc
+gives blocks of 32 MiB and more their own mappings whatever it is told."""
 
 _TIME_SHARE = 0.3
 """Most of the time left that whole steps may take."""
@@ -96,9 +98,10 @@ def step_sizes(job: Job) -> tuple[int, int]:
 
 
 def timed_sizes(job: Job) -> tuple[int, ...]:
-    """Micro-batches at which whole steps are timed as well: the smallest, and the largest that is quick."""
+    """Micro-batches at which whole steps are timed as well, rising: the smallest, one in the middle, the largest."""
     small, large = step_sizes(job)
-    return small, max([large, *(size for size in job.micro_batches if size <= _LARGEST_TIMED)])
+    middle = max([large, *(size for size in job.micro_batches if size <= _MIDDLE_TIMED)])
+    return tuple(sorted({small, middle, max(middle, job.micro_batches[-1])}))
 
 
 def _take_accounts(

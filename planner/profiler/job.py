@@ -10,7 +10,7 @@ from typing import Literal
 
 from planner.model.spec import Model
 from planner.profiler.schema import Costs, Layers
-from planner.settings import Optimizer
+from planner.settings import Dtype, Optimizer
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Job:
     """Allocator policy."""
     max_bytes: int
     """Resident bytes that the child stays below."""
+    dtype: Dtype = "float32"
+    """What units compute in."""
 
 
 @dataclass(frozen=True)

@@ -64,10 +64,10 @@ def _use(job: Job, unit: Unit, shape: Shape) -> None:
     from planner.training.segment import train_segment
 
     labels = torch.zeros(2, dtype=torch.int64)
-    module = build_unit(unit, shape, torch.Generator().manual_seed(0))
+    module = build_unit(unit, shape, torch.Generator().manual_seed(0), job.dtype)
     optimizer = make_optimizer(job.optimizer)
     for _ in range(2):
-        inputs = torch.zeros(2, *shape, requires_grad=True)
+        inputs = torch.zeros(2, *shape, dtype=getattr(torch, job.dtype), requires_grad=True)
         train_segment([module], torch.nn.Flatten(), inputs, labels, weight=0.5)
         optimizer.step(module.parameters())
 

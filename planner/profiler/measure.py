@@ -80,7 +80,8 @@ class Measurer:
             self._loaded = self._load(task.piece)
         piece = self._loaded.piece
         generator = torch.Generator().manual_seed(task.micro_batch)
-        inputs = torch.rand((task.micro_batch, *piece.shape), generator=generator).to(self._meter.device)
+        inputs = torch.rand((task.micro_batch, *piece.shape), generator=generator)
+        inputs = inputs.to(self._meter.device, getattr(torch, piece.input_dtype))
         facts = self._facts(self._loaded, inputs) if task.with_facts else None
         if not piece.is_head:
             costs = self._unit_costs(self._loaded, inputs)
@@ -99,7 +100,8 @@ class Measurer:
         piece = self._pieces[index]
         module = None
         if piece.spec:
-            module = build_unit(piece.spec, piece.shape, torch.Generator().manual_seed(0)).to(self._meter.device)
+            generator = torch.Generator().manual_seed(0)
+            module = build_unit(piece.spec, piece.shape, generator, piece.dtype).to(self._meter.device)
         optimizer = make_optimizer(self._job.optimizer)
         optimizer.lr = 0.0  # a step costs the same, and the weights stay what they are
         loaded = _Loaded(index, piece, module, optimizer)
@@ -120,7 +122,7 @@ class Measurer:
             optimizer_bytes=sum(t.nbytes for p in parameters for t in loaded.optimizer.state(p).values()),
             step_transient_bytes=transient,
             step_seconds=seconds,
-            flops=self._counter.count(module, loaded.piece.shape),
+            flops=self._counter.count(_counted(loaded), loaded.piece.shape),
             uncounted_operators=self._counter.uncounted(),
         )
 
@@ -141,7 +143,7 @@ class Measurer:
         from planner.profiler.layers import profile_layers
 
         assert loaded.module is not None and loaded.piece.spec is not None
-        flops = self._counter.count_by_module(loaded.module, loaded.piece.shape)
+        flops = self._counter.count_by_module(_counted(loaded), loaded.piece.shape)
         return profile_layers(self._meter, loaded.piece.spec, loaded.module, inputs, loaded.optimizer, costs, flops)
 
     def _unit_costs(self, loaded: _Loaded, inputs: Tensor) -> Costs:
@@ -191,6 +193,14 @@ class Measurer:
             *seconds,
             untouched_bytes=self._meter.take_untouched(),
         )
+
+
+def _counted(loaded: _Loaded) -> nn.Module:
+    """The module whose operators are counted: what it computes in makes no difference, and a tracer knows float32's."""
+    from planner.model.build import build_unit
+
+    assert loaded.module is not None and loaded.piece.spec is not None
+    return loaded.module if loaded.piece.dtype == "float32" else build_unit(loaded.piece.spec, loaded.piece.shape)
 
 
 def check_finite(module: nn.Module, inputs: Tensor) -> None:

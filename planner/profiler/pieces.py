@@ -10,8 +10,8 @@ from planner.model.heads import auxiliary_head
 from planner.model.shapes import Shape, Sizes, model_sizes, unit_sizes
 from planner.model.spec import Unit
 from planner.profiler.job import Job
+from planner.settings import NUMBER_BYTES, Dtype
 
-_NUMBER_BYTES = 4
 _NO_MODULE = Sizes((), 0, 0, 0, 1)
 
 
@@ -35,6 +35,8 @@ class Piece:
     """Whether it ends in a loss."""
     micro_batches: tuple[int, ...]
     """Wanted, rising; never empty."""
+    dtype: Dtype
+    """What it computes in."""
 
     @property
     def unit(self) -> int | None:
@@ -44,12 +46,17 @@ class Piece:
     @property
     def output_bytes(self) -> int:
         """One sample's output."""
-        return _NUMBER_BYTES * prod(self.sizes.output) if self.spec else 0
+        return NUMBER_BYTES[self.dtype] * prod(self.sizes.output) if self.spec else 0
+
+    @property
+    def input_dtype(self) -> Dtype:
+        """Of what comes in: images are float32 whatever units compute in."""
+        return "float32" if self.unit == 0 else self.dtype
 
     def least_bytes(self, micro_batch: int, state_copies: int) -> int:
         """What measuring it takes at the very least: weights, gradients, optimizer state, input, output."""
-        weights = _NUMBER_BYTES * (self.sizes.parameters * (2 + state_copies) + self.sizes.buffers)
-        return weights + micro_batch * (_NUMBER_BYTES * prod(self.shape) + self.output_bytes)
+        weights = NUMBER_BYTES["float32"] * (self.sizes.parameters * (2 + state_copies) + self.sizes.buffers)
+        return weights + micro_batch * (NUMBER_BYTES[self.input_dtype] * prod(self.shape) + self.output_bytes)
 
 
 def pieces_of(job: Job) -> tuple[Piece, ...]:
@@ -61,18 +68,18 @@ def _pieces(job: Job) -> Iterator[Piece]:
     shape: Shape = job.model.input
     last = len(job.model.units)
     for index, (unit, sizes) in enumerate(zip(job.model.units, model_sizes(job.model), strict=True), start=1):
-        yield Piece(unit.name, unit, shape, sizes, index, 0, False, _wanted(job.micro_batches, sizes))
+        yield Piece(unit.name, unit, shape, sizes, index, 0, False, _wanted(job.micro_batches, sizes), job.dtype)
         shape = sizes.output
         if index == last:
             wanted = _wanted(_for_heads(job.micro_batches), _NO_MODULE)
-            yield Piece("classifier's loss", None, shape, _NO_MODULE, index, 0, True, wanted)
+            yield Piece("classifier's loss", None, shape, _NO_MODULE, index, 0, True, wanted, job.dtype)
             continue
         for count in job.filters if len(shape) == 3 else job.filters[:1]:
             head = auxiliary_head(shape, count, job.model.classes)
             head_sizes = unit_sizes(head, shape)
             wanted = _wanted(_for_heads(job.micro_batches), head_sizes)
             name = f"head behind {unit.name}, {count} filters"
-            yield Piece(name, head, shape, head_sizes, index, count, True, wanted)
+            yield Piece(name, head, shape, head_sizes, index, count, True, wanted, job.dtype)
 
 
 def _for_heads(micro_batches: tuple[int, ...]) -> tuple[int, ...]:

@@ -22,8 +22,8 @@ from planner.profiler.job import Job
 from planner.profiler.schema import Limits, Profile, Runtime, Storage
 from planner.profiler.survey import MeasuringChild, Survey, Tell, first_line
 from planner.profiler.torch_facts import complete
-from planner.settings import Device, Machine, Optimizer, Policy
-from planner.system.machine import fingerprint, probe
+from planner.settings import Device, Dtype, Machine, Optimizer, Policy
+from planner.system.machine import check_dtype, fingerprint, probe
 from planner.system.storage import measure_storage
 from planner.units import MIB, format_bytes
 
@@ -43,6 +43,8 @@ class ProfileRequest:
     """The batch that will be asked for; micro-batches up to it are measured."""
     threads: int
     """Threads for arithmetic."""
+    dtype: Dtype = "float32"
+    """What units compute in."""
     filters: tuple[int, ...] = FILTERS
     """Filters of auxiliary heads."""
     max_bytes: int | None = None
@@ -71,10 +73,19 @@ def take_profile(request: ProfileRequest, tell: Tell, folder: Path | None = None
     machine = probe()
     if machine.torch_version is None:
         raise InputError("torch is not installed here; install torch >= 2.6 to profile (see the README)")
+    check_dtype(machine, request.dtype)
     bounds = Bounds.begin(request.max_bytes, request.max_seconds)
     sizes = micro_batches_for(request.batch)
     job = Job(
-        request.model, request.optimizer, sizes, request.filters, "cpu", request.threads, "tight", bounds.max_bytes
+        request.model,
+        request.optimizer,
+        sizes,
+        request.filters,
+        "cpu",
+        request.threads,
+        "tight",
+        bounds.max_bytes,
+        request.dtype,
     )
     with tempfile.TemporaryDirectory(prefix="neuroflux-") as name:
         path = Path(name) / "job.json"
@@ -88,7 +99,7 @@ def take_profile(request: ProfileRequest, tell: Tell, folder: Path | None = None
         id="",
         model=request.model,
         device=_device(machine, machine.torch_version, request.threads),
-        dtype="float32",
+        dtype=request.dtype,
         optimizer=request.optimizer,
         allocator="tight",
         runtime=Runtime(

@@ -11,7 +11,7 @@ from typing import Literal
 
 from planner.limits import MAX_BATCH, MAX_BYTES, MAX_UNITS
 from planner.model.spec import Model
-from planner.settings import Device, Machine, Optimizer
+from planner.settings import Device, Dtype, Machine, Optimizer
 
 
 def _check_bytes(document: object, *names: str) -> None:
@@ -377,7 +377,7 @@ class Profile:
     """The chain that was measured."""
     device: Device
     """Where."""
-    dtype: Literal["float32"]
+    dtype: Dtype
     """Type of parameters and activations."""
     optimizer: Optimizer
     """The optimizer whose state and step were measured."""

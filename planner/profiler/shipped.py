@@ -10,7 +10,7 @@ from planner.errors import InputError
 from planner.model.spec import Model
 from planner.profiler.applies import covers, read_profile
 from planner.profiler.schema import Profile
-from planner.settings import Optimizer
+from planner.settings import Dtype, Optimizer
 
 FOLDER = Path(planner.__file__).parent.parent / "profiles"
 """Where they lie: beside the package, in a source tree and where it is installed alike."""
@@ -32,7 +32,9 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "unnamed"
 
 
-def find_shipped(model: Model, optimizer: Optimizer, batch: int, folder: Path = FOLDER) -> Profile:
+def find_shipped(
+    model: Model, optimizer: Optimizer, batch: int, folder: Path = FOLDER, dtype: Dtype = "float32"
+) -> Profile:
     """The shipped profile of an equal description with this optimizer, measured up to this batch or beyond.
 
     Raises InputError: why there is none, and which there are.
@@ -47,6 +49,8 @@ def find_shipped(model: Model, optimizer: Optimizer, batch: int, folder: Path = 
         raise _none(f"this description of {model.name} (the shipped one differs)", folder)
     if (measured.kind, measured.state_copies) != (optimizer.kind, optimizer.state_copies):
         raise _none(f"{model.name} and {optimizer.kind} with {optimizer.state_copies} copies as state", folder)
+    if profile.dtype != dtype:
+        raise _none(f"{model.name} in {dtype} (the shipped one was measured in {profile.dtype})", folder)
     if not covers(profile, batch):
         raise _none(f"{model.name} and a batch of {batch} (the shipped one was measured for smaller ones)", folder)
     return profile

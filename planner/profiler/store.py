@@ -26,7 +26,7 @@ from planner.profiler.schema import Profile
 from planner.system.files import storage_errors, write_atomically
 from planner.system.machine import fingerprint, probe
 
-_METHOD = 11
+_METHOD = 12
 """Raised whenever the way of measuring changes, so that older profiles are measured again."""
 
 _ID = re.compile(r"[0-9a-f]{64}")
@@ -128,7 +128,7 @@ class ProfileStore:
             "method": _METHOD,
             "model": encode(request.model),
             "device": device,
-            "dtype": "float32",
+            "dtype": request.dtype,
             "optimizer": [request.optimizer.kind, request.optimizer.state_copies],
             "filters": request.filters,
         }
@@ -138,4 +138,5 @@ class ProfileStore:
 
 def _answers(profile: Profile, request: ProfileRequest) -> bool:
     measured, asked = profile.optimizer, request.optimizer
-    return profile.model == request.model and (measured.kind, measured.state_copies) == (asked.kind, asked.state_copies)
+    same = profile.model == request.model and profile.dtype == request.dtype
+    return same and (measured.kind, measured.state_copies) == (asked.kind, asked.state_copies)

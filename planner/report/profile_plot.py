@@ -98,7 +98,7 @@ def training_step(profile: Profile) -> Step:
     # A batch normalisation that was measured below what it needs to train is drawn at what it needs.
     trained = [*profile.units, *(head.cost for head in profile.heads if head.kind == "classifier")]
     size = max(shared_micro_batch(profile), *(piece.minimum_micro_batch for piece in trained))
-    training = Training(batch=size, epochs=1, samples=size, optimizer=profile.optimizer)
+    training = Training(batch=size, epochs=1, samples=size, optimizer=profile.optimizer, dtype=profile.dtype)
     problem = Problem(profile, Request(Budget(MAX_BYTES, "training"), training))
     units = [problem.unit_cost(index, size) for index in range(problem.count)]
     head = problem.head_cost(problem.count, CLASSIFIER, size)

@@ -53,16 +53,21 @@ def plan_header(plan: Plan) -> list[tuple[str, str]]:
         (
             "training",
             f"batch {training.batch}, {counted(training.epochs, 'epoch')} of {training.samples} samples per block, "
-            f"{described(training.optimizer)}, {training.schedule} schedule{_freezing(plan)}",
+            f"{described(training.optimizer)}, {training.schedule} schedule{_particulars(plan)}",
         ),
     ]
 
 
-def _freezing(plan: Plan) -> str:
-    count = plan.training.freeze
-    if count == 0:
-        return ""
-    return ", the first unit frozen" if count == 1 else f", the first {count} units frozen"
+def _particulars(plan: Plan) -> str:
+    """What differs from the usual way to train."""
+    training, found = plan.training, ""
+    if training.dtype != "float32":
+        found += f", in {training.dtype}"
+    if training.augment != "none":
+        found += f", augmented by {training.augment}"
+    if training.freeze:
+        found += ", the first unit frozen" if training.freeze == 1 else f", the first {training.freeze} units frozen"
+    return found
 
 
 def _plan_rows(plan: Plan) -> Iterator[tuple[str, ...]]:
@@ -127,12 +132,13 @@ def _filters(head: Head | None) -> str:
 def _plan_summary(plan: Plan) -> list[tuple[str, str]]:
     ends = [segment.units[1] for block in plan.blocks for segment in block.segments][:-1]
     where = f", before unit {', '.join(map(str, ends))}" if ends else ""
+    kept = "" if plan.cache_dtype in (None, plan.training.dtype) else f", in {plan.cache_dtype}"
     allowed = f" ({format_bytes(plan.storage_bytes)} allowed)" if plan.storage_bytes is not None else ""
     gap = f"; at most {plan.optimality_gap:.1%} slower than the best" if plan.optimality_gap else ""
     return [
         ("peak", f"{format_bytes(plan.predicted.peak_bytes)} of {format_bytes(plan.budget.bytes)}"),
         ("total time", f"{format_seconds(plan.predicted.seconds_total)}{gap}"),
-        ("caches", f"{format_bytes(plan.predicted.cache_bytes)} of storage at one time, at most{allowed}"),
+        ("caches", f"{format_bytes(plan.predicted.cache_bytes)} of storage at one time, at most{allowed}{kept}"),
         ("cuts", f"{plan.cuts}{where}"),
         ("recomputed", _recomputed(plan)),
         ("optimizer", _stepping(plan)),
@@ -192,6 +198,8 @@ def _beside(other: Alternative, seconds: float) -> str:
 def _plan_notes(plan: Plan) -> Iterator[str]:
     if plan.training.freeze:
         yield _frozen_note(plan)
+    if plan.training.augment != "none":
+        yield _views_note(plan)
     if len(plan.blocks) == 1 and plan.cuts == 0:
         what = "what is trained" if plan.training.freeze else "this plan"
         yield f"{what.capitalize()} is plain backpropagation: one block of one segment, no cuts, no auxiliary heads."
@@ -203,6 +211,21 @@ def _plan_notes(plan: Plan) -> Iterator[str]:
             f"{plan.training.batch}, in {which} {', '.join(map(str, accumulating))}."
         )
     yield from _extrapolations(plan)
+
+
+_FRESH = "Images are augmented otherwise in every epoch"
+
+
+def _views_note(plan: Plan) -> str:
+    """Where images differ in every epoch, and where a few passes are taken in turn."""
+    cached = [str(index) for index, block in enumerate(plan.blocks) if block.input.kind == "cache"]
+    if not cached:
+        return f"{_FRESH}."
+    views = plan.training.views
+    taken = "one augmented pass, the same in every epoch" if views == 1 else f"{views} augmented passes in turn"
+    who = f"block {cached[0]} reads" if len(cached) == 1 else f"blocks {', '.join(cached)} read"
+    said = f"{who} {taken}, from a cache."
+    return f"{_FRESH}; {said}" if len(cached) < len(plan.blocks) else f"{said[0].upper()}{said[1:]}"
 
 
 def _frozen_note(plan: Plan) -> str:

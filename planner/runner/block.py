@@ -175,7 +175,7 @@ def load_before(plan: Plan, index: int, out: Path) -> list[nn.Module]:
     shapes = input_shapes(plan)
     units: list[nn.Module] = []
     for stored in stored_units(plan, index, out):
-        found = [build_unit(plan.model.units[unit], shapes[unit]).eval() for unit in stored.units]
+        found = [fresh_unit(plan, unit, shapes, None).eval() for unit in stored.units]
         load_weights(stored.path, zip((f"units.{unit}" for unit in stored.units), found, strict=True))
         units += found
     return units
@@ -226,7 +226,7 @@ def _generator(seed: int | None, kind: str, index: int) -> torch.Generator | Non
 
 def fresh_unit(plan: Plan, index: int, shapes: list[Shape], seed: int | None) -> nn.Module:
     """A unit with weights that are a function of `seed` and its index; none: with whatever is there."""
-    return build_unit(plan.model.units[index], shapes[index], _generator(seed, "unit", index))
+    return build_unit(plan.model.units[index], shapes[index], _generator(seed, "unit", index), plan.training.dtype)
 
 
 def _load_segment(plan: Plan, segment: Segment, shapes: list[Shape], seed: int | None) -> LoadedSegment:
@@ -235,5 +235,5 @@ def _load_segment(plan: Plan, segment: Segment, shapes: list[Shape], seed: int |
     head = None
     if segment.head is not None:
         spec = auxiliary_head(shapes[last], segment.head.filters, plan.model.classes)
-        head = build_unit(spec, shapes[last], _generator(seed, "head", last))
+        head = build_unit(spec, shapes[last], _generator(seed, "head", last), plan.training.dtype)
     return LoadedSegment(segment, units, head)

@@ -154,12 +154,15 @@ class CacheWriter:
 class CacheReader:
     """A finished cache, read like any split. Safe to read from any thread."""
 
-    def __init__(self, folder: Path, spec: CacheSpec) -> None:
-        """Raises ShardError where a shard is not there."""
+    def __init__(self, folder: Path, spec: CacheSpec, views: int = 1) -> None:
+        """`views` is how many passes of the same samples it holds, one behind the other.
+
+        Raises ShardError where a shard is not there.
+        """
         self._folder = folder
         self._spec = spec
-        self.samples = spec.samples
-        """Records."""
+        self.samples = spec.samples // views
+        """Records of a view."""
         self.record_bytes = spec.record_bytes
         """Bytes of one activation."""
         self._files: list[int] = []
@@ -184,8 +187,8 @@ class CacheReader:
         size = self.record_bytes
         labels: list[int] = []
         for run in _runs(indices, self._spec.per_shard):
-            check_index(run.start, self.samples)
-            check_index(run.stop - 1, self.samples)
+            check_index(run.start, self._spec.samples)
+            check_index(run.stop - 1, self._spec.samples)
             at = len(labels) * size
             file = self._files[run.start // self._spec.per_shard]
             labels += _read_run(file, self._folder, self._spec, run, images[at : at + len(run) * size])

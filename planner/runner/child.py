@@ -22,7 +22,7 @@ from planner.runner.stop import StopSignal
 from planner.solver.schema import Plan
 from planner.system.exhaustion import is_out_of_memory
 from planner.system.rlimit import die_with_parent
-from planner.training.runtime import start_torch
+from planner.training.runtime import check_arithmetic, start_torch
 
 
 def check_data(plan: Plan, data: Dataset) -> str | None:
@@ -46,6 +46,7 @@ def _train(job: Job, tell: Callable[[Event], None]) -> None:
     with open_data(job.data, Path(job.out), size=plan.model.input) as data:
         difference = check_data(plan, data)
         started = start_torch(plan.allocator, plan.device.threads)
+        check_arithmetic(plan.training.dtype)
         from planner.runner.session import Session
 
         allowed = job.allowed_bytes

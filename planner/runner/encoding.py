@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from planner.model.shapes import Shape
 from planner.runner.weights import bytes_of
-
-Stored = Literal["uint8", "bfloat16", "float32"]
+from planner.settings import Dtype, Stored
 
 _SCALE_BYTES = 8
 """Least value and step between two values, float32 each, before a sample's uint8 numbers."""
@@ -24,10 +22,10 @@ def stored_bytes(dtype: Stored, shape: Shape) -> int:
 
 
 def encode_samples(outputs: Tensor, dtype: Stored) -> Iterator[memoryview]:
-    """The stored form of each of (micro-batch, …) float32 outputs; copies at most one sample at a time."""
+    """The stored form of each of (micro-batch, …) outputs; copies at most one sample at a time."""
     for sample in outputs.contiguous():
         if dtype == "float32":
-            yield bytes_of(sample)
+            yield bytes_of(sample.to(torch.float32))
         elif dtype == "bfloat16":
             yield bytes_of(sample.to(torch.bfloat16))
         else:
@@ -35,19 +33,19 @@ def encode_samples(outputs: Tensor, dtype: Stored) -> Iterator[memoryview]:
 
 
 def _quantised(sample: Tensor) -> memoryview:
+    sample = sample.to(torch.float32)
     least, most = sample.min(), sample.max()
     step = (most - least) / 255
     numbers = ((sample - least) / step if step > 0 else torch.zeros_like(sample)).round_().to(torch.uint8)
     return memoryview(bytes(bytes_of(torch.stack((least, step)))) + bytes(bytes_of(numbers)))
 
 
-def decode_samples(records: memoryview, dtype: Stored, shape: Shape) -> Tensor:
-    """Stored samples, one behind the other, as float32 (micro-batch, …). float32 ones are not copied."""
-    if dtype == "float32":
-        return torch.frombuffer(records, dtype=torch.float32).view(-1, *shape)
-    if dtype == "bfloat16":
-        return torch.frombuffer(records, dtype=torch.bfloat16).view(-1, *shape).to(torch.float32)
+def decode_samples(records: memoryview, stored: Stored, shape: Shape, dtype: Dtype = "float32") -> Tensor:
+    """Samples one behind the other, as they are stored, in `dtype` (micro-batch, …): not copied where that is equal."""
+    wanted = getattr(torch, dtype)
+    if stored != "uint8":
+        return torch.frombuffer(records, dtype=getattr(torch, stored)).view(-1, *shape).to(wanted)
     rows = torch.frombuffer(records, dtype=torch.uint8).view(-1, stored_bytes("uint8", shape))
     scales = rows[:, :_SCALE_BYTES].contiguous().view(torch.float32)
     least, step = (scales[:, place].view(-1, *(1 for _ in shape)) for place in (0, 1))
-    return rows[:, _SCALE_BYTES:].to(torch.float32).view(-1, *shape).mul_(step).add_(least)
+    return rows[:, _SCALE_BYTES:].to(torch.float32).view(-1, *shape).mul_(step).add_(least).to(wanted)

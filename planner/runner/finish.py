@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from planner.report.schema import ExitReport
 from planner.runner.block import LoadedBlock
 from planner.runner.cache import CacheWriter
-from planner.runner.encoding import Stored, encode_samples
+from planner.runner.encoding import encode_samples
 from planner.runner.pooled import Exits
 from planner.runner.samples import Samples
 from planner.runner.stop import StopSignal
+from planner.settings import Stored
 from planner.training.segment import infer
 
 
@@ -130,17 +131,22 @@ def _measured(places: list[_Place], count: int, prefix: Prefix) -> Measured:
 
 
 def write_cache(
-    run: Callable[[Tensor], Tensor], samples: Samples, target: Target, key: tuple[int, ...] | None, stop: StopSignal
+    run: Callable[[Tensor], Tensor],
+    samples: Samples,
+    target: Target,
+    key: tuple[int, ...] | None,
+    views: int,
+    stop: StopSignal,
 ) -> None:
-    """Write what `run` makes of samples, a micro-batch (micro-batch, …) at a time.
+    """Write what `run` makes of so many views of samples, a micro-batch (micro-batch, …) at a time.
 
     In the order of storage, or drawn as `key` says. What an earlier session has written is not run again, micro-batches
     are cut as they would have been.
     """
-    if target.writer.samples == samples.count:
+    if target.writer.samples == views * samples.count:
         return
     first = target.writer.samples // samples.micro_batch * samples.micro_batch
-    for inputs, labels in samples.in_order(first, key):
+    for inputs, labels in samples.in_order(first, key, views):
         target.append(first, run(inputs), labels)
         first += len(labels)
         stop.check()

@@ -20,6 +20,7 @@ from planner.runner.block import LoadedBlock, input_shapes
 from planner.runner.samples import Samples
 from planner.runner.stop import StopSignal
 from planner.runner.weights import named_tensors, save_tensors
+from planner.settings import Dtype
 from planner.solver.schema import Plan, PooledHead
 from planner.training.discriminant import Discriminant
 from planner.training.segment import infer
@@ -60,6 +61,7 @@ def fit_exits(
     count: int,
     classes: int,
     stop: StopSignal,
+    dtype: Dtype = "float32",
 ) -> Exits:
     """Run the first `count` samples through the trained block, in storage's order or as `key` draws them, and fit."""
     fits = {unit: Discriminant(shape[0], classes) for unit, shape in wanted.items()}
@@ -71,11 +73,11 @@ def fit_exits(
             stop.check()
             # Gone before the next samples come: fitting has no room beside what validating has.
             del activations, inputs
-    return {unit: _exit(shape, classes, *fits.pop(unit).solve()) for unit, shape in wanted.items()}
+    return {unit: _exit(shape, classes, dtype, *fits.pop(unit).solve()) for unit, shape in wanted.items()}
 
 
-def _exit(shape: Shape, classes: int, weight: Tensor, bias: Tensor) -> nn.Module:
-    module = build_unit(pooled_exit(shape, classes), shape).eval()
+def _exit(shape: Shape, classes: int, dtype: Dtype, weight: Tensor, bias: Tensor) -> nn.Module:
+    module = build_unit(pooled_exit(shape, classes), shape, dtype=dtype).eval()
     (linear,) = (layer for layer in module.modules() if isinstance(layer, nn.Linear))
     with torch.no_grad():
         linear.weight.copy_(weight)
@@ -101,4 +103,4 @@ def _through(block: LoadedBlock, inputs: Tensor) -> Iterator[tuple[int, Tensor]]
 
 
 def _pooled(activations: Tensor) -> Tensor:
-    return activations if activations.dim() == 2 else activations.mean((2, 3))
+    return (activations if activations.dim() == 2 else activations.mean((2, 3))).float()

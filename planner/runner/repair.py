@@ -15,13 +15,14 @@ from torch import Tensor
 from planner.runner.block import input_shapes
 from planner.runner.cache import CacheSpec, ShardWriter
 from planner.runner.data.split import Split
-from planner.runner.encoding import Stored, encode_samples
+from planner.runner.encoding import encode_samples
 from planner.runner.loader import in_groups
 from planner.runner.order import Permutation
 from planner.runner.safetensors import TensorFile
 from planner.runner.samples import image_tensor
 from planner.runner.stored import stored_units
 from planner.runner.stream import run_stored
+from planner.settings import Stored
 from planner.solver.schema import Plan
 
 
@@ -36,22 +37,28 @@ class Repairer:
         self._shapes = input_shapes(plan)
 
     def write(
-        self, folder: Path, spec: CacheSpec, shards: Sequence[int], split: Split, key: tuple[int, ...] | None
+        self,
+        folder: Path,
+        spec: CacheSpec,
+        shards: Sequence[int],
+        split: Split,
+        key: tuple[int, ...] | None,
+        views: int = 1,
     ) -> None:
-        """Write `shards` of a cache of `split`'s samples, which stand there in the order that `key` draws.
+        """Write `shards` of a cache of `split`'s samples, in so many views, each in the order that `key` draws.
 
         Raises StorageError, which leaves the other shards as they are.
         """
         dtype: Stored = self._plan.blocks[self._index].input.dtype
-        order = None if key is None else Permutation(spec.samples, *key)
+        count = spec.samples // views
+        order = range(count) if key is None else Permutation(count, *key)
         with ExitStack() as opened:
             files = list(self._open_weights(opened))
             for shard in shards:
                 with ShardWriter(folder, spec, shard) as writer:
                     for group in in_groups(spec.span(shard), self._micro_batch):
-                        inputs, labels = self._read(
-                            [group_at if order is None else order[group_at] for group_at in group], split
-                        )
+                        drawn = [at // count * split.samples + order[at % count] for at in group]
+                        inputs, labels = self._read(drawn, split)
                         for record, label in zip(encode_samples(self._run(inputs, files), dtype), labels, strict=True):
                             writer.append(record, label)
 
@@ -70,5 +77,5 @@ class Repairer:
 
     def _run(self, inputs: Tensor, files: Sequence[TensorFile]) -> Tensor:
         for stored, file in zip(stored_units(self._plan, self._index, self._out), files, strict=True):
-            inputs = run_stored(self._plan.model, stored.units, self._shapes, file, inputs)
+            inputs = run_stored(self._plan.model, stored.units, self._shapes, file, inputs, self._plan.training.dtype)
         return inputs

@@ -10,12 +10,13 @@ from torch import Tensor
 
 from planner.model.shapes import Shape
 from planner.runner.data.split import Split
-from planner.runner.encoding import Stored, decode_samples
+from planner.runner.encoding import decode_samples
 from planner.runner.loader import Loaded, Loader, in_groups
 from planner.runner.order import Permutation, RunPermutation
+from planner.settings import Dtype, Stored
 
 MicroBatch = tuple[Tensor, Tensor]
-"""Inputs (micro-batch, …) of float32 and labels (micro-batch) of int64."""
+"""Inputs (micro-batch, …), images as float32, and labels (micro-batch) of int64."""
 
 Batches = Generator[tuple[int, Iterator[MicroBatch]], None, None]
 """Batches, each as its number of samples and its micro-batches."""
@@ -50,12 +51,15 @@ class Samples:
         limit: int | None = None,
         run: int = 1,
         stored: tuple[int, ...] | None = None,
+        views: int | None = 1,
+        dtype: Dtype = "float32",
     ) -> None:
-        """`cached` is how a cache holds activations; none stands for uint8 images.
+        """`cached` is how a cache holds activations, which come in `dtype`; none stands for uint8 images.
 
         `limit` keeps to the first samples of the split. An epoch takes `run` neighbours at a time. `stored` is the key
         of the order in which a cache would hold the split's samples: those are neighbours then, so that a block trains
-        on the same batches whether it reads a cache or the data set.
+        on the same batches whether it reads a cache or the data set. `views` is how many passes of the split differ,
+        one behind the other; none: all do.
         """
         self.count = min(split.samples, limit or split.samples)
         self.is_whole = self.count == split.samples
@@ -63,29 +67,36 @@ class Samples:
         self._cached: Stored | None = cached
         self._run = run
         self._stored = stored
+        self._views = views
+        self._dtype = dtype
+        self._stride = split.samples
         self.micro_batch = micro_batch
         """Samples in one forward."""
         self.loader = Loader(split, micro_batch)
 
-    def in_order(self, first: int = 0, key: tuple[int, ...] | None = None) -> Generator[MicroBatch, None, None]:
-        """Every sample once, from the micro-batch on that holds position `first`.
+    def in_order(
+        self, first: int = 0, key: tuple[int, ...] | None = None, views: int = 1
+    ) -> Generator[MicroBatch, None, None]:
+        """Every sample once in each of the first `views`, from the micro-batch on that holds position `first`.
 
-        In the order of storage, or drawn as `key` says.
+        In the order of storage, or drawn as `key` says; that is every view's order.
         """
-        positions = range(first // self.micro_batch * self.micro_batch, self.count)
-        drawn = positions if key is None else map(Permutation(self.count, *key).__getitem__, positions)
+        order = range(self.count) if key is None else Permutation(self.count, *key)
+        positions = range(first // self.micro_batch * self.micro_batch, views * self.count)
+        drawn = (at // self.count * self._stride + order[at % self.count] for at in positions)
         for loaded in self.loader.load(in_groups(drawn, self.micro_batch)):
             yield self._tensors(loaded)
 
-    def shuffled(self, batch: int, least: int, key: tuple[int, ...], skip: int = 0) -> Batches:
-        """One epoch in an order that is a function of `key`, without its first `skip` batches.
+    def shuffled(self, batch: int, least: int, key: tuple[int, ...], skip: int = 0, view: int = 0) -> Batches:
+        """One epoch over a view, in an order that is a function of `key`, without its first `skip` batches.
 
         A remainder of fewer than `least` samples at the end is left out: batch normalisation needs more than one value.
         Each batch's micro-batches have to be used up before the next batch is asked for.
         """
         order = self._order(batch, key)
+        start = self._stride * (view if self._views is None else view % self._views)
         groups = list_batches(self.count, batch, self.micro_batch, least, skip)
-        wanted = ([order(index) for index in range(*span)] for spans in groups for span in spans)
+        wanted = ([start + order(index) for index in range(*span)] for spans in groups for span in spans)
         loads = self.loader.load(wanted)
         try:
             for spans in list_batches(self.count, batch, self.micro_batch, least, skip):
@@ -109,7 +120,7 @@ class Samples:
         labels = torch.tensor(loaded.labels, dtype=torch.int64)
         if self._cached is None:
             return image_tensor(loaded.records, self._shape), labels
-        return decode_samples(loaded.records, self._cached, self._shape), labels
+        return decode_samples(loaded.records, self._cached, self._shape, self._dtype), labels
 
 
 def list_batches(

@@ -2,74 +2,37 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from torch import nn
-
 from planner.document import read_document, to_json
-from planner.errors import InputError, OverBudgetError, ShardError, StorageError
+from planner.errors import InputError, OverBudgetError, ShardError
 from planner.model.shapes import model_sizes
 from planner.report.schema import ExitReport
 from planner.runner import paths
-from planner.runner.block import LoadedBlock, compare_init, input_shapes, load_before, load_frozen
-from planner.runner.cache import (
-    CacheReader,
-    CacheSpec,
-    CacheWriter,
-    is_finished,
-    mark_finished,
-    remove_cache,
-    seems_whole,
-)
+from planner.runner.block import LoadedBlock, compare_init, load_before, load_frozen
 from planner.runner.checkpoint import Checkpoints
-from planner.runner.data.split import Dataset, Split, hold_out
-from planner.runner.encoding import stored_bytes
+from planner.runner.data.split import Dataset, Split
 from planner.runner.events import BlockDone, BlockStarted, Deviation, Event, Initialised, Phase
-from planner.runner.finish import Measured, Prefix, Target, validate, write_cache
+from planner.runner.finish import Measured, Prefix, validate, write_cache
 from planner.runner.frozen import check_given, keep_frozen, seconds_per_sample, warm_up
 from planner.runner.guard import MemoryGuard, describe
+from planner.runner.inputs import Inputs, Parts, split_parts
 from planner.runner.job import Job, Order
 from planner.runner.pooled import Exits, fit_exits, samples_to_fit, save_exits, wanted_exits
 from planner.runner.position import read_position
-from planner.runner.repair import Repairer
-from planner.runner.safetensors import TensorFile
-from planner.runner.samples import Samples, run_of
 from planner.runner.stop import StopSignal
-from planner.runner.stored import stored_units
 from planner.runner.train import BlockTrainer, Setting, Trained, exhausted, rungs_of
 from planner.solver.schema import Plan
 from planner.system.exhaustion import is_out_of_memory
-from planner.system.files import storage_errors, write_atomically
+from planner.system.files import write_atomically
 from planner.training.calibration import calibration_seconds
 from planner.training.runtime import settle
-from planner.training.segment import infer
 
 T = TypeVar("T")
-
-_CACHE_ORDER = -2
-"""In the key of the order that training samples are cached in, where epochs have their number."""
-
-
-Inputs = Mapping[str, Split]
-"""What a block reads, by part of the data set."""
-
-
-def split_parts(plan: Plan, data: Dataset, choosing: bool) -> Inputs:
-    """The parts of the data set that a run reads: to train on, to choose an exit by if there is a choice, to test on.
-
-    An exit is chosen by samples that were never trained on, and never by those that its accuracy is told for.
-    """
-    if choosing and len(plan.exits) > 1:
-        train, validation = hold_out(data.train)
-        if validation.samples:
-            return {"train": train, "validation": validation, "test": data.test}
-    return {"train": data.train, "test": data.test}
 
 
 class Session:
@@ -87,8 +50,6 @@ class Session:
         self._job = job
         self._out = Path(job.out)
         self._plan = plan
-        self._data = data
-        self._splits = split_parts(plan, data, job.exit_tolerance is not None)
         self._guard = guard
         self._tell = tell
         self._stop = stop
@@ -97,10 +58,11 @@ class Session:
         self._order = Order(
             job.epochs or training.epochs, job.max_steps, training.seed if job.seed is None else job.seed
         )
-        self._limit = None if job.max_steps is None else job.max_steps * training.batch
+        parts = split_parts(plan, data, job.exit_tolerance is not None)
+        self._inputs = Inputs(plan, parts, self._out, self._order)
+        self._held_out_scale = data.train.samples / parts["train"].samples
         init = self._out / paths.INIT
         self._init = init if init.exists() else None
-        self._repaired: set[tuple[str, int]] = set()
         self._frozen_peak_bytes = 0
         """Highest while frozen units ran by themselves."""
         self._filled_bytes = 0
@@ -148,29 +110,22 @@ class Session:
         self._guard.begin_block(self._frozen_peak_bytes, setting.untouched_bytes)
         units = load_before(self._plan, 0, self._out)
         seconds = 0.0
-        for part, split in self._splits.items():
-            is_open = fills and not is_finished(paths.cache_path(self._out, 0, part), self._spec(0, part))
+        for part in self._inputs.parts:
+            is_open = fills and not self._inputs.is_there(0, part)
             if is_open or part == "test":
-                samples = Samples(split, self._plan.model.input, None, setting.micro_batch, self._limit)
+                samples = self._inputs.images(part, setting.micro_batch)
                 warm_up(units, samples)
                 self._guard.check("running its frozen units")
                 if part == "test":
                     seconds = seconds_per_sample(units, samples)
                 if is_open:
-                    self._fill(part, units, samples)
+                    self._filled_bytes += self._inputs.fill(part, units, samples, self._stop)
                 del samples  # its buffers; the next part has its own
         self._guard.take()
         self._frozen_peak_bytes = self._guard.block_peak_bytes
         self._guard.release()
         settle()
         return seconds
-
-    def _fill(self, part: str, units: Sequence[nn.Module], samples: Samples) -> None:
-        with ExitStack() as opened:
-            target = self._target(0, part, opened)
-            write_cache(partial(infer, units), samples, target, self._cache_key(part), self._stop)
-            target.writer.finish()
-            self._filled_bytes += target.writer.bytes_written
 
     def _run_block(self, index: int, prefix: Prefix) -> Prefix:
         """One block; a shard of its input that turns out broken is computed anew, and the block goes on."""
@@ -182,19 +137,18 @@ class Session:
                 found = ShardError(error.file, error.problem, error.shard)
             self._guard.release()
             settle()
-            self._repair(index, found)
+            self._rebuild(index, self._inputs.take_away(index, found), found.problem)
 
     def _try_block(self, index: int, prefix: Prefix) -> Prefix:
         with ExitStack() as opened:
-            inputs = {part: self._input(index, part, opened) for part in self._splits}
+            inputs = {part: self._input(index, part, opened) for part in self._inputs.parts}
             self._phase(index, "prepare", self._first_rung(index))
             calibration = calibration_seconds()  # before the block is in memory and its peak starts afresh
             trained = self._trained(index) or self._train(index, inputs)
             done, behind = self._finish_on_a_rung(index, trained, inputs, prefix, calibration)
         write_atomically(paths.result_path(self._out, index), to_json(done))
         self._tell(done)
-        for part in paths.PARTS:
-            remove_cache(paths.cache_path(self._out, index, part))
+        self._inputs.remove(index)
         return behind
 
     def _first_rung(self, index: int) -> int:
@@ -217,12 +171,12 @@ class Session:
         block.stop_training()
         return Trained(block, position, rungs[rung])
 
-    def _train(self, index: int, inputs: Inputs) -> Trained:
+    def _train(self, index: int, inputs: Parts) -> Trained:
         trainer = BlockTrainer(
             self._plan,
             index,
             self._order,
-            lambda size: self._samples(index, inputs["train"], size),
+            lambda size: self._inputs.samples(index, "train", inputs["train"], size),
             self._guard,
             self._tell,
             self._checkpoints,
@@ -240,7 +194,7 @@ class Session:
         return trained
 
     def _finish_on_a_rung(
-        self, index: int, trained: Trained, inputs: Inputs, prefix: Prefix, calibration: float
+        self, index: int, trained: Trained, inputs: Parts, prefix: Prefix, calibration: float
     ) -> tuple[BlockDone, Prefix]:
         """`_finish`, on the first rung that holds from the trained one on. Raises OverBudgetError where none does."""
         rungs = rungs_of(self._plan.blocks[index])
@@ -267,21 +221,26 @@ class Session:
         raise exhausted(index, tried)
 
     def _finish(
-        self, index: int, trained: Trained, rung: int, inputs: Inputs, prefix: Prefix, calibration: float
+        self, index: int, trained: Trained, rung: int, inputs: Parts, prefix: Prefix, calibration: float
     ) -> tuple[BlockDone, Prefix]:
         """Measure the heads, and write what the next block reads; also what that one has before it."""
         size, position = trained.setting.micro_batch, trained.position
         following = index + 1
         caches = following < len(self._plan.blocks) and self._plan.blocks[following].input.kind == "cache"
         written = 0
-        key = self._cache_key("train") if self._plan.blocks[index].input.kind != "cache" else None
+        key = self._inputs.drawn_by(index)
         self._phase(index, "validate", rung)
         exits = self._fit_exits(index, trained, rung, inputs, key)
         with ExitStack() as opened:
-            targets = {part: self._target(following, part, opened) for part in inputs} if caches else {}
+            targets = {part: self._inputs.target(following, part, opened) for part in inputs} if caches else {}
             measured = {
                 part: validate(
-                    trained.block, self._samples(index, split, size), exits, targets.get(part), prefix, self._stop
+                    trained.block,
+                    self._inputs.samples(index, part, split, size),
+                    exits,
+                    targets.get(part),
+                    prefix,
+                    self._stop,
                 )
                 for part, split in inputs.items()
                 if part != "train"
@@ -289,8 +248,9 @@ class Session:
             del exits
             if caches:
                 self._phase(index, "cache", rung)
-                samples = self._samples(index, inputs["train"], size)
-                write_cache(trained.block.run_through, samples, targets["train"], key, self._stop)
+                samples = self._inputs.samples(index, "train", inputs["train"], size)
+                views = self._inputs.views("train")
+                write_cache(trained.block.run_through, samples, targets["train"], key, views, self._stop)
             for target in targets.values():
                 target.writer.finish()
                 written += target.writer.bytes_written
@@ -305,7 +265,7 @@ class Session:
             size,
             trained.setting.accumulate,
             peak,
-            position.seconds_per_epoch * self._data.train.samples / self._splits["train"].samples,
+            position.seconds_per_epoch * self._held_out_scale,
             position.whole_epochs,
             position.step,
             position.loss,
@@ -317,7 +277,7 @@ class Session:
         )
         return done, behind
 
-    def _fit_exits(self, index: int, trained: Trained, rung: int, inputs: Inputs, key: tuple[int, ...] | None) -> Exits:
+    def _fit_exits(self, index: int, trained: Trained, rung: int, inputs: Parts, key: tuple[int, ...] | None) -> Exits:
         """The block's pooled exits, fitted and written.
 
         They have the room between the block's peak and that of validating; what does not fit there is left out.
@@ -329,85 +289,39 @@ class Session:
         wanted = wanted_exits(self._plan, index, size, room)
         if not wanted:
             return {}
-        samples = self._samples(index, inputs["train"], size)
+        samples = self._inputs.samples(index, "train", inputs["train"], size)
         count = samples_to_fit(samples.count, trained.position.step * self._plan.training.batch)
-        exits = fit_exits(trained.block, wanted, samples, key, count, self._plan.model.classes, self._stop)
+        exits = fit_exits(
+            trained.block,
+            wanted,
+            samples,
+            key,
+            count,
+            self._plan.model.classes,
+            self._stop,
+            self._plan.training.dtype,
+        )
         save_exits(paths.exits_path(self._out, index), exits)
         settle()
         return exits
 
     def _input(self, index: int, part: str, opened: ExitStack) -> Split:
-        if self._plan.blocks[index].input.kind != "cache":
-            return self._splits[part]
-        folder, spec = paths.cache_path(self._out, index, part), self._spec(index, part)
-        if not is_finished(folder, spec):
+        if self._plan.blocks[index].input.kind == "cache" and not self._inputs.is_there(index, part):
             self._rebuild(index, part, "is not there whole")
-        reader = CacheReader(folder, spec)
-        opened.callback(reader.close)
-        return reader
-
-    def _samples(self, index: int, split: Split, micro_batch: int) -> Samples:
-        block = self._plan.blocks[index]
-        shapes = input_shapes(self._plan)
-        shape = shapes[block.units[0]]
-        if block.input.kind == "cache":
-            return Samples(split, shape, block.input.dtype, micro_batch, self._limit, run_of(shape))
-        if block.input.kind == "recompute":
-            return Samples(split, shapes[0], None, micro_batch, self._limit, run_of(shape), self._cache_key("train"))
-        return Samples(split, shapes[0], None, micro_batch, self._limit)
-
-    def _spec(self, index: int, part: str) -> CacheSpec:
-        """What the cache that a block reads has to be; the weights that its content comes from are part of that."""
-        block = self._plan.blocks[index]
-        samples = self._splits[part].samples
-        file = TensorFile(stored_units(self._plan, index, self._out)[-1].path)
-        file.close()
-        whose = f"{self._plan.id} {self._order.seed} {index} {part} {block.input.dtype} {file.checksum}"
-        return CacheSpec(
-            min(samples, self._limit or samples),
-            stored_bytes(block.input.dtype, input_shapes(self._plan)[block.units[0]]),
-            hashlib.sha256(whose.encode()).hexdigest(),
-        )
-
-    def _cache_key(self, part: str) -> tuple[int, ...] | None:
-        """The order in which samples of the data set stand in caches: training samples are drawn once and for all."""
-        return (self._order.seed, _CACHE_ORDER) if part == "train" else None
-
-    def _target(self, index: int, part: str, opened: ExitStack) -> Target:
-        spec = self._spec(index, part)
-        writer = opened.enter_context(CacheWriter(paths.cache_path(self._out, index, part), spec))
-        return Target(writer, self._plan.blocks[index].input.dtype)
-
-    def _repair(self, index: int, error: ShardError) -> None:
-        """Take a broken shard away and compute it anew. Raises StorageError where it is broken a second time."""
-        part = next(p for p in self._splits if Path(error.file).parent == paths.cache_path(self._out, index, p))
-        if (part, error.shard) in self._repaired:
-            raise StorageError(f"{error}, once more after it was computed anew: the storage cannot be relied on")
-        self._repaired.add((part, error.shard))
-        with storage_errors(Path(error.file)):
-            Path(error.file).unlink(missing_ok=True)
-        self._rebuild(index, part, error.problem)
+        return self._inputs.open(index, part, opened)
 
     def _rebuild(self, index: int, part: str, problem: str) -> None:
         """Compute every shard of a cache that is not the wanted one."""
-        folder, spec = paths.cache_path(self._out, index, part), self._spec(index, part)
-        with storage_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        shards = [shard for shard in range(spec.shards) if not seems_whole(folder, spec, shard)]
-        text = f"block {index}: {len(shards)} of {spec.shards} shards of {folder} computed anew: the cache {problem}"
-        self._tell(Deviation("deviation", text))
+        shards, which = self._inputs.lacking(index, part)
+        self._tell(Deviation("deviation", f"block {index}: {which} computed anew: the cache {problem}"))
         self._guard.limit()
         done = [read_document(paths.result_path(self._out, number), BlockDone) for number in range(index)]
         own = rungs_of(self._plan.blocks[index])[self._first_rung(index)].micro_batch
-        repairer = Repairer(self._plan, index, self._out, min((before.micro_batch for before in done), default=own))
-        repairer.write(folder, spec, shards, self._splits[part], self._cache_key(part))
-        mark_finished(folder, spec)
+        self._inputs.rebuild(index, part, shards, min((before.micro_batch for before in done), default=own))
         self._guard.release()
 
     def _phase(self, index: int, phase: Phase, rung: int) -> None:
-        count = self._splits["train"].samples
-        samples = min(count, self._limit or count)
-        steps = -(-samples // self._plan.training.batch) * self._order.epochs
+        steps = -(-self._inputs.count("train") // self._plan.training.batch) * self._order.epochs
         total = min(steps, self._order.max_steps or steps)
         rungs = rungs_of(self._plan.blocks[index])
         setting: Setting = rungs[min(rung, len(rungs) - 1)]

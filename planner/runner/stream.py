@@ -11,23 +11,31 @@ from planner.model.shapes import Shape
 from planner.model.spec import Model
 from planner.runner.safetensors import TensorFile
 from planner.runner.weights import fill_modules
+from planner.settings import Dtype
 from planner.training.segment import infer
 
 
-def run_stored(model: Model, units: Iterable[int], shapes: Sequence[Shape], file: TensorFile, inputs: Tensor) -> Tensor:
+def run_stored(
+    model: Model,
+    units: Iterable[int],
+    shapes: Sequence[Shape],
+    file: TensorFile,
+    inputs: Tensor,
+    dtype: Dtype = "float32",
+) -> Tensor:
     """What leaves the last of `units` (by index), without gradients, for `inputs` (micro-batch, …) into the first.
 
-    `shapes` are those that enter each unit; `file` holds the weights as `units.<index>.<name>`. Raises StorageError
-    where it lacks one.
+    `shapes` are those that enter each unit, `dtype` is what they compute in; `file` holds the weights as
+    `units.<index>.<name>`. Raises StorageError where it lacks one.
     """
     for index in units:
         # The unit is gone when the next one comes: it lives in the call alone.
-        inputs = infer([load_unit(model, index, shapes[index], file)], inputs)
+        inputs = infer([load_unit(model, index, shapes[index], file, dtype)], inputs)
     return inputs
 
 
-def load_unit(model: Model, index: int, shape: Shape, file: TensorFile) -> nn.Module:
+def load_unit(model: Model, index: int, shape: Shape, file: TensorFile, dtype: Dtype = "float32") -> nn.Module:
     """One unit in evaluation mode with its weights from `file`. Raises StorageError."""
-    unit = build_unit(model.units[index], shape).eval()
+    unit = build_unit(model.units[index], shape, dtype=dtype).eval()
     fill_modules(file, [(f"units.{index}", unit)])
     return unit

@@ -209,7 +209,8 @@ class BlockTrainer:
         last = self._last_step(samples, rung)
         while self._position.step < last:
             key = (self._order.seed, self._index, self._position.epoch)
-            batches = samples.shuffled(self._batch, self._least, key, self._position.step_in_epoch)
+            place = self._position.step_in_epoch
+            batches = samples.shuffled(self._batch, self._least, key, place, self._position.epoch)
             try:
                 self._one_epoch(block, batches, samples, rung, last)
             finally:

@@ -20,7 +20,7 @@ from planner.solver.block import Place, Reals
 from planner.solver.problem import Source
 from planner.solver.relaxed import SLACK, Replay
 from planner.solver.space import Integers, Space, Way, peaks_of
-from planner.solver.walk import fill_ns, read_ns, write_ns, writer_bytes
+from planner.solver.walk import fill_ns, read_ns, write_ns
 
 Flags = npt.NDArray[np.bool_]
 
@@ -55,7 +55,7 @@ class Clock:
             inference = (
                 row.inference_ns[place.end] - row.inference_ns[0 if place.source == "recompute" else place.first]
             )
-            self.finish += write_ns(problem, place.end) + inference * problem.training.samples // micro_batch
+            self.finish += write_ns(problem, place.end) + inference * problem.training.cached_samples // micro_batch
 
     def total(self, time: int) -> int:
         """Nanoseconds of all epochs and what follows them."""
@@ -129,6 +129,7 @@ class Bounds:
         self._joint_bytes = lru_cache(maxsize=None)(self._make_joint_bytes)
         self._edges = lru_cache(maxsize=None)(self._make_edges)
         self._kept: OrderedDict[tuple[int, bool], dict[Way, Reals]] = OrderedDict()
+        self._writers = lru_cache(maxsize=None)(self._make_writers)
         self.allowed = lru_cache(maxsize=None)(self._make_allowed)
         marks = space.marks.tolist()
         self._reads = np.array([read_ns(self._problem, mark) if mark else 0 for mark in marks[:-1]], dtype=np.float64)
@@ -186,6 +187,11 @@ class Bounds:
              for mark in self._space.marks[:-1].tolist()],
             dtype=np.int64,
         )  # fmt: skip
+
+    def _make_writers(self, micro_batch: int) -> Integers:
+        """By end: what writes the cache there."""
+        ends = self._space.marks[1:].tolist()
+        return np.array([self._problem.writer_bytes(end, micro_batch) for end in ends], dtype=np.int64)
 
     def _least_joint(self, micro_batch: int) -> Integers:
         """By start: what a block takes beside units and heads, wherever its input comes from."""
@@ -293,7 +299,7 @@ class Bounds:
         total = training.epochs * epoch
         if caches:
             before = 0 if source == "recompute" else running[starts][:, None]
-            total = total + np.floor((running[ends] - before) * (1 - SLACK) * training.samples / micro_batch)
+            total = total + np.floor((running[ends] - before) * (1 - SLACK) * training.cached_samples / micro_batch)
             total = total + self._writes[columns]
         if self._is_filled(rows, source):
             total[..., 0, :] += fill_ns(self._problem, micro_batch) * (1 - SLACK)
@@ -318,7 +324,7 @@ class Bounds:
             peak = np.maximum(peak, -(-tables.gradients[part] // segments))
         validate = tables.inference[part]
         if caches:
-            validate = np.maximum(validate, tables.running[part] + writer_bytes(way.micro_batch))
+            validate = np.maximum(validate, tables.running[part] + self._writers(way.micro_batch)[columns])
         found = joint + np.maximum(tables.static[part] + peak, tables.weights[part] + validate)
         if self._is_filled(rows, source):
             found[0] = np.maximum(found[0], self._space.fill_bytes(way.micro_batch))

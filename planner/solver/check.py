@@ -51,6 +51,7 @@ class _Judge:
         self.same("id", plan.id, content_id(replace(plan, id="")))
         self.same("profile_id", plan.profile_id, profile.id)
         self.same("model", plan.model, profile.model)
+        self.same("training.dtype", plan.training.dtype, profile.dtype)
         self.same("device", plan.device, profile.device)
         around = surroundings(plan, profile)
         self.same("baseline_bytes", plan.baseline_bytes, around.baseline_bytes)
@@ -61,6 +62,8 @@ class _Judge:
             exits += [Exit(unit, PooledHead("pooled")) for unit in range(segment.units[0] + 1, segment.units[1])]
             exits.append(Exit(segment.units[1], segment.head))
         self.same("exits", plan.exits, tuple(exits))
+        kept = {block.input.dtype for block in plan.blocks if block.input.kind == "cache"}
+        self.true(f"caches hold one type: {', '.join(sorted(kept))}", len(kept) <= 1)
         self.same("the first trained unit", plan.blocks[0].units[0], plan.training.freeze)
         cuts = len(segments) - 1
         self.true(f"{cuts} cuts ≤ max_cuts {plan.max_cuts}", plan.max_cuts is None or cuts <= plan.max_cuts)
@@ -102,9 +105,12 @@ class _Judge:
         where = f"blocks[{place}]"
         cached = block.input.kind == "cache"
         boundary = block.units[0] if cached else 0
-        self.same(f"{where}.input.dtype", block.input.dtype, "float32" if cached else "uint8")
+        if not cached:
+            self.same(f"{where}.input.dtype", block.input.dtype, "uint8")
         self.same(f"{where}.input.from_unit", block.input.from_unit, boundary)
-        self.same(f"{where}.input.sample_bytes", block.input.sample_bytes, record(self.profile, boundary))
+        self.same(
+            f"{where}.input.sample_bytes", block.input.sample_bytes, record(self.profile, boundary, block.input.dtype)
+        )
         run = Run(self.plan, self.profile, place, block.micro_batch)
         self._setting(where, run, block.accumulate, block.predicted)
         peak, size = block.predicted.peak_bytes, block.micro_batch

@@ -14,7 +14,8 @@ from math import ceil, floor
 
 from planner.errors import PlannerError
 from planner.profiler.schema import Costs, PieceProfile, PolicyProfile, Profile
-from planner.solver.schema import PhasePeaks, Plan, Segment
+from planner.settings import Dtype, Stored
+from planner.solver.schema import BlockInput, PhasePeaks, Plan, Segment
 
 _WRITER = 65536, 16
 
@@ -195,7 +196,8 @@ class Run:
         block = plan.blocks[place]
         self.plan, self.profile, self.block, self.size = plan, profile, block, size
         self.around = surroundings(plan, profile)
-        self.caches = any(other.input.kind == "cache" for other in plan.blocks[place + 1 : place + 2])
+        self.behind = next((other.input for other in plan.blocks[place + 1 : place + 2]), None)
+        self.caches = self.behind is not None and self.behind.kind == "cache"
         self.accumulating = size < plan.training.batch
         self.stepping = block.optimizer_in_backward and not self.accumulating
         first, last = block.units
@@ -226,12 +228,14 @@ class Run:
     def data(self) -> int:
         """Two buffers of records and the labels; of images also what the block's input is made from."""
         if self.block.input.kind == "cache":
-            return self.size * (2 * record(self.profile, self.block.units[0]) + 8)
+            boundary, kept = self.block.units[0], self.block.input.dtype
+            more = _converting(self.profile.dtype, kept)[0] * self.profile.units[boundary - 1].output_bytes
+            return self.size * (2 * record(self.profile, boundary, kept) + 8 + more)
         return self._images() + (self.size * self.prefix[-1].fixed.output_bytes if self.prefix else 0)
 
     def _images(self) -> int:
         """Buffers, labels, and the images as float32."""
-        stored = record(self.profile, 0)
+        stored = record(self.profile, 0, "uint8")
         return self.size * (2 * stored + 4 * (stored - 8) + 8)
 
     def weights(self) -> int:
@@ -313,10 +317,16 @@ class Run:
         _evaluate(ledger, self.filling, {})
         return ledger.peak
 
+    def _writer(self, boundary: int, kept: Stored) -> int:
+        again = _converting(self.profile.dtype, kept)[1]
+        return _WRITER[0] + _WRITER[1] * self.size + again * self.profile.units[boundary - 1].output_bytes
+
     def phases(self) -> PhasePeaks:
-        writer = _WRITER[0] + _WRITER[1] * self.size
-        written = [self._inference(False, writer)] if self.caches else []
-        written += [self._filled(writer)] if self.filling else []
+        written = []
+        if self.behind is not None and self.caches:
+            written.append(self._inference(False, self._writer(self.block.units[1], self.behind.dtype)))
+        if self.filling:
+            written.append(self._filled(self._writer(self.block.units[0], self.block.input.dtype)))
         return PhasePeaks(
             train=self._resident(self.training.peak),
             cache=self._resident(max(written)) if written else 0,
@@ -334,8 +344,8 @@ class Run:
         beyond = self.profile.runtime.run_bytes + self.around.overhead_bytes
         return self.processes() + beyond + ceil(live + Fraction(live * self.around.overhead_permille, 1000))
 
-    def _passes(self, nanoseconds: int) -> int:
-        return floor(Fraction(nanoseconds * self.plan.training.samples, self.size))
+    def _passes(self, nanoseconds: int, views: int = 1) -> int:
+        return floor(Fraction(nanoseconds * self.plan.training.samples * views, self.size))
 
     def epoch_ns(self) -> int:
         training = self.plan.training
@@ -349,36 +359,58 @@ class Run:
                 compute += sum(self.units[index].nanoseconds("forward_seconds") for index in range(*span))
         steps = ceil(Fraction(training.samples, training.batch))
         total = self._passes(compute) + steps * sum(piece.step_ns() for piece in self.trained)
-        return max(total, self._moving(self.read_bytes(), self.profile.storage.read_bytes_per_second))
+        one_view = self.read_bytes() // training.views
+        return max(total, self._moving(one_view, self.profile.storage.read_bytes_per_second))
 
     def finish_ns(self) -> int:
         behind = self._write_ns([*self.prefix, *self.units.values()], self.written_bytes()) if self.caches else 0
         return behind + (self._write_ns(self.filling, self.read_bytes()) if self.filling else 0)
 
     def _write_ns(self, units: Sequence[Piece], size: int) -> int:
-        """One pass over the samples, and what comes out to storage."""
+        """A pass over every view of the samples, and what comes out to storage."""
         inference = sum(unit.nanoseconds("inference_seconds") for unit in units)
-        return self._passes(inference) + self._moving(size, self.profile.storage.write_bytes_per_second)
+        passes = self._passes(inference, self.plan.training.views)
+        return passes + self._moving(size, self.profile.storage.write_bytes_per_second)
 
     def read_bytes(self) -> int:
         """The cache it trains from."""
-        return self._cache(self.block.units[0]) if self.block.input.kind == "cache" else 0
+        return self._cache(self.block.input) if self.block.input.kind == "cache" else 0
 
     def written_bytes(self) -> int:
         """The cache it leaves."""
-        return self._cache(self.block.units[1]) if self.caches else 0
+        return self._cache(self.behind) if self.behind is not None and self.caches else 0
 
-    def _cache(self, boundary: int) -> int:
-        return self.plan.training.samples * record(self.profile, boundary)
+    def _cache(self, source: BlockInput) -> int:
+        size = record(self.profile, source.from_unit, source.dtype)
+        return self.plan.training.views * self.plan.training.samples * size
 
     def _moving(self, size: int, speed: int) -> int:
         return ceil(Fraction(size * 10**9, speed))
 
 
-def record(profile: Profile, boundary: int) -> int:
-    """One sample on storage: what the unit behind the boundary reads, and the label."""
+def record(profile: Profile, boundary: int, kept: Stored) -> int:
+    """One sample on storage, kept as that: what the unit behind the boundary reads, and the label."""
     channels, height, width = profile.model.input
-    return (profile.units[boundary - 1].output_bytes if boundary else channels * height * width) + 8
+    if boundary == 0:
+        return channels * height * width + 8
+    output = profile.units[boundary - 1].output_bytes
+    if kept == profile.dtype:
+        return output + 8
+    numbers = ceil(Fraction(output, 4 if profile.dtype == "float32" else 2))
+    return numbers * {"uint8": 1, "bfloat16": 2, "float32": 4}[kept] + 8 * (2 if kept == "uint8" else 1)
+
+
+def _converting(computed: Dtype, kept: Stored) -> tuple[int, int]:
+    """Activations that reading a micro-batch makes besides, and writing a sample does, in sizes of what units make.
+
+    Reading: what units compute in, and before it, of 8-bit numbers for bfloat16, what the scale is applied to in
+    float32. Writing: the sample as it is kept, and the one before; 8-bit numbers are found in float32, twice.
+    """
+    if computed == kept:
+        return 0, 0
+    if kept == "uint8":
+        return (1, 3) if computed == "float32" else (3, 7)
+    return 1, 1 if kept == "bfloat16" else 4
 
 
 def _keep(ledger: Ledger, chain: list[Piece], place: int) -> None:

@@ -57,11 +57,27 @@ def _infeasible(profile: Profile, solver: Solver, minimum: int | None) -> Infeas
             "micro-batch, since its heads normalise over them; choose a larger batch"
         )
     if minimum is None or free <= budget:
-        needed = unlimited.least_storage(request.strategy, max(budget, free))
+        needed = _least_storage(profile, solver, unlimited, max(budget, free))
         return storage_error(solver.problem, needed, minimum)
     smallest = solver.plan(request.strategy, minimum)
     assert smallest is not None
     return budget_error(smallest.problem, minimum, smallest.choices)
+
+
+def _least_storage(profile: Profile, solver: Solver, unlimited: Solver, budget: int) -> int:
+    """Storage with which some plan fits a budget that one fits if storage is not limited.
+
+    Caches hold fewer bytes below `Problem.ample_storage_bytes`, at the price of memory for converting them.
+    """
+    request, strategy = solver.request, solver.request.strategy
+    needed = unlimited.least_storage(strategy, budget)
+    kept = solver.problem.cache_dtype
+    if kept == unlimited.problem.cache_dtype:
+        return needed
+    needed = max(needed, solver.problem.ample_storage_bytes)
+    smaller = Solver(profile, replace(request, storage_bytes=None, cache_dtype=kept))
+    least = smaller.smallest(strategy)
+    return needed if least is None or least > budget else min(needed, smaller.least_storage(strategy, budget))
 
 
 def _alternatives(solver: Solver) -> tuple[Alternative, ...]:

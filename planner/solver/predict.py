@@ -94,7 +94,7 @@ def make_block(problem: Problem, choice: Choice) -> Block:
             kind=choice.source,
             from_unit=choice.first if cached else 0,
             sample_bytes=problem.record_bytes(choice.first if cached else 0),
-            dtype="float32" if cached else "uint8",
+            dtype=problem.cache_dtype if cached else "uint8",
         ),
         segments=segments,
         predicted=predicted,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 from planner.errors import InputError
 from planner.profiler.schema import PieceProfile, PolicyProfile, Profile
-from planner.settings import Policy
+from planner.settings import NUMBER_BYTES, Dtype, Policy, Stored
 from planner.solver.costs import NANOSECONDS, SAME_PACE, Pace, PieceCost, PieceTable, interpolate, nanoseconds
-from planner.solver.request import Request, check_freeze, check_optimizer
+from planner.solver.request import Request, check_freeze, check_measured
 from planner.units import KIB
 
 CLASSIFIER = 0
@@ -20,6 +21,20 @@ CACHE_WRITER_BYTES = 64 * KIB
 """Constant part of the activation cache's writer; a sample of the micro-batch adds `CACHE_WRITER_SAMPLE_BYTES`."""
 
 CACHE_WRITER_SAMPLE_BYTES = 16
+
+_SCALE_BYTES = 8
+"""Before a sample's uint8 numbers: the least one, and the step between two."""
+
+DECODED: Mapping[tuple[Dtype, Stored], int] = {
+    ("float32", "bfloat16"): 1, ("float32", "uint8"): 1, ("bfloat16", "float32"): 1, ("bfloat16", "uint8"): 3,
+}  # fmt: skip
+"""How often a micro-batch is in memory beside the buffers it was read into, by what units compute in and how caches
+hold it; not at all where these are the same."""
+
+ENCODED: Mapping[tuple[Dtype, Stored], int] = {
+    ("float32", "bfloat16"): 1, ("float32", "uint8"): 3, ("bfloat16", "float32"): 4, ("bfloat16", "uint8"): 7,
+}  # fmt: skip
+"""How often one sample is in memory while it is made what a cache holds, the one before included."""
 
 FAST_TIMES = 2
 """How often `fast` counts bytes that come and go.
@@ -45,6 +60,11 @@ LABEL_BYTES = 8
 
 EXTRAPOLATION = 4
 """Micro-batches are planned up to this multiple of the largest profiled one."""
+
+
+def stored_bytes(dtype: Stored, numbers: int) -> int:
+    """One sample's activations, so many numbers, as a cache holds them."""
+    return _SCALE_BYTES + numbers if dtype == "uint8" else NUMBER_BYTES[dtype] * numbers
 
 
 @dataclass(frozen=True)
@@ -79,7 +99,7 @@ class Problem:
 
     def __init__(self, profile: Profile, request: Request, policy: Policy = "tight") -> None:
         """Under `fast` the profile has to have measured both policies (`policies_of`)."""
-        check_optimizer(profile, request.training)
+        check_measured(profile, request.training)
         check_freeze(profile.model, request.training)
         self.profile = profile
         self.request = request
@@ -88,6 +108,7 @@ class Problem:
         self._fast = measured["fast"] if policy == "fast" else None
         self._tight = measured["tight"] if policy == "fast" else None
         self.training = request.training
+        self.cache_dtype: Stored = request.cache_dtype or self._usual_cache()
         self.start = request.training.freeze
         """The first unit that is trained."""
         self.count = len(profile.units)
@@ -96,6 +117,18 @@ class Problem:
         self._tables: dict[tuple[int, int], PieceTable] = {}
         self._check_micro_batches()
         self._check_sums()
+
+    def _usual_cache(self) -> Stored:
+        """How caches hold activations where nobody says: whatever the budget, so that a larger one is never slower."""
+        storage = self.request.storage_bytes
+        binds = storage is not None and storage < self.ample_storage_bytes
+        return "bfloat16" if binds else self.training.dtype
+
+    @property
+    def ample_storage_bytes(self) -> int:
+        """Storage that holds any two caches of what units compute in."""
+        largest = sorted(unit.output_bytes + LABEL_BYTES for unit in self.profile.units[:-1])[-2:]
+        return self.training.cached_samples * sum(largest)
 
     @cached_property
     def micro_batches(self) -> tuple[int, ...]:
@@ -196,15 +229,19 @@ class Problem:
         return Pace(step_ns(self._fast, micro_batch), step_ns(self._tight, micro_batch))
 
     def record_bytes(self, boundary: int) -> int:
-        """One sample on storage: uint8 image or float32 activation, and its label."""
+        """One sample on storage: uint8 image or activation, and its label."""
         if boundary == 0:
             channels, height, width = self.profile.model.input
             return channels * height * width + LABEL_BYTES
-        return self.profile.units[boundary - 1].output_bytes + LABEL_BYTES
+        output = self.profile.units[boundary - 1].output_bytes
+        if self.cache_dtype == self.training.dtype:
+            return output + LABEL_BYTES
+        numbers = -(-output // NUMBER_BYTES[self.training.dtype])
+        return stored_bytes(self.cache_dtype, numbers) + LABEL_BYTES
 
     def cache_bytes(self, boundary: int) -> int:
         """Storage of the cache at a boundary inside the chain."""
-        return self.training.samples * self.record_bytes(boundary)
+        return self.training.cached_samples * self.record_bytes(boundary)
 
     def stored_bytes(self, first: int, last: int, source: Source, caches: bool) -> int:
         """Storage of the caches a block reads and writes."""
@@ -221,10 +258,18 @@ class Problem:
         record = self.record_bytes(first if source == "cache" else 0)
         buffers = 2 * micro_batch * record + LABEL_BYTES * micro_batch
         if source == "cache":
-            return buffers
+            return buffers + self._times(DECODED) * micro_batch * self.profile.units[first - 1].output_bytes
         channels, height, width = self.profile.model.input
         given = micro_batch * self.profile.units[first - 1].output_bytes if source == "recompute" else 0
         return buffers + 4 * micro_batch * channels * height * width + given
+
+    def writer_bytes(self, boundary: int, micro_batch: int) -> int:
+        """Buffers of the writer of the cache at a boundary, and the sample that it makes what a cache holds."""
+        sample = self._times(ENCODED) * self.profile.units[boundary - 1].output_bytes
+        return CACHE_WRITER_BYTES + CACHE_WRITER_SAMPLE_BYTES * micro_batch + sample
+
+    def _times(self, table: Mapping[tuple[Dtype, Stored], int]) -> int:
+        return table.get((self.training.dtype, self.cache_dtype), 0)
 
     def kernel_bytes(self, micro_batch: int) -> int:
         """What libraries hold beside torch's allocator at this micro-batch, above what they do at a small one."""

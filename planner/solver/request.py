@@ -8,7 +8,7 @@ from planner.errors import InputError
 from planner.limits import MAX_BYTES, MAX_UNITS
 from planner.model.spec import Model
 from planner.profiler.schema import Profile
-from planner.settings import Policy
+from planner.settings import Policy, Stored
 from planner.solver.schema import Budget, Preference, Strategy, Training
 from planner.units import MIB
 
@@ -37,6 +37,9 @@ class Request:
     """Most boundaries where gradient stops; none: any number."""
     allocator: Policy | None = None
     """The allocator policy; none: whichever is faster of those that fit."""
+    cache_dtype: Stored | None = None
+    """How caches hold activations; none: in what units compute in, or in bfloat16 where the storage asked for does not
+    hold the two largest caches so."""
 
     def __post_init__(self) -> None:
         _check("storage_bytes", self.storage_bytes or 0, 0, MAX_BYTES)
@@ -59,8 +62,12 @@ def check_freeze(model: Model, training: Training) -> None:
         raise InputError(str(error)) from None
 
 
-def check_optimizer(profile: Profile, training: Training) -> None:
-    """Refuse an optimizer whose state and step the profile has not measured. Raises InputError."""
+def check_measured(profile: Profile, training: Training) -> None:
+    """Refuse an optimizer or arithmetic that the profile has not measured. Raises InputError."""
+    if profile.dtype != training.dtype:
+        raise InputError(
+            f"dtype is {training.dtype}, but the profile measured {profile.dtype}; ask for that, or profile again"
+        )
     measured, asked = profile.optimizer, training.optimizer
     if (measured.kind, measured.state_copies) != (asked.kind, asked.state_copies):
         raise InputError(

@@ -10,11 +10,21 @@ from typing import Literal
 
 from planner.limits import MAX_BATCH, MAX_BYTES, MAX_EPOCHS, MAX_SAMPLES, MAX_UNITS
 from planner.model.spec import Model
-from planner.settings import Device, Optimizer
+from planner.settings import Device, Dtype, Optimizer, Stored
 
 Strategy = Literal["auto", "backprop", "checkpoint", "classic-local", "neuroflux"]
 Preference = Literal["balanced", "speed", "fidelity"]
 Scope = Literal["process", "training"]
+Augment = Literal["none", "crop", "flip", "crop-flip"]
+
+
+USUAL_VIEWS = 4
+"""Augmented passes that caches hold where nobody says how many."""
+
+
+def usual_views(augment: Augment, epochs: int) -> int:
+    """How many distinct passes caches hold where nobody says: a few where passes differ, none more than is read."""
+    return 1 if augment == "none" else min(USUAL_VIEWS, epochs)
 
 
 def _check_span(name: str, span: tuple[int, int]) -> None:
@@ -60,14 +70,15 @@ class Training:
     """How parameters move."""
     schedule: Literal["constant", "cosine"] = "cosine"
     """How the learning rate moves over a block's training."""
-    augment: Literal["none"] = "none"
-    """Changes to samples while training."""
+    augment: Augment = "none"
+    """What happens to training images, otherwise in every pass: `crop`: they move by up to an eighth of their height
+    and width; `flip`: half of them are mirrored left to right."""
     views: int = 1
-    """Distinct augmented passes that are cached."""
+    """Distinct augmented passes that caches hold; a block's epochs take them in turn. 1 without augmentation."""
     freeze: int = 0
     """First units that are not trained: they keep the weights they begin with, and are run once if there is a cache."""
-    dtype: Literal["float32"] = "float32"
-    """Type of parameters and activations."""
+    dtype: Dtype = "float32"
+    """What units compute in, and the type of activations; parameters, gradients and optimizer state are float32."""
     seed: int = 0
     """Every random stream is a function of this, the epoch and the sample's index."""
 
@@ -75,9 +86,22 @@ class Training:
         _check_count("batch", self.batch, 1, MAX_BATCH)
         _check_count("epochs", self.epochs, 1, MAX_EPOCHS)
         _check_count("samples", self.samples, 1, MAX_SAMPLES)
-        _check_count("views", self.views, 1, 1)
+        self._check_views()
         _check_count("freeze", self.freeze, 0, MAX_UNITS - 1)
         _check_count("seed", self.seed, 0, 2**63 - 1)
+
+    def _check_views(self) -> None:
+        if self.augment == "none" and self.views != 1:
+            raise ValueError(f"views is {self.views}; it is 1 where augment is none: every pass is the same")
+        if not 1 <= self.views <= self.epochs:
+            raise ValueError(
+                f"views is {self.views}; it must lie between 1 and the epochs, {self.epochs}: each is read"
+            )
+
+    @property
+    def cached_samples(self) -> int:
+        """Records of a cache of training samples."""
+        return self.samples * self.views
 
     def check_freeze(self, units: int) -> None:
         """Raise ValueError where no unit of a network of so many would be trained."""
@@ -139,7 +163,7 @@ class BlockInput:
     """The unit whose input the records are."""
     sample_bytes: int
     """Bytes of one record on storage."""
-    dtype: Literal["uint8", "bfloat16", "float32"]
+    dtype: Stored
     """Type of the stored numbers; a cache's uint8 ones have a scale for every sample."""
 
     def __post_init__(self) -> None:
@@ -364,6 +388,11 @@ class Plan:
         last = self.blocks[-1].segments[-1]
         if any((segment.head is None) != (segment is last) for block in self.blocks for segment in block.segments):
             raise ValueError("segments: exactly the last of the plan ends in the model's own classifier (head null)")
+
+    @property
+    def cache_dtype(self) -> Stored | None:
+        """How its caches hold activations; none without any."""
+        return next((block.input.dtype for block in self.blocks if block.input.kind == "cache"), None)
 
     @property
     def cuts(self) -> int:

@@ -22,7 +22,7 @@ from planner.solver.costs import Levels, PieceCost
 from planner.solver.filters import preferred_widths
 from planner.solver.problem import Problem, Source
 from planner.solver.relaxed import Replay
-from planner.solver.walk import fill_bytes, writer_bytes
+from planner.solver.walk import fill_bytes
 
 Integers = npt.NDArray[np.int64]
 
@@ -242,7 +242,7 @@ class Space:
             static=fixed + head.static + row.static[end] - row.static[first],
             weights=fixed + head.weights + row.weights[end] - row.weights[first],
             peak=max(before, int(sums.step_transient[first, end])) if row.accumulating else before,
-            validate_peak=inference + (writer_bytes(micro_batch) if caches else 0),
+            validate_peak=inference + (self.problem.writer_bytes(end, micro_batch) if caches else 0),
             fill=self.fill_bytes(micro_batch) if self.problem.fills(first, source) else 0,
         )
 

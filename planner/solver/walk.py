@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from planner.solver.costs import NANOSECONDS, Levels, PieceCost
-from planner.solver.problem import CACHE_WRITER_BYTES, CACHE_WRITER_SAMPLE_BYTES, Choice, Problem
+from planner.solver.problem import Choice, Problem
 
 
 class Moment(NamedTuple):
@@ -115,6 +115,7 @@ def live_bytes(problem: Problem, choice: Choice) -> Live:
     heads_inference = max(
         units[end - 1 - choice.first].output + head.inference_peak for end, head in zip(choice.ends, heads, strict=True)
     )
+    writer = problem.writer_bytes(choice.last, choice.micro_batch)
     moments = [Moment(before, 0, 0), *_moments(problem, choice, units, heads)]
     return Live(
         data=data,
@@ -124,7 +125,7 @@ def live_bytes(problem: Problem, choice: Choice) -> Live:
         static_gradients=frozen + sum(piece.static for piece in pieces) - weights - optimizer,
         moment=max(moments, key=lambda moment: moment.level),
         validate=data + kernels + weights + max(inference, heads_inference),
-        cache=data + kernels + weights + inference + writer_bytes(choice.micro_batch) if choice.caches else 0,
+        cache=data + kernels + weights + inference + writer if choice.caches else 0,
         fill=fill_bytes(problem, choice.micro_batch) if problem.fills(choice.first, choice.source) else 0,
     )
 
@@ -133,18 +134,14 @@ def fill_bytes(problem: Problem, micro_batch: int) -> int:
     """Live bytes while frozen units write the cache that the first trained block reads."""
     units = [problem.unit_cost(unit, micro_batch) for unit in range(problem.start)]
     data = problem.data_bytes(0, "data", micro_batch) + problem.kernel_bytes(micro_batch)
-    return data + sum(unit.weights for unit in units) + highest_inference(units) + writer_bytes(micro_batch)
+    writer = problem.writer_bytes(problem.start, micro_batch)
+    return data + sum(unit.weights for unit in units) + highest_inference(units) + writer
 
 
 def highest_inference(units: Sequence[PieceCost]) -> int:
     """Highest level while units run without gradients one behind the other; 0 without any."""
     inputs = [0, *(unit.output for unit in units)]
     return max((held + unit.inference_peak for held, unit in zip(inputs, units, strict=False)), default=0)
-
-
-def writer_bytes(micro_batch: int) -> int:
-    """Buffers of the activation cache's writer."""
-    return CACHE_WRITER_BYTES + CACHE_WRITER_SAMPLE_BYTES * micro_batch
 
 
 class _Segment(NamedTuple):
@@ -264,21 +261,24 @@ def time_ns(problem: Problem, choice: Choice) -> Time:
     compute = (train + before) * samples // size + problem.steps * sum(piece.step_ns for piece in units + heads)
     inference = before + sum(unit.inference_ns for unit in units)
     read = read_ns(problem, choice.first) if choice.source == "cache" else 0
-    finish = write_ns(problem, choice.last) + inference * samples // size if choice.caches else 0
+    finish = 0
+    if choice.caches:
+        finish += write_ns(problem, choice.last) + inference * problem.training.cached_samples // size
     if problem.fills(choice.first, choice.source):
         finish += fill_ns(problem, size)
     return Time(max(compute, read), finish)
 
 
 def fill_ns(problem: Problem, micro_batch: int) -> int:
-    """One pass of the frozen units, and writing what they leave for the first trained block."""
+    """The frozen units' passes, one for each view, and writing what they leave for the first trained block."""
     inference = sum(problem.unit_cost(unit, micro_batch).inference_ns for unit in range(problem.start))
-    return write_ns(problem, problem.start) + inference * problem.training.samples // micro_batch
+    return write_ns(problem, problem.start) + inference * problem.training.cached_samples // micro_batch
 
 
 def read_ns(problem: Problem, boundary: int) -> int:
-    """Reading one pass over the cache at a boundary."""
-    return -(-problem.cache_bytes(boundary) * NANOSECONDS // problem.profile.storage.read_bytes_per_second)
+    """Reading one pass of those that the cache at a boundary holds."""
+    size = problem.training.samples * problem.record_bytes(boundary)
+    return -(-size * NANOSECONDS // problem.profile.storage.read_bytes_per_second)
 
 
 def write_ns(problem: Problem, boundary: int) -> int:

@@ -11,8 +11,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from planner.errors import InputError
 from planner.limits import MAX_NAME_LENGTH
-from planner.settings import Machine
+from planner.settings import Dtype, Machine
 from planner.system import memory
 from planner.system.allocator import detect
 from planner.system.hierarchy import FILESYSTEM_ROOT, find_hierarchy, read_value
@@ -91,6 +92,15 @@ def facts(machine: Machine, torch_version: str | None, threads: int) -> dict[str
         "torch": torch_version,
         "threads": threads,
     }
+
+
+def check_dtype(machine: Machine, dtype: Dtype) -> None:
+    """Raise InputError where the processor cannot compute in `dtype`, unless number by number."""
+    if dtype == "bfloat16" and not {"avx512f", "bf16"}.intersection(machine.isa):
+        raise InputError(
+            f"dtype is bfloat16, but this processor ({machine.cpu_model}) has neither AVX-512 nor Arm's bf16: torch "
+            "would compute number by number; use float32"
+        )
 
 
 def _parse_cpuinfo(text: str) -> dict[str, set[str]]:

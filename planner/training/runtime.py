@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from planner.errors import InputError
+from planner.settings import Dtype
 from planner.system.allocator import apply_policy, release
 from planner.system.proc import read_memory
 from planner.system.resident import hide_numpy, preload_torch_libraries, trim_clean_pages
@@ -54,6 +56,17 @@ def start_torch(policy: Literal["tight", "fast"], threads: int, numpy: bool = Fa
     _tiny_step()
     memory = read_memory()
     return Started(memory.resident_bytes, memory.peak_bytes)
+
+
+def check_arithmetic(dtype: Dtype) -> None:
+    """Raise InputError where torch, which has been started, computes in `dtype` only number by number here."""
+    import torch
+
+    if dtype == "bfloat16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        raise InputError(
+            "the plan computes in bfloat16, for which this processor has no instructions; plan in float32 "
+            "(neuroflux plan --dtype float32)"
+        )
 
 
 def settle() -> None:

@@ -21,7 +21,7 @@ def segment_loss(
 
     `inputs` is (micro-batch, …), `labels` (micro-batch) of int64. Spans in `recompute` run forward again in backward
     instead of keeping what they save. Returns the mean cross-entropy (a scalar) and the last unit's output, still part
-    of the graph. Without a head, that output is the logits.
+    of the graph. Without a head, that output is the logits. The loss is taken in float32 whatever the units compute in.
     """
     output, done = inputs, 0
     for first, end in (*recompute, (len(units), len(units))):
@@ -31,7 +31,7 @@ def segment_loss(
             output = recomputed(units[first:end], output)
         done = end
     logits = output if head is None else head(output)
-    return F.cross_entropy(logits, labels), output
+    return F.cross_entropy(logits.float(), labels), output
 
 
 def train_segment(

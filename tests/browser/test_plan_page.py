@@ -99,6 +99,35 @@ def test_more_frozen_units_than_there_are_is_said_at_the_field(open_page: Open, 
     expect(page.locator("p.sub")).to_contain_text("the first 2 units frozen")
 
 
+def test_augmentation_is_asked_for_and_stays_so_at_another_budget(open_page: Open, served: Served) -> None:
+    page = open_page(f"/#/new?profile={served.plan['profile_id']}&budget={400 * MIB}")
+    page.get_by_label("Augmentation").select_option("crop-flip")
+    field = page.get_by_label("Cached views")
+    field.fill("11")
+    page.get_by_role("button", name="Make the plan").click()
+    expect(field).to_have_attribute("aria-invalid", "true")
+    expect(page.get_by_text("views is 11; it must lie between 1 and the epochs, 10")).to_be_visible()
+    field.fill("3")
+    page.get_by_label("Caches hold").select_option("uint8")
+    page.get_by_role("button", name="Make the plan").click()
+    expect(page.locator("p.sub")).to_contain_text("augmented by crop-flip")
+    field = page.get_by_label("Budget in MiB")
+    field.fill("380")
+    field.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("cnn6 in 380.0 MiB")
+    training = shown_plan(page, served)["training"]
+    assert (training["augment"], training["views"], training["dtype"]) == ("crop-flip", 3, "float32")
+
+
+def test_arithmetic_that_was_not_measured_is_said_at_the_field(open_page: Open, served: Served) -> None:
+    page = open_page(f"/#/new?profile={served.plan['profile_id']}&budget={400 * MIB}")
+    field = page.get_by_label("Arithmetic")
+    field.select_option("bfloat16")
+    page.get_by_role("button", name="Make the plan").click()
+    expect(field).to_have_attribute("aria-invalid", "true")
+    expect(page.get_by_text("dtype is bfloat16, but the profile measured float32")).to_be_visible()
+
+
 def test_a_budget_that_is_being_typed_is_left_alone_by_the_plan_that_arrives(open_page: Open, served: Served) -> None:
     page = open_page(f"/#/plans/{served.plan['id']}")
     field = page.get_by_label("Budget in MiB")

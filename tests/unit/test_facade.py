@@ -8,6 +8,7 @@ import select
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ def test_a_module_is_profiled_as_the_chain_it_is() -> None:
 @pytest.mark.parametrize("budget", ["400MiB", 400 * 2**20])
 def test_a_plan_is_the_one_the_solver_makes(budget: int | str) -> None:
     profile = zoo_profile("cnn6", (1, 4, 16, 64))
-    training = Training(64, 3, 1000, profile.optimizer, freeze=2)
+    training = Training(64, 3, 1000, profile.optimizer, augment="flip", views=3, freeze=2)
     wanted = make_plan(profile, Request(Budget(400 * 2**20, "training"), training, 2**30, "backprop", "speed"))
     plan = planner.plan(
         profile,
@@ -97,6 +98,7 @@ def test_a_plan_is_the_one_the_solver_makes(budget: int | str) -> None:
         epochs=3,
         samples=1000,
         freeze=2,
+        augment="flip",
         storage="1GiB",
         strategy="backprop",
         prefer="speed",
@@ -118,13 +120,16 @@ def test_an_optimizer_by_name_is_the_command_lines(name: str, monkeypatch: pytes
     parser = argparse.ArgumentParser()
     options.add_training(parser)
     assert asked[0].optimizer == options.optimizer_from(parser.parse_args(["--optimizer", name]))
-    assert asked[0].batch == 8
+    assert (asked[0].batch, asked[0].dtype) == (8, "float32")
+    planner.profile(MODULE, SAMPLE, dtype="bfloat16")
+    assert asked[1].dtype == "bfloat16"
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"batch": 0}, "batch is 0; it must lie between 1 and 65536"),
+        ({"dtype": "float64"}, "dtype is 'float64'; it is one of float32, bfloat16"),
         ({"optimizer": "lbfgs"}, "optimizer is 'lbfgs'; it is sgd, adam, adamw, or an Optimizer"),
     ],
 )
@@ -154,6 +159,10 @@ def test_a_module_that_is_no_chain() -> None:
         ({"budget": "2GiB", "epochs": 0}, "epochs is 0; it must lie between"),
         ({"budget": "2GiB", "freeze": -1}, "freeze is -1; it must lie between"),
         ({"budget": "2GiB", "freeze": 6}, "freeze is 6; it must lie between 0 and 5"),
+        ({"budget": "2GiB", "augment": "blur"}, "augment is 'blur'; it is one of none, crop, flip, crop-flip"),
+        ({"budget": "2GiB", "dtype": "float16"}, "dtype is 'float16'; it is one of float32, bfloat16"),
+        ({"budget": "2GiB", "dtype": "bfloat16"}, "dtype: the profile was taken in float32; take another one for bf"),
+        ({"budget": "2GiB", "views": 2}, "views is 2; it is 1 where augment is none"),
         ({"budget": "2GiB", "storage": "-1"}, "storage: '-1' is not a size"),
         ({"budget": "2GiB", "strategy": "fast"}, "strategy is 'fast'; it is one of auto, backprop"),
         ({"budget": "2GiB", "scope": "device"}, "scope is 'device'; it is one of process, training"),
@@ -249,3 +258,11 @@ def test_what_a_run_cannot_use_is_named(colour_plan: Plan, tmp_path: Path) -> No
         planner.run(colour_plan, "sample", test=Colours(3), out=tmp_path, quiet=True)
     with pytest.raises(InputError, match="its images are 1×28×28"):
         planner.run(colour_plan, "sample", out=tmp_path, quiet=True)
+
+
+def test_a_plan_computes_in_what_its_profile_measured() -> None:
+    profile = replace(zoo_profile("cnn6", (1, 4, 16, 64)), dtype="bfloat16")
+    for dtype in (None, "bfloat16"):
+        plan = planner.plan(profile, "2GiB", batch=64, epochs=2, samples=1000, dtype=dtype)
+        assert plan.training.dtype == "bfloat16"
+        assert {block.input.dtype for block in plan.blocks} <= {"uint8", "bfloat16"}

@@ -13,6 +13,9 @@ import { modelPaste } from "../model_paste.js";
 const STRATEGIES = [["auto", "auto: the best of all"], ["neuroflux", "neuroflux"], ["backprop", "backpropagation"], ["checkpoint", "checkpoint: recomputation"], ["classic-local", "classic local learning"]];
 const PREFERENCES = [["balanced", "balanced: few cuts, nearly as fast"], ["speed", "speed: the fastest"], ["fidelity", "fidelity: the fewest cuts"]];
 const OPTIMIZERS = [["sgd", "SGD with momentum"], ["adam", "Adam"], ["adamw", "AdamW"]];
+const DTYPES = [["float32", "float32"], ["bfloat16", "bfloat16: half the activations"]];
+const CACHES = [["", "what units compute in"], ["float32", "float32"], ["bfloat16", "bfloat16"], ["uint8", "uint8 with a scale"]];
+const AUGMENTS = [["none", "none"], ["crop", "crop: moved a little"], ["flip", "flip: mirrored"], ["crop-flip", "crop and flip"]];
 const SCOPES = [["process", "everything resident"], ["training", "above the runtime's own"]];
 
 export async function show(place, { query, signal }) {
@@ -113,12 +116,16 @@ function makeForm(lists, given) {
     batch: numberField("Batch", "batch", first("batch", 128), "samples of one optimizer step"),
     epochs: numberField("Epochs", "epochs", first("epochs", 10)),
     samples: numberField("Samples", "samples", first("samples", 50000), "of one epoch"),
+    dtype: selectField("Arithmetic", "dtype", [["", DTYPES]], first("dtype", "float32")),
+    augment: selectField("Augmentation", "augment", [["", AUGMENTS]], first("augment", "none")),
+    views: numberField("Cached views", "views", first("views", ""), "augmented passes in a cache; empty: up to 4"),
     freeze: numberField("Frozen units", "freeze", first("freeze", 0), "first units that are not trained"),
     optimizer: selectField("Optimizer", "optimizer", [["", OPTIMIZERS]], first("optimizer", "sgd")),
     lr: numberField("Learning rate", "lr", first("lr", ""), "empty: the optimizer's usual one", "any"),
     strategy: selectField("Strategy", "strategy", [["", STRATEGIES]], first("strategy", "auto")),
     prefer: selectField("Prefer", "prefer", [["", PREFERENCES]], first("prefer", "balanced")),
     scope: selectField("Budget counts", "scope", [["", SCOPES]], first("scope", "process")),
+    cache: selectField("Caches hold", "cache", [["", CACHES]], first("cache", "")),
     storage: numberField("Storage for caches in MiB", "storage", first("storage", ""), "empty: not limited"),
   };
   const budget = budgetField(Number(first("budget", 300 * MIB)) || 300 * MIB, (value) => setQuery({ budget: value }));
@@ -178,7 +185,7 @@ function makeForm(lists, given) {
     const own = fitting();
     fields.device.fill([
       ["Devices", devices.map((device) => [device.id, device.kind === "server" ? `${device.name} (this server)` : device.name])],
-      ["Profiles of this model", own.map((profile) => [`profile:${profile.id}`, `${profile.device.name}, batch ${profile.batch}, ${profile.optimizer}, ${short(profile.id)}`])],
+      ["Profiles of this model", own.map((profile) => [`profile:${profile.id}`, `${profile.device.name}, batch ${profile.batch}, ${profile.optimizer}, ${profile.dtype}, ${short(profile.id)}`])],
     ], wanted || (own.length ? `profile:${own[0].id}` : "server"));
   }
 
@@ -228,11 +235,15 @@ function makeForm(lists, given) {
         batch: numberOf("batch"),
         epochs: numberOf("epochs"),
         samples: numberOf("samples"),
+        dtype: value("dtype"),
+        augment: value("augment"),
+        views: value("views") === "" ? null : numberOf("views"),
         freeze: numberOf("freeze"),
         optimizer: { kind: value("optimizer"), lr: value("lr") === "" ? null : numberOf("lr") },
       },
       strategy: value("strategy"),
       prefer: value("prefer"),
+      cache_dtype: value("cache") || null,
       storage_bytes: value("storage") === "" ? null : Math.round(numberOf("storage") * MIB),
     };
   }
@@ -257,8 +268,8 @@ function makeForm(lists, given) {
   const sections = [
     group("Network", element("model", "input", "classes"), paste),
     group("Device and budget", element("device", "scope"), missing, element("budget")),
-    group("Training", element("batch", "epochs", "samples", "optimizer", "lr", "freeze")),
-    group("Choice", element("strategy", "prefer", "storage")),
+    group("Training", element("batch", "epochs", "samples", "optimizer", "lr", "dtype", "augment", "views", "freeze")),
+    group("Choice", element("strategy", "prefer", "storage", "cache")),
   ];
   return { fields, sections, budget, bytes, chosen, follow, memory, measured, query, request };
 }

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import get_args
 
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 
-from api.store import device_rows, migrate
+from api.store import content, device_rows, migrate
 from api.store.database import Database
+from api.store.tables import profiles
+from planner.settings import Dtype
+
+DTYPES = get_args(Dtype)
 
 
 def _config() -> Config:
@@ -33,6 +39,10 @@ def test_an_earlier_database_is_brought_up_to_date_and_keeps_what_it_has(tmp_pat
         row = {"id": "one", "kind": "device", "name": b"bench", "fingerprint": "f", "machine": b"{}", "created_ms": 1}
         names = ", ".join(row)
         connection.execute(text(f"INSERT INTO devices ({names}) VALUES (:{', :'.join(row)})"), row)
+        summary = json.dumps({"model": {"name": "cnn6"}, "batch": 8}).encode()
+        row = {"id": "two", "model_id": "m", "fingerprint": "f", "optimizer": "sgd", "state_copies": 1, "batch": 8}
+        row |= {"summary": summary, "body": b"{}", "created_ms": 1}
+        connection.execute(text(f"INSERT INTO profiles ({', '.join(row)}) VALUES (:{', :'.join(row)})"), row)
     engine.dispose()
     migrate.migrate(url)
     database = Database(url)
@@ -41,5 +51,9 @@ def test_an_earlier_database_is_brought_up_to_date_and_keeps_what_it_has(tmp_pat
         assert (device["name"], device["last_seen_at"]) == ("bench", None)
         device_rows.set_seen(database, "one")
         assert device_rows.page(database, None, 10).items[0]["last_seen_at"] is not None
+        (profile,) = content.page(database, profiles, None, 10).items
+        assert (profile["model"], profile["batch"], profile["dtype"]) == ({"name": "cnn6"}, 8, "float32")
+        found = [content.find_profile(database, content.Subject("one", "m", "sgd", 1, dtype, 8)) for dtype in DTYPES]
+        assert found == ["two", None]
     finally:
         database.close()

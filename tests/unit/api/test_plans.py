@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from starlette.testclient import TestClient
 
-from planner.document import content_id, decode
+from planner.document import content_id, decode, to_json
 from planner.profiler.applies import read_profile
+from planner.profiler.schema import Profile
 from planner.profiler.shipped import FOLDER
 from planner.solver.plan import make_plan
 from planner.solver.request import Request
 from planner.solver.schema import Budget, Plan, Training
 from planner.units import MIB
 from tests.unit.api import service as support
-from tests.unit.api.service import PLAN, cnn6_fingerprint, name_server, with_plan, with_profile
+from tests.unit.api.service import CNN6, PLAN, cnn6_fingerprint, name_server, send, with_plan, with_profile
 
 
 def test_a_plan_is_what_the_solver_makes_and_the_same_request_gives_the_same(client: TestClient) -> None:
@@ -121,6 +123,8 @@ def test_plans_are_compared_side_by_side_and_kept(local: TestClient) -> None:
         ({"training": {"freeze": -1}}, "$.training"),
         ({"training": {"freeze": 6}}, "$.training.freeze"),
         ({"training": {"freeze": 2.5}}, "$.training.freeze"),
+        ({"training": {"augment": "blur"}}, "$.training.augment"),
+        ({"training": {"views": 2}}, "$.training"),
         ({"training": {"optimizer": {"lr": 0}}}, "$.training.optimizer"),
     ],
 )
@@ -129,6 +133,31 @@ def test_what_is_wrong_is_named(local: TestClient, change: dict[str, object], fi
     problem = local.post("/v1/plans", json={**PLAN, **change})
     assert problem.status_code == 422
     assert problem.json()["field"] == field
+
+
+def test_augmentation_is_planned_for(local: TestClient) -> None:
+    with_profile(local)
+    for terms, views in (({"augment": "crop"}, 4), ({"augment": "crop", "epochs": 2}, 2), ({"views": 1}, 1)):
+        answer = local.post("/v1/plans", json={**PLAN, "training": terms})
+        assert answer.status_code in (200, 201)
+        training = decode(Plan, answer.json()).training
+        assert (training.augment, training.views) == (terms.get("augment", "none"), views)
+
+
+def test_a_profile_in_float32_answers_no_request_for_bfloat16(local: TestClient) -> None:
+    with_profile(local)
+    half = {**PLAN, "training": {"dtype": "bfloat16"}}
+    refused = local.post("/v1/plans", json=half)
+    assert refused.status_code == 422
+    assert "dtype is bfloat16, but the profile measured float32" in refused.json()["detail"]
+    profile = replace(decode(Profile, json.loads(CNN6)), dtype="bfloat16")
+    profile = replace(profile, id=content_id(profile))
+    assert send(local, "/v1/profiles", to_json(profile).encode()).status_code == 201
+    answer = local.post("/v1/plans", json={**half, "profile": profile.id})
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["training"]["dtype"] == "bfloat16"
+    listed = local.get("/v1/profiles").json()["items"]
+    assert [(item["id"], item["dtype"]) for item in listed] == [(profile.id, "bfloat16"), (PLAN["profile"], "float32")]
 
 
 def test_frozen_units_are_planned_for_and_listed(local: TestClient) -> None:

@@ -220,6 +220,23 @@ def test_frozen_units_are_planned_around_and_named(run: Run, write: Callable[[Pr
     assert "--data D --init WEIGHTS" in done.err
 
 
+def test_augmentation_is_planned_for_and_said(run: Run, write: Callable[[Profile], Path]) -> None:
+    file = write(_own())
+    for words, views in ((("--views", 2), 2), ((), 3)):
+        done = run(*MODEL, "--profile", file, "--augment", "crop-flip", "--epochs", 3, *words, "--json")
+        assert (done.code, done.err) == (0, "")
+        assert (done.plan.training.augment, done.plan.training.views) == ("crop-flip", views)
+    done = run(*MODEL, "--profile", file, "--augment", "crop-flip")
+    assert "augmented by crop-flip" in " ".join(done.out.split())
+    for views, augment, said in (
+        (2, "none", "--views: views is 2; it is 1 where augment is none"),
+        (4, "flip", "--views: views is 4; it must lie between 1 and the epochs"),
+    ):
+        done = run(*MODEL, "--profile", file, "--views", views, "--augment", augment, "--epochs", 3)
+        assert (done.code, done.out) == (2, "")
+        assert said in done.err
+
+
 def test_more_units_than_can_be_frozen_are_refused_before_anything_is_measured(run: Run) -> None:
     done = run(*MODEL, "--freeze", 6)
     assert (done.code, done.out) == (2, "")

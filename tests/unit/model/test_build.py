@@ -253,6 +253,58 @@ def test_building_costs_the_weights_once_and_nothing_before_they_are_loaded() ->
 
 def test_building_brings_nothing_into_the_process_but_our_own_small_modules() -> None:
     _, imported, later, heavy, *_ = child("None")
-    assert imported.split() == ["planner.errors", "planner.model.build", "planner.model.shapes"]
+    assert imported.split() == [
+        "planner.errors",
+        "planner.model.build",
+        "planner.model.half",
+        "planner.model.shapes",
+        "planner.settings",
+    ]
     assert later == ""
     assert heavy == ""
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_unit_in_bfloat16_is_torchs_autocast_around_it(first: bool) -> None:
+    unit = Unit("some", (Residual("residual", (CONV, NORM, RELU, CONV), (CONV,)), RELU, Pool2d("max_pool2d", 2, 2)))
+    half, plain = (build_unit(unit, (3, 8, 8), seeded(1), dtype) for dtype in ("bfloat16", "float32"))
+    data = torch.randn(4, 3, 8, 8, generator=seeded(2)).to(torch.float32 if first else torch.bfloat16)
+    leaves = data.clone().requires_grad_(), data.clone().requires_grad_()
+    output = half(leaves[0])
+    with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+        expected = plain(leaves[1])
+    assert output.dtype == expected.dtype == torch.bfloat16
+    assert torch.equal(output, expected)
+    for result in (output, expected):
+        result.backward(torch.ones_like(result))
+    assert same(leaves[0].grad, leaves[1].grad)
+    assert [name for name, _ in half.named_parameters()] == [name for name, _ in plain.named_parameters()]
+    for mine, other in zip(half.parameters(), plain.parameters(), strict=True):
+        assert mine.dtype == torch.float32 and mine.grad is not None and mine.grad.dtype == torch.float32
+        assert same(mine.grad, other.grad)
+
+
+def test_a_unit_without_arithmetic_of_its_own_gives_bfloat16_all_the_same() -> None:
+    unit = build_unit(Unit("pool", (Pool2d("max_pool2d", 2, 2),)), (1, 4, 4), dtype="bfloat16")
+    assert unit(torch.rand(2, 1, 4, 4)).dtype == torch.bfloat16
+    assert not torch.is_autocast_enabled("cpu")
+
+
+@pytest.mark.parametrize("layer", [Conv2d("conv2d", 64, 3, padding=1), Linear("linear", 64)])
+def test_no_copy_of_the_weights_in_bfloat16_waits_for_backward(layer: Conv2d | Linear) -> None:
+    shape: Shape = (64, 2, 2) if isinstance(layer, Conv2d) else (256,)
+    unit = build_unit(Unit("one", (layer,)), shape, seeded(1), "bfloat16")
+    weights = {parameter.untyped_storage().data_ptr() for parameter in unit.parameters()}
+    saved: list[Tensor] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        saved.append(tensor.detach())
+        return tensor.detach()
+
+    x = torch.rand(2, *shape, dtype=torch.bfloat16).requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        output = unit(x)
+    own = [tensor for tensor in saved if tensor.untyped_storage().data_ptr() not in weights]
+    assert [tensor.untyped_storage().data_ptr() for tensor in own] == [x.untyped_storage().data_ptr()]
+    output.sum().backward()
+    assert x.grad is not None and x.grad.dtype == torch.bfloat16

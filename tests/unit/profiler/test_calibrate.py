@@ -79,9 +79,15 @@ def test_whole_steps_are_tried_small_and_not_large(
 
 @pytest.mark.parametrize(
     ("sizes", "norm", "expected"),
-    [((1, 2, 8, 32, 128), True, (2, 32)), ((1, 3), False, (1, 3)), ((48,), False, (48, 48)), ((1,), True, (2, 2))],
+    [
+        ((1, 2, 8, 32, 128), True, (2, 32, 128)),
+        ((1, 2, 8, 32), True, (2, 32)),
+        ((1, 3), False, (1, 3)),
+        ((48,), False, (48,)),
+        ((1,), True, (2,)),
+    ],
 )
-def test_steps_are_timed_at_the_ends_of_what_is_quick(
+def test_steps_are_timed_at_both_ends_and_in_the_middle(
     sizes: tuple[int, ...], norm: bool, expected: tuple[int, ...]
 ) -> None:
     assert timed_sizes(_job(sizes, norm)) == expected

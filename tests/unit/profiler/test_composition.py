@@ -5,14 +5,15 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import get_args
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from planner.model.build import build_unit
 from planner.model.heads import auxiliary_head
-from planner.model.shapes import Shape, model_sizes
+from planner.model.shapes import model_sizes
 from planner.model.spec import (
     Activation,
     AdaptivePool2d,
@@ -30,6 +31,7 @@ from planner.model.spec import (
 from planner.profiler.meter import Meter, meter_for
 from planner.profiler.schema import Costs, HeadProfile, PieceProfile, Profile, Traces
 from planner.profiler.trace import set_gradients, trace_detached, trace_head, trace_unit
+from planner.settings import Dtype
 from planner.solver.problem import Choice, Problem
 from planner.solver.request import Request
 from planner.solver.schema import Budget, Training
@@ -85,36 +87,40 @@ class _Network:
 
 
 @cache
-def _network(name: str) -> _Network:
+def _network(name: str, dtype: Dtype = "float32") -> _Network:
     torch.set_num_threads(1)
     units = tuple(Unit(f"unit{index}", layers) for index, layers in enumerate(NETWORKS[name]))
     model = Model("model/1", name.replace(" ", "-"), IMAGE, CLASSES, units)
     shapes = [IMAGE, *(sizes.output for sizes in model_sizes(model))]
     generator = torch.Generator().manual_seed(0)
-    modules: list[nn.Module] = [build_unit(unit, shape, generator) for unit, shape in zip(units, shapes, strict=False)]
-    head = build_unit(auxiliary_head(shapes[CUT], FILTERS, CLASSES), shapes[CUT], generator)
+    modules: list[nn.Module] = [
+        build_unit(unit, shape, generator, dtype) for unit, shape in zip(units, shapes, strict=False)
+    ]
+    head = build_unit(auxiliary_head(shapes[CUT], FILTERS, CLASSES), shapes[CUT], generator, dtype)
     meter, optimizer = meter_for("cpu"), make_optimizer(SGD)
-    pieces = [_unit(meter, optimizer, module, shape) for module, shape in zip(modules, shapes, strict=False)]
+    inner = getattr(torch, dtype)
+    came = [torch.rand(BATCH, *shape).to(torch.float32 if shape == IMAGE else inner) for shape in shapes]
+    pieces = [_unit(meter, optimizer, module, inputs) for module, inputs in zip(modules, came, strict=False)]
     heads = (
-        HeadProfile(CUT, "auxiliary", FILTERS, _head(meter, optimizer, head, shapes[CUT])),
-        HeadProfile(len(units), "classifier", 0, _head(meter, optimizer, None, shapes[-1])),
+        HeadProfile(CUT, "auxiliary", FILTERS, _head(meter, optimizer, head, came[CUT])),
+        HeadProfile(len(units), "classifier", 0, _head(meter, optimizer, None, came[-1])),
     )
     return _Network(meter, modules, head, optimizer, replace(tiny_profile(tuple(pieces)), heads=heads))
 
 
-def _unit(meter: Meter, optimizer: Stepper, module: nn.Module, shape: Shape) -> PieceProfile:
-    inputs, parameters = torch.rand(BATCH, *shape), list(module.parameters())
+def _unit(meter: Meter, optimizer: Stepper, module: nn.Module, inputs: Tensor) -> PieceProfile:
+    parameters = list(module.parameters())
     _make_state(optimizer, parameters)
     traces, _ = trace_unit(meter, module, inputs, optimizer.step)
     output = module(inputs).detach()
     return _piece(parameters, traces, output[0].nbytes, trace_detached(meter, module, inputs))
 
 
-def _head(meter: Meter, optimizer: Stepper, module: nn.Module | None, shape: Shape) -> PieceProfile:
+def _head(meter: Meter, optimizer: Stepper, module: nn.Module | None, inputs: Tensor) -> PieceProfile:
     parameters = list(module.parameters()) if module else []
     _make_state(optimizer, parameters)
     labels = torch.zeros(BATCH, dtype=torch.int64)
-    return _piece(parameters, trace_head(meter, module, torch.rand(BATCH, *shape), labels, optimizer.step), 0, 0)
+    return _piece(parameters, trace_head(meter, module, inputs, labels, optimizer.step), 0, 0)
 
 
 def _make_state(optimizer: Stepper, parameters: list[nn.Parameter]) -> None:
@@ -177,9 +183,10 @@ CHOICES = [
 
 @pytest.mark.parametrize("way", ["stepping after", "stepping within", "accumulating"])
 @pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: f"{choice.ends} {choice.recompute}")
+@pytest.mark.parametrize("dtype", get_args(Dtype))
 @pytest.mark.parametrize("name", NETWORKS)
-def test_composed_traces_are_the_allocators_peak(name: str, choice: Choice, way: str) -> None:
-    network, accumulating = _network(name), way == "accumulating"
+def test_composed_traces_are_the_allocators_peak(name: str, dtype: Dtype, choice: Choice, way: str) -> None:
+    network, accumulating = _network(name, dtype), way == "accumulating"
     choice = replace(choice, optimizer_in_backward=way == "stepping within")
     real = _real(network, choice, accumulating)
     assert real - 1024 <= _predicted(network, choice, accumulating) <= 1.01 * real

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import get_args
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from planner.model.spec import Activation, BatchNorm2d, Conv2d, Dropout, Flatten
 from planner.profiler.audit import unexplained_bytes
 from planner.profiler.layers import LayerFigures, Seen, layer_paths, see_layers
 from planner.profiler.meter import CpuMeter, Phase
+from planner.settings import Dtype
 
 SAMPLES = 4
 FLOAT = 4
@@ -161,9 +163,10 @@ LAYERS: list[Layer] = [
 ]
 
 
+@pytest.mark.parametrize("dtype", get_args(Dtype))
 @pytest.mark.parametrize("after", LAYERS, ids=lambda layer: layer.op)
 @pytest.mark.parametrize("before", LAYERS[:-1], ids=lambda layer: layer.op)
-def test_nothing_is_unexplained_whatever_follows_whatever(before: Layer, after: Layer) -> None:
+def test_nothing_is_unexplained_whatever_follows_whatever(before: Layer, after: Layer, dtype: Dtype) -> None:
     unit = Unit("pair", (before, after))
-    module = build_unit(unit, (4, 9, 9), torch.Generator().manual_seed(0))
-    assert unexplained_bytes(CpuMeter(), module, torch.rand(3, 4, 9, 9)) == 0
+    module = build_unit(unit, (4, 9, 9), torch.Generator().manual_seed(0), dtype)
+    assert unexplained_bytes(CpuMeter(), module, torch.rand(3, 4, 9, 9).to(getattr(torch, dtype))) == 0

@@ -64,6 +64,11 @@ def test_anything_else_is_refused_with_a_list_of_what_is_shipped(
         find_shipped(from_zoo(name, shape, classes), optimizer, 128, folder)
 
 
+def test_what_was_measured_in_float32_answers_nothing_else(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"cnn6 in bfloat16 \(the shipped one was measured in float32\)"):
+        find_shipped(PROFILE.model, SGD, 128, folder, "bfloat16")
+
+
 def test_an_equal_name_does_not_make_an_equal_description(folder: Path) -> None:
     other = replace(PROFILE.model, units=(*PROFILE.model.units[:-1], replace(PROFILE.model.units[-1], name="other")))
     with pytest.raises(InputError, match="this description of cnn6"):

@@ -50,8 +50,9 @@ def test_what_decides_the_measurement_tells_profiles_apart(store: ProfileStore) 
         request(optimizer=Optimizer("sgd", 0.05)),
         request(threads=2),
         request(filters=(8,)),
+        request(dtype="bfloat16"),
     )
-    assert [store.find(other) for other in others] == [None] * 5
+    assert [store.find(other) for other in others] == [None] * 6
     assert store.find(request(optimizer=Optimizer("sgd", 0.7, 0.5, weight_decay=0.1))) is not None
 
 

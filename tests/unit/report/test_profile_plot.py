@@ -42,7 +42,7 @@ def texts(path: Path) -> str:
 def solver_peaks(profile: Profile, scope: Scope = "process") -> tuple[int, int]:
     """Live and resident bytes that the solver predicts for training the whole network in one segment."""
     size = training_step(profile).micro_batch
-    training = Training(batch=size, epochs=1, samples=size, optimizer=profile.optimizer)
+    training = Training(batch=size, epochs=1, samples=size, optimizer=profile.optimizer, dtype=profile.dtype)
     problem = Problem(profile, Request(Budget(MAX_BYTES, scope), training))
     live = live_bytes(problem, Choice(0, size, (problem.count,), (CLASSIFIER,))).train
     return live, problem.resident(live)

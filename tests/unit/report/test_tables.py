@@ -75,6 +75,21 @@ def test_a_plan_says_which_units_are_frozen_and_how_they_are_read_through() -> N
     assert "frozen" not in plan_table(PLAN)
 
 
+def test_a_plan_says_where_images_differ_in_every_epoch() -> None:
+    first, behind = PLAN.blocks
+    plan = replace(PLAN, training=replace(PLAN.training, augment="flip", views=2))
+    assert "cosine schedule, augmented by flip" in flat(plan_table(plan))
+    said = "Images are augmented otherwise in every epoch"
+    assert f"{said}; block 1 reads 2 augmented passes in turn, from a cache." in flat(plan_table(plan))
+    once = replace(plan, training=replace(plan.training, views=1))
+    assert "block 1 reads one augmented pass, the same in every epoch, from a cache." in flat(plan_table(once))
+    frozen = replace(plan, blocks=(behind,), training=replace(plan.training, freeze=3))
+    assert "Block 0 reads 2 augmented passes in turn, from a cache." in flat(plan_table(frozen))
+    again = replace(behind, input=replace(behind.input, kind="recompute"))
+    assert f"{said}. " in f"{flat(plan_table(replace(plan, blocks=(first, again))))} "
+    assert "augmented" not in plan_table(PLAN)
+
+
 def test_a_plan_says_what_was_asked_for() -> None:
     table = plan_table(PLAN)
     assert cells(table, "plan") == ["plan", "abcdef012345"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from planner.runner.encoding import Stored, decode_samples, encode_samples, stored_bytes
+from planner.runner.encoding import decode_samples, encode_samples, stored_bytes
+from planner.settings import Stored
 
 SHAPE = (3, 4, 5)
 

@@ -20,9 +20,9 @@ from planner.runner import paths
 from planner.runner.data.dataset import open_data
 from planner.runner.evaluate import evaluate
 from planner.runner.exits import choose_exit, exit_model
+from planner.runner.inputs import split_parts
 from planner.runner.job import Job
 from planner.runner.position import read_position
-from planner.runner.session import split_parts
 from planner.runner.supervisor import RunOptions, run_plan
 from tests.fault.support import small_plan
 from tests.unit.runner.data.support import cycling_labels, random_images

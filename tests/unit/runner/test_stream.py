@@ -17,6 +17,7 @@ from planner.runner import stream
 from planner.runner.exported import find_exported
 from planner.runner.safetensors import TensorFile
 from planner.runner.stream import run_stored
+from planner.settings import Dtype
 
 from .test_exported import export, random_weights
 
@@ -47,9 +48,9 @@ def test_a_unit_is_gone_before_the_next_one_is_built(tmp_path: Path, monkeypatch
     built: list[weakref.ref[nn.Module]] = []
     alive: list[int] = []
 
-    def building(unit: object, shape: object) -> nn.Sequential:
+    def building(unit: object, shape: object, dtype: Dtype) -> nn.Sequential:
         alive.append(sum(reference() is not None for reference in built))
-        module = build_unit(unit, shape)  # type: ignore[arg-type]  # passed on as they come
+        module = build_unit(unit, shape, dtype=dtype)  # type: ignore[arg-type]  # passed on as they come
         built.append(weakref.ref(module))
         return module
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from planner.settings import Policy
+from planner.settings import Policy, Stored
 from planner.solver.request import Request
 from planner.solver.schema import Budget, Plan
 from tests.unit.solver.oracle import Feature, Oracle, Setting
@@ -34,10 +34,29 @@ class Asked:
         both: tuple[Policy, ...] = ("tight", "fast") if len(self.case.profile.policies) == 2 else ("tight",)
         case = self.case
         return {
-            policy: Oracle(case.profile, case.training, self.storage_bytes, case.head_time_share, policy, self.without)
+            policy: Oracle(
+                case.profile,
+                case.training,
+                self.storage_bytes,
+                case.head_time_share,
+                policy,
+                self.without,
+                kept=self.kept,
+            )
             for policy in both
             if self.allocator in (None, policy)
         }
+
+    @property
+    def kept(self) -> Stored:
+        """What caches hold: what is asked for; else bfloat16 where two of the largest may be too many."""
+        if self.case.cache_dtype is not None:
+            return self.case.cache_dtype
+        sizes = sorted((unit.output_bytes + 8 for unit in self.case.profile.units[:-1]), reverse=True)
+        largest = self.case.training.samples * self.case.training.views * sum(sizes[:2])
+        if self.storage_bytes is not None and largest > self.storage_bytes:
+            return "bfloat16"
+        return self.case.profile.dtype
 
     @cached_property
     def most_cuts(self) -> int:
@@ -55,6 +74,7 @@ class Asked:
             reserve_bytes=self.case.reserve_bytes,
             head_time_share=self.case.head_time_share,
             allocator=self.allocator,
+            cache_dtype=self.case.cache_dtype,
         )
 
     def budgets(self) -> list[int]:

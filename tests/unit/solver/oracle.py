@@ -14,7 +14,7 @@ from fractions import Fraction
 from typing import Literal, NamedTuple
 
 from planner.profiler.schema import PieceProfile, Profile
-from planner.settings import Policy
+from planner.settings import Policy, Stored
 from planner.solver.schema import Scope, Training
 from tests.unit.solver.oracle_events import Figures, Source, Span, Work, peak, taken
 from tests.unit.solver.oracle_times import Clock
@@ -88,19 +88,21 @@ class Oracle:
         policy: Policy = "tight",
         without: frozenset[Feature] = frozenset(),
         figures: Figures | None = None,
+        kept: Stored | None = None,
     ) -> None:
-        """`without` says what plans must do without; `figures` of the same profile and batch spare the time."""
+        """`without` says what plans must do without; `figures` of the same profile and batch spare the time;
+        `kept` is what caches hold."""
         self.profile = profile
         self.training = training
         self.storage_bytes = storage_bytes
         self.policy = policy
         self.without = without
         self.count = len(profile.units)
-        self.figures = figures or Figures(profile, training.batch, 2 if policy == "fast" else 1)
+        self.figures = figures or Figures(profile, training.batch, 2 if policy == "fast" else 1, kept)
         self.heads = self.figures.heads
         self.start = training.freeze
         self.boundaries = sorted({boundary for boundary, _ in self.heads if boundary > self.start})
-        self.clock = Clock(profile, training, policy)
+        self.clock = Clock(profile, training, policy, self.figures.kept)
         self._fast = {found.policy: found for found in profile.policies}["fast"] if policy == "fast" else None
         self._parts: dict[Work, list[_Part]] = {}
         self.preferred = {boundary: self._preferred(boundary, head_time_share) for boundary in self.boundaries}
@@ -126,6 +128,14 @@ class Oracle:
         """Whether one of a block's heads is narrower than that."""
         preferred = self._filters(setting.ends)
         return any(mine < theirs for mine, theirs in zip(setting.filters, preferred, strict=True))
+
+    def preferring(self, setting: Setting) -> Setting:
+        """A block's setting with heads as wide as preferred."""
+        filters = self._filters(setting.ends)
+        joint = setting.source, setting.caches
+        return self.setting(
+            setting.span, setting.micro_batch, setting.ends, filters, setting.recompute, setting.stepping, *joint
+        )
 
     def _filters(self, ends: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(self.preferred[end] for end in ends)
@@ -301,7 +311,11 @@ class _Block:
         heads = {end: oracle.heads[end, width] for end, width in zip(shape.ends, shape.filters, strict=True)}
         later = [figures.prefix(span, size, source), figures.running(span, size, heads)]
         if caches:
-            later += [figures.writer(size), figures.prefix(span, size, source), figures.running(span, size, {})]
+            later += [
+                figures.writer(span[1], size),
+                figures.prefix(span, size, source),
+                figures.running(span, size, {}),
+            ]
         self._later = resident + peak(itertools.chain(*later))
         self._fills = oracle.fills(span[0], source)
         if self._fills:

@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Literal, NamedTuple
 
 from planner.profiler.schema import PieceProfile, Profile
+from planner.settings import Stored
 
 Event = tuple[str, str, int]
 """(take | free | touch, owner, bytes); a touch is the highest level in passing, which includes what is then taken."""
@@ -62,8 +63,10 @@ def bytes_value(table: dict[int, int], size: int) -> int:
 class Figures:
     """Bytes of a profile's pieces at any micro-batch, and what running them takes and frees."""
 
-    def __init__(self, profile: Profile, batch: int, times: int = 1) -> None:
-        """`times`: how often bytes count that come and go, since the allocator may keep them as well."""
+    def __init__(self, profile: Profile, batch: int, times: int = 1, kept: Stored | None = None) -> None:
+        """`times`: how often bytes count that come and go, since the allocator may keep them as well. `kept`: what
+        caches hold; none: what units compute in."""
+        self.kept: Stored = kept or profile.dtype
         self.times = times
         self.profile = profile
         self.batch = batch
@@ -94,7 +97,12 @@ class Figures:
         """Samples, kernels, and the weights of what is frozen in front of the block."""
         channels, height, width = self.profile.model.input
         if source == "cache":
-            yield "take", "two cache buffers", 2 * size * (self.profile.units[block[0] - 1].output_bytes + 8)
+            yield "take", "two cache buffers", 2 * size * record(self.profile, block[0], self.kept)
+            if self.kept != self.profile.dtype:
+                output = size * self.profile.units[block[0] - 1].output_bytes
+                yield "take", "what the block reads", output
+                if (self.kept, self.profile.dtype) == ("uint8", "bfloat16"):
+                    yield "take", "the same in float32", 2 * output
         else:
             yield "take", "two raw buffers", 2 * size * (channels * height * width + 8)
             yield "take", "images", 4 * size * channels * height * width
@@ -188,15 +196,28 @@ class Figures:
         for piece in pieces:
             yield "touch", "step", self.times * piece.step_transient_bytes
 
-    def writer(self, size: int) -> Iterator[Event]:
-        """The cache's writer."""
+    def writer(self, boundary: int, size: int) -> Iterator[Event]:
+        """The writer of the cache at a boundary, and a sample on its way there."""
         yield "take", "writer", 64 * 1024 + 16 * size
+        half = self.profile.dtype == "bfloat16"
+        sample = self.profile.units[boundary - 1].output_bytes
+        single = 2 * sample if half else sample
+        if self.kept == self.profile.dtype:
+            return
+        if self.kept == "float32":
+            yield "take", "the sample, and the one before", 2 * single
+        elif self.kept == "bfloat16":
+            yield "take", "the sample, and the one before", 2 * (single // 2) + single % 2
+        else:
+            yield "take", "its distance from the least, and that in steps", 2 * single
+            yield "take", "room for 8-bit numbers, and the sample before", single
+            yield "take", "the sample in float32", sample if half else 0
 
     def filling(self, count: int, size: int) -> Iterator[Event]:
         """So many frozen units write what the first block reads; nothing of that block is there yet."""
         yield from self.resident((0, count), size, "data")
         yield from self.weights(list(self.profile.units[:count]))
-        yield from self.writer(size)
+        yield from self.writer(count, size)
         yield from self.running((0, count), size, {})
 
     def running(self, units: Span, size: int, heads: dict[int, PieceProfile]) -> Iterator[Event]:
@@ -208,6 +229,15 @@ class Figures:
             if index + 1 in heads:
                 yield "touch", "head", self.bytes(heads[index + 1], size, "inference_peak_bytes")
         yield "free", "activation", 0
+
+
+def record(profile: Profile, boundary: int, kept: Stored) -> int:
+    """Bytes of a sample in a cache, its label and checksum included; scales stand before 8-bit numbers."""
+    output = profile.units[boundary - 1].output_bytes
+    if kept == profile.dtype:
+        return output + 8
+    numbers = math.ceil(output / (2 if profile.dtype == "bfloat16" else 4))
+    return {"uint8": 8 + numbers, "bfloat16": 2 * numbers, "float32": 4 * numbers}[kept] + 8
 
 
 def peak(events: Iterator[Event]) -> int:

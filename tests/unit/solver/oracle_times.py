@@ -6,15 +6,16 @@ import math
 from fractions import Fraction
 
 from planner.profiler.schema import PieceProfile, Profile
-from planner.settings import Policy
+from planner.settings import Policy, Stored
 from planner.solver.schema import Training
-from tests.unit.solver.oracle_events import Source, Span, value
+from tests.unit.solver.oracle_events import Source, Span, record, value
 
 
 class Clock:
     """Nanoseconds, each of a profile's figures rounded once."""
 
-    def __init__(self, profile: Profile, training: Training, policy: Policy) -> None:
+    def __init__(self, profile: Profile, training: Training, policy: Policy, kept: Stored) -> None:
+        self.kept = kept
         self.profile = profile
         self.training = training
         self._steps: list[dict[int, int]] = []
@@ -24,11 +25,14 @@ class Clock:
             self._steps = [{step.micro_batch: _ns(step.seconds) for step in steps} for steps in both]
         self._known: dict[tuple[int, int, tuple[str, ...]], int] = {}
         inside, storage = range(1, len(profile.units)), profile.storage
-        self._read = {boundary: self._moving(boundary, storage.read_bytes_per_second) for boundary in inside}
-        self._write = {boundary: self._moving(boundary, storage.write_bytes_per_second) for boundary in inside}
+        self._views = self.training.views
+        self._read = {boundary: self._moving(boundary, storage.read_bytes_per_second, 1) for boundary in inside}
+        self._write = {
+            boundary: self._moving(boundary, storage.write_bytes_per_second, self._views) for boundary in inside
+        }
 
-    def _moving(self, boundary: int, speed: int) -> int:
-        return math.ceil(Fraction(self.stored(boundary) * 10**9, speed))
+    def _moving(self, boundary: int, speed: int, views: int) -> int:
+        return math.ceil(Fraction(self.stored(boundary) // self._views * views * 10**9, speed))
 
     def _paced(self, time: int, size: int) -> int:
         if not self._steps:
@@ -63,7 +67,7 @@ class Clock:
 
     def stored(self, boundary: int) -> int:
         """Bytes of the cache at a boundary."""
-        return self.training.samples * (self.profile.units[boundary - 1].output_bytes + 8)
+        return self._views * self.training.samples * record(self.profile, boundary, self.kept)
 
     def block(self, units: Span, size: int, source: Source, caches: bool, one_pass: int, step: int) -> int:
         """All epochs and what follows, given what a micro-batch takes in the segments, and a step in all."""
@@ -74,12 +78,13 @@ class Clock:
             epoch = max(epoch, self._read[first])
         total = self.training.epochs * epoch
         if caches:
-            total += (prefix + self._inference(units, size)) * samples // size + self._write[end]
+            total += (prefix + self._inference(units, size)) * samples * self._views // size + self._write[end]
         return total
 
     def filling(self, count: int, size: int) -> int:
-        """One pass of so many frozen units, and writing what comes out."""
-        return self._inference((0, count), size) * self.training.samples // size + self._write[count]
+        """Every view passed through so many frozen units, and writing what comes out."""
+        samples = self.training.samples * self._views
+        return self._inference((0, count), size) * samples // size + self._write[count]
 
     def _inference(self, units: Span, size: int) -> int:
         return sum(self._piece(unit, size, "inference_seconds") for unit in self.profile.units[slice(*units)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, replace
+from typing import get_args
 
 from hypothesis import strategies as st
 
@@ -19,7 +20,7 @@ from planner.profiler.schema import (
     Trace,
     Traces,
 )
-from planner.settings import Device, Optimizer
+from planner.settings import Device, Dtype, Optimizer, Stored
 from planner.solver.schema import Scope, Training
 from tests.unit.solver.tiny import policy_profile
 
@@ -40,6 +41,8 @@ class Case:
     scope: Scope
     reserve_bytes: int
     head_time_share: float
+    cache_dtype: Stored | None = None
+    """How caches hold activations, where that is asked for."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +93,13 @@ def cases(draw: st.DrawFn, largest: int = 4) -> Case:
         for filters, head in zip(found, _heads(dice, sizes, optimizer, style, len(found)), strict=True)
     ]
     classifier = HeadProfile(count, "classifier", 0, _piece(dice, sizes, optimizer, style, 1))
+    dtype: Dtype = draw(st.sampled_from(("float32", "float32", "bfloat16")))
     profile = Profile(
         schema="profile/1",
         id="0" * 64,
         model=_model(count),
         device=Device("test", "0" * 64, "cpu", 1, "2.13.0", 2**40),
-        dtype="float32",
+        dtype=dtype,
         optimizer=optimizer,
         allocator="tight",
         runtime=_runtime(dice),
@@ -103,17 +107,23 @@ def cases(draw: st.DrawFn, largest: int = 4) -> Case:
         units=tuple(_piece(dice, sizes, optimizer, style, style.unit_parameters) for _ in range(count)),
         heads=(*heads, classifier),
         uncounted_operators=(),
-        policies=draw(st.sampled_from((_policies(dice), _policies(dice)[:1], ()))),
+        policies=draw(st.sampled_from((_policies(dice), _policies(dice), _policies(dice)[:1], ()))),
     )
+    epochs = draw(st.integers(1, 3))
+    views = draw(st.sampled_from((1, 1, *range(1, epochs + 1))))
     training = Training(
         batch=draw(st.sampled_from([batch for batch in BATCHES if _few_sizes(batch, sizes[-1])])),
-        epochs=draw(st.integers(1, 3)),
+        epochs=epochs,
         samples=draw(st.integers(1, 30)),
         optimizer=optimizer,
+        augment="none" if views == 1 else "crop",
+        views=views,
+        dtype=dtype,
         freeze=draw(st.sampled_from((*[0] * count, *range(1, count)))),
     )
     scope: Scope = draw(st.sampled_from(("process", "training")))
-    return Case(profile, training, scope, dice.choice((0, 5000)), dice.choice((0.0, 0.2, 1.0)))
+    asked: Stored | None = draw(st.sampled_from((None, None, *get_args(Stored))))
+    return Case(profile, training, scope, dice.choice((0, 5000)), dice.choice((0.0, 0.2, 1.0)), asked)
 
 
 def _few_sizes(batch: int, profiled: int) -> bool:
@@ -130,7 +140,7 @@ def _runtime(dice: random.Random) -> Runtime:
 
 def _policies(dice: random.Random) -> tuple[PolicyProfile, ...]:
     """What `tight` has measured here beside its seconds plays no part: the runtime says it."""
-    baseline, overhead = (dice.randint(0, 60) * GRID_BYTES for _ in range(2))
+    baseline, overhead = (dice.choice((0, dice.randint(0, 60))) * GRID_BYTES for _ in range(2))
     permille, ratio = dice.choice((0, 100, 400)), dice.choice((0.5, 0.7, 0.93, 1.0, 1.1))
     first, second = sorted(dice.sample(range(1, 9), 2))
     sizes = dice.choice(((first,), (second,), (first, second)))

@@ -46,7 +46,7 @@ def _agrees_on_cuts(asked: Asked, budget: int, frontier: dict[int, int], most_cu
 def _is_fastest(asked: Asked, plan: Plan, frontier: dict[int, int]) -> None:
     """Another strategy's plan may win from outside the space.
 
-    By heads that are wider than preferred and take less time, or narrower where those do not fit.
+    By heads that are wider than preferred and take less time, or fewer bytes, or narrower where those do not fit.
     """
     chosen = asked.settings(plan)
     time = sum(setting.time_ns for setting in chosen)
@@ -57,7 +57,18 @@ def _is_fastest(asked: Asked, plan: Plan, frontier: dict[int, int]) -> None:
         assert time == best
     else:
         assert time < best
-        assert not oracle.rising() or any(oracle.has_narrower_head(setting) for setting in chosen)
+        assert (
+            not oracle.rising()
+            or any(oracle.has_narrower_head(setting) for setting in chosen)
+            or not _would_fit(asked, plan)
+        )
+
+
+def _would_fit(asked: Asked, plan: Plan) -> bool:
+    """Whether the plan fits with heads as wide as preferred."""
+    oracle = asked.oracles[plan.allocator]
+    live = max(oracle.preferring(setting).live_bytes for setting in asked.settings(plan))
+    return oracle.budget(live, asked.case.scope, asked.case.reserve_bytes) <= plan.budget.bytes
 
 
 def _fits(asked: Asked, plan: Plan) -> None:

@@ -210,7 +210,8 @@ def test_storage_is_that_of_the_caches(choice: Choice, stored: int) -> None:
     assert stored_bytes(problem, choice) == stored
     for storage in (stored, stored - 1):
         if storage >= 0:
-            limited = Problem(problem.profile, replace(problem.request, storage_bytes=storage))
+            request = replace(problem.request, storage_bytes=storage, cache_dtype="float32")
+            limited = Problem(problem.profile, request)
             fits = limited.storage_allows(choice.first, choice.last, choice.source, choice.caches)
             assert fits is (storage == stored)
 

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from planner.document import decode, encode, parse_json, to_json
+from planner.errors import InputError
 from planner.settings import Machine
-from planner.system.machine import fingerprint, installed_torch_version, probe
+from planner.system.machine import check_dtype, fingerprint, installed_torch_version, probe
 from tests.unit.system import trees
 from tests.unit.system.support import run_child
 
@@ -294,3 +295,15 @@ def test_the_kernel_agrees_about_the_processor() -> None:
     names = [line.partition(":")[2].strip() for line in found.stdout.splitlines() if line.startswith("Model name:")]
     if platform.machine() == "x86_64":
         assert probe().cpu_model in {" ".join(name.split()) for name in names}
+
+
+@pytest.mark.parametrize("isa", [("avx2", "avx512f"), ("asimd", "bf16")])
+def test_a_processor_with_such_instructions_computes_in_bfloat16(isa: tuple[str, ...]) -> None:
+    check_dtype(dataclasses.replace(probe(), isa=isa), "bfloat16")
+
+
+def test_a_processor_without_them_does_not() -> None:
+    old = dataclasses.replace(probe(), isa=("avx2",), cpu_model="Old 80")
+    check_dtype(old, "float32")
+    with pytest.raises(InputError, match=r"^dtype is bfloat16, but this processor \(Old 80\) has neither AVX-512 nor"):
+        check_dtype(old, "bfloat16")

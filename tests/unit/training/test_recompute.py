@@ -8,6 +8,7 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Callable, Sequence
+from typing import get_args
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from planner.model.build import build_unit
 from planner.model.spec import Activation, BatchNorm2d, Conv2d, Dropout, Flatten, Layer, Linear, Pool2d, Residual, Unit
-from planner.settings import Optimizer
+from planner.settings import Dtype, Optimizer
 from planner.training.optimizers import make_optimizer
 from planner.training.recompute import recomputed
 from planner.training.segment import train_segment
@@ -37,14 +38,14 @@ SETTINGS = {"sgd": Optimizer("sgd", 0.1, 0.9, weight_decay=1e-2), "adam": Optimi
 SPANS = [((0, 1),), ((0, 2),), ((1, 3),), ((0, 1), (1, 3)), ((0, 4),)]
 
 
-def _units(middle: str) -> list[nn.Module]:
+def _units(middle: str, dtype: Dtype = "float32") -> list[nn.Module]:
     """A convolution, the middle twice, a classifier."""
     generator = torch.Generator().manual_seed(1)
     inside, last = Unit("middle", MIDDLES[middle]), Unit("last", (Flatten("flatten"), Linear("linear", 3)))
     shape = (4, SIDE, SIDE)
-    units = [build_unit(Unit("first", (*CONV, RELU)), (2, SIDE, SIDE), generator)]
-    units += [build_unit(inside, shape, generator), build_unit(inside, shape, generator)]
-    units += [build_unit(last, shape, generator)]
+    units = [build_unit(Unit("first", (*CONV, RELU)), (2, SIDE, SIDE), generator, dtype)]
+    units += [build_unit(inside, shape, generator, dtype), build_unit(inside, shape, generator, dtype)]
+    units += [build_unit(last, shape, generator, dtype)]
     if middle == "cumulative statistics":
         for part in units[1].modules():
             if isinstance(part, nn.BatchNorm2d):
@@ -72,9 +73,10 @@ def _trained(
 
 @pytest.mark.parametrize("spans", SPANS, ids=str)
 @pytest.mark.parametrize("kind", SETTINGS)
+@pytest.mark.parametrize("dtype", get_args(Dtype))
 @pytest.mark.parametrize("middle", MIDDLES)
-def test_training_is_equal_to_the_bit(middle: str, kind: str, spans: Sequence[tuple[int, int]]) -> None:
-    plain = _units(middle)
+def test_training_is_equal_to_the_bit(middle: str, dtype: Dtype, kind: str, spans: Sequence[tuple[int, int]]) -> None:
+    plain = _units(middle, dtype)
     ours = copy.deepcopy(plain)
     expected, state = _trained(plain, SETTINGS[kind], ())
     found, our_state = _trained(ours, SETTINGS[kind], spans)
