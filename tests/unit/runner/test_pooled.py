@@ -52,7 +52,7 @@ def test_what_has_no_room_is_left_out() -> None:
 
 def test_fitting_takes_a_few_samples_at_most() -> None:
     assert samples_to_fit(50_000, 500_000) == 8192
-    assert samples_to_fit(3_000, 30_000) == 2_700
+    assert samples_to_fit(3_000, 30_000) == 1_800
     assert samples_to_fit(100, 50) == 100
     assert samples_to_fit(50_000, 64) == 256
     # A forward pass over them is a third of as many training steps.
