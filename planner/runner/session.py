@@ -19,7 +19,7 @@ from planner.runner.data.split import Dataset, Split
 from planner.runner.events import BlockDone, BlockStarted, Deviation, Event, Initialised, Phase
 from planner.runner.finish import Measured, Prefix, validate, write_cache
 from planner.runner.frozen import check_given, keep_frozen, seconds_per_sample, warm_up
-from planner.runner.guard import MemoryGuard, describe
+from planner.runner.guard import WARMING_BYTES, MemoryGuard, describe
 from planner.runner.inputs import Inputs, Parts, split_parts
 from planner.runner.job import Job, Order
 from planner.runner.pooled import Exits, fit_exits, samples_to_fit, save_exits, wanted_exits
@@ -107,7 +107,7 @@ class Session:
         setting = rungs_of(self._plan.blocks[0])[rung]
         fills = self._plan.blocks[0].input.kind == "cache"
         self._phase(0, "cache" if fills else "prepare", rung)
-        self._guard.begin_block(self._frozen_peak_bytes, setting.untouched_bytes)
+        self._guard.begin_block(self._frozen_peak_bytes, setting.untouched_bytes + WARMING_BYTES)
         units = load_before(self._plan, 0, self._out)
         seconds = 0.0
         for part in self._inputs.parts:
@@ -116,6 +116,7 @@ class Session:
                 samples = self._inputs.images(part, setting.micro_batch)
                 warm_up(units, samples)
                 self._guard.check("running its frozen units")
+                self._guard.limit(setting.untouched_bytes)
                 if part == "test":
                     seconds = seconds_per_sample(units, samples)
                 if is_open:

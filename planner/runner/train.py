@@ -20,7 +20,7 @@ from planner.model.shapes import Shape, model_sizes, unit_sizes
 from planner.runner.block import LoadedBlock
 from planner.runner.checkpoint import Checkpoints
 from planner.runner.events import BlockStarted, Checkpointed, Deviation, Event, Step
-from planner.runner.guard import MemoryGuard, describe
+from planner.runner.guard import WARMING_BYTES, MemoryGuard, describe
 from planner.runner.job import Order
 from planner.runner.position import Position
 from planner.runner.samples import Batches, Samples, count_batches
@@ -150,7 +150,7 @@ class BlockTrainer:
         """From where the block stands. What an overrun has left of a batch is dropped, and the batch done again."""
         settle()
         if self._block is None:
-            self._guard.begin_block(self._position.peak_bytes, rung.untouched_bytes)
+            self._guard.begin_block(self._position.peak_bytes, rung.untouched_bytes + WARMING_BYTES)
             samples = self._make_samples(rung.micro_batch)
             self._dry_steps(samples, rung)
             self._guard.check("its dry step")
@@ -198,6 +198,7 @@ class BlockTrainer:
             block.train_batch(iter([(inputs, labels)]), count, rung.accumulate > 1)
         del inputs, labels
         settle()
+        self._guard.limit(rung.untouched_bytes)  # what kernels have mapped is there
         if rung.accumulate == 1:
             count, micro_batches = next(batches, (0, iter(())))
         block.train_batch(itertools.islice(micro_batches, 2), count, rung.accumulate > 1)
