@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-NETWORKS = ("cnn6", "vgg11", "resnet18")
+NETWORKS = ("cnn6", "vgg11")
 BATCH = 64
 EPOCHS = (1, 3)
 

@@ -18,7 +18,7 @@ export function budgetField(value, onChange) {
   let [low, high] = [64 * MIB, 4096 * MIB];
   let current = value;
   let isTouched = false;
-  const number = h("input", { id, type: "number", min: "1", step: "any", inputmode: "decimal", required: true, name: "budget", oninput: typed, onchange: entered });
+  const number = h("input", { id, type: "number", min: "1", step: "any", inputmode: "decimal", required: true, name: "budget", oninput: typed, onchange: entered, onkeydown: asked });
   const slider = h("input", { type: "range", min: 0, max: STEPS, "aria-label": "Budget", oninput: slid, onchange: () => onChange(current) });
   const least = h("span", {});
   const most = h("span", {});
@@ -41,8 +41,13 @@ export function budgetField(value, onChange) {
     place();
   }
 
+  /** Nothing is said here: the browser's own words take the focus back and scroll away whatever is being clicked. */
   function entered() {
-    if (number.reportValidity()) onChange(current);
+    if (number.validity.valid) onChange(current);
+  }
+
+  function asked(event) {
+    if (event.key === "Enter") number.reportValidity();
   }
 
   /** The slider shows what the number says; the number is the person's. */

@@ -199,7 +199,7 @@ class _Step:
     """Resident bytes at its highest moment, by the kernel."""
     seconds: float
     heaps: tuple[HeapUse, ...]
-    """Malloc's books after every unit's forward and before its backward; empty where the C library keeps none."""
+    """Malloc's books after every layer's forward and before its backward; empty where the C library keeps none."""
 
 
 def _watch_step(network: _Network, data: tuple[Tensor, Tensor]) -> _Step:
@@ -213,7 +213,7 @@ def _watch_step(network: _Network, data: tuple[Tensor, Tensor]) -> _Step:
 
 @contextmanager
 def _watching_heap(units: list[nn.Module], seen: list[HeapUse]) -> Iterator[None]:
-    """Within this, malloc's books are looked at after every unit's forward and before its backward."""
+    """Within this, malloc's books are looked at after every layer's forward and before its backward."""
 
     def look(*arguments: object) -> None:
         found = heap_use()
@@ -225,7 +225,8 @@ def _watching_heap(units: list[nn.Module], seen: list[HeapUse]) -> Iterator[None
         if output.requires_grad:
             output.register_hook(look)  # type: ignore[no-untyped-call]  # torch gives it no type
 
-    handles = [unit.register_forward_hook(look_twice) for unit in units]
+    layers = [layer for unit in units for layer in unit.modules() if not any(layer.children())]
+    handles = [layer.register_forward_hook(look_twice) for layer in layers]
     try:
         yield
     finally:

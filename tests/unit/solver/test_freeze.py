@@ -128,6 +128,7 @@ def test_without_storage_the_frozen_units_run_in_every_epoch() -> None:
         profile, storage=replace(profile.storage, write_bytes_per_second=10**9, read_bytes_per_second=10**9)
     )
     assert make_plan(quick, request).blocks[0].input.kind == "cache"
+    request = replace(request, cache_dtype="float32")
     cached = make_plan(quick, replace(request, storage_bytes=240))
     assert (cached.blocks[0].input.kind, cached.predicted.cache_bytes) == ("cache", 240)
     again = make_plan(quick, replace(request, storage_bytes=239))

@@ -15,7 +15,7 @@ from planner.solver.schema import Block, Budget, Plan, Strategy, Training
 from planner.solver.unit_bytes import UnitBytes, unit_bytes
 from planner.units import MIB
 
-BATCH = 128  # measured, so that nothing is interpolated
+BATCH = 32  # measured, so that nothing is interpolated
 
 
 @pytest.fixture(scope="module")
