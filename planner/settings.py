@@ -1,4 +1,4 @@
-"""What profile, plan and training say alike: the device, the machine around it, and how parameters move."""
+"""What profile, plan and training say alike: device, machine, how parameters move, types of numbers."""
 
 from __future__ import annotations
 
@@ -23,6 +23,14 @@ NUMBER_BYTES: Mapping[Dtype, int] = {"float32": 4, "bfloat16": 2}
 
 Stored = Literal["uint8", "bfloat16", "float32"]
 """How caches hold activations; uint8 ones have a scale for every sample."""
+
+SCALE_BYTES = 8
+"""Before a sample's uint8 numbers: the least value and the step between two, float32 each."""
+
+
+def stored_bytes(dtype: Stored, numbers: int) -> int:
+    """One sample's activations, so many numbers, as a cache holds them."""
+    return SCALE_BYTES + numbers if dtype == "uint8" else NUMBER_BYTES[dtype] * numbers
 
 
 @dataclass(frozen=True)

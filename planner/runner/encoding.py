@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 
 import torch
 from torch import Tensor
 
 from planner.model.shapes import Shape
 from planner.runner.weights import bytes_of
-from planner.settings import Dtype, Stored
-
-_SCALE_BYTES = 8
-"""Least value and step between two values, float32 each, before a sample's uint8 numbers."""
-
-
-def stored_bytes(dtype: Stored, shape: Shape) -> int:
-    """Bytes of one sample."""
-    count = torch.Size(shape).numel()
-    return {"float32": 4 * count, "bfloat16": 2 * count, "uint8": _SCALE_BYTES + count}[dtype]
+from planner.settings import SCALE_BYTES, Dtype, Stored, stored_bytes
 
 
 def encode_samples(outputs: Tensor, dtype: Stored) -> Iterator[memoryview]:
@@ -45,7 +37,7 @@ def decode_samples(records: memoryview, stored: Stored, shape: Shape, dtype: Dty
     wanted = getattr(torch, dtype)
     if stored != "uint8":
         return torch.frombuffer(records, dtype=getattr(torch, stored)).view(-1, *shape).to(wanted)
-    rows = torch.frombuffer(records, dtype=torch.uint8).view(-1, stored_bytes("uint8", shape))
-    scales = rows[:, :_SCALE_BYTES].contiguous().view(torch.float32)
+    rows = torch.frombuffer(records, dtype=torch.uint8).view(-1, stored_bytes("uint8", prod(shape)))
+    scales = rows[:, :SCALE_BYTES].contiguous().view(torch.float32)
     least, step = (scales[:, place].view(-1, *(1 for _ in shape)) for place in (0, 1))
-    return rows[:, _SCALE_BYTES:].to(torch.float32).view(-1, *shape).mul_(step).add_(least).to(wanted)
+    return rows[:, SCALE_BYTES:].to(torch.float32).view(-1, *shape).mul_(step).add_(least).to(wanted)

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
+from math import prod
 from pathlib import Path
 
 from torch import nn
@@ -24,7 +25,6 @@ from planner.runner.cache import (
     seems_whole,
 )
 from planner.runner.data.split import Dataset, Split, hold_out
-from planner.runner.encoding import stored_bytes
 from planner.runner.finish import Target, write_cache
 from planner.runner.job import Order
 from planner.runner.repair import Repairer
@@ -32,6 +32,7 @@ from planner.runner.safetensors import TensorFile
 from planner.runner.samples import Samples, run_of
 from planner.runner.stop import StopSignal
 from planner.runner.stored import stored_units
+from planner.settings import stored_bytes
 from planner.solver.schema import Plan
 from planner.system.files import storage_errors
 from planner.training.segment import infer
@@ -130,7 +131,7 @@ class Inputs:
         whose = f"{self._plan.id} {self._order.seed} {index} {part} {block.input.dtype} {file.checksum}"
         return CacheSpec(
             self.count(part) * self.views(part),
-            stored_bytes(block.input.dtype, input_shapes(self._plan)[block.units[0]]),
+            stored_bytes(block.input.dtype, prod(input_shapes(self._plan)[block.units[0]])),
             hashlib.sha256(whose.encode()).hexdigest(),
         )
 

@@ -10,7 +10,8 @@ from dataclasses import fields, replace
 from planner.document import content_id
 from planner.errors import PlannerError
 from planner.profiler.schema import Profile
-from planner.solver.ledger import Run, record, surroundings
+from planner.solver.ledger import Run
+from planner.solver.recount import record, surroundings
 from planner.solver.schema import Block, BlockPrediction, Breakdown, Exit, Plan, PooledHead
 
 _REACH = 4

@@ -7,20 +7,17 @@ in a ledger of allocations and frees, in the order in which the runner causes th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from math import ceil, floor
 
 from planner.errors import PlannerError
-from planner.profiler.schema import Costs, PieceProfile, PolicyProfile, Profile
-from planner.settings import Dtype, Stored
+from planner.profiler.schema import PieceProfile, Profile
+from planner.settings import Stored
+from planner.solver.recount import Piece, converting, record, surroundings
 from planner.solver.schema import BlockInput, PhasePeaks, Plan, Segment
 
 _WRITER = 65536, 16
-
-_FAST = 2
-"""Bytes that come and go, once while in use and once kept for the next step."""
 
 
 class Ledger:
@@ -60,133 +57,6 @@ class Ledger:
 
     def _of(self, kind: str) -> int:
         return sum(size for owner, size in self.owners.items() if owner.split()[0] == kind)
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What depends on the allocator policy alone."""
-
-    baseline_bytes: int
-    """The child before its first block."""
-    overhead_bytes: int
-    """Beyond what is live, constant part."""
-    overhead_permille: int
-    """Beyond what is live, growing part."""
-    steps: tuple[PolicyProfile, PolicyProfile] | None
-    """Whose steps say what a nanosecond of the profile is here: this policy's, the profile's; none: the same."""
-    times: int
-    """How often bytes that come and go count."""
-    calibration_seconds: float | None
-    """What times here are compared by."""
-
-
-def surroundings(plan: Plan, profile: Profile) -> Surroundings:
-    """Those of the plan's policy. Raises PlannerError where the profile does not know them."""
-    runtime = profile.runtime
-    if plan.allocator == profile.allocator == "tight":
-        return Surroundings(
-            runtime.baseline_bytes,
-            runtime.overhead_bytes,
-            runtime.overhead_permille,
-            None,
-            1,
-            profile.calibration_seconds,
-        )
-    measured = {policy.policy: policy for policy in profile.policies}
-    known = profile.allocator == "tight" and profile.device.kind == "cpu" and {"tight", "fast"} <= measured.keys()
-    if not known or not all(_ns(step.seconds) for step in measured["tight"].steps):
-        raise PlannerError(f"the solver contradicts its checker: nothing is known under the allocator {plan.allocator}")
-    fast = measured["fast"]
-    steps = fast, measured["tight"]
-    return Surroundings(fast.baseline_bytes, fast.overhead_bytes, fast.overhead_permille, steps, _FAST, None)
-
-
-def _pace(around: Surroundings, size: int) -> Fraction:
-    """Time under the plan's policy, of a nanosecond in the profile."""
-    if around.steps is None:
-        return Fraction(1)
-    here, there = (
-        _on_lines([(step.micro_batch, _ns(step.seconds)) for step in policy.steps], size) for policy in around.steps
-    )
-    return Fraction(here, there)
-
-
-def _ns(seconds: float) -> int:
-    return round(seconds * 1e9)
-
-
-def _on_lines(table: list[tuple[int, int]], size: int) -> int:
-    """A figure at a micro-batch that need not have been measured, rounded up."""
-    exact = dict(table)
-    if size in exact:
-        return exact[size]
-    below = [point for point in table if point[0] < size]
-    above = [point for point in table if point[0] > size]
-    if not below:
-        return above[0][1]
-    if not above and len(below) == 1:
-        below = [(0, 0), *below]
-    (x0, y0), (x1, y1) = (below[-1], above[0]) if above else (below[-2], below[-1])
-    value = ceil(y0 + Fraction(y1 - y0, x1 - x0) * (size - x0))
-    return value if above else max(value, y1)
-
-
-class Piece:
-    """A unit or head at one micro-batch; figures between profiled ones lie on straight lines, rounded up."""
-
-    def __init__(self, profile: PieceProfile, size: int, case: str, around: Surroundings) -> None:
-        self.fixed = profile
-        self.size = size
-        self.case = case
-        self.pace = _pace(around, size)
-        self.times = around.times
-
-    @property
-    def measured(self) -> int:
-        """The largest profiled micro-batch."""
-        return self.fixed.costs[-1].micro_batch
-
-    def _bytes(self, table: list[tuple[int, int]]) -> int:
-        """Beyond what was profiled, bytes grow at least in proportion."""
-        return self.times * self._grown(table)
-
-    def _grown(self, table: list[tuple[int, int]]) -> int:
-        largest, value = table[-1]
-        grown = ceil(Fraction(value * self.size, largest)) if self.size > largest else 0
-        return max(_on_lines(table, self.size), grown)
-
-    def trace(self, field: str, first: bool) -> int:
-        case = ("first" if first else "inner") + self.case
-
-        def pick(cost: Costs) -> int:
-            return int(getattr(getattr(cost.traces, case), field))
-
-        return self._bytes([(cost.micro_batch, pick(cost)) for cost in self.fixed.costs])
-
-    def inference(self) -> int:
-        return self._bytes([(cost.micro_batch, cost.inference_peak_bytes) for cost in self.fixed.costs])
-
-    def detached(self) -> int:
-        return self._bytes([(cost.micro_batch, cost.detached_peak_bytes) for cost in self.fixed.costs])
-
-    def untouched(self) -> int:
-        return self._grown([(cost.micro_batch, cost.untouched_bytes) for cost in self.fixed.costs])
-
-    def output(self) -> int:
-        return self.times * self.size * self.fixed.output_bytes
-
-    def step(self) -> int:
-        return self.times * self.fixed.step_transient_bytes
-
-    def gradients(self) -> int:
-        return self.times * self.fixed.parameter_bytes
-
-    def nanoseconds(self, *names: str) -> int:
-        table = [(cost.micro_batch, sum(_ns(getattr(cost, name)) for name in names)) for cost in self.fixed.costs]
-        return ceil(_on_lines(table, self.size) * self.pace)
-
-    def step_ns(self) -> int:
-        return ceil(_ns(self.fixed.step_seconds) * self.pace)
 
 
 class Run:
@@ -229,7 +99,7 @@ class Run:
         """Two buffers of records and the labels; of images also what the block's input is made from."""
         if self.block.input.kind == "cache":
             boundary, kept = self.block.units[0], self.block.input.dtype
-            more = _converting(self.profile.dtype, kept)[0] * self.profile.units[boundary - 1].output_bytes
+            more = converting(self.profile.dtype, kept)[0] * self.profile.units[boundary - 1].output_bytes
             return self.size * (2 * record(self.profile, boundary, kept) + 8 + more)
         return self._images() + (self.size * self.prefix[-1].fixed.output_bytes if self.prefix else 0)
 
@@ -318,7 +188,7 @@ class Run:
         return ledger.peak
 
     def _writer(self, boundary: int, kept: Stored) -> int:
-        again = _converting(self.profile.dtype, kept)[1]
+        again = converting(self.profile.dtype, kept)[1]
         return _WRITER[0] + _WRITER[1] * self.size + again * self.profile.units[boundary - 1].output_bytes
 
     def phases(self) -> PhasePeaks:
@@ -386,31 +256,6 @@ class Run:
 
     def _moving(self, size: int, speed: int) -> int:
         return ceil(Fraction(size * 10**9, speed))
-
-
-def record(profile: Profile, boundary: int, kept: Stored) -> int:
-    """One sample on storage, kept as that: what the unit behind the boundary reads, and the label."""
-    channels, height, width = profile.model.input
-    if boundary == 0:
-        return channels * height * width + 8
-    output = profile.units[boundary - 1].output_bytes
-    if kept == profile.dtype:
-        return output + 8
-    numbers = ceil(Fraction(output, 4 if profile.dtype == "float32" else 2))
-    return numbers * {"uint8": 1, "bfloat16": 2, "float32": 4}[kept] + 8 * (2 if kept == "uint8" else 1)
-
-
-def _converting(computed: Dtype, kept: Stored) -> tuple[int, int]:
-    """Activations that reading a micro-batch makes besides, and writing a sample does, in sizes of what units make.
-
-    Reading: what units compute in, and before it, of 8-bit numbers for bfloat16, what the scale is applied to in
-    float32. Writing: the sample as it is kept, and the one before; 8-bit numbers are found in float32, twice.
-    """
-    if computed == kept:
-        return 0, 0
-    if kept == "uint8":
-        return (1, 3) if computed == "float32" else (3, 7)
-    return 1, 1 if kept == "bfloat16" else 4
 
 
 def _keep(ledger: Ledger, chain: list[Piece], place: int) -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from planner.errors import InputError
 from planner.profiler.schema import PieceProfile, PolicyProfile, Profile
-from planner.settings import NUMBER_BYTES, Dtype, Policy, Stored
+from planner.settings import NUMBER_BYTES, Dtype, Policy, Stored, stored_bytes
 from planner.solver.costs import NANOSECONDS, SAME_PACE, Pace, PieceCost, PieceTable, interpolate, nanoseconds
 from planner.solver.request import Request, check_freeze, check_measured
 from planner.units import KIB
@@ -21,9 +21,6 @@ CACHE_WRITER_BYTES = 64 * KIB
 """Constant part of the activation cache's writer; a sample of the micro-batch adds `CACHE_WRITER_SAMPLE_BYTES`."""
 
 CACHE_WRITER_SAMPLE_BYTES = 16
-
-_SCALE_BYTES = 8
-"""Before a sample's uint8 numbers: the least one, and the step between two."""
 
 DECODED: Mapping[tuple[Dtype, Stored], int] = {
     ("float32", "bfloat16"): 1, ("float32", "uint8"): 1, ("bfloat16", "float32"): 1, ("bfloat16", "uint8"): 3,
@@ -60,11 +57,6 @@ LABEL_BYTES = 8
 
 EXTRAPOLATION = 4
 """Micro-batches are planned up to this multiple of the largest profiled one."""
-
-
-def stored_bytes(dtype: Stored, numbers: int) -> int:
-    """One sample's activations, so many numbers, as a cache holds them."""
-    return _SCALE_BYTES + numbers if dtype == "uint8" else NUMBER_BYTES[dtype] * numbers
 
 
 @dataclass(frozen=True)

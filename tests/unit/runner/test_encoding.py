@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import pytest
 import torch
 
-from planner.runner.encoding import decode_samples, encode_samples, stored_bytes
-from planner.settings import Stored
+from planner.runner.encoding import decode_samples, encode_samples
+from planner.settings import Stored, stored_bytes
 
 SHAPE = (3, 4, 5)
 
 
 def _there_and_back(outputs: torch.Tensor, dtype: Stored) -> torch.Tensor:
     records = [bytes(record) for record in encode_samples(outputs, dtype)]
-    assert [len(record) for record in records] == [stored_bytes(dtype, SHAPE)] * len(outputs)
+    assert [len(record) for record in records] == [stored_bytes(dtype, prod(SHAPE))] * len(outputs)
     return decode_samples(memoryview(bytearray(b"".join(records))), dtype, SHAPE)
 
 
@@ -46,4 +48,4 @@ def test_uint8_is_off_by_half_a_step_of_the_samples_own_range(outputs: torch.Ten
 
 @pytest.mark.parametrize(("dtype", "expected"), [("float32", 240), ("bfloat16", 120), ("uint8", 68)])
 def test_bytes_of_a_sample(dtype: Stored, expected: int) -> None:
-    assert stored_bytes(dtype, SHAPE) == expected
+    assert stored_bytes(dtype, prod(SHAPE)) == expected
