@@ -14,6 +14,9 @@ Allocator = Literal["glibc", "musl", "mimalloc", "unknown"]
 Policy = Literal["tight", "fast"]
 """How eagerly an allocator gives memory back (`planner.system.allocator.apply_policy`)."""
 
+DeviceKind = Literal["cpu", "cuda"]
+"""Where tensors live, and so which memory a budget is of: the processor's, or a GPU's."""
+
 Dtype = Literal["float32", "bfloat16"]
 """What arithmetic and activations are in. `bfloat16`: convolutions, matrix products and every activation; parameters,
 gradients, optimizer state and losses stay float32 (what torch calls autocast)."""
@@ -41,7 +44,7 @@ class Device:
     """What a person calls it."""
     fingerprint: str
     """sha256 of the facts that decide costs; another fingerprint means another profile."""
-    kind: Literal["cpu", "cuda"]
+    kind: DeviceKind
     """Where tensors live."""
     threads: int
     """Threads used for arithmetic, in the measurement and in runs planned from it."""

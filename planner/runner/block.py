@@ -17,8 +17,9 @@ from planner.model.shapes import Shape, model_sizes
 from planner.report.schema import InitReport
 from planner.runner.safetensors import TensorFile
 from planner.runner.stored import stored_units
-from planner.runner.weights import bytes_of, fits, load_weights, named_tensors, save_tensors
+from planner.runner.weights import fits, load_weights, named_tensors, read_tensor, save_tensors
 from planner.solver.schema import Block, Plan, Segment
+from planner.training import place
 from planner.training.fused import stepping_in_backward
 from planner.training.optimizers import Stepper, make_optimizer
 from planner.training.segment import Spans, infer, train_segment
@@ -57,7 +58,11 @@ class LoadedBlock:
         shapes = input_shapes(plan)
         self.input_shape: Shape = shapes[self.spec.units[0]]
         self.output_shape: Shape = shapes[self.spec.units[1]]
+        self.device = place.device_of(plan.device.kind)
+        # Made by the processor, so that a seed gives the same weights wherever they come to lie.
         self.segments = [_load_segment(plan, segment, shapes, seed) for segment in self.spec.segments]
+        for _, module in self.named_modules():
+            place.moved(module, self.device)
         self._settings = plan.training.optimizer
         self.optimizer: Stepper = make_optimizer(self._settings)
 
@@ -155,7 +160,7 @@ def begin_with(path: Path, named_modules: Iterable[tuple[str, nn.Module]]) -> No
         given = {entry.name: entry for entry in file.entries}
         for name, tensor in named_tensors(named_modules):
             if fits(given.get(name), tensor):
-                file.read_into(name, bytes_of(tensor))
+                read_tensor(file, name, tensor)
     finally:
         file.close()
 
@@ -177,7 +182,7 @@ def load_before(plan: Plan, index: int, out: Path) -> list[nn.Module]:
     for stored in stored_units(plan, index, out):
         found = [fresh_unit(plan, unit, shapes, None).eval() for unit in stored.units]
         load_weights(stored.path, zip((f"units.{unit}" for unit in stored.units), found, strict=True))
-        units += found
+        units += [place.moved(unit, place.device_of(plan.device.kind)) for unit in found]
     return units
 
 

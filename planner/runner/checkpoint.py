@@ -16,7 +16,7 @@ from planner.errors import StorageError
 from planner.runner.block import LoadedBlock
 from planner.runner.position import Position, read_position
 from planner.runner.safetensors import TensorFile
-from planner.runner.weights import bytes_of, fill_modules, named_tensors, save_tensors
+from planner.runner.weights import fill_modules, named_tensors, read_tensor, save_tensors
 from planner.system.files import storage_errors
 
 _STATE = "optimizer."
@@ -65,8 +65,8 @@ class Checkpoints:
             kept: dict[str, dict[str, Tensor]] = {}
             for entry in file.entries:
                 if entry.name.startswith(_STATE):
-                    tensor = torch.empty(entry.shape)
-                    file.read_into(entry.name, bytes_of(tensor))
+                    tensor = torch.empty(entry.shape, device=block.device)
+                    read_tensor(file, entry.name, tensor)
                     parameter, _, key = entry.name.removeprefix(_STATE).rpartition(".")
                     kept.setdefault(parameter, {})[key] = tensor
         finally:

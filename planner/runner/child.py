@@ -22,7 +22,7 @@ from planner.runner.stop import StopSignal
 from planner.solver.schema import Plan
 from planner.system.exhaustion import is_out_of_memory
 from planner.system.rlimit import die_with_parent
-from planner.training.runtime import check_arithmetic, start_torch
+from planner.training.runtime import Started, check_arithmetic, start_gpu, start_torch
 
 
 def check_data(plan: Plan, data: Dataset) -> str | None:
@@ -45,14 +45,10 @@ def _train(job: Job, tell: Callable[[Event], None]) -> None:
     plan = read_document(Path(job.out) / paths.PLAN, Plan)
     with open_data(job.data, Path(job.out), size=plan.model.input) as data:
         difference = check_data(plan, data)
-        started = start_torch(plan.allocator, plan.device.threads)
-        check_arithmetic(plan.training.dtype)
+        started = _start(plan)
         from planner.runner.session import Session
 
-        allowed = job.allowed_bytes
-        if allowed is not None and job.above_baseline:
-            allowed += started.baseline_bytes
-        guard = MemoryGuard(allowed, started.baseline_bytes, plan.allocator == "fast")
+        guard = _guard(job, plan, started)
         guard.take()
         tell(Ready("ready", started.baseline_bytes, started.peak_bytes))
         if difference is not None:
@@ -60,6 +56,30 @@ def _train(job: Job, tell: Callable[[Event], None]) -> None:
         Session(job, plan, data, guard, tell, stop).run()
         guard.take()
         tell(Finished("finished", guard.life_peak_bytes))
+
+
+def _start(plan: Plan) -> Started:
+    """Torch, where the plan's device wants it; the bytes are those that the budget counts."""
+    started = start_torch(plan.allocator, plan.device.threads)
+    if plan.device.kind == "cuda":
+        from planner.training.place import device_of
+
+        start_gpu(device_of(plan.device.kind))
+        started = Started(plan.baseline_bytes, plan.baseline_bytes)
+    check_arithmetic(plan.training.dtype, plan.device.kind)
+    return started
+
+
+def _guard(job: Job, plan: Plan, started: Started) -> MemoryGuard:
+    allowed = job.allowed_bytes
+    if allowed is not None and job.above_baseline:
+        allowed += started.baseline_bytes
+    if plan.device.kind == "cpu":
+        return MemoryGuard(allowed, started.baseline_bytes, plan.allocator == "fast")
+    from planner.runner.gpu_guard import GpuGuard
+    from planner.training.place import device_of
+
+    return GpuGuard(device_of(plan.device.kind), allowed, started.baseline_bytes)
 
 
 def main(job_path: str, supervisor_pid: int) -> int:

@@ -15,7 +15,7 @@ from planner.settings import SCALE_BYTES, Dtype, Stored, stored_bytes
 
 def encode_samples(outputs: Tensor, dtype: Stored) -> Iterator[memoryview]:
     """The stored form of each of (micro-batch, …) outputs; copies at most one sample at a time."""
-    for sample in outputs.contiguous():
+    for sample in map(Tensor.cpu, outputs.contiguous()):
         if dtype == "float32":
             yield bytes_of(sample.to(torch.float32))
         elif dtype == "bfloat16":

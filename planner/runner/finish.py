@@ -16,6 +16,7 @@ from planner.runner.pooled import Exits
 from planner.runner.samples import Samples
 from planner.runner.stop import StopSignal
 from planner.settings import Stored
+from planner.training.place import wait_for
 from planner.training.segment import infer
 
 
@@ -109,6 +110,7 @@ def _count(places: list[_Place], inputs: Tensor, labels: Tensor) -> Tensor:
     for place in places:
         started = time.perf_counter()
         activations = infer(place.units, activations)
+        wait_for(activations.device)
         ran = time.perf_counter()
         logits = activations if place.head is None else infer([place.head], activations)
         place.right += int((logits.argmax(1) == labels).sum())

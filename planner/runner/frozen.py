@@ -17,6 +17,7 @@ from planner.runner.safetensors import TensorFile
 from planner.runner.samples import Samples
 from planner.runner.weights import named_tensors, save_tensors
 from planner.solver.schema import Plan
+from planner.training.place import wait_for
 from planner.training.runtime import settle, trimming
 from planner.training.segment import infer
 
@@ -86,7 +87,7 @@ def seconds_per_sample(units: Sequence[nn.Module], samples: Samples) -> float:
     loaded = samples.in_order()
     for inputs, labels in islice(loaded, _TIMED):
         started = time.perf_counter()
-        infer(units, inputs)
+        wait_for(infer(units, inputs).device)
         seconds += time.perf_counter() - started
         count += len(labels)
     loaded.close()

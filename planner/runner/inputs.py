@@ -35,6 +35,7 @@ from planner.runner.stored import stored_units
 from planner.settings import stored_bytes
 from planner.solver.schema import Plan
 from planner.system.files import storage_errors
+from planner.training import place
 from planner.training.segment import infer
 
 _CACHE_ORDER = -2
@@ -64,6 +65,7 @@ class Inputs:
         self._out = out
         self._order = order
         self._limit = None if order.max_steps is None else order.max_steps * plan.training.batch
+        self._device = place.device_of(plan.device.kind)
         self._repaired: set[tuple[str, int]] = set()
         augment = plan.training.augment
         self._parts = dict(parts)
@@ -108,16 +110,17 @@ class Inputs:
         if block.input.kind == "cache":
             stored, views = block.input.dtype, self.views(part)
             run, dtype = run_of(shape), self._plan.training.dtype
-            return Samples(split, shape, stored, micro_batch, self._limit, run, views=views, dtype=dtype)
+            return Samples(split, shape, stored, micro_batch, self._limit, run, None, views, dtype, self._device)
         if block.input.kind == "recompute":
             run, key = run_of(shape), self.key("train")
-            return Samples(split, shapes[0], None, micro_batch, self._limit, run, key, self._views_of(part))
+            passes = self._views_of(part)
+            return Samples(split, shapes[0], None, micro_batch, self._limit, run, key, passes, device=self._device)
         return self.images(part, micro_batch)
 
     def images(self, part: str, micro_batch: int) -> Samples:
         """The samples of a part as the data set has them."""
         shape, views = self._plan.model.input, self._views_of(part)
-        return Samples(self._parts[part], shape, None, micro_batch, self._limit, views=views)
+        return Samples(self._parts[part], shape, None, micro_batch, self._limit, views=views, device=self._device)
 
     def _views_of(self, part: str) -> int | None:
         """Passes of a part of the data set that differ; none: all do."""

@@ -23,6 +23,7 @@ from planner.runner.weights import named_tensors, save_tensors
 from planner.settings import Dtype
 from planner.solver.schema import Plan, PooledHead
 from planner.training.discriminant import Discriminant
+from planner.training.place import moved
 from planner.training.segment import infer
 
 Exits = Mapping[int, nn.Module]
@@ -70,11 +71,15 @@ def fit_exits(
         for inputs, labels in islice(batches, -(-count // samples.micro_batch)):
             for unit, activations in _through(block, inputs):
                 if unit in fits:
-                    fits[unit].add(_pooled(activations), labels)
+                    # Small, and summed up by the processor: a GPU adds up in another order every time.
+                    fits[unit].add(_pooled(activations).cpu(), labels.cpu())
             stop.check()
             # Gone before the next samples come: fitting has no room beside what validating has.
             del activations, inputs
-    return {unit: _exit(shape, classes, dtype, *fits.pop(unit).solve()) for unit, shape in wanted.items()}
+    return {
+        unit: moved(_exit(shape, classes, dtype, *fits.pop(unit).solve()), block.device)
+        for unit, shape in wanted.items()
+    }
 
 
 def _exit(shape: Shape, classes: int, dtype: Dtype, weight: Tensor, bias: Tensor) -> nn.Module:

@@ -16,7 +16,7 @@ from planner.runner.events import BlockDone, BlockStarted, Deviation, Event, Fai
 from planner.runner.exits import choose_exit
 from planner.solver.schema import Plan
 from planner.system.files import storage_errors, write_atomically
-from planner.system.proc import read_memory
+from planner.system.proc import Memory, read_memory
 from planner.units import format_bytes
 
 _LAST_BYTES = 8192
@@ -135,7 +135,7 @@ class Telemetry:
 
     def __init__(self, plan: Plan, path: Path) -> None:
         """Go on behind the last whole line; what a killed supervisor left half-written goes. Raises StorageError."""
-        self._scope = plan.budget.scope
+        self._plan = plan
         self._path = path
         with storage_errors(path):
             path.touch()
@@ -155,7 +155,8 @@ class Telemetry:
         """Write a step's line. Raises StorageError."""
         if not isinstance(event, Step):
             return
-        extra = read_memory().resident_bytes if self._scope == "process" else -record.baseline_bytes
+        is_process = self._plan.budget.scope == "process"
+        extra = own_memory(self._plan).resident_bytes if is_process else -record.baseline_bytes
         line = {
             "seconds": round(time.perf_counter() - self._started, 6),
             "block": event.block,
@@ -170,12 +171,17 @@ class Telemetry:
             self._file.flush()
 
 
+def own_memory(plan: Plan) -> Memory:
+    """What this process takes of the memory that the plan's budget is of: nothing of a GPU's."""
+    return read_memory() if plan.device.kind == "cpu" else Memory(0, 0, 0, 0, 0, 0)
+
+
 def make_report(plan: Plan, record: Record, seconds: float, exit_tolerance: float | None = None) -> Report:
     """What the run did, all sessions together; `seconds` is this one's.
 
     `exit_tolerance` is how many points of accuracy the chosen exit may lose.
     """
-    own = read_memory().peak_bytes
+    own = own_memory(plan).peak_bytes
     is_process = plan.budget.scope == "process"
     extra = own if is_process else -record.baseline_bytes
     blocks = tuple(_block_report(plan, done, extra) for done in record.blocks)

@@ -24,6 +24,7 @@ from planner.runner.stored import stored_units
 from planner.runner.stream import run_stored
 from planner.settings import Stored
 from planner.solver.schema import Plan
+from planner.training import place
 
 
 class Repairer:
@@ -73,7 +74,8 @@ class Repairer:
         size = split.record_bytes
         view = memoryview(bytearray(len(indices) * size))
         labels = [split.read_into(index, view[at * size : (at + 1) * size]) for at, index in enumerate(indices)]
-        return image_tensor(view, self._plan.model.input), labels
+        images = image_tensor(view, self._plan.model.input)
+        return images.to(place.device_of(self._plan.device.kind)), labels
 
     def _run(self, inputs: Tensor, files: Sequence[TensorFile]) -> Tensor:
         for stored, file in zip(stored_units(self._plan, self._index, self._out), files, strict=True):

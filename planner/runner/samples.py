@@ -14,6 +14,7 @@ from planner.runner.encoding import decode_samples
 from planner.runner.loader import Loaded, Loader, in_groups
 from planner.runner.order import Permutation, RunPermutation
 from planner.settings import Dtype, Stored
+from planner.training.place import CPU
 
 MicroBatch = tuple[Tensor, Tensor]
 """Inputs (micro-batch, …), images as float32, and labels (micro-batch) of int64."""
@@ -53,13 +54,14 @@ class Samples:
         stored: tuple[int, ...] | None = None,
         views: int | None = 1,
         dtype: Dtype = "float32",
+        device: torch.device = CPU,
     ) -> None:
         """`cached` is how a cache holds activations, which come in `dtype`; none stands for uint8 images.
 
         `limit` keeps to the first samples of the split. An epoch takes `run` neighbours at a time. `stored` is the key
         of the order in which a cache would hold the split's samples: those are neighbours then, so that a block trains
         on the same batches whether it reads a cache or the data set. `views` is how many passes of the split differ,
-        one behind the other; none: all do.
+        one behind the other; none: all do. `device` is where the tensors come to lie.
         """
         self.count = min(split.samples, limit or split.samples)
         self.is_whole = self.count == split.samples
@@ -69,6 +71,7 @@ class Samples:
         self._stored = stored
         self._views = views
         self._dtype = dtype
+        self._device = device
         self._stride = split.samples
         self.micro_batch = micro_batch
         """Samples in one forward."""
@@ -117,10 +120,12 @@ class Samples:
             yield self._tensors(next(loads))
 
     def _tensors(self, loaded: Loaded) -> MicroBatch:
-        labels = torch.tensor(loaded.labels, dtype=torch.int64)
         if self._cached is None:
-            return image_tensor(loaded.records, self._shape), labels
-        return decode_samples(loaded.records, self._cached, self._shape, self._dtype), labels
+            inputs = image_tensor(loaded.records, self._shape)
+        else:
+            inputs = decode_samples(loaded.records, self._cached, self._shape, self._dtype)
+        labels = torch.tensor(loaded.labels, dtype=torch.int64)
+        return inputs.to(self._device), labels.to(self._device)
 
 
 def list_batches(

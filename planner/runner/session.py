@@ -29,6 +29,7 @@ from planner.runner.train import BlockTrainer, Setting, Trained, exhausted, rung
 from planner.solver.schema import Plan
 from planner.system.exhaustion import is_out_of_memory
 from planner.system.files import write_atomically
+from planner.training import place
 from planner.training.calibration import calibration_seconds
 from planner.training.runtime import settle
 
@@ -63,6 +64,7 @@ class Session:
         self._held_out_scale = data.train.samples / parts["train"].samples
         init = self._out / paths.INIT
         self._init = init if init.exists() else None
+        self._device = place.device_of(plan.device.kind)
         self._frozen_peak_bytes = 0
         """Highest while frozen units ran by themselves."""
         self._filled_bytes = 0
@@ -144,7 +146,7 @@ class Session:
         with ExitStack() as opened:
             inputs = {part: self._input(index, part, opened) for part in self._inputs.parts}
             self._phase(index, "prepare", self._first_rung(index))
-            calibration = calibration_seconds()  # before the block is in memory and its peak starts afresh
+            calibration = calibration_seconds(self._device)  # before the block is in memory and its peak starts afresh
             trained = self._trained(index) or self._train(index, inputs)
             done, behind = self._finish_on_a_rung(index, trained, inputs, prefix, calibration)
         write_atomically(paths.result_path(self._out, index), to_json(done))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from planner.model.build import build_unit
@@ -12,6 +13,7 @@ from planner.model.spec import Model
 from planner.runner.safetensors import TensorFile
 from planner.runner.weights import fill_modules
 from planner.settings import Dtype
+from planner.training.place import CPU, moved
 from planner.training.segment import infer
 
 
@@ -30,12 +32,14 @@ def run_stored(
     """
     for index in units:
         # The unit is gone when the next one comes: it lives in the call alone.
-        inputs = infer([load_unit(model, index, shapes[index], file, dtype)], inputs)
+        inputs = infer([load_unit(model, index, shapes[index], file, dtype, inputs.device)], inputs)
     return inputs
 
 
-def load_unit(model: Model, index: int, shape: Shape, file: TensorFile, dtype: Dtype = "float32") -> nn.Module:
-    """One unit in evaluation mode with its weights from `file`. Raises StorageError."""
+def load_unit(
+    model: Model, index: int, shape: Shape, file: TensorFile, dtype: Dtype = "float32", device: torch.device = CPU
+) -> nn.Module:
+    """One unit in evaluation mode with its weights from `file`, on `device`. Raises StorageError."""
     unit = build_unit(model.units[index], shape, dtype=dtype).eval()
     fill_modules(file, [(f"units.{index}", unit)])
-    return unit
+    return moved(unit, device)

@@ -205,7 +205,7 @@ class _Supervision:
         allowed: int | None = None
         if options.guard:
             allowed = self._plan.budget.bytes
-            if self._plan.budget.scope == "process":
+            if self._plan.budget.scope == "process" and self._plan.device.kind == "cpu":
                 allowed -= read_memory().peak_bytes + GROWTH_BYTES
         job = Job(
             str(self._out),

@@ -27,6 +27,7 @@ from planner.runner.samples import Batches, Samples, count_batches
 from planner.runner.stop import StopSignal
 from planner.solver.schema import Block, Plan
 from planner.system.exhaustion import is_out_of_memory
+from planner.training.place import generators_of
 from planner.training.runtime import settle, trimming
 from planner.units import format_bytes
 
@@ -224,7 +225,7 @@ class BlockTrainer:
         for count, micro_batches in batches:
             step = self._position.step
             block.optimizer.lr = self._rate(step, self._schedule_steps(samples))
-            draw_from(self._order.seed, self._index, step)
+            draw_from(block.device, self._order.seed, self._index, step)
             with self._trimming_first_batch(block):
                 loss = block.train_batch(micro_batches, count, rung.accumulate > 1)
             self._check_loss(loss, step)
@@ -332,7 +333,8 @@ def exhausted(block: int, tried: Sequence[str]) -> OverBudgetError:
     return OverBudgetError(f"block {block} fits on no rung of its ladder.{said}")
 
 
-def draw_from(*key: int) -> None:
-    """Let what follows draw its random numbers (dropout) from a stream that is a function of `key`."""
+def draw_from(device: torch.device, *key: int) -> None:
+    """Let what follows on a device draw its random numbers (dropout) from a stream that is a function of `key`."""
     digest = hashlib.sha256(",".join(str(part) for part in key).encode()).digest()
-    torch.default_generator.manual_seed(int.from_bytes(digest[:7], "little"))
+    for generator in generators_of(device):
+        generator.manual_seed(int.from_bytes(digest[:7], "little"))

@@ -38,9 +38,10 @@ def named_tensors(named_modules: Iterable[tuple[str, nn.Module]]) -> Iterator[tu
 
 def save_tensors(path: Path, tensors: Iterable[tuple[str, Tensor]], metadata: Mapping[str, str] | None = None) -> None:
     """Write named tensors; the file appears whole or not at all."""
-    contiguous = [(name, tensor.cpu().contiguous()) for name, tensor in tensors]
-    entries = [Entry(name, _DTYPES[tensor.dtype], tuple(tensor.shape)) for name, tensor in contiguous]
-    write_tensors(path, entries, lambda: (bytes_of(tensor) for _, tensor in contiguous), metadata)
+    listed = list(tensors)
+    entries = [Entry(name, _DTYPES[tensor.dtype], tuple(tensor.shape)) for name, tensor in listed]
+    # One at a time, where they have to be copied at all.
+    write_tensors(path, entries, lambda: (bytes_of(tensor.cpu().contiguous()) for _, tensor in listed), metadata)
 
 
 def load_weights(path: Path, named_modules: Iterable[tuple[str, nn.Module]]) -> None:
@@ -59,4 +60,15 @@ def load_weights(path: Path, named_modules: Iterable[tuple[str, nn.Module]]) -> 
 def fill_modules(file: TensorFile, named_modules: Iterable[tuple[str, nn.Module]]) -> None:
     """Fill the modules' tensors from an open file. Raises StorageError where one is missing or of another size."""
     for name, tensor in named_tensors(named_modules):
-        file.read_into(name, bytes_of(tensor))
+        read_tensor(file, name, tensor)
+
+
+def read_tensor(file: TensorFile, name: str, tensor: Tensor) -> None:
+    """Fill a tensor, wherever it lies, from an open file. Raises StorageError where it is missing or of another size.
+
+    One that lies elsewhere than in the processor's memory has its content copied through it.
+    """
+    near = tensor if tensor.device.type == "cpu" else torch.empty(tensor.shape, dtype=tensor.dtype)
+    file.read_into(name, bytes_of(near))
+    if near is not tensor:
+        tensor.copy_(near)

@@ -7,9 +7,10 @@ import re
 from planner.errors import OverBudgetError
 
 _ALLOCATOR_SAYS = re.compile(
-    r"can't allocate memory|out of memory|can't start new thread|could not create a primitive", re.IGNORECASE
+    r"can't allocate memory|out of memory|can't start new thread|could not create a primitive|STATUS_ALLOC_FAILED",
+    re.IGNORECASE,
 )
-"""torch's allocators, Python's threads, and oneDNN when its code generator gets no memory."""
+"""torch's allocators, Python's threads, oneDNN when its code generator gets no memory, cuDNN and cuBLAS."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from planner.training.place import generators_of
+
 
 def recomputed(units: Sequence[nn.Module], inputs: Tensor) -> Tensor:
     """Forward through `units` in training mode, keeping `inputs` and the output alone.
@@ -51,7 +53,7 @@ class _Span:
         self._units = units
         self._inputs: Tensor | None = inputs
         self._version = inputs._version
-        self._generators = [(generator, generator.clone_state()) for generator in _generators(inputs.device)]
+        self._generators = [(generator, generator.clone_state()) for generator in generators_of(inputs.device)]
         self._places: list[weakref.ref[_Saved]] = []
         self._resident = {
             tensor.untyped_storage().data_ptr() for unit in units for tensor in (*unit.parameters(), *unit.buffers())
@@ -110,12 +112,6 @@ def _restore(saved: _Saved | Tensor) -> Tensor:
 
 def _refuse(nothing: None) -> Tensor:
     raise RuntimeError("backward of the second forward itself was asked for")
-
-
-def _generators(device: torch.device) -> list[torch.Generator]:
-    if device.type != "cuda":
-        return [torch.default_generator]
-    return [torch.default_generator, torch.cuda.default_generators[device.index]]
 
 
 @contextmanager

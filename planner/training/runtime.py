@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from planner.errors import InputError
-from planner.settings import Dtype
+from planner.settings import DeviceKind, Dtype
 from planner.system.allocator import apply_policy, release
 from planner.system.proc import read_memory
 from planner.system.resident import hide_numpy, preload_torch_libraries, trim_clean_pages
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
 
@@ -58,19 +59,45 @@ def start_torch(policy: Literal["tight", "fast"], threads: int, numpy: bool = Fa
     return Started(memory.resident_bytes, memory.peak_bytes)
 
 
-def check_arithmetic(dtype: Dtype) -> None:
+def start_gpu(device: torch.device) -> None:
+    """Open the GPU and run a tiny step there, so that its context and first kernels exist before anybody measures.
+
+    Torch has been started. Raises InputError where it reaches no GPU.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        raise InputError(
+            f"a GPU was asked for, but torch {torch.__version__} reaches none here; install its driver and a CUDA "
+            "build of torch, or profile and plan for the processor (--device cpu)"
+        )
+    torch.backends.cudnn.deterministic = True  # a run that is resumed ends as one that was not
+    for _ in range(2):
+        _tiny_step(device)
+    torch.cuda.synchronize(device)
+    torch.cuda.empty_cache()
+
+
+def check_arithmetic(dtype: Dtype, kind: DeviceKind = "cpu") -> None:
     """Raise InputError where torch, which has been started, computes in `dtype` only number by number here."""
     import torch
 
-    if dtype == "bfloat16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if dtype != "bfloat16":
+        return
+    if not (torch.cuda.is_bf16_supported(False) if kind == "cuda" else torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+        where = "GPU" if kind == "cuda" else "processor"
         raise InputError(
-            "the plan computes in bfloat16, for which this processor has no instructions; plan in float32 "
+            f"the plan computes in bfloat16, for which this {where} has no instructions; plan in float32 "
             "(neuroflux plan --dtype float32)"
         )
 
 
 def settle() -> None:
-    """Give back what is free: the allocator's own free pages and clean pages of libraries not needed just now."""
+    """Give back what is free: the allocators' own free pages and clean pages of libraries not needed just now."""
+    import torch
+
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch gives it no type
+        torch.cuda.empty_cache()
     release()
     trim_clean_pages()
 
@@ -92,15 +119,15 @@ def trimming(modules: Iterable[nn.Module]) -> Iterator[None]:
             handle.remove()
 
 
-def _tiny_step() -> None:
+def _tiny_step(device: torch.device | None = None) -> None:
     import torch
     from torch.nn import functional
 
-    weight = torch.ones(8, 3, 3, 3, requires_grad=True)
-    scale = torch.ones(8, requires_grad=True)
-    images = torch.ones(4, 3, 8, 8)
+    weight = torch.ones(8, 3, 3, 3, device=device, requires_grad=True)
+    scale = torch.ones(8, device=device, requires_grad=True)
+    images = torch.ones(4, 3, 8, 8, device=device)
     features = functional.conv2d(images, weight, padding=1)
     features = functional.batch_norm(features, None, None, scale, scale, training=True).relu()
     pooled = functional.max_pool2d(features, 2).mean((2, 3))
-    loss = functional.cross_entropy(pooled, torch.zeros(4, dtype=torch.int64))
+    loss = functional.cross_entropy(pooled, torch.zeros(4, dtype=torch.int64, device=device))
     loss.backward()  # type: ignore[no-untyped-call]  # torch gives it no type

@@ -29,7 +29,7 @@ Expected = tuple[Plan, dict[str, bytes], dict[str, int]]
 @pytest.fixture(autouse=True)
 def _no_timing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The calibration kernel takes longer than all of this run's steps."""
-    monkeypatch.setattr(session_module, "calibration_seconds", lambda: 1.0)
+    monkeypatch.setattr(session_module, "calibration_seconds", lambda device: 1.0)
 
 
 @pytest.fixture(scope="module")

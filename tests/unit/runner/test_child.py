@@ -9,6 +9,7 @@ import pytest
 
 from planner.cli.progress import Silent
 from planner.document import content_id, read_document
+from planner.errors import InputError
 from planner.model.zoo import from_zoo
 from planner.report.schema import Report
 from planner.runner import paths
@@ -50,3 +51,12 @@ def test_a_result_without_that_is_still_read(out: Path) -> None:
         path.write_text(text[:begin] + "\n}")
     report = run_plan(two_blocks(), "sample", out, RunOptions(resume=True), Silent())
     assert [block.calibration_seconds for block in report.blocks] == [None] * BLOCKS
+
+
+def test_a_plan_for_a_gpu_is_refused_where_torch_reaches_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    plan = two_blocks()
+    plan = replace(plan, device=replace(plan.device, kind="cuda"))
+    plan = replace(plan, id=content_id(plan))
+    with pytest.raises(InputError, match=r"a GPU was asked for, but torch .* reaches none.*--device cpu"):
+        run_plan(plan, "sample", tmp_path / "out", RunOptions(max_steps=1), Silent())

@@ -30,7 +30,7 @@ from .test_pooled import with_pooled_exits
 def _small_and_untimed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several shards in a cache of a few samples, and no calibration."""
     monkeypatch.setattr(cache, "_SHARD_BYTES", 400_000)
-    monkeypatch.setattr(session_module, "calibration_seconds", lambda: 1.0)
+    monkeypatch.setattr(session_module, "calibration_seconds", lambda device: 1.0)
 
 
 def _in_bfloat16(plan: Plan) -> Plan:

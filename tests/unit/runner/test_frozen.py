@@ -69,7 +69,7 @@ def begin(plan: Plan, out: Path) -> dict[str, Tensor]:
 def _small_and_untimed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several shards in a cache of a few samples, and no calibration."""
     monkeypatch.setattr(cache, "_SHARD_BYTES", 400_000)
-    monkeypatch.setattr(session_module, "calibration_seconds", lambda: 1.0)
+    monkeypatch.setattr(session_module, "calibration_seconds", lambda device: 1.0)
 
 
 def test_the_files_of_a_run_hold_its_units_in_the_order_of_the_chain(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_what_cannot_be_begun_with_is_bad_input(tmp_path: Path, write: Callable[
 def test_a_run_stopped_between_blocks_begins_the_next_with_the_same_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "calibration_seconds", lambda: 1.0)
+    monkeypatch.setattr(session_module, "calibration_seconds", lambda device: 1.0)
     plan = small_plan()
     whole = LoadedBlock(plan, 2, 77)
     save_file({name: tensor.contiguous() for name, tensor in state_of(whole).items()}, tmp_path / "w")

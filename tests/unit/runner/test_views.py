@@ -43,7 +43,7 @@ Tell = Callable[[Event], None]
 def _small_and_untimed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several shards in a cache of a few samples, and no calibration."""
     monkeypatch.setattr(cache, "_SHARD_BYTES", 40_000)
-    monkeypatch.setattr(session_module, "calibration_seconds", lambda: 1.0)
+    monkeypatch.setattr(session_module, "calibration_seconds", lambda device: 1.0)
 
 
 @pytest.fixture

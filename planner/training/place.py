@@ -1,0 +1,34 @@
+"""Where a run's tensors live: in the processor's memory, or in a GPU's. What differs between the two is said here."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from planner.settings import DeviceKind
+
+CPU = torch.device("cpu")
+
+
+def device_of(kind: DeviceKind) -> torch.device:
+    """The device of a plan's kind; of several GPUs the first."""
+    return torch.device("cuda", 0) if kind == "cuda" else CPU
+
+
+def wait_for(device: torch.device) -> None:
+    """Return when the device has done what was asked of it; a GPU answers before that."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def generators_of(device: torch.device) -> list[torch.Generator]:
+    """What random numbers (dropout) of operations on a device are drawn from."""
+    if device.type != "cuda":
+        return [torch.default_generator]
+    return [torch.default_generator, torch.cuda.default_generators[device.index]]
+
+
+def moved(module: nn.Module, device: torch.device) -> nn.Module:
+    """A module that the processor has made, on `device`."""
+    # `Module.to` imports much that has no room where the processor's memory is what is counted.
+    return module if device == CPU else module.to(device)

@@ -1,0 +1,81 @@
+"""A GPU's guard: against numbers that a GPU might tell, for none is here, and against a GPU where there is one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from planner.errors import OverBudgetError
+from planner.runner.gpu_guard import GpuGuard
+from planner.system.exhaustion import is_out_of_memory
+from planner.training.runtime import start_gpu
+from planner.units import MIB
+from tests.gpu import CONTEXT, TOTAL, Told, tell_of_a_gpu
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Told:
+    """What `torch.cuda` says."""
+    return tell_of_a_gpu(monkeypatch)
+
+
+def _guard(allowed: int | None) -> GpuGuard:
+    return GpuGuard(torch.device("cuda", 0), allowed, CONTEXT)
+
+
+def test_what_a_process_takes_is_its_context_and_what_is_reserved_and_never_what_others_had(told: Told) -> None:
+    guard = _guard(None)
+    guard.begin_block()
+    told.reserve(500 * MIB, kept=100 * MIB)
+    found = guard.take()
+    assert (found.peak_bytes, found.resident_bytes) == (CONTEXT + 500 * MIB, CONTEXT + 100 * MIB)
+    told.beside += 20 * MIB  # kernels loaded since
+    found = guard.take()
+    assert (found.peak_bytes, found.resident_bytes) == (CONTEXT + 120 * MIB, CONTEXT + 120 * MIB)
+    assert guard.block_peak_bytes == guard.life_peak_bytes == CONTEXT + 500 * MIB
+    guard.begin_block()
+    assert (guard.block_peak_bytes, guard.life_peak_bytes) == (0, CONTEXT + 500 * MIB)
+
+
+def test_the_allocator_may_reserve_what_the_budget_leaves_beside_the_context(told: Told) -> None:
+    guard = _guard(800 * MIB)
+    guard.begin_block()
+    assert told.limit == 500 * MIB
+    told.beside += 30 * MIB
+    guard.limit()
+    assert told.limit == 470 * MIB
+    guard.release()
+    assert told.limit == TOTAL
+
+
+def test_a_budget_below_the_context_leaves_nothing(told: Told) -> None:
+    _guard(CONTEXT - MIB).limit()
+    assert told.limit == 0
+
+
+def test_a_peak_above_the_budget_is_an_error_that_says_both(told: Told) -> None:
+    guard = _guard(400 * MIB)
+    guard.begin_block()
+    told.reserve(99 * MIB)
+    guard.check("its dry step")
+    told.reserve(101 * MIB)
+    with pytest.raises(OverBudgetError, match=r"its dry step took 401\.0 MiB, 400\.0 MiB are allowed"):
+        guard.check("its dry step")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+def test_on_a_gpu_an_allocation_above_the_budget_is_refused_and_one_below_is_not() -> None:
+    device = torch.device("cuda", 0)
+    start_gpu(device)
+    guard = GpuGuard(device, 400 * MIB, 300 * MIB)
+    guard.begin_block()
+    try:
+        held = torch.ones(60 * MIB, dtype=torch.uint8, device=device)
+        assert 360 * MIB <= guard.take().peak_bytes <= 400 * MIB
+        with pytest.raises(RuntimeError) as refused:
+            torch.ones(60 * MIB, dtype=torch.uint8, device=device)
+        assert is_out_of_memory(refused.value)
+        assert guard.take().peak_bytes <= 400 * MIB
+        del held
+    finally:
+        guard.release()
