@@ -66,6 +66,8 @@ class Run:
         block = plan.blocks[place]
         self.plan, self.profile, self.block, self.size = plan, profile, block, size
         self.around = surroundings(plan, profile)
+        self.elsewhere = profile.device.kind == "cuda"
+        """Whether tensors lie in another memory than what reads and writes storage."""
         self.behind = next((other.input for other in plan.blocks[place + 1 : place + 2]), None)
         self.caches = self.behind is not None and self.behind.kind == "cache"
         self.accumulating = size < plan.training.batch
@@ -96,17 +98,24 @@ class Run:
         return ceil(Fraction(runtime.growing_bytes * (size - low), high - low)) if size > low else 0
 
     def data(self) -> int:
-        """Two buffers of records and the labels; of images also what the block's input is made from."""
+        """Two buffers of records and the labels; of images also what the block's input is made from.
+
+        On a GPU what has arrived there.
+        """
         if self.block.input.kind == "cache":
             boundary, kept = self.block.units[0], self.block.input.dtype
-            more = converting(self.profile.dtype, kept)[0] * self.profile.units[boundary - 1].output_bytes
-            return self.size * (2 * record(self.profile, boundary, kept) + 8 + more)
+            given = self.profile.units[boundary - 1].output_bytes
+            if self.elsewhere:
+                return self.size * (given + 8)
+            return self.size * (
+                2 * record(self.profile, boundary, kept) + 8 + converting(self.profile.dtype, kept)[0] * given
+            )
         return self._images() + (self.size * self.prefix[-1].fixed.output_bytes if self.prefix else 0)
 
     def _images(self) -> int:
         """Buffers, labels, and the images as float32."""
         stored = record(self.profile, 0, "uint8")
-        return self.size * (2 * stored + 4 * (stored - 8) + 8)
+        return self.size * ((0 if self.elsewhere else 2 * stored) + 4 * (stored - 8) + 8)
 
     def weights(self) -> int:
         return sum(piece.fixed.parameter_bytes + piece.fixed.buffer_bytes for piece in self.pieces)
@@ -188,6 +197,8 @@ class Run:
         return ledger.peak
 
     def _writer(self, boundary: int, kept: Stored) -> int:
+        if self.elsewhere:
+            return 0
         again = converting(self.profile.dtype, kept)[1]
         return _WRITER[0] + _WRITER[1] * self.size + again * self.profile.units[boundary - 1].output_bytes
 

@@ -246,19 +246,31 @@ class Problem:
         return storage is None or self.stored_bytes(first, last, source, caches) <= storage
 
     def data_bytes(self, first: int, source: Source, micro_batch: int) -> int:
-        """Two read buffers, the labels, for images the micro-batch as float32, and what a prefix makes of it."""
-        record = self.record_bytes(first if source == "cache" else 0)
-        buffers = 2 * micro_batch * record + LABEL_BYTES * micro_batch
+        """Two read buffers, the labels, for images the micro-batch as float32, and what a prefix makes of it.
+
+        On a GPU the micro-batch as it arrives there: buffers and conversions are in the processor's memory.
+        """
+        buffers = 0 if self._is_gpu else 2 * self.record_bytes(first if source == "cache" else 0)
         if source == "cache":
-            return buffers + self._times(DECODED) * micro_batch * self.profile.units[first - 1].output_bytes
+            arrived = 1 if self._is_gpu else self._times(DECODED)
+            return micro_batch * (buffers + LABEL_BYTES + arrived * self.profile.units[first - 1].output_bytes)
         channels, height, width = self.profile.model.input
-        given = micro_batch * self.profile.units[first - 1].output_bytes if source == "recompute" else 0
-        return buffers + 4 * micro_batch * channels * height * width + given
+        given = self.profile.units[first - 1].output_bytes if source == "recompute" else 0
+        return micro_batch * (buffers + LABEL_BYTES + 4 * channels * height * width + given)
 
     def writer_bytes(self, boundary: int, micro_batch: int) -> int:
-        """Buffers of the writer of the cache at a boundary, and the sample that it makes what a cache holds."""
+        """Buffers of the writer of the cache at a boundary, and the sample that it makes what a cache holds.
+
+        None of that is on a GPU.
+        """
+        if self._is_gpu:
+            return 0
         sample = self._times(ENCODED) * self.profile.units[boundary - 1].output_bytes
         return CACHE_WRITER_BYTES + CACHE_WRITER_SAMPLE_BYTES * micro_batch + sample
+
+    @property
+    def _is_gpu(self) -> bool:
+        return self.profile.device.kind == "cuda"
 
     def _times(self, table: Mapping[tuple[Dtype, Stored], int]) -> int:
         return table.get((self.training.dtype, self.cache_dtype), 0)

@@ -85,7 +85,11 @@ class Checkpoint(Rule):
         super().__init__(problem)
         self._search = search
         first = problem.start
-        self._places = [Place(first, problem.count, source, False) for source in problem.sources(first)]
+        self._places = [
+            Place(first, problem.count, source, False)
+            for source in problem.sources(first)
+            if problem.storage_allows(first, problem.count, source, False)
+        ]
 
     def plan(self, limit: int) -> Choices | None:
         """The fastest."""

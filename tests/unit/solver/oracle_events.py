@@ -96,7 +96,10 @@ class Figures:
     def resident(self, block: Span, size: int, source: Source) -> Iterator[Event]:
         """Samples, kernels, and the weights of what is frozen in front of the block."""
         channels, height, width = self.profile.model.input
-        if source == "cache":
+        if self.profile.device.kind == "cuda":  # storage is read into the processor's memory
+            read = size * self.profile.units[block[0] - 1].output_bytes
+            yield "take", "what has arrived", read if source == "cache" else 4 * size * channels * height * width
+        elif source == "cache":
             yield "take", "two cache buffers", 2 * size * record(self.profile, block[0], self.kept)
             if self.kept != self.profile.dtype:
                 output = size * self.profile.units[block[0] - 1].output_bytes
@@ -198,6 +201,8 @@ class Figures:
 
     def writer(self, boundary: int, size: int) -> Iterator[Event]:
         """The writer of the cache at a boundary, and a sample on its way there."""
+        if self.profile.device.kind == "cuda":
+            return
         yield "take", "writer", 64 * 1024 + 16 * size
         half = self.profile.dtype == "bfloat16"
         sample = self.profile.units[boundary - 1].output_bytes

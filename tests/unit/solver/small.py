@@ -20,7 +20,7 @@ from planner.profiler.schema import (
     Trace,
     Traces,
 )
-from planner.settings import Device, Dtype, Optimizer, Stored
+from planner.settings import Device, DeviceKind, Dtype, Optimizer, Stored
 from planner.solver.schema import Scope, Training
 from tests.unit.solver.tiny import policy_profile
 
@@ -94,11 +94,12 @@ def cases(draw: st.DrawFn, largest: int = 4) -> Case:
     ]
     classifier = HeadProfile(count, "classifier", 0, _piece(dice, sizes, optimizer, style, 1))
     dtype: Dtype = draw(st.sampled_from(("float32", "float32", "bfloat16")))
+    kind: DeviceKind = draw(st.sampled_from(("cpu", "cpu", "cpu", "cuda")))
     profile = Profile(
         schema="profile/1",
         id="0" * 64,
         model=_model(count),
-        device=Device("test", "0" * 64, "cpu", 1, "2.13.0", 2**40),
+        device=Device("test", "0" * 64, kind, 1, "2.13.0", 2**40),
         dtype=dtype,
         optimizer=optimizer,
         allocator="tight",
@@ -107,7 +108,9 @@ def cases(draw: st.DrawFn, largest: int = 4) -> Case:
         units=tuple(_piece(dice, sizes, optimizer, style, style.unit_parameters) for _ in range(count)),
         heads=(*heads, classifier),
         uncounted_operators=(),
-        policies=draw(st.sampled_from((_policies(dice), _policies(dice), _policies(dice)[:1], ()))),
+        policies=draw(st.sampled_from((_policies(dice), _policies(dice), _policies(dice)[:1], ())))
+        if kind == "cpu"
+        else (),
     )
     epochs = draw(st.integers(1, 3))
     views = draw(st.sampled_from((1, 1, *range(1, epochs + 1))))

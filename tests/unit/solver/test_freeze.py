@@ -135,6 +135,19 @@ def test_without_storage_the_frozen_units_run_in_every_epoch() -> None:
     assert (again.blocks[0].input.kind, again.predicted.cache_bytes) == ("recompute", 0)
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES[:-1])
+def test_a_cache_that_storage_does_not_hold_makes_no_budget_smaller(strategy: Strategy) -> None:
+    """On a GPU a cache is the smaller input; it was counted as the least of `checkpoint` though there was no room."""
+    profile = tiny_profile()
+    profile = replace(profile, device=replace(profile.device, kind="cuda"))
+    request = Request(Budget(1, "process"), TRAINING, strategy=strategy, storage_bytes=0, reserve_bytes=0)
+    least = least_memory(profile, request)
+    plan = make_plan(profile, replace(request, budget=Budget(least, "process")))
+    assert plan.blocks[0].input.kind == "recompute"
+    assert plan.predicted.peak_bytes == least
+    assert least_memory(profile, replace(request, storage_bytes=None)) < least
+
+
 @pytest.mark.parametrize("count", [2, 3, 1000])
 def test_more_than_all_but_one_unit_cannot_be_frozen(count: int) -> None:
     request = Request(Budget(10**6, "training"), replace(TRAINING, freeze=count))

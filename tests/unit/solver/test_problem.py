@@ -58,3 +58,13 @@ def test_what_a_run_holds_beyond_its_steps_is_resident() -> None:
 def _with_runtime(**changes: int) -> Profile:
     profile = tiny_profile()
     return replace(profile, runtime=replace(profile.runtime, **changes))
+
+
+def test_on_a_gpu_what_has_arrived_there_counts_and_no_buffer_of_storage() -> None:
+    profile = tiny_profile()
+    problem = _problem(profile=replace(profile, device=replace(profile.device, kind="cuda")))
+    # Two samples of 35 numbers, as float32, and 8 bytes of label each; or the first unit's 40 bytes of output; or both.
+    assert problem.data_bytes(0, "data", 2) == 2 * (4 * 35 + 8)
+    assert problem.data_bytes(1, "cache", 2) == 2 * (40 + 8)
+    assert problem.data_bytes(1, "recompute", 2) == 2 * (4 * 35 + 8 + 40)
+    assert problem.writer_bytes(1, 2) == 0
