@@ -19,7 +19,7 @@ from planner.profiler.profile import ProfileRequest, take_profile
 from planner.profiler.schema import Profile
 from planner.report.schema import Report
 from planner.runner.data.write import write_npz
-from planner.settings import Dtype, Optimizer, Policy, Stored, usual_optimizer
+from planner.settings import DeviceKind, Dtype, Optimizer, Policy, Stored, usual_optimizer
 from planner.solver.device import check_device
 from planner.solver.plan import make_plan
 from planner.solver.request import Request
@@ -52,24 +52,27 @@ def profile(
     optimizer: str | Optimizer = "sgd",
     batch: int = 128,
     dtype: Dtype = "float32",
+    device: DeviceKind = "cpu",
     max_bytes: int | str | None = None,
     max_seconds: float | None = None,
 ) -> Profile:
     """Measure a module that is a chain on this device. The module itself is not trained, nor changed.
 
     `sample` is one batch or one image, and says what the input looks like. `optimizer` is "sgd" (with momentum 0.9),
-    "adam", "adamw", or an `Optimizer`. `dtype` is what units compute in: "float32" or "bfloat16". `max_bytes` and
-    `max_seconds` bound the measurement. Raises ModelError where the module is no chain of known layers.
+    "adam", "adamw", or an `Optimizer`. `dtype` is what units compute in: "float32" or "bfloat16". `device` is where
+    tensors live: "cpu", or "cuda" for the first GPU. `max_bytes` (of that memory) and `max_seconds` bound the
+    measurement. Raises ModelError where the module is no chain of known layers.
     """
     from planner.model.importers.module import import_module  # brings torch, which planning does without
 
     _check_batch(batch)
     _check_choice("dtype", dtype, Dtype)
+    _check_choice("device", device, DeviceKind)
     chosen = _optimizer(optimizer)
     description = import_module(model, sample, classes)
     limit = None if max_bytes is None else _bytes(max_bytes, "max_bytes")
     cores = probe().cores
-    request = ProfileRequest(description, chosen, batch, cores, dtype, max_bytes=limit, max_seconds=max_seconds)
+    request = ProfileRequest(description, chosen, batch, cores, dtype, device, max_bytes=limit, max_seconds=max_seconds)
     return take_profile(request, lambda done, total, name: None)
 
 

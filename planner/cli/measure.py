@@ -6,7 +6,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from planner.cli.output import print_note
-from planner.settings import Dtype, Optimizer
+from planner.errors import InputError
+from planner.settings import DeviceKind, Dtype, Optimizer
 
 if TYPE_CHECKING:
     from planner.model.spec import Model
@@ -19,6 +20,7 @@ def measured_profile(
     optimizer: Optimizer,
     batch: int,
     dtype: Dtype = "float32",
+    device: DeviceKind = "cpu",
     fresh: bool = False,
     max_bytes: int | None = None,
     max_seconds: float | None = None,
@@ -32,7 +34,9 @@ def measured_profile(
     from planner.system.machine import probe
 
     cores = probe().cores
-    request = ProfileRequest(model, optimizer, batch, cores, dtype, max_bytes=max_bytes, max_seconds=max_seconds)
+    request = ProfileRequest(
+        model, optimizer, batch, cores, dtype, device, max_bytes=max_bytes, max_seconds=max_seconds
+    )
     return ProfileStore.default().obtain(
         request,
         lambda: _measure(request),
@@ -57,7 +61,13 @@ def _measure(request: ProfileRequest) -> Profile:
         return take_profile(request, tell)
 
 
-def unmeasured_profile(model: Model, optimizer: Optimizer, batch: int, dtype: Dtype = "float32") -> Profile:
+def unmeasured_profile(
+    model: Model,
+    optimizer: Optimizer,
+    batch: int,
+    dtype: Dtype = "float32",
+    device: DeviceKind = "cpu",
+) -> Profile:
     """The profile of `model` without measuring: from the store, else a shipped one, with a warning if it is foreign.
 
     Raises InputError where neither has one.
@@ -69,9 +79,11 @@ def unmeasured_profile(model: Model, optimizer: Optimizer, batch: int, dtype: Dt
     from planner.system.machine import probe
 
     here = probe()
-    found = ProfileStore.default().find(ProfileRequest(model, optimizer, batch, here.cores, dtype))
+    found = ProfileStore.default().find(ProfileRequest(model, optimizer, batch, here.cores, dtype, device))
     if found is not None:
         return found
+    if device == "cuda":
+        raise InputError("no profile of a GPU is shipped; measure on this device (neuroflux profile --device cuda)")
     profile = shipped.find_shipped(model, optimizer, batch, shipped.FOLDER, dtype)
     reasons = differences(profile, here)
     if reasons:

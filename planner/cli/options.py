@@ -111,7 +111,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def add_training(parser: argparse.ArgumentParser) -> None:
-    """`--batch`, `--optimizer`, `--dtype`, `--lr`."""
+    """`--batch`, `--optimizer`, `--dtype`, `--device`, `--lr`."""
     group = parser.add_argument_group("training")
     group.add_argument(
         "--batch",
@@ -128,6 +128,12 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         choices=("float32", "bfloat16"),
         default="float32",
         help="what units compute in: bfloat16 halves activations and caches, weights stay float32 (default float32)",
+    )
+    group.add_argument(
+        "--device",
+        choices=("cpu", "cuda"),
+        help="where tensors live, and so which memory the budget is of: the processor's, or the first GPU's "
+        "(default cpu)",
     )
     group.add_argument(
         "--lr", type=_argument(_number), metavar="X", help="learning rate (default 0.05 for sgd, 0.001 otherwise)"

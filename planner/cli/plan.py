@@ -260,14 +260,19 @@ def _draw(file: Path, plan: Plan, points: tuple[Point, ...]) -> None:
 def _profile(arguments: argparse.Namespace, model: Model, optimizer: Optimizer) -> Profile:
     if arguments.profile is not None:
         _check_beginning(arguments.profile, model, arguments.budget)
-        return _profile_in_file(arguments.profile, arguments.any_device)
+        profile = _profile_in_file(arguments.profile, arguments.any_device)
+        if arguments.device not in (None, profile.device.kind):
+            raise InputError(
+                f"{arguments.profile}: was measured on {profile.device.kind}, but --device is {arguments.device}"
+            )
+        return profile
     if arguments.any_device:
         raise InputError("--any-device says that the profile in a file may be foreign; name the file with --profile")
     from planner.system.machine import installed_torch_version
 
     if arguments.no_measure or installed_torch_version() is None:
-        return unmeasured_profile(model, optimizer, arguments.batch, arguments.dtype)
-    return measured_profile(model, optimizer, arguments.batch, arguments.dtype)
+        return unmeasured_profile(model, optimizer, arguments.batch, arguments.dtype, arguments.device or "cpu")
+    return measured_profile(model, optimizer, arguments.batch, arguments.dtype, arguments.device or "cpu")
 
 
 def _check_beginning(file: Path, model: Model, budget: int) -> None:

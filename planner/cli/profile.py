@@ -62,6 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
         options.optimizer_from(arguments),
         arguments.batch,
         arguments.dtype,
+        arguments.device or "cpu",
         fresh=True,
         max_bytes=arguments.max_bytes,
         max_seconds=arguments.max_seconds,

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from planner.document import read_document, to_json
-from planner.model.shapes import Shape, model_sizes
 from planner.profiler.bounded import OwnLimit
 from planner.profiler.job import Job
 from planner.profiler.schema import Account, StepTime
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from planner.profiler.meter import Node
-    from planner.training.optimizers import Stepper
+    from planner.profiler.network import WholeNetwork
 
 _PAGE = 4096
 _BLOCK_HEADER = 80
@@ -80,51 +79,6 @@ class Taken:
     """What was found; null where a step does not fit."""
 
 
-class _Network:
-    """The model as one segment, with its optimizer."""
-
-    def __init__(self, job: Job) -> None:
-        import torch
-
-        from planner.model.build import build_unit
-        from planner.training.optimizers import make_optimizer
-
-        generator = torch.Generator().manual_seed(0)
-        shapes: list[Shape] = [job.model.input, *(sizes.output for sizes in model_sizes(job.model))]
-        self.input = job.model.input
-        self.units: list[nn.Module] = [
-            build_unit(unit, shape, generator, job.dtype) for unit, shape in zip(job.model.units, shapes, strict=False)
-        ]
-        self.optimizer: Stepper = make_optimizer(job.optimizer)
-        self.optimizer.lr = 0.0  # the same work, and weights stay where they are
-        self.parameters = [parameter for unit in self.units for parameter in unit.parameters()]
-
-    def data(self, micro_batch: int) -> tuple[Tensor, Tensor]:
-        """Images (micro-batch, channels, height, width) and labels."""
-        import torch
-
-        return torch.rand(micro_batch, *self.input), torch.zeros(micro_batch, dtype=torch.int64)
-
-    def step(self, inputs: Tensor, labels: Tensor) -> None:
-        """One batch of one micro-batch, as the runner takes it."""
-        from planner.training.segment import train_segment
-
-        train_segment(self.units, None, inputs, labels)
-        self.optimizer.step(self.parameters)
-        for parameter in self.parameters:
-            parameter.grad = None
-
-    @property
-    def weight_bytes(self) -> int:
-        """Parameters and buffers."""
-        return sum(t.nbytes for unit in self.units for t in (*unit.parameters(), *unit.buffers()))
-
-    @property
-    def state_bytes(self) -> int:
-        """Optimizer state."""
-        return sum(t.nbytes for p in self.parameters for t in self.optimizer.state(p).values())
-
-
 @dataclass(frozen=True)
 class _Peak:
     """The highest moment of a step, from allocator events."""
@@ -139,7 +93,7 @@ class _Peak:
     """What the kernel rounds its blocks up by."""
 
 
-def _find_peak(network: _Network, data: tuple[Tensor, Tensor]) -> _Peak:
+def _find_peak(network: WholeNetwork, data: tuple[Tensor, Tensor]) -> _Peak:
     """Record a step's events and look at the blocks that lived when the level was highest."""
     from planner.profiler.meter import meter_for
     from planner.training.segment import train_segment
@@ -202,7 +156,7 @@ class _Step:
     """Malloc's books after every layer's forward and before its backward; empty where the C library keeps none."""
 
 
-def _watch_step(network: _Network, data: tuple[Tensor, Tensor]) -> _Step:
+def _watch_step(network: WholeNetwork, data: tuple[Tensor, Tensor]) -> _Step:
     """Peak, time and malloc's books of the same step: where freed blocks lie differs from one step to the next."""
     seen: list[HeapUse] = []
     with _watching_heap(network.units, seen):
@@ -258,7 +212,9 @@ def take_accounts(job: Job, policy: Policy, micro_batch: int, timed: Sequence[in
     calibration = calibration_seconds()
     settle()
     OwnLimit(job.max_bytes).renew()
-    network = _Network(job)
+    from planner.profiler.network import WholeNetwork
+
+    network = WholeNetwork(job)
     data = network.data(micro_batch)
     with trimming(network.units):
         network.step(*data)
@@ -305,7 +261,7 @@ def take_accounts(job: Job, policy: Policy, micro_batch: int, timed: Sequence[in
 
 
 def _time_steps(
-    network: _Network, sizes: Sequence[int], account: Account, seconds: float, max_bytes: int
+    network: WholeNetwork, sizes: Sequence[int], account: Account, seconds: float, max_bytes: int
 ) -> Iterator[tuple[int, float]]:
     """Micro-batches and a step's time there, where it will fit in memory and time by what the account's took.
 
@@ -321,7 +277,7 @@ def _time_steps(
             yield size, _fastest(network, network.data(size))
 
 
-def _fastest(network: _Network, data: tuple[Tensor, Tensor]) -> float:
+def _fastest(network: WholeNetwork, data: tuple[Tensor, Tensor]) -> float:
     """Of steps behind a first one that does not count; of short ones more, for they vary most."""
     _timed(network, data)
     found = [_timed(network, data) for _ in range(_TIMED_STEPS)]
@@ -330,7 +286,7 @@ def _fastest(network: _Network, data: tuple[Tensor, Tensor]) -> float:
     return min(found)
 
 
-def _timed(network: _Network, data: tuple[Tensor, Tensor]) -> float:
+def _timed(network: WholeNetwork, data: tuple[Tensor, Tensor]) -> float:
     started = time.perf_counter()
     network.step(*data)
     return time.perf_counter() - started

@@ -10,7 +10,7 @@ from typing import Literal
 
 from planner.model.spec import Model
 from planner.profiler.schema import Costs, Layers
-from planner.settings import Dtype, Optimizer
+from planner.settings import DeviceKind, Dtype, Optimizer
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Job:
     """Rising."""
     filters: tuple[int, ...]
     """Of auxiliary heads."""
-    device: Literal["cpu", "cuda"]
+    device: DeviceKind
     """Where."""
     threads: int
     """Threads for arithmetic."""

@@ -20,11 +20,12 @@ from planner.profiler.pieces import Piece, pieces_of
 from planner.profiler.schema import Costs, Layers
 from planner.system.exhaustion import is_out_of_memory
 from planner.system.rlimit import die_with_parent
-from planner.training.runtime import start_torch
+from planner.training.runtime import check_arithmetic, start_gpu, start_torch
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from planner.profiler.gpu_limit import OwnGpuLimit
     from planner.training.optimizers import Stepper
 
 
@@ -122,9 +123,17 @@ class Measurer:
             optimizer_bytes=sum(t.nbytes for p in parameters for t in loaded.optimizer.state(p).values()),
             step_transient_bytes=transient,
             step_seconds=seconds,
-            flops=self._counter.count(_counted(loaded), loaded.piece.shape),
+            flops=self._counter.count(self._counted(loaded), loaded.piece.shape),
             uncounted_operators=self._counter.uncounted(),
         )
+
+    def _counted(self, loaded: _Loaded) -> nn.Module:
+        """The module whose operators are counted: a tracer knows the processor's, in float32, and they are the same."""
+        from planner.model.build import build_unit
+
+        assert loaded.module is not None and loaded.piece.spec is not None
+        is_plain = loaded.piece.dtype == "float32" and self._meter.device.type == "cpu"
+        return loaded.module if is_plain else build_unit(loaded.piece.spec, loaded.piece.shape)
 
     def _step_costs(self, loaded: _Loaded) -> tuple[float, int]:
         from planner.profiler.timing import time_step
@@ -143,7 +152,7 @@ class Measurer:
         from planner.profiler.layers import profile_layers
 
         assert loaded.module is not None and loaded.piece.spec is not None
-        flops = self._counter.count_by_module(_counted(loaded), loaded.piece.shape)
+        flops = self._counter.count_by_module(self._counted(loaded), loaded.piece.shape)
         return profile_layers(self._meter, loaded.piece.spec, loaded.module, inputs, loaded.optimizer, costs, flops)
 
     def _unit_costs(self, loaded: _Loaded, inputs: Tensor) -> Costs:
@@ -195,14 +204,6 @@ class Measurer:
         )
 
 
-def _counted(loaded: _Loaded) -> nn.Module:
-    """The module whose operators are counted: what it computes in makes no difference, and a tracer knows float32's."""
-    from planner.model.build import build_unit
-
-    assert loaded.module is not None and loaded.piece.spec is not None
-    return loaded.module if loaded.piece.dtype == "float32" else build_unit(loaded.piece.spec, loaded.piece.shape)
-
-
 def check_finite(module: nn.Module, inputs: Tensor) -> None:
     """Raise ModelError where the module's output on `inputs`, which lie in [0, 1), holds NaN or infinity."""
     import torch
@@ -219,14 +220,32 @@ def _tell(line: Ready | Answer) -> None:
     sys.stdout.flush()
 
 
+def _start_gpu(job: Job) -> None:
+    from planner.training.place import device_of
+
+    start_gpu(device_of(job.device))
+    check_arithmetic(job.dtype, job.device)
+
+
+def _limit(job: Job) -> OwnLimit | OwnGpuLimit:
+    if job.device == "cpu":
+        return OwnLimit(job.max_bytes)
+    from planner.profiler.gpu_limit import OwnGpuLimit
+    from planner.training.place import device_of
+
+    return OwnGpuLimit(device_of(job.device), job.max_bytes)
+
+
 def main(path: str, parent_pid: int, tasks: Iterable[str]) -> None:
     """Answer the tasks for the job at `path`."""
     die_with_parent(parent_pid)
     job = read_document(Path(path), Job)
     start_torch(job.allocator, job.threads, numpy=True)
+    if job.device == "cuda":
+        _start_gpu(job)
     measurer = Measurer(job)
     measurer.warm()
-    limit = OwnLimit(job.max_bytes)
+    limit = _limit(job)
     _tell(Ready("ready", limit.renew()))
     for line in tasks:
         limit.renew()

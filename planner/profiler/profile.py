@@ -18,11 +18,12 @@ from planner.model.shapes import model_sizes
 from planner.model.spec import Model
 from planner.profiler.bounded import Bounds
 from planner.profiler.calibrate import calibrate
+from planner.profiler.calibrate_gpu import calibrate_gpu
 from planner.profiler.job import Job
 from planner.profiler.schema import Limits, Profile, Runtime, Storage
 from planner.profiler.survey import MeasuringChild, Survey, Tell, first_line
 from planner.profiler.torch_facts import complete
-from planner.settings import Device, Dtype, Machine, Optimizer, Policy
+from planner.settings import Device, DeviceKind, Dtype, Machine, Optimizer, Policy
 from planner.system.machine import check_dtype, fingerprint, probe
 from planner.system.storage import measure_storage
 from planner.units import MIB, format_bytes
@@ -45,6 +46,8 @@ class ProfileRequest:
     """Threads for arithmetic."""
     dtype: Dtype = "float32"
     """What units compute in."""
+    device: DeviceKind = "cpu"
+    """Where tensors live: in the processor's memory, or in the first GPU's."""
     filters: tuple[int, ...] = FILTERS
     """Filters of auxiliary heads."""
     max_bytes: int | None = None
@@ -63,7 +66,7 @@ def micro_batches_for(batch: int) -> tuple[int, ...]:
 
 
 def take_profile(request: ProfileRequest, tell: Tell, folder: Path | None = None) -> Profile:
-    """Measure `request` on this machine's CPU. `folder` is where caches would lie: its storage is timed.
+    """Measure `request` on this machine. `folder` is where caches would lie: its storage is timed.
 
     Where a micro-batch does not fit within the request's limits, smaller ones take its place (`Profile.limits`). Raises
     ModelError naming the unit that fails, InfeasibleError where a piece does not fit at its smallest micro-batch,
@@ -73,15 +76,19 @@ def take_profile(request: ProfileRequest, tell: Tell, folder: Path | None = None
     machine = probe()
     if machine.torch_version is None:
         raise InputError("torch is not installed here; install torch >= 2.6 to profile (see the README)")
-    check_dtype(machine, request.dtype)
-    bounds = Bounds.begin(request.max_bytes, request.max_seconds)
+    on_gpu = request.device == "cuda"
+    if on_gpu:
+        machine = with_gpu(machine)
+    else:
+        check_dtype(machine, request.dtype)
+    bounds = Bounds.begin(request.max_bytes, request.max_seconds, machine.gpu_total_bytes if on_gpu else None)
     sizes = micro_batches_for(request.batch)
     job = Job(
         request.model,
         request.optimizer,
         sizes,
         request.filters,
-        "cpu",
+        request.device,
         request.threads,
         "tight",
         bounds.max_bytes,
@@ -90,15 +97,15 @@ def take_profile(request: ProfileRequest, tell: Tell, folder: Path | None = None
     with tempfile.TemporaryDirectory(prefix="neuroflux-") as name:
         path = Path(name) / "job.json"
         path.write_text(to_json(job))
-        start = _measure_start(job, bounds)
-        calibrated = calibrate(job, path, bounds)
+        start = start_of_gpu(machine) if on_gpu else _measure_start(job, bounds)
+        calibrated = (calibrate_gpu if on_gpu else calibrate)(job, path, bounds)
         speed = measure_storage(folder or Path(name))
         found = Survey(job, bounds, lambda: MeasuringChild(bounds, path, os.getpid()), tell).run()
     profile = Profile(
         schema="profile/1",
         id="",
         model=request.model,
-        device=_device(machine, machine.torch_version, request.threads),
+        device=_device(machine, request),
         dtype=request.dtype,
         optimizer=request.optimizer,
         allocator="tight",
@@ -118,16 +125,34 @@ def take_profile(request: ProfileRequest, tell: Tell, folder: Path | None = None
         heads=found.heads,
         uncounted_operators=found.uncounted_operators,
         calibration_seconds=calibrated.calibration_seconds,
-        machine=complete(machine) if machine.gpu_name else machine,
+        machine=complete(machine) if machine.gpu_name and not on_gpu else machine,
         policies=calibrated.policies,
         limits=Limits(bounds.max_bytes, bounds.max_seconds, found.left_out),
     )
     return replace(profile, id=content_id(profile))
 
 
-def _device(machine: Machine, torch_version: str, threads: int) -> Device:
-    identity = fingerprint(machine, torch_version, threads)
-    return Device(machine.name, identity, "cpu", threads, torch_version, machine.total_bytes)
+def _device(machine: Machine, request: ProfileRequest) -> Device:
+    identity = fingerprint(machine, machine.torch_version, request.threads)
+    name, total = machine.name, machine.total_bytes
+    if request.device == "cuda":
+        name, total = machine.gpu_name or name, machine.gpu_total_bytes or 0
+    return Device(name, identity, request.device, request.threads, machine.torch_version or "", total)
+
+
+def with_gpu(machine: Machine) -> Machine:
+    """The machine with what torch knows of its GPU. Raises InputError where there is none to measure on."""
+    if machine.unified_memory:
+        raise InputError(
+            "device is cuda, but CPU and GPU share one memory here, whose use by both is not accounted for yet; use cpu"
+        )
+    found = complete(machine) if machine.gpu_name else machine
+    if found.gpu_total_bytes is None or found.gpu_context_bytes is None:
+        raise InputError(
+            f"device is cuda, but torch {machine.torch_version} reaches no GPU here (neuroflux doctor shows what is "
+            "found); install its driver and a CUDA build of torch, or use cpu"
+        )
+    return found
 
 
 @dataclass(frozen=True)
@@ -140,6 +165,12 @@ class Start:
     """Highest resident bytes of the child until then."""
     supervisor_bytes: int
     """Highest resident bytes of the supervisor while the child runs."""
+
+
+def start_of_gpu(machine: Machine) -> Start:
+    """What a run takes of a GPU before any training: its child alone is there."""
+    context = machine.gpu_context_bytes or 0
+    return Start(context, context, 0)
 
 
 def measure_start(allocator: Policy, threads: int, bounds: Bounds | None = None) -> Start:

@@ -128,6 +128,7 @@ class ProfileStore:
             "method": _METHOD,
             "model": encode(request.model),
             "device": device,
+            "kind": request.device,
             "dtype": request.dtype,
             "optimizer": [request.optimizer.kind, request.optimizer.state_copies],
             "filters": request.filters,
@@ -138,5 +139,5 @@ class ProfileStore:
 
 def _answers(profile: Profile, request: ProfileRequest) -> bool:
     measured, asked = profile.optimizer, request.optimizer
-    same = profile.model == request.model and profile.dtype == request.dtype
+    same = profile.model == request.model and profile.dtype == request.dtype and profile.device.kind == request.device
     return same and (measured.kind, measured.state_copies) == (asked.kind, asked.state_copies)

@@ -17,8 +17,9 @@ _PATIENCE_SECONDS = 120
 
 _HOLD_A_CONTEXT = """
 import sys, torch
-torch.zeros(1, device="cuda")
-torch.cuda.synchronize()
+from planner.training.place import device_of
+from planner.training.runtime import start_gpu
+start_gpu(device_of("cuda"))
 print(torch.cuda.memory_reserved(), flush=True)
 sys.stdin.read()
 """
@@ -33,7 +34,7 @@ class TorchFacts:
     gpu_total_bytes: int | None = None
     """Memory of the first GPU; None where torch reaches none."""
     gpu_context_bytes: int | None = None
-    """What one more process takes of it before its first tensor."""
+    """What one more process takes of it before its tensors: the driver's context, and the kernels of a tiny step."""
 
 
 def complete(machine: Machine) -> Machine:

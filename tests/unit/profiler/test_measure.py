@@ -15,6 +15,7 @@ from planner.profiler.job import Answer, DoesNotFit, Failed, Job, Measured, Task
 from planner.profiler.measure import Measurer, check_finite
 from planner.profiler.pieces import pieces_of
 from planner.settings import Optimizer
+from tests.unit.system.support import run_child
 
 MODEL = Model(
     schema="model/1",
@@ -136,3 +137,34 @@ def test_measuring_steps_leave_the_weights_where_they_were(monkeypatch: pytest.M
     answer = Measurer(JOB).answer(Task(CONV, 2, with_facts=True, with_layers=False))
     assert isinstance(answer, Measured)
     assert torch.equal(module.weight, before)
+
+
+_ELSEWHERE = """
+import json
+from dataclasses import replace
+from tests.standin import install
+device = install()
+import torch
+from planner.profiler import meter, network
+from planner.profiler.job import Task
+from planner.profiler.measure import Measurer
+from planner.profiler.network import WholeNetwork
+from planner.profiler.pieces import pieces_of
+from planner.training.calibration import calibration_seconds
+from tests.unit.profiler.test_measure import JOB
+meter.meter_for = lambda kind, policy: meter.Meter(device)
+network.device_of = lambda kind: device
+job = replace(JOB, dtype=DTYPE, device="cuda")
+measurer = Measurer(job)
+kinds = [measurer.answer(Task(index, 2, True, not piece.is_head)).kind for index, piece in enumerate(pieces_of(job))]
+whole = WholeNetwork(job)
+whole.step(*whole.data(2))
+print(json.dumps([sorted(set(kinds)), {parameter.device.type for parameter in whole.parameters} == {"standin"},
+                  calibration_seconds(device) > 0]))
+"""
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_on_another_device_everything_is_where_it_has_to_be(dtype: str) -> None:
+    """The device is a stand-in (`tests.standin`), which has no memory to be measured."""
+    assert run_child(_ELSEWHERE.replace("DTYPE", repr(dtype))) == [["measured"], True, True]

@@ -1,0 +1,56 @@
+"""A model as one segment, with its optimizer: what whole steps are taken of, by backpropagation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from planner.model.build import build_unit
+from planner.model.shapes import Shape, model_sizes
+from planner.profiler.job import Job
+from planner.training.optimizers import Stepper, make_optimizer
+from planner.training.place import device_of, moved
+from planner.training.segment import train_segment
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+class WholeNetwork:
+    """The model of a job on its device; weights stay what they are."""
+
+    def __init__(self, job: Job) -> None:
+        generator = torch.Generator().manual_seed(0)
+        shapes: list[Shape] = [job.model.input, *(sizes.output for sizes in model_sizes(job.model))]
+        self.input = job.model.input
+        self.device = device_of(job.device)
+        self.units: list[nn.Module] = [
+            moved(build_unit(unit, shape, generator, job.dtype), self.device)
+            for unit, shape in zip(job.model.units, shapes, strict=False)
+        ]
+        self.optimizer: Stepper = make_optimizer(job.optimizer)
+        self.optimizer.lr = 0.0  # the same work, and weights stay where they are
+        self.parameters = [parameter for unit in self.units for parameter in unit.parameters()]
+
+    def data(self, micro_batch: int) -> tuple[Tensor, Tensor]:
+        """Images (micro-batch, channels, height, width) and labels."""
+        images = torch.rand(micro_batch, *self.input)
+        return images.to(self.device), torch.zeros(micro_batch, dtype=torch.int64, device=self.device)
+
+    def step(self, inputs: Tensor, labels: Tensor) -> None:
+        """One batch of one micro-batch, as the runner takes it."""
+        train_segment(self.units, None, inputs, labels)
+        self.optimizer.step(self.parameters)
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    @property
+    def weight_bytes(self) -> int:
+        """Parameters and buffers."""
+        return sum(t.nbytes for unit in self.units for t in (*unit.parameters(), *unit.buffers()))
+
+    @property
+    def state_bytes(self) -> int:
+        """Optimizer state."""
+        return sum(t.nbytes for p in self.parameters for t in self.optimizer.state(p).values())
