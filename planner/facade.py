@@ -91,6 +91,7 @@ def plan(
     augment: Augment = "none",
     views: int | None = None,
     dtype: Dtype | None = None,
+    device: DeviceKind | None = None,
     storage: int | str | None = None,
     cache_dtype: Stored | None = None,
     strategy: Strategy = "auto",
@@ -110,7 +111,8 @@ def plan(
     `augment` says what happens to images while training ("none", "crop", "flip", "crop-flip"), and `views` how many
     such passes a cache between blocks holds; none: up to 4.
 
-    `dtype` is what units compute in ("float32", "bfloat16"); none: what the profile measured, else float32.
+    `dtype` is what units compute in ("float32", "bfloat16"), `device` where tensors live ("cpu", "cuda"); none: what
+    the profile measured, else float32 and "cpu".
 
     `storage` is what caches between blocks may take; `cache_dtype` how they hold activations ("float32", "bfloat16",
     "uint8"); none: as units compute, or "bfloat16" where the storage does not hold the two largest so.
@@ -128,6 +130,7 @@ def plan(
         ("scope", scope, Scope),
         ("augment", augment, Augment),
         ("dtype", dtype or "float32", Dtype),
+        ("device", device or "cpu", DeviceKind),
         ("strategy", strategy, Strategy),
         ("prefer", prefer, Preference),
         ("allocator", "tight" if allocator is None else allocator, Policy),
@@ -136,6 +139,8 @@ def plan(
         _check_choice(name, value, choices)
     if isinstance(subject, Profile) and dtype not in (None, subject.dtype):
         raise InputError(f"dtype: the profile was taken in {subject.dtype}; take another one for {dtype}")
+    if isinstance(subject, Profile) and device not in (None, subject.device.kind):
+        raise InputError(f"device: the profile was taken on {subject.device.kind}; take another one for {device}")
     computed = subject.dtype if isinstance(subject, Profile) else dtype or "float32"
     chosen = _chosen_optimizer(subject, optimizer)
     try:
@@ -159,7 +164,7 @@ def plan(
     if isinstance(subject, Profile):
         measured = subject
     else:
-        measured = profile(subject, sample, optimizer=chosen, batch=batch, dtype=computed)
+        measured = profile(subject, sample, optimizer=chosen, batch=batch, dtype=computed, device=device or "cpu")
     check_device(measured.device, request.budget.bytes)
     return make_plan(measured, request)
 

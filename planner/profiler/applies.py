@@ -44,7 +44,7 @@ def differences(profile: Profile, here: Machine) -> tuple[str, ...]:
     stands in its `device` can be named.
     """
     threads = profile.device.threads
-    if fingerprint(here, here.torch_version, threads) == profile.device.fingerprint:
+    if fingerprint(here, here.torch_version, threads, profile.device.kind) == profile.device.fingerprint:
         return ()
     if profile.machine is None:
         there: dict[str, Any] = {"name": profile.device.name, "torch": profile.device.torch}

@@ -133,7 +133,7 @@ def take_profile(request: ProfileRequest, tell: Tell, folder: Path | None = None
 
 
 def _device(machine: Machine, request: ProfileRequest) -> Device:
-    identity = fingerprint(machine, machine.torch_version, request.threads)
+    identity = fingerprint(machine, machine.torch_version, request.threads, request.device)
     name, total = machine.name, machine.total_bytes
     if request.device == "cuda":
         name, total = machine.gpu_name or name, machine.gpu_total_bytes or 0

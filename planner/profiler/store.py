@@ -53,7 +53,7 @@ class ProfileStore:
         damaged, or is another profile than the index says, counts as none.
         """
         here = probe()
-        device = fingerprint(here, here.torch_version, request.threads)
+        device = fingerprint(here, here.torch_version, request.threads, request.device)
         folder = self._index(request, device)
         names = [file.name for file in folder.iterdir()] if folder.is_dir() else []
         for batch in sorted(int(name) for name in names if name.isdecimal() and int(name) >= request.batch):
@@ -128,7 +128,6 @@ class ProfileStore:
             "method": _METHOD,
             "model": encode(request.model),
             "device": device,
-            "kind": request.device,
             "dtype": request.dtype,
             "optimizer": [request.optimizer.kind, request.optimizer.state_copies],
             "filters": request.filters,
@@ -139,5 +138,5 @@ class ProfileStore:
 
 def _answers(profile: Profile, request: ProfileRequest) -> bool:
     measured, asked = profile.optimizer, request.optimizer
-    same = profile.model == request.model and profile.dtype == request.dtype and profile.device.kind == request.device
+    same = profile.model == request.model and profile.dtype == request.dtype
     return same and (measured.kind, measured.state_copies) == (asked.kind, asked.state_copies)

@@ -13,7 +13,7 @@ from typing import Any
 
 from planner.errors import InputError
 from planner.limits import MAX_NAME_LENGTH
-from planner.settings import Dtype, Machine
+from planner.settings import DeviceKind, Dtype, Machine
 from planner.system import memory
 from planner.system.allocator import detect
 from planner.system.hierarchy import FILESYSTEM_ROOT, find_hierarchy, read_value
@@ -66,9 +66,11 @@ def last_level_cache_bytes(root: Path = FILESYSTEM_ROOT) -> int:
     return max((int(size[:-1]) * 1024 for size in sizes if size.endswith("K") and size[:-1].isdecimal()), default=0)
 
 
-def fingerprint(machine: Machine, torch_version: str | None, threads: int) -> str:
+def fingerprint(machine: Machine, torch_version: str | None, threads: int, kind: DeviceKind = "cpu") -> str:
     """Name, as sha256 (hex), everything that decides what a layer costs in bytes and time here."""
     found = facts(machine, torch_version, threads)
+    if kind != "cpu":
+        found["kind"] = kind
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
 

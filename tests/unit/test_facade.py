@@ -121,8 +121,8 @@ def test_an_optimizer_by_name_is_the_command_lines(name: str, monkeypatch: pytes
     options.add_training(parser)
     assert asked[0].optimizer == options.optimizer_from(parser.parse_args(["--optimizer", name]))
     assert (asked[0].batch, asked[0].dtype) == (8, "float32")
-    planner.profile(MODULE, SAMPLE, dtype="bfloat16")
-    assert asked[1].dtype == "bfloat16"
+    planner.profile(MODULE, SAMPLE, dtype="bfloat16", device="cuda")
+    assert (asked[1].dtype, asked[1].device) == ("bfloat16", "cuda")
 
 
 @pytest.mark.parametrize(
@@ -130,6 +130,7 @@ def test_an_optimizer_by_name_is_the_command_lines(name: str, monkeypatch: pytes
     [
         ({"batch": 0}, "batch is 0; it must lie between 1 and 65536"),
         ({"dtype": "float64"}, "dtype is 'float64'; it is one of float32, bfloat16"),
+        ({"device": "tpu"}, "device is 'tpu'; it is one of cpu, cuda"),
         ({"optimizer": "lbfgs"}, "optimizer is 'lbfgs'; it is sgd, adam, adamw, or an Optimizer"),
     ],
 )
@@ -160,6 +161,8 @@ def test_a_module_that_is_no_chain() -> None:
         ({"budget": "2GiB", "freeze": -1}, "freeze is -1; it must lie between"),
         ({"budget": "2GiB", "freeze": 6}, "freeze is 6; it must lie between 0 and 5"),
         ({"budget": "2GiB", "augment": "blur"}, "augment is 'blur'; it is one of none, crop, flip, crop-flip"),
+        ({"budget": "2GiB", "device": "gpu"}, "device is 'gpu'; it is one of cpu, cuda"),
+        ({"budget": "2GiB", "device": "cuda"}, "device: the profile was taken on cpu; take another one for cuda"),
         ({"budget": "2GiB", "dtype": "float16"}, "dtype is 'float16'; it is one of float32, bfloat16"),
         ({"budget": "2GiB", "dtype": "bfloat16"}, "dtype: the profile was taken in float32; take another one for bf"),
         ({"budget": "2GiB", "views": 2}, "views is 2; it is 1 where augment is none"),

@@ -8,15 +8,22 @@ from typing import Any
 from planner.document import content_id
 from planner.profiler.profile import ProfileRequest
 from planner.profiler.schema import Profile
-from planner.settings import Device, Machine
+from planner.settings import Device, DeviceKind, Machine
 from planner.system.machine import fingerprint, probe
 from tests.unit.solver.chains import SGD, zoo_profile
 
 
-def of(machine: Machine, threads: int = 1, name: str = "cnn6", batch: int = 128, **changes: Any) -> Profile:
+def of(
+    machine: Machine,
+    threads: int = 1,
+    name: str = "cnn6",
+    batch: int = 128,
+    kind: DeviceKind = "cpu",
+    **changes: Any,
+) -> Profile:
     """A profile measured on `machine` up to `batch`, id included."""
     version = machine.torch_version or "2.13.0"
-    device = Device(machine.name, fingerprint(machine, version, threads), "cpu", threads, version, 2**34)
+    device = Device(machine.name, fingerprint(machine, version, threads, kind), kind, threads, version, 2**34)
     sizes = (*(size for size in (1, 2, 8, 32, 128) if size < batch), batch)
     profile = replace(zoo_profile(name, sizes), device=device, machine=machine, **changes)
     return replace(profile, id=content_id(profile))

@@ -12,11 +12,13 @@ import pytest
 
 from planner.document import content_id, to_json
 from planner.errors import StorageError
+from planner.profiler.applies import differences
 from planner.profiler.schema import Profile
 from planner.profiler.store import ProfileStore
 from planner.settings import Optimizer
+from planner.system.machine import probe
 from tests.unit.profiler import profiles
-from tests.unit.profiler.profiles import here, request
+from tests.unit.profiler.profiles import here, request, with_torch
 from tests.unit.system.support import environment, python
 
 
@@ -51,9 +53,20 @@ def test_what_decides_the_measurement_tells_profiles_apart(store: ProfileStore) 
         request(threads=2),
         request(filters=(8,)),
         request(dtype="bfloat16"),
+        request(device="cuda"),
     )
-    assert [store.find(other) for other in others] == [None] * 6
+    assert [store.find(other) for other in others] == [None] * 7
     assert store.find(request(optimizer=Optimizer("sgd", 0.7, 0.5, weight_decay=0.1))) is not None
+
+
+def test_profiles_of_the_processor_and_of_the_gpu_are_told_apart(store: ProfileStore) -> None:
+    store.keep(request(device="cuda"), here(kind="cuda"))
+    assert store.find(request()) is None
+    store.keep(request(), here())
+    for kind in ("cpu", "cuda"):
+        found = store.find(request(device=kind))
+        assert found is not None and found.device.kind == kind
+        assert differences(found, with_torch(probe())) == ()
 
 
 def test_a_profile_of_another_device_is_not_found(store: ProfileStore) -> None:

@@ -278,6 +278,11 @@ def test_torch_and_threads_are_part_of_the_fingerprint() -> None:
     assert all(len(text) == 64 and int(text, 16) >= 0 for text in prints)
 
 
+def test_where_tensors_live_is_part_of_the_fingerprint() -> None:
+    assert fingerprint(MACHINE, "2.13.0", 2, "cuda") != fingerprint(MACHINE, "2.13.0", 2, "cpu")
+    assert fingerprint(MACHINE, "2.13.0", 2, "cpu") == fingerprint(MACHINE, "2.13.0", 2)
+
+
 def test_the_fingerprint_is_the_same_in_every_process() -> None:
     code = """
         from planner.system.machine import fingerprint, probe
