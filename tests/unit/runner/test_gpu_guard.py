@@ -63,6 +63,7 @@ def test_a_peak_above_the_budget_is_an_error_that_says_both(told: Told) -> None:
         guard.check("its dry step")
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
 def test_on_a_gpu_an_allocation_above_the_budget_is_refused_and_one_below_is_not() -> None:
     device = torch.device("cuda", 0)
