@@ -48,14 +48,15 @@ class Hidden(Tensor):
     ) -> Any:
         return _run(func, *args, **(kwargs or {}))
 
-    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]  # torch's own idiom
 
 
 def install() -> torch.device:
     """Make the device known to this process, once and for all."""
     _setup_privateuseone_for_python_backend(NAME)
-    library = torch.library.Library("_", "IMPL")  # type: ignore[no-untyped-call]
-    library.fallback(_run, "PrivateUse1")  # type: ignore[no-untyped-call]  # what makes tensors, and copies to here
+    library = torch.library.Library("_", "IMPL")  # type: ignore[no-untyped-call]  # torch gives it no type
+    # What makes tensors, and copies to here.
+    library.fallback(_run, "PrivateUse1")  # type: ignore[no-untyped-call]  # torch gives it no type
     _libraries.append(library)
     return torch.device(NAME, 0)
 

@@ -48,7 +48,7 @@ def _train(job: Job, tell: Callable[[Event], None]) -> None:
         started = _start(plan)
         from planner.runner.session import Session
 
-        guard = _guard(job, plan, started)
+        guard = make_guard(job, plan, started)
         guard.take()
         tell(Ready("ready", started.baseline_bytes, started.peak_bytes))
         if difference is not None:
@@ -70,7 +70,8 @@ def _start(plan: Plan) -> Started:
     return started
 
 
-def _guard(job: Job, plan: Plan, started: Started) -> MemoryGuard:
+def make_guard(job: Job, plan: Plan, started: Started) -> MemoryGuard:
+    """The guard of the memory that the plan's budget is of."""
     allowed = job.allowed_bytes
     if allowed is not None and job.above_baseline:
         allowed += started.baseline_bytes

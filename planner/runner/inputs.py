@@ -110,7 +110,9 @@ class Inputs:
         if block.input.kind == "cache":
             stored, views = block.input.dtype, self.views(part)
             run, dtype = run_of(shape), self._plan.training.dtype
-            return Samples(split, shape, stored, micro_batch, self._limit, run, None, views, dtype, self._device)
+            return Samples(
+                split, shape, stored, micro_batch, self._limit, run, views=views, dtype=dtype, device=self._device
+            )
         if block.input.kind == "recompute":
             run, key = run_of(shape), self.key("train")
             passes = self._views_of(part)

@@ -15,7 +15,7 @@ from planner.profiler import shipped
 from planner.profiler.schema import Profile
 from planner.profiler.shipped import profile_path
 from planner.profiler.store import ProfileStore
-from planner.settings import Machine
+from planner.settings import DeviceKind, Machine
 from planner.solver.schema import Plan
 from planner.system import machine
 from planner.system.machine import fingerprint, probe
@@ -78,12 +78,12 @@ def _ship(tmp_path: Path, profile: Profile) -> Profile:
     return profile
 
 
-def _own() -> Profile:
+def _own(kind: DeviceKind = "cpu") -> Profile:
     """A profile of this very device, as it would find itself, torch installed or not."""
     found = probe()
     cores = found.cores
-    profile = profiles.here(threads=cores)
-    device = replace(profile.device, fingerprint=fingerprint(found, found.torch_version, cores))
+    profile = profiles.here(threads=cores, kind=kind)
+    device = replace(profile.device, fingerprint=fingerprint(found, found.torch_version, cores, kind))
     profile = replace(profile, device=device)
     return replace(profile, id=content_id(profile))
 
@@ -126,6 +126,25 @@ def test_a_profile_from_before_an_update_of_torch_is_stale(run: Run, write: Call
     assert done.code == 2
     assert "torch was 0.4" in done.err
     assert "the device was" not in done.err
+
+
+def test_the_profile_of_another_kind_of_device_is_refused(run: Run, write: Callable[[Profile], Path]) -> None:
+    done = run(*MODEL, "--profile", write(_own()), "--device", "cuda")
+    assert (done.code, done.out) == (2, "")
+    assert "was measured on cpu, but --device is cuda" in done.err
+
+
+def test_for_a_gpu_nothing_is_shipped_but_what_was_measured_is_found(run: Run, tmp_path: Path) -> None:
+    _ship(tmp_path, profiles.of(FOREIGN))
+    asked = (*MODEL, "--no-measure", "--device", "cuda", "--json")
+    done = run(*asked)
+    assert done.code == 2
+    assert "no profile of a GPU is shipped" in json.loads(done.out)["error"]
+    own = _own("cuda")
+    ProfileStore(tmp_path / "data/neuroflux/profiles").keep(request(threads=own.device.threads, device="cuda"), own)
+    done = run(*asked)
+    assert done.code == 0, done.err
+    assert done.plan.profile_id == own.id
 
 
 def test_any_device_without_a_file_is_refused(run: Run) -> None:

@@ -156,3 +156,14 @@ def test_a_process_that_takes_more_already_is_told_so_and_not_limited() -> None:
         print(json.dumps([taken > 2**20, len(bytearray(64 * 2**20))]))
     """
     assert run_child(code) == [True, 64 * MIB]
+
+
+def test_a_limit_of_a_gpu_is_none_of_what_a_child_takes_here(module: Write) -> None:
+    module("""
+        taken = b"x" * (128 * 2**20)
+        print(input() + str(len(taken)), flush=True)
+    """)
+    limits = Bounds.begin(100 * MIB, 60.0, gpu_bytes=2**40)
+    with Child(limits, "measured_module") as child:
+        child.send("has ")
+        assert child.read() == f"has {128 * MIB}"

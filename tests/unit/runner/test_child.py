@@ -14,6 +14,7 @@ from planner.model.zoo import from_zoo
 from planner.report.schema import Report
 from planner.runner import paths
 from planner.runner.events import BlockDone
+from planner.runner.job import Job
 from planner.runner.supervisor import RunOptions, run_plan
 from planner.solver.schema import Plan
 from tests.unit.runner.test_block import make_plan
@@ -60,3 +61,5 @@ def test_a_plan_for_a_gpu_is_refused_where_torch_reaches_none(tmp_path: Path, mo
     plan = replace(plan, id=content_id(plan))
     with pytest.raises(InputError, match=r"a GPU was asked for, but torch .* reaches none.*--device cpu"):
         run_plan(plan, "sample", tmp_path / "out", RunOptions(max_steps=1), Silent())
+    # The child was to have all of the budget: the supervisor takes nothing of a GPU's memory.
+    assert read_document(tmp_path / "out" / paths.JOB, Job).allowed_bytes == plan.budget.bytes

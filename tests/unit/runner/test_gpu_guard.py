@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from planner.errors import OverBudgetError
+from planner.runner.child import make_guard
 from planner.runner.gpu_guard import GpuGuard
+from planner.runner.job import Job
+from planner.runner.train import draw_from
 from planner.system.exhaustion import is_out_of_memory
-from planner.training.runtime import start_gpu
+from planner.training.runtime import Started, start_gpu
 from planner.units import MIB
 from tests.gpu import CONTEXT, TOTAL, Told, tell_of_a_gpu
+
+from .test_child import two_blocks
 
 
 @pytest.fixture
@@ -61,6 +68,28 @@ def test_a_peak_above_the_budget_is_an_error_that_says_both(told: Told) -> None:
     told.reserve(101 * MIB)
     with pytest.raises(OverBudgetError, match=r"its dry step took 401\.0 MiB, 400\.0 MiB are allowed"):
         guard.check("its dry step")
+
+
+@pytest.mark.parametrize(("above", "limit"), [(False, 200 * MIB), (True, 500 * MIB)])
+def test_a_budget_above_the_baseline_leaves_all_of_itself(told: Told, above: bool, limit: int) -> None:
+    plan = two_blocks()
+    plan = replace(plan, device=replace(plan.device, kind="cuda"), baseline_bytes=CONTEXT)
+    job = Job("out", "sample", allowed_bytes=500 * MIB, above_baseline=above)
+    guard = make_guard(job, plan, Started(CONTEXT, CONTEXT))
+    guard.limit()
+    assert told.limit == limit
+
+
+def test_every_stream_of_random_numbers_is_a_function_of_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of a GPU is played by one of the processor's."""
+    theirs = torch.Generator()
+    monkeypatch.setattr(torch.cuda, "default_generators", (theirs,))
+    drawn = []
+    for step in (1, 2, 1):
+        draw_from(torch.device("cuda", 0), 7, step)
+        drawn.append((torch.rand(3).tolist(), torch.rand(3, generator=theirs).tolist()))
+    assert drawn[0] == drawn[2]
+    assert drawn[0][0] != drawn[1][0] and drawn[0][1] != drawn[1][1]
 
 
 @pytest.mark.gpu

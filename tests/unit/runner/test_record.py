@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,3 +67,19 @@ def test_a_peak_above_the_budget_stands_at_the_step_that_had_it(tmp_path: Path) 
     report = make_report(_plan(8 * GIB), record, 1.0)
     assert [text.partition(" ")[0] for text in report.deviations] == ["later", "the"]
     assert report.deviation_steps == (3, 2)
+
+
+def test_on_a_gpu_the_supervisor_takes_nothing_of_the_budget(tmp_path: Path) -> None:
+    plan = _plan(8 * MIB)  # less than this process has in the processor's memory
+    plan = replace(plan, device=replace(plan.device, kind="cuda"))
+    record = Record(tmp_path)
+    telemetry = Telemetry(plan, tmp_path / paths.MEMORY)
+    for event in (_step(0, 7 * MIB), _done()):
+        record.note(event)
+        telemetry.observe(event, record)
+    telemetry.close()
+    line = json.loads((tmp_path / paths.MEMORY).read_text())
+    assert (line["resident_bytes"], line["peak_bytes"]) == (MIB, 7 * MIB)
+    report = make_report(plan, record, 1.0)
+    assert (report.supervisor_peak_bytes, report.peak_bytes, report.within_budget) == (0, 7 * MIB, True)
+    assert report.blocks[0].measured_peak_bytes == MIB
