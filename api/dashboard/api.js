@@ -31,13 +31,15 @@ async function request(method, path, body, signal) {
   const headers = { Accept: "application/json" };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   let answer;
+  let text;
   try {
     answer = await fetch(path, { method, headers, body: body === undefined ? undefined : textOf(body), signal });
+    text = await answer.text(); // the connection may break here too, after the answer's head
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Problem({ detail: "The service does not answer. Does it still run, and is the network up?" }, 0);
   }
-  return accepted(answer);
+  return accepted(answer, text);
 }
 
 function textOf(body) {
@@ -45,8 +47,7 @@ function textOf(body) {
 }
 
 /** The answer's parts, unless it is a problem. Without a session, the page for signing in is shown instead. */
-async function accepted(answer) {
-  const text = await answer.text();
+function accepted(answer, text) {
   let document = null;
   try {
     document = text ? JSON.parse(text) : null;

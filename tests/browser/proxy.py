@@ -16,6 +16,7 @@ class Wire:
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._whole = threading.Event()
         self._whole.set()
+        self._head_only = threading.Event()
         self._lock = threading.Lock()
         self._sockets: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
@@ -27,8 +28,13 @@ class Wire:
             for each in self._sockets:
                 _end(each)
 
+    def cut_within_answers(self) -> None:
+        """Break every connection behind the head of the next answer on it."""
+        self._head_only.set()
+
     def mend(self) -> None:
-        """Let connections through again."""
+        """Let connections and whole answers through again."""
+        self._head_only.clear()
         self._whole.set()
 
     def close(self) -> None:
@@ -48,12 +54,16 @@ class Wire:
             far = socket.create_connection(self._to)
             with self._lock:
                 self._sockets |= {near, far}
-            for source, target in ((near, far), (far, near)):
-                threading.Thread(target=self._pass, args=(source, target), daemon=True).start()
+            for source, target, is_answer in ((near, far, False), (far, near, True)):
+                threading.Thread(target=self._pass, args=(source, target, is_answer), daemon=True).start()
 
-    def _pass(self, source: socket.socket, target: socket.socket) -> None:
+    def _pass(self, source: socket.socket, target: socket.socket, is_answer: bool) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
+                if is_answer and self._head_only.is_set():
+                    head, end, _ = data.partition(b"\r\n\r\n")
+                    target.sendall(head + end)
+                    break
                 target.sendall(data)
         with self._lock:
             for each in (source, target):

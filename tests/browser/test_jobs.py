@@ -139,6 +139,10 @@ def test_a_measurement_is_followed_over_a_cut_of_the_network(browser: Browser, b
     bench.say(bench.taken(job), "units", 1, 9)
     wire.mend()
     expect(progress(page)).to_contain_text("1 of 9")
+    wire.cut_within_answers()
+    expect(progress(page)).to_contain_text("The service does not answer; trying again.")
+    wire.mend()
+    expect(progress(page)).to_contain_text("1 of 9")
     wire.close()
 
 
