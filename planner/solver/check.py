@@ -77,8 +77,7 @@ class _Judge:
     def _budget(self) -> None:
         plan, runtime = self.plan, self.profile.runtime
         if plan.budget.scope == "process":
-            starting = runtime.start_peak_bytes + runtime.supervisor_bytes
-            self.true(f"start of {starting} ≤ budget of {plan.budget.bytes}", starting <= plan.budget.bytes)
+            self._fits("start", runtime.start_peak_bytes + runtime.supervisor_bytes)
         minimum = plan.minimum_budget_bytes
         self.true(f"minimum_budget_bytes {minimum} ≤ {plan.budget.bytes}", minimum <= plan.budget.bytes)
 

@@ -25,7 +25,7 @@ def budget_error(problem: Problem, minimum: int, choices: tuple[Choice, ...]) ->
     budget = problem.request.budget
     predictions = [predict_block(problem, choice) for choice in choices]
     highest = max(predictions, key=lambda predicted: predicted.peak_bytes)
-    starts = problem.start_bytes > highest.peak_bytes + problem.request.reserve_bytes
+    starts = problem.start_bytes > highest.peak_bytes
     kinds = kinds_of(highest.breakdown)
     term = RUNTIME if starts else _IN_FULL[max(kinds, key=lambda kind: kinds[kind])]
     return InfeasibleError(

@@ -314,14 +314,15 @@ class Problem:
 
     def live_limit(self, budget: int) -> int:
         """The most live bytes that fit a budget; negative where nothing does."""
-        if budget < self.start_bytes:
+        room = budget - self.request.reserve_bytes
+        if room < self.start_bytes:
             return -1
         constant, permille = self._overhead
-        return (budget - self.request.reserve_bytes - constant) * 1000 // (1000 + permille)
+        return (room - constant) * 1000 // (1000 + permille)
 
     def budget_for(self, live: int) -> int:
         """The smallest budget in which `live` bytes fit; inverse of `live_limit`."""
-        return max(self.resident(live) + self.request.reserve_bytes, self.start_bytes)
+        return max(self.resident(live), self.start_bytes) + self.request.reserve_bytes
 
 
 def step_ns(policy: PolicyProfile, micro_batch: int) -> int:

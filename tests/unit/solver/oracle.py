@@ -292,7 +292,7 @@ class Oracle:
         """The budget that so many live bytes need."""
         runtime = self.profile.runtime
         start = runtime.start_peak_bytes + runtime.supervisor_bytes if scope == "process" else 0
-        return max(self.resident(live, scope) + reserve, start)
+        return max(self.resident(live, scope), start) + reserve
 
 
 class _Block:

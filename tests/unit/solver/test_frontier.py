@@ -139,10 +139,10 @@ def test_a_point_says_what_its_plan_is(profile: Profile) -> None:
 
 
 def test_the_budget_of_a_point_covers_the_start(profile: Profile) -> None:
-    """Where starting takes more than training, the smallest budget is what starting takes."""
+    """Where starting takes more than training, the smallest budget is what starting takes, and its reserve."""
     heavy = replace(profile, runtime=replace(profile.runtime, start_peak_bytes=2**31))
     plan = make_plan(heavy, at(REQUEST, 2**33))
-    assert point_of(plan).budget_bytes == 2**31 + profile.runtime.supervisor_bytes
+    assert point_of(plan).budget_bytes == 2**31 + profile.runtime.supervisor_bytes + REQUEST.reserve_bytes
     assert len(frontier(heavy, REQUEST)) == 1
 
 

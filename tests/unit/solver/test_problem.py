@@ -55,6 +55,13 @@ def test_what_a_run_holds_beyond_its_steps_is_resident() -> None:
     assert less.live_limit(10_000) > more.live_limit(10_000)
 
 
+def test_a_budget_holds_the_start_of_the_processes_and_the_reserve() -> None:
+    """1500 and 200 bytes to start; 100 in reserve, since what starting takes differs from run to run."""
+    problem = _problem(profile=_with_runtime(baseline_bytes=1, run_bytes=0, overhead_bytes=0))
+    assert problem.budget_for(0) == 1800
+    assert problem.live_limit(1800) > 0 > problem.live_limit(1799)
+
+
 def _with_runtime(**changes: int) -> Profile:
     profile = tiny_profile()
     return replace(profile, runtime=replace(profile.runtime, **changes))
