@@ -169,10 +169,30 @@ def test_the_slider_moves_by_keyboard(open_page: Open, served: Served) -> None:
     assert shown_plan(page, served)["budget"]["bytes"] > served.plan["budget"]["bytes"]
 
 
+def test_something_else_begins_with_what_this_plan_was_asked_for(open_page: Open, served: Served) -> None:
+    training = {"batch": 16, "epochs": 3, "samples": 128, "augment": "crop", "views": 2, "freeze": 1}
+    asked = {
+        "model": "cnn6",
+        "profile": served.plan["profile_id"],
+        "budget": {"bytes": 60 * MIB + 1, "scope": "training"},
+        "training": {**training, "optimizer": {"lr": 0.002}},
+        "strategy": "neuroflux",
+        "prefer": "fidelity",
+        "storage_bytes": 2**30,
+        "cache_dtype": "uint8",
+    }
+    plan = served.post("/v1/plans", asked)
+    page = open_page(f"/#/plans/{plan['id']}")
+    page.get_by_role("link", name="Plan something else").click()
+    page.get_by_role("button", name="Make the plan").click()
+    expect(page).to_have_url(re.compile("#/plans/"))
+    assert shown_plan(page, served) == plan
+
+
 def test_too_small_a_budget_names_the_smallest_and_takes_it(open_page: Open, served: Served) -> None:
     page = open_page(f"/#/plans/{served.plan['id']}")
     field = page.get_by_label("Budget in MiB")
-    field.fill("20")
+    field.fill("2")
     field.press("Enter")
     expect(page.get_by_role("alert")).to_be_visible()
     page.get_by_role("button", name=re.compile("^Take [0-9.]+ MiB$")).click()

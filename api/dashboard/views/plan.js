@@ -8,7 +8,7 @@ import { unitRow } from "../charts/units.js";
 import { h, say } from "../dom.js";
 import { bytes, duration, number, percent, short } from "../format.js";
 import { copyLine, figures, meter, problemBox, table } from "../parts.js";
-import { requestOf } from "../plan_request.js";
+import { formOf, requestOf } from "../plan_request.js";
 import { link, moveTo, setQuery } from "../router.js";
 
 const STRATEGIES = ["auto", "backprop", "checkpoint", "classic-local", "neuroflux"];
@@ -165,7 +165,7 @@ function howToRun(plan, query) {
     place,
     h("p", { class: "buttons" },
       h("a", { class: "button", href: address("plans", plan.id), download: `plan-${short(plan.id)}.json` }, "Download as JSON"),
-      h("a", { class: "button", href: link(["new"], { profile: plan.profile_id, budget: plan.budget.bytes, batch: plan.training.batch }) }, "Plan something else")),
+      h("a", { class: "button", href: link(["new"], formOf(plan)) }, "Plan something else")),
   ];
 }
 
