@@ -81,9 +81,11 @@ def pages(browser: Browser, base: str) -> Iterator[Open]:
         page.wait_for_selector("h1")
         return page
 
-    yield open_page
-    for context in contexts:
-        context.close()
+    try:
+        yield open_page
+    finally:  # a page left open would keep its stream to the service
+        for context in contexts:
+            context.close()
     assert complaints == []
 
 

@@ -87,13 +87,15 @@ def with_plan(server: Server, folder: Path) -> Served:
     question = {
         "model": "cnn6",
         "profile": json.loads(CNN6)["id"],
-        "budget": {"bytes": 1},
+        "budget": {"bytes": 1, "scope": "training"},
         "prefer": "speed",
         "training": {"batch": _BATCH, "epochs": 1, "samples": _SAMPLES},
     }
     problem = server.client.post("/v1/plans", json=question).json()
     least = problem["minimum_bytes"]
-    answer = server.client.post("/v1/plans", json={**question, "budget": {"bytes": least + 2 * 2**20}})
+    answer = server.client.post(
+        "/v1/plans", json={**question, "budget": {"bytes": least + 2 * 2**20, "scope": "training"}}
+    )
     assert answer.is_success, answer.text
     assert len(answer.json()["blocks"]) > 1
     return Served(server, answer.json(), _images(folder / "images.npz"))

@@ -52,7 +52,7 @@ def test_a_device_stores_what_it_measured_with_the_command_that_the_service_gave
         own_file = tmp_path / "own.token"
         own_file.touch(0o600)
         own_file.write_text(own)
-        wanted = {"model": "cnn6", "budget": {"bytes": 400 * MIB}, "device": device, "training": {"batch": 8}}
+        wanted = {"model": "cnn6", "budget": {"bytes": 1024 * MIB}, "device": device, "training": {"batch": 8}}
         problem = server.client.post("/v1/plans", json=wanted, headers=admin)
         assert problem.status_code == 409
         command = [sys.executable, "-m", "planner.cli.main", *shlex.split(problem.json()["command"])[1:]]
