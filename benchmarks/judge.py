@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 
 from planner.system.cgroup import MemoryGroup
 from planner.system.proc import read_memory
@@ -22,13 +23,8 @@ class Watch:
 
     def _poll(self) -> None:
         while not self._over.wait(_POLL_SECONDS):
-            total = 0
-            for pid in self._procs.read_text().split():
-                try:
-                    total += read_memory(int(pid)).peak_bytes
-                except ProcessLookupError:
-                    continue  # it ended between the two reads
-            self.peak_bytes = max(self.peak_bytes, total)
+            pids = map(int, self._procs.read_text().split())
+            self.peak_bytes = max(self.peak_bytes, summed_peaks(pids))
 
     def __enter__(self) -> Watch:
         self._thread.start()
@@ -37,6 +33,21 @@ class Watch:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
+
+
+def summed_peaks(pids: Iterable[int]) -> int:
+    """The sum of VmHWM over processes, one memory that several have counted once.
+
+    A process that starts a program has a twin in its own memory until the program begins (vfork), and `import torch`
+    does so in its CUDA builds, for `ldconfig`. The twin's figures are equal to its parent's, which waits meanwhile.
+    """
+    found = set()
+    for pid in pids:
+        try:
+            found.add(read_memory(pid))
+        except ProcessLookupError:
+            continue  # it ended since it was listed
+    return sum(memory.peak_bytes for memory in found)
 
 
 def within(group: MemoryGroup, command: list[str]) -> list[str]:

@@ -38,25 +38,25 @@ def postgres() -> Iterator[str]:
         pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
     with tempfile.TemporaryDirectory(prefix="nfx-pg-") as name:
         folder, port = Path(name), _free_port()
-        prefix: list[str] = []
+        user: str | None = None
         if os.geteuid() == 0:  # PostgreSQL refuses to run as root
             if subprocess.run(["id", "postgres"], capture_output=True).returncode:
                 pytest.skip("PostgreSQL does not run as root, and there is no user postgres")
             shutil.chown(folder, "postgres")
-            prefix = ["runuser", "-u", "postgres", "--"]
+            user = "postgres"
         data = folder / "data"
-        make: list[str | Path] = [*prefix, initdb, "-D", data, "-A", "trust", "-U", USER, "--no-sync"]
-        made = subprocess.run(make, capture_output=True)
+        make: list[str | Path] = [initdb, "-D", data, "-A", "trust", "-U", USER, "--no-sync"]
+        made = subprocess.run(make, capture_output=True, user=user, group=user)
         if made.returncode:
             pytest.skip(f"initdb failed: {made.stderr.decode(errors='replace')[-300:]}")
         options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={folder}"
-        server: list[str | Path] = [*prefix, control, "-D", data, "-l", folder / "log", "-w"]
+        server: list[str | Path] = [control, "-D", data, "-l", folder / "log", "-w"]
         quiet = subprocess.DEVNULL
-        subprocess.run([*server, "-o", options, "start"], check=True, stdout=quiet)
+        subprocess.run([*server, "-o", options, "start"], check=True, stdout=quiet, user=user, group=user)
         try:
             yield f"postgresql+psycopg://{USER}@127.0.0.1:{port}/"
         finally:
-            subprocess.run([*server, "-m", "immediate", "stop"], check=True, stdout=quiet)
+            subprocess.run([*server, "-m", "immediate", "stop"], check=True, stdout=quiet, user=user, group=user)
 
 
 @pytest.fixture(scope="session")
