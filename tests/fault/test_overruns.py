@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from planner.cli.progress import Silent
 from planner.document import content_id, read_document
+from planner.errors import PlannerError
 from planner.report.schema import Report
 from planner.runner import paths
 from planner.runner import session as session_module
@@ -17,6 +20,7 @@ from planner.runner.block import LoadedBlock
 from planner.runner.events import BlockDone, Deviation, Event
 from planner.runner.finish import Measured, validate
 from planner.runner.samples import Samples
+from planner.runner.supervisor import RunOptions, run_plan
 from tests.unit.system.support import run_child
 
 from .support import Hurt, session, small_plan
@@ -63,12 +67,18 @@ def test_without_a_smaller_rung_the_run_ends_with_4_and_what_was_tried(tmp_path:
     assert begun["done_steps"] >= 1
 
 
-def test_a_child_killed_before_its_first_block_is_not_started_again(tmp_path: Path) -> None:
-    hurt = Hurt(small_plan(), tmp_path / "out", STEPS)
-    assert hurt.run("ready", whom="child") in (0, 4)
-    if "before its first block" not in hurt.said:
-        pytest.skip("the child had come to its first block when the signal reached it")
-    assert not (hurt.out / paths.REPORT).exists()
+def test_a_child_killed_before_its_first_block_is_not_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts, program, out = tmp_path / "starts", tmp_path / "python", tmp_path / "out"
+    program.write_text(f'#!/bin/sh\necho started >> "{starts}"\nkill -KILL $$\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with pytest.raises(PlannerError, match=r"killed \(SIGKILL\) before its first block") as caught:
+        run_plan(small_plan(), "sample", out, RunOptions(max_steps=STEPS), Silent())
+    assert caught.value.exit_code == 4
+    assert starts.read_text() == "started\n"
+    assert not (out / paths.REPORT).exists()
 
 
 def test_an_overrun_behind_training_goes_one_rung_lower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,6 +110,7 @@ from planner.runner.data.dataset import open_data
 from planner.runner.guard import MemoryGuard
 from planner.runner.job import Order
 from planner.runner.samples import Samples
+from planner.runner.supervisor import RunOptions, run_plan
 from planner.runner.stop import StopSignal
 from planner.runner.train import BlockTrainer
 from planner.solver.schema import Rung
