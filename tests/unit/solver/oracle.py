@@ -174,12 +174,19 @@ class Oracle:
         for chosen in itertools.product((False, True), repeat=len(inner)):
             ends = (*itertools.compress(inner, chosen), span[1])
             filters = self._filters(ends)
-            least = max(piece.minimum_micro_batch for piece in self.pieces(span, ends, filters))
+            least = self._least_micro_batch(span, ends, filters)
             for size in self.sizes():
                 if size >= least:
                     yield _Shape(span, size, ends, filters, False)
                     if size == self.training.batch and "stepping" not in self.without:
                         yield _Shape(span, size, ends, filters, True)
+
+    def has_enough_samples(self, setting: Setting) -> bool:
+        """Whether a block's units and heads can train at its micro-batch (batch normalisation)."""
+        return setting.micro_batch >= self._least_micro_batch(setting.span, setting.ends, setting.filters)
+
+    def _least_micro_batch(self, span: Span, ends: tuple[int, ...], filters: tuple[int, ...]) -> int:
+        return max(piece.minimum_micro_batch for piece in self.pieces(span, ends, filters))
 
     def pieces(self, span: Span, ends: tuple[int, ...], filters: tuple[int, ...]) -> list[PieceProfile]:
         """Units and heads."""

@@ -46,7 +46,8 @@ def _agrees_on_cuts(asked: Asked, budget: int, frontier: dict[int, int], most_cu
 def _is_fastest(asked: Asked, plan: Plan, frontier: dict[int, int]) -> None:
     """Another strategy's plan may win from outside the space.
 
-    By heads that are wider than preferred and take less time, or fewer bytes, or narrower where those do not fit.
+    By heads that are wider than preferred and take less time, fewer bytes or fewer samples (batch normalisation), or
+    narrower where those do not fit.
     """
     chosen = asked.settings(plan)
     time = sum(setting.time_ns for setting in chosen)
@@ -60,15 +61,17 @@ def _is_fastest(asked: Asked, plan: Plan, frontier: dict[int, int]) -> None:
         assert (
             not oracle.rising()
             or any(oracle.has_narrower_head(setting) for setting in chosen)
-            or not _would_fit(asked, plan)
+            or not _would_train(asked, plan)
         )
 
 
-def _would_fit(asked: Asked, plan: Plan) -> bool:
-    """Whether the plan fits with heads as wide as preferred."""
+def _would_train(asked: Asked, plan: Plan) -> bool:
+    """Whether the plan has samples enough and fits with heads as wide as preferred."""
     oracle = asked.oracles[plan.allocator]
-    live = max(oracle.preferring(setting).live_bytes for setting in asked.settings(plan))
-    return oracle.budget(live, asked.case.scope, asked.case.reserve_bytes) <= plan.budget.bytes
+    preferring = [oracle.preferring(setting) for setting in asked.settings(plan)]
+    live = max(setting.live_bytes for setting in preferring)
+    fits = oracle.budget(live, asked.case.scope, asked.case.reserve_bytes) <= plan.budget.bytes
+    return fits and all(oracle.has_enough_samples(setting) for setting in preferring)
 
 
 def _fits(asked: Asked, plan: Plan) -> None:
