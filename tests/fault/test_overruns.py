@@ -110,7 +110,6 @@ from planner.runner.data.dataset import open_data
 from planner.runner.guard import MemoryGuard
 from planner.runner.job import Order
 from planner.runner.samples import Samples
-from planner.runner.supervisor import RunOptions, run_plan
 from planner.runner.stop import StopSignal
 from planner.runner.train import BlockTrainer
 from planner.solver.schema import Rung
