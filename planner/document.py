@@ -35,6 +35,17 @@ T = TypeVar("T")
 
 _MAX_DIGITS = 20
 
+_ADDED = "added"
+"""In a field's metadata: see `added`."""
+
+
+def added(default: T) -> T:
+    """The default of a field that documents got after the first of them had ids: at its default it is no part of an id.
+
+    So what was written before keeps its id, and reads as saying what was so before there was the field.
+    """
+    return dataclasses.field(default=default, metadata={_ADDED: True})
+
 
 def parse_json(text: str | bytes) -> Any:
     """Parse one JSON value and refuse what no schema allows. Bytes are read as UTF-8, without a byte order mark.
@@ -286,8 +297,27 @@ def to_json(document: Any, indent: int | None = 1) -> str:
 
 
 def content_id(document: Any) -> str:
-    """sha256 (hex) of the canonical content: sorted keys, no spaces, without the document's own `id`."""
-    content = encode(document)
+    """sha256 (hex) of the canonical content: sorted keys, no spaces, without the document's own `id`.
+
+    Fields that were `added` later are part of it where they say more than their default.
+    """
+    content = _content(document)
     content.pop("id", None)
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _content(document: Any) -> Any:
+    """As `encode`, without added fields at their defaults."""
+    if dataclasses.is_dataclass(document) and not isinstance(document, type):
+        found = {field: getattr(document, field.name) for field in dataclasses.fields(document)}
+        return {
+            field.name: _content(value)
+            for field, value in found.items()
+            if _ADDED not in field.metadata or value != field.default
+        }
+    if isinstance(document, tuple | list):
+        return [_content(item) for item in document]
+    if isinstance(document, Mapping):
+        return {key: _content(item) for key, item in document.items()}
+    return document

@@ -20,7 +20,7 @@ from pydantic import Field, ValidationError
 
 from api.documents import adapter, parse
 from planner import limits
-from planner.document import content_id, decode, encode, parse_json, read_document, read_json, to_json
+from planner.document import added, content_id, decode, encode, parse_json, read_document, read_json, to_json
 from planner.errors import DocumentError, InputError
 from planner.model.load import model_from_json
 from planner.model.spec import Conv2d, Model, ZooReference
@@ -310,6 +310,30 @@ def test_content_id_depends_on_content_alone(path: Path) -> None:
     assert content_id(decode(kind_of(path), backwards)) == document.id
     assert content_id(replace(document, id="another")) == document.id
     assert content_id(replace(document, allocator="fast" if document.allocator == "tight" else "tight")) != document.id
+
+
+@dataclass(frozen=True)
+class _Before:
+    number: int
+
+
+@dataclass(frozen=True)
+class _After:
+    number: int
+    notes: tuple[str, ...] = added(())
+
+
+@dataclass(frozen=True)
+class _Around:
+    inner: tuple[_Before | _After, ...]
+
+
+def test_a_field_that_was_added_changes_an_id_where_it_says_something() -> None:
+    before, after = _Around((_Before(3),)), _Around((_After(3),))
+    assert content_id(before) == content_id(after)
+    assert content_id(_Around((_After(3, ("more",)),))) != content_id(after)
+    assert encode(after) == {"inner": [{"number": 3, "notes": []}]}
+    assert decode(_After, {"number": 3}) == _After(3)
 
 
 def test_the_decoder_brings_no_pydantic_and_no_numpy() -> None:
