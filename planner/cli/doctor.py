@@ -93,5 +93,11 @@ def _rows(prefix: str, found: dict[str, Any]) -> list[tuple[str, str]]:
         elif isinstance(value, list | tuple):
             rows.append((name, ", ".join(str(item) for item in value) or "-"))
         else:
-            rows.append((name, {None: "none", True: "yes", False: "no"}.get(value, str(value))))
+            rows.append((name, _word(value)))
     return rows
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool):  # asked first: one core is no "yes"
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -104,30 +103,21 @@ def detect() -> Allocator:
     return "mimalloc" if _torch_brings_mimalloc() else _owner_of_malloc()
 
 
-class _SymbolInfo(ctypes.Structure):
-    """What dladdr says (Dl_info)."""
-
-    _fields_ = (
-        ("file", ctypes.c_char_p),
-        ("base", ctypes.c_void_p),
-        ("symbol", ctypes.c_char_p),
-        ("address", ctypes.c_void_p),
-    )
-
-
 def _owner_of_malloc() -> Allocator:
-    """Ask the loader which library `malloc` comes from: the libc, or an allocator that was preloaded over it."""
+    """See which library `malloc` lies in: the libc's, or an allocator's that was preloaded over it."""
     process = ctypes.CDLL(None)
-    info = _SymbolInfo()
     try:
-        found = process.dladdr(ctypes.cast(process.malloc, ctypes.c_void_p), ctypes.byref(info))
-    except AttributeError:
+        address = ctypes.cast(process.malloc, ctypes.c_void_p).value or 0
+        files = _mapped_files()
+        executable = os.readlink("/proc/self/exe")
+    except (AttributeError, OSError):
         return "unknown"
-    file = Path(os.fsdecode(info.file)) if found and info.file else Path()
-    library = file.name
-    if file.resolve() == Path(sys.executable).resolve():
+    file = next((file for start, end, file in files if start <= address < end), "")
+    library = Path(file).name
+    if file == executable:
         # An executable at a fixed address (Debian's python3) has an entry of its own that leads to whoever answers.
-        library = "libc.so.6" if not _is_interposed() else ""
+        replaced = any(name in other for _, _, other in files for name in ("mimalloc", "jemalloc", "tcmalloc"))
+        library = "" if replaced else "libc.so.6"
     if "mimalloc" in library:
         return "mimalloc"
     if "musl" in library:
@@ -137,13 +127,13 @@ def _owner_of_malloc() -> Allocator:
     return "unknown"
 
 
-def _is_interposed() -> bool:
-    """Whether a library that replaces malloc is loaded."""
-    try:
-        mapped = Path("/proc/self/maps").read_text()
-    except OSError:
-        return True
-    return any(name in mapped for name in ("mimalloc", "jemalloc", "tcmalloc"))
+def _mapped_files() -> list[tuple[int, int, str]]:
+    """Start, end and file of every mapping of this process that has one. The kernel's word: whole paths, whatever the
+    process was started by and wherever from."""
+    with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
+        lines = [line.rstrip("\n").split(maxsplit=5) for line in maps]
+    spans = [(line[0].partition("-"), line[5]) for line in lines if len(line) == 6]
+    return [(int(start, 16), int(end, 16), file) for (start, _, end), file in spans]
 
 
 def _torch_brings_mimalloc() -> bool:

@@ -7,10 +7,11 @@ import re
 from planner.errors import OverBudgetError
 
 _ALLOCATOR_SAYS = re.compile(
-    r"can't allocate memory|out of memory|can't start new thread|could not create a primitive|STATUS_ALLOC_FAILED",
+    r"can't allocate memory|not enough memory: you tried to allocate|out of memory|can't start new thread"
+    r"|could not create a primitive|STATUS_ALLOC_FAILED",
     re.IGNORECASE,
 )
-"""torch's allocators, Python's threads, oneDNN when its code generator gets no memory, cuDNN and cuBLAS."""
+"""torch's allocators (the second where mimalloc serves them), Python's threads, oneDNN when its code generator gets no memory, cuDNN and cuBLAS."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -80,3 +80,12 @@ def test_without_torch_the_rest_is_still_told(
     rows = _rows(capsys.readouterr().out)
     assert (rows["torch version"], rows["runtime"], rows["torch default threads"]) == ("none", "none", "none")
     assert rows["storage read speed"].endswith("/s")
+
+
+def test_one_core_is_a_number_and_no_yes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    one = replace(DOCUMENT, threads=1, machine=replace(DOCUMENT.machine, cores=1, torch_threads=0))
+    monkeypatch.setattr(doctor, "examine", lambda folder: one)
+    assert main(["doctor"]) == 0
+    rows = _rows(capsys.readouterr().out)
+    assert (rows["cores"], rows["threads used"], rows["torch default threads"]) == ("1", "1", "0")
+    assert rows["unified memory"] == "yes"

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import mmap
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from planner.system.allocator import detect
-from tests.unit.system.support import MIB, environment, run_child
+from tests.unit.system.support import MIB, environment, python, run_child
 
 PAGE = mmap.PAGESIZE
 
@@ -73,6 +75,44 @@ def test_the_c_library_is_named() -> None:
     except (ValueError, OSError):
         version = ""
     assert (detect() in ("glibc", "mimalloc")) == version.startswith("glibc")
+
+
+DETECT = "from planner.system.allocator import detect; print(detect())"
+
+
+# Debian's is at a fixed address and has an entry of its own for malloc, pyenv's and others' are not.
+INTERPRETERS = {str(Path(path).resolve()) for path in (sys.executable, "/usr/bin/python3") if Path(path).exists()}
+
+
+@on_glibc
+@pytest.mark.parametrize("interpreter", sorted(INTERPRETERS))
+@pytest.mark.parametrize("argv0", ["python3", "./python3", "nowhere/at/all", "", "/usr/bin/env"])
+@pytest.mark.parametrize("here", ["/", "of the interpreter"])
+def test_the_allocator_is_the_same_however_the_process_was_started(interpreter: str, argv0: str, here: str) -> None:
+    """A name from PATH, a path relative to a folder that it has left, a name of its own: none says which file it is."""
+    python_home = subprocess.run(
+        [interpreter, "-c", "import sys; print(sys.base_prefix)"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    done = subprocess.run(
+        [argv0, *python(DETECT)[1:]],
+        executable=interpreter,
+        cwd=Path(interpreter).parent if here != "/" else here,
+        env=environment(PYTHONHOME=python_home),
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == "glibc", done.stderr
+
+
+MIMALLOC = next(iter(Path("/usr/lib").glob("*/libmimalloc.so.*")), None)
+
+needs_mimalloc = pytest.mark.skipif(MIMALLOC is None, reason="needs mimalloc's library (Debian: libmimalloc2.0)")
+
+
+@needs_mimalloc
+def test_an_allocator_that_was_preloaded_is_seen() -> None:
+    done = subprocess.run(python(DETECT), env=environment(LD_PRELOAD=str(MIMALLOC)), capture_output=True, text=True)
+    assert done.stdout.strip() == "mimalloc", done.stderr
 
 
 @on_glibc

@@ -14,6 +14,8 @@ from planner.system.exhaustion import is_out_of_memory
         (MemoryError(), True),
         (OverBudgetError("its dry step took 3 MiB"), True),
         (RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:128] data. DefaultCPUAllocator: not enough memory: "
+                      "you tried to allocate 16777216 bytes."), True),
         (RuntimeError("can't start new thread"), True),
         (RuntimeError("could not create a primitive"), True),
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), True),
