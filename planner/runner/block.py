@@ -133,10 +133,14 @@ class LoadedBlock:
             for parameter in segment.parameters():
                 parameter.grad = None
 
-    def stop_training(self) -> None:
-        """Free gradients and optimizer state, and set every module to evaluation."""
+    def forget_steps(self) -> None:
+        """Free gradients and optimizer state, as before the first step."""
         self.optimizer = make_optimizer(self._settings)
         self.drop_gradients()
+
+    def stop_training(self) -> None:
+        """Free gradients and optimizer state, and set every module to evaluation."""
+        self.forget_steps()
         for _, module in self.named_modules():
             module.eval()
 

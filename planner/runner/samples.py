@@ -90,6 +90,11 @@ class Samples:
         for loaded in self.loader.load(in_groups(drawn, self.micro_batch)):
             yield self._tensors(loaded)
 
+    def sized(self, sizes: Sequence[int]) -> Generator[MicroBatch, None, None]:
+        """Micro-batches of these sizes, each of the first samples: as a pass would have them, for a dry step."""
+        for loaded in self.loader.load(range(size) for size in sizes):
+            yield self._tensors(loaded)
+
     def shuffled(self, batch: int, least: int, key: tuple[int, ...], skip: int = 0, view: int = 0) -> Batches:
         """One epoch over a view, in an order that is a function of `key`, without its first `skip` batches.
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from planner.runner.events import BlockStarted, Checkpointed, Deviation, Event, 
 from planner.runner.guard import WARMING_BYTES, MemoryGuard, describe
 from planner.runner.job import Order
 from planner.runner.position import Position
+from planner.runner.rehearsal import rehearsal
 from planner.runner.samples import Batches, Samples, count_batches
 from planner.runner.stop import StopSignal
 from planner.solver.schema import Block, Plan
@@ -30,8 +30,6 @@ from planner.system.exhaustion import is_out_of_memory
 from planner.training.place import generators_of
 from planner.training.runtime import settle, trimming
 from planner.units import format_bytes
-
-_DRY_EPOCH = -1
 
 
 @dataclass(frozen=True)
@@ -183,27 +181,27 @@ class BlockTrainer:
         return block
 
     def _dry_steps(self, samples: Samples, rung: Setting) -> None:
-        """Short batches on a block of its own: the first makes optimizer state, the last is as high as any.
+        """Short batches on a block of its own, in two passes.
 
-        In the others, library pages are given back after every unit: kernels touch up to 10 MiB the first time that
-        they never touch again, and these should not add up. An epoch's odd last micro-batch has kernels of its own.
+        The first makes kernels. Library pages are given back after every unit: kernels touch up to 10 MiB the first
+        time that they never touch again, and these should not add up. An epoch's odd last micro-batch has kernels of
+        its own. The second pass is as high as training: it meets every state that training has.
         """
         block = self._fresh_block()
-        batches = samples.shuffled(self._batch, self._least, (self._order.seed, self._index, _DRY_EPOCH))
-        count, micro_batches = next(batches)
-        odd = samples.count % self._batch % rung.micro_batch
+        accumulate = rung.accumulate > 1
+        rehearsed = rehearsal(samples.count, self._batch, rung.micro_batch, self._least, self._last_step(samples, rung))
         with trimming(_modules(block)):
-            inputs, labels = next(micro_batches)
-            if odd >= self._least:
-                block.train_batch(iter([(inputs[:odd], labels[:odd])]), odd, rung.accumulate > 1)
-            block.train_batch(iter([(inputs, labels)]), count, rung.accumulate > 1)
-        del inputs, labels
+            for size in sorted({size for sizes in rehearsed for size in sizes}):
+                self._dry_batch(block, samples, (size,), accumulate)
+        block.forget_steps()
         settle()
         self._guard.limit(rung.untouched_bytes)  # what kernels have mapped is there
-        if rung.accumulate == 1:
-            count, micro_batches = next(batches, (0, iter(())))
-        block.train_batch(itertools.islice(micro_batches, 2), count, rung.accumulate > 1)
-        batches.close()
+        for sizes in rehearsed:
+            self._dry_batch(block, samples, sizes, accumulate)
+
+    def _dry_batch(self, block: LoadedBlock, samples: Samples, sizes: Sequence[int], accumulate: bool) -> None:
+        with closing(samples.sized(sizes)) as micro_batches:
+            block.train_batch(micro_batches, sum(sizes), accumulate)
 
     def _epochs(self, block: LoadedBlock, samples: Samples, rung: Setting) -> None:
         """Step after step until none is left; `_position` stands behind the last one that was done."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from planner.errors import InterruptedRunError, OverBudgetError, RunError
 from planner.model.spec import Dropout
+from planner.runner import train
 from planner.runner.block import LoadedBlock
 from planner.runner.checkpoint import Checkpoints
 from planner.runner.events import Checkpointed, Deviation, Event, Step
@@ -24,6 +26,7 @@ from planner.runner.stop import StopSignal
 from planner.runner.train import BlockTrainer, Setting, least_micro_batch
 from planner.settings import Optimizer
 from planner.solver.schema import Plan, Rung
+from planner.training.runtime import trimming
 
 from .test_block import BATCH, make_plan
 
@@ -341,8 +344,55 @@ def test_dry_step_and_training_share_the_frozen_units_and_try_them_at_every_size
     frozen.register_forward_pre_hook(note)
     trained = _trainer(make_plan((0, 6)), Order(1, None, 0), BATCH, [], frozen=[frozen]).train()
     assert trained.block.frozen == [frozen]
-    # 20 samples: the dry steps take the odd remainder and two whole batches, the epoch two whole ones and the odd one.
-    assert sizes == [4, 8, 8, 8, 8, 4]
+    # 20 samples, so batches of 8, 8 and 4. Kernels are made for the smaller first; then come the first batch, and
+    # behind its step a whole and the odd one; then the epoch.
+    assert sizes == [4, 8, 8, 8, 4, 8, 8, 4]
+
+
+@pytest.mark.parametrize("accumulate", [1, 2, 3, 128])
+@pytest.mark.parametrize("more", [-1, 0, 1, 5], ids=lambda more: f"{more} samples more than a batch")
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_dry_steps_meet_every_state_that_training_has_and_no_other(
+    accumulate: int, more: int, epochs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of data of hardly a batch, of one, of one and a rest: after kernels were made, by a block's real tensors."""
+    size = 4
+    batch = size * accumulate
+    plan = make_plan((0, 6))
+    block = replace(plan.blocks[0], micro_batch=size, accumulate=accumulate)
+    training = replace(plan.training, batch=batch, optimizer=Optimizer("sgd", 0.01, 0.9))
+    plan = replace(plan, training=training, blocks=(block,))
+    met: dict[LoadedBlock, set[tuple[bool, bool, int]]] = {}
+    is_trimming = False
+    real = LoadedBlock.train_batch
+
+    def watched(
+        block: LoadedBlock, micro_batches: Iterator[tuple[Tensor, Tensor]], count: int, accumulates: bool
+    ) -> float:
+        def look() -> Iterator[tuple[Tensor, Tensor]]:
+            for inputs, labels in micro_batches:
+                parameter = next(block.segments[0].parameters())
+                if not is_trimming:
+                    state = bool(block.optimizer.state(parameter)), parameter.grad is not None, len(labels)
+                    met.setdefault(block, set()).add(state)
+                yield inputs, labels
+
+        return real(block, look(), count, accumulates)
+
+    @contextmanager
+    def watched_trimming(modules: Iterable[nn.Module]) -> Iterator[None]:
+        nonlocal is_trimming
+        with trimming(modules):
+            is_trimming = True
+            yield
+            is_trimming = False
+
+    monkeypatch.setattr(LoadedBlock, "train_batch", watched)
+    monkeypatch.setattr(train, "trimming", watched_trimming)
+    trained = _trainer(plan, Order(epochs, None, 0), size, [], samples=batch + more).train()
+    dry, whole = (met[block] for block in met)
+    assert trained.block is list(met)[1]
+    assert dry == whole
 
 
 def test_the_least_micro_batch_counts_heads_too() -> None:
