@@ -46,7 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--init",
         type=Path,
         metavar="WEIGHTS",
-        help="begin with the weights of a safetensors file, as far as names and shapes are those of an exported model",
+        help="begin with the weights of a safetensors file, as far as names and shapes are those of an exported model; "
+        "of a run's output folder, with its full model's",
     )
     parser.add_argument(
         "--resume", action="store_true", help="go on with a run that was stopped, from its last checkpoint"
@@ -63,8 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=options.points("exit-tolerance"),
         default=0.5,
         metavar="POINTS",
-        help="also keep the smallest exit that loses at most so many points of accuracy, on a tenth of the training "
-        "samples that is held out; none: hold nothing out (default: 0.5)",
+        help="also keep the smallest exit that loses at most so many points of accuracy to the best, on a tenth of the "
+        "training samples that is held out to choose both by; none: hold nothing out (default: 0.5)",
     )
     add_service(parser, "report the run, while it goes on,")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
@@ -102,6 +103,10 @@ def run(arguments: argparse.Namespace) -> int:
             f"{verdict} {format_bytes(report.budget_bytes)}: peak {format_bytes(report.peak_bytes)}; "
             f"accuracy {100 * report.accuracy:.1f} %{_kept(report)}; {out}"
         )
+        if report.missed is not None:
+            from planner.report.run_tables import missed_text  # not before the run, which counts this process
+
+            print_note(f"warning: {missed_text(report.missed)}")
         print_note(f"more: neuroflux report {out}")
     return 0
 
@@ -115,11 +120,16 @@ def _warn(plan: Plan, arguments: argparse.Namespace) -> None:
 
 
 def _kept(report: Report) -> str:
-    """What a smaller exit that was exported as well is like."""
-    full, chosen = report.exits[-1], next(found for found in report.exits if found.unit == report.chosen_exit)
-    if chosen is full:
-        return ""
-    return f" (an exit with {chosen.parameters / full.parameters:.0%} of the parameters: {100 * chosen.accuracy:.1f} %)"
+    """Which exit the accuracy is of where that is not the full model, and what else was exported is like."""
+    full, best = report.exits[-1], report.best
+    chosen = next(found for found in report.exits if found.unit == report.chosen_exit)
+    said = []
+    if best is not full:
+        said.append(f"behind unit {best.unit} of {full.unit}; the full model: {100 * full.accuracy:.1f} %")
+    if chosen is not best:
+        share = f"{chosen.parameters / full.parameters:.0%} of the parameters" if full.parameters else "fewer units"
+        said.append(f"an exit with {share}: {100 * chosen.accuracy:.1f} %")
+    return f" ({'; '.join(said)})" if said else ""
 
 
 def _plan(place: str, report_to: str | None, token_file: Path | None) -> Plan:

@@ -124,10 +124,13 @@ EXIT_COLUMNS = (
 
 
 def exit_row(plan: Plan, report: Report, found: ExitReport) -> tuple[str, ...]:
-    """One exit beside the full model; `*` marks the smallest that is good enough."""
+    """One exit beside the full model; `*` marks the smallest that is good enough, where samples were held out to choose
+    by `best` the best."""
     full = report.exits[-1]
+    is_best = report.exit_tolerance is not None and found.unit == report.best.unit
+    marks = ("best" if is_best else "", "*" if found.unit == report.chosen_exit else "")
     return (
-        "*" if found.unit == report.chosen_exit else "",
+        " ".join(mark for mark in marks if mark),
         names(plan.model, (found.unit - 1, found.unit), 20),
         str(found.unit),
         _head(plan, found.unit),
@@ -150,15 +153,38 @@ def _head(plan: Plan, unit: int) -> str:
     return "pooled" if isinstance(place.head, PooledHead) else f"{place.head.filters} filters"
 
 
-def _kept(report: Report) -> str:
-    """What the mark in the list of exits stands for."""
+def _of(report: Report, plan: Plan) -> str:
+    """Which network the accuracy is of."""
+    if not report.exits or report.best is report.exits[-1]:
+        return "the full model"
+    unit = report.best.unit
+    return f"the exit behind unit {unit} ({names(plan.model, (unit - 1, unit), 20)})"
+
+
+def _accuracy(report: Report, plan: Plan) -> str:
+    said = f"{report.accuracy:.1%} of test samples, by {_of(report, plan)}"
+    held_out = report.best.validation_accuracy if report.exits and report.best_exit is not None else None
+    return said if held_out is None else f"{said}, the best on held-out samples ({held_out:.1%})"
+
+
+def _kept(report: Report, plan: Plan) -> str:
+    """What lies in the output folder, and what the marks in the list of exits stand for."""
     if report.exit_tolerance is None or not report.exits:
-        return "the full model (*); no samples were held out to choose a smaller one by"
-    if report.chosen_exit == report.exits[-1].unit:
-        return f"the full model alone (*): every smaller exit loses more than {report.exit_tolerance:g} points"
+        return "the full model (*); no samples were held out to choose another exit by"
+    best, points = report.best.unit, f"{report.exit_tolerance:g} points"
+    said = f"{_of(report, plan)} as model.safetensors"
+    if best != report.exits[-1].unit:
+        said += ", the full model as full.safetensors"
+    if report.chosen_exit == best:
+        return f"{said}; every smaller exit than that (*) loses more than {points}"
+    return f"{said}, and as exit.safetensors the smallest exit (*) that loses at most {points} on held-out samples"
+
+
+def missed_text(found: ExitReport) -> str:
+    """That the full model came out, although an exit is better."""
     return (
-        f"the full model, and as exit.safetensors the smallest exit (*) that loses at most {report.exit_tolerance:g} "
-        "points on held-out samples"
+        f"on test samples the exit behind unit {found.unit} is better than the full model: {found.accuracy:.1%}; with "
+        "--exit-tolerance, samples are held out to choose it by, and the best comes out"
     )
 
 
@@ -167,8 +193,9 @@ def report_summary(report: Report, plan: Plan) -> list[tuple[str, str]]:
     stall = format_seconds(report.cache.stall_seconds)
     speed = _speed(plan, report)
     return [
-        ("accuracy", f"{report.accuracy:.1%} of test samples, by the full model"),
-        ("kept", _kept(report)),
+        ("accuracy", _accuracy(report, plan)),
+        ("kept", _kept(report, plan)),
+        *([("warning", missed_text(report.missed))] if report.missed is not None else []),
         ("time", format_seconds(report.seconds)),
         *([("device", speed)] if speed else []),
         ("cache", f"{format_bytes(report.cache.bytes_written)} written; training waited {stall} for samples"),

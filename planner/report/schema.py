@@ -103,9 +103,9 @@ class Report:
     exits: tuple[ExitReport, ...]
     """In order; the last is the full model."""
     chosen_exit: int
-    """The smallest exit that is good enough, by its units: the full model, or one exported beside it."""
+    """The smallest exit that is good enough, by its units: the best, or one exported beside it."""
     accuracy: float
-    """Test accuracy of the full model."""
+    """Test accuracy of the best exit."""
     seconds: float
     """Wall time of the run."""
     cache: CacheReport
@@ -117,8 +117,11 @@ class Report:
     deviation_steps: tuple[int, ...] = ()
     """Of each of the deviations, how many lines of memory.jsonl were there before it; empty: not known."""
     exit_tolerance: float | None = None
-    """Points of accuracy, on samples held out of training data, that the chosen exit may lose to the full model; null:
-    there was nothing to choose by, and the full model is the chosen one."""
+    """Points of accuracy, on samples held out of training data, that the chosen exit may lose to the best; null: there
+    was nothing to choose by, and the full model is both."""
+    best_exit: int | None = None
+    """Where the network that comes out ends, by its units: the exit that is best on samples held out of training data.
+    Null: the full model, which reports took for the best before there was this field."""
 
     def __post_init__(self) -> None:
         count = len(self.deviation_steps)
@@ -126,6 +129,23 @@ class Report:
             raise ValueError(f"deviation_steps: there are {count} of them, but {len(self.deviations)} deviations")
         if count and min(self.deviation_steps) < 0:
             raise ValueError(f"deviation_steps: {min(self.deviation_steps)} is below 0")
+        if self.best_exit is not None and all(found.unit != self.best_exit for found in self.exits):
+            raise ValueError(f"best_exit: none of the exits is behind unit {self.best_exit}")
+
+    @property
+    def best(self) -> ExitReport:
+        """The exit in which the network that comes out ends."""
+        wanted = self.exits[-1].unit if self.best_exit is None else self.best_exit
+        return next(found for found in self.exits if found.unit == wanted)
+
+    @property
+    def missed(self) -> ExitReport | None:
+        """The exit that is right most often on test samples, if more often than the full model, where no samples were
+        held out to choose it by."""
+        if not self.exits or self.best.validation_accuracy is not None:
+            return None
+        found = max(self.exits, key=lambda found: found.accuracy)
+        return found if found.accuracy > self.best.accuracy else None
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,19 @@ from planner.solver.schema import Head, Plan, PooledHead
 from planner.system.files import storage_errors, write_atomically
 
 
+def best_exit(exits: Sequence[ExitReport]) -> ExitReport:
+    """The exit that is right most often on held-out samples; of equals the deepest. Without any, the full model, which
+    is the last: what an exit's accuracy is told by must not choose it."""
+    return max(exits, key=lambda found: (found.validation_accuracy or 0.0, found.unit))
+
+
 def choose_exit(exits: Sequence[ExitReport], tolerance: float | None) -> ExitReport:
     """The exit with the fewest parameters whose accuracy on held-out samples is at most `tolerance` points below the
-    full model's, which is the last. Without a tolerance, or held-out samples, the full model; of equals the deepest."""
-    full = exits[-1]
-    if tolerance is None or full.validation_accuracy is None:
-        return full
-    least = full.validation_accuracy - tolerance / 100
+    best's. Without a tolerance, or held-out samples, the best; of equals the deepest."""
+    best = best_exit(exits)
+    if tolerance is None or best.validation_accuracy is None:
+        return best
+    least = best.validation_accuracy - tolerance / 100
     # A difference of exactly the tolerance counts as within it, whatever the subtraction rounded.
     good = [found for found in exits if (found.validation_accuracy or 0.0) >= least - 1e-9]
     return min(good, key=lambda found: (found.parameters, -found.unit))
@@ -46,26 +52,34 @@ def exit_model(plan: Plan, unit: int) -> Model:
     return replace(plan.model, name=title, units=(*units, replace(last, name=name)))
 
 
-def export_models(plan: Plan, chosen_unit: int, out: Path) -> None:
-    """Write the full model from the blocks' weights, and the chosen exit's beside it where that is a smaller one.
+def export_models(plan: Plan, best_unit: int, chosen_unit: int, out: Path) -> None:
+    """Write the best exit's model from the blocks' weights; beside it the full model and the chosen exit's, where these
+    are others.
 
     Raises StorageError.
     """
-    stored = stored_units(plan, len(plan.blocks), out)
-    weights = [path for _, path in stored]
-    merge_tensors(weights, out / paths.MODEL, lambda name: name if name.startswith("units.") else None)
-    write_atomically(out / paths.DESCRIPTION, to_json(plan.model))
-    if chosen_unit == len(plan.model.units):
-        for name in (paths.EXIT_DESCRIPTION, paths.EXIT_MODEL):
+    _export(plan, best_unit, out, paths.DESCRIPTION, paths.MODEL)
+    full = len(plan.model.units)
+    for unit, *names in (
+        (full, paths.FULL_DESCRIPTION, paths.FULL_MODEL),
+        (chosen_unit, paths.EXIT_DESCRIPTION, paths.EXIT_MODEL),
+    ):
+        if unit != best_unit:
+            _export(plan, unit, out, *names)
+            continue
+        for name in names:
             with storage_errors(out):
                 (out / name).unlink(missing_ok=True)  # of an earlier choice, by another tolerance
-        return
-    files = [path for units, path in stored if units.start < chosen_unit]
-    if isinstance(_head(plan, chosen_unit), PooledHead):
-        inside = (index for index, block in enumerate(plan.blocks) if block.units[0] < chosen_unit <= block.units[1])
+
+
+def _export(plan: Plan, unit: int, out: Path, description: str, weights: str) -> None:
+    """Write the network that ends in the exit behind `unit` units."""
+    files = [path for units, path in stored_units(plan, len(plan.blocks), out) if units.start < unit]
+    if isinstance(_head(plan, unit), PooledHead):
+        inside = (index for index, block in enumerate(plan.blocks) if block.units[0] < unit <= block.units[1])
         files.append(paths.exits_path(out, next(inside)))
-    merge_tensors(files, out / paths.EXIT_MODEL, lambda name: _exit_name(name, chosen_unit))
-    write_atomically(out / paths.EXIT_DESCRIPTION, to_json(exit_model(plan, chosen_unit)))
+    merge_tensors(files, out / weights, lambda name: _exit_name(name, unit))
+    write_atomically(out / description, to_json(exit_model(plan, unit)))
 
 
 def _head(plan: Plan, unit: int) -> Head | PooledHead | None:

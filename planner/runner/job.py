@@ -30,7 +30,7 @@ class Job:
     checkpoint_seconds: float = 60.0
     """Time between two checkpoints within a block; 0 takes one after every step."""
     exit_tolerance: float | None = None
-    """Points of accuracy that a smaller exit may lose; none holds no samples out to choose one by."""
+    """Points of accuracy that a smaller exit may lose to the best; none holds no samples out to choose by."""
 
 
 @dataclass(frozen=True)

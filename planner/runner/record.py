@@ -13,7 +13,7 @@ from planner.document import read_document, to_json
 from planner.report.schema import BlockReport, CacheReport, InitReport, Report
 from planner.runner import paths
 from planner.runner.events import BlockDone, BlockStarted, Deviation, Event, Failed, Finished, Initialised, Ready, Step
-from planner.runner.exits import choose_exit
+from planner.runner.exits import best_exit, choose_exit
 from planner.solver.schema import Plan
 from planner.system.files import storage_errors, write_atomically
 from planner.system.proc import Memory, read_memory
@@ -179,7 +179,7 @@ def own_memory(plan: Plan) -> Memory:
 def make_report(plan: Plan, record: Record, seconds: float, exit_tolerance: float | None = None) -> Report:
     """What the run did, all sessions together; `seconds` is this one's.
 
-    `exit_tolerance` is how many points of accuracy the chosen exit may lose.
+    `exit_tolerance` is how many points of accuracy the chosen exit may lose to the best.
     """
     own = own_memory(plan).peak_bytes
     is_process = plan.budget.scope == "process"
@@ -187,6 +187,7 @@ def make_report(plan: Plan, record: Record, seconds: float, exit_tolerance: floa
     blocks = tuple(_block_report(plan, done, extra) for done in record.blocks)
     peak = record.life_peak_bytes + own if is_process else max(block.measured_peak_bytes for block in blocks)
     exits = tuple(found for done in record.blocks for found in done.exits)
+    best = best_exit(exits)
     deviations = [*record.deviations, *_over(peak, plan.budget.bytes, record.peak_steps)]
     return Report(
         schema="report/1",
@@ -201,7 +202,7 @@ def make_report(plan: Plan, record: Record, seconds: float, exit_tolerance: floa
         blocks=blocks,
         exits=exits,
         chosen_exit=choose_exit(exits, exit_tolerance).unit,
-        accuracy=exits[-1].accuracy,
+        accuracy=best.accuracy,
         seconds=seconds,
         cache=CacheReport(
             sum(done.cache_bytes for done in record.blocks), sum(done.stall_seconds for done in record.blocks)
@@ -209,7 +210,8 @@ def make_report(plan: Plan, record: Record, seconds: float, exit_tolerance: floa
         deviations=tuple(text for text, _ in deviations),
         init=record.init,
         deviation_steps=tuple(steps for _, steps in deviations),
-        exit_tolerance=exit_tolerance if exits[-1].validation_accuracy is not None else None,
+        exit_tolerance=exit_tolerance if best.validation_accuracy is not None else None,
+        best_exit=best.unit,
     )
 
 

@@ -58,14 +58,14 @@ class RunOptions:
     seed: int | None = None
     """Of every random stream."""
     init: Path | None = None
-    """Weights to begin with, a safetensors file; the names are those of an exported model."""
+    """Weights to begin with, a safetensors file or a run's output folder; the names are those of an exported model."""
     resume: bool = False
     """Whether to go on in a folder that holds an unfinished run of the same plan."""
     checkpoint_seconds: float = 60.0
     """Time between two checkpoints within a block; 0 takes one after every step."""
     exit_tolerance: float | None = None
-    """Points of accuracy that the smallest exit kept may lose to the full model. A tenth of the training samples is
-    held out to choose it by, where the plan has a choice; none holds nothing out. A resumed run keeps whether it does.
+    """Points of accuracy that the smallest exit kept may lose to the best. A tenth of the training samples is held out
+    to choose both by, where the plan has a choice; none holds nothing out. A resumed run keeps whether it does.
     """
     guard: bool = True
     """Whether the child limits itself. Off only in tests, to show that the kernel would have noticed."""
@@ -90,7 +90,7 @@ def run_plan(plan: Plan, data: str, out: Path, options: RunOptions, observer: Ob
         if first_block < len(plan.blocks):
             _Supervision(plan, data, options, record, observer, lock).run()
         report = make_report(plan, record, time.perf_counter() - started, options.exit_tolerance)
-        export_models(plan, report.chosen_exit, out)
+        export_models(plan, report.best.unit, report.chosen_exit, out)
         write_atomically(out / paths.REPORT, to_json(report))
     return report
 

@@ -66,6 +66,26 @@ def test_a_finished_run_shows_what_its_report_says(open_page: Open, served: Serv
     expect(page.locator(".chart canvas")).to_have_count(2)
 
 
+def test_a_finished_run_names_its_best_exit(open_page: Open, served: Served) -> None:
+    names = [unit["name"] for unit in served.plan["model"]["units"]]
+    run = served.begin_run("its exit is better")
+    served.send_steps(run, 0, 20)
+    report = _report(served, [], [])
+    exits = [
+        {"unit": unit, "parameters": unit, "accuracy": accuracy, "samples_per_second": 1.0}
+        for unit, accuracy in ((1, 0.7), (3, 0.8), (len(names), 0.6))
+    ]
+    better = {"exits": exits, "chosen_exit": 1, "best_exit": 3, "exit_tolerance": 15.0, "accuracy": 0.8}
+    served.post(f"/v1/runs/{run}/report", report | better)
+    page = open_page(f"/#/runs/{run}")
+    assert figure(page, "Accuracy") == "80.0 %"
+    expect(page.get_by_text(f"of the best exit, behind {names[2]}")).to_have_count(1)
+    rows = page.locator("section:has(h2:text-is('Exits')) tbody tr")
+    ends = [f"{names[0]} (good enough)", f"{names[2]} (best)", names[-1]]
+    expect(rows.locator("td:first-child, th:first-child")).to_have_text(ends)
+    assert [row.get_attribute("aria-current") for row in rows.all()] == [None, "true", None]
+
+
 def test_hovering_says_step_block_and_bytes(open_page: Open, finished_run: str) -> None:
     page = open_page(f"/#/runs/{finished_run}")
     page.locator(".chart .u-over").first.hover()

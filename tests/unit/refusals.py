@@ -124,6 +124,7 @@ REFUSALS = {
     "no_costs": r"^\$\.units\[0\]: costs: micro-batches must be present and rise",
     "no_layers": r"^\$\.units\[0\]: layers: .* is 0; it must lie between 1 and 64",
     "no_segments": r"^\$\.blocks\[0\]: segments: .* do not join up to \[0, 2\]",
+    "no_such_best_exit": r"^\$: best_exit: none of the exits is behind unit 9",
     "no_units": r"^\$: units: their number is 0; it must lie between 1 and 1024",
     "one_class": r"^\$: classes is 1; it must lie between 2 and 65536",
     "optimizer_in_backward_accumulating": r"^\$\.blocks\[0\]: optimizer_in_backward: not with accumulate 2: ",

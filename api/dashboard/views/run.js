@@ -140,7 +140,7 @@ function factsOf(run, plan, data) {
     ["Block", last ? `${number(last.block + 1)} of ${number(run.blocks)}` : "–", last ? unitNames(plan.model, plan.blocks[last.block].units) : "no step yet"],
     ["Step", last ? number(last.step) : "–", last ? `epoch ${number(last.epoch)}` : null],
     ["Loss", last ? number(last.loss, 3) : "–"],
-    ["Accuracy", report ? percent(report.accuracy) : "–", report ? "of the full model" : "measured at the end"],
+    ["Accuracy", report ? percent(report.accuracy) : "–", report ? (bestExit(report) === report.exits.at(-1)?.unit ? "of the full model" : `of the best exit, behind ${plan.model.units[bestExit(report) - 1].name}`) : "measured at the end"],
     ["Time", duration(data.end()), `predicted ${duration(plan.predicted.seconds_total)}`],
   ]);
 }
@@ -149,7 +149,7 @@ function tablesOf(plan, data) {
   const { report } = data;
   return [
     h("section", { class: "card" }, h("h2", {}, "Blocks"), blockTable(plan, data)),
-    report ? h("section", { class: "card" }, h("h2", {}, "Exits"), table("Exits", exitColumns(plan, report), report.exits.map((exit) => ({ ...exit, isCurrent: exit.unit === report.chosen_exit })))) : null,
+    report ? h("section", { class: "card" }, h("h2", {}, "Exits"), table("Exits", exitColumns(plan, report), report.exits.map((exit) => ({ ...exit, isCurrent: exit.unit === bestExit(report) })))) : null,
     report?.deviations.length ? h("section", { class: "card" }, h("h2", {}, "Where it left its plan"), h("ul", {}, data.marks().map(markItem))) : null,
   ].filter(Boolean);
 }
@@ -186,9 +186,21 @@ function headName(head) {
   return head.kind === "pooled" ? "pooled" : `${number(head.filters)} filters`;
 }
 
+/** Where the network that comes out ends; the full model in a report that does not say. */
+function bestExit(report) {
+  return report.best_exit ?? report.exits.at(-1)?.unit;
+}
+
+function exitMarks(report, exit) {
+  const marks = [];
+  if (report.exit_tolerance != null && exit.unit === bestExit(report)) marks.push("best");
+  if (exit.unit === report.chosen_exit) marks.push("good enough");
+  return marks.length ? ` (${marks.join(", ")})` : "";
+}
+
 function exitColumns(plan, report) {
   return [
-    { name: "Behind unit", of: (exit) => plan.model.units[exit.unit - 1].name + (exit.unit === report.chosen_exit ? " (good enough)" : "") },
+    { name: "Behind unit", of: (exit) => plan.model.units[exit.unit - 1].name + exitMarks(report, exit) },
     { name: "Head", of: (exit) => headName(plan.exits.find((place) => place.unit === exit.unit)?.head) },
     { name: "Parameters", number: true, of: (exit) => count(exit.parameters) },
     { name: "Accuracy", number: true, of: (exit) => percent(exit.accuracy) },

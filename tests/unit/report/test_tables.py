@@ -336,6 +336,7 @@ def test_exits_accuracy_time_and_cache_are_shown() -> None:
     assert cells(table, "*") == ["*", "omega", "5", "own", "5,678,901", "100.0%", "81.2%", "–", "99.5", "1.00"]
     assert cells(table, "accuracy") == ["accuracy", "81.2% of test samples, by the full model"]
     assert "kept the full model (*); no samples were held out" in flat(table)
+    assert "warning" not in table
     assert cells(table, "time") == ["time", "3 min 05 s"]
     assert cells(table, "cache") == ["cache", "70.0 MiB written; training waited 1.5 s for samples"]
 
@@ -345,12 +346,40 @@ def test_the_exit_that_is_good_enough_is_marked_and_explained() -> None:
         replace(found, validation_accuracy=accuracy)
         for found, accuracy in zip(REPORT.exits, (0.8101, 0.8151), strict=True)
     )
-    chosen = replace(REPORT, exits=exits, chosen_exit=1, exit_tolerance=0.5)
+    chosen = replace(REPORT, exits=exits, chosen_exit=1, exit_tolerance=0.5, best_exit=5)
     table = report_table(chosen, PLAN)
+    assert cells(table, "best")[:3] == ["best", "omega", "5"]
+    assert "by the full model, the best on held-out samples (81.5%)" in flat(table)
+    assert "kept the full model as model.safetensors, and as exit.safetensors" in flat(table)
     assert cells(table, "*") == ["*", "alpha", "1", "pooled", "1,234", "0.0%", "25.0%", "81.0%", "812.2", "8.16"]
     assert "as exit.safetensors the smallest exit (*) that loses at most 0.5 points" in flat(table)
-    alone = replace(chosen, chosen_exit=5)
-    assert "every smaller exit loses more than 0.5 points" in flat(report_table(alone, PLAN))
+    alone = report_table(replace(chosen, chosen_exit=5), PLAN)
+    assert "full model as model.safetensors; every smaller exit than that (*) loses more than 0.5" in flat(alone)
+    assert cells(alone, "best *")[:2] == ["best *", "omega"]
+
+
+def test_the_best_exit_is_named_where_it_is_not_the_full_model() -> None:
+    exits = tuple(
+        replace(found, validation_accuracy=accuracy)
+        for found, accuracy in zip(REPORT.exits, (0.9051, 0.8151), strict=True)
+    )
+    better = replace(REPORT, exits=exits, chosen_exit=1, exit_tolerance=0.5, best_exit=1, accuracy=0.25)
+    said = flat(report_table(better, PLAN))
+    assert "25.0% of test samples, by the exit behind unit 1 (alpha), the best on held-out samples (90.5%)" in said
+    assert "(alpha) as model.safetensors, the full model as full.safetensors; every smaller exit than that (*)" in said
+    # A report from before there was a best exit is about the full model.
+    old = flat(report_table(replace(better, best_exit=None, accuracy=0.8125), PLAN))
+    assert "accuracy 81.2% of test samples, by the full model kept the full model as model.safetensors, and as" in old
+
+
+def test_an_exit_that_test_samples_find_better_is_told_where_none_were_held_out() -> None:
+    exits = (replace(REPORT.exits[0], accuracy=0.9), REPORT.exits[1])
+    said = flat(report_table(replace(REPORT, exits=exits), PLAN))
+    assert "by the full model" in said
+    assert "warning on test samples the exit behind unit 1 is better than the full model: 90.0%" in said
+    held_out = tuple(replace(found, validation_accuracy=0.5) for found in exits)
+    chosen = replace(REPORT, exits=held_out, best_exit=5, exit_tolerance=0.5)
+    assert "warning" not in flat(report_table(chosen, PLAN))
 
 
 def test_an_evaluation_is_shown() -> None:

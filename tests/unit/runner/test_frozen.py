@@ -128,7 +128,8 @@ def test_a_run_trains_what_is_behind_them_and_exports_them_as_they_were(tmp_path
     tensors = begin(plan, tmp_path)
     events: list[Event] = []
     session(plan, tmp_path, events.append)
-    export_models(plan, len(plan.model.units), tmp_path)
+    unit = len(plan.model.units)
+    export_models(plan, unit, unit, tmp_path)
     model = load_file(tmp_path / paths.MODEL)
     assert model.keys() == tensors.keys()
     frozen = {name for name in tensors if name.startswith(("units.0.", "units.1."))}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from planner.cli.progress import Silent
 from planner.document import read_document
@@ -58,7 +58,7 @@ def test_what_fits_is_taken_and_the_rest_is_named(tmp_path: Path) -> None:
 def test_a_run_tells_what_it_began_with_and_exports_it_where_nothing_moved_it(tmp_path: Path) -> None:
     plan = small_plan()
     run_plan(plan, "sample", tmp_path / "first", RunOptions(max_steps=2), Silent())
-    options = RunOptions(max_steps=2, init=tmp_path / "first" / paths.MODEL)
+    options = RunOptions(max_steps=2, init=tmp_path / "first" / paths.MODEL)  # nothing held out: the full model
     report = run_plan(plan, "sample", tmp_path / "second", options, Silent())
     assert report.init is not None and report.init.unused == ()
     assert all(name.startswith("heads.") for name in report.init.left)
@@ -66,6 +66,23 @@ def test_a_run_tells_what_it_began_with_and_exports_it_where_nothing_moved_it(tm
     with pytest.raises(InputError, match="resume it without"):
         again = RunOptions(max_steps=2, init=tmp_path / "first" / paths.MODEL, resume=True)
         run_plan(plan, "sample", tmp_path / "second", again, Silent())
+
+
+def test_of_a_runs_output_folder_the_full_model_is_taken(tmp_path: Path) -> None:
+    """Whether it is what came out, or lies beside an exit that did."""
+    given = _given()
+    out = tmp_path / "run"
+    out.mkdir()
+    save_file(given, out / paths.MODEL)
+    keep_initial(out, tmp_path / "init")
+    assert load_file(tmp_path / "init").keys() == given.keys()
+    (out / paths.MODEL).rename(out / paths.FULL_MODEL)
+    save_file({"units.0.0.weight": given["units.0.0.weight"]}, out / paths.MODEL)
+    keep_initial(out, tmp_path / "init")
+    assert load_file(tmp_path / "init").keys() == given.keys()
+    (tmp_path / "none").mkdir()
+    with pytest.raises(InputError, match=r"--init .*none/model\.safetensors: cannot be read"):
+        keep_initial(tmp_path / "none", tmp_path / "init")
 
 
 def _nothing(path: Path) -> None:
