@@ -51,14 +51,19 @@ def examine(folder: Path | None = None) -> DeviceDocument:
     from planner.profiler.profile import measure_start
     from planner.profiler.schema import Storage
     from planner.profiler.torch_facts import complete
-    from planner.system.machine import fingerprint, probe
+    from planner.system.machine import fingerprint, has_atomics, probe
     from planner.system.storage import measure_storage
+    from planner.system.torch_fit import torch_fit
 
-    machine = complete(probe())
+    machine = probe()
+    fit = torch_fit(machine, has_atomics())
+    starts = machine.torch_version is not None and (fit is None or fit.fits)
+    if starts:
+        machine = complete(machine)
     with tempfile.TemporaryDirectory(prefix="neuroflux-") as name:
         speed = measure_storage(folder or Path(name))
     runtime = None
-    if machine.torch_version is not None:
+    if starts:
         start = measure_start("tight", machine.cores)
         runtime = Baseline(start.baseline_bytes, start.start_peak_bytes, start.supervisor_bytes)
     return DeviceDocument(
@@ -68,11 +73,14 @@ def examine(folder: Path | None = None) -> DeviceDocument:
         fingerprint=fingerprint(machine, machine.torch_version, machine.cores),
         storage=Storage(int(speed.write_bytes_per_second), int(speed.read_bytes_per_second)),
         runtime=runtime,
+        torch_fit=None if fit is None else fit.text,
     )
 
 
 def _table(document: DeviceDocument) -> str:
     fields = encode(document)
+    if document.torch_fit is None:
+        del fields["torch_fit"]  # every build fits: nothing to choose by
     rows = _rows("", {**fields.pop("machine"), **{name: fields[name] for name in fields if name != "schema"}})
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name.ljust(width)}  {text}" for name, text in rows)

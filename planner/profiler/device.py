@@ -42,4 +42,6 @@ class DeviceDocument:
     storage: Storage
     """Speed of the storage looked at."""
     runtime: Baseline | None
-    """What a run takes before any training; null where torch is not installed."""
+    """What a run takes before any training; null where torch is not installed, or cannot start on this processor."""
+    torch_fit: str | None = None
+    """Which builds of torch this processor can run, and whether the installed one can; null where all can (not Arm)."""

@@ -60,6 +60,11 @@ def installed_torch_version() -> str | None:
         return None
 
 
+def has_atomics(root: Path = FILESYSTEM_ROOT) -> bool:
+    """Whether every core of an Arm processor has the atomic instructions of Armv8.1 (LSE)."""
+    return "atomics" in _flags(_parse_cpuinfo(read_value(root / "proc/cpuinfo") or ""))
+
+
 def last_level_cache_bytes(root: Path = FILESYSTEM_ROOT) -> int:
     """Size of the first core's largest cache; 0 where the kernel does not say."""
     sizes = [read_value(path) or "" for path in (root / "sys/devices/system/cpu/cpu0/cache").glob("index*/size")]
@@ -125,9 +130,12 @@ def _cpu_model(cpuinfo: dict[str, set[str]]) -> str:
 
 def _isa(cpuinfo: dict[str, set[str]]) -> tuple[str, ...]:
     """Keep the instruction sets that every core has: on a mixed processor a thread may land on any."""
+    return tuple(sorted(_flags(cpuinfo).intersection(_ISA_FLAGS)))
+
+
+def _flags(cpuinfo: dict[str, set[str]]) -> set[str]:
     per_core = [set(flags.split()) for key in ("flags", "Features") for flags in cpuinfo.get(key, ())]
-    everywhere = set.intersection(*per_core) if per_core else set()
-    return tuple(sorted(everywhere.intersection(_ISA_FLAGS)))
+    return set.intersection(*per_core) if per_core else set()
 
 
 def _machine_name(root: Path) -> str:

@@ -58,6 +58,7 @@ def test_the_table_holds_every_fact(monkeypatch: pytest.MonkeyPatch, capsys: pyt
         "fingerprint": "a" * 64,
     }
     assert {name: rows.get(name) for name in expected} == expected
+    assert "torch fit" not in rows  # it is no Arm processor
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs torch installed")
@@ -89,3 +90,15 @@ def test_one_core_is_a_number_and_no_yes(monkeypatch: pytest.MonkeyPatch, capsys
     rows = _rows(capsys.readouterr().out)
     assert (rows["cores"], rows["threads used"], rows["torch default threads"]) == ("1", "1", "0")
     assert rows["unified memory"] == "yes"
+
+
+def test_a_torch_that_the_processor_cannot_run_is_named_and_not_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board = replace(FOREIGN, architecture="aarch64", allocator="mimalloc", torch_version="2.10.0", torch_threads=None)
+    monkeypatch.setattr(machine, "probe", lambda: board)
+    monkeypatch.setattr(machine, "has_atomics", lambda: False)
+    assert main(["doctor", "--folder", str(tmp_path)]) == 0
+    rows = _rows(capsys.readouterr().out)
+    assert rows["torch fit"].startswith("torch 2.10.0 needs Armv8.1 atomics (LSE), which this processor lacks")
+    assert rows["runtime"] == rows["torch default threads"] == "none"
