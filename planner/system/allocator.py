@@ -109,7 +109,7 @@ def _owner_of_malloc() -> Allocator:
     try:
         address = ctypes.cast(process.malloc, ctypes.c_void_p).value or 0
         files = _mapped_files()
-        executable = os.readlink("/proc/self/exe")
+        executable = str(Path("/proc/self/exe").readlink())
     except (AttributeError, OSError):
         return "unknown"
     file = next((file for start, end, file in files if start <= address < end), "")
@@ -130,7 +130,7 @@ def _owner_of_malloc() -> Allocator:
 def _mapped_files() -> list[tuple[int, int, str]]:
     """Start, end and file of every mapping of this process that has one. The kernel's word: whole paths, whatever the
     process was started by and wherever from."""
-    with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
+    with Path("/proc/self/maps").open(encoding="utf-8", errors="surrogateescape") as maps:
         lines = [line.rstrip("\n").split(maxsplit=5) for line in maps]
     spans = [(line[0].partition("-"), line[5]) for line in lines if len(line) == 6]
     return [(int(start, 16), int(end, 16), file) for (start, _, end), file in spans]

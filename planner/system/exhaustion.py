@@ -11,7 +11,8 @@ _ALLOCATOR_SAYS = re.compile(
     r"|could not create a primitive|STATUS_ALLOC_FAILED",
     re.IGNORECASE,
 )
-"""torch's allocators (the second where mimalloc serves them), Python's threads, oneDNN when its code generator gets no memory, cuDNN and cuBLAS."""
+"""torch's allocators (the second where mimalloc serves them), Python's threads, oneDNN when its code generator gets no
+memory, cuDNN and cuBLAS."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
