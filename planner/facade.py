@@ -24,6 +24,7 @@ from planner.solver.device import check_device
 from planner.solver.plan import make_plan
 from planner.solver.request import Request
 from planner.solver.schema import Augment, Budget, Plan, Preference, Scope, Strategy, Training, usual_views
+from planner.system.ends import End
 from planner.system.files import storage_errors, write_atomically
 from planner.system.machine import probe
 from planner.units import parse_bytes
@@ -253,7 +254,7 @@ def _run_command(words: list[str], quiet: bool) -> Report:
     try:
         value = parse_json(answer)
     except InputError:
-        raise RunError(f"neuroflux run ended unexpectedly (exit {process.returncode})") from None
+        raise RunError(f"neuroflux run was {End(process.returncode).explained}, unexpectedly") from None
     if process.returncode == 0:
         return decode(Report, value)
     kinds: dict[int, type[PlannerError]] = {2: InputError, 130: InterruptedRunError}

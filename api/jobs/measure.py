@@ -24,6 +24,7 @@ from api.summaries import profile_row
 from planner.document import read_document, to_json
 from planner.errors import PlannerError
 from planner.profiler.schema import Profile
+from planner.system.ends import End
 
 _LOG = logging.getLogger("neuroflux.jobs")
 
@@ -96,10 +97,9 @@ def _take(pipe: int, progress: _Progress) -> bool:
 
 def _conclude(database: Database, claim: Claim, folder: Path, code: int, said: str) -> None:
     if code < 0:
-        again = job_rows.give_back(database, claim, f"its process was killed twice (signal {-code}): {said}")
-        _LOG.warning(
-            "job %s: its process was killed (signal %d); %s", claim.id, -code, "again" if again else "given up"
-        )
+        end = End(code)
+        again = job_rows.give_back(database, claim, f"its process was {end.explained}, twice: {said}")
+        _LOG.warning("job %s: its process was %s; %s", claim.id, end.told, "again" if again else "given up")
         return
     if code:
         job_rows.finish(database, claim, None, said)

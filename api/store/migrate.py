@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.store.database import Database, without_password
 from planner.errors import RunError
+from planner.system.ends import End
 
 HEAD = "0003"
 """The newest revision under `migrations/versions`."""
@@ -37,7 +38,9 @@ def migrate(url: str) -> None:
         [sys.executable, "-m", "api.store.migrate"], input=url.encode(), capture_output=True, check=False
     )
     if found.returncode:
-        said = found.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
+        said = found.stderr.decode(errors="replace").strip().splitlines() or [
+            f"its process was {End(found.returncode).explained}"
+        ]
         raise RunError(f"{without_password(url)}: the database could not be brought to this release ({said[-1][:300]})")
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from planner.cli.measure import measured_profile
 from planner.cli.output import print_note, print_result
 from planner.errors import RunError
+from planner.system.ends import End
 from planner.units import MIB, format_bytes
 
 if TYPE_CHECKING:
@@ -101,4 +102,4 @@ def _neuroflux(*arguments: str) -> None:
     """Run a command in a process of its own, so that its memory is its own."""
     done = subprocess.run([sys.executable, "-m", "planner.cli.main", *arguments])
     if done.returncode != 0:
-        raise RunError(f"neuroflux {arguments[0]} ended with {done.returncode}")
+        raise RunError(f"neuroflux {arguments[0]} was {End(done.returncode).explained}")

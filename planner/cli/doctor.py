@@ -35,18 +35,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where caches would lie; its storage is timed (default: the temporary folder)",
     )
+    parser.add_argument(
+        "--max-seconds",
+        type=options.count("max-seconds", 1, options.MOST_SECONDS),
+        metavar="N",
+        help="most seconds that torch may take to say what it knows, and again to start (default 120, and 600)",
+    )
     options.add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Look at the device and print what was found."""
-    found = examine(arguments.folder)
+    found = examine(arguments.folder, arguments.max_seconds)
     print_result(to_json(found) if arguments.json else _table(found))
     return 0
 
 
-def examine(folder: Path | None = None) -> DeviceDocument:
-    """Look at this device: the machine, the storage behind `folder` (default: the temporary one), what torch costs."""
+def examine(folder: Path | None = None, max_seconds: float | None = None) -> DeviceDocument:
+    """Look at this device: the machine, the storage behind `folder` (default: the temporary one), what torch costs.
+
+    Torch may take `max_seconds` to answer, and as long to start; none: two minutes, and ten.
+    """
+    from planner.profiler.bounded import Bounds
     from planner.profiler.device import Baseline, DeviceDocument
     from planner.profiler.profile import measure_start
     from planner.profiler.schema import Storage
@@ -59,12 +69,12 @@ def examine(folder: Path | None = None) -> DeviceDocument:
     fit = torch_fit(machine, has_atomics())
     starts = machine.torch_version is not None and (fit is None or fit.fits)
     if starts:
-        machine = complete(machine)
+        machine = complete(machine, max_seconds)
     with tempfile.TemporaryDirectory(prefix="neuroflux-") as name:
         speed = measure_storage(folder or Path(name))
     runtime = None
     if starts:
-        start = measure_start("tight", machine.cores)
+        start = measure_start("tight", machine.cores, Bounds.begin(max_seconds=max_seconds))
         runtime = Baseline(start.baseline_bytes, start.start_peak_bytes, start.supervisor_bytes)
     return DeviceDocument(
         schema="device/1",

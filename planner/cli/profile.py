@@ -19,8 +19,6 @@ from planner.units import format_bytes, format_seconds
 if TYPE_CHECKING:
     from planner.profiler.schema import Profile
 
-_MOST_SECONDS = 7 * 24 * 3600
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
@@ -35,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--max-seconds",
-        type=options.count("max-seconds", 1, _MOST_SECONDS),
+        type=options.count("max-seconds", 1, options.MOST_SECONDS),
         metavar="N",
         help="most seconds of the whole measurement (default 600)",
     )

@@ -14,6 +14,7 @@ from planner.cli.output import print_note, print_result
 from planner.cli.reporting import add_service, check_client, given, reporting
 from planner.errors import InputError, RunError
 from planner.limits import MAX_EPOCHS
+from planner.system.ends import End
 
 if TYPE_CHECKING:
     from planner.report.schema import Report
@@ -148,7 +149,8 @@ def _plan(place: str, report_to: str | None, token_file: Path | None) -> Plan:
     command = [sys.executable, "-m", "planner.client.fetch", place, *given(token_file)]
     fetched = subprocess.run(command, capture_output=True, check=False)
     if fetched.returncode:
-        said = fetched.stderr.decode(errors="replace").strip() or f"exit {fetched.returncode}"
+        ended = f"{place}: the process that fetches it was {End(fetched.returncode).explained}"
+        said = fetched.stderr.decode(errors="replace").strip() or ended
         raise (InputError if fetched.returncode == 2 else RunError)(said)
     return decode(Plan, parse_json(fetched.stdout))
 

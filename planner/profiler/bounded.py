@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 
 from planner.system.allocator import release
+from planner.system.ends import End
 from planner.system.memory import available_bytes
 from planner.system.proc import read_memory
 from planner.system.resident import trim_clean_pages
@@ -73,13 +74,12 @@ class OutOfTimeError(Exception):
 
 
 class EndedError(Exception):
-    """A child has ended without an answer. `signal` is what ended it, 0 where it ended by itself."""
+    """A child has ended without an answer: how, and its last words."""
 
     def __init__(self, code: int, said: str) -> None:
-        super().__init__(f"exit {code}: {said}")
-        # A child that itself ran a child says how that one ended.
-        self.signal = -code if code < 0 else (signal.SIGKILL if "SIGKILL" in said else 0)
+        self.end = End(code)
         self.said = said
+        super().__init__(f"{self.end.explained}: {said}")
 
 
 class Child:

@@ -78,7 +78,7 @@ def take_profile(request: ProfileRequest, tell: Tell, folder: Path | None = None
         raise InputError("torch is not installed here; install torch >= 2.6 to profile (see the README)")
     on_gpu = request.device == "cuda"
     if on_gpu:
-        machine = with_gpu(machine)
+        machine = with_gpu(machine, request.max_seconds)
     else:
         check_dtype(machine, request.dtype)
     bounds = Bounds.begin(request.max_bytes, request.max_seconds, machine.gpu_total_bytes if on_gpu else None)
@@ -125,7 +125,7 @@ def take_profile(request: ProfileRequest, tell: Tell, folder: Path | None = None
         heads=found.heads,
         uncounted_operators=found.uncounted_operators,
         calibration_seconds=calibrated.calibration_seconds,
-        machine=complete(machine) if machine.gpu_name and not on_gpu else machine,
+        machine=complete(machine, request.max_seconds) if machine.gpu_name and not on_gpu else machine,
         policies=calibrated.policies,
         limits=Limits(bounds.max_bytes, bounds.max_seconds, found.left_out),
     )
@@ -140,13 +140,14 @@ def _device(machine: Machine, request: ProfileRequest) -> Device:
     return Device(name, identity, request.device, request.threads, machine.torch_version or "", total)
 
 
-def with_gpu(machine: Machine) -> Machine:
-    """The machine with what torch knows of its GPU. Raises InputError where there is none to measure on."""
+def with_gpu(machine: Machine, max_seconds: float | None = None) -> Machine:
+    """The machine with what torch knows of its GPU. Raises InputError where there is none to measure on, RunError where
+    torch does not say within `max_seconds`."""
     if machine.unified_memory:
         raise InputError(
             "device is cuda, but CPU and GPU share one memory here, whose use by both is not accounted for yet; use cpu"
         )
-    found = complete(machine) if machine.gpu_name else machine
+    found = complete(machine, max_seconds) if machine.gpu_name else machine
     if found.gpu_total_bytes is None or found.gpu_context_bytes is None:
         raise InputError(
             f"device is cuda, but torch {machine.torch_version} reaches no GPU here (neuroflux doctor shows what is "

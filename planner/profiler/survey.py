@@ -258,9 +258,9 @@ class Survey:
             self._child = None
 
     def _judge(self, error: EndedError, progress: _Progress) -> None:
-        """A signal is an answer: it does not fit. Raise RunError for any other end."""
-        if not error.signal:
-            raise RunError(f"{progress.piece.name}: the measuring process ended early: {error.said}")
+        """An end that may be for lack of memory is an answer: it does not fit. Raise RunError for any other."""
+        if not error.end.may_be_memory:
+            raise RunError(f"{progress.piece.name}: the measuring process was {error}")
 
     def _too_large(self, progress: _Progress, size: int) -> InfeasibleError:
         piece = progress.piece
@@ -321,11 +321,11 @@ def starting(bounds: Bounds) -> Iterator[None]:
     except OutOfTimeError:
         raise out_of_time(bounds, "nothing", 2 * bounds.max_seconds) from None
     except EndedError as error:
-        if not error.signal:
-            raise RunError(f"a measuring process ended early: {error.said}") from None
+        if not error.end.may_be_memory:
+            raise RunError(f"a measuring process was {error}") from None
         raise InfeasibleError(
             f"{format_bytes(bounds.max_bytes)} are too little to measure in (--max-bytes, or what is available): "
-            f"a process was killed (signal {error.signal}) before it had measured any layer",
+            f"a process was {error.end.explained}, before it had measured any layer",
             bounds.max_bytes,
             "runtime",
         ) from None

@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 from planner.document import decode, parse_json, to_json
 from planner.errors import RunError
 from planner.settings import Machine
+from planner.system.ends import End
+from planner.units import format_seconds
 
-_PATIENCE_SECONDS = 120
+_PATIENCE_SECONDS = 120.0
 
 _HOLD_A_CONTEXT = """
 import sys, torch
@@ -37,21 +39,29 @@ class TorchFacts:
     """What one more process takes of it before its tensors: the driver's context, and the kernels of a tiny step."""
 
 
-def complete(machine: Machine) -> Machine:
+def complete(machine: Machine, max_seconds: float | None = None) -> Machine:
     """Fill in what torch knows and `probe` does not; the same machine where torch is not installed.
 
-    Takes the seconds that importing torch takes. Raises RunError where torch cannot be asked.
+    Takes the seconds that importing torch takes, at most `max_seconds` (none: two minutes). Raises RunError where torch
+    cannot be asked.
     """
+    patience = _PATIENCE_SECONDS if max_seconds is None else max_seconds
     if machine.torch_version is None:
         return machine
     command = [sys.executable, "-m", "planner.profiler.torch_facts", *(["gpu"] if machine.gpu_name else [])]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_SECONDS)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=patience)
     except subprocess.TimeoutExpired:
-        raise RunError(f"torch {machine.torch_version} gave no answer within {_PATIENCE_SECONDS} seconds") from None
+        raise RunError(
+            f"torch {machine.torch_version} gave no answer within {format_seconds(patience)}; allow it more "
+            "(--max-seconds)"
+        ) from None
     if done.returncode != 0:
         said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1][:300]
-        raise RunError(f"torch {machine.torch_version} cannot be asked about this device: {said}")
+        raise RunError(
+            f"torch {machine.torch_version} cannot be asked about this device: the process that asks it was "
+            f"{End(done.returncode).explained}: {said}"
+        )
     found = decode(TorchFacts, parse_json(done.stdout.splitlines()[-1]))
     return replace(
         machine,

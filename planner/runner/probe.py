@@ -14,6 +14,7 @@ from typing import cast
 
 from planner.runner import supervisor
 from planner.settings import Policy
+from planner.system.ends import End
 from planner.system.proc import read_memory
 
 _CHILD = """
@@ -29,9 +30,9 @@ print(started.baseline_bytes, started.peak_bytes)
 def probe(policy: Policy, threads: int) -> dict[str, int]:
     """Bytes of child and supervisor under `policy` with `threads` threads."""
     supervisor.slim_down()
-    done = subprocess.run(
-        [sys.executable, "-c", _CHILD, policy, str(threads)], stdout=subprocess.PIPE, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", _CHILD, policy, str(threads)], stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(End(done.returncode).passed_on())
     baseline, peak = (int(word) for word in done.stdout.split())
     own = read_memory().peak_bytes + supervisor.GROWTH_BYTES
     return {"baseline_bytes": baseline, "start_peak_bytes": peak, "supervisor_bytes": own}

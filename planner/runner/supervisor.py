@@ -28,6 +28,7 @@ from planner.runner.position import Position, read_position
 from planner.runner.record import Record, Telemetry, make_report
 from planner.runner.resume import clear_leftovers, first_open_block
 from planner.solver.schema import Plan
+from planner.system.ends import End
 from planner.system.files import FolderLock, lock_folder, storage_errors, write_atomically
 from planner.system.proc import read_memory, reset_peak
 from planner.system.resident import trim_clean_pages
@@ -35,9 +36,6 @@ from planner.units import MIB
 
 GROWTH_BYTES = MIB
 """What the supervisor may still grow after it has started the child."""
-
-_KILLED = (-signal.SIGKILL, -signal.SIGABRT, -signal.SIGSEGV)
-"""How a child ends that wanted more memory than there was: by the kernel, or where a library cannot go on without."""
 
 
 class Observer(Protocol):
@@ -184,6 +182,7 @@ class _Supervision:
         self._lock = lock
         self._out = record.out
         self._tried: list[str] = []
+        self._log_start = 0
 
     def run(self) -> None:
         """Raises PlannerError where the run cannot be finished."""
@@ -229,7 +228,9 @@ class _Supervision:
         self._record.place = None
         with ExitStack() as stack:
             with storage_errors(self._out):
-                log = stack.enter_context((self._out / paths.LOG).open("wb"))
+                log = stack.enter_context((self._out / paths.LOG).open("ab", buffering=0))
+                log.write(_log_header(job))
+                self._log_start = log.tell()
             child = stack.enter_context(_child(job, log, self._lock))
             stopper.watch(child)
             assert child.stdout is not None
@@ -252,43 +253,57 @@ class _Supervision:
             raise kinds.get(record.failed.exit_code, RunError)(record.failed.message)
         if stopper.is_stopping:
             raise InterruptedRunError("stopped; the last checkpoint is kept, --resume goes on from there")
-        if code in _KILLED:
+        end = End(code)
+        if end.may_be_memory:
             return
-        last = (self._out / paths.LOG).read_text(errors="replace").strip().splitlines()[-1:]
-        said = f": {last[0][:300]}" if last else ""
         raise RunError(
-            f"the training process ended unexpectedly (exit {code}){said}; its log is {self._out / paths.LOG}"
+            f"the training process was {end.explained}, unexpectedly{self._last_words()}; its log is "
+            f"{self._out / paths.LOG}"
         )
+
+    def _last_words(self) -> str:
+        """The last line that the child of now has left in the log, if any."""
+        with storage_errors(self._out), (self._out / paths.LOG).open("rb") as log:
+            log.seek(self._log_start)
+            last = log.read().decode(errors="replace").strip().splitlines()[-1:]
+        return f": {last[0][:300]}" if last else ""
 
     def _lower(self, code: int) -> tuple[int, int]:
         """Where a killed child's successor begins: block and rung. Raises OverBudgetError where there is no rung."""
         place = self._record.place
-        name = signal.Signals(-code).name
+        end = End(code)
         if place is None:
             raise OverBudgetError(
-                f"the training process was killed ({name}) before its first block, most likely by the kernel for lack "
-                "of memory: torch alone takes more than there is. Free memory on the device, or plan for what there is"
+                f"the training process was {end.explained}, before its first block: where that was memory, torch alone "
+                "takes more than there is. Free memory on the device, or plan for what there is"
             )
         rungs = self._plan.blocks[place.block].ladder
         sizes = [self._plan.blocks[place.block].micro_batch, *(rung.micro_batch for rung in rungs)]
         first_block = first_open_block(self._out, self._plan)
         self._record.read(first_block)
-        said = f"killed ({name}) at micro-batch {sizes[place.rung]} ({place.phase})"
+        said = f"{end.told} at micro-batch {sizes[place.rung]} ({place.phase})"
         if first_block > place.block:
             self._record.deviate(f"block {place.block}: the training process was {said}; it was done already")
             return first_block, 0
         self._tried.append(f"block {place.block} {said}")
         if place.rung + 1 == len(sizes):
             raise OverBudgetError(
-                f"the training process was killed, most likely by the kernel for lack of memory, and block "
-                f"{place.block} has no smaller rung left. Tried: {'; '.join(self._tried)}. Plan for a smaller budget, "
-                "or free memory on the device; --resume goes on from the last checkpoint"
+                f"the training process was {end.explained}, and block {place.block} has no smaller rung left. Tried: "
+                f"{'; '.join(self._tried)}. Plan for a smaller budget, or free memory on the device; --resume goes on "
+                "from the last checkpoint"
             )
         self._record.deviate(
             f"block {place.block}: the training process was {said}; resumed from the last checkpoint at micro-batch "
             f"{sizes[place.rung + 1]}"
         )
         return first_block, place.rung + 1
+
+
+def _log_header(job: Path) -> bytes:
+    """What parts a child's lines in the log from those of the children before it."""
+    begun = read_document(job, Job)
+    now = time.strftime("%Y-%m-%d %H:%M:%S %z")
+    return f"--- training process of {now}, block {begun.first_block}, rung {begun.first_rung} ---\n".encode()
 
 
 class _Stopper:

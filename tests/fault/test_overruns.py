@@ -21,6 +21,7 @@ from planner.runner.events import BlockDone, Deviation, Event
 from planner.runner.finish import Measured, validate
 from planner.runner.samples import Samples
 from planner.runner.supervisor import RunOptions, run_plan
+from planner.system.ends import End
 from tests.unit.system.support import run_child
 
 from .support import Hurt, session, small_plan
@@ -34,7 +35,7 @@ def test_a_killed_child_is_resumed_one_rung_lower(tmp_path: Path, number: signal
     assert hurt.run("checkpoint", 1, whom="child", number=number) == 0, hurt.said
     report = read_document(hurt.out / paths.REPORT, Report)
     assert len(report.deviations) == 1
-    assert f"killed ({number.name}) at micro-batch 8 (train)" in report.deviations[0]
+    assert f"{End(-number).told} at micro-batch 8 (train)" in report.deviations[0]
     assert "resumed from the last checkpoint at micro-batch 4" in report.deviations[0]
     assert [(block.micro_batch, block.accumulate) for block in report.blocks] == [(4, 2), (8, 1), (8, 1)]
     assert [block.steps for block in report.blocks] == [STEPS] * 3
@@ -74,7 +75,7 @@ def test_a_child_killed_before_its_first_block_is_not_started_again(
     program.write_text(f'#!/bin/sh\necho started >> "{starts}"\nkill -KILL $$\n')
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
-    with pytest.raises(PlannerError, match=r"killed \(SIGKILL\) before its first block") as caught:
+    with pytest.raises(PlannerError, match=r"killed \(SIGKILL\) .*, before its first block") as caught:
         run_plan(small_plan(), "sample", out, RunOptions(max_steps=STEPS), Silent())
     assert caught.value.exit_code == 4
     assert starts.read_text() == "started\n"
@@ -150,3 +151,39 @@ def test_an_overrun_that_the_kernel_refuses_costs_one_batch(tmp_path: Path) -> N
     assert "micro-batch 128, after step 2: an allocation beyond the budget was refused" in deviations[0]
     assert [step for kind, _, step in told if kind == "step"] == [0, 1, 2, 3, 4]
     assert (micro_batch, steps) == (8, 5)
+
+
+@pytest.mark.parametrize("number", [signal.SIGILL, signal.SIGBUS])
+def test_a_child_that_ends_for_another_reason_than_memory_is_not_tried_lower(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    hurt = Hurt(small_plan(), tmp_path / "out", STEPS)
+    assert hurt.run("checkpoint", 1, whom="child", number=number) == 4
+    assert End(-number).explained in hurt.said
+    assert not (hurt.out / paths.REPORT).exists()
+    # What was trained is kept.
+    assert hurt.run() == 0, hurt.said
+
+
+def test_a_childs_log_survives_its_successor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counter, program, out = tmp_path / "starts", tmp_path / "python", tmp_path / "out"
+    program.write_text(f'#!/bin/sh\necho start >> "{counter}"\necho "words of $(wc -l < "{counter}")" >&2\nexit 3\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    for number in (1, 2):
+        with pytest.raises(PlannerError, match=rf"ended \(exit 3\), unexpectedly: words of {number}; its log is"):
+            run_plan(small_plan(), "sample", out, RunOptions(max_steps=STEPS, resume=True), Silent())
+    lines = (out / paths.LOG).read_text().splitlines()
+    assert [line for line in lines if not line.startswith("---")] == ["words of 1", "words of 2"]
+    assert [line.split(",")[1:] for line in lines if line.startswith("---")] == [[" block 0", " rung 0 ---"]] * 2
+
+
+def test_a_child_that_said_nothing_is_not_given_another_ones_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\nexit 3\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with pytest.raises(PlannerError, match=r"ended \(exit 3\), unexpectedly; its log is"):
+        run_plan(small_plan(), "sample", tmp_path / "out", RunOptions(max_steps=STEPS), Silent())

@@ -33,7 +33,7 @@ def _rows(text: str) -> dict[str, str]:
 
 
 def test_the_table_holds_every_fact(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(doctor, "examine", lambda folder: DOCUMENT)
+    monkeypatch.setattr(doctor, "examine", lambda folder, seconds: DOCUMENT)
     assert main(["doctor"]) == 0
     rows = _rows(capsys.readouterr().out)
     expected = {
@@ -85,7 +85,7 @@ def test_without_torch_the_rest_is_still_told(
 
 def test_one_core_is_a_number_and_no_yes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     one = replace(DOCUMENT, threads=1, machine=replace(DOCUMENT.machine, cores=1, torch_threads=0))
-    monkeypatch.setattr(doctor, "examine", lambda folder: one)
+    monkeypatch.setattr(doctor, "examine", lambda folder, seconds: one)
     assert main(["doctor"]) == 0
     rows = _rows(capsys.readouterr().out)
     assert (rows["cores"], rows["threads used"], rows["torch default threads"]) == ("1", "1", "0")
@@ -102,3 +102,15 @@ def test_a_torch_that_the_processor_cannot_run_is_named_and_not_started(
     rows = _rows(capsys.readouterr().out)
     assert rows["torch fit"].startswith("torch 2.10.0 needs Armv8.1 atomics (LSE), which this processor lacks")
     assert rows["runtime"] == rows["torch default threads"] == "none"
+
+
+def test_torch_gets_the_time_that_was_given(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\nexec sleep 600\n")
+    program.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(program))
+    monkeypatch.setattr("planner.system.machine.installed_torch_version", lambda: "9.9")
+    assert main(["doctor", "--max-seconds", "1"]) == 4
+    assert "torch 9.9 gave no answer within 1" in capsys.readouterr().err

@@ -57,7 +57,7 @@ def test_a_child_above_the_limit_is_killed(module: Write) -> None:
     """)
     with Child(bounds(100 * MIB), "measured_module") as child, pytest.raises(EndedError) as caught:
         child.read()
-    assert caught.value.signal == signal.SIGKILL
+    assert caught.value.end.signal == signal.SIGKILL
 
 
 def test_a_child_behind_the_deadline_is_given_up(module: Write) -> None:
@@ -70,18 +70,27 @@ def test_a_child_that_fails_has_last_words_and_no_signal(module: Write) -> None:
     module("raise RuntimeError('broken pipe organ')")
     with Child(bounds(), "measured_module") as child, pytest.raises(EndedError) as caught:
         child.read()
-    assert caught.value.signal == 0
+    assert caught.value.end.signal == 0
     assert caught.value.said == "RuntimeError: broken pipe organ"
 
 
 def test_a_child_whose_own_child_was_killed_counts_as_killed(module: Write) -> None:
     module("""
         import subprocess
-        subprocess.run(["sh", "-c", "kill -KILL $$"], check=True)
+        import sys
+        from planner.system.ends import End
+        sys.exit(End(subprocess.run(["sh", "-c", "kill -KILL $$"]).returncode).passed_on())
     """)
     with Child(bounds(), "measured_module") as child, pytest.raises(EndedError) as caught:
         child.read()
-    assert caught.value.signal == signal.SIGKILL
+    assert caught.value.end.signal == signal.SIGKILL
+
+
+def test_a_child_that_only_speaks_of_a_signal_was_not_ended_by_it(module: Write) -> None:
+    module("raise RuntimeError('died with <Signals.SIGKILL: 9>')")
+    with Child(bounds(), "measured_module") as child, pytest.raises(EndedError) as caught:
+        child.read()
+    assert (caught.value.end.signal, caught.value.end.may_be_memory) == (0, False)
 
 
 def test_a_child_that_has_ended_can_still_be_sent_a_line(module: Write) -> None:

@@ -14,7 +14,7 @@ from planner.profiler.bounded import Bounds, EndedError, OutOfTimeError
 from planner.profiler.job import DoesNotFit, Facts, Failed, Job, Measured, Task
 from planner.profiler.pieces import pieces_of
 from planner.profiler.schema import Costs, Layers, LeftOut, Trace, Traces
-from planner.profiler.survey import Found, Survey
+from planner.profiler.survey import Found, Survey, starting
 from planner.settings import Optimizer
 from planner.units import MIB
 
@@ -232,6 +232,24 @@ def test_a_child_that_ends_by_itself_is_an_error_with_its_last_words() -> None:
 
     with pytest.raises(RunError, match="ImportError: no module"):
         Stage(behave).survey()
+
+
+def test_a_processor_that_lacks_instructions_is_no_lack_of_memory() -> None:
+    def behave(task: Task) -> Measured:
+        raise EndedError(-signal.SIGILL, "it said nothing")
+
+    with pytest.raises(RunError, match=r"ended \(SIGILL\) for an instruction that this processor lacks"):
+        Stage(behave).survey()
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(signal.SIGKILL, InfeasibleError), (signal.SIGILL, RunError), (signal.SIGBUS, RunError)]
+)
+def test_a_child_ended_before_it_has_measured_is_told_by_its_signal(
+    number: signal.Signals, kind: type[Exception]
+) -> None:
+    with pytest.raises(kind, match=number.name), starting(Bounds.begin()):
+        raise EndedError(-number, "it said nothing")
 
 
 def test_children_are_not_started_without_end() -> None:

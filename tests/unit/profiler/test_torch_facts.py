@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -50,8 +51,26 @@ def test_without_torch_nobody_is_asked() -> None:
 
 def test_a_torch_that_cannot_be_asked_is_a_run_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/bin/false")
-    with pytest.raises(RunError, match=r"torch 9\.9 cannot be asked"):
+    with pytest.raises(RunError, match=r"torch 9\.9 cannot be asked .* ended \(exit 1\): it said nothing"):
         complete(replace(probe(), torch_version="9.9"))
+
+
+def test_a_torch_for_another_processor_is_told_as_such(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\nulimit -c 0\nkill -ILL $$\n")
+    program.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(program))
+    with pytest.raises(RunError, match=r"ended \(SIGILL\) for an instruction that this processor lacks: this build of"):
+        complete(replace(probe(), torch_version="9.9"))
+
+
+def test_a_torch_that_takes_longer_than_it_may_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\nexec sleep 600\n")
+    program.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(program))
+    with pytest.raises(RunError, match=r"torch 9\.9 gave no answer within 500\.0 ms; allow it more \(--max-seconds\)"):
+        complete(replace(probe(), torch_version="9.9"), 0.5)
 
 
 @needs_torch
