@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from planner.document import added
 from planner.limits import MAX_BYTES
 
 Allocator = Literal["glibc", "musl", "mimalloc", "unknown"]
@@ -13,6 +14,9 @@ Allocator = Literal["glibc", "musl", "mimalloc", "unknown"]
 
 Policy = Literal["tight", "fast"]
 """How eagerly an allocator gives memory back (`planner.system.allocator.apply_policy`)."""
+
+HugePages = Literal["always", "madvise", "never"]
+"""To whom the kernel gives huge pages: everybody, those who ask, nobody (`planner.system.pages`)."""
 
 DeviceKind = Literal["cpu", "cuda"]
 """Where tensors live, and so which memory a budget is of: the processor's, or a GPU's."""
@@ -101,6 +105,10 @@ class Machine:
     """What a process takes of that before its first tensor (driver context, loaded kernels); null likewise."""
     torch_threads: int | None = None
     """Threads torch computes with unless told otherwise; null where it was not asked."""
+    huge_pages: HugePages | None = added(None)
+    """To whom the kernel gives huge pages; null where it has none, or nobody looked."""
+    page_bytes: int | None = added(None)
+    """Size of the kernel's pages: 4 KiB, on some Arm boards 16 or 64; null where nobody looked."""
 
 
 @dataclass(frozen=True)

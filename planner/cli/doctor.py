@@ -21,6 +21,7 @@ _LABELS = {
     "limit_bytes": "memory limit",
     "torch_threads": "torch default threads",
     "threads": "threads used",
+    "page_bytes": "memory pages",
     "gpu_total_bytes": "gpu memory",
     "gpu_context_bytes": "gpu context overhead",
 }

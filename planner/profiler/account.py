@@ -9,6 +9,7 @@ of JSON (`Taken`).
 
 from __future__ import annotations
 
+import mmap
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from planner.profiler.meter import Node
     from planner.profiler.network import WholeNetwork
 
-_PAGE = 4096
 _BLOCK_HEADER = 80
 """What a block with a mapping of its own has in front: malloc's header, and torch's alignment to 64 bytes."""
 
@@ -110,7 +110,7 @@ def _find_peak(network: WholeNetwork, data: tuple[Tensor, Tensor]) -> _Peak:
         parameter.grad = None
     blocks = _blocks_at_peak(nodes)
     sizes = [block.bytes for block in blocks]
-    rounded = (-(size + _BLOCK_HEADER) % _PAGE + _BLOCK_HEADER for size in sizes if size >= _OWN_MAPPING)
+    rounded = (-(size + _BLOCK_HEADER) % mmap.PAGESIZE + _BLOCK_HEADER for size in sizes if size >= _OWN_MAPPING)
     kept = sum(block.bytes for block in blocks if block.address in gradients)
     return _Peak(sum(sizes), kept, sum(block.bytes for block in blocks if block.is_scratch), sum(rounded))
 

@@ -23,8 +23,13 @@ _WORDS = {
     "python": "Python",
     "torch": "torch",
     "threads": "the number of threads",
+    "huge_pages": "who gets huge pages",
+    "page_bytes": "the size of pages",
 }
 """What a person calls the facts of a fingerprint."""
+
+_USUAL = "as usual"
+"""What is said of a fact that a fingerprint has only where it is something else."""
 
 
 def read_profile(path: Path) -> Profile:
@@ -51,10 +56,12 @@ def differences(profile: Profile, here: Machine) -> tuple[str, ...]:
     else:
         there = facts(profile.machine, profile.device.torch, threads)
     now = facts(here, here.torch_version, threads)
+    known = there if profile.machine is None else there | now
+    pairs = {key: (there.get(key, _USUAL), now.get(key, _USUAL)) for key in known}
     found = tuple(
-        f"{_WORDS[key]} was {_shown(value)}, here it is {_shown(now[key])}"
-        for key, value in there.items()
-        if value != now[key]
+        f"{_WORDS[key]} was {_shown(was)}, here it is {_shown(value)}"
+        for key, (was, value) in pairs.items()
+        if was != value
     )
     return found or ("its fingerprint is another one, and the profile does not tell what lies behind that",)
 

@@ -22,6 +22,7 @@ from types import TracebackType
 from planner.system.allocator import release
 from planner.system.ends import End
 from planner.system.memory import available_bytes
+from planner.system.pages import without_huge_pages
 from planner.system.proc import read_memory
 from planner.system.resident import trim_clean_pages
 from planner.system.rlimit import limit_data
@@ -89,13 +90,14 @@ class Child:
         self._bounds = bounds
         self._log = tempfile.TemporaryFile("w+b")  # noqa: SIM115  # closed by `close`
         # A group of its own: Ctrl-C reaches us alone, and whatever the child starts can be ended with it.
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            process_group=0,
-        )
+        with without_huge_pages():  # as a run's child is started
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._log,
+                process_group=0,
+            )
         self._unread = b""
         with contextlib.suppress(OSError):  # it has ended, or /proc is not to be had
             Path(f"/proc/{self._process.pid}/oom_score_adj").write_text("1000")

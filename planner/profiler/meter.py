@@ -7,6 +7,7 @@ allocator's own block sizes, rounded to 512 bytes: what a budget has to hold.
 
 from __future__ import annotations
 
+import mmap
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,8 +25,9 @@ _LEAST_SCRATCH = MIB
 _SCRATCH_PART = 3
 """Scratch is looked into where it is more than this part of what is allocated."""
 
-_SPARE = MIB // 2
-"""Many kernels count resident pages in batches, and small blocks may lie in pages that were resident before."""
+_SPARE = 128 * mmap.PAGESIZE
+"""Many kernels count resident pages in batches, of as many pages however large one is, and small blocks may lie in
+pages that were resident before. Half a MiB where pages have 4 KiB."""
 
 MARK = "planner:mark"
 """Name of the range that ends a phase."""

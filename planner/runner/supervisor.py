@@ -30,6 +30,7 @@ from planner.runner.resume import clear_leftovers, first_open_block
 from planner.solver.schema import Plan
 from planner.system.ends import End
 from planner.system.files import FolderLock, lock_folder, storage_errors, write_atomically
+from planner.system.pages import allow_huge_pages
 from planner.system.proc import read_memory, reset_peak
 from planner.system.resident import trim_clean_pages
 from planner.units import MIB
@@ -164,6 +165,7 @@ def _position(out: Path, block: int) -> Position | None:
 
 def slim_down() -> None:
     """Give back what only this process's start needed, before there is a child to share the budget with."""
+    allow_huge_pages(False)  # to the child from its first moment on; its allocator policy has the last word
     trim_clean_pages()
     reset_peak()
 

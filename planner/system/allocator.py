@@ -5,15 +5,27 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from planner.settings import Allocator, Policy
+from planner.system.pages import allow_huge_pages
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _TIGHT_MMAP_THRESHOLD_BYTES = 64 * 1024
+
+_MIMALLOC_AS_NEEDED = {"MIMALLOC_DISALLOW_ARENA_ALLOC": "1", "MIMALLOC_EAGER_COMMIT": "0"}
+_MIMALLOC: Mapping[Policy, Mapping[str, str]] = {
+    "tight": {**_MIMALLOC_AS_NEEDED, "MIMALLOC_PURGE_DELAY": "0"},
+    "fast": _MIMALLOC_AS_NEEDED,
+}
+"""Variables that mimalloc reads (2.1 and later), by policy."""
+
+_WITH_HUGE_PAGES: frozenset[Policy] = frozenset()
+"""Policies under which the kernel may give huge pages to memory that did not ask for them."""
 
 
 def apply_policy(policy: Policy) -> bool:
@@ -25,17 +37,21 @@ def apply_policy(policy: Policy) -> bool:
     glibc's own choice: one arena for all threads changed the peak of a training step by less than 0.4 MiB, for blocks
     that large are mapped outside of arenas anyway.
 
-    `fast`: nothing is touched. A process cannot return from `tight`, for setting a threshold at all switches off
-    glibc's own adaptation; a run whose policy changes needs a new process.
+    `fast`: the allocator keeps its ways. A process cannot return from `tight`, for setting a threshold at all switches
+    off glibc's own adaptation; a run whose policy changes needs a new process.
 
-    Where torch brings mimalloc (aarch64), `tight` sets MIMALLOC_PURGE_DELAY=0 and the thresholds both: mimalloc serves
-    tensors and reads its variable when torch is loaded, glibc serves everything else. Other allocators have nothing to
-    set: False, and nothing happens.
+    Where torch brings mimalloc (aarch64), it serves tensors, glibc everything else. mimalloc reads its variables when
+    torch is loaded; those set here take the place of a person's own. Under either policy it has to map what it needs as
+    it needs it: by default it maps a GiB at once, so that no limit on mapped memory would ever refuse anything. Under
+    `tight` it gives back at once. Other allocators have nothing to set: False, and nothing happens.
+
+    Neither has huge pages that nobody asked for (`planner.system.pages`).
     """
+    allow_huge_pages(policy in _WITH_HUGE_PAGES)
+    if detect() == "mimalloc":
+        os.environ.update(_MIMALLOC[policy])
     if policy == "fast":
         return True
-    if detect() == "mimalloc":
-        os.environ.setdefault("MIMALLOC_PURGE_DELAY", "0")
     if _owner_of_malloc() != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
@@ -44,7 +60,11 @@ def apply_policy(policy: Policy) -> bool:
 
 
 def release() -> bool:
-    """Give every free page of the heap back to the kernel (malloc_trim); True where some went, False elsewhere."""
+    """Give every free page of the heap back to the kernel (malloc_trim); True where some went, False elsewhere.
+
+    It does not reach the mimalloc that torch brings, which exports nothing. There `tight` leaves nothing to give back,
+    and `fast` only what was freed in the last hundredth of a second.
+    """
     if _owner_of_malloc() != "glibc":
         return False
     malloc_trim = ctypes.CDLL(None).malloc_trim

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import mmap
 import os
 import platform
 from importlib import metadata
@@ -17,9 +18,12 @@ from planner.settings import DeviceKind, Dtype, Machine
 from planner.system import memory
 from planner.system.allocator import detect
 from planner.system.hierarchy import FILESYSTEM_ROOT, find_hierarchy, read_value
+from planner.system.pages import huge_pages
 
 _ISA_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "neon", "asimd", "asimdhp", "bf16", "sve")
 """Instruction sets that decide which kernels torch picks, in the kernel's spelling (/proc/cpuinfo)."""
+
+_USUAL_PAGE_BYTES = 4096
 
 _PLACEHOLDER_NAMES = frozenset({"", "to be filled by o.e.m.", "system product name", "default string", "none", "n/a"})
 
@@ -49,6 +53,8 @@ def probe(root: Path = FILESYSTEM_ROOT) -> Machine:
         torch_version=installed_torch_version(),
         unified_memory=unified,
         gpu_name=_gpu_name(root) or (name if unified else None),
+        huge_pages=huge_pages(root),
+        page_bytes=mmap.PAGESIZE,
     )
 
 
@@ -84,9 +90,10 @@ def facts(machine: Machine, torch_version: str | None, threads: int) -> dict[str
 
     `threads` is how many torch computes with. Amounts of memory are left out: they decide what fits, not what it costs,
     and the installed amount differs from boot to boot. So are the kernel's release and Python's patch level, or every
-    security update would throw the profiles away.
+    security update would throw the profiles away. Huge pages for everybody count, though our processes go without them:
+    profiles that were taken there before they did are of more bytes.
     """
-    return {
+    found: dict[str, Any] = {
         "name": machine.name,
         "architecture": machine.architecture,
         "cpu_model": machine.cpu_model,
@@ -99,6 +106,12 @@ def facts(machine: Machine, torch_version: str | None, threads: int) -> dict[str
         "torch": torch_version,
         "threads": threads,
     }
+    # What most machines have is left out, as it was before anybody looked: their profiles stay theirs.
+    if machine.huge_pages == "always":
+        found["huge_pages"] = "always"
+    if machine.page_bytes not in (None, _USUAL_PAGE_BYTES):
+        found["page_bytes"] = machine.page_bytes
+    return found
 
 
 def check_dtype(machine: Machine, dtype: Dtype) -> None:

@@ -40,6 +40,7 @@ def test_memory_and_updates_make_no_profile_stale() -> None:
         ({"isa": ()}, "the instruction sets was none, here it is "),
         ({"gpu_name": "Voodoo"}, "the GPU was Voodoo, here it is "),
         ({"unified_memory": None}, "unified memory was "),
+        ({"page_bytes": 65536}, "the size of pages was 65536, here it is "),
     ],
 )
 def test_each_difference_is_named_alone(change: dict[str, Any], said: str) -> None:
@@ -57,7 +58,8 @@ def test_another_allocator_is_named() -> None:
 
 
 def test_where_everything_differs_everything_is_named() -> None:
-    assert len(differences(profiles.of(profiles.FOREIGN), HERE)) == 10
+    unusual = (HERE.huge_pages == "always") + (HERE.page_bytes != 4096)
+    assert len(differences(profiles.of(profiles.FOREIGN), HERE)) == 10 + unusual
 
 
 def test_a_profile_that_tells_no_machine_names_what_its_device_says() -> None:

@@ -49,6 +49,13 @@ def test_a_child_is_spoken_to_in_lines_and_marked_as_the_first_to_be_killed(modu
         assert [child.read(), child.read()] == ["TWO 1000 given", "THREE 1000 given"]
 
 
+def test_a_child_goes_without_huge_pages_as_a_runs_does(module: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("planner.system.pages.huge_pages", lambda: "always")
+    module("print([line for line in open('/proc/self/status') if line.startswith('THP_enabled')][0])")
+    with Child(bounds(), "measured_module") as child:
+        assert child.read().split() == ["THP_enabled:", "0"]
+
+
 def test_a_child_above_the_limit_is_killed(module: Write) -> None:
     module("""
         import time

@@ -18,6 +18,7 @@ from planner.runner.job import Job
 from planner.settings import Optimizer
 from planner.units import MIB
 from tests.fault.support import small_plan
+from tests.unit.system.support import run_child
 
 # Not torch.optim, torch.utils.data and multiprocessing: `import torch` itself brings these.
 HEAVY = (
@@ -61,3 +62,17 @@ def test_at_its_first_step_it_is_within_the_target(tmp_path: Path) -> None:
     events, _ = _train(tmp_path)
     first = next(event for event in events if event["kind"] == "step")
     assert first["resident_bytes"] <= 245 * MIB
+
+
+def test_a_supervisor_and_what_it_starts_go_without_huge_pages() -> None:
+    """Whatever the machine's setting is: it is taken for `always` here."""
+    code = """
+        import json, subprocess
+        from planner.runner.supervisor import slim_down
+        from planner.system import pages
+        pages.huge_pages = lambda: "always"
+        slim_down()
+        found = subprocess.run(["grep", "THP_enabled", "/proc/self/status"], capture_output=True, text=True, check=True)
+        print(json.dumps(found.stdout.split()))
+    """
+    assert run_child(code) == ["THP_enabled:", "0"]

@@ -116,23 +116,29 @@ def test_an_allocator_that_was_preloaded_is_seen() -> None:
 
 
 @on_glibc
-def test_mimalloc_inside_torch_is_recognised_and_told_to_give_back(tmp_path: Path) -> None:
+def test_mimalloc_inside_torch_is_recognised_and_told_to_map_as_needed_and_give_back(tmp_path: Path) -> None:
     library = tmp_path / "torch" / "lib" / "libc10.so"
     library.parent.mkdir(parents=True)
     (tmp_path / "torch" / "__init__.py").touch()
     code = """
-        import json, os
+        import ctypes, json, os
         from planner.system import allocator
-        found = allocator.detect()
-        allocator.apply_policy("fast")
-        fast = os.environ.get("MIMALLOC_PURGE_DELAY")
-        applied = allocator.apply_policy("tight")
-        print(json.dumps([found, fast, applied, os.environ.get("MIMALLOC_PURGE_DELAY")]))
+        found, getenv = allocator.detect(), ctypes.CDLL(None).getenv
+        getenv.restype = ctypes.c_char_p
+        told = []
+        for policy in ("fast", "tight"):
+            applied = allocator.apply_policy(policy)
+            # As a library that is loaded now finds it.
+            names = (b"DISALLOW_ARENA_ALLOC", b"EAGER_COMMIT", b"PURGE_DELAY")
+            values = [getenv(b"MIMALLOC_" + name) for name in names]
+            told.append([applied, *(value and value.decode() for value in values)])
+        print(json.dumps([found, told]))
     """
+    env = environment(tmp_path, MIMALLOC_EAGER_COMMIT="1")
     library.write_bytes(bytes(5000) + b"mimalloc: error: " + bytes(5000))
-    assert run_child(code, env=environment(tmp_path)) == ["mimalloc", None, True, "0"]
+    assert run_child(code, env=env) == ["mimalloc", [[True, "1", "0", None], [True, "1", "0", "0"]]]
     library.write_bytes(bytes(5000))
-    assert run_child(code, env=environment(tmp_path)) == ["glibc", None, True, None]
+    assert run_child(code, env=env) == ["glibc", [[True, None, "1", None], [True, None, "1", None]]]
 
 
 def test_torch_is_not_imported_to_find_out() -> None:

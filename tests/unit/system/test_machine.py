@@ -248,6 +248,8 @@ MACHINE = Machine(
         {"python_version": "3.12.1"},
         {"unified_memory": True},
         {"gpu_name": "GPU"},
+        {"huge_pages": "always"},
+        {"page_bytes": 16384},
     ],
 )
 def test_what_decides_the_cost_changes_the_fingerprint(change: dict[str, Any]) -> None:
@@ -266,6 +268,9 @@ def test_what_decides_the_cost_changes_the_fingerprint(change: dict[str, Any]) -
         {"gpu_total_bytes": 5},
         {"gpu_context_bytes": 5},
         {"torch_threads": 5},
+        {"huge_pages": "madvise"},
+        {"huge_pages": "never"},
+        {"page_bytes": 4096},
     ],
 )
 def test_what_changes_from_day_to_day_does_not(change: dict[str, Any]) -> None:
