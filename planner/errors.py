@@ -8,12 +8,15 @@ PlannerError
 ├── InfeasibleError             3   no plan fits; carries the smallest budget that does
 ├── RunError                    4   a run failed
 │   ├── OverBudgetError             memory above the budget, every rung of the ladder tried
+│   ├── ExceededError               a run ended, above its budget; carries its report
 │   └── StorageError                storage full, corrupt or locked
 │       └── ShardError                  a shard of an activation cache is damaged, lost or another run's
 └── InterruptedRunError       130   stopped by a signal; resumable
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 
 class PlannerError(Exception):
@@ -74,6 +77,14 @@ class RunError(PlannerError):
 
 class OverBudgetError(RunError):
     """A step needed more memory than the budget leaves, and no smaller rung was left."""
+
+
+class ExceededError(RunError):
+    """A run ended, and everything is written, but its peak was above its budget. `report` (a `Report`) says when."""
+
+    def __init__(self, message: str, report: Any) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 class StorageError(RunError):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from planner.document import decode, parse_json, to_json
-from planner.errors import InputError, InterruptedRunError, PlannerError, RunError
+from planner.errors import ExceededError, InputError, InterruptedRunError, PlannerError, RunError
 from planner.limits import MAX_BATCH
 from planner.mapped import MapDataset, mapped_part
 from planner.profiler.profile import ProfileRequest, take_profile
@@ -208,6 +208,8 @@ def run(
 
     The other arguments are that command's options; `resume` goes on with a run that was stopped, from the same samples.
     Ctrl-C lets it save first. Raises RunError, InterruptedRunError, StorageError, InputError, which names the sample.
+    A run that has ended above its budget raises ExceededError: its `report` says when and by how much, and the trained
+    network lies in `out` as ever.
     """
     folder = Path("runs") / plan.id[:12] if out is None else Path(out)
     with storage_errors(folder):
@@ -255,8 +257,11 @@ def _run_command(words: list[str], quiet: bool) -> Report:
         value = parse_json(answer)
     except InputError:
         raise RunError(f"neuroflux run was {End(process.returncode).explained}, unexpectedly") from None
-    if process.returncode == 0:
-        return decode(Report, value)
+    if "schema" in value:  # the run has ended, within its budget or above it
+        report = decode(Report, value)
+        if not report.within_budget:
+            raise ExceededError(report.exceeded, report)
+        return report
     kinds: dict[int, type[PlannerError]] = {2: InputError, 130: InterruptedRunError}
     raise kinds.get(process.returncode, RunError)(value["error"])
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from planner.cli import options
-from planner.cli.output import print_note, print_result
+from planner.cli.output import print_error, print_note, print_result
 from planner.cli.reporting import add_service, check_client, given, reporting
 from planner.errors import InputError, RunError
 from planner.limits import MAX_EPOCHS
@@ -109,7 +109,10 @@ def run(arguments: argparse.Namespace) -> int:
 
             print_note(f"warning: {missed_text(report.missed)}")
         print_note(f"more: neuroflux report {out}")
-    return 0
+    if report.within_budget:
+        return 0
+    print_error(report.exceeded, RunError.exit_code, as_json=False)  # the JSON document is the report
+    return RunError.exit_code
 
 
 def _warn(plan: Plan, arguments: argparse.Namespace) -> None:

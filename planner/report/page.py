@@ -11,8 +11,10 @@ from planner.report.read import RunRecord
 from planner.report.run_tables import (
     BLOCK_COLUMNS,
     EXIT_COLUMNS,
+    PHASE_COLUMNS,
     block_row,
     exit_row,
+    phase_rows,
     report_summary,
     report_title,
     verdict,
@@ -51,12 +53,14 @@ def make_page(record: RunRecord, picture: str) -> str:
     report, plan = record.report, record.plan
     title = escape(report_title(report, plan))
     blocks = [block_row(index, block) for index, block in enumerate(report.blocks)]
+    phases = phase_rows(report)
     exits = [exit_row(plan, report, found) for found in report.exits]
     parts = [
         f"<h1>{title}</h1>",
         f'<p class="verdict {"yes" if report.within_budget else "no"}">{escape(verdict(report))}</p>',
         f"<figure>{_inline(picture)}</figure>",
         _section("Blocks, predicted and measured", _table(BLOCK_COLUMNS, blocks)),
+        *([_section("Phases, predicted and measured", _table(PHASE_COLUMNS, phases))] if phases else []),
         _section("Exits", _table(EXIT_COLUMNS, exits)),
         _section("In short", _fields(report_summary(report, plan))),
         _section("Where the run left its plan", _deviations(report.deviations)),

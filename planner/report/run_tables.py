@@ -19,6 +19,7 @@ def report_table(report: Report, plan: Plan) -> str:
     """A run beside its plan: memory and time by block, whether it kept its budget, and how good the network is."""
     rows = [block_row(index, block) for index, block in enumerate(report.blocks)]
     blocks = columns(BLOCK_COLUMNS, rows, ">" * 11)
+    phases = phase_rows(report)
     exits = columns(
         EXIT_COLUMNS,
         [exit_row(plan, report, found) for found in report.exits],
@@ -27,6 +28,7 @@ def report_table(report: Report, plan: Plan) -> str:
     parts = [
         note(report_title(report, plan)),
         blocks,
+        *([columns(PHASE_COLUMNS, phases, ">" + "<" + ">" * 3)] if phases else []),
         note(verdict(report)),
         exits,
         fields(report_summary(report, plan)),
@@ -58,6 +60,25 @@ def block_row(index: int, block: BlockReport) -> tuple[str, ...]:
         format_seconds(measured) if measured else NOTHING,
         _change(measured, block.predicted_seconds_per_epoch) if measured else NOTHING,
     )
+
+
+PHASE_COLUMNS = ("block", "phase", "peak MiB\npredicted", "\nmeasured", "\ndiff")
+"""Headings of what `phase_rows` gives."""
+
+
+def phase_rows(report: Report) -> list[tuple[str, ...]]:
+    """What every block did one after another, predicted against measured; empty where a run did not tell."""
+    return [
+        (
+            str(index),
+            found.phase,
+            NOTHING if found.predicted_peak_bytes is None else mib(found.predicted_peak_bytes),
+            mib(found.measured_peak_bytes),
+            _change(found.measured_peak_bytes, found.predicted_peak_bytes or 0),
+        )
+        for index, block in enumerate(report.blocks)
+        for found in block.phases
+    ]
 
 
 def _slowdown(plan: Plan, block: BlockReport) -> float | None:
@@ -112,7 +133,8 @@ def verdict(report: Report) -> str:
         made_of = f"above the child's baseline of {format_bytes(report.baseline_bytes)}"
     over = report.peak_bytes - report.budget_bytes
     answer = "yes" if report.within_budget else "NO"
-    excess = f", {format_bytes(over)} above it" if over > 0 else ""
+    when = f", {report.peak.words}" if report.peak else ""
+    excess = f", {format_bytes(over)} above it{when}" if over > 0 else ""
     return f"stayed under {format_bytes(report.budget_bytes)}: {answer}, peak {peak}{excess} ({made_of})"
 
 

@@ -2,10 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from planner.solver.schema import Scope, check_calibration
+from planner.units import format_bytes
+
+Phase = Literal["start", "prepare", "train", "save", "fit", "validate", "cache", "repair"]
+"""What a run does: start torch; and for each block prepare it, train it, save its weights, fit its pooled exits,
+measure its heads, write the cache behind it, or compute a damaged part of the cache before it anew."""
+
+
+_DOING: Mapping[Phase, str] = {
+    "start": "while torch was started",
+    "prepare": "while it was prepared",
+    "train": "while it was trained",
+    "save": "while its weights were saved",
+    "fit": "while its pooled exits were fitted",
+    "validate": "while its heads were measured",
+    "cache": "while the cache behind it was written",
+    "repair": "while a part of its input was computed anew",
+}
+
+
+@dataclass(frozen=True)
+class PhaseReport:
+    """One phase of a block, predicted against measured."""
+
+    phase: Phase
+    """Which."""
+    predicted_peak_bytes: int | None
+    """The plan's word, under its scope; null: it says nothing of this phase."""
+    measured_peak_bytes: int
+    """The kernel's word, under the same scope."""
+
+
+@dataclass(frozen=True)
+class PeakMoment:
+    """When a run was at its peak."""
+
+    phase: Phase
+    """What it did."""
+    block: int | None
+    """Index of the block; null: before the first."""
+    steps: int
+    """Optimizer steps done by then, of all blocks and sessions."""
+
+    @property
+    def words(self) -> str:
+        """To be read: `in block 0 while its weights were saved, behind 40 optimizer steps`."""
+        doing = _DOING[self.phase]
+        where = doing if self.block is None else f"in block {self.block} {doing}"
+        return f"{where}, behind {self.steps} optimizer {'step' if self.steps == 1 else 'steps'}"
 
 
 @dataclass(frozen=True)
@@ -34,6 +83,8 @@ class BlockReport:
     """Mean training loss of the last segment over the last epoch."""
     calibration_seconds: float | None = None
     """The calibration kernel's time as the block began; null: not timed."""
+    phases: tuple[PhaseReport, ...] = ()
+    """Its phases, in the order of their first; empty: an earlier release told them not apart."""
 
     def __post_init__(self) -> None:
         check_calibration(self.calibration_seconds)
@@ -122,6 +173,16 @@ class Report:
     best_exit: int | None = None
     """Where the network that comes out ends, by its units: the exit that is best on samples held out of training data.
     Null: the full model, which reports took for the best before there was this field."""
+    peak: PeakMoment | None = None
+    """When peak_bytes were reached; null: not known."""
+
+    @property
+    def exceeded(self) -> str:
+        """By how much and when the run was above its budget, in words, where it was."""
+        over = format_bytes(self.peak_bytes - self.budget_bytes)
+        when = f" {self.peak.words}" if self.peak else ""
+        peak, budget = format_bytes(self.peak_bytes), format_bytes(self.budget_bytes)
+        return f"the run was above its budget{when}: {peak}, {over} more than {budget}; what it trained is kept"
 
     def __post_init__(self) -> None:
         count = len(self.deviation_steps)

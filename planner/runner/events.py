@@ -5,9 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from planner.report.schema import ExitReport, InitReport
+from planner.report.schema import ExitReport, InitReport, Phase
 
-Phase = Literal["prepare", "train", "save", "validate", "cache"]
+
+@dataclass(frozen=True)
+class PhasePeak:
+    """A phase of a block, as measured."""
+
+    phase: Phase
+    """Which."""
+    peak_bytes: int
+    """Highest resident bytes of the child in it."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,8 @@ class BlockStarted:
     """In force: 0 is the plan's own setting, then its ladder."""
     done_steps: int = 0
     """Optimizer steps that were done before."""
+    peak_bytes: int = 0
+    """Highest resident bytes of the child until now."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +135,8 @@ class BlockDone:
     """The calibration kernel's time as the block began."""
     seconds_per_sample: float | None = None
     """Forward from the model's first unit to the block's last, heads left out; null: an earlier release told it not."""
+    phases: tuple[PhasePeak, ...] = ()
+    """Its phases, in the order of their first; empty: an earlier release told them not apart."""
 
 
 @dataclass(frozen=True)

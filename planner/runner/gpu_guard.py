@@ -42,8 +42,7 @@ class GpuGuard(MemoryGuard):
         found = read_gpu(self._device)
         context = self._context_bytes(found.beside_bytes)
         resident, peak = context + found.reserved_bytes, context + found.peak_bytes
-        self.life_peak_bytes = max(self.life_peak_bytes, peak)
-        self.block_peak_bytes = max(self.block_peak_bytes, peak)
+        self._rise(peak)
         reset_gpu_peak(self._device)
         return replace(read_memory(), resident_bytes=resident, peak_bytes=peak)
 

@@ -7,6 +7,7 @@ are limited (RLIMIT_DATA), so that an overrun becomes an error here instead of a
 from __future__ import annotations
 
 from planner.errors import OverBudgetError
+from planner.report.schema import Phase
 from planner.system.allocator import release
 from planner.system.proc import Memory, read_memory, reset_peak
 from planner.system.resident import trim_clean_pages
@@ -45,11 +46,27 @@ class MemoryGuard:
         """Highest resident bytes since the process began."""
         self.block_peak_bytes = 0
         """Highest resident bytes since `begin_block`."""
+        self._place: tuple[int | None, Phase] = (None, "start")
+        self._phase_peaks: dict[tuple[int | None, Phase], int] = {}
+
+    def enter(self, block: int, phase: Phase) -> None:
+        """From here on peaks are those of this phase of a block."""
+        self.take()
+        self._place = block, phase
+
+    def phase_peaks(self, block: int) -> dict[Phase, int]:
+        """Highest resident bytes in every phase of a block, in the order of their first."""
+        return {phase: peak for (whose, phase), peak in self._phase_peaks.items() if whose == block}
+
+    @property
+    def phase_peak_bytes(self) -> int:
+        """Highest resident bytes in the phase of now, as far as they were taken."""
+        return self._phase_peaks.get(self._place, 0)
 
     def begin_block(self, peak_bytes: int = 0, untouched_bytes: int = 0) -> None:
         """Start a block's peak at what it was known to be, and limit what may be mapped from here on."""
         self.take()
-        self.block_peak_bytes = peak_bytes
+        self.block_peak_bytes = self._phase_peaks[self._place] = peak_bytes
         self.limit(untouched_bytes)
 
     def limit(self, untouched_bytes: int = 0) -> None:
@@ -66,13 +83,17 @@ class MemoryGuard:
     def take(self) -> Memory:
         """Read this process's memory with the peak since the last call, and start the next peak."""
         memory = read_memory()
-        self.life_peak_bytes = max(self.life_peak_bytes, memory.peak_bytes)
-        self.block_peak_bytes = max(self.block_peak_bytes, memory.peak_bytes)
+        self._rise(memory.peak_bytes)
         self._trim(memory.file_bytes)
         if self._keeps_freed and self.is_over(memory.peak_bytes + _NEAR_BYTES):
             release()  # what the allocator keeps grows over many steps, and no profile has seen them all
         reset_peak()
         return memory
+
+    def _rise(self, peak_bytes: int) -> None:
+        self.life_peak_bytes = max(self.life_peak_bytes, peak_bytes)
+        self.block_peak_bytes = max(self.block_peak_bytes, peak_bytes)
+        self._phase_peaks[self._place] = max(self.phase_peak_bytes, peak_bytes)
 
     def _trim(self, file_bytes: int) -> None:
         """Give library pages back once they have grown well above what a step right after giving them back needs.
@@ -91,12 +112,11 @@ class MemoryGuard:
         return self._allowed_bytes is not None and peak_bytes > self._allowed_bytes
 
     def check(self, what: str) -> None:
-        """Raise OverBudgetError if the block's peak has passed what is allowed."""
-        self.take()
-        if self.is_over(self.block_peak_bytes):
+        """Raise OverBudgetError if what was done since the last look has passed what is allowed."""
+        peak = self.take().peak_bytes
+        if self.is_over(peak):
             raise OverBudgetError(
-                f"{what} took {format_bytes(self.block_peak_bytes)}, {format_bytes(self._allowed_bytes or 0)} are "
-                "allowed"
+                f"{what} took {format_bytes(peak)}, {format_bytes(self._allowed_bytes or 0)} are allowed"
             )
 
     def release(self) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
 
 from planner.document import read_document, to_json
-from planner.report.schema import BlockReport, CacheReport, InitReport, Report
+from planner.report.schema import BlockReport, CacheReport, InitReport, PeakMoment, Phase, PhaseReport, Report
 from planner.runner import paths
 from planner.runner.events import BlockDone, BlockStarted, Deviation, Event, Failed, Finished, Initialised, Ready, Step
 from planner.runner.exits import best_exit, choose_exit
@@ -43,7 +43,7 @@ class Place:
     """Index of the block."""
     rung: int
     """The setting in force."""
-    phase: str
+    phase: Phase
     """What it does there."""
 
 
@@ -63,8 +63,8 @@ class Record:
     """Resident bytes of the child before any block."""
     life_peak_bytes: int = 0
     """Highest resident bytes of any child."""
-    peak_steps: int = 0
-    """`steps` when that was first known."""
+    peak: PeakMoment | None = None
+    """When that was first known; none: an earlier release has not told."""
     place: Place | None = None
     """Where the child of now is; none before its first block."""
     init: InitReport | None = None
@@ -82,7 +82,7 @@ class Record:
         self.blocks = [read_document(paths.result_path(self.out, index), BlockDone) for index in range(blocks)]
         self.steps = _whole_lines(self.out / paths.MEMORY)
         for done in self.blocks:
-            self._rise(done.peak_bytes)
+            self._rise_by_block(done)
         kept = self.out / paths.DEVIATIONS
         known = read_document(kept, Deviations) if kept.exists() else Deviations((), ())
         self.deviations = list(zip(known.texts, known.steps, strict=True))
@@ -98,28 +98,40 @@ class Record:
         match event:
             case Ready():
                 self.baseline_bytes = event.baseline_bytes
-                self._rise(event.peak_bytes)
+                self._rise(event.peak_bytes, "start")
             case Initialised():
                 self.init = event.init
             case BlockStarted():
+                self._rise_here(event.peak_bytes)
                 self.place = Place(event.block, event.rung, event.phase)
             case Step():
                 self.steps += 1
-                self._rise(event.peak_bytes)
+                self._rise_here(event.peak_bytes)
             case BlockDone():
                 self.blocks.append(event)
-                self._rise(event.peak_bytes)
+                self._rise_by_block(event)
             case Deviation():
                 self.deviate(event.text)
             case Failed():
                 self.failed = event
             case Finished():
                 self.finished = True
-                self._rise(event.peak_bytes)
+                self._rise_here(event.peak_bytes)
 
-    def _rise(self, peak_bytes: int) -> None:
+    def _rise_here(self, peak_bytes: int) -> None:
+        if self.place is None:
+            self._rise(peak_bytes, "start")
+        else:
+            self._rise(peak_bytes, self.place.phase, self.place.block)
+
+    def _rise_by_block(self, done: BlockDone) -> None:
+        highest = max(done.phases, key=lambda found: found.peak_bytes, default=None)
+        self._rise(done.peak_bytes, highest.phase if highest else None, done.block)
+
+    def _rise(self, peak_bytes: int, phase: Phase | None, block: int | None = None) -> None:
         if peak_bytes > self.life_peak_bytes:
-            self.life_peak_bytes, self.peak_steps = peak_bytes, self.steps
+            self.life_peak_bytes = peak_bytes
+            self.peak = None if phase is None else PeakMoment(phase, block, self.steps)
 
 
 def _whole_lines(path: Path) -> int:
@@ -188,7 +200,8 @@ def make_report(plan: Plan, record: Record, seconds: float, exit_tolerance: floa
     peak = record.life_peak_bytes + own if is_process else max(block.measured_peak_bytes for block in blocks)
     exits = tuple(found for done in record.blocks for found in done.exits)
     best = best_exit(exits)
-    deviations = [*record.deviations, *_over(peak, plan.budget.bytes, record.peak_steps)]
+    when = record.peak if is_process else _highest_of(blocks)
+    deviations = [*record.deviations, *_over(peak, plan.budget.bytes, when)]
     return Report(
         schema="report/1",
         plan_id=plan.id,
@@ -212,17 +225,31 @@ def make_report(plan: Plan, record: Record, seconds: float, exit_tolerance: floa
         deviation_steps=tuple(steps for _, steps in deviations),
         exit_tolerance=exit_tolerance if best.validation_accuracy is not None else None,
         best_exit=best.unit,
+        peak=when,
     )
 
 
-def _over(peak: int, budget: int, steps: int) -> list[tuple[str, int]]:
+def _highest_of(blocks: tuple[BlockReport, ...]) -> PeakMoment | None:
+    """When the highest block was at its peak: under scope `training`, what starting took is none of the budget's."""
+    index, block = max(enumerate(blocks), key=lambda found: found[1].measured_peak_bytes)
+    highest = max(block.phases, key=lambda found: found.measured_peak_bytes, default=None)
+    if highest is None:
+        return None
+    before = sum(other.steps for other in blocks[:index])
+    return PeakMoment(highest.phase, index, before + (0 if highest.phase == "prepare" else block.steps))
+
+
+def _over(peak: int, budget: int, when: PeakMoment | None) -> list[tuple[str, int]]:
     if peak <= budget:
         return []
-    return [(f"the peak of {format_bytes(peak)} is above the budget of {format_bytes(budget)}", steps)]
+    said = f"the peak of {format_bytes(peak)} is {format_bytes(peak - budget)} above the budget of"
+    where = f", {when.words}" if when else ""
+    return [(f"{said} {format_bytes(budget)}{where}", when.steps if when else 0)]
 
 
 def _block_report(plan: Plan, done: BlockDone, extra: int) -> BlockReport:
     block = plan.blocks[done.block]
+    predicted = asdict(block.predicted.peak_bytes_by_phase)
     return BlockReport(
         units=block.units,
         micro_batch=done.micro_batch,
@@ -235,4 +262,9 @@ def _block_report(plan: Plan, done: BlockDone, extra: int) -> BlockReport:
         steps=done.steps,
         loss=done.loss,
         calibration_seconds=done.calibration_seconds,
+        phases=tuple(
+            # 0: the plan has no such phase, or is older than its prediction.
+            PhaseReport(found.phase, predicted.get(found.phase) or None, found.peak_bytes + extra)
+            for found in done.phases
+        ),
     )

@@ -11,12 +11,12 @@ from typing import TypeVar
 from planner.document import read_document, to_json
 from planner.errors import InputError, OverBudgetError, ShardError
 from planner.model.shapes import model_sizes
-from planner.report.schema import ExitReport
+from planner.report.schema import ExitReport, Phase
 from planner.runner import paths
 from planner.runner.block import LoadedBlock, compare_init, load_before, load_frozen
 from planner.runner.checkpoint import Checkpoints
 from planner.runner.data.split import Dataset, Split
-from planner.runner.events import BlockDone, BlockStarted, Deviation, Event, Initialised, Phase
+from planner.runner.events import BlockDone, BlockStarted, Deviation, Event, Initialised, PhasePeak
 from planner.runner.finish import Measured, Prefix, validate, write_cache
 from planner.runner.frozen import check_given, keep_frozen, seconds_per_sample, warm_up
 from planner.runner.guard import WARMING_BYTES, MemoryGuard, describe
@@ -164,6 +164,7 @@ class Session:
         if position is None:
             return None
         settle()
+        self._guard.enter(index, "train")
         self._guard.begin_block(position.peak_bytes, self._plan.blocks[index].predicted.untouched_bytes)
         block = LoadedBlock(self._plan, index, self._order.seed, load_frozen(self._plan, index, self._out))
         block.load(path)
@@ -277,6 +278,7 @@ class Session:
             position.stall_seconds,
             calibration,
             behind.seconds_per_sample,
+            tuple(PhasePeak(phase, highest) for phase, highest in self._guard.phase_peaks(index).items()),
         )
         return done, behind
 
@@ -328,7 +330,12 @@ class Session:
         total = min(steps, self._order.max_steps or steps)
         rungs = rungs_of(self._plan.blocks[index])
         setting: Setting = rungs[min(rung, len(rungs) - 1)]
-        self._tell(BlockStarted("phase", index, phase, total, setting.micro_batch, setting.accumulate, rung))
+        settle()  # what the phase before had of library pages should not lie under this one's
+        self._guard.enter(index, phase)
+        peak = self._guard.life_peak_bytes
+        self._tell(
+            BlockStarted("phase", index, phase, total, setting.micro_batch, setting.accumulate, rung, peak_bytes=peak)
+        )
 
 
 def _exits(measured: Mapping[str, Measured]) -> tuple[ExitReport, ...]:

@@ -148,6 +148,7 @@ class BlockTrainer:
     def _train_on(self, rung: Setting) -> Trained:
         """From where the block stands. What an overrun has left of a batch is dropped, and the batch done again."""
         settle()
+        self._guard.enter(self._index, "train")
         if self._block is None:
             self._guard.begin_block(self._position.peak_bytes, rung.untouched_bytes + WARMING_BYTES)
             samples = self._make_samples(rung.micro_batch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -249,6 +250,29 @@ def test_where_a_run_left_its_plan_is_marked_and_said(open_page: Open, served: S
     expect(page.locator(".tip")).to_contain_text(f"left its plan: {said[0]}")
 
 
+def test_a_run_above_its_budget_says_by_how_much_and_when(open_page: Open, served: Served) -> None:
+    run = served.begin_run("above")
+    served.send_steps(run, 0, 20)
+    report = _report(served, [], [])
+    budget = served.plan["budget"]["bytes"]
+    first, *others = report["blocks"]
+    phases = [
+        {"phase": "train", "predicted_peak_bytes": budget // 2, "measured_peak_bytes": budget // 4},
+        {"phase": "repair", "predicted_peak_bytes": None, "measured_peak_bytes": budget + 3 * MIB},
+    ]
+    peak = {"phase": "repair", "block": 0, "steps": 20}
+    above = {"peak_bytes": budget + 3 * MIB, "within_budget": False, "peak": peak}
+    served.post(f"/v1/runs/{run}/report", {**report, **above, "blocks": [{**first, "phases": phases}, *others]})
+    page = open_page(f"/#/runs/{run}")
+    said = page.locator("div:has(> dt:text-is('Peak and budget'))")
+    expect(said).to_contain_text("over budget by 3.0 MiB")
+    expect(said).to_contain_text("at repair of block 0, behind 20 steps")
+    rows = page.locator("section:has(h2:text-is('Phases')) tbody tr")
+    expect(rows).to_have_count(2)
+    expect(rows.nth(0)).to_contain_text("−50.0 %")
+    expect(rows.nth(1)).to_contain_text("–")
+
+
 def test_a_resumption_is_marked_while_the_run_goes_on(open_page: Open, served: Served) -> None:
     run = served.begin_run("goes on")
     served.send_steps(run, 0, 9)
@@ -288,7 +312,7 @@ _MARKS = """() => {
 }"""
 
 
-def _report(served: Served, deviations: list[str], steps: list[int]) -> dict[str, object]:
+def _report(served: Served, deviations: list[str], steps: list[int]) -> dict[str, Any]:
     plan = served.plan
     blocks = [
         {

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 import planner
+from planner import facade
 from planner.cli import options
 from planner.document import content_id, read_document, to_json
-from planner.errors import InfeasibleError, InputError, ModelError
+from planner.errors import ExceededError, InfeasibleError, InputError, ModelError
 from planner.model.spec import Activation, BatchNorm2d, Conv2d, Linear
 from planner.profiler.schema import Profile
 from planner.report.schema import Report
@@ -269,3 +270,28 @@ def test_a_plan_computes_in_what_its_profile_measured() -> None:
         plan = planner.plan(profile, "2GiB", batch=64, epochs=2, samples=1000, dtype=dtype)
         assert plan.training.dtype == "bfloat16"
         assert {block.input.dtype for block in plan.blocks} <= {"uint8", "bfloat16"}
+
+
+def test_a_run_that_ended_above_its_budget_raises_what_carries_its_report(
+    colour_plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real run, judged by a budget below what torch takes: one that the guard was never told of."""
+    judged = """
+from dataclasses import replace
+from planner.runner import supervisor
+real = supervisor.make_report
+supervisor.make_report = lambda plan, *others: real(
+    replace(plan, budget=replace(plan.budget, bytes=50 * 2**20)), *others
+)
+"""
+    monkeypatch.setattr(facade, "_COMMAND", judged + facade._COMMAND)
+    out = tmp_path / "out"
+    with pytest.raises(
+        ExceededError, match=r"above its budget .*more than 50\.0 MiB; what it trained is kept"
+    ) as raised:
+        planner.run(colour_plan, Colours(40), out=out, max_steps=1, quiet=True)
+    report = raised.value.report
+    assert isinstance(report, Report)
+    assert not report.within_budget and report.peak is not None
+    assert raised.value.exit_code == 4
+    assert {"model.safetensors", "model.json", "report.json"} <= {path.name for path in out.iterdir()}

@@ -133,9 +133,9 @@ function factsOf(run, plan, data) {
   const { report } = data;
   const last = data.samples.at(-1);
   const peak = data.peak() || run.peak_bytes || 0;
-  const verdict = peak <= run.budget.bytes ? badge("within budget", "good") : badge("over budget", "bad");
+  const verdict = peak <= run.budget.bytes ? badge("within budget", "good") : badge(`over budget by ${bytes(peak - run.budget.bytes)}`, "bad");
   return figures([
-    ["Peak and budget", meter(peak, run.budget.bytes), last || report ? verdict : null],
+    ["Peak and budget", meter(peak, run.budget.bytes), last || report ? h("span", {}, verdict, report?.peak ? ` ${peakMoment(report.peak)}` : null) : null],
     ["Predicted peak", bytes(plan.predicted.peak_bytes), report ? `measured ${deviation(peak, plan.predicted.peak_bytes)}` : null],
     ["Block", last ? `${number(last.block + 1)} of ${number(run.blocks)}` : "–", last ? unitNames(plan.model, plan.blocks[last.block].units) : "no step yet"],
     ["Step", last ? number(last.step) : "–", last ? `epoch ${number(last.epoch)}` : null],
@@ -145,10 +145,17 @@ function factsOf(run, plan, data) {
   ]);
 }
 
+/** When a finished run was at its peak. */
+function peakMoment({ phase, block, steps }) {
+  return `at ${phase}${block === null ? "" : ` of block ${number(block)}`}, behind ${number(steps)} steps`;
+}
+
 function tablesOf(plan, data) {
   const { report } = data;
+  const phases = (report?.blocks ?? []).flatMap(({ phases }, index) => (phases ?? []).map((phase) => ({ ...phase, index })));
   return [
     h("section", { class: "card" }, h("h2", {}, "Blocks"), blockTable(plan, data)),
+    phases.length ? h("section", { class: "card" }, h("h2", {}, "Phases"), table("Phases, predicted and measured", PHASE_COLUMNS, phases)) : null,
     report ? h("section", { class: "card" }, h("h2", {}, "Exits"), table("Exits", exitColumns(plan, report), report.exits.map((exit) => ({ ...exit, isCurrent: exit.unit === bestExit(report) })))) : null,
     report?.deviations.length ? h("section", { class: "card" }, h("h2", {}, "Where it left its plan"), h("ul", {}, data.marks().map(markItem))) : null,
   ].filter(Boolean);
@@ -179,6 +186,14 @@ function blockColumns(plan, data) {
     { name: "Loss", number: true, of: (row) => (row.report ? number(row.report.loss, 3) : "–") },
   ];
 }
+
+const PHASE_COLUMNS = [
+  { name: "Block", of: (row) => number(row.index) },
+  { name: "Phase", of: (row) => row.phase },
+  { name: "Predicted peak", number: true, of: (row) => (row.predicted_peak_bytes ? bytes(row.predicted_peak_bytes) : "–") },
+  { name: "Measured peak", number: true, of: (row) => bytes(row.measured_peak_bytes) },
+  { name: "Differs by", number: true, of: (row) => (row.predicted_peak_bytes ? deviation(row.measured_peak_bytes, row.predicted_peak_bytes) : "–") },
+];
 
 function headName(head) {
   if (head === undefined) return "–";

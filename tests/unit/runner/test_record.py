@@ -6,12 +6,13 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from planner.report.schema import ExitReport
+from planner.document import to_json
+from planner.report.schema import ExitReport, PeakMoment, Phase, PhaseReport
 from planner.runner import paths
-from planner.runner.events import BlockDone, Deviation, Step
+from planner.runner.events import BlockDone, BlockStarted, Deviation, Event, PhasePeak, Ready, Step
 from planner.runner.record import Record, Telemetry, make_report
 from planner.solver.schema import Plan
-from planner.units import MIB
+from planner.units import MIB, format_bytes
 from tests.unit.report.documents import PLAIN
 
 GIB = 1024 * MIB
@@ -25,13 +26,17 @@ def _step(number: int, peak_bytes: int = MIB) -> Step:
     return Step("step", 0, 0, number, 8, 1.0, MIB, peak_bytes)
 
 
-def _tell(out: Path, record: Record, *events: Step | Deviation | BlockDone) -> None:
+def _tell(out: Path, record: Record, *events: Event) -> None:
     """What a supervisor does with a child's events."""
     telemetry = Telemetry(PLAIN, out / paths.MEMORY)
     for event in events:
         record.note(event)
         telemetry.observe(event, record)
     telemetry.close()
+
+
+def _phase(phase: Phase, peak_bytes: int) -> BlockStarted:
+    return BlockStarted("phase", 0, phase, 2, 8, 1, peak_bytes=peak_bytes)
 
 
 def _done() -> BlockDone:
@@ -83,3 +88,65 @@ def test_on_a_gpu_the_supervisor_takes_nothing_of_the_budget(tmp_path: Path) -> 
     report = make_report(plan, record, 1.0)
     assert (report.supervisor_peak_bytes, report.peak_bytes, report.within_budget) == (0, 7 * MIB, True)
     assert report.blocks[0].measured_peak_bytes == MIB
+
+
+def test_a_peak_knows_the_phase_block_and_step_that_it_was_in(tmp_path: Path) -> None:
+    """Finishing is highest: told when the next phase begins, and once more with the block."""
+    phases = (PhasePeak("train", 2 * GIB), PhasePeak("validate", 9 * GIB), PhasePeak("cache", 3 * GIB))
+    done = replace(_done(), peak_bytes=9 * GIB, phases=phases)
+    record = Record(tmp_path)
+    _tell(
+        tmp_path,
+        record,
+        Ready("ready", MIB, 2 * MIB),
+        _phase("train", 2 * MIB),
+        _step(0, GIB),
+        _step(1, 2 * GIB),
+        _phase("validate", 2 * GIB),
+        _phase("cache", 9 * GIB),
+        done,
+    )
+    report = make_report(_plan(8 * GIB), record, 1.0)
+    assert report.peak == PeakMoment("validate", 0, 2)
+    over = report.peak_bytes - 8 * GIB
+    expected = f"{format_bytes(over)} above the budget of 8.00 GiB, in block 0 while its heads were measured, behind 2"
+    assert expected in report.deviations[0] and report.deviation_steps == (2,)
+    assert "in block 0 while its heads were measured, behind 2 optimizer steps" in report.exceeded
+    # What the plan says of every phase, and where it says nothing.
+    own = report.supervisor_peak_bytes
+    predicted = PLAIN.blocks[0].predicted.peak_bytes_by_phase
+    assert report.blocks[0].phases == (
+        PhaseReport("train", predicted.train, 2 * GIB + own),
+        PhaseReport("validate", predicted.validate or None, 9 * GIB + own),
+        PhaseReport("cache", predicted.cache or None, 3 * GIB + own),
+    )
+
+
+def test_what_starting_takes_is_at_the_start(tmp_path: Path) -> None:
+    record = Record(tmp_path)
+    _tell(tmp_path, record, Ready("ready", MIB, 9 * GIB), _phase("train", 9 * GIB), _step(0), _done())
+    assert make_report(_plan(8 * GIB), record, 1.0).peak == PeakMoment("start", None, 0)
+
+
+def test_a_block_of_an_earlier_session_knows_its_highest_phase(tmp_path: Path) -> None:
+    phases = (PhasePeak("train", MIB), PhasePeak("cache", 3 * MIB))
+    path = paths.result_path(tmp_path, 0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(to_json(replace(_done(), peak_bytes=3 * MIB, phases=phases)))
+    record = Record(tmp_path)
+    record.read(1)
+    assert record.peak == PeakMoment("cache", 0, 0)
+    path.write_text(to_json(_done()))  # as an earlier release left it
+    record = Record(tmp_path)
+    record.read(1)
+    assert (record.life_peak_bytes, record.peak) == (MIB, None)
+
+
+def test_under_scope_training_the_peak_is_the_highest_blocks(tmp_path: Path) -> None:
+    plan = replace(PLAIN, budget=replace(PLAIN.budget, bytes=MIB, scope="training"))
+    done = replace(_done(), peak_bytes=3 * MIB, phases=(PhasePeak("prepare", 1), PhasePeak("validate", 3 * MIB)))
+    record = Record(tmp_path)
+    _tell(tmp_path, record, Ready("ready", MIB, GIB), _phase("train", GIB), _step(0), done)
+    report = make_report(plan, record, 1.0)
+    assert (report.peak_bytes, report.within_budget) == (2 * MIB, False)
+    assert report.peak == PeakMoment("validate", 0, 3)

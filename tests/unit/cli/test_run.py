@@ -1,0 +1,47 @@
+"""`neuroflux run`: how it ends."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from planner.cli import run
+from planner.document import decode, parse_json, to_json
+from planner.report.schema import PeakMoment, Report
+from planner.runner import supervisor
+from planner.units import MIB
+from tests.unit.report.documents import PLAN, REPORT
+
+OVER = replace(
+    REPORT,
+    peak_bytes=REPORT.budget_bytes + 3 * MIB,
+    within_budget=False,
+    peak=PeakMoment("validate", 1, 69),
+)
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize(("report", "code"), [(REPORT, 0), (OVER, 4)])
+def test_a_run_above_its_budget_does_not_end_with_0(
+    report: Report,
+    code: int,
+    as_json: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # A run that passes its budget whatever the guard does cannot be had at will; tests/integration has the real ones.
+    monkeypatch.setattr(supervisor, "run_plan", lambda *_: report)
+    parser = argparse.ArgumentParser()
+    run.add_arguments(parser)
+    (tmp_path / "plan.json").write_text(to_json(PLAN))
+    words = [str(tmp_path / "plan.json"), "--data", "sample", "--out", str(tmp_path / "out"), "--quiet"]
+    assert run.run(parser.parse_args([*words, *(["--json"] if as_json else [])])) == code
+    said = capsys.readouterr()
+    if as_json:
+        assert decode(Report, parse_json(said.out)) == report
+    told = "in block 1 while its heads were measured, behind 69 optimizer steps: 270.0 MiB, 3.0 MiB more than 267.0 MiB"
+    assert (told in said.err) == (code == 4)
