@@ -197,6 +197,9 @@ def run(arguments: argparse.Namespace) -> int:
         print_result(to_json(plan))
         return 0
     _explain(arguments, profile, request, plan)
+    if request.allocator != "tight":
+        for text in profile.notes:
+            print_note(f"the profile notes: {text}")
     if arguments.output is not None:
         print_note(
             f"written to {arguments.output}; train with:\n"

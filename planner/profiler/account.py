@@ -13,19 +13,21 @@ import mmap
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from planner.document import read_document, to_json
+from planner.errors import RunError
 from planner.profiler.bounded import OwnLimit
 from planner.profiler.job import Job
 from planner.profiler.schema import Account, StepTime
 from planner.settings import Policy
 from planner.system.allocator import HeapUse, heap_use
+from planner.system.exhaustion import problem_of
 from planner.system.mappings import Mapped, read_mapped
-from planner.system.proc import read_memory, reset_peak
+from planner.system.proc import CANNOT_BEGIN_ANEW, read_memory, reset_peak
 from planner.training.runtime import settle, start_torch, trimming
 
 if TYPE_CHECKING:
@@ -76,7 +78,9 @@ class Taken:
     """The child's one line."""
 
     accounts: Accounts | None
-    """What was found; null where a step does not fit."""
+    """What was found; null where no step could be taken."""
+    problem: str | None = None
+    """Why not."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +207,12 @@ def _retention(policy: Policy, start: HeapUse, quiet: HeapUse, step: _Step, live
 
 
 def take_accounts(job: Job, policy: Policy, micro_batch: int, timed: Sequence[int] = ()) -> Accounts:
-    """A whole step at `micro_batch`, after the dry steps that a run takes as well; those at `timed` are timed only."""
+    """A whole step at `micro_batch`, after the dry steps that a run takes as well; those at `timed` are timed only.
+
+    Raises RunError where the kernel does not tell a step's peak.
+    """
+    if not reset_peak():
+        raise RunError(CANNOT_BEGIN_ANEW)
     interpreter = read_memory().anonymous_bytes
     baseline = start_torch(policy, job.threads).baseline_bytes
     base, start_heap = _mapped(), heap_use()
@@ -301,10 +310,13 @@ def _mapped() -> Mapped:
 def main(path: str, policy: Policy, micro_batch: int, timed: Sequence[int]) -> None:
     """Print the accounts of the job at `path`."""
     found: Accounts | None = None
-    # Lack of memory, or a unit that fails: the survey measures unit by unit and says which and why.
-    with suppress(RuntimeError, ValueError, MemoryError):
+    problem: str | None = None
+    try:
         found = take_accounts(read_document(Path(path), Job), policy, micro_batch, timed)
-    sys.stdout.write(to_json(Taken(found), indent=None) + "\n")
+    # Lack of memory, or a unit that fails: the survey measures unit by unit and says which.
+    except (RuntimeError, ValueError, MemoryError, RunError) as error:
+        problem = problem_of(error)
+    sys.stdout.write(to_json(Taken(found, problem), indent=None) + "\n")
 
 
 if __name__ == "__main__":

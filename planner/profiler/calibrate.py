@@ -20,6 +20,12 @@ from planner.units import MIB
 
 _POLICIES: tuple[Policy, ...] = ("tight", "fast")
 
+_INSTEAD: dict[Policy, str] = {
+    "tight": "; what surrounds tensors is known from single units, with room for what they do not show",
+    "fast": "; plans do not choose it",
+}
+"""What follows where no whole step under a policy is known."""
+
 _SMALL_STEP = 2
 """Largest micro-batch at which libraries multiply matrices without room of their own."""
 
@@ -65,28 +71,33 @@ class Calibrated:
     """The calibration kernel's time."""
     policies: tuple[PolicyProfile, ...]
     """Every policy under which a whole step fitted."""
+    notes: tuple[str, ...] = ()
+    """What could not be measured as it should be, and why."""
 
 
 def calibrate(job: Job, path: Path, bounds: Bounds) -> Calibrated:
     """Measure for the job at `path`. Raises as `first_line` does where not even a unit's kernels can be used."""
     small, large = step_sizes(job)
     timed = timed_sizes(job)
-    found = {policy: _take_accounts(path, policy, (large, small), bounds, timed) for policy in _POLICIES}
+    notes: list[str] = []
+    found = {policy: _take_accounts(path, policy, (large, small), bounds, notes, timed) for policy in _POLICIES}
     policies = tuple(policy_profile(policy, accounts) for policy, accounts in found.items() if accounts is not None)
     tight = found["tight"]
     if tight is None:
         kernels = decode(Overhead, parse_json(first_line(bounds, "planner.profiler.kernels", str(path))))
         constant = kernels.growth_bytes + _UNSEEN_BYTES + _HEAD_KERNEL_BYTES
-        return Calibrated(constant, _UNSEEN_PERMILLE, small, small, 0, kernels.calibration_seconds, policies)
+        notes += [f"its kernels are not among those that a step is taken to need: {text}" for text in kernels.problems]
+        seconds = kernels.calibration_seconds
+        return Calibrated(constant, _UNSEEN_PERMILLE, small, small, 0, seconds, policies, tuple(notes))
     constant, permille = split_overhead(tight)
     seconds, size = tight.calibration_seconds, tight.account.micro_batch
-    least = _take_accounts(path, "tight", (small,), bounds) if small < size else None
+    least = _take_accounts(path, "tight", (small,), bounds, notes) if small < size else None
     if least is None:
-        return Calibrated(constant, permille, size, size, 0, seconds, policies)
+        return Calibrated(constant, permille, size, size, 0, seconds, policies, tuple(notes))
     base = min(constant, split_overhead(least, permille)[0])
     # Taken in processes as young as a run's: in one that has measured for long the same kernel is up to twice as fast.
     seconds = (seconds + least.calibration_seconds) / 2
-    return Calibrated(base, permille, small, size, constant - base, seconds, policies)
+    return Calibrated(base, permille, small, size, constant - base, seconds, policies, tuple(notes))
 
 
 def step_sizes(job: Job) -> tuple[int, int]:
@@ -105,18 +116,29 @@ def timed_sizes(job: Job) -> tuple[int, ...]:
 
 
 def _take_accounts(
-    path: Path, policy: Policy, sizes: tuple[int, ...], bounds: Bounds, timed: tuple[int, ...] = ()
+    path: Path,
+    policy: Policy,
+    sizes: tuple[int, ...],
+    bounds: Bounds,
+    notes: list[str],
+    timed: tuple[int, ...] = (),
 ) -> Accounts | None:
-    """A whole step at the first of `sizes` where it fits; None where it does not, or takes too long."""
+    """A whole step at the first of `sizes` that fits; None where it does not, or takes too long: `notes` gets why."""
+    problems: list[str] = []
     share = dataclasses.replace(bounds, deadline=bounds.deadline - (1 - _TIME_SHARE) * bounds.seconds_left)
     for size in dict.fromkeys(sizes):
         try:
             line = first_line(share, "planner.profiler.account", str(path), policy, str(size), *map(str, timed))
-        except (InfeasibleError, InputError):  # killed, or no time: what follows measures in smaller pieces
+        except (InfeasibleError, InputError) as error:  # killed, or no time: what follows measures in smaller pieces
+            problems.append(f"at micro-batch {size}: {error}")
             continue
-        taken = decode(Taken, parse_json(line)).accounts
-        if taken is not None:
-            return taken
+        taken = decode(Taken, parse_json(line))
+        if taken.accounts is not None:
+            if problems:
+                notes.append(f"{policy}: a whole step of {size} was measured instead of a larger one ({problems[0]})")
+            return taken.accounts
+        problems.append(f"at micro-batch {size}: {taken.problem}")
+    notes.append(f"{policy}: no whole step could be measured ({'; '.join(problems)}){_INSTEAD[policy]}")
     return None
 
 

@@ -7,7 +7,6 @@ their kernels are in use (compiled code, arenas, library pages) is the constant 
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from planner.model.spec import Unit
 from planner.profiler.bounded import OwnLimit
 from planner.profiler.job import Job
 from planner.system.allocator import release
+from planner.system.exhaustion import problem_of
 from planner.system.proc import read_memory
 from planner.training.runtime import settle, start_torch
 
@@ -29,6 +29,8 @@ class Overhead:
     """What stays resident, above the baseline, while every unit's kernels are in use."""
     calibration_seconds: float
     """The calibration kernel's time."""
+    problems: tuple[str, ...] = ()
+    """Of every unit whose kernels are not among them: its name, and why."""
 
 
 def use_kernels(job: Job) -> Overhead:
@@ -40,20 +42,23 @@ def use_kernels(job: Job) -> Overhead:
     OwnLimit(job.max_bytes).renew()
     _use_units(job)
     settle()
-    _use_units(job)
+    problems = _use_units(job)
     release()
-    return Overhead(max(0, read_memory().resident_bytes - started.baseline_bytes), seconds)
+    return Overhead(max(0, read_memory().resident_bytes - started.baseline_bytes), seconds, problems)
 
 
-def _use_units(job: Job) -> None:
-    """A small training step of every unit, as a batch that accumulates takes it."""
+def _use_units(job: Job) -> tuple[str, ...]:
+    """A small training step of every unit, as a batch that accumulates takes it. Those that fail are named, and why."""
+    problems = []
     shape: Shape = job.model.input
     for unit, sizes in zip(job.model.units, model_sizes(job.model), strict=True):
         if sizes.parameters:
-            # One that fails is left out, whether for lack of memory or not: measuring it says why.
-            with suppress(RuntimeError, ValueError, MemoryError):
+            try:
                 _use(job, unit, shape)
+            except (RuntimeError, ValueError, MemoryError) as error:
+                problems.append(f"{unit.name}: {problem_of(error)}")
         shape = sizes.output
+    return tuple(problems)
 
 
 def _use(job: Job, unit: Unit, shape: Shape) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from planner.document import added
 from planner.limits import MAX_BATCH, MAX_BYTES, MAX_UNITS
 from planner.model.spec import Model
 from planner.settings import Device, Dtype, Machine, Optimizer
@@ -401,6 +402,8 @@ class Profile:
     """Every allocator policy measured."""
     limits: Limits | None = None
     """What measuring was allowed to take; null: nothing was limited."""
+    notes: tuple[str, ...] = added(())
+    """What could not be measured as it should be, and why: an allocator policy, a unit's kernels."""
 
     def __post_init__(self) -> None:
         if self.calibration_seconds is not None and not 1e-9 <= self.calibration_seconds <= 1e9:

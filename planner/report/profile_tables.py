@@ -13,6 +13,7 @@ from planner.units import MIB, format_bytes, format_seconds
 
 _NAME_WIDTH = 23
 _NAMED = 6
+_NOTE_WIDTH = 1000
 _COLUMNS = (
     ("param-\neters\nMiB", MIB),
     ("grad-\nients\nMiB", MIB),
@@ -311,6 +312,8 @@ def _summary(profile: Profile) -> Iterator[tuple[str, str]]:
         yield "machine", _machine(profile.machine)
     if profile.limits is not None:
         yield "limits", _limits(profile.limits)
+    for text in profile.notes:
+        yield "note", clean(text, _NOTE_WIDTH)
 
 
 def _machine(machine: Machine) -> str:

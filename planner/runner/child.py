@@ -21,6 +21,7 @@ from planner.runner.job import Job
 from planner.runner.stop import StopSignal
 from planner.solver.schema import Plan
 from planner.system.exhaustion import is_out_of_memory
+from planner.system.proc import CANNOT_BEGIN_ANEW
 from planner.system.rlimit import die_with_parent
 from planner.training.runtime import Started, check_arithmetic, start_gpu, start_torch
 
@@ -49,8 +50,16 @@ def _train(job: Job, tell: Callable[[Event], None]) -> None:
         from planner.runner.session import Session
 
         guard = make_guard(job, plan, started)
-        guard.take()
+        guard.begin()
         tell(Ready("ready", started.baseline_bytes, started.peak_bytes))
+        if not guard.is_exact:
+            tell(
+                Deviation(
+                    "deviation",
+                    f"{CANNOT_BEGIN_ANEW}: measured peaks are the highest since the training process began, no less "
+                    "than what a block or step took, and perhaps more",
+                )
+            )
         if difference is not None:
             tell(Deviation("deviation", difference))
         Session(job, plan, data, guard, tell, stop).run()

@@ -2,14 +2,18 @@
 
 Two means, neither of which is trusted alone: peaks are read from the kernel after every step, exactly, and mapped bytes
 are limited (RLIMIT_DATA), so that an overrun becomes an error here instead of a kill (DESIGN.md, section 5).
+
+Where the kernel lets no process begin its peak anew (/proc/self/clear_refs cannot be written), a peak is the highest
+since the process began. That is never less than what is asked for. What rises above it is known exactly, and only that
+can be an overrun: the guard begins only where nothing has passed what is allowed before.
 """
 
 from __future__ import annotations
 
-from planner.errors import OverBudgetError
+from planner.errors import OverBudgetError, RunError
 from planner.report.schema import Phase
 from planner.system.allocator import release
-from planner.system.proc import Memory, read_memory, reset_peak
+from planner.system.proc import CANNOT_BEGIN_ANEW, Memory, read_memory, reset_peak
 from planner.system.resident import trim_clean_pages
 from planner.system.rlimit import DataLimit
 from planner.units import MIB, format_bytes
@@ -42,6 +46,9 @@ class MemoryGuard:
         self._keeps_freed = keeps_freed
         self._limit: DataLimit | None = None
         self._file_floor_bytes: int | None = None
+        self._known_bytes = 0
+        self.is_exact = True
+        """Whether peaks begin anew; once the first was taken."""
         self.life_peak_bytes = 0
         """Highest resident bytes since the process began."""
         self.block_peak_bytes = 0
@@ -63,6 +70,16 @@ class MemoryGuard:
         """Highest resident bytes in the phase of now, as far as they were taken."""
         return self._phase_peaks.get(self._place, 0)
 
+    def begin(self) -> None:
+        """Take the peak of the start. Raises RunError where no later overrun could be told from it."""
+        self.take()
+        if not self.is_exact and self.is_over(self.life_peak_bytes):
+            raise RunError(
+                f"{CANNOT_BEGIN_ANEW}, and starting torch has taken {format_bytes(self.life_peak_bytes)}, more than "
+                f"the {format_bytes(self._allowed_bytes or 0)} that training may take: an overrun could not be seen. "
+                "Make /proc writable, or plan for a budget that the start is within"
+            )
+
     def begin_block(self, peak_bytes: int = 0, untouched_bytes: int = 0) -> None:
         """Start a block's peak at what it was known to be, and limit what may be mapped from here on."""
         self.take()
@@ -83,11 +100,13 @@ class MemoryGuard:
     def take(self) -> Memory:
         """Read this process's memory with the peak since the last call, and start the next peak."""
         memory = read_memory()
+        if not self.is_exact:
+            self._known_bytes = self.life_peak_bytes
         self._rise(memory.peak_bytes)
         self._trim(memory.file_bytes)
         if self._keeps_freed and self.is_over(memory.peak_bytes + _NEAR_BYTES):
             release()  # what the allocator keeps grows over many steps, and no profile has seen them all
-        reset_peak()
+        self.is_exact = reset_peak()
         return memory
 
     def _rise(self, peak_bytes: int) -> None:
@@ -108,8 +127,8 @@ class MemoryGuard:
             self._file_floor_bytes = None
 
     def is_over(self, peak_bytes: int) -> bool:
-        """Whether a peak has passed what is allowed."""
-        return self._allowed_bytes is not None and peak_bytes > self._allowed_bytes
+        """Whether a peak has passed what is allowed. One that may be an earlier moment's has not."""
+        return self._allowed_bytes is not None and peak_bytes > max(self._allowed_bytes, self._known_bytes)
 
     def check(self, what: str) -> None:
         """Raise OverBudgetError if what was done since the last look has passed what is allowed."""

@@ -164,7 +164,10 @@ def _position(out: Path, block: int) -> Position | None:
 
 
 def slim_down() -> None:
-    """Give back what only this process's start needed, before there is a child to share the budget with."""
+    """Give back what only this process's start needed, before there is a child to share the budget with.
+
+    Where its peak cannot begin anew, that of the start counts all the same: more than need be, never less.
+    """
     allow_huge_pages(False)  # to the child from its first moment on; its allocator policy has the last word
     trim_clean_pages()
     reset_peak()

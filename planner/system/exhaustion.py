@@ -14,9 +14,19 @@ _ALLOCATOR_SAYS = re.compile(
 """torch's allocators (the second where mimalloc serves them), Python's threads, oneDNN when its code generator gets no
 memory, cuDNN and cuBLAS."""
 
+_PROBLEM_LENGTH = 300
+
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory could not be had."""
     if isinstance(error, MemoryError | OverBudgetError):
         return True
     return isinstance(error, RuntimeError) and _ALLOCATOR_SAYS.search(str(error)) is not None
+
+
+def problem_of(error: BaseException) -> str:
+    """An error of measuring in a few words, fit for a document."""
+    if is_out_of_memory(error):
+        return "it does not fit"
+    first = (str(error).strip().splitlines() or [""])[0][:_PROBLEM_LENGTH]
+    return first or type(error).__name__

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 _READ_BYTES = 16 * 1024
 """More than the part of a status file that holds the fields below."""
 
+CANNOT_BEGIN_ANEW = "the kernel lets no process begin its peak anew here (/proc/self/clear_refs cannot be written)"
+"""What is said where `reset_peak` does nothing."""
+
 
 @dataclass(frozen=True)
 class Memory:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from planner.cli.progress import Silent
-from planner.document import content_id, read_document
+from planner.document import content_id, decode, read_document
 from planner.errors import PlannerError
 from planner.report.schema import Report
 from planner.runner import paths
@@ -22,7 +22,7 @@ from planner.runner.finish import Measured, validate
 from planner.runner.samples import Samples
 from planner.runner.supervisor import RunOptions, run_plan
 from planner.system.ends import End
-from tests.unit.system.support import run_child
+from tests.unit.system.support import MIB, run_child, with_read_only_proc
 
 from .support import Hurt, session, small_plan
 
@@ -187,3 +187,30 @@ def test_a_child_that_said_nothing_is_not_given_another_ones_words(
     monkeypatch.setattr(sys, "executable", str(program))
     with pytest.raises(PlannerError, match=r"ended \(exit 3\), unexpectedly; its log is"):
         run_plan(small_plan(), "sample", tmp_path / "out", RunOptions(max_steps=STEPS), Silent())
+
+
+READ_ONLY = """
+    import sys
+    from pathlib import Path
+    from planner.cli.progress import Silent
+    from planner.document import to_json
+    from planner.runner.supervisor import RunOptions, run_plan
+    from tests.fault.support import small_plan
+    report = run_plan(small_plan(), "sample", Path(sys.argv[1]), RunOptions(max_steps=3), Silent())
+    print(to_json(report, indent=None))
+"""
+
+
+def test_where_no_peak_begins_anew_a_run_says_so_and_its_peaks_are_never_too_low(tmp_path: Path) -> None:
+    usual = decode(Report, run_child(READ_ONLY, str(tmp_path / "usual")))
+    found = decode(Report, run_child(READ_ONLY, str(tmp_path / "odd"), wrapper=with_read_only_proc()))
+    assert found.deviations[0].startswith("the kernel lets no process begin its peak anew here (/proc/self/clear_refs")
+    assert not usual.deviations
+    for block, exact in zip(found.blocks, usual.blocks, strict=True):
+        assert exact.measured_peak_bytes - 4 * MIB < block.measured_peak_bytes <= found.peak_bytes
+    # The start of torch is the highest that such a small run has.
+    assert (
+        found.child_peak_bytes >= max(exact.measured_peak_bytes for exact in usual.blocks) - usual.supervisor_peak_bytes
+    )
+    weights = [(folder / paths.MODEL).read_bytes() for folder in (tmp_path / "usual", tmp_path / "odd")]
+    assert weights[0] == weights[1]

@@ -94,6 +94,15 @@ def test_a_profile_of_this_device_needs_no_permission(run: Run, write: Callable[
     assert done.plan.device.fingerprint == _own().device.fingerprint
 
 
+def test_why_a_policy_cannot_be_chosen_is_said_where_it_matters(run: Run, write: Callable[[Profile], Path]) -> None:
+    noted = replace(_own(), notes=("fast: no whole step could be measured (why)",))
+    file = write(replace(noted, id=content_id(noted)))
+    done = run(*MODEL, "--profile", file)
+    assert done.code == 0
+    assert "the profile notes: fast: no whole step could be measured (why)" in done.err
+    assert "the profile notes" not in run(*MODEL, "--profile", file, "--allocator", "tight").err
+
+
 def test_a_foreign_profile_is_refused_in_words(run: Run, write: Callable[[Profile], Path]) -> None:
     file = write(profiles.of(FOREIGN))
     done = run(*MODEL, "--profile", file)

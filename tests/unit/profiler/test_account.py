@@ -16,6 +16,7 @@ from planner.profiler.account import Accounts, Taken
 from planner.profiler.job import Job
 from planner.settings import Optimizer
 from planner.units import MIB
+from tests.unit.system.support import run_child
 
 MODEL = from_zoo("vgg11", (3, 32, 32), 10)
 JOB = Job(MODEL, Optimizer("sgd", 0.05, 0.9), (2, 8), (16,), "cpu", 1, "tight", 2**40)
@@ -60,3 +61,26 @@ def test_what_arithmetic_knows_is_in_the_account(tmp_path: Path) -> None:
     parts = account.data_bytes + account.parameters_bytes + account.optimizer_bytes
     resident = found.live_bytes - found.untouched_bytes
     assert resident == parts + account.gradients_bytes + account.activations_bytes
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        ("RuntimeError('no kernel for this' + chr(10) + 'and more')", "no kernel for this"),
+        ('RuntimeError("DefaultCPUAllocator: can\'t allocate memory")', "it does not fit"),
+        ("ValueError()", "ValueError"),
+        ("RunError('not here')", "not here"),
+    ],
+)
+def test_a_step_that_cannot_be_taken_leaves_its_reason(tmp_path: Path, error: str, problem: str) -> None:
+    (tmp_path / "job.json").write_text(to_json(JOB))
+    code = """
+        import sys
+        from planner.errors import RunError
+        from planner.profiler import account
+        def fail(*_):
+            raise eval(sys.argv[1])
+        account.take_accounts = fail
+        account.main(sys.argv[2], "fast", 8, [])
+    """
+    assert run_child(code, error, str(tmp_path / "job.json")) == {"accounts": None, "problem": problem}

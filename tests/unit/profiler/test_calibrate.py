@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from planner.document import to_json
 from planner.model.spec import Activation, BatchNorm2d, Conv2d, Flatten, Layer, Linear, Model, Unit
 from planner.profiler.account import Accounts
 from planner.profiler.calibrate import policy_profile, split_overhead, step_sizes, timed_sizes
@@ -11,6 +14,7 @@ from planner.profiler.job import Job
 from planner.profiler.schema import Account, StepTime
 from planner.settings import Optimizer
 from planner.units import MIB
+from tests.unit.system.support import run_child, with_read_only_proc
 
 HEADS = 2 * MIB
 """What the kernels of auxiliary heads are allowed."""
@@ -91,3 +95,27 @@ def test_steps_are_timed_at_both_ends_and_in_the_middle(
     sizes: tuple[int, ...], norm: bool, expected: tuple[int, ...]
 ) -> None:
     assert timed_sizes(_job(sizes, norm)) == expected
+
+
+CALIBRATE = """
+    import json, sys, time
+    from pathlib import Path
+    from planner.document import encode, read_document
+    from planner.profiler.bounded import Bounds
+    from planner.profiler.calibrate import calibrate
+    from planner.profiler.job import Job
+    print(json.dumps(encode(calibrate(read_document(Path(sys.argv[1]), Job), Path(sys.argv[1]), Bounds.begin()))))
+"""
+
+
+def test_where_no_peak_can_be_read_single_units_stand_in_and_the_profile_says_why(tmp_path: Path) -> None:
+    path = tmp_path / "job.json"
+    path.write_text(to_json(_job((1, 8), norm=False)))
+    found = run_child(CALIBRATE, str(path), wrapper=with_read_only_proc())
+    assert found["policies"] == []
+    assert found["overhead_bytes"] > HEADS
+    why = "at micro-batch {}: the kernel lets no process begin its peak anew here"
+    tight, fast = found["notes"]
+    assert tight.startswith(f"tight: no whole step could be measured ({why.format(8)}") and why.format(1) in tight
+    assert fast.startswith(f"fast: no whole step could be measured ({why.format(8)}")
+    assert fast.endswith("plans do not choose it")

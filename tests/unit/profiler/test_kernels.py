@@ -17,11 +17,11 @@ CONV = Unit("conv", (Conv2d("conv2d", 16, 3, padding=1), BatchNorm2d("batchnorm2
 TOP = Unit("top", (Flatten("flatten"), Linear("linear", 10)))
 
 
-def _take(folder: Path, *units: Unit) -> Overhead:
+def _take(folder: Path, *units: Unit, max_bytes: int = 2**40) -> Overhead:
     """What a process of its own says."""
     model = Model("model/1", "some", (16, 16, 16), 10, units)
     path = folder / "job.json"
-    path.write_text(to_json(Job(model, Optimizer("sgd", 0.05, 0.9), (1, 8), (16,), "cpu", 1, "tight", 2**40)))
+    path.write_text(to_json(Job(model, Optimizer("sgd", 0.05, 0.9), (1, 8), (16,), "cpu", 1, "tight", max_bytes)))
     command = [sys.executable, "-m", "planner.profiler.kernels", str(path)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return decode(Overhead, parse_json(done.stdout))
@@ -32,3 +32,10 @@ def test_kernels_of_a_convolution_stay_resident_beside_a_matrix_products(tmp_pat
     # Code that only convolutions run is at least a hundred pages; no tensor here is as large as what is allowed.
     assert alone.growth_bytes + 100 * 4096 < both.growth_bytes < 64 * MIB
     assert 0 < both.calibration_seconds < 10
+
+
+def test_a_unit_whose_kernels_could_not_be_used_is_named_with_the_reason(tmp_path: Path) -> None:
+    vast = Unit("vast", (Flatten("flatten"), Linear("linear", 65536)))  # a GiB of weights
+    found = _take(tmp_path, CONV, vast, Unit("last", (Linear("linear", 10),)), max_bytes=600 * MIB)
+    assert found.problems == ("vast: it does not fit",)
+    assert found.growth_bytes > 0

@@ -289,6 +289,13 @@ def test_what_was_left_out_is_one_line() -> None:
     assert "limits" not in profile_table(LAYERED)
 
 
+def test_what_could_not_be_measured_is_said() -> None:
+    why = "fast: no whole step could be measured (at micro-batch 2: no kernel for this); plans do not choose it"
+    table = profile_table(replace(LAYERED, notes=(why,)))
+    assert flat(said(table, "note")) == why
+    assert "\nnote" not in profile_table(LAYERED)
+
+
 MACHINE = Machine(
     "Board 5", "aarch64", "Cortex-A76", 4, (), 2**33, 2**32, 2**31, 0, "glibc", "6.1", "3.12.1", None, False
 )
@@ -345,6 +352,7 @@ def hostile(name: str, size: int, seconds: float) -> Profile:
         device=replace(profile.device, name=name, fingerprint=name),
         machine=replace(MACHINE, name=name, cpu_model=name, architecture=name),
         limits=Limits(size, seconds, (LeftOut(name, 1, "does not fit"),)),
+        notes=(name,),
     )
 
 

@@ -12,6 +12,7 @@ from planner.errors import OverBudgetError
 from planner.runner.guard import MemoryGuard, describe
 from planner.system.proc import reset_peak
 from planner.units import MIB
+from tests.unit.system.support import run_child, with_read_only_proc
 
 _LIMITED = """
 from planner.runner.guard import MemoryGuard
@@ -112,3 +113,70 @@ def test_a_peak_above_the_allowance_is_an_error_that_names_both() -> None:
 def test_a_refused_allocation_is_told_in_plain_words() -> None:
     assert describe(MemoryError()) == "an allocation beyond the budget was refused"
     assert describe(OverBudgetError("its dry step took 3 MiB")) == "its dry step took 3 MiB"
+
+
+_MONOTONE = """
+    import json, mmap
+    from planner.errors import OverBudgetError
+    from planner.runner.guard import MemoryGuard
+    from planner.system.proc import read_memory
+    MIB = 2**20
+    def touch(mebibytes):
+        with mmap.mmap(-1, mebibytes * MIB) as block:
+            for _ in range(mebibytes):
+                block.write(b"x" * MIB)
+    def refused(mebibytes):
+        touch(mebibytes)
+        try:
+            guard.check("a step")
+        except OverBudgetError:
+            return True
+        return False
+    before = read_memory().peak_bytes
+    guard = MemoryGuard(before + 48 * MIB)
+    guard.begin()
+    guard.begin_block()
+    found = [refused(32)]
+    first = guard.block_peak_bytes - before
+    guard.begin_block()
+    found += [refused(1), refused(40), refused(64)]
+    highest = guard.life_peak_bytes - before
+    guard.begin_block()  # one rung lower: what came before does not count again
+    found += [refused(32), refused(80)]
+    print(json.dumps([guard.is_exact, found, first, highest, guard.life_peak_bytes - before]))
+"""
+
+
+def test_where_no_peak_begins_anew_it_is_the_highest_of_all_and_overruns_are_seen_still() -> None:
+    exact, refused, first, highest, last = run_child(_MONOTONE, wrapper=with_read_only_proc())
+    assert exact is False
+    assert refused == [False, False, False, True, False, True]
+    assert first == pytest.approx(32 * MIB, rel=0.1)
+    assert highest == pytest.approx(64 * MIB, rel=0.1)
+    assert last == pytest.approx(80 * MIB, rel=0.1)
+    # The same where peaks do begin anew.
+    exact, refused, first, highest, last = run_child(_MONOTONE)
+    assert exact is True
+    assert refused == [False, False, False, True, False, True]
+
+
+_HIGH_START = """
+    import json
+    from planner.errors import RunError
+    from planner.runner.guard import MemoryGuard
+    from planner.system.proc import read_memory
+    b"x" * (64 * 2**20)
+    guard = MemoryGuard(read_memory().resident_bytes + 32 * 2**20)
+    try:
+        guard.begin()
+    except RunError as error:
+        print(json.dumps(str(error)))
+    else:
+        print(json.dumps(""))
+"""
+
+
+def test_where_an_overrun_could_not_be_told_from_the_start_nothing_begins() -> None:
+    said = run_child(_HIGH_START, wrapper=with_read_only_proc())
+    assert "/proc/self/clear_refs cannot be written" in said and "Make /proc writable" in said
+    assert run_child(_HIGH_START) == ""

@@ -61,6 +61,19 @@ def mounting(folder: Path, *options: str) -> tuple[str, ...]:
     return wrapper
 
 
+def with_read_only_proc() -> tuple[str, ...]:
+    """A wrapper for `run_child`: the child sees /proc as some containers do. Skips where that is forbidden."""
+    unshare = ("unshare", "--mount") if os.geteuid() == 0 else ("unshare", "--mount", "--map-root-user")
+    wrapper = (*unshare, "sh", "-c", 'mount -o remount,bind,ro /proc && exec "$@"', "sh")
+    try:
+        tried = subprocess.run([*wrapper, "true"], capture_output=True, text=True)
+    except FileNotFoundError:
+        pytest.skip("needs the command unshare (util-linux)")
+    if tried.returncode != 0:
+        pytest.skip(f"needs a mount namespace of its own: {tried.stderr.strip()}")
+    return wrapper
+
+
 def names(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir())
 
