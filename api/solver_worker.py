@@ -8,7 +8,6 @@ the newest few of them; the parent (`api.solving`) knows which.
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 import time
@@ -28,6 +27,7 @@ from planner.solver.plan import make_plan
 from planner.solver.request import Request, check_measured
 from planner.solver.schema import Plan
 from planner.solver.unit_bytes import unit_bytes
+from planner.system.answers import Answers
 from planner.system.rlimit import die_with_parent, limit_data
 
 
@@ -50,16 +50,12 @@ class Asked:
 def main() -> None:
     """Answer until standard input ends."""
     die_with_parent(int(sys.argv[1]))
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    answers = Answers()
     limit_data(int(sys.argv[2]))
     profiles: OrderedDict[str, Profile] = OrderedDict()
-    answers.write(b"ready\n")
-    answers.flush()
+    answers.tell("ready")
     while line := sys.stdin.buffer.readline():
-        reply = json.dumps(_answer(line, sys.stdin.buffer, profiles), allow_nan=False)
-        answers.write(reply.encode() + b"\n")
-        answers.flush()
+        answers.tell(json.dumps(_answer(line, sys.stdin.buffer, profiles), allow_nan=False))
 
 
 def _answer(line: bytes, source: BinaryIO, profiles: OrderedDict[str, Profile]) -> dict[str, Any]:

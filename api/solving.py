@@ -15,6 +15,7 @@ from api.limits import MAX_PROFILE_BYTES, MAX_WAITING_SOLVES, SOLVER_BYTES, SOLV
 from api.problems import Problem, overloaded
 from planner.document import to_json
 from planner.solver.request import Request
+from planner.system.child import STANDARD_ERROR, answering
 
 _LOG = logging.getLogger("neuroflux.api")
 
@@ -27,6 +28,7 @@ class _Worker:
     """One process, and which profiles it holds."""
 
     process: asyncio.subprocess.Process
+    answers: asyncio.StreamReader
     held: OrderedDict[str, None] = field(default_factory=OrderedDict)
 
     def holds(self, profile_id: str) -> bool:
@@ -50,7 +52,7 @@ class SolverPool:
             self._free.put_nowait(None)
         self._warm = asyncio.Event()
         self._warm.set()
-        self._running: set[asyncio.subprocess.Process] = set()
+        self._running: dict[asyncio.subprocess.Process, asyncio.ReadTransport] = {}
         self.waiting = 0
         self.solved = 0
         self.replaced = 0
@@ -117,29 +119,30 @@ class SolverPool:
         return answer
 
     async def _start(self) -> _Worker:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "api.solver_worker",
-            str(os.getpid()),
-            str(self._memory_bytes),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            limit=2 * MAX_PROFILE_BYTES,
-        )
-        self._running.add(process)
-        assert process.stdout is not None
-        await asyncio.wait_for(process.stdout.readuntil(b"ready\n"), _START_SECONDS)
-        return _Worker(process)
+        with answering() as (source, target, environment):
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "api.solver_worker",
+                str(os.getpid()),
+                str(self._memory_bytes),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=STANDARD_ERROR,
+                env=environment,
+                pass_fds=(target,),
+            )
+        answers, self._running[process] = await _open(source)
+        await asyncio.wait_for(answers.readuntil(b"ready\n"), _START_SECONDS)
+        return _Worker(process, answers)
 
     async def _ask(self, worker: _Worker, profile_id: str, profile: bytes, question: dict[str, Any]) -> dict[str, Any]:
-        stdin, stdout = worker.process.stdin, worker.process.stdout
-        assert stdin is not None and stdout is not None
+        stdin = worker.process.stdin
+        assert stdin is not None
         sent = profile if not profile_id or not worker.holds(profile_id) else b""
         message = {"profile_id": profile_id, "profile_bytes": len(sent), **question}
         stdin.write(to_json(message, indent=None).encode() + b"\n" + sent)
         await stdin.drain()
-        answer: dict[str, Any] = json.loads(await stdout.readuntil(b"\n"))
+        answer: dict[str, Any] = json.loads(await worker.answers.readuntil(b"\n"))
         if "over" in answer:
             raise ConnectionResetError
         return answer
@@ -151,14 +154,25 @@ class SolverPool:
         _LOG.warning("a solver worker is replaced")
         if worker.process.returncode is None:
             worker.process.kill()
-        self._running.discard(worker.process)
+        if worker.process in self._running:
+            self._running.pop(worker.process).close()
 
     async def close(self) -> None:
         """End all workers."""
-        for process in self._running:
+        for process, pipe in self._running.items():
+            pipe.close()
             if process.returncode is None:
                 process.kill()
             await process.wait()
+
+
+async def _open(pipe: int) -> tuple[asyncio.StreamReader, asyncio.ReadTransport]:
+    """What arrives in a pipe, and what closes it."""
+    reader = asyncio.StreamReader(limit=2 * MAX_PROFILE_BYTES)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(pipe, "rb", buffering=0)
+    )
+    return reader, transport
 
 
 def _over(what: str, detail: str, limit: int | None) -> Problem:

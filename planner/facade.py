@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from planner.solver.device import check_device
 from planner.solver.plan import make_plan
 from planner.solver.request import Request
 from planner.solver.schema import Augment, Budget, Plan, Preference, Scope, Strategy, Training, usual_views
+from planner.system.child import STANDARD_ERROR, ChildProcess
 from planner.system.ends import End
 from planner.system.files import storage_errors, write_atomically
 from planner.system.machine import probe
@@ -34,13 +34,15 @@ if TYPE_CHECKING:
 
 
 _COMMAND = """
-import sys
+import io, sys
 from planner.system.rlimit import die_with_parent
 die_with_parent(int(sys.argv[1]))
 from planner.cli.main import main
+from planner.system.answers import Answers
+sys.stdout = io.TextIOWrapper(Answers().stream, "utf-8")
 sys.exit(main(sys.argv[2:]))
 """
-"""`neuroflux`, ending with the process that has started it."""
+"""`neuroflux`, ending with the process that has started it; its result is an answer."""
 
 _KINDS: tuple[Literal["sgd", "adam", "adamw"], ...] = ("sgd", "adam", "adamw")
 
@@ -243,12 +245,12 @@ def _written(plan: Plan, dataset: MapDataset | str | Path, test: MapDataset | No
 
 def _run_command(words: list[str], quiet: bool) -> Report:
     """The report that `neuroflux run` prints. Raises the error that it names."""
-    command = [sys.executable, "-c", _COMMAND, str(os.getpid()), *words]
-    said = subprocess.DEVNULL if quiet else None
-    # Ctrl-C reaches the whole foreground group; a second signal would not let the run save.
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, process_group=0) as process:
+    said = subprocess.DEVNULL if quiet else STANDARD_ERROR
+    with ChildProcess(["-c", _COMMAND, str(os.getpid()), *words], said) as child:
+        process = child.process
         try:
-            answer, _ = process.communicate()
+            answer = child.answers.read()
+            process.wait()
         except BaseException:  # whatever it is, the run saves before it goes on its way
             process.send_signal(signal.SIGINT)
             process.wait()

@@ -7,9 +7,6 @@ import json
 import logging
 import os
 import select
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -24,6 +21,7 @@ from api.summaries import profile_row
 from planner.document import read_document, to_json
 from planner.errors import PlannerError
 from planner.profiler.schema import Profile
+from planner.system.child import ChildProcess
 from planner.system.ends import End
 
 _LOG = logging.getLogger("neuroflux.jobs")
@@ -57,28 +55,20 @@ def run_job(database: Database, job_id: str, worker: str) -> None:
 
 def _watched(database: Database, claim: Claim, folder: Path) -> tuple[int, str]:
     """Run the measurement; its exit code and last words. A job that is cancelled or lost ends at once."""
-    command = [sys.executable, "-m", "planner.cli.profile_job", str(folder), str(os.getpid()), str(JOB_CPU_SECONDS)]
+    arguments = ["-m", "planner.cli.profile_job", str(folder), str(os.getpid()), str(JOB_CPU_SECONDS)]
     deadline = time.monotonic() + JOB_SECONDS
     progress, renewed = _Progress(), 0.0
-    with (
-        (folder / "log").open("wb") as log,
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, process_group=0) as run,
-    ):
-        try:
-            assert run.stdout is not None
-            while not _take(run.stdout.fileno(), progress):
-                now = time.monotonic()
-                if now > deadline:
-                    return 4, f"it took more than {JOB_SECONDS} s"
-                if now - renewed < _RENEW_SECONDS:
-                    continue
-                renewed = now
-                if not job_rows.renew(database, claim, progress.phase, progress.done, progress.total):
-                    return 130, "it was cancelled"
-            code = run.wait()
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(run.pid, signal.SIGKILL)
+    with (folder / "log").open("wb") as log, ChildProcess(arguments, log) as child:
+        while not _take(child.answers.fileno(), progress):
+            now = time.monotonic()
+            if now > deadline:
+                return 4, f"it took more than {JOB_SECONDS} s"
+            if now - renewed < _RENEW_SECONDS:
+                continue
+            renewed = now
+            if not job_rows.renew(database, claim, progress.phase, progress.done, progress.total):
+                return 130, "it was cancelled"
+        code = child.process.wait()
     lines = (folder / "log").read_text(errors="replace").strip().splitlines() or ["it said nothing"]
     return code, lines[-1][-_SAID_LENGTH:]
 

@@ -1,6 +1,6 @@
 """A measurement for the service: `python -m planner.cli.profile_job FOLDER PARENT_PID CPU_SECONDS`.
 
-Reads request.json in the folder, writes profile.json there; progress goes to standard output, a JSON object a line.
+Reads request.json in the folder, writes profile.json there; it answers with its progress, a JSON object a line.
 The service runs this as a program, since it knows neither profiler nor torch.
 """
 
@@ -12,11 +12,12 @@ import resource
 import sys
 from pathlib import Path
 
-from planner.cli.output import print_note, print_result
+from planner.cli.output import print_note
 from planner.document import decode, read_json, to_json
 from planner.errors import PlannerError
 from planner.profiler.profile import ProfileRequest, take_profile
 from planner.profiler.store import ProfileStore
+from planner.system.answers import Answers
 from planner.system.files import write_atomically
 from planner.system.machine import probe
 from planner.system.rlimit import die_with_parent
@@ -29,6 +30,11 @@ def main() -> int:
     """Measure, and return what the process exits with."""
     folder, parent_pid, cpu_seconds = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     die_with_parent(parent_pid)
+    answers = Answers()
+
+    def tell(done: int, total: int, name: str) -> None:
+        answers.tell(json.dumps({"phase": name, "done": done, "total": total}))
+
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 10))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (_MAX_FILE_BYTES, _MAX_FILE_BYTES))
@@ -36,17 +42,13 @@ def main() -> int:
     try:
         request = decode(ProfileRequest, {**read_json(folder / "request.json"), "threads": probe().cores})
         profile = ProfileStore.default().obtain(
-            request, lambda: take_profile(request, _tell), fresh=True, waiting=lambda: _tell(0, 0, "waiting its turn")
+            request, lambda: take_profile(request, tell), fresh=True, waiting=lambda: tell(0, 0, "waiting its turn")
         )
         write_atomically(folder / "profile.json", to_json(profile, indent=None))
     except PlannerError as error:
         print_note(str(error))
         return error.exit_code
     return 0
-
-
-def _tell(done: int, total: int, name: str) -> None:
-    print_result(json.dumps({"phase": name, "done": done, "total": total}))
 
 
 if __name__ == "__main__":

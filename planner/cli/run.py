@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +12,6 @@ from planner.cli.output import print_error, print_note, print_result
 from planner.cli.reporting import add_service, check_client, given, reporting
 from planner.errors import InputError, RunError
 from planner.limits import MAX_EPOCHS
-from planner.system.ends import End
 
 if TYPE_CHECKING:
     from planner.report.schema import Report
@@ -140,6 +137,7 @@ def _plan(place: str, report_to: str | None, token_file: Path | None) -> Plan:
     """The plan in a file or at a URL. The token is sent to one service alone: the run's, where the run has one."""
     from planner.document import decode, parse_json, read_document
     from planner.solver.schema import Plan
+    from planner.system.child import ask
 
     if not place.startswith(("http://", "https://")):
         return read_document(Path(place), Plan)
@@ -149,13 +147,11 @@ def _plan(place: str, report_to: str | None, token_file: Path | None) -> Plan:
     if report_to is not None and service_address(report_to) != service_address(place):
         token_file = None
     # Another process fetches it: this one counts in the budget, and would keep what a client takes.
-    command = [sys.executable, "-m", "planner.client.fetch", place, *given(token_file)]
-    fetched = subprocess.run(command, capture_output=True, check=False)
-    if fetched.returncode:
-        ended = f"{place}: the process that fetches it was {End(fetched.returncode).explained}"
-        said = fetched.stderr.decode(errors="replace").strip() or ended
-        raise (InputError if fetched.returncode == 2 else RunError)(said)
-    return decode(Plan, parse_json(fetched.stdout))
+    fetched = ask(["-m", "planner.client.fetch", place, *given(token_file)])
+    if fetched.code:
+        ended = f"{place}: the process that fetches it was {fetched.end.explained}"
+        raise (InputError if fetched.code == 2 else RunError)(fetched.said or ended)
+    return decode(Plan, parse_json(fetched.text))
 
 
 class _Announcing:

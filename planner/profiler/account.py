@@ -25,6 +25,7 @@ from planner.profiler.job import Job
 from planner.profiler.schema import Account, StepTime
 from planner.settings import Policy
 from planner.system.allocator import HeapUse, heap_use
+from planner.system.answers import Answers
 from planner.system.exhaustion import problem_of
 from planner.system.mappings import Mapped, read_mapped
 from planner.system.proc import CANNOT_BEGIN_ANEW, read_memory, reset_peak
@@ -308,7 +309,8 @@ def _mapped() -> Mapped:
 
 
 def main(path: str, policy: Policy, micro_batch: int, timed: Sequence[int]) -> None:
-    """Print the accounts of the job at `path`."""
+    """Answer with the accounts of the job at `path`."""
+    answers = Answers()
     found: Accounts | None = None
     problem: str | None = None
     try:
@@ -316,7 +318,7 @@ def main(path: str, policy: Policy, micro_batch: int, timed: Sequence[int]) -> N
     # Lack of memory, or a unit that fails: the survey measures unit by unit and says which.
     except (RuntimeError, ValueError, MemoryError, RunError) as error:
         problem = problem_of(error)
-    sys.stdout.write(to_json(Taken(found, problem), indent=None) + "\n")
+    answers.tell(to_json(Taken(found, problem), indent=None))
 
 
 if __name__ == "__main__":

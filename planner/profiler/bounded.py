@@ -10,9 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import signal
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 
 from planner.system.allocator import release
+from planner.system.child import ChildProcess
 from planner.system.ends import End
 from planner.system.memory import available_bytes
 from planner.system.pages import without_huge_pages
@@ -89,15 +88,9 @@ class Child:
     def __init__(self, bounds: Bounds, module: str, *arguments: str) -> None:
         self._bounds = bounds
         self._log = tempfile.TemporaryFile("w+b")  # noqa: SIM115  # closed by `close`
-        # A group of its own: Ctrl-C reaches us alone, and whatever the child starts can be ended with it.
         with without_huge_pages():  # as a run's child is started
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._log,
-                process_group=0,
-            )
+            self._child = ChildProcess(["-m", module, *arguments], self._log, stdin=subprocess.PIPE)
+        self._process = self._child.process
         self._unread = b""
         with contextlib.suppress(OSError):  # it has ended, or /proc is not to be had
             Path(f"/proc/{self._process.pid}/oom_score_adj").write_text("1000")
@@ -114,8 +107,7 @@ class Child:
 
         Raises OutOfTimeError once the deadline has passed, EndedError when it ends first or takes too much memory.
         """
-        assert self._process.stdout is not None
-        pipe = self._process.stdout.fileno()
+        pipe = self._child.answers.fileno()
         while b"\n" not in self._unread:
             if self._bounds.seconds_left < -_GRACE_SECONDS:
                 raise OutOfTimeError
@@ -143,9 +135,7 @@ class Child:
 
     def close(self) -> None:
         """End it and what it started. Nothing of it is waited for: its answers have been read."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.communicate()
+        self._child.close()
         self._log.close()
 
     def __enter__(self) -> Child:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from planner.document import read_document, to_json
 from planner.profiler.job import Job
+from planner.system.answers import Answers
 from planner.system.exhaustion import is_out_of_memory
 from planner.training.runtime import start_gpu, start_torch
 
@@ -67,7 +68,8 @@ def take_account(job: Job, micro_batch: int, device: torch.device) -> GpuAccount
 
 
 def main(path: str, micro_batch: int) -> None:
-    """Print the account of the job at `path`."""
+    """Answer with the account of the job at `path`."""
+    answers = Answers()
     job = read_document(Path(path), Job)
     start_torch(job.allocator, job.threads)
     from planner.training.place import device_of
@@ -80,7 +82,7 @@ def main(path: str, micro_batch: int) -> None:
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-    sys.stdout.write(to_json(Taken(found), indent=None) + "\n")
+    answers.tell(to_json(Taken(found), indent=None))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from planner.model.spec import Unit
 from planner.profiler.bounded import OwnLimit
 from planner.profiler.job import Job
 from planner.system.allocator import release
+from planner.system.answers import Answers
 from planner.system.exhaustion import problem_of
 from planner.system.proc import read_memory
 from planner.training.runtime import settle, start_torch
@@ -78,4 +79,5 @@ def _use(job: Job, unit: Unit, shape: Shape) -> None:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(to_json(use_kernels(read_document(Path(sys.argv[1]), Job)), indent=None) + "\n")
+    answers = Answers()
+    answers.tell(to_json(use_kernels(read_document(Path(sys.argv[1]), Job)), indent=None))

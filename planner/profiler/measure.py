@@ -18,6 +18,7 @@ from planner.profiler.bounded import OwnLimit
 from planner.profiler.job import Answer, DoesNotFit, Facts, Failed, Job, Measured, Ready, Task
 from planner.profiler.pieces import Piece, pieces_of
 from planner.profiler.schema import Costs, Layers
+from planner.system.answers import Answers
 from planner.system.exhaustion import is_out_of_memory
 from planner.system.rlimit import die_with_parent
 from planner.training.runtime import check_arithmetic, start_gpu, start_torch
@@ -215,11 +216,6 @@ def check_finite(module: nn.Module, inputs: Tensor) -> None:
         raise ModelError(f"{count} of {output.numel()} numbers of its output on random images are not finite")
 
 
-def _tell(line: Ready | Answer) -> None:
-    sys.stdout.write(to_json({"line": line}, indent=None) + "\n")
-    sys.stdout.flush()
-
-
 def _start_gpu(job: Job) -> None:
     from planner.training.place import device_of
 
@@ -239,6 +235,11 @@ def _limit(job: Job) -> OwnLimit | OwnGpuLimit:
 def main(path: str, parent_pid: int, tasks: Iterable[str]) -> None:
     """Answer the tasks for the job at `path`."""
     die_with_parent(parent_pid)
+    answers = Answers()
+
+    def tell(line: Ready | Answer) -> None:
+        answers.tell(to_json({"line": line}, indent=None))
+
     job = read_document(Path(path), Job)
     start_torch(job.allocator, job.threads, numpy=True)
     if job.device == "cuda":
@@ -246,10 +247,10 @@ def main(path: str, parent_pid: int, tasks: Iterable[str]) -> None:
     measurer = Measurer(job)
     measurer.warm()
     limit = _limit(job)
-    _tell(Ready("ready", limit.renew()))
+    tell(Ready("ready", limit.renew()))
     for line in tasks:
         limit.renew()
-        _tell(measurer.answer(decode(Task, parse_json(line))))
+        tell(measurer.answer(decode(Task, parse_json(line))))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What only torch knows of a device: `python -m planner.profiler.torch_facts [gpu]` prints it as JSON.
+"""What only torch knows of a device: `python -m planner.profiler.torch_facts [gpu]` answers with it as JSON.
 
 The process that asks imports no torch; this module is its child.
 """
@@ -12,17 +12,19 @@ from dataclasses import dataclass, replace
 from planner.document import decode, parse_json, to_json
 from planner.errors import RunError
 from planner.settings import Machine
-from planner.system.ends import End
+from planner.system.answers import Answers
+from planner.system.child import STANDARD_ERROR, ChildProcess, ask
 from planner.units import format_seconds
 
 _PATIENCE_SECONDS = 120.0
 
 _HOLD_A_CONTEXT = """
 import sys, torch
+from planner.system.answers import Answers
 from planner.training.place import device_of
 from planner.training.runtime import start_gpu
 start_gpu(device_of("cuda"))
-print(torch.cuda.memory_reserved(), flush=True)
+Answers().tell(str(torch.cuda.memory_reserved()))
 sys.stdin.read()
 """
 
@@ -48,21 +50,20 @@ def complete(machine: Machine, max_seconds: float | None = None) -> Machine:
     patience = _PATIENCE_SECONDS if max_seconds is None else max_seconds
     if machine.torch_version is None:
         return machine
-    command = [sys.executable, "-m", "planner.profiler.torch_facts", *(["gpu"] if machine.gpu_name else [])]
+    arguments = ["-m", "planner.profiler.torch_facts", *(["gpu"] if machine.gpu_name else [])]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=patience)
-    except subprocess.TimeoutExpired:
+        done = ask(arguments, patience)
+    except TimeoutError:
         raise RunError(
             f"torch {machine.torch_version} gave no answer within {format_seconds(patience)}; allow it more "
             "(--max-seconds)"
         ) from None
-    if done.returncode != 0:
-        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1][:300]
+    if done.code != 0:
         raise RunError(
             f"torch {machine.torch_version} cannot be asked about this device: the process that asks it was "
-            f"{End(done.returncode).explained}: {said}"
+            f"{done.end.explained}: {done.last_words}"
         )
-    found = decode(TorchFacts, parse_json(done.stdout.splitlines()[-1]))
+    found = decode(TorchFacts, parse_json(done.text))
     return replace(
         machine,
         torch_threads=found.threads,
@@ -91,14 +92,12 @@ def _context_bytes() -> int:
 
     torch.cuda.synchronize()
     before = torch.cuda.mem_get_info()[0]
-    command = [sys.executable, "-c", _HOLD_A_CONTEXT]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout is not None
-        reserved = int(other.stdout.readline())
+    with ChildProcess(["-c", _HOLD_A_CONTEXT], STANDARD_ERROR, stdin=subprocess.PIPE) as other:
+        reserved = int(other.answers.readline())
         after = torch.cuda.mem_get_info()[0]
-        other.communicate()
     return max(0, before - after - reserved)
 
 
 if __name__ == "__main__":
-    sys.stdout.write(to_json(ask_torch("gpu" in sys.argv[1:]), indent=None) + "\n")
+    answers = Answers()
+    answers.tell(to_json(ask_torch("gpu" in sys.argv[1:]), indent=None))

@@ -1,4 +1,4 @@
-"""The training child: `python -m planner.runner.child JOB`. Events go to standard output, one JSON object a line.
+"""The training child: `python -m planner.runner.child JOB PID`. Events go to its parent, one JSON object a line.
 
 Its process is the one the budget is for: it imports torch and what it needs of the standard library, nothing else.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from planner.document import read_document, to_json
@@ -20,6 +21,7 @@ from planner.runner.guard import MemoryGuard, describe
 from planner.runner.job import Job
 from planner.runner.stop import StopSignal
 from planner.solver.schema import Plan
+from planner.system.answers import Answers
 from planner.system.exhaustion import is_out_of_memory
 from planner.system.proc import CANNOT_BEGIN_ANEW
 from planner.system.rlimit import die_with_parent
@@ -33,11 +35,6 @@ def check_data(plan: Plan, data: Dataset) -> str | None:
     if info.train_samples != plan.training.samples:
         return f"the plan counts {plan.training.samples} training samples, the data has {info.train_samples}"
     return None
-
-
-def _tell(event: Event) -> None:
-    sys.stdout.write(to_json(Told(event), indent=None) + "\n")
-    sys.stdout.flush()
 
 
 def _train(job: Job, tell: Callable[[Event], None]) -> None:
@@ -95,21 +92,27 @@ def make_guard(job: Job, plan: Plan, started: Started) -> MemoryGuard:
 def main(job_path: str, supervisor_pid: int) -> int:
     """Run the job; what goes wrong is told as a `Failed` event."""
     die_with_parent(supervisor_pid)
+    answers = Answers()
+
+    def tell(event: Event) -> None:
+        answers.tell(to_json(Told(event), indent=None))
+
     try:
-        _train(read_document(job_path, Job), _tell)
+        _train(read_document(job_path, Job), tell)
     except PlannerError as error:
-        _tell(Failed("failed", error.exit_code, str(error)))
+        tell(Failed("failed", error.exit_code, str(error)))
         return error.exit_code
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        _tell(Failed("failed", 4, describe(error)))
+        tell(Failed("failed", 4, describe(error)))
         return 4
     return 0
 
 
 if __name__ == "__main__":
     code = main(sys.argv[1], int(sys.argv[2]))
-    sys.stdout.flush()
+    with suppress(OSError):  # what a library printed may find no room in the log
+        sys.stdout.flush()
     # Torch's tear-down takes a second and touches memory; everything is on storage.
     os._exit(code)

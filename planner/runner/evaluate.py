@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 from planner.document import decode, parse_json, to_json
@@ -19,6 +17,7 @@ from planner.runner import events
 from planner.runner.exported import Exported, find_exported
 from planner.runner.job import EvaluationJob
 from planner.runner.supervisor import GROWTH_BYTES, slim_down
+from planner.system.child import ask
 from planner.system.machine import probe
 from planner.system.proc import read_memory
 from planner.units import MIB, format_bytes
@@ -46,16 +45,14 @@ def evaluate(place: Path, data: str, budget_bytes: int | None = None) -> Evaluat
 
 
 def _answer(job: EvaluationJob) -> events.Evaluated | events.Failed:
-    command = [sys.executable, "-m", "planner.runner.evaluator", to_json(job, indent=None), str(os.getpid())]
-    done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, check=False)
-    if done.stdout.endswith(b"\n"):
-        return decode(events.Evaluation, parse_json(done.stdout)).event
-    if done.returncode == -signal.SIGKILL:
+    done = ask(["-m", "planner.runner.evaluator", to_json(job, indent=None), str(os.getpid())])
+    if done.text.endswith(b"\n"):
+        return decode(events.Evaluation, parse_json(done.text)).event
+    if done.code == -signal.SIGKILL:
         raise OverBudgetError(
             "the evaluating process was killed, most likely by the kernel for lack of memory; free memory on the device"
         )
-    said = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-    raise RunError(f"the evaluating process ended unexpectedly (exit {done.returncode}): {''.join(said)[:300]}")
+    raise RunError(f"the evaluating process ended unexpectedly (exit {done.code}): {done.last_words}")
 
 
 def _error(event: events.Failed, own_bytes: int, budget_bytes: int | None) -> PlannerError:

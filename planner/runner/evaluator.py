@@ -16,6 +16,7 @@ from planner.runner.events import Evaluated, Evaluation, Failed
 from planner.runner.exported import find_exported
 from planner.runner.guard import MemoryGuard, describe
 from planner.runner.job import EvaluationJob
+from planner.system.answers import Answers
 from planner.system.exhaustion import is_out_of_memory
 from planner.system.rlimit import die_with_parent
 from planner.training.runtime import start_torch
@@ -36,6 +37,7 @@ def _evaluate(job: EvaluationJob) -> Evaluated:
 def main(text: str, supervisor_pid: int) -> int:
     """Do the job; what goes wrong is told as a `Failed` event."""
     die_with_parent(supervisor_pid)
+    answers = Answers()
     told: Evaluated | Failed
     try:
         told = _evaluate(decode(EvaluationJob, parse_json(text)))
@@ -46,8 +48,7 @@ def main(text: str, supervisor_pid: int) -> int:
         if not is_out_of_memory(error):
             raise
         told = Failed("failed", 4, describe(error))
-    sys.stdout.write(to_json(Evaluation(told), indent=None) + "\n")
-    sys.stdout.flush()
+    answers.tell(to_json(Evaluation(told), indent=None))
     return told.exit_code if isinstance(told, Failed) else 0
 
 

@@ -1,42 +1,52 @@
 """What supervisor and child cost before any training: `python -m planner.runner.probe POLICY THREADS`.
 
-Starts both as a run does and prints one JSON object: the child's resident bytes after its first tiny step, its highest
-until then, and the supervisor's highest. The profiler asks; it takes a process of its own because the figures are the
-process's.
+Starts both as a run does and answers with one JSON object: the child's resident bytes after its first tiny step, its
+highest until then, and the supervisor's highest. The profiler asks; it takes a process of its own because the figures
+are the process's.
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from typing import cast
 
+from planner.document import decode, parse_json
 from planner.runner import supervisor
+from planner.runner.events import Ready, Told
 from planner.settings import Policy
+from planner.system.answers import Answers
+from planner.system.child import STANDARD_ERROR, ChildProcess
 from planner.system.ends import End
 from planner.system.proc import read_memory
 
 _CHILD = """
 import sys
+from planner.document import to_json
 from planner.runner import child
+from planner.runner.events import Ready, Told
+from planner.system.answers import Answers
+answers = Answers()
 from planner.training.runtime import start_torch
 started = start_torch(sys.argv[1], int(sys.argv[2]))
 import planner.runner.session
-print(started.baseline_bytes, started.peak_bytes)
+answers.tell(to_json(Told(Ready("ready", started.baseline_bytes, started.peak_bytes)), indent=None))
 """
 
 
 def probe(policy: Policy, threads: int) -> dict[str, int]:
     """Bytes of child and supervisor under `policy` with `threads` threads."""
     supervisor.slim_down()
-    done = subprocess.run([sys.executable, "-c", _CHILD, policy, str(threads)], stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        raise SystemExit(End(done.returncode).passed_on())
-    baseline, peak = (int(word) for word in done.stdout.split())
+    with ChildProcess(["-c", _CHILD, policy, str(threads)], STANDARD_ERROR) as child:
+        line = child.answers.readline()
+        if child.process.wait():
+            raise SystemExit(End(child.process.returncode).passed_on())
+        ready = decode(Told, parse_json(line)).event
+    assert isinstance(ready, Ready)
     own = read_memory().peak_bytes + supervisor.GROWTH_BYTES
-    return {"baseline_bytes": baseline, "start_peak_bytes": peak, "supervisor_bytes": own}
+    return {"baseline_bytes": ready.baseline_bytes, "start_peak_bytes": ready.peak_bytes, "supervisor_bytes": own}
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(probe(cast(Policy, sys.argv[1]), int(sys.argv[2]))) + "\n")
+    answers = Answers()
+    answers.tell(json.dumps(probe(cast(Policy, sys.argv[1]), int(sys.argv[2]))))

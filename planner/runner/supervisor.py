@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -28,6 +25,7 @@ from planner.runner.position import Position, read_position
 from planner.runner.record import Record, Telemetry, make_report
 from planner.runner.resume import clear_leftovers, first_open_block
 from planner.solver.schema import Plan
+from planner.system.child import ChildProcess
 from planner.system.ends import End
 from planner.system.files import FolderLock, lock_folder, storage_errors, write_atomically
 from planner.system.pages import allow_huge_pages
@@ -238,15 +236,14 @@ class _Supervision:
                 self._log_start = log.tell()
             child = stack.enter_context(_child(job, log, self._lock))
             stopper.watch(child)
-            assert child.stdout is not None
-            for line in child.stdout:
+            for line in child.answers:
                 if not line.endswith(b"\n"):
                     break  # the child was killed within it
                 event = decode(Told, parse_json(line)).event
                 self._record.note(event)
                 telemetry.observe(event, self._record)
                 self._observer.observe(event)
-            return child.wait()
+            return child.process.wait()
 
     def _judge(self, code: int, stopper: _Stopper) -> None:
         """Raise what a child's end means, unless the run is finished or another child may go on."""
@@ -316,21 +313,21 @@ class _Stopper:
 
     def __init__(self) -> None:
         self.is_stopping = False
-        self._child: subprocess.Popen[bytes] | None = None
+        self._child: ChildProcess | None = None
         self._before: dict[signal.Signals, Any] = {}
 
-    def watch(self, child: subprocess.Popen[bytes]) -> None:
+    def watch(self, child: ChildProcess) -> None:
         """From here on this is the child to ask."""
         self._child = child
         if self.is_stopping:
-            child.terminate()
+            child.process.terminate()
 
     def _stop(self, number: int, frame: object) -> None:
         if self.is_stopping:
             raise InterruptedRunError("stopped at once; the last checkpoint is kept, --resume goes on from there")
         self.is_stopping = True
         if self._child is not None:
-            self._child.terminate()
+            self._child.process.terminate()
 
     def __enter__(self) -> _Stopper:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -342,21 +339,10 @@ class _Stopper:
             signal.signal(number, handler)
 
 
-@contextmanager
-def _child(job: Path, log: IO[bytes], lock: FolderLock) -> Iterator[subprocess.Popen[bytes]]:
-    """The training child, gone when this ends. It holds the folder's lock too, so that an orphan keeps others out."""
-    command = [sys.executable, "-m", "planner.runner.child", str(job), str(os.getpid())]
-    # Ctrl-C reaches the whole foreground group; the child leaves the stopping to us.
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=log,
-        stdin=subprocess.DEVNULL,
-        process_group=0,
-        pass_fds=(lock.fileno(),),
-    ) as child:
-        try:
-            yield child
-        finally:
-            # Nothing half-written counts, whenever the child ends; see planner.system.files.
-            child.kill()
+def _child(job: Path, log: IO[bytes], lock: FolderLock) -> ChildProcess:
+    """The training child. It holds the folder's lock too, so that an orphan keeps others out.
+
+    It is killed when its `with` block ends: nothing half-written counts, whenever that is; see planner.system.files.
+    """
+    arguments = ["-m", "planner.runner.child", str(job), str(os.getpid())]
+    return ChildProcess(arguments, log, keep=[lock.fileno()])

@@ -38,8 +38,11 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 def test_a_child_is_spoken_to_in_lines_and_marked_as_the_first_to_be_killed(module: Write) -> None:
     module("""
         import sys
+        from planner.system.answers import Answers
+        answers = Answers()
         for line in sys.stdin:
-            print(line.strip().upper(), open("/proc/self/oom_score_adj").read().strip(), *sys.argv[1:], flush=True)
+            words = [line.strip().upper(), open("/proc/self/oom_score_adj").read().strip(), *sys.argv[1:]]
+            answers.tell(" ".join(words))
     """)
     with Child(bounds(), "measured_module", "given") as child:
         child.send("one")
@@ -51,7 +54,11 @@ def test_a_child_is_spoken_to_in_lines_and_marked_as_the_first_to_be_killed(modu
 
 def test_a_child_goes_without_huge_pages_as_a_runs_does(module: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("planner.system.pages.huge_pages", lambda: "always")
-    module("print([line for line in open('/proc/self/status') if line.startswith('THP_enabled')][0])")
+    module("""
+        from planner.system.answers import Answers
+        found = [line for line in open("/proc/self/status") if line.startswith("THP_enabled")]
+        Answers().tell(found[0].strip())
+    """)
     with Child(bounds(), "measured_module") as child:
         assert child.read().split() == ["THP_enabled:", "0"]
 
@@ -112,7 +119,9 @@ def test_a_child_that_has_ended_can_still_be_sent_a_line(module: Write) -> None:
 def test_what_a_child_started_ends_with_it(module: Write) -> None:
     module("""
         import subprocess
-        print(subprocess.Popen(["sleep", "600"]).pid, flush=True)
+        from planner.system.answers import Answers
+        answers = Answers()
+        answers.tell(str(subprocess.Popen(["sleep", "600"]).pid))
         input()
     """)
     with Child(bounds(), "measured_module") as child:
@@ -176,8 +185,9 @@ def test_a_process_that_takes_more_already_is_told_so_and_not_limited() -> None:
 
 def test_a_limit_of_a_gpu_is_none_of_what_a_child_takes_here(module: Write) -> None:
     module("""
+        from planner.system.answers import Answers
         taken = b"x" * (128 * 2**20)
-        print(input() + str(len(taken)), flush=True)
+        Answers().tell(input() + str(len(taken)))
     """)
     limits = Bounds.begin(100 * MIB, 60.0, gpu_bytes=2**40)
     with Child(limits, "measured_module") as child:

@@ -1,0 +1,148 @@
+"""Starting a Python program of ours in a process of its own, which answers in lines (`planner.system.answers`).
+
+Its answers have a pipe of their own. What it prints, or a library in it (ONEDNN_VERBOSE=1), goes where its errors go.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import IO, BinaryIO
+
+from planner.system.answers import VARIABLE
+from planner.system.ends import End
+
+STANDARD_ERROR = 2
+"""As `output`: this process's own standard error, whatever `sys.stderr` is."""
+
+_KEPT_BYTES = 2**14
+"""Of what a child that is asked prints, the end is kept."""
+
+
+@contextlib.contextmanager
+def answering() -> Iterator[tuple[int, int, dict[str, str]]]:
+    """A pipe for a child's answers: the end to read, the end to pass on, and the environment that names the latter.
+
+    The end that was passed on is closed when this ends; the other one too, where the child could not be started.
+    """
+    source, target = os.pipe()
+    try:
+        yield source, target, {**os.environ, VARIABLE: str(target)}
+    except BaseException:
+        os.close(source)
+        raise
+    finally:
+        os.close(target)
+
+
+class ChildProcess:
+    """`python ARGUMENTS`, a process group of its own: Ctrl-C reaches us alone. It is gone when the `with` block ends.
+
+    `output` is where whatever it prints goes, `keep` lists descriptors that it inherits.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        output: int | IO[bytes],
+        stdin: int = subprocess.DEVNULL,
+        keep: Sequence[int] = (),
+    ) -> None:
+        with answering() as (source, target, environment):
+            self.process = subprocess.Popen(
+                [sys.executable, *arguments],
+                stdin=stdin,
+                stdout=output,
+                stderr=output,
+                env=environment,
+                pass_fds=(target, *keep),
+                process_group=0,
+            )
+        self.answers: BinaryIO = os.fdopen(source, "rb")
+
+    def close(self) -> None:
+        """Kill it and what it started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        if self.process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.close()
+        self.process.wait()
+        self.answers.close()
+
+    def __enter__(self) -> ChildProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a child that was asked has left."""
+
+    code: int
+    """What it exited with; negative: the signal that ended it."""
+    text: bytes
+    """Its answers."""
+    said: str
+    """The end of what it printed."""
+
+    @property
+    def end(self) -> End:
+        """What its code means."""
+        return End(self.code)
+
+    @property
+    def last_words(self) -> str:
+        """The last line it printed, cut where it is long."""
+        return (self.said.splitlines() or ["it said nothing"])[-1][-300:]
+
+
+def ask(arguments: Sequence[str], patience_seconds: float | None = None) -> Answer:
+    """Run `python ARGUMENTS` to its end. Raises TimeoutError where that takes longer than `patience_seconds`."""
+    deadline = None if patience_seconds is None else time.monotonic() + patience_seconds
+    printed, output = os.pipe()
+    try:
+        try:
+            child = ChildProcess(arguments, output)
+        finally:
+            os.close(output)
+        with child:
+            text, said = _drain(child.answers.fileno(), printed, deadline)
+            code = child.process.wait()
+    finally:
+        os.close(printed)
+    return Answer(code, text, said.decode(errors="replace").strip())
+
+
+def _drain(answers: int, printed: int, deadline: float | None) -> tuple[bytes, bytes]:
+    """Read both pipes to their ends: the whole of the first, the end of the second."""
+    found = {answers: b"", printed: b""}
+    poll = select.poll()
+    for pipe in found:
+        poll.register(pipe, select.POLLIN)
+    open_pipes = set(found)
+    while open_pipes:
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        ready = poll.poll(None if left is None else 1000 * left)
+        if not ready:
+            raise TimeoutError
+        for pipe, _ in ready:
+            arrived = os.read(pipe, 2**16)
+            found[pipe] += arrived
+            if not arrived:
+                poll.unregister(pipe)
+                open_pipes.remove(pipe)
+        found[printed] = found[printed][-_KEPT_BYTES:]
+    return found[answers], found[printed]

@@ -1,0 +1,116 @@
+"""Children that answer on a pipe of their own: real processes."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from planner.system.answers import VARIABLE
+from planner.system.child import Answer, ChildProcess, ask
+
+
+def code(text: str) -> list[str]:
+    return ["-c", "import os, sys\nfrom planner.system.answers import Answers\n" + textwrap.dedent(text)]
+
+
+def test_what_a_child_prints_is_no_answer() -> None:
+    found = ask(
+        code("""
+            os.write(1, b"\\xff\\xfe no text\\n")
+            print("printed", flush=True)
+            answers = Answers()
+            answers.tell("one")
+            os.write(1, b"onednn_verbose,v1\\n")
+            answers.tell("é")
+            sys.stderr.write("last\\n")
+        """)
+    )
+    assert found == Answer(0, "one\né\n".encode(), "\ufffd\ufffd no text\nprinted\nonednn_verbose,v1\nlast")
+    assert found.last_words == "last"
+
+
+def test_a_child_that_says_much_on_both_ways_does_not_wait_for_us() -> None:
+    found = ask(
+        code("""
+            answers = Answers()
+            for part in range(64):
+                print("x" * 2**16, flush=True)
+                answers.tell("y" * 2**16)
+            print("z" * 1000)
+        """)
+    )
+    assert found.text == (b"y" * 2**16 + b"\n") * 64
+    assert found.said.endswith("z" * 1000)
+    assert len(found.said) <= 2**14
+    assert found.last_words == "z" * 300
+
+
+def test_a_child_that_is_killed_or_silent_is_told_by_its_code() -> None:
+    found = ask(code("os.kill(os.getpid(), 9)"))
+    assert (found.code, found.text, found.last_words) == (-signal.SIGKILL, b"", "it said nothing")
+    assert ask(code("sys.exit(3)")).code == 3
+
+
+def test_patience_ends_and_the_child_with_it(tmp_path: Path) -> None:
+    place = tmp_path / "pid"
+    with pytest.raises(TimeoutError):
+        ask(code(f"open({str(place)!r}, 'w').write(str(os.getpid()))\nimport time; time.sleep(600)"), 5.0)
+    assert not place.exists() or not Path(f"/proc/{place.read_text()}").exists()
+
+
+def test_answers_end_with_the_child_though_what_it_started_lives_on() -> None:
+    started = code("""
+        import subprocess
+        answers = Answers()
+        other = subprocess.Popen(["sleep", "600"], close_fds=False)
+        answers.tell(str(other.pid))
+        answers.tell(str(sys.argv))
+        answers.tell(str(os.environ.get("NEUROFLUX_ANSWERS")))
+    """)
+    with ChildProcess([*started, "a b"], subprocess.DEVNULL) as child:
+        pid, words, variable, *more = child.answers.read().decode().splitlines()
+        grandchild = os.pidfd_open(int(pid))
+        assert not select.select([grandchild], [], [], 0)[0], "it has ended, so that nothing was shown"
+    assert (words, variable, more) == ("['-c', 'a b']", "None", [])
+    assert select.select([grandchild], [], [], 30)[0], "it still runs"
+    os.close(grandchild)
+
+
+def test_only_what_is_named_is_inherited(tmp_path: Path) -> None:
+    with (tmp_path / "kept").open("wb") as kept, (tmp_path / "other").open("wb") as other:
+        os.set_inheritable(other.fileno(), True)
+        with ChildProcess(
+            code("""
+                answers = Answers()
+                answers.tell(" ".join(os.readlink(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd")
+                             if os.path.exists(f"/proc/self/fd/{n}")))
+            """),
+            subprocess.DEVNULL,
+            keep=[kept.fileno()],
+        ) as child:
+            found = child.answers.read().decode().split()
+    assert str(tmp_path / "kept") in found
+    assert str(tmp_path / "other") not in found
+
+
+def test_a_child_that_cannot_be_started_leaves_no_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    before = {file.name for file in Path("/proc/self/fd").iterdir()}
+    with pytest.raises(FileNotFoundError):
+        ChildProcess([], subprocess.DEVNULL)
+    with pytest.raises(FileNotFoundError):
+        ask([])
+    assert {file.name for file in Path("/proc/self/fd").iterdir()} == before
+
+
+def test_run_by_hand_answers_are_standard_output() -> None:
+    assert VARIABLE not in os.environ
+    done = subprocess.run([sys.executable, *code("Answers().tell('here')")], capture_output=True, check=True)
+    assert done.stdout == b"here\n"
