@@ -281,14 +281,55 @@ def _name(value: Any) -> str:
 
 
 def encode(document: Any) -> Any:
-    """Turn a dataclass (or a tree of them) into plain JSON values; the inverse of `decode`."""
+    """Turn a dataclass (or a tree of them) into plain JSON values; the inverse of `decode`.
+
+    A whole number in a field for floats becomes a float, as it is read back: otherwise an id would change on the way.
+    """
+    return _encode(document, False)
+
+
+def _encode(document: Any, without_added: bool) -> Any:
+    """As `encode`; `without_added` leaves out added fields at their defaults."""
     if dataclasses.is_dataclass(document) and not isinstance(document, type):
-        return {field.name: encode(getattr(document, field.name)) for field in dataclasses.fields(document)}
+        found: dict[str, Any] = {}
+        for field, hint in _float_hints(type(document)):
+            value = getattr(document, field.name)
+            if not (without_added and _ADDED in field.metadata and value == field.default):
+                found[field.name] = _encode(value, without_added) if hint is None else _with_floats(hint, value)
+        return found
     if isinstance(document, tuple | list):
-        return [encode(item) for item in document]
+        return [_encode(item, without_added) for item in document]
     if isinstance(document, Mapping):
-        return {key: encode(item) for key, item in document.items()}
+        return {key: _encode(item, without_added) for key, item in document.items()}
     return document
+
+
+@cache
+def _float_hints(kind: type) -> tuple[tuple[dataclasses.Field[Any], Any], ...]:
+    """A schema's fields, and the annotations of those that hold floats: bare, in tuples, or with None."""
+    hints = _hints(kind)
+    return tuple(
+        (field, hints[field.name] if _speaks_of_float(hints[field.name]) else None)
+        for field in dataclasses.fields(kind)
+    )
+
+
+def _speaks_of_float(hint: Any) -> bool:
+    return hint is float or any(_speaks_of_float(inner) for inner in get_args(hint))
+
+
+def _with_floats(hint: Any, value: Any) -> Any:
+    choices = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    if type(value) is int and float in choices:
+        try:
+            return float(value)
+        except OverflowError:
+            raise InputError(f"the number {str(value)[:_MAX_DIGITS]}… is too large") from None
+    if isinstance(value, tuple | list):
+        inner = get_args(next(choice for choice in choices if get_origin(choice) is tuple))
+        is_list = len(inner) == 2 and inner[1] is Ellipsis
+        return [_with_floats(inner[0 if is_list else index], item) for index, item in enumerate(value)]
+    return value
 
 
 def to_json(document: Any, indent: int | None = 1) -> str:
@@ -301,23 +342,7 @@ def content_id(document: Any) -> str:
 
     Fields that were `added` later are part of it where they say more than their default.
     """
-    content = _content(document)
+    content = _encode(document, True)
     content.pop("id", None)
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def _content(document: Any) -> Any:
-    """As `encode`, without added fields at their defaults."""
-    if dataclasses.is_dataclass(document) and not isinstance(document, type):
-        found = {field: getattr(document, field.name) for field in dataclasses.fields(document)}
-        return {
-            field.name: _content(value)
-            for field, value in found.items()
-            if _ADDED not in field.metadata or value != field.default
-        }
-    if isinstance(document, tuple | list):
-        return [_content(item) for item in document]
-    if isinstance(document, Mapping):
-        return {key: _content(item) for key, item in document.items()}
-    return document
