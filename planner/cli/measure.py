@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from planner.cli.output import print_note
 from planner.errors import InputError
+from planner.extras import lacks
 from planner.settings import DeviceKind, Dtype, Optimizer
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def _measure(request: ProfileRequest) -> Profile:
     from planner.profiler.profile import take_profile
 
     print_note(f"measuring {request.model.name} on this device; the result is kept for next time")
+    if (missing := lacks("fvcore", "counting multiply-adds")) is not None:
+        print_note(f"the profile will lack that column: {missing}")
     with tqdm(total=1, file=sys.stderr, unit="part", leave=False, dynamic_ncols=True) as bar:
 
         def tell(done: int, total: int, name: str) -> None:

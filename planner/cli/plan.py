@@ -180,6 +180,10 @@ def _add_source(group: argparse._ArgumentGroup) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Plan, print the tables or the document, write the files."""
+    if arguments.svg is not None:
+        from planner.report.style import check_drawing
+
+        check_drawing()
     with tempfile.TemporaryDirectory(prefix="neuroflux-") as work:
         subject = options.subject_from(arguments, Path(work))
     samples = subject.samples or arguments.samples or 50_000

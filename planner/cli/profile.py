@@ -14,6 +14,7 @@ from planner.cli.output import print_note, print_result
 from planner.cli.reporting import add_service, check_client
 from planner.document import to_json
 from planner.errors import InputError
+from planner.extras import lacks
 from planner.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.output is not None and arguments.output.suffix == ".svg":
         raise InputError(f"{arguments.output}: is the name the picture gets; name the profile itself, such as p.json")
+    if arguments.output is not None and (missing := lacks("matplotlib", "drawing")) is not None:
+        print_note(f"{arguments.output.with_suffix('.svg').name} will not be drawn: {missing}")
     if arguments.report_to is not None:
         _send(arguments, None)  # what would be refused afterwards is refused before minutes are spent
     with tempfile.TemporaryDirectory(prefix="neuroflux-") as work:

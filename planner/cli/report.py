@@ -8,6 +8,7 @@ from pathlib import Path
 from planner.cli import options
 from planner.cli.output import print_note, print_result
 from planner.document import to_json
+from planner.errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,9 +26,16 @@ def run(arguments: argparse.Namespace) -> int:
 
     record = read_run(arguments.folder)
     picture = arguments.folder / "memory.svg"
-    draw_memory(record, picture)
     page = arguments.folder / "report.html"
-    write_page(record, picture.read_text(encoding="utf-8"), page)
+    try:
+        draw_memory(record, picture)
+    except InputError as error:
+        picture.unlink(missing_ok=True)  # one that was drawn earlier would be of another state
+        write_page(record, None, page, str(error))
+        drawn = f"{picture.name} was not drawn: {error}"
+    else:
+        write_page(record, picture.read_text(encoding="utf-8"), page)
+        drawn = f"memory against time: {picture}"
     print_result(to_json(record.report) if arguments.json else report_table(record.report, record.plan))
-    print_note(f"memory against time: {picture}\nall of it on a page: {page}")
+    print_note(f"{drawn}\nall of it on a page: {page}")
     return 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.util
 import os
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from planner.cli.output import print_note
 from planner.errors import InputError
+from planner.extras import lacks
 
 _FAREWELL_SECONDS = 90
 
@@ -30,8 +30,9 @@ def add_service(parser: argparse.ArgumentParser, what: str) -> None:
 
 def check_client() -> None:
     """Raise InputError where what reaches a service is not installed."""
-    if importlib.util.find_spec("httpx") is None:
-        raise InputError("a service is reached with the extra `client`: pip install 'neuroflux-planner[client]'")
+    missing = lacks("httpx", "reaching a service")
+    if missing is not None:
+        raise InputError(missing)
 
 
 def given(token_file: Path | None) -> list[str]:

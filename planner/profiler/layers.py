@@ -7,7 +7,7 @@ sequence numbers tell. So in-place layers, shared storages and views are seen as
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
@@ -82,11 +82,11 @@ def profile_layers(
     inputs: Tensor,
     optimizer: Stepper,
     costs: Costs,
-    flops: dict[str, int],
+    flops: dict[str, int] | None,
 ) -> Layers:
     """The layers of a unit at the micro-batch of `inputs`; their times are shares of the unit's in `costs`.
 
-    `flops` is by the path of each module, what lies inside it included.
+    `flops` is by the path of each module, what lies inside it included; None where they are not counted.
     """
     names = layer_paths(spec)
     seen = see_layers(meter, unit, list(names), inputs)
@@ -96,7 +96,6 @@ def profile_layers(
     for path, name in names.items():
         layer, module = seen.layers[path], unit.get_submodule(path)
         own = list(module.parameters(recurse=False))
-        inside = sum(flops.get(other, 0) for other in names if other.startswith(f"{path}."))
         rows.append(
             LayerProfile(
                 name=name,
@@ -108,13 +107,18 @@ def profile_layers(
                 forward_transient_bytes=layer.forward_transient_bytes,
                 backward_transient_bytes=layer.backward_transient_bytes,
                 scratch_bytes=layer.scratch_bytes,
-                flops=max(0, flops.get(path, 0) - inside),
+                flops=None if flops is None else _own_flops(flops, path, names),
                 forward_seconds=max(0.0, layer.forward_seconds / forward * costs.forward_seconds),
                 backward_seconds=max(0.0, layer.backward_seconds / backward * costs.backward_seconds),
                 step_seconds=_step_seconds(meter, own, optimizer),
             )
         )
     return Layers(len(inputs), tuple(rows), seen.unattributed_bytes)
+
+
+def _own_flops(flops: dict[str, int], path: str, names: Iterable[str]) -> int:
+    inside = sum(flops.get(other, 0) for other in names if other.startswith(f"{path}."))
+    return max(0, flops.get(path, 0) - inside)
 
 
 def _step_seconds(meter: Meter, parameters: list[nn.Parameter], optimizer: Stepper) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from planner.training.runtime import check_arithmetic, start_gpu, start_torch
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from planner.profiler.flops import FlopCounter
     from planner.profiler.gpu_limit import OwnGpuLimit
     from planner.training.optimizers import Stepper
 
@@ -48,7 +50,6 @@ class Measurer:
     """Measures the pieces of a job, one in memory at a time."""
 
     def __init__(self, job: Job) -> None:
-        from planner.profiler.flops import FlopCounter
         from planner.profiler.meter import meter_for
         from planner.profiler.timing import ColdCaches
 
@@ -56,7 +57,7 @@ class Measurer:
         self._pieces = pieces_of(job)
         self._meter = meter_for(job.device, job.allocator)
         self._caches = ColdCaches(job.max_bytes)
-        self._counter = FlopCounter()
+        self._counter = _flop_counter()
         self._loaded: _Loaded | None = None
 
     def warm(self) -> None:
@@ -115,7 +116,7 @@ class Measurer:
     def _facts(self, loaded: _Loaded, inputs: Tensor) -> Facts:
         module, parameters = loaded.module, loaded.parameters
         if module is None:
-            return Facts(0, 0, 0, 0, 0.0, 0, ())
+            return Facts(0, 0, 0, 0, 0.0, 0 if self._counter else None, ())
         check_finite(module, inputs)
         seconds, transient = self._step_costs(loaded)
         return Facts(
@@ -124,8 +125,8 @@ class Measurer:
             optimizer_bytes=sum(t.nbytes for p in parameters for t in loaded.optimizer.state(p).values()),
             step_transient_bytes=transient,
             step_seconds=seconds,
-            flops=self._counter.count(self._counted(loaded), loaded.piece.shape),
-            uncounted_operators=self._counter.uncounted(),
+            flops=self._counter.count(self._counted(loaded), loaded.piece.shape) if self._counter else None,
+            uncounted_operators=self._counter.uncounted() if self._counter else (),
         )
 
     def _counted(self, loaded: _Loaded) -> nn.Module:
@@ -153,7 +154,9 @@ class Measurer:
         from planner.profiler.layers import profile_layers
 
         assert loaded.module is not None and loaded.piece.spec is not None
-        flops = self._counter.count_by_module(self._counted(loaded), loaded.piece.shape)
+        flops = None
+        if self._counter is not None:
+            flops = self._counter.count_by_module(self._counted(loaded), loaded.piece.shape)
         return profile_layers(self._meter, loaded.piece.spec, loaded.module, inputs, loaded.optimizer, costs, flops)
 
     def _unit_costs(self, loaded: _Loaded, inputs: Tensor) -> Costs:
@@ -203,6 +206,15 @@ class Measurer:
             *seconds,
             untouched_bytes=self._meter.take_untouched(),
         )
+
+
+def _flop_counter() -> FlopCounter | None:
+    """What counts multiply-adds; None where fvcore, an extra, is not to be had."""
+    if find_spec("fvcore") is None:
+        return None
+    from planner.profiler.flops import FlopCounter
+
+    return FlopCounter()
 
 
 def check_finite(module: nn.Module, inputs: Tensor) -> None:

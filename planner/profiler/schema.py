@@ -22,6 +22,11 @@ def _check_bytes(document: object, *names: str) -> None:
             raise ValueError(f"{name} is {value}; bytes lie between 0 and 2^63 - 1")
 
 
+def _check_flops(document: LayerProfile | PieceProfile) -> None:
+    if document.flops is not None:
+        _check_bytes(document, "flops")
+
+
 def _check_seconds(document: object, *names: str) -> None:
     for name in names:
         value = getattr(document, name)
@@ -132,8 +137,8 @@ class LayerProfile:
     """Highest level during its backward above the level before."""
     scratch_bytes: int
     """Most that a library held at one time without a tensor owning it (reordered weights, workspaces)."""
-    flops: int
-    """Multiply-adds of one sample's forward."""
+    flops: int | None
+    """Multiply-adds of one sample's forward; null where they were not counted, for lack of fvcore."""
     forward_seconds: float
     """Its share of the unit's forward."""
     backward_seconds: float
@@ -143,7 +148,8 @@ class LayerProfile:
 
     def __post_init__(self) -> None:
         _check_bytes(self, "parameter_bytes", "buffer_bytes", "optimizer_bytes", "saved_bytes", "output_bytes")
-        _check_bytes(self, "forward_transient_bytes", "backward_transient_bytes", "scratch_bytes", "flops")
+        _check_bytes(self, "forward_transient_bytes", "backward_transient_bytes", "scratch_bytes")
+        _check_flops(self)
         _check_seconds(self, "forward_seconds", "backward_seconds", "step_seconds")
 
 
@@ -178,8 +184,8 @@ class PieceProfile:
     """Highest level above the state during one optimizer step."""
     step_seconds: float
     """One optimizer step over these parameters."""
-    flops: int
-    """Multiply-adds of one sample's forward, as fvcore counts them."""
+    flops: int | None
+    """Multiply-adds of one sample's forward, as fvcore counts them; null where it was not installed."""
     output_bytes: int
     """Bytes of one sample's output."""
     minimum_micro_batch: int
@@ -191,7 +197,8 @@ class PieceProfile:
 
     def __post_init__(self) -> None:
         _check_bytes(self, "parameter_bytes", "buffer_bytes", "optimizer_bytes", "step_transient_bytes", "output_bytes")
-        _check_bytes(self, "parameters", "flops", "minimum_micro_batch")
+        _check_bytes(self, "parameters", "minimum_micro_batch")
+        _check_flops(self)
         _check_seconds(self, "step_seconds")
         sizes = [cost.micro_batch for cost in self.costs]
         if not sizes or sizes != sorted(set(sizes)):

@@ -43,12 +43,15 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _METADATA = re.compile(r"<metadata>.*?</metadata>\s*", re.DOTALL)
 
 
-def write_page(record: RunRecord, picture: str, path: Path) -> None:
-    """Write `path`: the run's picture (an SVG document) and its tables. Raises StorageError."""
-    write_atomically(path, make_page(record, picture))
+def write_page(record: RunRecord, picture: str | None, path: Path, lacking: str = "") -> None:
+    """Write `path`: the run's picture (an SVG document) and its tables. Raises StorageError.
+
+    Without a picture, `lacking` says why there is none.
+    """
+    write_atomically(path, make_page(record, picture, lacking))
 
 
-def make_page(record: RunRecord, picture: str) -> str:
+def make_page(record: RunRecord, picture: str | None, lacking: str = "") -> str:
     """The page as text; the same record and picture give the same text."""
     report, plan = record.report, record.plan
     title = escape(report_title(report, plan))
@@ -58,7 +61,7 @@ def make_page(record: RunRecord, picture: str) -> str:
     parts = [
         f"<h1>{title}</h1>",
         f'<p class="verdict {"yes" if report.within_budget else "no"}">{escape(verdict(report))}</p>',
-        f"<figure>{_inline(picture)}</figure>",
+        f"<p>No picture: {escape(lacking)}.</p>" if picture is None else f"<figure>{_inline(picture)}</figure>",
         _section("Blocks, predicted and measured", _table(BLOCK_COLUMNS, blocks)),
         *([_section("Phases, predicted and measured", _table(PHASE_COLUMNS, phases))] if phases else []),
         _section("Exits", _table(EXIT_COLUMNS, exits)),

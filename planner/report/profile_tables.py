@@ -187,8 +187,8 @@ def _layer_figures(layer: LayerProfile) -> _Figures:
 
 
 def _total(units: list[_Figures]) -> _Figures:
-    sums = [sum(value for value in column if value is not None) for column in zip(*units, strict=True)]
-    return _Figures(*sums)._replace(**dict.fromkeys(_NO_SUM))
+    known = [[value for value in column if value is not None] for column in zip(*units, strict=True)]
+    return _Figures(*(sum(column) if column else None for column in known))._replace(**dict.fromkeys(_NO_SUM))
 
 
 def _aligned(values: Sequence[float | None], factor: float) -> list[str]:
@@ -216,6 +216,8 @@ def _checks(profile: Profile) -> Iterator[tuple[str, str]]:
         yield "in no layer", f"held at one time, at most: {_some(list(most))}"
     elif layers:
         yield "in no layer", f"nothing: every allocation lies in a layer of its unit ({counted(len(layers), 'unit')})"
+    if any(unit.flops is None for unit in profile.units):
+        yield "not counted", "multiply-adds: fvcore was not installed where this was measured (extra `profiler`)"
     if profile.uncounted_operators:
         missing = clean(", ".join(profile.uncounted_operators))
         yield "not counted", f"{missing} (missing in multiply-adds)"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from planner.errors import InputError
+from planner.extras import lacks
 from planner.system.files import write_atomically
 
 if TYPE_CHECKING:
@@ -32,18 +33,22 @@ _STYLE = {
 }
 
 
+def check_drawing() -> None:
+    """Raise InputError where pictures cannot be drawn, for lack of matplotlib."""
+    missing = lacks("matplotlib", "drawing")
+    if missing is not None:
+        raise InputError(missing)
+
+
 @contextmanager
 def matplotlib_style() -> Iterator[None]:
     """matplotlib with its defaults and ours: what a person has configured would change the picture.
 
     Raises InputError where matplotlib is not installed.
     """
-    try:
-        from matplotlib import style
-    except ImportError:
-        raise InputError(
-            "drawing needs matplotlib, which is not installed; pip install neuroflux-planner[report]"
-        ) from None
+    check_drawing()
+    from matplotlib import style
+
     with style.context(["default", _STYLE]), warnings.catch_warnings():
         # A name in a script the measuring font lacks: the text goes into the file as text all the same.
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)

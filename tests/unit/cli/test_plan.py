@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -281,3 +282,15 @@ def test_what_torch_alone_knows_makes_no_profile_stale(run: Run, write: Callable
     whole = replace(own, machine=found)
     done = run(*MODEL, "--profile", write(replace(whole, id=content_id(whole))))
     assert (done.code, done.err) == (0, "")
+
+
+def test_a_picture_that_cannot_be_drawn_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    plan = tmp_path / "plan.json"
+    assert main([*MODEL, "--no-measure", "--svg", str(tmp_path / "f.svg"), "-o", str(plan)]) == 2
+    assert "pip install 'neuroflux-planner[report]'" in capsys.readouterr().err
+    assert not plan.exists()

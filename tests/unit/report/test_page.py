@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -72,6 +73,36 @@ def test_it_shows_blocks_exits_deviations_and_settings(tmp_path: Path) -> None:
     assert "svg" in seen.tags
     assert "budget 267.0 MiB" in seen.text  # a label within the picture
     assert "The run followed its plan." in Seen(_page(read_run(write_run(tmp_path)), tmp_path)).text
+
+
+def test_without_a_picture_everything_else_is_there_and_what_is_lacking_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_run(tmp_path / "run")
+    assert main(["report", str(folder)]) == 0
+    whole, said = Seen((folder / "report.html").read_text()), capsys.readouterr()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(["report", str(folder)]) == 0
+    without = capsys.readouterr()
+    assert without.out == said.out
+    lacking = "drawing needs matplotlib, which is not installed: pip install 'neuroflux-planner[report]'"
+    assert f"memory.svg was not drawn: {lacking}" in without.err
+    assert not (folder / "memory.svg").exists(), "an earlier picture stands beside a newer page"
+    seen = Seen((folder / "report.html").read_text())
+    assert f"No picture: {lacking}." in seen.text
+    assert "svg" not in seen.tags
+    assert seen.rows == whole.rows
+
+
+def test_a_run_without_a_recorded_step_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_run(tmp_path / "run")
+    (folder / "memory.jsonl").write_text("")
+    assert main(["report", str(folder)]) == 0
+    said = capsys.readouterr()
+    assert "stayed under 267.0 MiB: yes" in said.out
+    assert "memory.svg was not drawn: memory.jsonl: no step is recorded" in said.err
 
 
 def test_nothing_in_it_runs_or_is_fetched(tmp_path: Path) -> None:

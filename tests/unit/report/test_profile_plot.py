@@ -235,7 +235,7 @@ def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pyte
     for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(InputError, match=r"pip install neuroflux-planner\[report\]"):
+    with pytest.raises(InputError, match=r"pip install 'neuroflux-planner\[report\]'"):
         draw_profile(ZOO, tmp_path / "profile.svg")
     assert list(tmp_path.iterdir()) == []
 

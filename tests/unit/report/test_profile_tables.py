@@ -245,6 +245,23 @@ def test_uncounted_operators_are_named() -> None:
     assert "not counted" not in profile_table(LAYERED)
 
 
+def test_multiply_adds_that_nobody_counted_are_no_zeros() -> None:
+    units = tuple(
+        replace(
+            unit,
+            flops=None,
+            layers=unit.layers
+            and replace(unit.layers, rows=tuple(replace(row, flops=None) for row in unit.layers.rows)),
+        )
+        for unit in LAYERED.units
+    )
+    table = profile_table(replace(LAYERED, units=units))
+    said = "multiply-adds: fvcore was not installed where this was measured (extra `profiler`)"
+    assert cells(table, "not counted") == ["not counted", said]
+    column = NAMES.index("flops") - len(NAMES)
+    assert {cells(table, name)[column] for name in ("conv2d", "total")} == {"–"}
+
+
 def test_an_account_names_every_part_and_adds_up_to_the_peak() -> None:
     """The parts of `tight` are 1 … 11 MiB, 66 together, so 14 of 80 are unexplained; `fast` retains 40."""
     table = profile_table(replace(LAYERED, policies=POLICIES))
