@@ -25,7 +25,7 @@ from planner.solver.request import Request
 from planner.solver.schema import Augment, Budget, Plan, Preference, Scope, Strategy, Training, usual_views
 from planner.system.child import STANDARD_ERROR, ChildProcess
 from planner.system.ends import End
-from planner.system.files import storage_errors, write_atomically
+from planner.system.files import make_folder, storage_errors, write_atomically
 from planner.system.machine import probe
 from planner.units import parse_bytes
 
@@ -214,8 +214,7 @@ def run(
     network lies in `out` as ever.
     """
     folder = Path("runs") / plan.id[:12] if out is None else Path(out)
-    with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     given = {"--epochs": epochs, "--max-steps": max_steps, "--seed": seed, "--init": init}
     options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
     options += ["--exit-tolerance", "none" if exit_tolerance is None else str(exit_tolerance)]

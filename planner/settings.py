@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, assert_never, get_args
 
 from planner.document import added
 from planner.limits import MAX_BYTES
@@ -111,11 +111,15 @@ class Machine:
     """Size of the kernel's pages: 4 KiB, on some Arm boards 16 or 64; null where nobody looked."""
 
 
+OptimizerKind = Literal["sgd", "adam", "adamw"]
+"""The optimizers there are."""
+
+
 @dataclass(frozen=True)
 class Optimizer:
     """How parameters move."""
 
-    kind: Literal["sgd", "adam", "adamw"]
+    kind: OptimizerKind
     """SGD with momentum, Adam, or AdamW."""
     lr: float
     """Learning rate at the start."""
@@ -127,6 +131,8 @@ class Optimizer:
     """Weight decay (decoupled for AdamW)."""
 
     def __post_init__(self) -> None:
+        if self.kind not in get_args(OptimizerKind):
+            raise ValueError(f"kind is {self.kind!r}; it is one of {', '.join(get_args(OptimizerKind))}")
         if not 0 < self.lr <= 1000:
             raise ValueError(f"lr is {self.lr}; it must lie above 0, at most 1000")
         if not 0 <= self.momentum < 1:
@@ -139,16 +145,22 @@ class Optimizer:
     @property
     def state_copies(self) -> int:
         """Copies of the parameters that the optimizer keeps."""
-        if self.kind == "sgd":
-            return 1 if self.momentum else 0
-        return 2
+        match self.kind:
+            case "sgd":
+                return 1 if self.momentum else 0
+            case "adam" | "adamw":
+                return 2
+        assert_never(self.kind)
 
 
-def usual_optimizer(kind: Literal["sgd", "adam", "adamw"], lr: float | None = None) -> Optimizer:
+def usual_optimizer(kind: OptimizerKind, lr: float | None = None) -> Optimizer:
     """What a person means who names an optimizer and no more: SGD has momentum 0.9 and weight decay 5e-4.
 
     Raises ValueError where `lr` lies outside its range.
     """
-    if kind == "sgd":
-        return Optimizer(kind, 0.05 if lr is None else lr, 0.9, weight_decay=5e-4)
-    return Optimizer(kind, 0.001 if lr is None else lr)
+    match kind:
+        case "sgd":
+            return Optimizer(kind, 0.05 if lr is None else lr, 0.9, weight_decay=5e-4)
+        case "adam" | "adamw":
+            return Optimizer(kind, 0.001 if lr is None else lr)
+    assert_never(kind)

@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.store.database import Database, without_password
 from planner.errors import RunError
 from planner.system.ends import End
+from planner.system.files import make_folder
 
 HEAD = "0003"
 """The newest revision under `migrations/versions`."""
@@ -94,7 +95,7 @@ def _alone(database: Database, connection: Connection) -> Iterator[None]:
             connection.commit()
         return
     file = Path(make_url(database.url).database or "")
-    file.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(file.parent)
     with file.with_name(file.name + ".migrating").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

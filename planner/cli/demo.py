@@ -12,6 +12,7 @@ from planner.cli.measure import measured_profile
 from planner.cli.output import print_note, print_result
 from planner.errors import RunError
 from planner.system.ends import End
+from planner.system.files import make_folder
 from planner.units import MIB, format_bytes
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _clear(out: Path) -> None:
         (out / name).unlink(missing_ok=True)
     for folder in ("weights", "cache"):
         shutil.rmtree(out / folder, ignore_errors=True)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
 
 
 def _neuroflux(*arguments: str) -> None:

@@ -7,9 +7,21 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import assert_never
 
 from planner.cli.output import print_note
-from planner.runner.events import BlockDone, BlockStarted, Deviation, Event, Initialised, Ready, Step
+from planner.runner.events import (
+    BlockDone,
+    BlockStarted,
+    Checkpointed,
+    Deviation,
+    Event,
+    Failed,
+    Finished,
+    Initialised,
+    Ready,
+    Step,
+)
 from planner.solver.schema import Plan
 from planner.system.proc import read_memory
 from planner.units import MIB, format_bytes, format_seconds
@@ -64,6 +76,10 @@ class RunProgress:
                 exits = event.exits[-1]
                 peak = format_bytes(event.peak_bytes + self._extra)
                 self._say(f"{self._name(event.block)}: done, peak {peak}, accuracy {100 * exits.accuracy:.1f} %")
+            case Checkpointed() | Failed() | Finished():
+                pass  # told at the end, or not at all
+            case _:
+                assert_never(event)
 
     def _name(self, block: int) -> str:
         first, last = self._plan.blocks[block].units

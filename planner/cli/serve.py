@@ -10,6 +10,7 @@ from pathlib import Path
 from planner.cli import options
 from planner.cli.output import print_note, print_result
 from planner.errors import InputError
+from planner.system.files import make_folder
 
 _EPILOG = """\
 first time:   neuroflux serve
@@ -82,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
         host_names=tuple(arguments.host_name),
         solver_workers=arguments.solvers,
     )
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(folder, 0o700)
     migrate(settings.database)
     if arguments.only == "worker":
         from api.jobs.worker import work

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from planner.document import read_document, to_json
 from planner.errors import InputError
-from planner.system.files import storage_errors, write_atomically
+from planner.system.files import make_folder, write_atomically
 
 _PRIVATE = 0o077
 
@@ -88,8 +88,7 @@ def remember(known: KnownService, file: Path | None = None) -> Path:
     """Keep a service's token, in place of an earlier one, and say where. Raises StorageError."""
     place = file or default_file()
     others = tuple(other for other in _read(place).services if other.url != known.url)
-    with storage_errors(place.parent):
-        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(place.parent, 0o700)
     before = os.umask(_PRIVATE)
     try:
         write_atomically(place, to_json(replace(_EMPTY, services=(*others, known))))

@@ -13,7 +13,7 @@ import select
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from planner.cli.output import print_note
 from planner.client.credentials import token_given
@@ -42,25 +42,26 @@ def main() -> int:
     die_with_parent(parent_pid)
     if not os.read(sys.stdin.fileno(), 4096):
         return 0  # it was refused; what lies in the folder is another run's
+    spool = Spool(out / paths.MEMORY)
     try:
         token = token_given(url, token_file)
         with ServiceClient(url, token, patience_seconds=5.0) as service:
-            follow(service, out)
+            follow(service, out, spool)
         with ServiceClient(url, token, patience_seconds=_FAREWELL_SECONDS) as service:
-            finish(service, out)
+            finish(service, out, spool)
     except PlannerError as error:
         print_note(f"not everything was reported: {error}")
         return error.exit_code
     return 0
 
 
-def follow(service: ServiceClient, out: Path) -> None:
+def follow(service: ServiceClient, out: Path, spool: Spool) -> None:
     """Send samples as they come. While the service does not answer they wait in their file."""
     while not _ended(_WAIT_SECONDS):
         if not (out / paths.PLAN).exists():
             continue
         try:
-            _send(service, out, run_of(service, out))
+            _send(service, spool, run_of(service, out))
         except UnreachableError as error:
             print_note(f"reporting waits: {error}")
 
@@ -72,12 +73,12 @@ def _ended(seconds: float) -> bool:
     return not os.read(sys.stdin.fileno(), 4096)
 
 
-def finish(service: ServiceClient, out: Path) -> None:
+def finish(service: ServiceClient, out: Path, spool: Spool) -> None:
     """Send every sample that the service lacks, and the report where there is one."""
     if not (out / paths.PLAN).exists():
         return
     run_id = run_of(service, out)
-    _send(service, out, run_id)
+    _send(service, spool, run_id)
     if (out / paths.REPORT).exists():
         service.post_report(run_id, read_document(out / paths.REPORT, Report))
 
@@ -96,27 +97,50 @@ def run_of(service: ServiceClient, out: Path) -> str:
     return str(known["run_id"])
 
 
-def _send(service: ServiceClient, out: Path, run_id: str) -> None:
-    after = service.last_sequence(run_id)
-    for batch in _batches(out / paths.MEMORY, after):
+def _send(service: ServiceClient, spool: Spool, run_id: str) -> None:
+    for batch in spool.behind(service.last_sequence(run_id)):
         service.post_samples(run_id, batch)
 
 
-def _batches(path: Path, after: int) -> Iterator[list[dict[str, Any]]]:
-    """Samples behind line `after`, whole lines only."""
-    batch: list[dict[str, Any]] = []
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        for sequence, line in enumerate(file):
-            if sequence <= after or not line.endswith(b"\n"):
-                continue
-            batch.append({"sequence": sequence, **parse_json(line)})
-            if len(batch) == BATCH:
-                yield batch
-                batch = []
-    if batch:
-        yield batch
+class Spool:
+    """A run's samples in their file. What was read once is not read again while the file only grows."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._offset = 0
+        self._sequence = 0
+        self._last = b""
+
+    def behind(self, after: int) -> Iterator[list[dict[str, Any]]]:
+        """Batches of the samples behind line `after`, whole lines only."""
+        if not self._path.exists():
+            return
+        batch: list[dict[str, Any]] = []
+        with self._path.open("rb") as file:
+            # The service may lack what was read: it did not answer. The file may have been cut by a resumed run.
+            if self._sequence > after + 1 or not self._stands_where_it_was(file):
+                self._begin_anew()
+            file.seek(self._offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                sequence = self._sequence
+                self._offset, self._sequence, self._last = self._offset + len(line), sequence + 1, line
+                if sequence > after:
+                    batch.append({"sequence": sequence, **parse_json(line)})
+                if len(batch) == BATCH:
+                    yield batch
+                    batch = []
+        if batch:
+            yield batch
+
+    def _stands_where_it_was(self, file: BinaryIO) -> bool:
+        """Whether the line read last still ends where it ended."""
+        file.seek(self._offset - len(self._last))
+        return file.read(len(self._last)) == self._last
 
 
 if __name__ == "__main__":

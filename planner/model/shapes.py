@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from typing import assert_never
 
 from planner import limits
 from planner.errors import ModelError
@@ -124,12 +125,14 @@ def _layer(layer: Layer, shape: Shape, place: str, depth: int) -> Sizes:
             return Sizes((prod(shape),), 0, 0, 0, 1)
         case Residual():
             return _residual(layer, shape, place, depth)
+        case Conv2d() | BatchNorm2d() | Pool2d() | AdaptivePool2d():
+            return _image_layer(layer, shape, place)
+    assert_never(layer)
+
+
+def _image_layer(layer: Conv2d | BatchNorm2d | Pool2d | AdaptivePool2d, shape: Shape, place: str) -> Sizes:
     if len(shape) != 3:
         raise ModelError(f"{place}: needs channels, rows and columns, has {_show(shape)}")
-    return _image_layer(layer, (shape[0], shape[1], shape[2]), place)
-
-
-def _image_layer(layer: Layer, shape: tuple[int, int, int], place: str) -> Sizes:
     channels, height, width = shape
     match layer:
         case Conv2d():
@@ -148,7 +151,7 @@ def _image_layer(layer: Layer, shape: tuple[int, int, int], place: str) -> Sizes
             return Sizes((channels, rows, columns), 0, 0, 0, 1)
         case AdaptivePool2d():
             return Sizes((channels, layer.height, layer.width), 0, 0, 0, 1)
-    raise ModelError(f"{place}: unknown operator")
+    assert_never(layer)
 
 
 def _pooled(extent: int, layer: Pool2d) -> int:

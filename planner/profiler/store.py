@@ -23,7 +23,7 @@ from planner.errors import PlannerError
 from planner.profiler.applies import covers, read_profile
 from planner.profiler.profile import ProfileRequest
 from planner.profiler.schema import Profile
-from planner.system.files import storage_errors, write_atomically
+from planner.system.files import make_folder, storage_errors, write_atomically
 from planner.system.machine import fingerprint, probe
 
 _METHOD = 12
@@ -69,8 +69,7 @@ class ProfileStore:
         path = self.folder / "objects" / f"{profile.id}.json"
         entry = self._index(request, profile.device.fingerprint) / str(request.batch)
         for file, text in ((path, to_json(profile, indent=None)), (entry, profile.id)):
-            with storage_errors(file.parent):
-                file.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(file.parent)
             write_atomically(file, text)
         return path
 
@@ -99,8 +98,8 @@ class ProfileStore:
     @contextmanager
     def _alone(self, waiting: Callable[[], None]) -> Iterator[None]:
         """Hold the right to measure. Unlike a folder's lock this waits; the kernel frees it however a holder ends."""
+        make_folder(self.folder)
         with storage_errors(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
             fd = os.open(self.folder / "measuring.lock", os.O_RDWR | os.O_CREAT, 0o666)
         try:
             with storage_errors(self.folder):

@@ -17,7 +17,7 @@ from types import TracebackType
 
 from planner.errors import ShardError
 from planner.runner.data.split import check_index
-from planner.system.files import AtomicFile, remove_partials, storage_errors, write_atomically
+from planner.system.files import AtomicFile, make_folder, remove_partials, storage_errors, write_atomically
 from planner.units import MIB
 
 TRAILER_BYTES = 8
@@ -113,8 +113,7 @@ class CacheWriter:
         self._shard: ShardWriter | None = None
         self.bytes_written = 0
         """Bytes written in this session."""
-        with storage_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         remove_partials(folder)
         kept = next((shard for shard in range(spec.shards) if not seems_whole(folder, spec, shard)), spec.shards)
         self.samples = min(kept * spec.per_shard, spec.samples)

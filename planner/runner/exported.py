@@ -6,11 +6,24 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import assert_never
 
 from planner.errors import InputError, StorageError
 from planner.model.load import load_model
 from planner.model.shapes import Shape, layer_output
-from planner.model.spec import BatchNorm2d, Conv2d, Layer, Linear, Model, Residual
+from planner.model.spec import (
+    Activation,
+    AdaptivePool2d,
+    BatchNorm2d,
+    Conv2d,
+    Dropout,
+    Flatten,
+    Layer,
+    Linear,
+    Model,
+    Pool2d,
+    Residual,
+)
 from planner.runner import paths
 from planner.runner.safetensors import Entry, TensorFile
 
@@ -120,6 +133,10 @@ def _layer_tensors(layer: Layer, shape: Shape, name: str) -> Iterator[Entry]:
             for part in ("weight", "bias", "running_mean", "running_var"):
                 yield Entry(f"{name}.{part}", "F32", (shape[0],))
             yield Entry(f"{name}.num_batches_tracked", "I64", ())
+        case Activation() | AdaptivePool2d() | Dropout() | Flatten() | Pool2d() | Residual():
+            pass  # what lies in a residual is in its chains
+        case _:
+            assert_never(layer)
 
 
 def _kernel_shape(layer: Conv2d, channels: int) -> Shape:

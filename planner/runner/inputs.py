@@ -34,7 +34,7 @@ from planner.runner.stop import StopSignal
 from planner.runner.stored import stored_units
 from planner.settings import stored_bytes
 from planner.solver.schema import Plan
-from planner.system.files import storage_errors
+from planner.system.files import make_folder, storage_errors
 from planner.training import place
 from planner.training.segment import infer
 
@@ -179,8 +179,7 @@ class Inputs:
     def lacking(self, index: int, part: str) -> tuple[list[int], str]:
         """Shards of a cache that are not the wanted ones, and how many of how many where, in words."""
         folder, spec = paths.cache_path(self._out, index, part), self.spec(index, part)
-        with storage_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         shards = [shard for shard in range(spec.shards) if not seems_whole(folder, spec, shard)]
         return shards, f"{len(shards)} of {spec.shards} shards of {folder}"
 

@@ -7,12 +7,23 @@ import os
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, assert_never
 
 from planner.document import read_document, to_json
 from planner.report.schema import BlockReport, CacheReport, InitReport, PeakMoment, Phase, PhaseReport, Report
 from planner.runner import paths
-from planner.runner.events import BlockDone, BlockStarted, Deviation, Event, Failed, Finished, Initialised, Ready, Step
+from planner.runner.events import (
+    BlockDone,
+    BlockStarted,
+    Checkpointed,
+    Deviation,
+    Event,
+    Failed,
+    Finished,
+    Initialised,
+    Ready,
+    Step,
+)
 from planner.runner.exits import best_exit, choose_exit
 from planner.solver.schema import Plan
 from planner.system.files import storage_errors, write_atomically
@@ -112,11 +123,15 @@ class Record:
                 self._rise_by_block(event)
             case Deviation():
                 self.deviate(event.text)
+            case Checkpointed():
+                pass  # it lies in the folder
             case Failed():
                 self.failed = event
             case Finished():
                 self.finished = True
                 self._rise_here(event.peak_bytes)
+            case _:
+                assert_never(event)
 
     def _rise_here(self, peak_bytes: int) -> None:
         if self.place is None:

@@ -27,7 +27,7 @@ from planner.runner.resume import clear_leftovers, first_open_block
 from planner.solver.schema import Plan
 from planner.system.child import ChildProcess
 from planner.system.ends import End
-from planner.system.files import FolderLock, lock_folder, storage_errors, write_atomically
+from planner.system.files import FolderLock, lock_folder, make_folder, storage_errors, write_atomically
 from planner.system.pages import allow_huge_pages
 from planner.system.proc import read_memory, reset_peak
 from planner.system.resident import trim_clean_pages
@@ -74,8 +74,7 @@ def run_plan(plan: Plan, data: str, out: Path, options: RunOptions, observer: Ob
     Raises RunError where the run fails, InterruptedRunError when a signal stopped it, StorageError, InputError.
     """
     started = time.perf_counter()
-    with storage_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     with lock_folder(out) as lock:
         options = _prepare(plan, out, options)
         first_block = first_open_block(out, plan)
@@ -101,8 +100,7 @@ def _prepare(plan: Plan, out: Path, options: RunOptions) -> RunOptions:
         raise InputError(f"{out}: holds a run already; continue it with --resume, or choose another folder with --out")
     if kept.exists() and read_document(kept, Plan).id != plan.id:
         raise InputError(f"{out}: holds a run of another plan; choose another folder with --out")
-    with storage_errors(out):
-        (out / "weights").mkdir(exist_ok=True)
+    make_folder(out / "weights")
     if not kept.exists():
         _begin_with(options.init, out / paths.INIT)
     elif options.init is not None:

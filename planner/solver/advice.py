@@ -16,7 +16,7 @@ from typing import get_args
 from planner.errors import InfeasibleError, ModelError, PlannerError
 from planner.model.shapes import Sizes, model_sizes
 from planner.profiler.schema import Costs, PieceProfile, Profile, Trace, Traces
-from planner.settings import Optimizer, usual_optimizer
+from planner.settings import NUMBER_BYTES, Optimizer, usual_optimizer
 from planner.solver.infeasible import STORAGE, counted_cuts, exact
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.request import Request
@@ -207,7 +207,7 @@ def _smaller_inputs(profile: Profile, request: Request) -> Iterator[Change]:
     for divisor in (2, 4):
         shape = (channels, height // divisor, width // divisor)
         try:
-            smaller = _with_input(profile, shape)
+            smaller = with_input(profile, shape)
         except (ModelError, ValueError):
             return
         least = _least(smaller, request)
@@ -219,19 +219,22 @@ def _smaller_inputs(profile: Profile, request: Request) -> Iterator[Change]:
             yield Change(words, least, is_estimate=True)
 
 
-def _with_input(profile: Profile, shape: tuple[int, int, int]) -> Profile:
-    """Raises ModelError or ValueError where the network does not take this input."""
+def with_input(profile: Profile, shape: tuple[int, int, int]) -> Profile:
+    """The profile as it may be at another input. Raises ModelError or ValueError where the network takes none such."""
     model = replace(profile.model, input=shape)
     share = (prod(shape), prod(profile.model.input))
-    units = tuple(_resized(*pair, share) for pair in zip(profile.units, model_sizes(model), strict=True))
+    number_bytes = NUMBER_BYTES[profile.dtype]
+    pairs = zip(profile.units, model_sizes(model), strict=True)
+    units = tuple(_resized(unit, sizes, number_bytes, share) for unit, sizes in pairs)
     heads = tuple(replace(head, cost=_scaled(head.cost, share)) for head in profile.heads)
     return replace(profile, model=model, units=units, heads=heads)
 
 
-def _resized(unit: PieceProfile, sizes: Sizes, share: tuple[int, int]) -> PieceProfile:
+def _resized(unit: PieceProfile, sizes: Sizes, number_bytes: int, share: tuple[int, int]) -> PieceProfile:
     """The output, and what normalisation needs, are known from the shapes."""
     minimum = sizes.minimum_micro_batch
-    return replace(_scaled(unit, share), output_bytes=4 * prod(sizes.output), minimum_micro_batch=minimum)
+    output_bytes = number_bytes * prod(sizes.output)
+    return replace(_scaled(unit, share), output_bytes=output_bytes, minimum_micro_batch=minimum)
 
 
 def _scaled(piece: PieceProfile, share: tuple[int, int]) -> PieceProfile:

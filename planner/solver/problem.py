@@ -152,7 +152,7 @@ class Problem:
                     f"{MAX_CHAIN_BYTES} can be planned with: are its numbers right?"
                 )
             seconds = sum(piece.train_ns for piece in pieces) / NANOSECONDS
-            if seconds * max(1, self.training.epochs * self.training.samples // self.micro_batches[0]) > MAX_SECONDS:
+            if seconds * max(1, self.training.epochs * self.training.samples // size) > MAX_SECONDS:
                 raise InputError(
                     f"{self.training.epochs} epochs of {self.training.samples} samples would take years by this "
                     f"profile, {seconds:.3g} seconds for a micro-batch of {size}; at most {MAX_SECONDS:.3g} seconds in "

@@ -113,7 +113,10 @@ def remove_partials(folder: Path | str) -> int:
 def sync_folder(folder: Path | str) -> None:
     """Make the names in a folder (files created, renamed, removed) survive a power failure. Raises StorageError."""
     with storage_errors(Path(folder)):
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        except PermissionError:
+            return  # one may write in a folder without reading it; there is nothing else to call
         try:
             os.fsync(fd)
         except OSError as error:
@@ -122,6 +125,20 @@ def sync_folder(folder: Path | str) -> None:
                 raise
         finally:
             os.close(fd)
+
+
+def make_folder(folder: Path | str, mode: int = 0o777) -> None:
+    """Make a folder and those above it that lack, unless they are there, so that a power failure leaves them there.
+
+    What lies in a folder is only as durable as the folder's own name in the one above. `mode` is the last one's.
+    Raises StorageError.
+    """
+    folder = Path(folder).absolute()
+    with storage_errors(folder):
+        lacking = [place for place in (folder, *folder.parents) if not place.exists()]
+        folder.mkdir(mode, parents=True, exist_ok=True)
+    for place in reversed(lacking):
+        sync_folder(place.parent)
 
 
 def free_bytes(path: Path | str) -> int:
@@ -205,6 +222,8 @@ def _explain(path: Path, error: OSError) -> str:
         errno.EDQUOT: "this user's quota on the storage is used up; make space, or choose a folder elsewhere",
         errno.EROFS: "the storage can only be read; choose a folder that can be written to",
         errno.EACCES: "this user may not write here; choose another folder, or change its permissions",
+        errno.EEXIST: "a file stands where a folder is to be; choose another folder",
+        errno.ENOTDIR: "a file stands where a folder is to be; choose another folder",
         errno.ENOENT: "the folder does not exist; create it first",
     }
     return f"{path}: {reasons.get(error.errno or 0, error.strerror or str(error))}"

@@ -8,7 +8,7 @@ and their state is made on the first step, as there.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from typing import Protocol, assert_never
 
 import torch
 from torch import Tensor
@@ -126,4 +126,9 @@ def _with_gradient(parameters: Iterable[Tensor]) -> Iterator[Tensor]:
 
 def make_optimizer(settings: Optimizer) -> Stepper:
     """The optimizer that `settings` describes."""
-    return SGD(settings) if settings.kind == "sgd" else Adam(settings)
+    match settings.kind:
+        case "sgd":
+            return SGD(settings)
+        case "adam" | "adamw":
+            return Adam(settings)
+    assert_never(settings.kind)

@@ -15,6 +15,7 @@ from zipfile import BadZipFile
 
 from planner.errors import DataError, StorageError
 from planner.runner.data.arrays import RecordFile
+from planner.system.files import make_folder
 from planner.units import KIB, format_bytes
 
 CHUNK_BYTES = 64 * KIB
@@ -34,10 +35,7 @@ class Stream(Protocol):
 def data_folder(work_dir: Path) -> Path:
     """Make the folder inside `work_dir` where unpacked data lies. Raises StorageError."""
     folder = work_dir / "data"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"{folder}: cannot be made ({error.strerror})") from None
+    make_folder(folder)
     return folder
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from planner.client.follow import finish, run_of
+from planner.client.follow import Spool, finish, run_of
 from planner.client.service import ServiceClient, UnreachableError
 from planner.errors import InfeasibleError, InputError
 from planner.system.machine import probe
@@ -90,17 +90,18 @@ def test_a_run_is_reported_whole_although_the_service_was_away(tmp_path: Path) -
                 client.make_plan({**PLAN, "budget": {"bytes": 1}})
             assert caught.value.minimum_bytes > 1
             (out / "plan.json").write_text(json.dumps(server.client.get(f"/v1/plans/{plan.id}").json()))
+            spool = Spool(out / "memory.jsonl")
             (out / "memory.jsonl").write_text("\n".join(lines[:600]) + "\n" + lines[600][:20])  # half a line at the end
-            finish(client, out)
+            finish(client, out, spool)
             run = run_of(client, out)
         url = server.url
         server.kill()
     with ServiceClient(url, patience_seconds=0.1) as client, pytest.raises(UnreachableError):
-        finish(client, out)
+        finish(client, out, spool)
     (out / "memory.jsonl").write_text("\n".join(lines) + "\n")
     with serving(tmp_path / "data", *options, "--port", url.rpartition(":")[2]) as server:
         with ServiceClient(server.url) as client:
-            finish(client, out)
+            finish(client, out, spool)
             assert run_of(client, out) == run
         chart = server.client.get(f"/v1/runs/{run}/samples", params={"points": 5000}).json()
         assert chart["samples"] == samples

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from planner.errors import InputError
 from planner.profiler.schema import Profile
 from planner.solver.problem import Problem
 from planner.solver.request import Request
@@ -75,3 +76,14 @@ def test_on_a_gpu_what_has_arrived_there_counts_and_no_buffer_of_storage() -> No
     assert problem.data_bytes(1, "cache", 2) == 2 * (40 + 8)
     assert problem.data_bytes(1, "recompute", 2) == 2 * (4 * 35 + 8 + 40)
     assert problem.writer_bytes(1, 2) == 0
+
+
+def test_times_are_added_up_for_as_many_micro_batches_as_there_are() -> None:
+    """A second for a micro-batch, of whatever size, 4 × 10⁸ samples: 2 × 10⁸ s at 2, twice that at 1: too much."""
+    profile = tiny_profile()
+    slow = tuple(replace(cost, forward_seconds=1.0) for cost in profile.units[0].costs)
+    units = (replace(profile.units[0], costs=slow), *profile.units[1:])
+    training = Training(batch=8, epochs=4 * 10**4, samples=10**4, optimizer=SGD)
+    with pytest.raises(InputError, match=r"would take years by this profile, .* seconds for a micro-batch of 1;"):
+        Problem(replace(profile, units=units), Request(Budget(1, "process"), training))
+    Problem(profile, Request(Budget(1, "process"), training))

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from planner.errors import StorageError
 from planner.system import files
-from planner.system.files import AtomicFile, free_bytes, lock_folder, remove_partials, sync_folder, write_atomically
+from planner.system.files import (
+    AtomicFile,
+    free_bytes,
+    lock_folder,
+    make_folder,
+    remove_partials,
+    sync_folder,
+    write_atomically,
+)
 from tests.unit.system.support import BECOME_NOBODY, MIB, environment, mounting, names, needs_root, python, run_child
 
 # Tries to write 4 MiB atomically over a file that holds "old"; prints the error, the content and the folder's names.
@@ -93,6 +101,52 @@ def test_content_then_name_then_folder_reach_the_storage(tmp_path: Path, monkeyp
     monkeypatch.setattr(os, "replace", replace)
     write_atomically(tmp_path / "file", bytes(1234))
     assert order == ["sync 1234 bytes", "rename to file", "sync folder"]
+
+
+def test_the_name_of_a_new_folder_reaches_the_storage_from_the_top(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    real = os.fsync
+
+    def fsync(fd: int) -> None:
+        synced.append(os.path.relpath(Path(f"/proc/self/fd/{fd}").readlink(), tmp_path))
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    make_folder(tmp_path / "runs" / "first" / "weights", 0o700)
+    assert synced == [".", "runs", "runs/first"]
+    assert (tmp_path / "runs/first/weights").stat().st_mode & 0o777 == 0o700
+    make_folder(tmp_path / "runs" / "first" / "weights")
+    assert len(synced) == 3, "a folder that was there is as durable as it was"
+    monkeypatch.chdir(tmp_path / "runs")
+    make_folder("second")
+    assert synced[3:] == ["runs"]
+
+
+def test_a_folder_that_cannot_be_made_says_why(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(StorageError, match=f"{place}: a file stands where a folder is to be"):
+            make_folder(place)
+
+
+@needs_root
+def test_a_folder_is_made_where_one_may_write_and_not_read(tmp_path: Path) -> None:
+    dark = tmp_path / "dark"
+    dark.mkdir()
+    dark.chmod(0o733)
+    for place in (tmp_path, *tmp_path.parents):
+        if place.owner() == "root" and place != Path("/") and place.name.startswith(("pytest", "test")):
+            place.chmod(place.stat().st_mode | 0o055)
+    code = f"""
+        import json, sys
+        from planner.system.files import make_folder
+        {BECOME_NOBODY.strip().replace(chr(10) + "    ", chr(10) + "        ")}
+        make_folder(sys.argv[1])
+        print(json.dumps(os.path.isdir(sys.argv[1])))
+    """
+    assert run_child(code, str(dark / "new"))
 
 
 def test_a_writer_killed_at_any_moment_leaves_one_whole_version(tmp_path: Path) -> None:

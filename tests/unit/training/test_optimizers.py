@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from planner.settings import Optimizer
+from planner.settings import Optimizer, usual_optimizer
 from planner.training.optimizers import make_optimizer
 
 Make = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
@@ -67,3 +68,17 @@ def test_state_has_as_many_copies_as_the_settings_say(name: str) -> None:
     assert optimizer.state(parameter) == {}
     optimizer.step([parameter])
     assert sum(tensor.nbytes for tensor in optimizer.state(parameter).values()) == settings.state_copies * 40
+
+
+def test_an_unknown_optimizer_is_no_adam() -> None:
+    unknown: Any = "lion"
+    with pytest.raises(ValueError, match="kind is 'lion'; it is one of sgd, adam, adamw"):
+        Optimizer(unknown, 0.1)
+    with pytest.raises(AssertionError, match="lion"):
+        usual_optimizer(unknown)
+    new = Optimizer("adam", 0.1)
+    object.__setattr__(new, "kind", "lion")  # a kind that settings got later, and the optimizers did not
+    with pytest.raises(AssertionError, match="lion"):
+        make_optimizer(new)
+    with pytest.raises(AssertionError, match="lion"):
+        _ = new.state_copies

@@ -202,5 +202,5 @@ def test_full_storage_says_what_is_needed(unpacker: Unpacker, tmp_path: Path) ->
 
 def test_a_work_folder_that_cannot_be_made(unpacker: Unpacker) -> None:
     unpacker.work.write_text("a file")
-    with pytest.raises(StorageError, match="work/data: cannot be made"):
+    with pytest.raises(StorageError, match="work/data: a file stands where a folder is to be"):
         unpacker()
