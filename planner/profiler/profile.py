@@ -128,7 +128,7 @@ def take_profile(request: ProfileRequest, tell: Tell, folder: Path | None = None
         machine=complete(machine, request.max_seconds) if machine.gpu_name and not on_gpu else machine,
         policies=calibrated.policies,
         limits=Limits(bounds.max_bytes, bounds.max_seconds, found.left_out),
-        notes=calibrated.notes,
+        notes=(*calibrated.notes, *found.notes),
     )
     return replace(profile, id=content_id(profile))
 

@@ -410,7 +410,8 @@ class Profile:
     limits: Limits | None = None
     """What measuring was allowed to take; null: nothing was limited."""
     notes: tuple[str, ...] = added(())
-    """What could not be measured as it should be, and why: an allocator policy, a unit's kernels."""
+    """What could not be measured as it should be, and why: an allocator policy, a unit's kernels, a
+    unit whose measuring process ended as it may where memory is refused."""
 
     def __post_init__(self) -> None:
         if self.calibration_seconds is not None and not 1e-9 <= self.calibration_seconds <= 1e9:

@@ -7,6 +7,7 @@ takes the largest micro-batches and nothing else. No torch: a child measures, an
 from __future__ import annotations
 
 import math
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -96,6 +97,8 @@ class _Progress:
     """That its last micro-batch took."""
     limit: int | None = None
     """The micro-batch that was given up; no larger one is tried."""
+    ended: str | None = None
+    """How the last child that died over it ended."""
 
     @property
     def largest(self) -> int:
@@ -139,6 +142,8 @@ class Found:
     """Operators fvcore does not count."""
     left_out: tuple[LeftOut, ...]
     """What was wanted and not measured."""
+    notes: tuple[str, ...] = ()
+    """Where it is no more than a guess that something did not fit."""
 
 
 class Survey:
@@ -155,6 +160,7 @@ class Survey:
         self._done = 0
         self._total = sum(len(progress.piece.micro_batches) for progress in self._pieces)
         self._left_out: list[LeftOut] = []
+        self._notes: list[str] = []
 
     def run(self) -> Found:
         """Measure.
@@ -221,7 +227,7 @@ class Survey:
         except EndedError as error:
             self._close()
             self._deaths += 1
-            self._judge(error, progress)
+            self._judge(error, progress, size)
             return False
         if isinstance(answer, Failed):
             raise ModelError(f"{progress.piece.name}: fails while measured: {answer.problem}", progress.piece.unit)
@@ -257,10 +263,14 @@ class Survey:
             self._child.close()
             self._child = None
 
-    def _judge(self, error: EndedError, progress: _Progress) -> None:
+    def _judge(self, error: EndedError, progress: _Progress, size: int) -> None:
         """An end that may be for lack of memory is an answer: it does not fit. Raise RunError for any other."""
         if not error.end.may_be_memory:
             raise RunError(f"{progress.piece.name}: the measuring process was {error}")
+        progress.ended = error.end.explained
+        if error.end.signal != signal.SIGKILL:
+            where = f"{progress.piece.name} at micro-batch {size}"
+            self._notes.append(f"{where} is taken not to fit: the measuring process was {error.end.explained}")
 
     def _too_large(self, progress: _Progress, size: int) -> InfeasibleError:
         piece = progress.piece
@@ -269,7 +279,8 @@ class Survey:
         return InfeasibleError(
             f"{where}: does not fit in {format_bytes(self._bounds.max_bytes)} (--max-bytes, or what is available) at "
             f"its smallest micro-batch, {size}: measuring it takes more than {format_bytes(needed)}, of which "
-            f"{format_bytes(self._taken_bytes)} before any layer",
+            f"{format_bytes(self._taken_bytes)} before any layer"
+            f"{f'; the measuring process was {progress.ended}' if progress.ended else ''}",
             needed,
             piece.name,
         )
@@ -294,7 +305,7 @@ class Survey:
                 )
             else:
                 units.append(cost)
-        return Found(tuple(units), tuple(heads), tuple(sorted(uncounted)), tuple(self._left_out))
+        return Found(tuple(units), tuple(heads), tuple(sorted(uncounted)), tuple(self._left_out), tuple(self._notes))
 
 
 def _profile(piece: Piece, facts: Facts, costs: tuple[Costs, ...], layers: Layers | None) -> PieceProfile:

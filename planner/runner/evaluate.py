@@ -6,7 +6,6 @@ Its own resident bytes count in the budget, as those of a run's supervisor do.
 from __future__ import annotations
 
 import os
-import signal
 from pathlib import Path
 
 from planner.document import decode, parse_json, to_json
@@ -48,11 +47,12 @@ def _answer(job: EvaluationJob) -> events.Evaluated | events.Failed:
     done = ask(["-m", "planner.runner.evaluator", to_json(job, indent=None), str(os.getpid())])
     if done.text.endswith(b"\n"):
         return decode(events.Evaluation, parse_json(done.text)).event
-    if done.code == -signal.SIGKILL:
+    if done.end.may_be_memory:
         raise OverBudgetError(
-            "the evaluating process was killed, most likely by the kernel for lack of memory; free memory on the device"
+            f"the evaluating process was {done.end.explained}: {done.last_words}; where that was memory, free some on "
+            "the device"
         )
-    raise RunError(f"the evaluating process ended unexpectedly (exit {done.code}): {done.last_words}")
+    raise RunError(f"the evaluating process was {done.end.explained}, unexpectedly: {done.last_words}")
 
 
 def _error(event: events.Failed, own_bytes: int, budget_bytes: int | None) -> PlannerError:

@@ -17,12 +17,16 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _TIGHT_MMAP_THRESHOLD_BYTES = 64 * 1024
 
-_MIMALLOC_AS_NEEDED = {"MIMALLOC_DISALLOW_ARENA_ALLOC": "1", "MIMALLOC_EAGER_COMMIT": "0"}
+_MIMALLOC_AS_NEEDED: Mapping[str, str] = {
+    "MIMALLOC_DISALLOW_ARENA_ALLOC": "1",
+    "MIMALLOC_EAGER_COMMIT": "0",
+    "MIMALLOC_ALLOW_THP": "0",
+}
 _MIMALLOC: Mapping[Policy, Mapping[str, str]] = {
     "tight": {**_MIMALLOC_AS_NEEDED, "MIMALLOC_PURGE_DELAY": "0"},
     "fast": _MIMALLOC_AS_NEEDED,
 }
-"""Variables that mimalloc reads (2.1 and later), by policy."""
+"""Variables that mimalloc reads (2.1 and later, the last one from 2.3 on, which asks for huge pages), by policy."""
 
 _WITH_HUGE_PAGES: frozenset[Policy] = frozenset()
 """Policies under which the kernel may give huge pages to memory that did not ask for them."""
@@ -57,6 +61,15 @@ def apply_policy(policy: Policy) -> bool:
     mallopt = ctypes.CDLL(None).mallopt
     done = [mallopt(_M_MMAP_THRESHOLD, _TIGHT_MMAP_THRESHOLD_BYTES), mallopt(_M_TRIM_THRESHOLD, 0)]
     return all(done)
+
+
+def variables_to_start_with() -> Mapping[str, str]:
+    """What a process that is to be started finds in its environment, so that a limit on mapped memory binds it.
+
+    That is for a mimalloc that a person has preloaded, which reads its variables before the program begins. The one
+    that torch brings is told by `apply_policy`, in time.
+    """
+    return _MIMALLOC_AS_NEEDED if _owner_of_malloc() == "mimalloc" else {}
 
 
 def release() -> bool:

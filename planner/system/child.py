@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, BinaryIO
 
+from planner.system.allocator import variables_to_start_with
 from planner.system.answers import VARIABLE
 from planner.system.ends import End
 
@@ -62,7 +63,7 @@ class ChildProcess:
                 stdin=stdin,
                 stdout=output,
                 stderr=output,
-                env=environment,
+                env={**environment, **variables_to_start_with()},
                 pass_fds=(target, *keep),
                 process_group=0,
             )

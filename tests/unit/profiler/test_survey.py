@@ -234,6 +234,24 @@ def test_a_child_that_ends_by_itself_is_an_error_with_its_last_words() -> None:
         Stage(behave).survey()
 
 
+def test_a_fault_in_a_library_counts_as_too_large_and_is_told_as_what_it_is() -> None:
+    def behave(task: Task) -> Measured:
+        if task.micro_batch > 1 and task.piece == SECOND:
+            raise EndedError(-signal.SIGSEGV, "it said nothing")
+        return measured(task)
+
+    found = Stage(behave).survey()
+    assert sizes(found, 1) == [1]
+    assert found.notes and all("ended (SIGSEGV) by a fault in a library" in text for text in found.notes)
+    assert found.notes[0].startswith("second at micro-batch ")
+    assert Stage(lambda task: killed(task) if task.micro_batch > 1 else measured(task)).survey().notes == ()
+
+
+def test_where_the_smallest_does_not_fit_it_is_said_how_that_showed() -> None:
+    with pytest.raises(InfeasibleError, match=r"does not fit in .*; the measuring process was killed \(SIGKILL\) most"):
+        Stage(killed).survey()
+
+
 def test_a_processor_that_lacks_instructions_is_no_lack_of_memory() -> None:
     def behave(task: Task) -> Measured:
         raise EndedError(-signal.SIGILL, "it said nothing")

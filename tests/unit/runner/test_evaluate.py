@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,12 +13,13 @@ import pytest
 from planner.cli.main import main
 from planner.cli.progress import Silent
 from planner.document import decode, parse_json, read_document
-from planner.errors import InfeasibleError, InputError, RunError
+from planner.errors import InfeasibleError, InputError, OverBudgetError, RunError
 from planner.report.schema import Evaluation, Report
 from planner.runner import paths
 from planner.runner.evaluate import evaluate
 from planner.runner.evaluation import MICRO_BATCH
 from planner.runner.supervisor import RunOptions, run_plan
+from planner.system.ends import End
 from planner.units import MIB
 from tests.fault.support import BATCH, small_plan
 
@@ -62,6 +64,23 @@ def test_the_smallest_budget_that_is_named_is_enough_and_kept(out: Path) -> None
     assert found.peak_bytes <= needed == found.budget_bytes
     assert found.micro_batch < MICRO_BATCH
     assert found.accuracy == read_document(out / paths.REPORT, Report).accuracy
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [(signal.SIGKILL, OverBudgetError), (signal.SIGSEGV, OverBudgetError), (signal.SIGILL, RunError)],
+)
+def test_a_process_that_ends_early_is_told_by_its_signal(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, kind: type[Exception]
+) -> None:
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\nulimit -c 0\nkill -{number.name[3:]} $$\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with pytest.raises(kind) as caught:
+        evaluate(out, "sample")
+    assert type(caught.value) is kind
+    assert End(-number).explained in str(caught.value)
 
 
 def _command(out: Path, budget: int) -> subprocess.CompletedProcess[str]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 import subprocess
@@ -115,6 +116,40 @@ def test_an_allocator_that_was_preloaded_is_seen() -> None:
     assert done.stdout.strip() == "mimalloc", done.stderr
 
 
+# Of a child of ours, in a process that has mimalloc preloaded: how much of 160 MiB is had where 32 more may be mapped.
+HAVE = """
+    import json, os
+    from planner.system.answers import Answers
+    from planner.system.child import STANDARD_ERROR, ChildProcess
+    child = '''
+    import ctypes
+    from planner.system import allocator
+    from planner.system.answers import Answers
+    from planner.system.rlimit import limit_data
+    malloc, MIB = ctypes.CDLL(None).malloc, 2**20
+    malloc.restype, malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    malloc(MIB)
+    with limit_data(32 * MIB):
+        had = 0
+        while had < 160 and malloc(4 * MIB):
+            had += 4
+    Answers().tell(str(had))
+    '''
+    import textwrap
+    with ChildProcess(["-c", textwrap.dedent(child)], STANDARD_ERROR) as started:
+        print(json.dumps(int(started.answers.readline())))
+"""
+
+
+def _version_of(library: Path | None) -> int:
+    return 0 if library is None else int(ctypes.CDLL(str(library)).mi_version())
+
+
+@pytest.mark.skipif(_version_of(MIMALLOC) < 210, reason="needs mimalloc 2.1 or later, which knows the variables")
+def test_a_limit_on_mapped_memory_binds_a_mimalloc_that_was_preloaded() -> None:
+    assert run_child(HAVE, env=environment(LD_PRELOAD=str(MIMALLOC))) <= 32
+
+
 @on_glibc
 def test_mimalloc_inside_torch_is_recognised_and_told_to_map_as_needed_and_give_back(tmp_path: Path) -> None:
     library = tmp_path / "torch" / "lib" / "libc10.so"
@@ -129,16 +164,16 @@ def test_mimalloc_inside_torch_is_recognised_and_told_to_map_as_needed_and_give_
         for policy in ("fast", "tight"):
             applied = allocator.apply_policy(policy)
             # As a library that is loaded now finds it.
-            names = (b"DISALLOW_ARENA_ALLOC", b"EAGER_COMMIT", b"PURGE_DELAY")
+            names = (b"DISALLOW_ARENA_ALLOC", b"EAGER_COMMIT", b"ALLOW_THP", b"PURGE_DELAY")
             values = [getenv(b"MIMALLOC_" + name) for name in names]
             told.append([applied, *(value and value.decode() for value in values)])
         print(json.dumps([found, told]))
     """
     env = environment(tmp_path, MIMALLOC_EAGER_COMMIT="1")
     library.write_bytes(bytes(5000) + b"mimalloc: error: " + bytes(5000))
-    assert run_child(code, env=env) == ["mimalloc", [[True, "1", "0", None], [True, "1", "0", "0"]]]
+    assert run_child(code, env=env) == ["mimalloc", [[True, "1", "0", "0", None], [True, "1", "0", "0", "0"]]]
     library.write_bytes(bytes(5000))
-    assert run_child(code, env=env) == ["glibc", [[True, None, "1", None], [True, None, "1", None]]]
+    assert run_child(code, env=env) == ["glibc", [[True, None, "1", None, None]] * 2]
 
 
 def test_torch_is_not_imported_to_find_out() -> None:
