@@ -55,7 +55,12 @@ def main() -> None:
     profiles: OrderedDict[str, Profile] = OrderedDict()
     answers.tell("ready")
     while line := sys.stdin.buffer.readline():
-        answers.tell(json.dumps(_answer(line, sys.stdin.buffer, profiles), allow_nan=False))
+        try:
+            answer = json.dumps(_answer(line, sys.stdin.buffer, profiles), allow_nan=False)
+        except MemoryError:
+            profiles.clear()
+            answer = '{"over": "memory"}'  # after which another worker takes this one's place
+        answers.tell(answer)
 
 
 def _answer(line: bytes, source: BinaryIO, profiles: OrderedDict[str, Profile]) -> dict[str, Any]:
@@ -78,9 +83,6 @@ def _answer(line: bytes, source: BinaryIO, profiles: OrderedDict[str, Profile]) 
         field = "$.budget.bytes" if isinstance(error, InfeasibleError) else "$"
         problem = from_error(error, field)
         return {"status": problem.status, "kind": problem.kind, "detail": problem.detail, "extra": problem.extra}
-    except MemoryError:
-        profiles.clear()
-        return {"over": "memory"}
 
 
 def _row(plan: Plan) -> dict[str, Any]:

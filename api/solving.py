@@ -14,13 +14,16 @@ from typing import Any
 from api.limits import MAX_PROFILE_BYTES, MAX_WAITING_SOLVES, SOLVER_BYTES, SOLVER_PROFILES, SOLVER_SECONDS
 from api.problems import Problem, overloaded
 from planner.document import to_json
+from planner.errors import RunError
 from planner.solver.request import Request
 from planner.system.child import STANDARD_ERROR, answering
+from planner.system.ends import End
 
 _LOG = logging.getLogger("neuroflux.api")
 
 _START_SECONDS = 30.0
 _WARM_UP_SECONDS = 0.5
+_END_SECONDS = 5.0
 
 
 @dataclass
@@ -104,11 +107,17 @@ class SolverPool:
             answer = await asyncio.wait_for(self._ask(worker, profile_id, profile, question), SOLVER_SECONDS)
         except BaseException as error:
             # Cancelled requests included: the worker is in the middle of an answer that nobody waits for any more.
-            self._end(worker)
-            worker = None
+            broken = isinstance(error, (ConnectionError, asyncio.IncompleteReadError))
+            try:
+                end = await _end_of(worker) if broken and worker is not None else None
+            finally:
+                self._end(worker)
+                worker = None
+            if end is not None and not end.may_be_memory:
+                raise RunError(f"a solver's process was {end.explained}, unexpectedly") from None
             if isinstance(error, TimeoutError):
                 raise _over("time", f"solving takes more than {SOLVER_SECONDS:.0f} s", int(SOLVER_SECONDS)) from None
-            if isinstance(error, (ConnectionError, asyncio.IncompleteReadError)):
+            if broken or isinstance(error, MemoryError):
                 detail = "solving takes more memory than one request may have"
                 raise _over("memory", detail, self._memory_bytes) from None
             raise
@@ -144,7 +153,7 @@ class SolverPool:
         await stdin.drain()
         answer: dict[str, Any] = json.loads(await worker.answers.readuntil(b"\n"))
         if "over" in answer:
-            raise ConnectionResetError
+            raise MemoryError
         return answer
 
     def _end(self, worker: _Worker | None) -> None:
@@ -164,6 +173,14 @@ class SolverPool:
             if process.returncode is None:
                 process.kill()
             await process.wait()
+
+
+async def _end_of(worker: _Worker) -> End | None:
+    """How a worker that has closed its pipe ended; None where it has not."""
+    try:
+        return End(await asyncio.wait_for(worker.process.wait(), _END_SECONDS))
+    except TimeoutError:
+        return None
 
 
 async def _open(pipe: int) -> tuple[asyncio.StreamReader, asyncio.ReadTransport]:

@@ -124,22 +124,30 @@ def _take_accounts(
     timed: tuple[int, ...] = (),
 ) -> Accounts | None:
     """A whole step at the first of `sizes` that fits; None where it does not, or takes too long: `notes` gets why."""
-    problems: list[str] = []
+    problems: list[tuple[int, str]] = []
     share = dataclasses.replace(bounds, deadline=bounds.deadline - (1 - _TIME_SHARE) * bounds.seconds_left)
     for size in dict.fromkeys(sizes):
         try:
             line = first_line(share, "planner.profiler.account", str(path), policy, str(size), *map(str, timed))
         except (InfeasibleError, InputError) as error:  # killed, or no time: what follows measures in smaller pieces
-            problems.append(f"at micro-batch {size}: {error}")
+            problems.append((size, str(error)))
             continue
         taken = decode(Taken, parse_json(line))
         if taken.accounts is not None:
             if problems:
-                notes.append(f"{policy}: a whole step of {size} was measured instead of a larger one ({problems[0]})")
+                why = "; ".join(_grouped(problems))
+                notes.append(f"{policy}: a whole step of {size} was measured instead of a larger one ({why})")
             return taken.accounts
-        problems.append(f"at micro-batch {size}: {taken.problem}")
-    notes.append(f"{policy}: no whole step could be measured ({'; '.join(problems)}){_INSTEAD[policy]}")
+        problems.append((size, str(taken.problem)))
+    notes.append(f"{policy}: no whole step could be measured ({'; '.join(_grouped(problems))}){_INSTEAD[policy]}")
     return None
+
+
+def _grouped(problems: list[tuple[int, str]]) -> list[str]:
+    """What went wrong, each once, with the micro-batches at which it did."""
+    reasons = dict.fromkeys(reason for _, reason in problems)
+    sizes = {reason: [str(size) for size, other in problems if other == reason] for reason in reasons}
+    return [f"at micro-batch {' and '.join(sizes[reason])}: {reason}" for reason in reasons]
 
 
 def policy_profile(policy: Policy, found: Accounts) -> PolicyProfile:

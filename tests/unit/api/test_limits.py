@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from typing import Any
 
 import pytest
@@ -111,6 +112,23 @@ def test_a_solver_that_takes_too_much_memory_is_replaced(local: TestClient) -> N
     local.portal.call(service.solvers.close)  # type: ignore[union-attr]  # it is there within `with`
     service.solvers = usual
     assert send(local, "/v1/profiles", _VGG16).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "kind"),
+    [(signal.SIGKILL, 422, "solver-memory-limit"), (signal.SIGTERM, 500, "internal-error")],
+)
+def test_only_a_solver_that_may_have_lacked_memory_is_said_to(
+    local: TestClient, number: signal.Signals, status: int, kind: str
+) -> None:
+    pool: Any = local.app.state.service.solvers  # type: ignore[attr-defined]  # Starlette's, behind an ASGI type
+    assert send(local, "/v1/profiles", b"{}").status_code == 422  # a worker is there
+    for process in pool._running:
+        process.send_signal(number)
+    answer = send(local, "/v1/profiles", b"{}")
+    assert (answer.status_code, answer.json()["type"]) == (status, f"urn:neuroflux:problem:{kind}")
+    assert number.name in answer.json()["detail"] or status == 422
+    assert send(local, "/v1/profiles", b"{}").json()["type"] == "urn:neuroflux:problem:invalid-request"
 
 
 def test_metrics_name_routes_and_no_ids(local: TestClient) -> None:
