@@ -14,7 +14,6 @@ import subprocess
 import tempfile
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 
 from planner.system.allocator import release
@@ -92,8 +91,6 @@ class Child:
             self._child = ChildProcess(["-m", module, *arguments], self._log, stdin=subprocess.PIPE)
         self._process = self._child.process
         self._unread = b""
-        with contextlib.suppress(OSError):  # it has ended, or /proc is not to be had
-            Path(f"/proc/{self._process.pid}/oom_score_adj").write_text("1000")
 
     def send(self, line: str) -> None:
         """Give it a line. One that has ended takes none, which shows when it is read from."""

@@ -20,6 +20,7 @@ from typing import IO, BinaryIO
 from planner.system.allocator import variables_to_start_with
 from planner.system.answers import VARIABLE
 from planner.system.ends import End
+from planner.system.oom import kill_first
 
 STANDARD_ERROR = 2
 """As `output`: this process's own standard error, whatever `sys.stderr` is."""
@@ -47,6 +48,8 @@ def answering() -> Iterator[tuple[int, int, dict[str, str]]]:
 class ChildProcess:
     """`python ARGUMENTS`, a process group of its own: Ctrl-C reaches us alone. It is gone when the `with` block ends.
 
+    Should memory run out, the kernel kills it before anybody else's process.
+
     `output` is where whatever it prints goes, `keep` lists descriptors that it inherits.
     """
 
@@ -67,6 +70,7 @@ class ChildProcess:
                 pass_fds=(target, *keep),
                 process_group=0,
             )
+        kill_first(self.process.pid)
         self.answers: BinaryIO = os.fdopen(source, "rb")
 
     def close(self) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from planner.system.hierarchy import FILESYSTEM_ROOT, Hierarchy, find_hierarchy, read_value
 
-_LIMIT_FILES = {1: "memory.limit_in_bytes", 2: "memory.max"}
+_LIMIT_FILES = {1: ("memory.limit_in_bytes",), 2: ("memory.max", "memory.high")}
+"""Beyond `memory.high` nothing is killed, but whoever allocates is held up until next to nothing gets done."""
 _USAGE_FILES = {1: "memory.usage_in_bytes", 2: "memory.current"}
 _RECLAIMABLE = {
     1: ("total_inactive_file", "total_active_file"),
@@ -67,13 +68,10 @@ def _meminfo_bytes(name: str, root: Path) -> int:
 
 
 def _limits(hierarchy: Hierarchy) -> list[tuple[Path, int]]:
-    """List (group, limit in bytes) of the levels that have one."""
-    found = []
-    for group in hierarchy.levels():
-        text = read_value(group / _LIMIT_FILES[hierarchy.version])
-        if text is not None and text.isdecimal():
-            found.append((group, int(text)))
-    return found
+    """List (group, limit in bytes) of the levels' limits; a level may have none, and may have two."""
+    places = [(group, name) for group in hierarchy.levels() for name in _LIMIT_FILES[hierarchy.version]]
+    texts = [(group, read_value(group / name) or "") for group, name in places]
+    return [(group, int(text)) for group, text in texts if text.isdecimal()]
 
 
 def _unreclaimable_bytes(group: Path, version: int) -> int:

@@ -93,6 +93,15 @@ def test_a_group_of_version_2_without_files_of_its_own(tmp_path: Path) -> None:
     assert memory.available_bytes(root) == GIB - 200 * MIB
 
 
+def test_where_processes_are_held_up_is_a_limit_as_well(tmp_path: Path) -> None:
+    files = {**trees.meminfo(8 * 2**20, 6 * 2**20), **trees.v2("/a"), **limits_v2("/a", GIB, 300 * MIB, 100 * MIB)}
+    root = trees.write(tmp_path, {**files, "sys/fs/cgroup/a/memory.high": f"{GIB // 2}\n"})
+    assert memory.cgroup_limit_bytes(root) == GIB // 2
+    assert memory.available_bytes(root) == GIB // 2 - 200 * MIB
+    trees.write(root, {"sys/fs/cgroup/a/memory.high": "max\n"})
+    assert memory.cgroup_limit_bytes(root) == GIB
+
+
 @pytest.mark.parametrize(
     ("files", "unified"),
     [

@@ -1,0 +1,70 @@
+"""What can be refused is refused before a run begins: its data, its device, and the memory there is now.
+
+Another process looks, for this one's memory counts in the budget and that one's is gone when training starts.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+
+from planner.document import decode, parse_json, to_json
+from planner.errors import InfeasibleError, InputError, PlannerError, RunError
+from planner.runner.events import Failed
+from planner.solver.schema import Plan
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is to be looked at."""
+
+    plan: Plan
+    """The plan."""
+    data: str
+    """Name or path of the data set."""
+    work_dir: str
+    """Where compressed data is unpacked."""
+    any_device: bool
+    """Whether the plan may be another device's."""
+    trains: bool
+    """Whether a block is left to train: otherwise neither device nor memory matter."""
+    in_memory: bool
+    """Whether the memory that there is matters."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was found."""
+
+    refusal: Failed | None
+    """Why the run cannot begin."""
+    differences: tuple[str, ...] = ()
+    """What makes this another device than the plan's, where that is allowed."""
+    warnings: tuple[str, ...] = ()
+    """What a person should know before it begins."""
+
+
+def look(question: Question) -> Answer:
+    """Ask the other process. Raises the PlannerError that it found: InputError, InfeasibleError, RunError."""
+    command = [sys.executable, "-m", "planner.runner.preflighter", str(os.getpid())]
+    # Ctrl-C reaches the whole foreground group; it is for this process to end.
+    done = subprocess.run(
+        command, input=to_json(question, indent=None).encode(), capture_output=True, check=False, process_group=0
+    )
+    if not done.stdout.endswith(b"\n"):
+        said = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        raise RunError(f"looking at data and device ended unexpectedly (exit {done.returncode}): {''.join(said)[:300]}")
+    answer = decode(Answer, parse_json(done.stdout))
+    if answer.refusal is not None:
+        raise error_of(answer.refusal)
+    return answer
+
+
+def error_of(failed: Failed) -> PlannerError:
+    """The error that another process met, as one of this process."""
+    if failed.minimum_bytes is not None:
+        return InfeasibleError(failed.message, failed.minimum_bytes, "memory")
+    kinds: dict[int, type[PlannerError]] = {2: InputError}
+    return kinds.get(failed.exit_code, RunError)(failed.message)

@@ -1,0 +1,61 @@
+"""`python -m planner.runner.preflighter PARENT_PID`: a `Question` comes in, an `Answer` goes out. No torch here."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from planner.document import decode, parse_json, to_json
+from planner.errors import InfeasibleError, InputError, PlannerError
+from planner.runner.data.dataset import check_fits, open_data
+from planner.runner.events import Failed
+from planner.runner.preflight import Answer, Question
+from planner.runner.room import check_room
+from planner.solver.schema import Plan
+from planner.system.machine import differences, probe
+from planner.system.proc import read_memory
+from planner.system.rlimit import die_with_parent
+
+
+def answer(question: Question) -> Answer:
+    """Look at device, memory and data. Raises PlannerError where the run cannot begin."""
+    plan = question.plan
+    found: tuple[str, ...] = ()
+    warnings: list[str] = []
+    if question.trains:
+        found = check_device(plan, question.any_device)
+    if question.trains and question.in_memory:
+        # Both are in use now: the supervisor is part of the plan's peak, and this process ends before training begins.
+        ours = read_memory().anonymous_bytes + read_memory(os.getppid()).anonymous_bytes
+        warnings += filter(None, [check_room(plan, ours)])
+    with open_data(question.data, question.work_dir, size=plan.model.input) as data:
+        check_fits(data.info, plan.model, "the plan's model")
+    return Answer(None, found, tuple(warnings))
+
+
+def check_device(plan: Plan, any_device: bool) -> tuple[str, ...]:
+    """What makes this another device than the plan's. Raises InputError where that is not allowed."""
+    found = differences(plan.device, plan.machine, probe())
+    if found and not any_device:
+        raise InputError(
+            f"the plan was made for another device, or for this one before it changed: {'; '.join(found)}. Memory and "
+            "time are others here: measure and plan on this device (neuroflux profile, neuroflux plan), or run it all "
+            "the same: --any-device"
+        )
+    return found
+
+
+def main(parent_pid: int) -> int:
+    """Answer the question on standard input."""
+    die_with_parent(parent_pid)
+    try:
+        found = answer(decode(Question, parse_json(sys.stdin.buffer.read())))
+    except PlannerError as error:
+        minimum = error.minimum_bytes if isinstance(error, InfeasibleError) else None
+        found = Answer(Failed("failed", error.exit_code, str(error), minimum))
+    sys.stdout.write(to_json(found, indent=None) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))

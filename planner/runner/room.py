@@ -1,0 +1,57 @@
+"""Whether a plan has the memory that it wants: of the machine, or of the container around this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from planner.errors import InfeasibleError, OverBudgetError
+from planner.solver.schema import Block, BlockPrediction, Plan
+from planner.system import memory
+from planner.system.hierarchy import FILESYSTEM_ROOT
+from planner.units import format_bytes
+
+
+def check_room(plan: Plan, ours_bytes: int, root: Path = FILESYSTEM_ROOT) -> str | None:
+    """What a person should know before the plan begins; None where there is room for its peak.
+
+    `ours_bytes` are those that are in use now and belong to the run, or go before it begins. Raises InfeasibleError
+    where there can never be room, OverBudgetError where there is none now for the smallest settings.
+    """
+    if plan.device.kind != "cpu":
+        return None  # the budget is of a GPU's memory
+    peak, least = _needed(plan, (block.predicted for block in plan.blocks)), _needed(plan, map(_least, plan.blocks))
+    limit = memory.cgroup_limit_bytes(root)
+    ever, whose = (memory.total_bytes(root), "this machine has") if limit is None else (limit, "the limit here is")
+    if peak > ever:
+        raise InfeasibleError(
+            f"the plan takes up to {format_bytes(peak)}, but {whose} {format_bytes(ever)} of memory; plan for a budget "
+            "of at most that"
+            + (", or raise the container's limit" if limit is not None else ""),
+            plan.minimum_budget_bytes,
+            "memory",
+        )
+    available = memory.available_bytes(root) + ours_bytes
+    if least > available + memory.swap_bytes(root):
+        raise OverBudgetError(
+            f"{format_bytes(available)} of memory are available now, and the plan takes {format_bytes(least)} even "
+            f"with its smallest micro-batches ({format_bytes(peak)} otherwise); free memory, or plan for a smaller "
+            "budget"
+        )
+    if peak > available:
+        return (
+            f"the plan takes up to {format_bytes(peak)}, but {format_bytes(available)} of memory are available now: "
+            "free memory, or the kernel may kill the training process, which then goes on with smaller micro-batches"
+        )
+    return None
+
+
+def _least(block: Block) -> BlockPrediction:
+    """The lowest of a block's settings."""
+    return min((block.predicted, *(rung.predicted for rung in block.ladder)), key=lambda found: found.peak_bytes)
+
+
+def _needed(plan: Plan, predictions: Iterable[BlockPrediction]) -> int:
+    """What all processes take at most; where the budget counts tensors alone, the runtime comes on top."""
+    peak = max(found.peak_bytes for found in predictions)
+    return peak if plan.budget.scope == "process" else peak + plan.baseline_bytes
