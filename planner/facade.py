@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from planner.document import decode, parse_json, to_json
-from planner.errors import ExceededError, InputError, InterruptedRunError, PlannerError, RunError
+from planner.errors import (
+    ExceededError,
+    InfeasibleError,
+    InputError,
+    InterruptedRunError,
+    PlannerError,
+    RunError,
+)
 from planner.limits import MAX_BATCH
 from planner.mapped import MapDataset, mapped_part
 from planner.profiler.profile import ProfileRequest, take_profile
@@ -25,7 +32,7 @@ from planner.solver.request import Request
 from planner.solver.schema import Augment, Budget, Plan, Preference, Scope, Strategy, Training, usual_views
 from planner.system.child import STANDARD_ERROR, ChildProcess
 from planner.system.ends import End
-from planner.system.files import make_folder, storage_errors, write_atomically
+from planner.system.files import make_folder, missing_folders, remove_empty, storage_errors, write_atomically
 from planner.system.machine import probe
 from planner.units import parse_bytes
 
@@ -193,6 +200,7 @@ def run(
     init: str | Path | None = None,
     exit_tolerance: float | None = 0.5,
     resume: bool = False,
+    any_device: bool = False,
     quiet: bool = False,
 ) -> Report:
     """Train as `plan` says on `dataset`, into the folder `out` (runs/<first digits of the plan's id>); its report.
@@ -208,17 +216,35 @@ def run(
     process is killed, it stays. The run itself is the command `neuroflux run` in a process of its own, since this one,
     with torch and whatever else in it, is none that a budget could hold; it ends when this one does.
 
-    The other arguments are that command's options; `resume` goes on with a run that was stopped, from the same samples.
-    Ctrl-C lets it save first. Raises RunError, InterruptedRunError, StorageError, InputError, which names the sample.
-    A run that has ended above its budget raises ExceededError: its `report` says when and by how much, and the trained
-    network lies in `out` as ever.
+    The other arguments are that command's options; `resume` goes on with a run that was stopped, from the same samples,
+    `any_device` runs a plan that was made for another device. Ctrl-C lets it save first. Raises RunError,
+    InterruptedRunError, StorageError, InfeasibleError where the device has too little memory for the plan, and
+    InputError, which names the sample; a run that is refused leaves nothing behind. A run that has ended above its
+    budget raises ExceededError: its `report` says when and by how much, and the trained network lies in `out` as ever.
     """
     folder = Path("runs") / plan.id[:12] if out is None else Path(out)
-    make_folder(folder)
     given = {"--epochs": epochs, "--max-steps": max_steps, "--seed": seed, "--init": init}
     options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
     options += ["--exit-tolerance", "none" if exit_tolerance is None else str(exit_tolerance)]
-    options += [name for name, wanted in (("--resume", resume), ("--quiet", quiet)) if wanted]
+    flags = {"--resume": resume, "--any-device": any_device, "--quiet": quiet}
+    options += [name for name, wanted in flags.items() if wanted]
+    made = missing_folders(folder)
+    try:
+        return _run_in(folder, plan, dataset, test, options, quiet)
+    finally:
+        remove_empty(made)  # where the run came to nothing
+
+
+def _run_in(
+    folder: Path,
+    plan: Plan,
+    dataset: MapDataset | str | Path,
+    test: MapDataset | None,
+    options: list[str],
+    quiet: bool,
+) -> Report:
+    """Write down what the run needs, in a folder within `folder` that goes again, and run."""
+    make_folder(folder)
     with storage_errors(folder):
         scratch = tempfile.TemporaryDirectory(prefix="dataset-", dir=folder)
     with scratch as place:
@@ -263,6 +289,8 @@ def _run_command(words: list[str], quiet: bool) -> Report:
         if not report.within_budget:
             raise ExceededError(report.exceeded, report)
         return report
+    if process.returncode == InfeasibleError.exit_code:
+        raise InfeasibleError(value["error"], value["minimum_bytes"], "memory")
     kinds: dict[int, type[PlannerError]] = {2: InputError, 130: InterruptedRunError}
     raise kinds.get(process.returncode, RunError)(value["error"])
 

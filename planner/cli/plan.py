@@ -208,9 +208,19 @@ def run(arguments: argparse.Namespace) -> int:
         print_note(
             f"written to {arguments.output}; train with:\n"
             f"  neuroflux run {arguments.output} --data {arguments.data or 'D'}"
-            f"{' --init WEIGHTS' if arguments.freeze else ''}"
+            f"{' --init WEIGHTS' if arguments.freeze else ''}{_foreign_note(profile)}"
         )
     return 0
+
+
+def _foreign_note(profile: Profile) -> str:
+    """What `neuroflux run` wants to be told of a plan that is another device's."""
+    from planner.profiler.applies import differences
+    from planner.system.machine import probe
+
+    if not differences(profile, probe()):
+        return ""
+    return f"\non {profile.device.name}, where its profile was measured; elsewhere (also here) add --any-device"
 
 
 def _check_freeze(model: Model, request: Request) -> None:

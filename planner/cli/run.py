@@ -51,6 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--resume", action="store_true", help="go on with a run that was stopped, from its last checkpoint"
     )
     parser.add_argument(
+        "--any-device",
+        action="store_true",
+        help="run the plan even if it was made for another device, or for this one before it changed: what starting "
+        "takes here is held against the plan, blocks begin with what fits beside it, and the report says so",
+    )
+    parser.add_argument(
         "--checkpoint-seconds",
         type=options.count("checkpoint-seconds", 0, 10**9),
         default=60,
@@ -88,6 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         resume=arguments.resume,
         checkpoint_seconds=arguments.checkpoint_seconds,
         exit_tolerance=arguments.exit_tolerance,
+        any_device=arguments.any_device,
     )
     observer = Silent() if arguments.quiet else RunProgress(plan)
     with reporting(arguments.report_to, arguments.token_file, out) as begun:
@@ -163,6 +170,8 @@ class _Announcing:
 
     def observe(self, event: Event) -> None:
         """Take note of an event."""
-        if event.kind != "failed":
+        if event.kind == "warning":
+            print_note(f"warning: {event.text}")
+        elif event.kind != "failed":
             self._begun()
         self._observer.observe(event)

@@ -31,7 +31,7 @@ BATCH = 500
 
 _WAIT_SECONDS = 1.0
 _FAREWELL_SECONDS = 60.0
-REPORTED = "reported.json"
+REPORTED = paths.REPORTED
 """The file in the output folder that says which run of which service this is."""
 
 

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from planner.document import read_document, to_json
-from planner.errors import PlannerError
+from planner.errors import InfeasibleError, PlannerError
 from planner.runner import paths
 from planner.runner.data.dataset import check_fits, open_data
 from planner.runner.data.split import Dataset
-from planner.runner.events import Deviation, Event, Failed, Finished, Ready, Told
+from planner.runner.events import Deviation, Event, Failed, Finished, Initialised, Ready, Told
+from planner.runner.foreign import rungs_here
 from planner.runner.guard import MemoryGuard, describe
 from planner.runner.job import Job
+from planner.runner.sealed import read_sealed
 from planner.runner.stop import StopSignal
 from planner.solver.schema import Plan
 from planner.system.answers import Answers
@@ -26,6 +28,7 @@ from planner.system.exhaustion import is_out_of_memory
 from planner.system.proc import CANNOT_BEGIN_ANEW
 from planner.system.rlimit import die_with_parent
 from planner.training.runtime import Started, check_arithmetic, start_gpu, start_torch
+from planner.units import format_bytes
 
 
 def check_data(plan: Plan, data: Dataset) -> str | None:
@@ -47,8 +50,11 @@ def _train(job: Job, tell: Callable[[Event], None]) -> None:
         from planner.runner.session import Session
 
         guard = make_guard(job, plan, started)
+        rungs = _rungs(job, plan, started)
+        session = Session(job, plan, data, guard, tell, stop, rungs)
+        init = session.compare_init()
         guard.begin()
-        tell(Ready("ready", started.baseline_bytes, started.peak_bytes))
+        tell(Ready("ready", started.baseline_bytes, started.peak_bytes))  # from here on nothing can be refused
         if not guard.is_exact:
             tell(
                 Deviation(
@@ -59,7 +65,11 @@ def _train(job: Job, tell: Callable[[Event], None]) -> None:
             )
         if difference is not None:
             tell(Deviation("deviation", difference))
-        Session(job, plan, data, guard, tell, stop).run()
+        if init is not None:
+            tell(Initialised("initialised", init))
+        for text in _about_device(job, plan, started, rungs):
+            tell(Deviation("deviation", text))
+        session.run()
         guard.take()
         tell(Finished("finished", guard.life_peak_bytes))
 
@@ -76,11 +86,35 @@ def _start(plan: Plan) -> Started:
     return started
 
 
+def _allowed_bytes(job: Job, started: Started) -> int | None:
+    above = started.baseline_bytes if job.above_baseline else 0
+    return None if job.allowed_bytes is None else job.allowed_bytes + above
+
+
+def _rungs(job: Job, plan: Plan, started: Started) -> tuple[int, ...]:
+    """The largest setting of every block that may be tried. Raises InfeasibleError where there is none here."""
+    if not job.any_device or plan.device.kind != "cpu":
+        return (0,) * len(plan.blocks)
+    return rungs_here(plan, _allowed_bytes(job, started), started.baseline_bytes, started.peak_bytes)
+
+
+def _about_device(job: Job, plan: Plan, started: Started, rungs: tuple[int, ...]) -> Iterator[str]:
+    """What is to be said of a plan that is another device's."""
+    if not job.any_device or job.first_block == len(plan.blocks):
+        return
+    yield (
+        f"another device's plan: starting took {format_bytes(started.baseline_bytes)} here, the plan counts "
+        f"{format_bytes(plan.baseline_bytes)}"
+    )
+    for index, rung in enumerate(rungs):
+        if rung and index >= job.first_block:
+            size = plan.blocks[index].ladder[rung - 1].micro_batch
+            yield f"block {index}: begins at micro-batch {size}, larger ones do not fit beside what starting takes here"
+
+
 def make_guard(job: Job, plan: Plan, started: Started) -> MemoryGuard:
     """The guard of the memory that the plan's budget is of."""
-    allowed = job.allowed_bytes
-    if allowed is not None and job.above_baseline:
-        allowed += started.baseline_bytes
+    allowed = _allowed_bytes(job, started)
     if plan.device.kind == "cpu":
         return MemoryGuard(allowed, started.baseline_bytes, plan.allocator == "fast")
     from planner.runner.gpu_guard import GpuGuard
@@ -98,9 +132,10 @@ def main(job_path: str, supervisor_pid: int) -> int:
         answers.tell(to_json(Told(event), indent=None))
 
     try:
-        _train(read_document(job_path, Job), tell)
+        _train(read_sealed(Path(job_path), Job), tell)
     except PlannerError as error:
-        tell(Failed("failed", error.exit_code, str(error)))
+        minimum = error.minimum_bytes if isinstance(error, InfeasibleError) else None
+        tell(Failed("failed", error.exit_code, str(error), minimum))
         return error.exit_code
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):

@@ -105,6 +105,15 @@ class Deviation:
 
 
 @dataclass(frozen=True)
+class Warned:
+    """Something that a person should know before the run begins; no part of its report."""
+
+    kind: Literal["warning"]
+    text: str
+    """What."""
+
+
+@dataclass(frozen=True)
 class BlockDone:
     """A block is trained, saved, and its outputs are cached."""
 
@@ -161,7 +170,7 @@ class Failed:
     """The child's part of the smallest budget that is enough, where the budget is too small."""
 
 
-Event = Ready | Initialised | BlockStarted | Step | Checkpointed | Deviation | BlockDone | Finished | Failed
+Event = Ready | Initialised | BlockStarted | Step | Checkpointed | Deviation | Warned | BlockDone | Finished | Failed
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,12 @@ class Job:
     """Time between two checkpoints within a block; 0 takes one after every step."""
     exit_tolerance: float | None = None
     """Points of accuracy that a smaller exit may lose to the best; none holds no samples out to choose by."""
+    plan_id: str | None = None
+    """The plan's; none: an earlier release told it not."""
+    init_checksum: str | None = None
+    """Of the weights that the run was told to begin with, as it keeps them; none without."""
+    any_device: bool = False
+    """Whether the plan is another device's: then it is held against what starting takes here."""
 
 
 @dataclass(frozen=True)

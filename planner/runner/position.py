@@ -42,6 +42,8 @@ class Position:
     """Highest resident bytes of the child in this block."""
     is_trained: bool = False
     """Whether no step is left."""
+    input_checksum: str | None = None
+    """Of the weights right before the block, which it is trained behind; none where it has the data itself."""
 
     @property
     def loss(self) -> float:

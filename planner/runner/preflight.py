@@ -6,14 +6,13 @@ Another process looks, for this one's memory counts in the budget and that one's
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from dataclasses import dataclass
 
 from planner.document import decode, parse_json, to_json
 from planner.errors import InfeasibleError, InputError, PlannerError, RunError
 from planner.runner.events import Failed
 from planner.solver.schema import Plan
+from planner.system.child import ask
 
 
 @dataclass(frozen=True)
@@ -48,15 +47,11 @@ class Answer:
 
 def look(question: Question) -> Answer:
     """Ask the other process. Raises the PlannerError that it found: InputError, InfeasibleError, RunError."""
-    command = [sys.executable, "-m", "planner.runner.preflighter", str(os.getpid())]
-    # Ctrl-C reaches the whole foreground group; it is for this process to end.
-    done = subprocess.run(
-        command, input=to_json(question, indent=None).encode(), capture_output=True, check=False, process_group=0
-    )
-    if not done.stdout.endswith(b"\n"):
-        said = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        raise RunError(f"looking at data and device ended unexpectedly (exit {done.returncode}): {''.join(said)[:300]}")
-    answer = decode(Answer, parse_json(done.stdout))
+    text = to_json(question, indent=None).encode()
+    done = ask(["-m", "planner.runner.preflighter", str(os.getpid())], question=text)
+    if not done.text.endswith(b"\n"):
+        raise RunError(f"what looks at data and device was {done.end.explained}, unexpectedly: {done.last_words}")
+    answer = decode(Answer, parse_json(done.text))
     if answer.refusal is not None:
         raise error_of(answer.refusal)
     return answer

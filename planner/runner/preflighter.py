@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 from planner.document import decode, parse_json, to_json
 from planner.errors import InfeasibleError, InputError, PlannerError
@@ -12,6 +13,7 @@ from planner.runner.events import Failed
 from planner.runner.preflight import Answer, Question
 from planner.runner.room import check_room
 from planner.solver.schema import Plan
+from planner.system.answers import Answers
 from planner.system.machine import differences, probe
 from planner.system.proc import read_memory
 from planner.system.rlimit import die_with_parent
@@ -28,7 +30,7 @@ def answer(question: Question) -> Answer:
         # Both are in use now: the supervisor is part of the plan's peak, and this process ends before training begins.
         ours = read_memory().anonymous_bytes + read_memory(os.getppid()).anonymous_bytes
         warnings += filter(None, [check_room(plan, ours)])
-    with open_data(question.data, question.work_dir, size=plan.model.input) as data:
+    with open_data(question.data, Path(question.work_dir), size=plan.model.input) as data:
         check_fits(data.info, plan.model, "the plan's model")
     return Answer(None, found, tuple(warnings))
 
@@ -53,7 +55,7 @@ def main(parent_pid: int) -> int:
     except PlannerError as error:
         minimum = error.minimum_bytes if isinstance(error, InfeasibleError) else None
         found = Answer(Failed("failed", error.exit_code, str(error), minimum))
-    sys.stdout.write(to_json(found, indent=None) + "\n")
+    Answers().tell(to_json(found, indent=None))
     return 0
 
 

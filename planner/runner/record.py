@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, assert_never
 
-from planner.document import read_document, to_json
+from planner.document import to_json
+from planner.errors import InputError
 from planner.report.schema import BlockReport, CacheReport, InitReport, PeakMoment, Phase, PhaseReport, Report
 from planner.runner import paths
 from planner.runner.events import (
@@ -23,10 +24,13 @@ from planner.runner.events import (
     Initialised,
     Ready,
     Step,
+    Warned,
 )
 from planner.runner.exits import best_exit, choose_exit
+from planner.runner.job import Job
+from planner.runner.sealed import read_sealed, write_sealed
 from planner.solver.schema import Plan
-from planner.system.files import storage_errors, write_atomically
+from planner.system.files import storage_errors
 from planner.system.proc import Memory, read_memory
 from planner.units import format_bytes
 
@@ -44,6 +48,30 @@ class Deviations:
     """Where the run had to leave its plan, in order."""
     steps: tuple[int, ...]
     """Of each, how many lines of memory.jsonl were there before it."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What `known.json` holds, so that a report can be made when no child is left to tell it."""
+
+    job: Job
+    """What the child was told: a copy, should that file be lost."""
+    baseline_bytes: int
+    """Resident bytes of the last session's child before any block."""
+    peak_bytes: int
+    """Highest resident bytes of any child."""
+    peak: PeakMoment | None = None
+    """When that was."""
+    init: InitReport | None = None
+    """What training began with."""
+
+
+def read_known(out: Path) -> Known | None:
+    """What is known of a run; none where nothing is, or the file is damaged."""
+    try:
+        return read_sealed(out / paths.KNOWN, Known)
+    except InputError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -84,34 +112,61 @@ class Record:
     """Why it gave up."""
     finished: bool = False
     """Whether every block is done."""
+    job: Job | None = None
+    """What the child was told."""
+    knows_start: bool = False
+    """Whether a child of this session or of one before has told how it started."""
 
     def read(self, blocks: int) -> None:
         """Take over what the sessions before have left on storage: so many blocks, and all deviations.
 
         Raises StorageError, DocumentError.
         """
-        self.blocks = [read_document(paths.result_path(self.out, index), BlockDone) for index in range(blocks)]
+        self.blocks = [read_sealed(paths.result_path(self.out, index), BlockDone) for index in range(blocks)]
         self.steps = _whole_lines(self.out / paths.MEMORY)
         for done in self.blocks:
             self._rise_by_block(done)
+        known = read_known(self.out)
+        if known is not None:
+            self.knows_start = True
+            self.baseline_bytes, self.init = known.baseline_bytes, known.init
+            if known.peak_bytes > self.life_peak_bytes:
+                self.life_peak_bytes, self.peak = known.peak_bytes, known.peak
+        self._read_deviations()
+
+    def _read_deviations(self) -> None:
         kept = self.out / paths.DEVIATIONS
-        known = read_document(kept, Deviations) if kept.exists() else Deviations((), ())
-        self.deviations = list(zip(known.texts, known.steps, strict=True))
+        self.deviations = []
+        if not kept.exists():
+            return
+        try:
+            found = read_sealed(kept, Deviations)
+            self.deviations = list(zip(found.texts, found.steps, strict=True))
+        except (InputError, ValueError):
+            self.deviate(f"{paths.DEVIATIONS} was damaged: deviations before this one are lost")
 
     def deviate(self, text: str) -> None:
         """Note a deviation, on storage too. Raises StorageError."""
         self.deviations.append((text, self.steps))
         texts, steps = zip(*self.deviations, strict=True)
-        write_atomically(self.out / paths.DEVIATIONS, to_json(Deviations(texts, steps)))
+        write_sealed(self.out / paths.DEVIATIONS, Deviations(texts, steps))
+
+    def _keep(self) -> None:
+        """Put on storage what only a child can tell. Raises StorageError."""
+        if self.job is not None:
+            known = Known(self.job, self.baseline_bytes, self.life_peak_bytes, self.peak, self.init)
+            write_sealed(self.out / paths.KNOWN, known)
 
     def note(self, event: Event) -> None:
         """Take in an event. Raises StorageError."""
         match event:
             case Ready():
-                self.baseline_bytes = event.baseline_bytes
+                self.baseline_bytes, self.knows_start = event.baseline_bytes, True
                 self._rise(event.peak_bytes, "start")
+                self._keep()
             case Initialised():
                 self.init = event.init
+                self._keep()
             case BlockStarted():
                 self._rise_here(event.peak_bytes)
                 self.place = Place(event.block, event.rung, event.phase)
@@ -130,6 +185,9 @@ class Record:
             case Finished():
                 self.finished = True
                 self._rise_here(event.peak_bytes)
+                self._keep()
+            case Warned():
+                pass  # it was said before there was a child
             case _:
                 assert_never(event)
 

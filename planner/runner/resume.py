@@ -1,13 +1,20 @@
-"""Where a stopped run goes on, and what of it may go."""
+"""Where a stopped run goes on, what of it may go, and what of it storage has spoiled."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from planner.errors import InputError, StorageError
 from planner.runner import paths
 from planner.runner.cache import remove_cache
-from planner.solver.schema import Plan
-from planner.system.files import remove_partials
+from planner.runner.events import BlockDone
+from planner.runner.position import read_position
+from planner.runner.safetensors import whole_checksum
+from planner.runner.sealed import read_sealed
+from planner.solver.schema import Plan, PooledHead
+from planner.system.files import remove_partials, storage_errors
 
 
 def first_open_block(out: Path, plan: Plan) -> int:
@@ -29,3 +36,103 @@ def clear_leftovers(out: Path, plan: Plan, first_block: int) -> None:
     for index in range(min(first_block, len(plan.blocks))):
         for part in paths.PARTS:
             remove_cache(paths.cache_path(out, index, part))
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What of an earlier session cannot be used."""
+
+    text: str
+    """What is damaged, and what is done about it."""
+    files: tuple[Path, ...]
+    """What has to go for that."""
+
+    def remove(self) -> None:
+        """Let it go. Raises StorageError."""
+        for file in self.files:
+            with storage_errors(file):
+                file.unlink(missing_ok=True)
+
+
+def find_damage(out: Path, plan: Plan) -> list[Damage]:
+    """What storage has spoiled of frozen units and of blocks that are done; every byte of them is read.
+
+    Blocks behind one that is trained or measured again are measured again too: their results go, their weights stay,
+    and whether these still belong to what lies before them is seen when their turn comes.
+    """
+    found = [*_frozen_damage(out, plan)]
+    for index in range(len(plan.blocks)):
+        damage = _block_damage(out, plan, index)
+        if damage is not None:
+            later = range(index + 1, len(plan.blocks))
+            results = (paths.result_path(out, number) for number in later)
+            found.append(replace(damage, files=(*damage.files, *results)))
+    return found
+
+
+def _frozen_damage(out: Path, plan: Plan) -> Iterator[Damage]:
+    path = out / paths.FROZEN
+    if plan.training.freeze == 0 or not any((out / "weights").glob("block-*")):
+        return
+    problem = _problem(path)
+    if problem is not None:
+        yield Damage(f"the frozen units' weights are written anew: {problem}", (path,))
+
+
+def _block_damage(out: Path, plan: Plan, index: int) -> Damage | None:
+    weights, result, exits = (path(out, index) for path in (paths.weights_path, paths.result_path, paths.exits_path))
+    if not weights.exists() and not result.exists():
+        return None
+    problem = _problem(weights) or _wrong_position(weights, index)
+    if problem is not None:
+        text = f"block {index} is trained again: {problem}"
+        files = [weights, result, exits]
+        later = _checkpointed(out)
+        if later is not None and later > index:
+            text += f"; block {later} begins anew behind it"
+            files.append(out / paths.CHECKPOINT)
+        return Damage(text, tuple(files))
+    problem = _result_problem(plan, index, result, exits)
+    return None if problem is None else Damage(f"block {index} is measured again: {problem}", (result, exits))
+
+
+def _problem(path: Path) -> str | None:
+    """Why a file of tensors cannot be used; none where it is whole."""
+    if not path.exists():
+        return f"{path} is lost"
+    try:
+        whole_checksum(path)
+    except StorageError as error:
+        return str(error)
+    return None
+
+
+def _wrong_position(weights: Path, index: int) -> str | None:
+    try:
+        position = read_position(weights)
+    except StorageError as error:
+        return str(error)
+    return None if position is not None and position.block == index else f"{weights} is another block's"
+
+
+def _checkpointed(out: Path) -> int | None:
+    """The block that the checkpoint is of; none without one that can be read."""
+    try:
+        position = read_position(out / paths.CHECKPOINT)
+    except StorageError:
+        return None
+    return None if position is None else position.block
+
+
+def _result_problem(plan: Plan, index: int, result: Path, exits: Path) -> str | None:
+    """Why a trained block's result cannot be used; none where it can, or is not there yet."""
+    if not result.exists():
+        return None
+    try:
+        done = read_sealed(result, BlockDone)
+    except InputError as error:
+        return str(error)
+    if done.block != index:
+        return f"{result} is another block's"
+    pooled = {place.unit for place in plan.exits if isinstance(place.head, PooledHead)}
+    return _problem(exits) if any(each.unit in pooled for each in done.exits) else None

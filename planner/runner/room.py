@@ -26,8 +26,7 @@ def check_room(plan: Plan, ours_bytes: int, root: Path = FILESYSTEM_ROOT) -> str
     if peak > ever:
         raise InfeasibleError(
             f"the plan takes up to {format_bytes(peak)}, but {whose} {format_bytes(ever)} of memory; plan for a budget "
-            "of at most that"
-            + (", or raise the container's limit" if limit is not None else ""),
+            "of at most that" + (", or raise the container's limit" if limit is not None else ""),
             plan.minimum_budget_bytes,
             "memory",
         )

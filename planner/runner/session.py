@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from planner.document import read_document, to_json
 from planner.errors import InputError, OverBudgetError, ShardError
 from planner.model.shapes import model_sizes
-from planner.report.schema import ExitReport, Phase
+from planner.report.schema import ExitReport, InitReport, Phase
 from planner.runner import paths
 from planner.runner.block import LoadedBlock, compare_init, load_before, load_frozen
 from planner.runner.checkpoint import Checkpoints
 from planner.runner.data.split import Dataset, Split
-from planner.runner.events import BlockDone, BlockStarted, Deviation, Event, Initialised, PhasePeak
+from planner.runner.events import BlockDone, BlockStarted, Deviation, Event, PhasePeak
 from planner.runner.finish import Measured, Prefix, validate, write_cache
 from planner.runner.frozen import check_given, keep_frozen, seconds_per_sample, warm_up
 from planner.runner.guard import WARMING_BYTES, MemoryGuard, describe
@@ -24,11 +23,14 @@ from planner.runner.inputs import Inputs, Parts, split_parts
 from planner.runner.job import Job, Order
 from planner.runner.pooled import Exits, fit_exits, samples_to_fit, save_exits, wanted_exits
 from planner.runner.position import read_position
+from planner.runner.safetensors import content_checksum
+from planner.runner.sealed import read_sealed, write_sealed
 from planner.runner.stop import StopSignal
+from planner.runner.stored import stored_units
 from planner.runner.train import BlockTrainer, Setting, Trained, exhausted, rungs_of
 from planner.solver.schema import Plan
 from planner.system.exhaustion import is_out_of_memory
-from planner.system.files import write_atomically
+from planner.system.files import storage_errors
 from planner.training import place
 from planner.training.calibration import calibration_seconds
 from planner.training.runtime import settle
@@ -47,7 +49,10 @@ class Session:
         guard: MemoryGuard,
         tell: Callable[[Event], None],
         stop: StopSignal,
+        rungs: Sequence[int] = (),
     ) -> None:
+        """`rungs` are the largest settings that may be tried, block by block; none: each block's own."""
+        self._rungs = rungs
         self._job = job
         self._out = Path(job.out)
         self._plan = plan
@@ -69,15 +74,21 @@ class Session:
         """Highest while frozen units ran by themselves."""
         self._filled_bytes = 0
         """What they have written to caches."""
+        self._has_trained = False
+        """Whether this session has trained a block."""
+
+    def compare_init(self) -> InitReport | None:
+        """What the weights to begin with hold of this network; none without. Raises InputError for too little."""
+        if self._init is None:
+            return None
+        found = compare_init(self._plan, self._init)
+        if not found.taken:
+            raise InputError("--init: no tensor of it fits this network; names are like units.0.0.weight")
+        check_given(self._plan, found)
+        return found
 
     def run(self) -> None:
         """Train every block that is not done. Raises PlannerError."""
-        if self._init is not None:
-            found = compare_init(self._plan, self._init)
-            if not found.taken:
-                raise InputError("--init: no tensor of it fits this network; names are like units.0.0.weight")
-            self._tell(Initialised("initialised", found))
-            check_given(self._plan, found)
         keep_frozen(self._plan, self._order.seed, self._init, self._out)
         prefix = self._prefix_before(self._job.first_block)
         for index in range(self._job.first_block, len(self._plan.blocks)):
@@ -86,7 +97,7 @@ class Session:
     def _prefix_before(self, first_block: int) -> Prefix:
         if first_block == 0:
             return self._behind_frozen()
-        done = read_document(paths.result_path(self._out, first_block - 1), BlockDone)
+        done = read_sealed(paths.result_path(self._out, first_block - 1), BlockDone)
         units = self._plan.blocks[first_block].units[0] if first_block < len(self._plan.blocks) else None
         parameters = sum(sizes.parameters for sizes in model_sizes(self._plan.model)[:units])
         seconds = done.seconds_per_sample or 1 / done.exits[-1].samples_per_second
@@ -149,19 +160,27 @@ class Session:
             calibration = calibration_seconds(self._device)  # before the block is in memory and its peak starts afresh
             trained = self._trained(index) or self._train(index, inputs)
             done, behind = self._finish_on_a_rung(index, trained, inputs, prefix, calibration)
-        write_atomically(paths.result_path(self._out, index), to_json(done))
+        write_sealed(paths.result_path(self._out, index), done)
         self._tell(done)
         self._inputs.remove(index)
         return behind
 
     def _first_rung(self, index: int) -> int:
-        return self._job.first_rung if index == self._job.first_block else 0
+        first = self._job.first_rung if index == self._job.first_block else 0
+        return max(first, self._rungs[index] if self._rungs else 0)
 
     def _trained(self, index: int) -> Trained | None:
         """The block as an earlier session has trained it."""
         path = paths.weights_path(self._out, index)
         position = read_position(path)
         if position is None:
+            return None
+        before = self._input_checksum(index)
+        if position.input_checksum != before and (position.input_checksum is not None or self._has_trained):
+            text = f"block {index} is trained again: what lies before it is no longer what it was trained behind"
+            self._tell(Deviation("deviation", text))
+            with storage_errors(path):
+                path.unlink()
             return None
         settle()
         self._guard.enter(index, "train")
@@ -175,7 +194,13 @@ class Session:
         block.stop_training()
         return Trained(block, position, rungs[rung])
 
+    def _input_checksum(self, index: int) -> str | None:
+        """Of the weights right before a block; none where it has the data itself. Raises StorageError."""
+        before = stored_units(self._plan, index, self._out)
+        return content_checksum(before[-1].path) if before else None
+
     def _train(self, index: int, inputs: Parts) -> Trained:
+        self._has_trained = True
         trainer = BlockTrainer(
             self._plan,
             index,
@@ -188,6 +213,7 @@ class Session:
             load_frozen(self._plan, index, self._out),
             self._first_rung(index),
             self._init,
+            self._input_checksum(index),
         )
         trained = trainer.train()
         trained.block.stop_training()
@@ -320,7 +346,7 @@ class Session:
         shards, which = self._inputs.lacking(index, part)
         self._tell(Deviation("deviation", f"block {index}: {which} computed anew: the cache {problem}"))
         self._guard.limit()
-        done = [read_document(paths.result_path(self._out, number), BlockDone) for number in range(index)]
+        done = [read_sealed(paths.result_path(self._out, number), BlockDone) for number in range(index)]
         own = rungs_of(self._plan.blocks[index])[self._first_rung(index)].micro_batch
         self._inputs.rebuild(index, part, shards, min((before.micro_batch for before in done), default=own))
         self._guard.release()

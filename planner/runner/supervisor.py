@@ -13,17 +13,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from planner.document import content_id, decode, parse_json, read_document, to_json
-from planner.errors import InputError, InterruptedRunError, OverBudgetError, PlannerError, RunError, StorageError
+from planner.document import decode, parse_json, to_json
+from planner.errors import InterruptedRunError, OverBudgetError, RunError, StorageError
 from planner.report.schema import Report
 from planner.runner import paths
-from planner.runner.events import Event, Told
+from planner.runner.begin import Begun, Footprint, agree, check_init, check_plan, lay
+from planner.runner.events import Event, Told, Warned
 from planner.runner.exits import export_models
-from planner.runner.initial import keep_initial
 from planner.runner.job import Job
 from planner.runner.position import Position, read_position
+from planner.runner.preflight import Question, error_of, look
 from planner.runner.record import Record, Telemetry, make_report
-from planner.runner.resume import clear_leftovers, first_open_block
+from planner.runner.resume import clear_leftovers, find_damage, first_open_block
+from planner.runner.sealed import read_sealed, write_sealed
 from planner.solver.schema import Plan
 from planner.system.child import ChildProcess
 from planner.system.ends import End
@@ -64,78 +66,60 @@ class RunOptions:
     """Points of accuracy that the smallest exit kept may lose to the best. A tenth of the training samples is held out
     to choose both by, where the plan has a choice; none holds nothing out. A resumed run keeps whether it does.
     """
+    any_device: bool = False
+    """Whether the plan may be another device's. It is then held against what starting takes here, and says so."""
     guard: bool = True
-    """Whether the child limits itself. Off only in tests, to show that the kernel would have noticed."""
+    """Whether the child limits itself, and memory is looked at before. Off only in tests, to show that the kernel would
+    have noticed."""
 
 
 def run_plan(plan: Plan, data: str, out: Path, options: RunOptions, observer: Observer) -> Report:
     """Execute `plan` on `data` into the folder `out`; the report is also written there.
 
-    Raises RunError where the run fails, InterruptedRunError when a signal stopped it, StorageError, InputError.
+    Raises RunError where the run fails, InterruptedRunError when a signal stopped it, StorageError, InputError,
+    InfeasibleError. A run that is refused leaves nothing behind.
     """
     started = time.perf_counter()
+    check_plan(plan)
+    footprint = Footprint(out)
     make_folder(out)
-    with lock_folder(out) as lock:
-        options = _prepare(plan, out, options)
-        first_block = first_open_block(out, plan)
-        record = Record(out)
-        record.read(first_block)
-        _note_resumption(plan, record, first_block)
-        clear_leftovers(out, plan, first_block)
+    with lock_folder(out) as lock, footprint:
+        record, begun = _begin(plan, data, out, agree(plan, out, options), footprint, observer)
         slim_down()
-        if first_block < len(plan.blocks):
-            _Supervision(plan, data, options, record, observer, lock).run()
-        report = make_report(plan, record, time.perf_counter() - started, options.exit_tolerance)
+        if len(record.blocks) < len(plan.blocks) or not record.knows_start:
+            _Supervision(plan, data, begun, record, observer, lock).run()
+        tolerance = begun.options.exit_tolerance
+        report = make_report(plan, record, time.perf_counter() - started, tolerance)
         export_models(plan, report.best.unit, report.chosen_exit, out)
         write_atomically(out / paths.REPORT, to_json(report))
     return report
 
 
-def _prepare(plan: Plan, out: Path, options: RunOptions) -> RunOptions:
-    """Put the plan into the folder and return what holds for this session: a resumed run keeps what it began with."""
-    if content_id(plan) != plan.id:
-        raise InputError(f"the plan's content does not match its id {plan.id[:12]}…: it was changed; plan again")
-    kept = out / paths.PLAN
-    if kept.exists() and not options.resume:
-        raise InputError(f"{out}: holds a run already; continue it with --resume, or choose another folder with --out")
-    if kept.exists() and read_document(kept, Plan).id != plan.id:
-        raise InputError(f"{out}: holds a run of another plan; choose another folder with --out")
-    make_folder(out / "weights")
-    if not kept.exists():
-        _begin_with(options.init, out / paths.INIT)
-    elif options.init is not None:
-        raise InputError(f"--init: the run in {out} has begun, with weights of its own; resume it without")
-    write_atomically(kept, to_json(plan))
-    begun = out / paths.JOB
-    return _as_begun(read_document(begun, Job), options, plan, out) if begun.exists() else options
-
-
-def _begin_with(init: Path | None, target: Path) -> None:
-    if init is not None:
-        keep_initial(init, target)
-    else:
-        with storage_errors(target):
-            target.unlink(missing_ok=True)  # of a run that was killed before it had a plan
-
-
-def _as_begun(job: Job, options: RunOptions, plan: Plan, out: Path) -> RunOptions:
-    """`options` with what the run was begun with. Raises InputError where they ask for something else."""
-    training = plan.training
-    usual = {"epochs": training.epochs, "max_steps": None, "seed": training.seed}
-    for name, default in usual.items():
-        asked, begun = getattr(options, name), getattr(job, name)
-        if asked is not None and asked != (default if begun is None else begun):
-            option = name.replace("_", "-")
-            was = f"--{option} {begun}" if begun is not None else f"no --{option}"
-            raise InputError(
-                f"--{option} is {asked}, but the run in {out} was begun with {was}; resume it so, or choose another "
-                "folder with --out"
-            )
-    # Whether samples are held out decides what is trained on; by how much an exit may be worse is asked at the end.
-    tolerance = options.exit_tolerance if options.exit_tolerance is not None else job.exit_tolerance
-    if job.exit_tolerance is None:
-        tolerance = None
-    return replace(options, epochs=job.epochs, max_steps=job.max_steps, seed=job.seed, exit_tolerance=tolerance)
+def _begin(
+    plan: Plan, data: str, out: Path, begun: Begun, footprint: Footprint, observer: Observer
+) -> tuple[Record, Begun]:
+    """Look whether the run can begin, and only then lay into the folder what it begins with."""
+    damage = [] if begun.is_new else find_damage(out, plan)
+    trains = bool(damage) or begun.is_new or first_open_block(out, plan) < len(plan.blocks)
+    keeps_init = check_init(begun, out, trains)
+    options = begun.options
+    answer = look(Question(plan, data, str(out), options.any_device, trains, options.guard))
+    for text in answer.warnings:
+        observer.observe(Warned("warning", text))
+    footprint.claim(begun)
+    begun = replace(lay(plan, out, begun, keeps_init), is_foreign=bool(answer.differences))
+    for each in damage:
+        each.remove()
+    first_block = first_open_block(out, plan)
+    record = Record(out)
+    record.read(first_block)
+    foreign = [f"run with the plan of another device: {'; '.join(answer.differences)}"] if begun.is_foreign else []
+    for text in (*begun.mended, *(each.text for each in damage), *foreign):
+        if all(text != known for known, _ in record.deviations):
+            record.deviate(text)
+    _note_resumption(plan, record, first_block)
+    clear_leftovers(out, plan, first_block)
+    return record, begun
 
 
 def _note_resumption(plan: Plan, record: Record, first_block: int) -> None:
@@ -144,7 +128,7 @@ def _note_resumption(plan: Plan, record: Record, first_block: int) -> None:
     position = _position(record.out, first_block)
     if first_block or position:
         step = f", step {position.step}" if position else ""
-        record.deviate(f"resumed at block {first_block}{step}; time and start-up peak are this session's")
+        record.deviate(f"resumed at block {first_block}{step}; time is this session's")
 
 
 def _position(out: Path, block: int) -> Position | None:
@@ -169,15 +153,22 @@ def slim_down() -> None:
     reset_peak()
 
 
+def allowed_bytes(plan: Plan) -> int:
+    """What the child may take of the plan's budget, beside this process."""
+    if plan.budget.scope == "process" and plan.device.kind == "cpu":
+        return plan.budget.bytes - read_memory().peak_bytes - GROWTH_BYTES
+    return plan.budget.bytes
+
+
 class _Supervision:
     """Starts children until one has finished the run: a killed one's successor begins one rung lower."""
 
     def __init__(
-        self, plan: Plan, data: str, options: RunOptions, record: Record, observer: Observer, lock: FolderLock
+        self, plan: Plan, data: str, begun: Begun, record: Record, observer: Observer, lock: FolderLock
     ) -> None:
         self._plan = plan
         self._data = data
-        self._options = options
+        self._begun = begun
         self._record = record
         self._observer = observer
         self._lock = lock
@@ -201,27 +192,26 @@ class _Supervision:
             telemetry.close()
 
     def _write_job(self, first_block: int, first_rung: int) -> Path:
-        options = self._options
-        allowed: int | None = None
-        if options.guard:
-            allowed = self._plan.budget.bytes
-            if self._plan.budget.scope == "process" and self._plan.device.kind == "cpu":
-                allowed -= read_memory().peak_bytes + GROWTH_BYTES
+        options = self._begun.options
         job = Job(
             str(self._out),
             self._data,
             options.epochs,
             options.max_steps,
             options.seed,
-            allowed,
+            allowed_bytes(self._plan) if options.guard else None,
             self._plan.budget.scope == "training",
             first_block,
             first_rung,
             options.checkpoint_seconds,
             options.exit_tolerance,
+            self._plan.id,
+            self._begun.init_checksum,
+            self._begun.is_foreign,
         )
+        self._record.job = job
         path = self._out / paths.JOB
-        write_atomically(path, to_json(job))
+        write_sealed(path, job)
         return path
 
     def _one_child(self, job: Path, telemetry: Telemetry, stopper: _Stopper) -> int:
@@ -249,8 +239,9 @@ class _Supervision:
         if record.finished and code == 0:
             return
         if record.failed is not None:
-            kinds: dict[int, type[PlannerError]] = {2: InputError, 4: RunError, 130: InterruptedRunError}
-            raise kinds.get(record.failed.exit_code, RunError)(record.failed.message)
+            if record.failed.exit_code == 130:
+                raise InterruptedRunError(record.failed.message)
+            raise error_of(record.failed)
         if stopper.is_stopping:
             raise InterruptedRunError("stopped; the last checkpoint is kept, --resume goes on from there")
         end = End(code)
@@ -301,7 +292,7 @@ class _Supervision:
 
 def _log_header(job: Path) -> bytes:
     """What parts a child's lines in the log from those of the children before it."""
-    begun = read_document(job, Job)
+    begun = read_sealed(job, Job)
     now = time.strftime("%Y-%m-%d %H:%M:%S %z")
     return f"--- training process of {now}, block {begun.first_block}, rung {begun.first_rung} ---\n".encode()
 

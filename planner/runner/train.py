@@ -92,10 +92,11 @@ class BlockTrainer:
         frozen: Sequence[nn.Module] = (),
         first_rung: int = 0,
         init: Path | None = None,
+        input_checksum: str | None = None,
     ) -> None:
         """`make_samples` opens the block's input for a micro-batch; `frozen` is as in `LoadedBlock`.
 
-        `init` is a file of weights to begin with, as far as it has them.
+        `init` is a file of weights to begin with, as far as it has them; `input_checksum` as in `Position`.
         """
         self._init = init
         self._plan = plan
@@ -112,7 +113,7 @@ class BlockTrainer:
         self._rungs = rungs_of(plan.blocks[index])
         self._block: LoadedBlock | None = None
         self._had_dry_step = True
-        self._position = Position(index)
+        self._position = Position(index, input_checksum=input_checksum)
         self._begin_at(first_rung)
 
     def _begin_at(self, first_rung: int) -> None:
@@ -120,6 +121,11 @@ class BlockTrainer:
             found = self._checkpoints.find(self._index)
         except StorageError as error:
             self._tell(Deviation("deviation", f"block {self._index} begins anew, its checkpoint is damaged: {error}"))
+            self._checkpoints.remove()
+            found = None
+        if found is not None and found.input_checksum not in (None, self._position.input_checksum):
+            text = f"block {self._index} begins anew: its checkpoint was trained behind other weights"
+            self._tell(Deviation("deviation", text))
             self._checkpoints.remove()
             found = None
         self._resumes = found is not None

@@ -134,5 +134,6 @@ def _document(answer: Answer, minimum: int, alternatives: tuple[Alternative, ...
         # The kernel was timed under `tight`; under `fast` it takes another time.
         calibration_seconds=profile.calibration_seconds if problem.policy == "tight" else None,
         max_cuts=request.max_cuts,
+        machine=profile.machine,
     )
     return replace(plan, id=content_id(plan))

@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from planner.document import added
 from planner.limits import MAX_BATCH, MAX_BYTES, MAX_EPOCHS, MAX_SAMPLES, MAX_UNITS
 from planner.model.spec import Model
-from planner.settings import Device, Dtype, Optimizer, Stored
+from planner.settings import Device, Dtype, Machine, Optimizer, Stored
 
 Strategy = Literal["auto", "backprop", "checkpoint", "classic-local", "neuroflux"]
 Preference = Literal["balanced", "speed", "fidelity"]
@@ -373,6 +374,8 @@ class Plan:
     """The calibration kernel's time in the profile: how fast the device was then; null: not timed."""
     max_cuts: int | None = None
     """Most cuts that were asked for; null: any number."""
+    machine: Machine | None = added(None)
+    """What the profile's device was, so that a run can say what differs; null: an earlier release told it not."""
 
     def __post_init__(self) -> None:
         check_calibration(self.calibration_seconds)

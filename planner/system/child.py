@@ -114,16 +114,23 @@ class Answer:
         return (self.said.splitlines() or ["it said nothing"])[-1][-300:]
 
 
-def ask(arguments: Sequence[str], patience_seconds: float | None = None) -> Answer:
-    """Run `python ARGUMENTS` to its end. Raises TimeoutError where that takes longer than `patience_seconds`."""
+def ask(arguments: Sequence[str], patience_seconds: float | None = None, question: bytes = b"") -> Answer:
+    """Run `python ARGUMENTS` to its end. Raises TimeoutError where that takes longer than `patience_seconds`.
+
+    `question` is what it finds on its standard input, all of which it has to read before it says much.
+    """
     deadline = None if patience_seconds is None else time.monotonic() + patience_seconds
     printed, output = os.pipe()
     try:
         try:
-            child = ChildProcess(arguments, output)
+            child = ChildProcess(arguments, output, subprocess.PIPE if question else subprocess.DEVNULL)
         finally:
             os.close(output)
         with child:
+            if child.process.stdin is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    child.process.stdin.write(question)
+                    child.process.stdin.close()
             text, said = _drain(child.answers.fileno(), printed, deadline)
             code = child.process.wait()
     finally:

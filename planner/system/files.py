@@ -6,8 +6,8 @@ import errno
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -135,10 +135,22 @@ def make_folder(folder: Path | str, mode: int = 0o777) -> None:
     """
     folder = Path(folder).absolute()
     with storage_errors(folder):
-        lacking = [place for place in (folder, *folder.parents) if not place.exists()]
+        lacking = missing_folders(folder)
         folder.mkdir(mode, parents=True, exist_ok=True)
     for place in reversed(lacking):
         sync_folder(place.parent)
+
+
+def missing_folders(folder: Path) -> list[Path]:
+    """List what making a folder with its parents would make, the folder first."""
+    return [each for each in (folder, *folder.absolute().parents) if not each.exists()]
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove folders as far as nothing is in them; what goes wrong is not told."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def free_bytes(path: Path | str) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 from planner.errors import InputError
 from planner.limits import MAX_NAME_LENGTH
-from planner.settings import DeviceKind, Dtype, Machine
+from planner.settings import Device, DeviceKind, Dtype, Machine
 from planner.system import memory
 from planner.system.allocator import detect
 from planner.system.hierarchy import FILESYSTEM_ROOT, find_hierarchy, read_value
@@ -24,6 +24,26 @@ _ISA_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "neon", "asimd", "as
 """Instruction sets that decide which kernels torch picks, in the kernel's spelling (/proc/cpuinfo)."""
 
 _USUAL_PAGE_BYTES = 4096
+
+_WORDS = {
+    "name": "the device",
+    "architecture": "the architecture",
+    "cpu_model": "the processor",
+    "cores": "the number of cores",
+    "isa": "the instruction sets",
+    "gpu": "the GPU",
+    "unified_memory": "unified memory",
+    "allocator": "the allocator",
+    "python": "Python",
+    "torch": "torch",
+    "threads": "the number of threads",
+    "huge_pages": "who gets huge pages",
+    "page_bytes": "the size of pages",
+}
+"""What a person calls the facts of a fingerprint."""
+
+_USUAL = "as usual"
+"""What is said of a fact that a fingerprint has only where it is something else."""
 
 _PLACEHOLDER_NAMES = frozenset({"", "to be filled by o.e.m.", "system product name", "default string", "none", "n/a"})
 
@@ -114,6 +134,31 @@ def facts(machine: Machine, torch_version: str | None, threads: int) -> dict[str
     return found
 
 
+def differences(device: Device, then: Machine | None, here: Machine) -> tuple[str, ...]:
+    """Say, in words, what keeps a document's device from being this one; nothing where it is this one.
+
+    Threads are no reason: a run takes as many as its document says. Where the document does not tell its machine, only
+    what stands in its `device` can be named.
+    """
+    threads = device.threads
+    if fingerprint(here, here.torch_version, threads, device.kind) == device.fingerprint:
+        return ()
+    now = facts(here, here.torch_version, threads)
+    if then is None:
+        there: dict[str, Any] = {"name": device.name, "torch": device.torch}
+        known = there
+    else:
+        there = facts(then, device.torch, threads)
+        known = there | now
+    pairs = {key: (there.get(key, _USUAL), now.get(key, _USUAL)) for key in known}
+    found = tuple(
+        f"{_WORDS[key]} was {_shown(was)}, here it is {_shown(value)}"
+        for key, (was, value) in pairs.items()
+        if was != value
+    )
+    return found or ("its fingerprint is another one, and what lies behind that is not told",)
+
+
 def check_dtype(machine: Machine, dtype: Dtype) -> None:
     """Raise InputError where the processor cannot compute in `dtype`, unless number by number."""
     if dtype == "bfloat16" and not {"avx512f", "bf16"}.intersection(machine.isa):
@@ -195,3 +240,11 @@ def _cpu_quota(group: Path, version: int) -> float | None:
     if quota is None or period is None or not (quota.isdecimal() and period.isdecimal()):
         return None
     return int(quota) / int(period)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(value) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)

@@ -21,7 +21,7 @@ from planner.document import content_id, to_json
 from planner.model.zoo import from_zoo
 from planner.runner import paths
 from planner.runner.data.dataset import open_data
-from planner.runner.events import Event
+from planner.runner.events import Event, Initialised
 from planner.runner.guard import MemoryGuard
 from planner.runner.job import Job
 from planner.runner.resume import clear_leftovers, first_open_block
@@ -78,7 +78,11 @@ def session(
     job = Job(str(out), "sample", max_steps=steps, first_block=first, checkpoint_seconds=checkpoint_seconds)
     torch.set_num_threads(1)
     with open_data("sample", out, size=plan.model.input) as data:
-        Session(job, plan, data, MemoryGuard(None), tell, StopSignal()).run()
+        begun = Session(job, plan, data, MemoryGuard(None), tell, StopSignal())
+        init = begun.compare_init()
+        if init is not None:
+            tell(Initialised("initialised", init))
+        begun.run()
 
 
 def weights(out: Path, plan: Plan) -> dict[str, bytes]:
@@ -121,9 +125,11 @@ class Killer:
             os.kill(pid, number)
         self.left -= 1
 
-plan, out, steps, seconds, at, after, whom, number = sys.argv[1:9]
+plan, out, steps, seconds, at, after, whom, number, *init = sys.argv[1:]
 after, number = int(after), int(number)
-options = RunOptions(max_steps=int(steps), resume=Path(out, "plan.json").exists(), checkpoint_seconds=float(seconds))
+resume = Path(out, "plan.json").exists()
+init = Path(init[0]) if init and not resume else None
+options = RunOptions(max_steps=int(steps), init=init, resume=resume, checkpoint_seconds=float(seconds))
 try:
     run_plan(read_document(plan, Plan), "sample", Path(out), options, Killer())
 except PlannerError as error:
@@ -135,7 +141,10 @@ except PlannerError as error:
 class Hurt:
     """A run in a process of its own that gets a signal when it comes to a place."""
 
-    def __init__(self, plan: Plan, out: Path, steps: int = 3, checkpoint_seconds: float = 0.0) -> None:
+    def __init__(
+        self, plan: Plan, out: Path, steps: int = 3, checkpoint_seconds: float = 0.0, init: Path | None = None
+    ) -> None:
+        self._init = [] if init is None else [str(init)]
         self.plan = plan
         self.out = out
         self._file = out.with_name(out.name + ".plan.json")
@@ -154,7 +163,7 @@ class Hurt:
         exit code, when nobody is left.
         """
         words = (self._file, self.out, self._steps, self._checkpoint_seconds, at, after, whom, int(number))
-        command = [sys.executable, "-W", "ignore", "-c", _DRIVER, *map(str, words)]
+        command = [sys.executable, "-W", "ignore", "-c", _DRIVER, *map(str, words), *self._init]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             self.events = []

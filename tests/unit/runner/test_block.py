@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from planner.runner.block import LoadedBlock
 from planner.runner.finish import Prefix, validate
 from planner.runner.samples import Samples
 from planner.runner.stop import StopSignal
-from planner.settings import Device, Optimizer
+from planner.settings import Device, DeviceKind, Optimizer
 from planner.solver.schema import (
     Block,
     BlockInput,
@@ -29,10 +30,18 @@ from planner.solver.schema import (
     Segment,
     Training,
 )
+from planner.system.machine import fingerprint, probe
 
 BATCH = 8
 
 _NOTHING = BlockPrediction(1, PhasePeaks(1, 0, 1, 1), Breakdown(1, 0, 0, 0, 0, 0, 0, 0), 1.0, 0.0, "runtime")
+
+
+@cache
+def this_device(kind: DeviceKind = "cpu") -> Device:
+    """The device of a plan that may run here."""
+    here = probe()
+    return Device("test", fingerprint(here, here.torch_version, 1, kind), kind, 1, here.torch_version or "", 2**34)
 
 
 def make_plan(*cuts_of_blocks: tuple[int, ...], micro_batch: int = BATCH, lr: float = 0.1) -> Plan:
@@ -52,7 +61,7 @@ def make_plan(*cuts_of_blocks: tuple[int, ...], micro_batch: int = BATCH, lr: fl
         schema="plan/1",
         id="",
         model=model,
-        device=Device("test", "0", "cpu", 1, "2.13.0", 2**34),
+        device=this_device(),
         strategy="auto",
         prefer="balanced",
         budget=Budget(2**33, "process"),

@@ -14,10 +14,10 @@ from planner.model.zoo import from_zoo
 from planner.report.schema import Report
 from planner.runner import paths
 from planner.runner.events import BlockDone
-from planner.runner.job import Job
-from planner.runner.supervisor import RunOptions, run_plan
+from planner.runner.sealed import read_sealed
+from planner.runner.supervisor import RunOptions, allowed_bytes, run_plan
 from planner.solver.schema import Plan
-from tests.unit.runner.test_block import make_plan
+from tests.unit.runner.test_block import make_plan, this_device
 
 BLOCKS = 2
 
@@ -38,7 +38,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_block_says_how_fast_the_device_was(out: Path) -> None:
     report = read_document(out / paths.REPORT, Report)
-    told = [read_document(paths.result_path(out, index), BlockDone).calibration_seconds for index in range(BLOCKS)]
+    told = [read_sealed(paths.result_path(out, index), BlockDone).calibration_seconds for index in range(BLOCKS)]
     assert [block.calibration_seconds for block in report.blocks] == told
     assert all(seconds is not None and 0 < seconds < 60 for seconds in told)
 
@@ -57,9 +57,10 @@ def test_a_result_without_that_is_still_read(out: Path) -> None:
 def test_a_plan_for_a_gpu_is_refused_where_torch_reaches_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     plan = two_blocks()
-    plan = replace(plan, device=replace(plan.device, kind="cuda"))
+    plan = replace(plan, device=this_device("cuda"))
     plan = replace(plan, id=content_id(plan))
     with pytest.raises(InputError, match=r"a GPU was asked for, but torch .* reaches none.*--device cpu"):
         run_plan(plan, "sample", tmp_path / "out", RunOptions(max_steps=1), Silent())
     # The child was to have all of the budget: the supervisor takes nothing of a GPU's memory.
-    assert read_document(tmp_path / "out" / paths.JOB, Job).allowed_bytes == plan.budget.bytes
+    assert allowed_bytes(plan) == plan.budget.bytes
+    assert not (tmp_path / "out").exists()

@@ -27,6 +27,7 @@ from planner.runner.exported import find_exported
 from planner.runner.inputs import split_parts
 from planner.runner.job import Job
 from planner.runner.position import read_position
+from planner.runner.sealed import read_sealed
 from planner.runner.supervisor import RunOptions, run_plan
 from tests.fault.support import small_plan
 from tests.unit.runner.data.support import cycling_labels, random_images
@@ -294,7 +295,7 @@ def test_seconds_per_epoch_are_those_of_all_training_samples(tmp_path: Path) -> 
 def test_a_run_that_held_nothing_out_goes_on_so(tmp_path: Path) -> None:
     plan = small_plan()
     run_plan(plan, "sample", tmp_path, RunOptions(max_steps=1), Silent())
-    assert read_document(tmp_path / paths.JOB, Job).exit_tolerance is None
+    assert read_sealed(tmp_path / paths.JOB, Job).exit_tolerance is None
     report = run_plan(plan, "sample", tmp_path, RunOptions(max_steps=1, resume=True, exit_tolerance=100.0), Silent())
     assert (report.exit_tolerance, report.chosen_exit, report.best_exit) == (None, 6, 6)
     assert not (tmp_path / paths.EXIT_MODEL).exists()

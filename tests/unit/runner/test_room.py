@@ -1,0 +1,132 @@
+"""Whether a plan has its memory: on machines that are laid out in a folder, and in a group that the kernel limits."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from planner.document import content_id, to_json
+from planner.errors import InfeasibleError, OverBudgetError
+from planner.runner.room import check_room
+from planner.solver.schema import Plan, Scope
+from planner.system.cgroup import MemoryGroup, can_create
+from tests.fault.support import small_plan
+from tests.unit.runner.test_block import this_device
+from tests.unit.system import trees
+from tests.unit.system.support import MIB, environment, python
+from tests.unit.system.test_memory import limits_v1, limits_v2
+
+
+def plan_of(peak: int, least: int, scope: Scope = "process", baseline: int = 100 * MIB) -> Plan:
+    """A plan whose first block takes so many bytes, and so many on its smallest rung."""
+    plan = small_plan()
+    first = plan.blocks[0]
+    high, low = (replace(first.predicted, peak_bytes=size) for size in (peak, least))
+    first = replace(first, predicted=high, ladder=tuple(replace(rung, predicted=low) for rung in first.ladder))
+    plan = replace(plan, blocks=(first, *plan.blocks[1:]), budget=replace(plan.budget, scope=scope))
+    plan = replace(plan, baseline_bytes=baseline, minimum_budget_bytes=7)
+    return replace(plan, id=content_id(plan))
+
+
+def machine(tmp_path: Path, total: int, available: int, swap: int = 0) -> Path:
+    return trees.write(tmp_path, trees.meminfo(total // 1024, available // 1024, swap // 1024))
+
+
+def test_what_there_is_room_for_is_not_spoken_of(tmp_path: Path) -> None:
+    root = machine(tmp_path, 1024 * MIB, 300 * MIB)
+    assert check_room(plan_of(300 * MIB, 200 * MIB), 0, root) is None
+    assert check_room(plan_of(320 * MIB, 200 * MIB), 20 * MIB, root) is None  # what is the run's own counts
+
+
+def test_what_the_machine_never_has_is_infeasible(tmp_path: Path) -> None:
+    root = machine(tmp_path, 512 * MIB, 500 * MIB, swap=1024 * MIB)
+    with pytest.raises(InfeasibleError, match=r"up to 600\.0 MiB, but this machine has 512\.0 MiB") as caught:
+        check_room(plan_of(600 * MIB, 100 * MIB), 0, root)
+    assert caught.value.minimum_bytes == 7
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_limit_above_this_group_counts(tmp_path: Path, version: int) -> None:
+    place, limits = (trees.v1, limits_v1) if version == 1 else (trees.v2, limits_v2)
+    root = machine(tmp_path, 4096 * MIB, 4000 * MIB)
+    for files in (place("/a/b"), limits("/a/b", None, 0, 0), limits("/a", 256 * MIB, 0, 0)):
+        trees.write(root, files)
+    with pytest.raises(InfeasibleError, match=r"the limit here is 256\.0 MiB.*raise the container's limit"):
+        check_room(plan_of(300 * MIB, 100 * MIB), 0, root)
+
+
+def test_too_little_for_now_is_a_warning_until_nothing_of_it_fits(tmp_path: Path) -> None:
+    root = machine(tmp_path, 1024 * MIB, 150 * MIB)
+    said = check_room(plan_of(200 * MIB, 150 * MIB), 0, root)
+    assert said is not None and "200.0 MiB, but 150.0 MiB of memory are available now" in said
+    with pytest.raises(OverBudgetError, match=r"150\.0 MiB of memory are available.*151\.0 MiB even") as caught:
+        check_room(plan_of(200 * MIB, 151 * MIB), 0, root)
+    assert caught.value.exit_code == 4
+    with_swap = machine(tmp_path / "swap", 1024 * MIB, 150 * MIB, swap=MIB)
+    assert check_room(plan_of(200 * MIB, 151 * MIB), 0, with_swap) is not None
+
+
+def test_where_the_budget_counts_tensors_alone_the_runtime_comes_on_top(tmp_path: Path) -> None:
+    root = machine(tmp_path, 1024 * MIB, 150 * MIB)
+    assert check_room(plan_of(51 * MIB, 10 * MIB), 0, root) is None
+    assert check_room(plan_of(51 * MIB, 10 * MIB, "training"), 0, root) is not None
+
+
+def test_a_gpus_memory_is_not_this_memory(tmp_path: Path) -> None:
+    plan = replace(plan_of(600 * MIB, 600 * MIB), device=this_device("cuda"))
+    assert check_room(plan, 0, machine(tmp_path, 512 * MIB, 100 * MIB)) is None
+
+
+needs_groups = pytest.mark.skipif(bool(can_create()), reason=f"needs a memory group: {can_create()}")
+
+
+def _run(plan: Plan, tmp_path: Path, group: MemoryGroup) -> subprocess.CompletedProcess[str]:
+    file = tmp_path / "plan.json"
+    file.write_text(to_json(plan))
+    code = "import sys; from planner.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    words = ["run", str(file), "--data", "sample", "--out", str(tmp_path / "out"), "--max-steps", "2", "--quiet"]
+    return subprocess.run(
+        python(code, *words), preexec_fn=group.enter, env=environment(), capture_output=True, text=True
+    )
+
+
+@pytest.mark.kernel
+@needs_groups
+def test_a_plan_above_the_containers_limit_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    with MemoryGroup(300 * MIB) as group:
+        done = _run(plan_of(400 * MIB, 50 * MIB), tmp_path, group)
+        assert group.oom_kills() == 0
+    assert done.returncode == 3, done.stderr
+    assert "up to 400.0 MiB, but the limit here is 300.0 MiB" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.kernel
+@needs_groups
+def test_a_bystander_survives_a_run_that_is_too_large(tmp_path: Path) -> None:
+    """Of both, it holds more: left to itself the kernel would choose it."""
+    hold = """
+        import sys
+        held = b"x" * (400 * 2**20)
+        print("held", flush=True)
+        sys.stdin.readline()
+    """
+    with MemoryGroup(512 * MIB) as group:
+        bystander = subprocess.Popen(
+            python(hold), preexec_fn=group.enter, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        with bystander:
+            assert bystander.stdout is not None
+            assert bystander.stdout.readline() == "held\n"
+            done = _run(plan_of(200 * MIB, MIB), tmp_path, group)
+            assert group.oom_kills() >= 1
+            assert bystander.poll() is None
+            bystander.communicate("\n")
+        assert bystander.returncode == 0
+    assert done.returncode == 4, done.stderr
+    assert "warning: the plan takes up to 200.0 MiB" in done.stderr
+    assert f"killed ({signal.SIGKILL.name})" in done.stderr
