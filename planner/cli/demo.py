@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from planner.cli.measure import measured_profile
 from planner.cli.output import print_note, print_result
-from planner.errors import RunError
+from planner.errors import InputError, RunError
 from planner.system.ends import End
 from planner.system.files import make_folder
 from planner.units import MIB, format_bytes
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from planner.profiler.schema import Profile
     from planner.solver.schema import Training
 
+_PLAN = "demo-plan.json"
 _MODEL = "vgg11"
 _BATCH = 64
 _EPOCHS = 3
@@ -63,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     plan = make_plan(profile, Request(Budget(budget, "process"), training))
     print_note(f"{plan_table(plan)}\n\n{alternatives_table(plan)}\n")
-    plan_file = out / "demo-plan.json"
+    plan_file = out / _PLAN
     write_atomically(plan_file, to_json(plan))
     _neuroflux("run", str(plan_file), "--data", "sample", "--out", str(out))
     _neuroflux("report", str(out))
@@ -87,15 +88,14 @@ def budget_for(profile: Profile, training: Training) -> tuple[int, int]:
 
 
 def _clear(out: Path) -> None:
-    """Remove an earlier demo: its files, nothing else."""
-    import shutil
-
+    """Remove an earlier demo: its files, nothing else. Raises InputError where the folder holds another run."""
     from planner.runner import paths
+    from planner.runner.begin import clear_run, is_taken
 
-    for name in (paths.PLAN, paths.JOB, paths.DEVIATIONS, paths.MEMORY, paths.REPORT):
-        (out / name).unlink(missing_ok=True)
-    for folder in ("weights", "cache"):
-        shutil.rmtree(out / folder, ignore_errors=True)
+    if is_taken(out) and not (out / _PLAN).exists():
+        raise InputError(f"{out}: holds a run that is no demo; choose another folder with --out")
+    (out / paths.REPORT).unlink(missing_ok=True)
+    clear_run(out)
     make_folder(out)
 
 

@@ -25,8 +25,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the file."""
     from planner.export.onnx_file import write_onnx
     from planner.runner.exported import find_exported
+    from planner.system.files import check_target
 
     exported = find_exported(arguments.model)
+    check_target(arguments.onnx)
     write_onnx(exported, arguments.onnx)
     print_result(f"{exported.model.name}: {arguments.onnx}")
     return 0

@@ -180,6 +180,10 @@ def _add_source(group: argparse._ArgumentGroup) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Plan, print the tables or the document, write the files."""
+    from planner.system.files import check_target
+
+    for target in filter(None, (arguments.output, arguments.svg)):
+        check_target(target)
     if arguments.svg is not None:
         from planner.report.style import check_drawing
 

@@ -48,12 +48,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Measure, print the table, write the file."""
     from planner.report.profile_tables import profile_table
-    from planner.system.files import write_atomically
+    from planner.system.files import check_target, write_atomically
 
     if arguments.output is not None and arguments.output.suffix == ".svg":
         raise InputError(f"{arguments.output}: is the name the picture gets; name the profile itself, such as p.json")
     if arguments.output is not None and (missing := lacks("matplotlib", "drawing")) is not None:
         print_note(f"{arguments.output.with_suffix('.svg').name} will not be drawn: {missing}")
+    if arguments.output is not None:
+        check_target(arguments.output)
     if arguments.report_to is not None:
         _send(arguments, None)  # what would be refused afterwards is refused before minutes are spent
     with tempfile.TemporaryDirectory(prefix="neuroflux-") as work:

@@ -21,6 +21,7 @@ from planner.runner.events import (
     Initialised,
     Ready,
     Step,
+    Warned,
 )
 from planner.solver.schema import Plan
 from planner.system.proc import read_memory
@@ -76,7 +77,7 @@ class RunProgress:
                 exits = event.exits[-1]
                 peak = format_bytes(event.peak_bytes + self._extra)
                 self._say(f"{self._name(event.block)}: done, peak {peak}, accuracy {100 * exits.accuracy:.1f} %")
-            case Checkpointed() | Failed() | Finished():
+            case Checkpointed() | Warned() | Failed() | Finished():
                 pass  # told at the end, or not at all
             case _:
                 assert_never(event)

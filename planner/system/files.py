@@ -141,6 +141,17 @@ def make_folder(folder: Path | str, mode: int = 0o777) -> None:
         sync_folder(place.parent)
 
 
+def check_target(path: Path) -> None:
+    """Raise StorageError where a file could not be written to `path`, before what is to be in it is worked for."""
+    with storage_errors(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not path.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
 def missing_folders(folder: Path) -> list[Path]:
     """List what making a folder with its parents would make, the folder first."""
     return [each for each in (folder, *folder.absolute().parents) if not each.exists()]

@@ -63,7 +63,8 @@ class Served:
     def start_training(self, out: Path) -> tuple[subprocess.Popen[bytes], str]:
         """A real run that reports to the service, and its id there once it has begun."""
         command = [sys.executable, "-m", "planner.cli.main", "run", f"{self.url}/v1/plans/{self.plan['id']}"]
-        options = ["--data", str(self.data), "--out", str(out), "--max-steps", str(_STEPS), "--quiet"]
+        # The profile that the plan is made from was measured elsewhere.
+        options = ["--data", str(self.data), "--out", str(out), "--max-steps", str(_STEPS), "--quiet", "--any-device"]
         process = subprocess.Popen([*command, *options, "--report-to", self.url], stderr=subprocess.PIPE)
 
         def begun() -> str | None:

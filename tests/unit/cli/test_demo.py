@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from planner.cli.demo import budget_for
+from planner.cli.demo import budget_for, run
+from planner.errors import InputError
 from planner.profiler.applies import read_profile
 from planner.profiler.schema import Profile
 from planner.profiler.shipped import FOLDER
@@ -32,3 +35,12 @@ def test_where_starting_takes_most_something_fits_all_the_same(profile: Profile)
     starting = replace(profile, runtime=replace(profile.runtime, start_peak_bytes=700 * MIB))
     _, budget = budget_for(starting, training)
     assert make_plan(starting, Request(Budget(budget, "process"), training)).predicted.peak_bytes <= budget
+
+
+def test_a_run_of_somebodys_own_is_not_taken_for_an_earlier_demo(tmp_path: Path) -> None:
+    weights = tmp_path / "weights" / "block-000.safetensors"
+    weights.parent.mkdir()
+    weights.touch()
+    with pytest.raises(InputError, match="holds a run that is no demo"):
+        run(Namespace(out=tmp_path))
+    assert weights.exists()

@@ -294,3 +294,14 @@ def test_a_picture_that_cannot_be_drawn_is_refused_before_the_work(
     assert main([*MODEL, "--no-measure", "--svg", str(tmp_path / "f.svg"), "-o", str(plan)]) == 2
     assert "pip install 'neuroflux-planner[report]'" in capsys.readouterr().err
     assert not plan.exists()
+
+
+@pytest.mark.parametrize("option", ["-o", "--svg"])
+def test_a_file_that_could_not_be_written_is_refused_before_anything_is_read(
+    run: Run, tmp_path: Path, option: str
+) -> None:
+    missing = tmp_path / "no such folder" / "plan"
+    done = run(*MODEL, "--profile", tmp_path / "no such profile", option, missing)
+    assert (done.code, done.err) == (4, f"neuroflux: {missing}: the folder does not exist; create it first\n")
+    done = run(*MODEL, "--profile", tmp_path / "no such profile", option, tmp_path)
+    assert (done.code, str(tmp_path) in done.err) == (4, True)

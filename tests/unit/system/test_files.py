@@ -358,3 +358,23 @@ def test_a_child_that_was_not_given_the_lock_does_not_keep_it(tmp_path: Path) ->
 def test_the_lock_has_the_name_that_is_announced(tmp_path: Path) -> None:
     with lock_folder(tmp_path):
         assert names(tmp_path) == [files.LOCK_NAME]
+
+
+def test_where_a_file_cannot_be_written_is_known_beforehand(tmp_path: Path) -> None:
+    files.check_target(tmp_path / "file")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(StorageError, match="the folder does not exist; create it first"):
+        files.check_target(tmp_path / "none" / "file")
+    with pytest.raises(StorageError, match="Is a directory"):
+        files.check_target(tmp_path)
+
+
+def test_folders_that_were_made_go_again_while_they_are_empty(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b"
+    missing = files.missing_folders(folder)
+    assert missing == [folder, folder.parent]
+    folder.mkdir(parents=True)
+    assert files.missing_folders(folder) == []
+    (tmp_path / "a" / "kept").touch()
+    files.remove_empty(missing)
+    assert names(tmp_path / "a") == ["kept"]
