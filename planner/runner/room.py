@@ -9,7 +9,10 @@ from planner.errors import InfeasibleError, OverBudgetError
 from planner.solver.schema import Block, BlockPrediction, Plan
 from planner.system import memory
 from planner.system.hierarchy import FILESYSTEM_ROOT
-from planner.units import format_bytes
+from planner.units import MIB, format_bytes
+
+CODE_BYTES = 24 * MIB
+"""Of what a run has resident, code of libraries: the kernel can take it back, and need not have it twice."""
 
 
 def check_room(plan: Plan, ours_bytes: int, root: Path = FILESYSTEM_ROOT) -> str | None:
@@ -31,13 +34,13 @@ def check_room(plan: Plan, ours_bytes: int, root: Path = FILESYSTEM_ROOT) -> str
             "memory",
         )
     available = memory.available_bytes(root) + ours_bytes
-    if least > available + memory.swap_bytes(root):
+    if least > available + CODE_BYTES + memory.swap_bytes(root):
         raise OverBudgetError(
             f"{format_bytes(available)} of memory are available now, and the plan takes {format_bytes(least)} even "
             f"with its smallest micro-batches ({format_bytes(peak)} otherwise); free memory, or plan for a smaller "
             "budget"
         )
-    if peak > available:
+    if peak > available + CODE_BYTES:
         return (
             f"the plan takes up to {format_bytes(peak)}, but {format_bytes(available)} of memory are available now: "
             "free memory, or the kernel may kill the training process, which then goes on with smaller micro-batches"

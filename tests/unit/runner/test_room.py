@@ -11,7 +11,7 @@ import pytest
 
 from planner.document import content_id, to_json
 from planner.errors import InfeasibleError, OverBudgetError
-from planner.runner.room import check_room
+from planner.runner.room import CODE_BYTES, check_room
 from planner.solver.schema import Plan, Scope
 from planner.system.cgroup import MemoryGroup, can_create
 from tests.fault.support import small_plan
@@ -37,9 +37,10 @@ def machine(tmp_path: Path, total: int, available: int, swap: int = 0) -> Path:
 
 
 def test_what_there_is_room_for_is_not_spoken_of(tmp_path: Path) -> None:
-    root = machine(tmp_path, 1024 * MIB, 300 * MIB)
+    root = machine(tmp_path, 1024 * MIB, 300 * MIB - CODE_BYTES)
     assert check_room(plan_of(300 * MIB, 200 * MIB), 0, root) is None
     assert check_room(plan_of(320 * MIB, 200 * MIB), 20 * MIB, root) is None  # what is the run's own counts
+    assert check_room(plan_of(321 * MIB, 200 * MIB), 20 * MIB, root) is not None
 
 
 def test_what_the_machine_never_has_is_infeasible(tmp_path: Path) -> None:
@@ -61,19 +62,21 @@ def test_a_limit_above_this_group_counts(tmp_path: Path, version: int) -> None:
 
 def test_too_little_for_now_is_a_warning_until_nothing_of_it_fits(tmp_path: Path) -> None:
     root = machine(tmp_path, 1024 * MIB, 150 * MIB)
-    said = check_room(plan_of(200 * MIB, 150 * MIB), 0, root)
+    least = 150 * MIB + CODE_BYTES
+    said = check_room(plan_of(200 * MIB, least), 0, root)
     assert said is not None and "200.0 MiB, but 150.0 MiB of memory are available now" in said
-    with pytest.raises(OverBudgetError, match=r"150\.0 MiB of memory are available.*151\.0 MiB even") as caught:
-        check_room(plan_of(200 * MIB, 151 * MIB), 0, root)
+    with pytest.raises(OverBudgetError, match=r"150\.0 MiB of memory are available.*175\.0 MiB even") as caught:
+        check_room(plan_of(200 * MIB, least + MIB), 0, root)
     assert caught.value.exit_code == 4
     with_swap = machine(tmp_path / "swap", 1024 * MIB, 150 * MIB, swap=MIB)
-    assert check_room(plan_of(200 * MIB, 151 * MIB), 0, with_swap) is not None
+    assert check_room(plan_of(200 * MIB, least + MIB), 0, with_swap) is not None
 
 
 def test_where_the_budget_counts_tensors_alone_the_runtime_comes_on_top(tmp_path: Path) -> None:
     root = machine(tmp_path, 1024 * MIB, 150 * MIB)
-    assert check_room(plan_of(51 * MIB, 10 * MIB), 0, root) is None
-    assert check_room(plan_of(51 * MIB, 10 * MIB, "training"), 0, root) is not None
+    assert check_room(plan_of(75 * MIB, 10 * MIB), 0, root) is None
+    assert check_room(plan_of(75 * MIB, 10 * MIB, "training"), 0, root) is not None
+    assert check_room(plan_of(74 * MIB, 10 * MIB, "training"), 0, root) is None
 
 
 def test_a_gpus_memory_is_not_this_memory(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import zlib
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,17 @@ def test_run_by_hand_answers_are_standard_output() -> None:
     assert VARIABLE not in os.environ
     done = subprocess.run([sys.executable, *code("Answers().tell('here')")], capture_output=True, check=True)
     assert done.stdout == b"here\n"
+
+
+def test_a_question_of_any_length_arrives_whole_and_one_that_is_not_read_is_no_error() -> None:
+    question = os.urandom(2**20)
+    reads = code("import zlib; Answers().tell(str(zlib.crc32(sys.stdin.buffer.read())))")
+    assert ask(reads, question=question).text == f"{zlib.crc32(question)}\n".encode()
+    assert ask(code("Answers().tell('done')"), question=question).text == b"done\n"
+
+
+def test_children_are_the_first_to_be_killed() -> None:
+    score = "Answers().tell(open('/proc/self/oom_score_adj').read().strip())"
+    # It has been marked by the time that it is asked.
+    assert ask(code(f"sys.stdin.read(); {score}"), question=b"?").text == b"1000\n"
+    assert Path("/proc/self/oom_score_adj").read_text().strip() != "1000"
