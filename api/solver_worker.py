@@ -125,6 +125,7 @@ def _request_of(plan: Plan) -> Request:
         plan.prefer,
         reserve_bytes=plan.reserve_bytes,
         max_cuts=plan.max_cuts,
+        linear_segments=plan.linear_segments,
         cache_dtype=plan.cache_dtype,
     )
 

@@ -107,6 +107,7 @@ def plan(
     strategy: Strategy = "auto",
     prefer: Preference = "balanced",
     max_cuts: int | None = None,
+    linear_segments: bool = False,
     allocator: Policy | None = None,
     reserve: int | str | None = None,
 ) -> Plan:
@@ -127,8 +128,9 @@ def plan(
     `storage` is what caches between blocks may take; `cache_dtype` how they hold activations ("float32", "bfloat16",
     "uint8"); none: as units compute, or "bfloat16" where the storage does not hold the two largest so.
 
-    `max_cuts` bounds the boundaries where gradient stops. `allocator` is "tight" or "fast"; none takes whichever is
-    faster and fits. `reserve` is the part of the budget that is left free; none takes the usual one.
+    `max_cuts` bounds the boundaries where gradient stops. `linear_segments` allows segments without a convolution, such
+    as the classifier alone. `allocator` is "tight" or "fast"; none takes whichever is faster and fits. `reserve` is the
+    part of the budget that is left free; none takes the usual one.
 
     Raises InfeasibleError, which carries the smallest budget that is enough, where nothing fits; ModelError where a
     module is no such chain.
@@ -163,6 +165,7 @@ def plan(
             strategy,
             prefer,
             max_cuts=max_cuts,
+            linear_segments=linear_segments,
             allocator=allocator,
             cache_dtype=cache_dtype,
         )

@@ -15,6 +15,7 @@ export function requestOf(plan) {
     strategy: plan.strategy,
     prefer: plan.prefer,
     max_cuts: plan.max_cuts,
+    linear_segments: plan.linear_segments ?? true, // plans from before there was this field were made so
     reserve_bytes: plan.reserve_bytes,
   };
 }

@@ -116,6 +116,7 @@ def _question(terms: PlanTerms) -> Question:
             terms.strategy,
             terms.prefer,
             max_cuts=terms.max_cuts,
+            linear_segments=terms.linear_segments,
             allocator=terms.allocator,
             cache_dtype=terms.cache_dtype,
         )

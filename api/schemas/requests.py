@@ -143,6 +143,8 @@ class PlanTerms:
     """What `auto` prefers among the plans that fit."""
     max_cuts: int | None = None
     """Most boundaries where gradient stops; null: any number."""
+    linear_segments: bool = False
+    """Whether segments may do without a convolution, such as a last one of the classifier alone."""
     allocator: Policy | None = None
     """The allocator policy; null: whichever is faster of those that fit."""
     reserve_bytes: int | None = None

@@ -151,6 +151,12 @@ def _add_choosing(group: argparse._ArgumentGroup) -> None:
         help="most cuts; 0 trains as ordinary backpropagation does (default: any number)",
     )
     group.add_argument(
+        "--linear-segments",
+        action="store_true",
+        help="allow segments without a convolution, such as the classifier alone: what comes out may be worse than its "
+        "exit before that (networks without any convolution are cut anywhere)",
+    )
+    group.add_argument(
         "--allocator",
         choices=("tight", "fast"),
         help="how the training process handles freed memory: tight gives it back, fast keeps it (default: whichever "
@@ -364,6 +370,7 @@ def request_from(arguments: argparse.Namespace, samples: int, unpacked_bytes: in
         max_cuts=arguments.max_cuts,
         allocator=arguments.allocator,
         cache_dtype=arguments.cache_dtype,
+        linear_segments=arguments.linear_segments,
     )
     return request if arguments.reserve is None else replace(request, reserve_bytes=arguments.reserve)
 

@@ -170,6 +170,22 @@ class Unit:
         _between("layers: their number, nested ones included,", _count(self.layers), 1, limits.MAX_LAYERS_PER_UNIT)
         _between("name: its length", len(self.name), 1, limits.MAX_NAME_LENGTH)
 
+    @property
+    def extracts_features(self) -> bool:
+        """Whether it has a layer that does, as a convolution does; linear layers and pooling make a classifier of them.
+
+        Trained behind a cut by itself, a classifier is no better than the head in front of the cut.
+        """
+        return _extract_features(self.layers)
+
+
+def _extract_features(layers: tuple[Layer, ...]) -> bool:
+    """The one place that says which layers do; recurrence and attention belong here too."""
+    return any(
+        _extract_features((*layer.body, *layer.shortcut)) if isinstance(layer, Residual) else isinstance(layer, Conv2d)
+        for layer in layers
+    )
+
 
 def _check_input(shape: tuple[int, int, int], classes: int) -> None:
     _between("input[0] (channels)", shape[0], 1, limits.MAX_CHANNELS)

@@ -101,6 +101,9 @@ def _changes(profile: Profile, request: Request, error: InfeasibleError, fixed_i
     yield from _other_strategies(profile, request)
     if request.max_cuts is not None:
         yield from _more_cuts(profile, request)
+    if not request.linear_segments:
+        words = "segments that extract no features, such as the classifier alone (--linear-segments)"
+        yield from _measured(profile, replace(request, linear_segments=True), words)
     yield from _lighter_optimizers(profile, request)
     if not fixed_input:
         yield from _smaller_inputs(profile, request)

@@ -107,10 +107,10 @@ class Solver:
 
     def check_cuts(self, strategy: Strategy) -> None:
         """Refuse a limit on cuts that the strategy cannot keep. Raises InputError."""
-        cuts, allowed = len(self.problem.boundaries) - 1, self.request.max_cuts
+        cuts, allowed = len(self.problem.narrow_boundaries) - 1, self.request.max_cuts
         if strategy in ("classic-local", "neuroflux") and allowed is not None and cuts > allowed:
             raise InputError(
-                f"max_cuts is {allowed}, but strategy {strategy} cuts behind every unit that may have a head: "
+                f"max_cuts is {allowed}, but strategy {strategy} cuts behind every unit that may end a segment: "
                 f"{counted_cuts(cuts)} in this model; allow {cuts}, or choose strategy auto"
             )
 

@@ -118,7 +118,7 @@ class BlockSearch:
         static[-1] = weights[-1] = 0
         validate = heads.inference[ends]
         room = self._limit - self._start.static - static
-        fits = np.triu(least <= room)
+        fits = np.triu(least <= room) & space.allowed[grid]
         fits &= heads.legal[ends] & (weights + validate <= self._limit - self._start.weights)
         times = space.cut_times(way.micro_batch)
         kept = space.sums(way.micro_batch, way.stepping).kept[grid] + heads.top[ends] + given

@@ -99,6 +99,8 @@ class _Edges(NamedTuple):
     """Dynamic bytes when the head runs, nothing recomputed."""
     always: Integers
     """By end: a moment when nothing is held."""
+    allowed: Flags
+    """Whether there may be such a segment."""
     replay: Replay
     samples: int
 
@@ -113,7 +115,8 @@ class _Edges(NamedTuple):
         shed = (given + self.kept[low : last + 1, last] - room[:, None]).astype(np.float64)
         end = self.marks[last + 1 : last + 2]
         found = self.samples * self.replay.least(self.marks[low : last + 1], end, shed)
-        found[(needed > room[:, None]) | np.tri(size, k=-1, dtype=np.bool_)] = np.inf
+        excluded = (needed > room[:, None]) | ~self.allowed[low : last + 1, last]
+        found[excluded | np.tri(size, k=-1, dtype=np.bool_)] = np.inf
         return found
 
 
@@ -138,7 +141,7 @@ class Bounds:
     def _make_allowed(self, source: Source, caches: bool) -> Flags:
         """Blocks that may be joined so."""
         space, problem = self._space, self._problem
-        found = np.triu(np.ones((self.count, self.count), dtype=np.bool_))
+        found: Flags = np.triu(space.allowed[np.ix_(space.marks[:-1], space.marks[1:])])
         found &= np.array([source in problem.sources(mark) for mark in space.marks[:-1].tolist()])[:, None]
         if caches:
             found[:, -1] = False
@@ -259,6 +262,7 @@ class Bounds:
             least=np.minimum(peaks.least_open, peaks.least_close)[grid],
             kept=sums.kept[grid] + heads.top[marks[1:]],
             always=peaks.always[marks[1:]],
+            allowed=space.allowed[grid],
             replay=space.replay(*way),
             samples=self._problem.training.samples,
         )

@@ -58,6 +58,7 @@ class _Judge:
         self.same("baseline_bytes", plan.baseline_bytes, around.baseline_bytes)
         self.same("calibration_seconds", plan.calibration_seconds, around.calibration_seconds)
         segments = [segment for block in plan.blocks for segment in block.segments]
+        self._features([segment.units for segment in segments])
         exits: list[Exit] = []
         for segment in segments:
             exits += [Exit(unit, PooledHead("pooled")) for unit in range(segment.units[0] + 1, segment.units[1])]
@@ -73,6 +74,17 @@ class _Judge:
         for place, other in enumerate(plan.alternatives):
             self._fits(f"alternatives[{place}].peak_bytes", other.peak_bytes)
             self._stores(f"alternatives[{place}].cache_bytes", other.cache_bytes)
+
+    def _features(self, spans: list[tuple[int, int]]) -> None:
+        """Every segment has a unit that extracts features, in a network that has any, unless nothing is cut."""
+        units = self.plan.model.units
+        if self.plan.linear_segments or len(spans) == 1 or not any(unit.extracts_features for unit in units):
+            return
+        for first, end in spans:
+            extracting = sum(unit.extracts_features for unit in units[first:end])
+            self.true(
+                f"{extracting} of the units {first} to {end - 1}, a segment, extract features: ≥ 1", extracting > 0
+            )
 
     def _budget(self) -> None:
         plan, runtime = self.plan, self.profile.runtime

@@ -135,5 +135,6 @@ def _document(answer: Answer, minimum: int, alternatives: tuple[Alternative, ...
         calibration_seconds=profile.calibration_seconds if problem.policy == "tight" else None,
         max_cuts=request.max_cuts,
         machine=profile.machine,
+        linear_segments=request.linear_segments,
     )
     return replace(plan, id=content_id(plan))

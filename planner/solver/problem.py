@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import Literal
 
 from planner.errors import InputError
@@ -175,9 +176,30 @@ class Problem:
         return self.heads[boundary][filters]
 
     @cached_property
+    def depths(self) -> tuple[int, ...]:
+        """By boundary: units before it that extract features; in a network where none does, or on demand, all units."""
+        extracting = [unit.extracts_features for unit in self.profile.model.units]
+        is_every = self.request.linear_segments or not any(extracting)
+        return tuple(accumulate((is_every or found for found in extracting), initial=0))
+
+    def allows_segment(self, first: int, end: int) -> bool:
+        """Whether units may be a segment: those that extract features of their own, or all that are trained."""
+        return self.depths[first] < self.depths[end] or (first, end) == (self.start, self.count)
+
+    @cached_property
     def boundaries(self) -> tuple[int, ...]:
         """Where a segment may end, rising."""
-        return tuple(sorted(self.heads))
+        start, count = self.start, self.count
+        return tuple(
+            end
+            for end in sorted(self.heads)
+            if end == count or (self.allows_segment(start, end) and self.allows_segment(end, count))
+        )
+
+    @cached_property
+    def narrow_boundaries(self) -> tuple[int, ...]:
+        """Where segments end that are as short as they may be, rising: what extracts no features joins those before."""
+        return tuple(sorted({self.depths[end]: end for end in self.boundaries}.values()))
 
     @cached_property
     def marks(self) -> tuple[int, ...]:

@@ -41,6 +41,9 @@ class Request:
     """How caches hold activations; none: in what units compute in, or in bfloat16 where the storage asked for does not
     hold the two largest caches so."""
 
+    linear_segments: bool = False
+    """Whether segments may do without a unit that extracts features, such as a last one of the classifier alone."""
+
     def __post_init__(self) -> None:
         _check("storage_bytes", self.storage_bytes or 0, 0, MAX_BYTES)
         _check("reserve_bytes", self.reserve_bytes, 0, MAX_BYTES)

@@ -376,6 +376,9 @@ class Plan:
     """Most cuts that were asked for; null: any number."""
     machine: Machine | None = added(None)
     """What the profile's device was, so that a run can say what differs; null: an earlier release told it not."""
+    linear_segments: bool = added(True)
+    """Whether segments without a unit that extracts features (convolution) were allowed; before there was this field
+    they were."""
 
     def __post_init__(self) -> None:
         check_calibration(self.calibration_seconds)

@@ -141,6 +141,9 @@ class Space:
         self.widths = preferred_widths(problem)
         self.marks = np.array(problem.marks, dtype=np.int64)
         """Where a segment may begin or end."""
+        self.allowed = np.less.outer(problem.depths, problem.depths)
+        """By first unit and end: whether these units may be a segment (`Problem.allows_segment`)."""
+        self.allowed[problem.start, problem.count] = True
         self.row = lru_cache(maxsize=None)(self._make_row)
         self.sums = lru_cache(maxsize=None)(self._make_sums)
         self.replay = lru_cache(maxsize=None)(self._make_replay)

@@ -14,7 +14,8 @@ budget; walking from the input, a unit joins the current group while its feasibl
 `grouping_threshold` of the group's first, and while the group still fits at some micro-batch; otherwise it opens the
 next.
 
-"Per unit" means per boundary that has a profiled head. Units that are frozen belong to no block; what a single block
+"Per unit" means per boundary that has a profiled head; units that extract no features, such as the classifier, join the
+segment before them. Units that are frozen belong to no block; what a single block
 reads behind them is a cache or made anew, whichever is better, and neuroflux always caches it.
 """
 
@@ -109,7 +110,7 @@ class NeuroFlux(Rule):
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
         self._widths = preferred_widths(problem)
-        self._marks = problem.marks
+        self._marks = (problem.start, *problem.narrow_boundaries)
         self._sizes = lru_cache(maxsize=None)(self._measure)
 
     def _measure(self, first: int, end: int) -> tuple[tuple[int, Choice], ...]:
@@ -172,9 +173,10 @@ class NeuroFlux(Rule):
 
 def make_rules(problem: Problem, search: Search) -> dict[Strategy, Rule]:
     """Every strategy but `auto`, by name."""
+    widest = widest_widths(problem)
     return {
         "backprop": OneBlock(problem, {problem.count: CLASSIFIER}),
         "checkpoint": Checkpoint(problem, search),
-        "classic-local": OneBlock(problem, widest_widths(problem)),
+        "classic-local": OneBlock(problem, {end: widest[end] for end in problem.narrow_boundaries}),
         "neuroflux": NeuroFlux(problem),
     }

@@ -86,6 +86,15 @@ def test_a_module_is_profiled_as_the_chain_it_is() -> None:
     assert (plan.budget.bytes, plan.training.optimizer) == (2 * 2**30, profile.optimizer)
 
 
+def test_segments_of_linear_layers_are_planned_where_that_is_asked_for() -> None:
+    profile = zoo_profile("cnn6", (1, 4, 16, 64))
+    plans = [
+        planner.plan(profile, "1GiB", batch=64, strategy="classic-local", linear_segments=wanted)
+        for wanted in (False, True)
+    ]
+    assert [(plan.linear_segments, plan.cuts) for plan in plans] == [(False, 4), (True, 5)]
+
+
 @pytest.mark.parametrize("budget", ["400MiB", 400 * 2**20])
 def test_a_plan_is_the_one_the_solver_makes(budget: int | str) -> None:
     profile = zoo_profile("cnn6", (1, 4, 16, 64))

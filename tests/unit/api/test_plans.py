@@ -135,6 +135,15 @@ def test_what_is_wrong_is_named(local: TestClient, change: dict[str, object], fi
     assert problem.json()["field"] == field
 
 
+def test_segments_of_linear_layers_are_planned_where_that_is_asked_for(local: TestClient) -> None:
+    with_profile(local)
+    request = {**PLAN, "strategy": "classic-local"}
+    usual, alone = (local.post("/v1/plans", json=request | terms).json() for terms in ({}, {"linear_segments": True}))
+    assert (usual["linear_segments"], alone["linear_segments"]) == (False, True)
+    cuts = [sum(len(block["segments"]) for block in plan["blocks"]) - 1 for plan in (usual, alone)]
+    assert cuts[1] == cuts[0] + 1
+
+
 def test_augmentation_is_planned_for(local: TestClient) -> None:
     with_profile(local)
     for terms, views in (({"augment": "crop"}, 4), ({"augment": "crop", "epochs": 2}, 2), ({"views": 1}, 1)):

@@ -249,6 +249,15 @@ def test_frozen_units_are_planned_around_and_named(run: Run, write: Callable[[Pr
     assert "--data D --init WEIGHTS" in done.err
 
 
+def test_segments_of_linear_layers_are_planned_where_that_is_asked_for(
+    run: Run, write: Callable[[Profile], Path]
+) -> None:
+    words = (*MODEL, "--profile", write(_own()), "--strategy", "classic-local", "--json")
+    usual, alone = run(*words).plan, run(*words, "--linear-segments").plan
+    assert (usual.linear_segments, alone.linear_segments) == (False, True)
+    assert alone.cuts == usual.cuts + 1
+
+
 def test_augmentation_is_planned_for_and_said(run: Run, write: Callable[[Profile], Path]) -> None:
     file = write(_own())
     for words, views in ((("--views", 2), 2), ((), 3)):

@@ -42,6 +42,7 @@ class Asked:
                 policy,
                 self.without,
                 kept=self.kept,
+                linear_segments=case.linear_segments,
             )
             for policy in both
             if self.allocator in (None, policy)
@@ -75,6 +76,7 @@ class Asked:
             head_time_share=self.case.head_time_share,
             allocator=self.allocator,
             cache_dtype=self.case.cache_dtype,
+            linear_segments=self.case.linear_segments,
         )
 
     def budgets(self) -> list[int]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Literal, NamedTuple
 
+from planner.model.spec import Layer
 from planner.profiler.schema import PieceProfile, Profile
 from planner.settings import Policy, Stored
 from planner.solver.schema import Scope, Training
@@ -76,6 +77,16 @@ def disjoint_spans(first: int, end: int) -> list[tuple[Span, ...]]:
     return found
 
 
+def _convolutions(layers: tuple[Layer, ...]) -> int:
+    """How many there are, wherever."""
+    found = 0
+    for layer in layers:
+        if layer.op == "residual":
+            found += _convolutions(layer.body) + _convolutions(layer.shortcut)
+        found += layer.op == "conv2d"
+    return found
+
+
 class Oracle:
     """All settings of all blocks of one problem, under one allocator policy."""
 
@@ -89,14 +100,16 @@ class Oracle:
         without: frozenset[Feature] = frozenset(),
         figures: Figures | None = None,
         kept: Stored | None = None,
+        linear_segments: bool = True,
     ) -> None:
         """`without` says what plans must do without; `figures` of the same profile and batch spare the time;
-        `kept` is what caches hold."""
+        `kept` is what caches hold. `linear_segments`: a segment needs no convolution of its own."""
         self.profile = profile
         self.training = training
         self.storage_bytes = storage_bytes
         self.policy = policy
         self.without = without
+        self.linear_segments = linear_segments
         self.count = len(profile.units)
         self.figures = figures or Figures(profile, training.batch, 2 if policy == "fast" else 1, kept)
         self.heads = self.figures.heads
@@ -169,10 +182,23 @@ class Oracle:
         batch = self.training.batch
         return [size for size in range(1, min(batch, reach) + 1) if batch % size == 0]
 
+    def may_be_segment(self, first: int, end: int) -> bool:
+        """Whether these units may stand between two cuts.
+
+        They have a convolution among them, unless that is not asked for; of a network without any they need none, and
+        nor do they where there is no cut at all.
+        """
+        if self.linear_segments or (first == self.start and end == self.count):
+            return True
+        convolves = [_convolutions(unit.layers) > 0 for unit in self.profile.model.units]
+        return any(convolves[first:end]) or not any(convolves)
+
     def _shapes(self, span: Span) -> Iterator[_Shape]:
         inner = [boundary for boundary in self.boundaries if span[0] < boundary < span[1]]
         for chosen in itertools.product((False, True), repeat=len(inner)):
             ends = (*itertools.compress(inner, chosen), span[1])
+            if not all(self.may_be_segment(*segment) for segment in itertools.pairwise((span[0], *ends))):
+                continue
             filters = self._filters(ends)
             least = self._least_micro_batch(span, ends, filters)
             for size in self.sizes():

@@ -8,7 +8,7 @@ from typing import get_args
 
 from hypothesis import strategies as st
 
-from planner.model.spec import Activation, Model, Unit
+from planner.model.spec import Activation, Conv2d, Layer, Model, Pool2d, Residual, Unit
 from planner.profiler.schema import (
     Costs,
     HeadProfile,
@@ -43,6 +43,8 @@ class Case:
     head_time_share: float
     cache_dtype: Stored | None = None
     """How caches hold activations, where that is asked for."""
+    linear_segments: bool = False
+    """Whether segments may do without a convolution."""
 
 
 @dataclass(frozen=True)
@@ -92,20 +94,20 @@ def cases(draw: st.DrawFn, largest: int = 4) -> Case:
         for boundary, found in enumerate(widths, start=1)
         for filters, head in zip(found, _heads(dice, sizes, optimizer, style, len(found)), strict=True)
     ]
-    classifier = HeadProfile(count, "classifier", 0, _piece(dice, sizes, optimizer, style, 1))
+    classifier = HeadProfile(count, "classifier", 0, random_piece(dice, sizes, optimizer, style, 1))
     dtype: Dtype = draw(st.sampled_from(("float32", "float32", "bfloat16")))
     kind: DeviceKind = draw(st.sampled_from(("cpu", "cpu", "cpu", "cuda")))
     profile = Profile(
         schema="profile/1",
         id="0" * 64,
-        model=_model(count),
+        model=_model(draw(st.sampled_from(KINDS)), count),
         device=Device("test", "0" * 64, kind, 1, "2.13.0", 2**40),
         dtype=dtype,
         optimizer=optimizer,
         allocator="tight",
         runtime=_runtime(dice),
         storage=Storage(dice.randint(1, 40) * 10**7, dice.randint(1, 40) * 10**7),
-        units=tuple(_piece(dice, sizes, optimizer, style, style.unit_parameters) for _ in range(count)),
+        units=tuple(random_piece(dice, sizes, optimizer, style, style.unit_parameters) for _ in range(count)),
         heads=(*heads, classifier),
         uncounted_operators=(),
         policies=draw(st.sampled_from((_policies(dice), _policies(dice), _policies(dice)[:1], ())))
@@ -126,7 +128,8 @@ def cases(draw: st.DrawFn, largest: int = 4) -> Case:
     )
     scope: Scope = draw(st.sampled_from(("process", "training")))
     asked: Stored | None = draw(st.sampled_from((None, None, *get_args(Stored))))
-    return Case(profile, training, scope, dice.choice((0, 5000)), dice.choice((0.0, 0.2, 1.0)), asked)
+    linear = draw(st.sampled_from((False, False, False, True)))
+    return Case(profile, training, scope, dice.choice((0, 5000)), dice.choice((0.0, 0.2, 1.0)), asked, linear)
 
 
 def _few_sizes(batch: int, profiled: int) -> bool:
@@ -153,8 +156,24 @@ def _policies(dice: random.Random) -> tuple[PolicyProfile, ...]:
     return tight, policy_profile("fast", baseline, overhead, permille, *fast, sizes=sizes)
 
 
-def _model(count: int) -> Model:
-    units = tuple(Unit(f"unit{index}", (Activation("relu"),)) for index in range(count))
+CONVOLUTION = Conv2d("conv2d", 1, 1)
+RELU = Activation("relu")
+LAYERS: dict[str, tuple[Layer, ...]] = {
+    "l": (RELU,),
+    "p": (Pool2d("max_pool2d", 1, 1), Residual("residual", (RELU,))),
+    "c": (CONVOLUTION, RELU),
+    "r": (RELU, Residual("residual", (RELU,), (Residual("residual", (RELU, CONVOLUTION)),))),
+}
+"""What units are made of, by a letter; those of the last two have a convolution. Nothing else is known of layers."""
+
+KINDS = ("l", "l", "cccl", "cpcl", "cprc", "rplc", "lcpr", "cl")
+"""Networks, over and over to their last unit: without a convolution, as the zoo's, and with units between convolutions
+that have none, so that cuts may be in front of them or behind, and not both."""
+
+
+def _model(kinds: str, count: int) -> Model:
+    letters = (kinds * count)[:count]
+    units = tuple(Unit(f"unit{index}", LAYERS[kind]) for index, kind in enumerate(letters))
     return Model("model/1", "random", (1, 5, 7), 2, units)
 
 
@@ -164,7 +183,7 @@ def _heads(
     """By rising width; mostly each as slow as the one before or slower, as real ones are. Half of them take no time."""
     if dice.random() < 0.5:
         style = replace(style, seconds=(0, 0, 0, 0, 1))
-    found = [_piece(dice, sizes, optimizer, style, style.head_parameters) for _ in range(count)]
+    found = [random_piece(dice, sizes, optimizer, style, style.head_parameters) for _ in range(count)]
     if count == 2 and dice.random() < 0.8:
         narrow, wide = found
         more = dice.choice((0, 1, 3)) * GRID_SECONDS
@@ -180,9 +199,10 @@ def _heads(
     return found
 
 
-def _piece(
+def random_piece(
     dice: random.Random, sizes: tuple[int, ...], optimizer: Optimizer, style: Style, most_parameters: int
 ) -> PieceProfile:
+    """A unit or a head."""
     parameters = dice.randint(0, most_parameters) * GRID_BYTES
     output = dice.randint(1, 4) * GRID_BYTES
     return PieceProfile(

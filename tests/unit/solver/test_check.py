@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from planner.errors import PlannerError
+from planner.model.spec import Unit
 from planner.profiler.schema import Profile
 from planner.solver.check import check
 from planner.solver.problem import CLASSIFIER, Choice
@@ -34,6 +35,7 @@ from tests.unit.solver.checked import (
     stepping_profile,
     with_policies,
 )
+from tests.unit.solver.small import LAYERS
 from tests.unit.solver.tiny import FIRST, SECOND, SGD, tiny_profile
 
 
@@ -256,3 +258,25 @@ def test_finds_a_wrong_id() -> None:
 def test_finds_a_head_that_is_not_profiled() -> None:
     heads = tuple(head for head in PROFILE.heads if head.boundary != 2)
     _refuse(RICH, replace(PROFILE, heads=heads), "no head ('auxiliary', 8) is profiled behind (1, 2)")
+
+
+@pytest.mark.parametrize(
+    ("kinds", "linear_segments", "fault"),
+    [
+        ("cl", False, "0 of the units 1 to 1, a segment, extract features: ≥ 1"),
+        ("lc", False, "0 of the units 0 to 0, a segment, extract features: ≥ 1"),
+        ("cl", True, None),
+        ("cr", False, None),
+        ("lp", False, None),  # a network without a convolution
+    ],
+)
+def test_finds_a_segment_without_a_convolution(kinds: str, linear_segments: bool, fault: str | None) -> None:
+    units = tuple(Unit(f"unit{index}", LAYERS[kind]) for index, kind in enumerate(kinds))
+    profile = tiny_profile()
+    problem = problem_of(replace(profile, model=replace(profile.model, units=units)))
+    plan = replace(plan_of(problem, PASSED, AGAIN), linear_segments=linear_segments)
+    if fault is None:
+        check(signed(plan), problem.profile)
+    else:
+        _refuse(plan, problem.profile, fault)
+    check(signed(replace(plan_of(problem, ONE), linear_segments=linear_segments)), problem.profile)

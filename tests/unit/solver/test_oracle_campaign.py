@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 from math import inf
 
 import pytest
@@ -79,6 +80,7 @@ def _fits(asked: Asked, plan: Plan) -> None:
     assert plan.predicted.peak_bytes == oracle.resident(live, asked.case.scope)
     assert oracle.budget(live, asked.case.scope, asked.case.reserve_bytes) <= plan.budget.bytes
     for setting in asked.settings(plan):
+        assert all(oracle.may_be_segment(*segment) for segment in pairwise((setting.span[0], *setting.ends)))
         joint = setting.span, setting.source, setting.caches
         assert asked.storage_bytes is None or oracle.stored(joint) <= asked.storage_bytes
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from planner.document import decode, parse_json, to_json
+from planner.document import content_id, decode, parse_json, to_json
 from planner.errors import InfeasibleError
 from planner.profiler.schema import HeadProfile, PieceProfile, Profile, Runtime
 from planner.solver.plan import least_memory, make_plan
@@ -43,6 +46,15 @@ def plan(profile: Profile) -> Plan:
 
 def test_round_trip(plan: Plan) -> None:
     assert decode(Plan, parse_json(to_json(plan))) == plan
+
+
+def test_plans_from_before_a_segment_needed_a_convolution_keep_their_id_and_say_so(plan: Plan) -> None:
+    value = parse_json(to_json(plan))
+    del value["linear_segments"]
+    old = decode(Plan, value)
+    assert old.linear_segments
+    canonical = json.dumps(value | {"id": None}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert content_id(old) == hashlib.sha256(canonical.replace('"id":null,', "").encode()).hexdigest()
 
 
 def test_restates_the_request(plan: Plan, profile: Profile) -> None:
@@ -103,6 +115,23 @@ def test_there_is_an_exit_behind_every_unit_and_at_cuts_it_is_the_head(plan: Pla
     for exit_ in plan.exits:
         assert exit_.head == heads.get(exit_.unit, PooledHead("pooled"))
     assert plan.exits[-1].head is None
+
+
+@pytest.mark.parametrize("strategy", get_args(Strategy))
+def test_the_classifier_alone_is_a_segment_only_where_that_is_asked_for(profile: Profile, strategy: Strategy) -> None:
+    last, request = len(profile.units) - 1, _request(1, strategy)
+    alone = replace(request, linear_segments=True)
+    least, least_alone = least_memory(profile, request), least_memory(profile, alone)
+    found = make_plan(profile, replace(request, budget=Budget(least, "process")))
+    assert not found.linear_segments
+    assert all(segment.units[0] < last for block in found.blocks for segment in block.segments)
+    asked = make_plan(profile, replace(alone, budget=Budget(least_alone, "process")))
+    assert asked.linear_segments
+    if strategy in ("classic-local", "neuroflux"):
+        assert asked.blocks[-1].segments[-1].units == (last, last + 1)
+        assert asked.cuts == found.cuts + 1
+    else:
+        assert least_alone <= least  # what is sought among is more
 
 
 def test_every_rung_is_lower(plan: Plan) -> None:

@@ -6,10 +6,12 @@ That the search finds the best there is, is `test_oracle_campaign`'s.
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import replace
+from itertools import pairwise
 from textwrap import dedent
 
 import pytest
@@ -17,14 +19,20 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from planner.errors import InfeasibleError, InputError
-from planner.profiler.schema import Costs, HeadProfile, Traces
+from planner.model.spec import Unit
+from planner.profiler.schema import Costs, HeadProfile, Profile, Traces
 from planner.solver.auto import Solver
+from planner.solver.block import NEVER, Place
+from planner.solver.bounds import FAR
 from planner.solver.plan import least_memory, make_plan
+from planner.solver.problem import Problem
 from planner.solver.request import Request
 from planner.solver.schema import Budget, Preference, Strategy, Training
-from planner.solver.search import Effort
+from planner.solver.search import Effort, Search
 from planner.solver.walk import total_ns
 from tests.unit.solver.asked import Asked, questions
+from tests.unit.solver.oracle import Oracle
+from tests.unit.solver.small import LAYERS, SGD, STYLES, Style, random_piece
 from tests.unit.solver.tiny import costs, piece, tiny_profile, trace
 
 STRATEGIES: tuple[Strategy, ...] = ("auto", "backprop", "checkpoint", "classic-local", "neuroflux")
@@ -147,3 +155,37 @@ def test_least_memory_may_be_at_the_larger_micro_batch() -> None:
     plan = make_plan(profile, replace(request, budget=Budget(live + 52, "training")))
     assert (plan.blocks[0].micro_batch, plan.blocks[0].optimizer_in_backward) == (2, True)
     assert plan.blocks[0].segments[0].recompute == ((0, 1),)
+
+
+def _pooling_between(style: Style, seed: int) -> Profile:
+    """Two units with a convolution and one without between them, and a classifier; heads take hardly anything."""
+    dice, count = random.Random(seed), 4
+    units = tuple(Unit(f"unit{index}", LAYERS[kind]) for index, kind in enumerate("cpcl"))
+    thin = replace(style, training=0, inference=0, seconds=(0, 0, 0, 0, 0))
+    pieces = tuple(random_piece(dice, (1, 2), SGD, style, style.unit_parameters) for _ in range(count))
+    heads = tuple(
+        HeadProfile(place, "auxiliary", 8, random_piece(dice, (1, 2), SGD, thin, 1)) for place in range(1, count)
+    )
+    profile = tiny_profile(pieces, heads)
+    return replace(profile, model=replace(profile.model, units=units))
+
+
+@pytest.mark.parametrize(("style", "seed"), [(0, 0), (3, 2), (4, 3), (5, 11), (6, 7)])
+def test_within_a_block_no_segment_is_without_a_convolution(style: int, seed: int) -> None:
+    """At every limit the best of those cuts, although one on either side of the pooling would be faster or smaller."""
+    profile = _pooling_between(STYLES[style], seed)
+    training = Training(batch=2, epochs=1, samples=6, optimizer=SGD)
+    search = Search(Problem(profile, Request(Budget(1, "process"), training, head_time_share=1.0)))
+    settings = list(Oracle(profile, training, None, 1.0).settings(((0, 4), "data", False)))
+    good = [setting for setting in settings if not {(1, 2), (3, 4)} & set(pairwise((0, *setting.ends)))]
+    place = Place(0, 4, "data", False)
+    misled = 0
+    for limit in sorted({setting.live_bytes for setting in settings}):
+        times = [setting.time_ns for setting in good if setting.live_bytes <= limit]
+        found = search.fastest_block(place, limit, None, NEVER)
+        assert (found.choice is None) is (not times)
+        assert found.choice is None or found.time == min(times)
+        beside = [s.time_ns for s in settings if s.live_bytes <= limit and s.ends == (1, 2, 4)]
+        misled += min(beside, default=NEVER) < min(times, default=NEVER)
+    assert search.smallest_block(place, FAR, None) == min(setting.live_bytes for setting in good)
+    assert misled > 0

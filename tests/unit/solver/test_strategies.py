@@ -33,12 +33,13 @@ def limited(draw: st.DrawFn) -> tuple[Case, Problem, Oracle, int]:
                 case.training,
                 head_time_share=case.head_time_share,
                 grouping_threshold=draw(st.sampled_from((0.3, 0.4, 0.7))),
+                linear_segments=case.linear_segments,
             ),
         )
     except InputError:
         assume(False)
         raise
-    oracle = Oracle(case.profile, case.training, None, case.head_time_share)
+    oracle = Oracle(case.profile, case.training, None, case.head_time_share, linear_segments=case.linear_segments)
     levels = sorted({setting.live_bytes for found in oracle.blocks.values() for setting in found})
     return case, problem, oracle, levels[round(draw(st.floats(0, 1)) * (len(levels) - 1))]
 
@@ -75,6 +76,16 @@ def _one_block(oracle: Oracle, ends: tuple[int, ...], filters: tuple[int, ...], 
     return [Choice(first, best.micro_batch, ends, filters, source=best.source)]
 
 
+def _shortest(oracle: Oracle) -> tuple[int, ...]:
+    """Where segments end, each as late as it can without one more unit that convolves: what does not joins it."""
+    start, ends = oracle.start, []
+    for end, later in itertools.pairwise(oracle.boundaries):
+        if all(oracle.may_be_segment(*span) for span in ((start, end), (end, later), (end, oracle.count))):
+            ends.append(end)
+            start = end
+    return (*ends, oracle.count)
+
+
 @QUICK
 @given(limited())
 def test_backprop_is_one_segment_at_its_fastest(found: tuple[Case, Problem, Oracle, int]) -> None:
@@ -88,7 +99,7 @@ def test_backprop_is_one_segment_at_its_fastest(found: tuple[Case, Problem, Orac
 def test_classic_local_is_one_block_of_widest_heads(found: tuple[Case, Problem, Oracle, int]) -> None:
     _, problem, oracle, limit = found
     plan = make_rules(problem, Search(problem))["classic-local"].plan(limit)
-    ends = tuple(oracle.boundaries)
+    ends = _shortest(oracle)
     widest = tuple(max(width for place, width in oracle.heads if place == end) for end in ends)
     assert (list(plan) if plan else None) == _one_block(oracle, ends, widest, limit)
 
@@ -100,7 +111,7 @@ def test_neuroflux_groups_by_feasible_micro_batch(found: tuple[Case, Problem, Or
     plan = make_rules(problem, Search(problem))["neuroflux"].plan(limit)
 
     def largest(first: int, end: int) -> int | None:
-        ends = tuple(mark for mark in oracle.boundaries if first < mark <= end)
+        ends = tuple(mark for mark in _shortest(oracle) if first < mark <= end)
         filters = tuple(oracle.preferred[mark] for mark in ends)
         sizes = _legal_sizes(oracle, (first, end), ends, filters)
         return max(
@@ -108,7 +119,7 @@ def test_neuroflux_groups_by_feasible_micro_batch(found: tuple[Case, Problem, Or
         )
 
     groups: list[list[int]] = []
-    for first, end in itertools.pairwise([oracle.training.freeze, *oracle.boundaries]):
+    for first, end in itertools.pairwise([oracle.training.freeze, *_shortest(oracle)]):
         alone = largest(first, end)
         if alone is None:
             assert plan is None
