@@ -167,10 +167,16 @@ def test_a_child_that_ends_for_another_reason_than_memory_is_not_tried_lower(
     assert hurt.run() == 0, hurt.said
 
 
+def _stand_in(program: Path, script: str) -> None:
+    """What the training process is in place of Python; whatever else is started is itself."""
+    itself = f'case "$*" in *planner.runner.child*) ;; *) exec "{sys.executable}" "$@" ;; esac'
+    program.write_text(f"#!/bin/sh\n{itself}\n{script}\n")
+    program.chmod(0o755)
+
+
 def test_a_childs_log_survives_its_successor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counter, program, out = tmp_path / "starts", tmp_path / "python", tmp_path / "out"
-    program.write_text(f'#!/bin/sh\necho start >> "{counter}"\necho "words of $(wc -l < "{counter}")" >&2\nexit 3\n')
-    program.chmod(0o755)
+    _stand_in(program, f'echo start >> "{counter}"\necho "words of $(wc -l < "{counter}")" >&2\nexit 3')
     monkeypatch.setattr(sys, "executable", str(program))
     for number in (1, 2):
         with pytest.raises(PlannerError, match=rf"ended \(exit 3\), unexpectedly: words of {number}; its log is"):
@@ -184,8 +190,7 @@ def test_a_child_that_said_nothing_is_not_given_another_ones_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = tmp_path / "python"
-    program.write_text("#!/bin/sh\nexit 3\n")
-    program.chmod(0o755)
+    _stand_in(program, "exit 3")
     monkeypatch.setattr(sys, "executable", str(program))
     with pytest.raises(PlannerError, match=r"ended \(exit 3\), unexpectedly; its log is"):
         run_plan(small_plan(), "sample", tmp_path / "out", RunOptions(max_steps=STEPS), Silent())
