@@ -47,14 +47,17 @@ def added(default: T) -> T:
     return dataclasses.field(default=default, metadata={_ADDED: True})
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(
+    text: str | bytes, longest: int = limits.MAX_DOCUMENT_BYTES, most_items: int = limits.MAX_LIST_LENGTH
+) -> Any:
     """Parse one JSON value and refuse what no schema allows. Bytes are read as UTF-8, without a byte order mark.
 
     Raises DocumentError for duplicate keys, NaN, Infinity, numbers that overflow a float or have more than 20 digits,
-    lone surrogates, and size, nesting or text beyond `planner.limits`.
+    lone surrogates, and size, nesting or text beyond `planner.limits`; `longest` (bytes) and `most_items` (of a list or
+    object) are for what is no document.
     """
-    if len(text) > limits.MAX_DOCUMENT_BYTES:
-        raise DocumentError("$", f"longer than {format_bytes(limits.MAX_DOCUMENT_BYTES)}")
+    if len(text) > longest:
+        raise DocumentError("$", f"longer than {format_bytes(longest)}")
     try:
         value = json.loads(
             text if isinstance(text, str) else text.decode(),
@@ -69,7 +72,7 @@ def parse_json(text: str | bytes) -> Any:
         raise DocumentError("$", f"not UTF-8 text ({error.reason} at byte {error.start})") from None
     except json.JSONDecodeError as error:
         raise DocumentError("$", f"not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
-    _check_tree(value, "$", 0)
+    _check_tree(value, "$", 0, most_items)
     return value
 
 
@@ -99,22 +102,22 @@ def _bounded_int(text: str) -> int:
     return int(text)
 
 
-def _check_tree(value: Any, path: str, depth: int) -> None:
+def _check_tree(value: Any, path: str, depth: int, most_items: int) -> None:
     if isinstance(value, str):
         _check_text(value, path)
     if not isinstance(value, dict | list):
         return
     if depth >= limits.MAX_DOCUMENT_DEPTH:
         raise _too_deep(f"{path[:60]}…")
-    if len(value) > limits.MAX_LIST_LENGTH:
-        raise DocumentError(path, f"{len(value)} items; at most {limits.MAX_LIST_LENGTH} are allowed")
+    if len(value) > most_items:
+        raise DocumentError(path, f"{len(value)} items; at most {most_items} are allowed")
     if isinstance(value, dict):
         for key, item in value.items():
             _check_text(key, path)
-            _check_tree(item, f"{path}.{key}", depth + 1)
+            _check_tree(item, f"{path}.{key}", depth + 1, most_items)
     else:
         for index, item in enumerate(value):
-            _check_tree(item, f"{path}[{index}]", depth + 1)
+            _check_tree(item, f"{path}[{index}]", depth + 1, most_items)
 
 
 def _too_deep(path: str) -> DocumentError:

@@ -26,6 +26,14 @@ MAX_UNITS = 1024
 MAX_LAYERS_PER_UNIT = 64
 """Layers of one unit, nested ones included."""
 
+MAX_TENSORS = MAX_UNITS * (9 * MAX_LAYERS_PER_UNIT + 18)
+"""Tensors of one weight file: a checkpoint of the largest network. A batch normalisation has five, and two copies as
+state of two of them; a head has eight tensors, and ten as state."""
+
+MAX_HEADER_BYTES = 128 * 2**20
+"""Longest header of a weight file: 220 bytes for each of `MAX_TENSORS`. Exported models stay below 100 MB, beyond which
+the safetensors library reads none."""
+
 MAX_RESIDUAL_DEPTH = 4
 """Residuals inside residuals."""
 

@@ -64,8 +64,9 @@ class RunProgress:
             case Initialised():
                 init = event.init
                 self._say(
-                    f"--init: {init.taken} tensors taken, {len(init.left)} begin at random{_some(init.left)}, "
-                    f"{len(init.unused)} not used{_some(init.unused)}"
+                    f"--init: {init.taken} tensors taken, {len(init.left) + init.left_more} begin at random"
+                    f"{_some(init.left)}, {len(init.unused) + init.unused_more} not used{_some(init.unused)}"
+                    + (f"; {init.converted} were made float32" if init.converted else "")
                 )
             case BlockStarted():
                 self._begin(event)

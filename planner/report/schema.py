@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from planner.document import added
 from planner.solver.schema import Scope, check_calibration
 from planner.units import format_bytes
 
@@ -116,6 +117,9 @@ class CacheReport:
     """Time training waited for samples."""
 
 
+_MOST_NAMES = 1000
+
+
 @dataclass(frozen=True)
 class InitReport:
     """The weights that training began with, as far as they were given (`--init`)."""
@@ -126,6 +130,17 @@ class InitReport:
     """Those that were not, and began at random."""
     unused: tuple[str, ...]
     """What was given besides."""
+    converted: int = added(0)
+    """Tensors that were given in 16 bits (F16, BF16) and made float32."""
+    left_more: int = added(0)
+    """How many more than `left` names began at random."""
+    unused_more: int = added(0)
+    """How many more than `unused` names were given besides."""
+
+    def shortened(self) -> InitReport:
+        """The same with as many names as a person reads, and a document may hold."""
+        more = {f"{name}_more": max(0, len(getattr(self, name)) - _MOST_NAMES) for name in ("left", "unused")}
+        return replace(self, left=self.left[:_MOST_NAMES], unused=self.unused[:_MOST_NAMES], **more)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from planner.model.build import build_unit
 from planner.model.heads import auxiliary_head
 from planner.model.shapes import Shape, model_sizes
 from planner.report.schema import InitReport
-from planner.runner.safetensors import TensorFile
+from planner.runner.safetensors import CONVERTED, TensorFile
 from planner.runner.stored import stored_units
 from planner.runner.weights import fits, load_weights, named_tensors, read_tensor, save_tensors
 from planner.solver.schema import Block, Plan, Segment
@@ -206,7 +206,8 @@ def compare_init(plan: Plan, path: Path) -> InitReport:
                 taken.add(name)
             else:
                 left.append(name)
-    return InitReport(len(taken), tuple(left), tuple(name for name in given if name not in taken))
+    unused = tuple(name for name in given if name not in taken)
+    return InitReport(len(taken), tuple(left), unused, int(file.metadata.get(CONVERTED, 0)))
 
 
 def _all_named(plan: Plan, shapes: list[Shape]) -> Iterator[tuple[str, nn.Module]]:

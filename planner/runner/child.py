@@ -66,7 +66,7 @@ def _train(job: Job, tell: Callable[[Event], None]) -> None:
         if difference is not None:
             tell(Deviation("deviation", difference))
         if init is not None:
-            tell(Initialised("initialised", init))
+            tell(Initialised("initialised", init.shortened()))
         for text in _about_device(job, plan, started, rungs):
             tell(Deviation("deviation", text))
         session.run()

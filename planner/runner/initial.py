@@ -1,19 +1,30 @@
-"""Weights to begin with (`--init`): kept in the output folder, so that a resumed run begins every block as it would."""
+"""Weights to begin with (`--init`): kept in the output folder, so that a resumed run begins every block as it would.
+
+Numbers of 16 bits are made float32 on the way, piece by piece, and without torch: this is the supervisor's work.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from planner.errors import InputError, StorageError
 from planner.runner import paths
-from planner.runner.safetensors import TensorFile, write_tensors
+from planner.runner.safetensors import CONVERTED, Entry, TensorFile, write_tensors
+
+_OURS = ("units.", "heads.")
+_COUNTER = ".num_batches_tracked"
+_PIECE_BYTES = 2**16
+"""Small: numbers of F16 are Python's for a moment, which take 16 times as much."""
 
 
 def keep_initial(source: Path, target: Path) -> None:
     """Copy a safetensors file, or a run's full model where its output folder is given, a megabyte in memory at a time.
 
-    Raises InputError where it is none, StorageError.
+    Tensors named as a network's are made float32 where they are F16 or BF16; InputError names one of another type.
+    Raises InputError where it is no safetensors file, StorageError.
     """
     if source.is_dir():
         whole = source / paths.FULL_MODEL  # what came out is an exit, where there is this one
@@ -22,11 +33,46 @@ def keep_initial(source: Path, target: Path) -> None:
         file = TensorFile(source)
     except StorageError as error:
         raise InputError(f"--init {error}") from None
-
-    def pieces() -> Iterator[memoryview]:
-        return (piece for entry in file.entries for piece in file.pieces(entry.name))
-
     try:
-        write_tensors(target, file.entries, pieces)
+        widened = {entry.name: _WIDENED[entry.dtype] for entry in file.entries if _is_widened(source, entry)}
+
+        def pieces() -> Iterator[memoryview]:
+            for entry in file.entries:
+                widen = widened.get(entry.name)
+                if widen is None:
+                    yield from file.pieces(entry.name)
+                else:
+                    yield from (memoryview(widen(piece)) for piece in file.pieces(entry.name, _PIECE_BYTES))
+
+        entries = [replace(entry, dtype="F32") if entry.name in widened else entry for entry in file.entries]
+        write_tensors(target, entries, pieces, {CONVERTED: str(len(widened))} if widened else None)
     finally:
         file.close()
+
+
+def _is_widened(source: Path, entry: Entry) -> bool:
+    """Whether a tensor is made float32. Others are float32, counters, or no network's (then they are not used)."""
+    right = "I64" if entry.name.endswith(_COUNTER) else "F32"
+    if entry.dtype == right or not entry.name.startswith(_OURS):
+        return False
+    if right == "F32" and entry.dtype in _WIDENED:
+        return True
+    also = " (or F16, BF16, which are made F32)" if right == "F32" else ""
+    raise InputError(
+        f"--init {source}: {entry.name} is of type {entry.dtype}, {right} is right{also}; convert it, or leave it out"
+    )
+
+
+def _from_bfloat16(piece: memoryview) -> bytearray:
+    """The upper half of a float32 each; the lower is 0."""
+    wide = bytearray(2 * len(piece))
+    wide[2::4], wide[3::4] = piece[::2], piece[1::2]
+    return wide
+
+
+def _from_float16(piece: memoryview) -> bytes:
+    count = len(piece) // 2
+    return struct.pack(f"<{count}f", *struct.unpack(f"<{count}e", piece))
+
+
+_WIDENED: dict[str, Callable[[memoryview], bytes | bytearray]] = {"BF16": _from_bfloat16, "F16": _from_float16}

@@ -17,10 +17,18 @@ from typing import Any
 
 from planner.document import parse_json, to_json
 from planner.errors import PlannerError, StorageError
+from planner.limits import MAX_HEADER_BYTES, MAX_TENSORS
 from planner.system.files import AtomicFile
 
-ITEM_BYTES = {"F32": 4, "I64": 8}
-_HEADER_LIMIT = 100 * 2**20
+ITEM_BYTES = {
+    "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1,
+    "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1,
+}  # fmt: skip
+"""Bytes of a number, by the format's name of its type. Files written here hold F32 and I64."""
+
+CONVERTED = "converted"
+"""In the metadata of weights to begin with: how many tensors were made float32."""
+
 _CHECKSUM = "crc32"
 
 
@@ -31,7 +39,7 @@ class Entry:
     name: str
     """Its name."""
     dtype: str
-    """`F32` or `I64`."""
+    """Its type, as the format names it: `F32` or `I64` in files of ours."""
     shape: tuple[int, ...]
     """Its shape."""
 
@@ -51,6 +59,9 @@ def write_tensors(
 
     `data` is called twice: the checksum stands before what it is of, and no copy is kept in between.
     """
+    entries = list(entries)
+    if len(entries) > MAX_TENSORS:
+        raise StorageError(f"{path}: {len(entries)} tensors are to be written; at most {MAX_TENSORS} can be read again")
     offset = 0
     header: dict[str, Any] = {"__metadata__": dict(metadata or {})}
     for entry in entries:
@@ -63,6 +74,8 @@ def write_tensors(
     header["__metadata__"][_CHECKSUM] = f"{checksum:08x}"
     text = to_json(header, indent=None).encode()
     text += b" " * (-len(text) % 8)
+    if len(text) > MAX_HEADER_BYTES:
+        raise StorageError(f"{path}: its header of {len(text)} bytes is longer than can be read ({MAX_HEADER_BYTES})")
     with AtomicFile(path) as file:
         file.write(len(text).to_bytes(8, "little"))
         file.write(text)
@@ -96,15 +109,15 @@ class TensorFile:
     def _index(self) -> None:
         size = os.fstat(self._fd).st_size
         length = int.from_bytes(os.pread(self._fd, 8, 0), "little")
-        if not 2 <= length <= min(_HEADER_LIMIT, size - 8):
+        if not 2 <= length <= min(MAX_HEADER_BYTES, size - 8):
             raise StorageError(f"{self.path}: not a safetensors file (header of {length} bytes in a file of {size})")
         self._start = 8 + length
         try:
-            header = parse_json(os.pread(self._fd, length, 8))
+            header = parse_json(os.pread(self._fd, length, 8), MAX_HEADER_BYTES, MAX_TENSORS + 1)  # metadata besides
             self._checksum: str | None = header.get("__metadata__", {}).pop(_CHECKSUM, None)
             self._header_checksum = _header_checksum(header)
             self.metadata: Mapping[str, str] = header.pop("__metadata__", {})
-            self._offsets = {name: _checked_offsets(item, size - self._start) for name, item in header.items()}
+            self._offsets = {name: _checked_offsets(name, item, size - self._start) for name, item in header.items()}
             self.entries = tuple(Entry(name, item["dtype"], tuple(item["shape"])) for name, item in header.items())
         except (PlannerError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise StorageError(f"{self.path}: broken safetensors header ({error})") from None
@@ -203,8 +216,10 @@ def merge_tensors(paths: Iterable[Path], target: Path, rename: Callable[[str], s
             file.close()
 
 
-def _checked_offsets(item: Mapping[str, Any], limit: int) -> tuple[int, int]:
+def _checked_offsets(name: str, item: Mapping[str, Any], limit: int) -> tuple[int, int]:
     begin, end = item["data_offsets"]
+    if item["dtype"] not in ITEM_BYTES:
+        raise ValueError(f"{name} is of type {item['dtype']}, which is not read; F32 is")
     size = ITEM_BYTES[item["dtype"]] * prod(item["shape"])
     if not 0 <= begin <= end <= limit or end - begin != size:
         raise ValueError(f"offsets {begin}, {end} do not fit")

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from planner.cli.progress import Silent
-from planner.document import read_document
+from planner.document import decode, parse_json, read_document, to_json
 from planner.errors import InputError
-from planner.report.schema import Report
+from planner.report.schema import InitReport, Report
 from planner.runner import paths
 from planner.runner import session as session_module
 from planner.runner.block import LoadedBlock, compare_init
@@ -20,6 +20,7 @@ from planner.runner.events import BlockStarted, Event, Initialised
 from planner.runner.initial import keep_initial
 from planner.runner.supervisor import RunOptions, run_plan
 from tests.fault.support import session, small_plan, weights
+from tests.unit.system.support import run_child
 
 from .test_block import make_plan
 from .test_methods import state_of
@@ -128,3 +129,79 @@ def test_a_run_stopped_between_blocks_begins_the_next_with_the_same_weights(
     session(plan, tmp_path / "without")
     assert weights(tmp_path / "stopped", plan) == weights(tmp_path / "at once", plan)
     assert weights(tmp_path / "without", plan) != weights(tmp_path / "at once", plan)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_numbers_of_16_bits_are_made_float32_to_the_bit(tmp_path: Path, dtype: torch.dtype) -> None:
+    """Every number that 16 bits can be, and tensors of a network with its counters."""
+    every = torch.arange(2**16, dtype=torch.int32).to(torch.uint16).view(dtype)
+    given = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in _given().items()}
+    foreign = torch.ones(3, dtype=dtype)
+    save_file({**given, "units.99.every": every, "classifier.weight": foreign}, tmp_path / "w")
+    keep_initial(tmp_path / "w", tmp_path / "init")
+    kept = load_file(tmp_path / "init")
+    numbers = every.float()
+    assert torch.equal(kept["units.99.every"].isnan(), numbers.isnan())
+    known = ~numbers.isnan()
+    assert torch.equal(kept["units.99.every"][known].view(torch.int32), numbers[known].view(torch.int32))
+    assert kept["classifier.weight"].dtype == dtype, "what no network of ours has is left as it is"
+    plan = make_plan((0, 2, 4), (4, 6))
+    found = compare_init(plan, tmp_path / "init")
+    floats = [name for name, tensor in given.items() if tensor.is_floating_point()]
+    assert (found.taken, found.converted) == (len(given), len(floats) + 1)
+    assert set(found.unused) == {"units.99.every", "classifier.weight"}
+    block = LoadedBlock(plan, 0, 3)
+    block.begin_with(tmp_path / "init")
+    for name, tensor in state_of(block).items():
+        if name in given:
+            assert torch.equal(tensor, given[name].to(tensor.dtype)), name
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "said"),
+    [
+        ("units.0.0.weight", torch.zeros(4, dtype=torch.float64), "is of type F64, F32 is right (or F16, BF16"),
+        ("heads.2.0.weight", torch.zeros(4, dtype=torch.float8_e4m3fn), "is of type F8_E4M3, F32 is right (or F16"),
+        ("units.0.1.num_batches_tracked", torch.tensor(3, dtype=torch.int32), "is of type I32, I64 is right; convert"),
+        ("units.0.1.num_batches_tracked", torch.tensor(3.0, dtype=torch.float16), "is of type F16, I64 is right; con"),
+    ],
+)
+def test_a_tensor_of_another_type_is_named(tmp_path: Path, name: str, tensor: torch.Tensor, said: str) -> None:
+    save_file({"units.1.0.weight": torch.zeros(2), name: tensor}, tmp_path / "w")
+    with pytest.raises(InputError) as caught:
+        keep_initial(tmp_path / "w", tmp_path / "init")
+    assert f"--init {tmp_path / 'w'}: {name} {said}" in str(caught.value)
+    assert not (tmp_path / "init").exists()
+
+
+def test_types_that_are_of_no_use_are_left_alone(tmp_path: Path) -> None:
+    save_file(
+        {"positions": torch.arange(3, dtype=torch.int32), "mask": torch.ones(2, dtype=torch.bool)}, tmp_path / "w"
+    )
+    keep_initial(tmp_path / "w", tmp_path / "init")
+    assert load_file(tmp_path / "init")["positions"].tolist() == [0, 1, 2]
+
+
+def test_converting_is_streamed(tmp_path: Path) -> None:
+    """64 MiB of each type pass through the supervisor, which has no torch, within 8 MiB."""
+    big = {f"units.{n}.w": torch.zeros(2**24, dtype=dtype) for n, dtype in enumerate((torch.float16, torch.bfloat16))}
+    save_file(big, tmp_path / "w")
+    code = """
+        import json, sys
+        from pathlib import Path
+        from planner.runner import supervisor
+        from planner.runner.initial import keep_initial
+        from planner.system.proc import read_memory, reset_peak
+        assert "torch" not in sys.modules
+        reset_peak()
+        before = read_memory().resident_bytes
+        keep_initial(Path(sys.argv[1]), Path(sys.argv[2]))
+        print(json.dumps(read_memory().peak_bytes - before))
+    """
+    assert run_child(code, str(tmp_path / "w"), str(tmp_path / "init")) < 8 * 2**20
+
+
+def test_a_long_list_of_names_is_cut_where_a_document_holds_it() -> None:
+    found = InitReport(1, tuple(map(str, range(20_000))), ("one",), 7).shortened()
+    assert (len(found.left), found.left_more, found.unused, found.unused_more) == (1000, 19_000, ("one",), 0)
+    assert decode(InitReport, parse_json(to_json(found))) == found

@@ -4,15 +4,33 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from planner import limits
 from planner.errors import StorageError
+from planner.model.build import build_unit
+from planner.model.heads import auxiliary_head
+from planner.model.spec import (
+    Activation,
+    AdaptivePool2d,
+    BatchNorm2d,
+    Conv2d,
+    Dropout,
+    Flatten,
+    Layer,
+    Linear,
+    Pool2d,
+    Residual,
+    Unit,
+)
 from planner.runner.safetensors import Entry, TensorFile, merge_tensors, write_tensors
 from planner.runner.weights import bytes_of
+from planner.settings import Optimizer
 
 
 def _write(path: Path, tensors: dict[str, torch.Tensor]) -> None:
@@ -101,3 +119,59 @@ def test_too_little_data_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(StorageError):
         write_tensors(tmp_path / "x", [Entry("a", "F32", (2,))], lambda: [memoryview(b"1234")])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.long
+def test_the_largest_network_there_may_be_is_written_and_read(tmp_path: Path) -> None:
+    """As many tensors as a checkpoint of it has, under names as long as they get."""
+    path = "63.shortcut." * limits.MAX_RESIDUAL_DEPTH
+    name = f"optimizer.units.{limits.MAX_UNITS - 1}.{path}63.weight.momentum_buffer."
+    entries = [Entry(f"{name}{number:06}", "F32", (65536, 0, 64, 64)) for number in range(limits.MAX_TENSORS)]
+    write_tensors(tmp_path / "all", entries, list)
+    file = TensorFile(tmp_path / "all")
+    assert len(file.entries) == limits.MAX_TENSORS and file.entries[-1] == entries[-1]
+    file.close()
+    with pytest.raises(StorageError, match=f"{limits.MAX_TENSORS + 1} tensors are to be written; at most"):
+        write_tensors(tmp_path / "more", [*entries, Entry("one more", "F32", (0,))], list)
+    assert not (tmp_path / "more").exists()
+
+
+def test_the_longest_header_of_so_many_tensors_is_one_that_is_read() -> None:
+    path = "63.shortcut." * limits.MAX_RESIDUAL_DEPTH
+    numbers = 4 * limits.MAX_PARAMETERS * 4
+    longest = {
+        f"optimizer.units.{limits.MAX_UNITS - 1}.{path}63.weight.momentum_buffer": {
+            "dtype": "F32",
+            "shape": [limits.MAX_CHANNELS, limits.MAX_CHANNELS, limits.MAX_KERNEL, limits.MAX_KERNEL],
+            "data_offsets": [numbers, numbers],
+        }
+    }
+    assert limits.MAX_TENSORS * len(json.dumps(longest)) < limits.MAX_HEADER_BYTES
+
+
+def test_no_network_has_more_tensors_than_a_file(tmp_path: Path) -> None:
+    """The layer with most, as often as a unit may have layers, behind a head: with what Adam keeps of each."""
+    unit = Unit("all", (BatchNorm2d("batchnorm2d"),) * limits.MAX_LAYERS_PER_UNIT)
+    modules = [build_unit(unit, (3, 8, 8)), build_unit(auxiliary_head((3, 8, 8), 4, 10), (3, 8, 8))]
+    states = Optimizer("adam", 0.1).state_copies
+    tensors = sum(len(module.state_dict()) + states * len(list(module.parameters())) for module in modules)
+    assert limits.MAX_UNITS * tensors == limits.MAX_TENSORS
+    every = (
+        Conv2d("conv2d", 3, 1), Linear("linear", 3), BatchNorm2d("batchnorm2d"), Activation("relu"), Flatten("flatten"),
+        Pool2d("max_pool2d", 2, 2), AdaptivePool2d("adaptive_avg_pool2d", 1, 1), Dropout("dropout", 0.5),
+    )  # fmt: skip
+    assert {type(layer) for layer in every} | {Residual} == set(get_args(Layer))
+    for layer in every:
+        module = build_unit(Unit("one", (layer,)), (3,) if isinstance(layer, Linear) else (3, 8, 8))
+        assert len(module.state_dict()) + states * len(list(module.parameters())) <= 9
+
+
+def test_seventeen_thousand_tensors_are_what_the_library_says(tmp_path: Path) -> None:
+    tensors = {f"units.{number}.weight": torch.tensor([float(number)]) for number in range(17_000)}
+    _write(tmp_path / "ours", tensors)
+    save_file(tensors, tmp_path / "theirs")
+    with safe_open(tmp_path / "ours", "pt") as library:
+        assert set(library.keys()) == set(tensors)
+    file = TensorFile(tmp_path / "theirs")
+    assert {entry.name for entry in file.entries} == set(tensors)
+    file.close()
