@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--folder",
         type=Path,
         metavar="DIR",
-        help="where caches would lie; its storage is timed (default: the temporary folder)",
+        help="where output folders would lie; its storage is timed (default: runs, or the current folder)",
     )
     parser.add_argument(
         "--max-seconds",
@@ -53,17 +52,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def examine(folder: Path | None = None, max_seconds: float | None = None) -> DeviceDocument:
-    """Look at this device: the machine, the storage behind `folder` (default: the temporary one), what torch costs.
+    """Look at this device: the machine, the storage behind `folder` (none: where runs lie), what torch costs.
 
     Torch may take `max_seconds` to answer, and as long to start; none: two minutes, and ten.
     """
     from planner.profiler.bounded import Bounds
     from planner.profiler.device import Baseline, DeviceDocument
-    from planner.profiler.profile import measure_start
-    from planner.profiler.schema import Storage
+    from planner.profiler.profile import measure_start, measured_storage
     from planner.profiler.torch_facts import complete
     from planner.system.machine import fingerprint, has_atomics, probe
-    from planner.system.storage import measure_storage
     from planner.system.torch_fit import torch_fit
 
     machine = probe()
@@ -71,8 +68,7 @@ def examine(folder: Path | None = None, max_seconds: float | None = None) -> Dev
     starts = machine.torch_version is not None and (fit is None or fit.fits)
     if starts:
         machine = complete(machine, max_seconds)
-    with tempfile.TemporaryDirectory(prefix="neuroflux-") as name:
-        speed = measure_storage(folder or Path(name))
+    storage = measured_storage(folder)
     runtime = None
     if starts:
         start = measure_start("tight", machine.cores, Bounds.begin(max_seconds=max_seconds))
@@ -82,7 +78,7 @@ def examine(folder: Path | None = None, max_seconds: float | None = None) -> Dev
         machine=machine,
         threads=machine.cores,
         fingerprint=fingerprint(machine, machine.torch_version, machine.cores),
-        storage=Storage(int(speed.write_bytes_per_second), int(speed.read_bytes_per_second)),
+        storage=storage,
         runtime=runtime,
         torch_fit=None if fit is None else fit.text,
     )

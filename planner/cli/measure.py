@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from planner.cli.output import print_note
 from planner.errors import InputError
 from planner.extras import lacks
 from planner.settings import DeviceKind, Dtype, Optimizer
+from planner.system.storage import IN_MEMORY
 
 if TYPE_CHECKING:
     from planner.model.spec import Model
@@ -25,10 +27,11 @@ def measured_profile(
     fresh: bool = False,
     max_bytes: int | None = None,
     max_seconds: float | None = None,
+    folder: Path | None = None,
 ) -> Profile:
     """The profile of `model` on this device: from the store, or measured with a progress bar and stored.
 
-    `fresh` measures in any case, `max_bytes` and `max_seconds` bound the measurement.
+    `fresh` measures in any case, `max_bytes` and `max_seconds` bound the measurement, `folder` is where runs will lie.
     """
     from planner.profiler.profile import ProfileRequest
     from planner.profiler.store import ProfileStore
@@ -40,13 +43,13 @@ def measured_profile(
     )
     return ProfileStore.default().obtain(
         request,
-        lambda: _measure(request),
+        lambda: _measure(request, folder),
         fresh,
         lambda: print_note("another process is measuring on this device; waiting until it is done"),
     )
 
 
-def _measure(request: ProfileRequest) -> Profile:
+def _measure(request: ProfileRequest, folder: Path | None) -> Profile:
     from tqdm import tqdm
 
     from planner.profiler.profile import take_profile
@@ -61,7 +64,14 @@ def _measure(request: ProfileRequest) -> Profile:
             bar.set_postfix_str(name, refresh=False)
             bar.update(done - bar.n)
 
-        return take_profile(request, tell)
+        profile = take_profile(request, tell, folder)
+    kind = profile.storage.file_system
+    if kind in IN_MEMORY:
+        print_note(
+            f"warning: the storage that was timed is memory ({kind}): caches there take what a run needs, elsewhere "
+            "they are slower than the profile says; name where output folders will lie (neuroflux profile --folder)"
+        )
+    return profile
 
 
 def unmeasured_profile(

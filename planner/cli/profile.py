@@ -39,6 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="most seconds of the whole measurement (default 600)",
     )
     parser.add_argument(
+        "--folder",
+        type=Path,
+        metavar="DIR",
+        help="where output folders will lie; its storage is timed (default: runs, or the current folder)",
+    )
+    parser.add_argument(
         "-o", "--output", type=Path, metavar="FILE", help="also write the profile here, and a picture beside it"
     )
     add_service(parser, "also store the profile")
@@ -69,6 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         fresh=True,
         max_bytes=arguments.max_bytes,
         max_seconds=arguments.max_seconds,
+        folder=arguments.folder,
     )
     if arguments.output is not None:
         write_atomically(arguments.output, to_json(profile))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from planner.document import content_id, decode, parse_json, to_json
-from planner.errors import InfeasibleError, InputError
+from planner.errors import InfeasibleError, InputError, StorageError
 from planner.model.heads import FILTERS
 from planner.model.shapes import model_sizes
 from planner.model.spec import Model
@@ -66,7 +66,7 @@ def micro_batches_for(batch: int) -> tuple[int, ...]:
 
 
 def take_profile(request: ProfileRequest, tell: Tell, folder: Path | None = None) -> Profile:
-    """Measure `request` on this machine. `folder` is where caches would lie: its storage is timed.
+    """Measure `request` on this machine. `folder` is where caches would lie: see `measured_storage`.
 
     Where a micro-batch does not fit within the request's limits, smaller ones take its place (`Profile.limits`). Raises
     ModelError naming the unit that fails, InfeasibleError where a piece does not fit at its smallest micro-batch,
@@ -97,9 +97,9 @@ def take_profile(request: ProfileRequest, tell: Tell, folder: Path | None = None
     with tempfile.TemporaryDirectory(prefix="neuroflux-") as name:
         path = Path(name) / "job.json"
         path.write_text(to_json(job))
+        storage = measured_storage(folder)  # first, for a folder that cannot be written to ends it
         start = start_of_gpu(machine) if on_gpu else _measure_start(job, bounds)
         calibrated = (calibrate_gpu if on_gpu else calibrate)(job, path, bounds)
-        speed = measure_storage(folder or Path(name))
         found = Survey(job, bounds, lambda: MeasuringChild(bounds, path, os.getpid()), tell).run()
     profile = Profile(
         schema="profile/1",
@@ -120,7 +120,7 @@ def take_profile(request: ProfileRequest, tell: Tell, folder: Path | None = None
             growing_bytes=calibrated.growing_bytes,
             run_bytes=_RUN_BYTES,
         ),
-        storage=Storage(int(speed.write_bytes_per_second), int(speed.read_bytes_per_second)),
+        storage=storage,
         units=found.units,
         heads=found.heads,
         uncounted_operators=found.uncounted_operators,
@@ -131,6 +131,22 @@ def take_profile(request: ProfileRequest, tell: Tell, folder: Path | None = None
         notes=(*calibrated.notes, *found.notes),
     )
     return replace(profile, id=content_id(profile))
+
+
+def measured_storage(folder: Path | None = None) -> Storage:
+    """The speed of the storage that caches would lie on: behind `folder`, or where a run's output folder lies unasked.
+
+    Raises StorageError where `folder` cannot be written to, or has too little room. Where none is given, the temporary
+    folder stands for one where no run could write either.
+    """
+    unasked = Path("runs") if Path("runs").is_dir() else Path()
+    try:
+        speed = measure_storage(folder or unasked)
+    except StorageError:
+        if folder is not None:
+            raise
+        speed = measure_storage(tempfile.gettempdir())
+    return Storage(int(speed.write_bytes_per_second), int(speed.read_bytes_per_second), speed.file_system)
 
 
 def _device(machine: Machine, request: ProfileRequest) -> Device:

@@ -367,6 +367,8 @@ class Storage:
     """Written and synced."""
     read_bytes_per_second: int
     """Read with the page cache out of the way."""
+    file_system: str | None = added(None)
+    """Its kind (`ext4`, `tmpfs`), where the kernel said so."""
 
     def __post_init__(self) -> None:
         _check_bytes(self, "write_bytes_per_second", "read_bytes_per_second")

@@ -307,7 +307,8 @@ def _summary(profile: Profile) -> Iterator[tuple[str, str]]:
     yield "supervisor", format_bytes(runtime.supervisor_bytes)
     yield "overhead", f"{format_bytes(runtime.overhead_bytes)} + {share} of a step's peak"
     yield "allocator", profile.allocator
-    yield "storage", f"writes {write}/s, reads {read}/s"
+    kind = "" if storage.file_system is None else f" ({clean(storage.file_system, 20)})"
+    yield "storage", f"writes {write}/s, reads {read}/s{kind}"
     if profile.calibration_seconds is not None:
         yield "calibration", f"{format_seconds(profile.calibration_seconds)} for the fixed kernel times are compared by"
     if profile.machine is not None:

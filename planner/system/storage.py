@@ -1,7 +1,8 @@
-"""How fast a folder's storage writes and reads, with the page cache out of the way."""
+"""How fast a folder's storage writes and reads, with the page cache out of the way, and what kind it is."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import tempfile
 from dataclasses import dataclass
@@ -11,6 +12,20 @@ from time import perf_counter
 from planner.errors import StorageError
 from planner.system.files import free_bytes, storage_errors
 from planner.units import MIB, format_bytes
+
+IN_MEMORY = ("tmpfs", "ramfs")
+"""File systems that lie in memory: what is written there takes memory, and says nothing of any device's speed."""
+
+_MAGIC = {
+    0x01021994: "tmpfs", 0x858458F6: "ramfs", 0xEF53: "ext4", 0x58465342: "xfs", 0x9123683E: "btrfs",
+    0xF2F52010: "f2fs", 0x2FC12FC1: "zfs", 0x4D44: "vfat", 0x2011BAB0: "exfat", 0x7366746E: "ntfs3",
+    0x794C7630: "overlay", 0x65735546: "fuse", 0x6969: "nfs", 0xFF534D42: "cifs", 0xFE534D42: "smb2",
+    0x01021997: "9p", 0x24051905: "ubifs",
+}  # fmt: skip
+"""By the number that statfs(2) gives; ext2 and ext3 have the one of ext4."""
+
+_STATFS_BYTES = 512
+"""Room for the kernel's answer, which takes 120 bytes; the kind is its first word."""
 
 _PIECE_BYTES = MIB
 _LEAST_BYTES = 4 * MIB
@@ -28,6 +43,24 @@ class StorageSpeed:
 
     measured_bytes: int
     """Size of the file that was written and read."""
+
+    file_system: str
+    """What `file_system` says of the folder."""
+
+
+def file_system(folder: Path | str) -> str:
+    """The kind of file system a folder lies in, as the kernel calls it; a number where it has no name here.
+
+    Raises StorageError.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    answer = ctypes.create_string_buffer(_STATFS_BYTES)
+    with storage_errors(Path(folder)):
+        if libc.statfs(os.fsencode(folder), answer) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+    magic = ctypes.c_ulong.from_buffer(answer).value & 0xFFFFFFFF
+    return _MAGIC.get(magic, f"{magic:#x}")
 
 
 def measure_storage(folder: Path | str, size_bytes: int = 64 * MIB) -> StorageSpeed:
@@ -47,7 +80,7 @@ def measure_storage(folder: Path | str, size_bytes: int = 64 * MIB) -> StorageSp
         write_seconds = _timed_write(file.fileno(), size_bytes)
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         read_seconds = _timed_read(file.fileno(), size_bytes)
-    return StorageSpeed(size_bytes / write_seconds, size_bytes / read_seconds, size_bytes)
+    return StorageSpeed(size_bytes / write_seconds, size_bytes / read_seconds, size_bytes, file_system(folder))
 
 
 def _timed_write(fd: int, size_bytes: int) -> float:

@@ -22,7 +22,7 @@ DOCUMENT = DeviceDocument(
     replace(FOREIGN, gpu_total_bytes=8 * MIB, gpu_context_bytes=3 * MIB, torch_threads=66),
     55,
     "a" * 64,
-    Storage(5 * MIB, 7 * MIB),
+    Storage(5 * MIB, 7 * MIB, "ext4"),
     Baseline(9 * MIB, 10 * MIB, 11 * MIB),
 )
 
@@ -50,6 +50,7 @@ def test_the_table_holds_every_fact(monkeypatch: pytest.MonkeyPatch, capsys: pyt
         "allocator": "musl",
         "storage write speed": "5.0 MiB/s",
         "storage read speed": "7.0 MiB/s",
+        "storage file system": "ext4",
         "gpu name": "Other GPU",
         "gpu memory": "8.0 MiB",
         "gpu context overhead": "3.0 MiB",

@@ -340,6 +340,8 @@ def test_the_process_and_the_storage_are_shown() -> None:
     assert cells(table, "overhead") == ["overhead", "5 B + 1.2% of a step's peak"]
     assert cells(table, "allocator") == ["allocator", "tight"]
     assert cells(table, "storage") == ["storage", "writes 30.0 MiB/s, reads 2.00 GiB/s"]
+    kept = replace(profile, storage=replace(storage, file_system="tmpfs"))
+    assert cells(profile_table(kept), "storage") == ["storage", "writes 30.0 MiB/s, reads 2.00 GiB/s (tmpfs)"]
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import math
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from planner.errors import StorageError
 from planner.system import storage
-from planner.system.storage import measure_storage
+from planner.system.storage import file_system, measure_storage
 from tests.unit.system.support import MIB, mounting, names, run_child
 
 # Measures in a file system of its own; prints the bytes measured, or the error, and what is left in the folder.
@@ -81,3 +82,30 @@ def test_a_missing_or_unwritable_folder_is_a_storage_error(tmp_path: Path) -> No
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="file: "):
         measure_storage(tmp_path / "file")
+
+
+@pytest.mark.parametrize("folder", ["/", "/proc", "/sys", "/dev/shm", "/tmp"])
+def test_the_kind_of_a_file_system_is_what_stat_calls_it(folder: str, tmp_path: Path) -> None:
+    """`stat` knows the numbers by names of its own; those that it shares with us are compared."""
+    told = subprocess.run(["stat", "-f", "-c", "%t %T", folder], capture_output=True, text=True, check=True)
+    number, name = told.stdout.split()
+    found = file_system(folder)
+    assert found in ({"ext2/ext3": "ext4", "overlayfs": "overlay"}.get(name, name), hex(int(number, 16)))
+
+
+@pytest.mark.parametrize("kind", ["tmpfs", "ramfs"])
+def test_memory_is_told_from_storage(tmp_path: Path, kind: str) -> None:
+    code = """
+        import json, sys
+        from planner.system.storage import IN_MEMORY, file_system
+        print(json.dumps([file_system(sys.argv[1]), file_system(sys.argv[1]) in IN_MEMORY]))
+    """
+    wrapper = list(mounting(tmp_path))
+    wrapper[wrapper.index("sh") + 2] = wrapper[wrapper.index("sh") + 2].replace("-t tmpfs", f"-t {kind}")
+    assert run_child(code, str(tmp_path), wrapper=tuple(wrapper)) == [kind, True]
+
+
+def test_what_was_measured_says_its_kind_and_a_missing_folder_none(tmp_path: Path) -> None:
+    assert measure_storage(tmp_path, 8 * MIB).file_system == file_system(tmp_path)
+    with pytest.raises(StorageError, match="the folder does not exist"):
+        file_system(tmp_path / "absent")
