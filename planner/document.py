@@ -47,15 +47,14 @@ def added(default: T) -> T:
     return dataclasses.field(default=default, metadata={_ADDED: True})
 
 
-def parse_json(
-    text: str | bytes, longest: int = limits.MAX_DOCUMENT_BYTES, most_items: int = limits.MAX_LIST_LENGTH
-) -> Any:
+def parse_json(text: str | bytes, longest: int | None = None, most_items: int | None = None) -> Any:
     """Parse one JSON value and refuse what no schema allows. Bytes are read as UTF-8, without a byte order mark.
 
     Raises DocumentError for duplicate keys, NaN, Infinity, numbers that overflow a float or have more than 20 digits,
     lone surrogates, and size, nesting or text beyond `planner.limits`; `longest` (bytes) and `most_items` (of a list or
     object) are for what is no document.
     """
+    longest = limits.MAX_DOCUMENT_BYTES if longest is None else longest
     if len(text) > longest:
         raise DocumentError("$", f"longer than {format_bytes(longest)}")
     try:
@@ -72,7 +71,7 @@ def parse_json(
         raise DocumentError("$", f"not UTF-8 text ({error.reason} at byte {error.start})") from None
     except json.JSONDecodeError as error:
         raise DocumentError("$", f"not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
-    _check_tree(value, "$", 0, most_items)
+    _check_tree(value, "$", 0, limits.MAX_LIST_LENGTH if most_items is None else most_items)
     return value
 
 
