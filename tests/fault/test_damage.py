@@ -112,7 +112,7 @@ def _check(plan: Plan, name: str, how: str, stopped: Path, whole: Path, tmp_path
     ]
 
 
-@pytest.mark.parametrize(("name", "how"), zip(MENDED, [*HURTS] * len(MENDED), strict=False))
+@pytest.mark.parametrize(("name", "how"), list(zip(MENDED, [*HURTS] * len(MENDED), strict=False)))
 def test_what_is_damaged_is_made_again_and_said(
     plan: Plan, name: str, how: str, stopped: Path, whole: Path, tmp_path: Path
 ) -> None:
@@ -232,7 +232,9 @@ def test_a_run_killed_before_its_report_reports_what_it_would_have(tmp_path: Pat
     plan = replace(plan, id=content_id(plan))
     whole, killed = (Hurt(plan, tmp_path / name, STEPS, init=given) for name in ("whole", "killed"))
     assert whole.run() == 0, whole.said
-    assert killed.run("block-done", 2) == -signal.SIGKILL
+    done = [number for number, event in enumerate(whole.events) if event["kind"] == "block-done"]
+    assert killed.run("block-done", done[-1] - done[0]) == -signal.SIGKILL
+    assert (killed.events[-1]["kind"], killed.events[-1]["block"]) == ("block-done", 2)
     ready = next(event for event in killed.events if event["kind"] == "ready")
     assert not (killed.out / paths.REPORT).exists()
     assert killed.run() == 0, killed.said
