@@ -59,7 +59,7 @@ def _watched(database: Database, claim: Claim, folder: Path) -> tuple[int, str]:
     deadline = time.monotonic() + JOB_SECONDS
     progress, renewed = _Progress(), 0.0
     with (folder / "log").open("wb") as log, ChildProcess(arguments, log) as child:
-        while not _take(child.answers.fileno(), progress):
+        while not _take(child.answers_fd, progress):
             now = time.monotonic()
             if now > deadline:
                 return 4, f"it took more than {JOB_SECONDS} s"

@@ -104,7 +104,7 @@ class Child:
 
         Raises OutOfTimeError once the deadline has passed, EndedError when it ends first or takes too much memory.
         """
-        pipe = self._child.answers.fileno()
+        pipe = self._child.answers_fd
         while b"\n" not in self._unread:
             if self._bounds.seconds_left < -_GRACE_SECONDS:
                 raise OutOfTimeError

@@ -7,6 +7,7 @@ import mmap
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -136,8 +137,12 @@ def detect() -> Allocator:
     return "mimalloc" if _torch_brings_mimalloc() else _owner_of_malloc()
 
 
+@cache
 def _owner_of_malloc() -> Allocator:
-    """See which library `malloc` lies in: the libc's, or an allocator's that was preloaded over it."""
+    """See which library `malloc` lies in: the libc's, or an allocator's that was preloaded over it.
+
+    That stays what it is as long as the process lives, and looking takes a megabyte for a moment.
+    """
     process = ctypes.CDLL(None)
     try:
         address = ctypes.cast(process.malloc, ctypes.c_void_p).value or 0

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import TracebackType
 from typing import IO, BinaryIO
 
@@ -71,7 +72,13 @@ class ChildProcess:
                 process_group=0,
             )
         kill_first(self.process.pid)
-        self.answers: BinaryIO = os.fdopen(source, "rb")
+        self.answers_fd = source
+        """The pipe that its answers come in."""
+
+    @cached_property
+    def answers(self) -> BinaryIO:
+        """The same as a file. It is opened when it is asked for: the code behind one takes memory too."""
+        return os.fdopen(self.answers_fd, "rb", closefd=False)
 
     def close(self) -> None:
         """Kill it and what it started."""
@@ -81,7 +88,7 @@ class ChildProcess:
             with contextlib.suppress(BrokenPipeError):
                 self.process.stdin.close()
         self.process.wait()
-        self.answers.close()
+        os.close(self.answers_fd)
 
     def __enter__(self) -> ChildProcess:
         return self
@@ -131,7 +138,7 @@ def ask(arguments: Sequence[str], patience_seconds: float | None = None, questio
                 with contextlib.suppress(BrokenPipeError):
                     child.process.stdin.write(question)
                     child.process.stdin.close()
-            text, said = _drain(child.answers.fileno(), printed, deadline)
+            text, said = _drain(child.answers_fd, printed, deadline)
             code = child.process.wait()
     finally:
         os.close(printed)
