@@ -164,3 +164,9 @@ def usual_optimizer(kind: OptimizerKind, lr: float | None = None) -> Optimizer:
         case "adam" | "adamw":
             return Optimizer(kind, 0.001 if lr is None else lr)
     assert_never(kind)
+
+
+def discriminant_bytes(features: int, classes: int, micro_batch: int) -> int:
+    """The most that fitting one linear exit takes: sums, what solving needs beside them, features as they come and
+    shifted."""
+    return 4 * features * (2 * features + 8 * classes + 2 * micro_batch)

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from planner.document import read_document, to_json
 from planner.errors import RunError
 from planner.profiler.bounded import OwnLimit
+from planner.profiler.finishing import watch_finishing
 from planner.profiler.job import Job
-from planner.profiler.schema import Account, StepTime
+from planner.profiler.schema import Account, Finishing, StepTime
 from planner.settings import Policy
 from planner.system.allocator import HeapUse, heap_use
 from planner.system.answers import Answers
@@ -72,6 +73,8 @@ class Accounts:
     """The calibration kernel's time right before."""
     account: Account
     """Where the bytes of the step's peak were."""
+    finishing: Finishing
+    """What is resident behind training, at the account's micro-batch."""
 
 
 @dataclass(frozen=True)
@@ -233,6 +236,7 @@ def take_accounts(job: Job, policy: Policy, micro_batch: int, timed: Sequence[in
     steps = [_watch_step(network, data) for _ in range(_WATCHED_STEPS)]
     highest = max(steps, key=lambda step: step.peak_bytes)
     quiet, heap = read_memory().resident_bytes, heap_use()
+    finishing = watch_finishing(network, data)
     peak = _find_peak(network, data)
     given = sum(tensor.nbytes for tensor in data)
     static = network.weight_bytes + network.state_bytes + given
@@ -267,7 +271,7 @@ def take_accounts(job: Job, policy: Policy, micro_batch: int, timed: Sequence[in
     times = dict(_time_steps(network, sorted({micro_batch, *timed}), account, watched, job.max_bytes))
     times.setdefault(micro_batch, watched)
     rising = tuple(StepTime(size, times[size]) for size in sorted(times))
-    return Accounts(baseline, live, untouched, growing, rising, calibration, account)
+    return Accounts(baseline, live, untouched, growing, rising, calibration, account, finishing)
 
 
 def _time_steps(

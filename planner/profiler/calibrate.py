@@ -13,7 +13,7 @@ from planner.profiler.account import Accounts, Taken
 from planner.profiler.bounded import Bounds
 from planner.profiler.job import Job
 from planner.profiler.kernels import Overhead
-from planner.profiler.schema import PolicyProfile
+from planner.profiler.schema import Finishing, PolicyProfile
 from planner.profiler.survey import first_line
 from planner.settings import Policy
 from planner.units import MIB
@@ -48,6 +48,12 @@ _FAST_VARIES_PERMILLE = 300
 a hundred steps, of which a few are watched, and with a tenth one block of VGG-11 took 10 MiB more than predicted, of 90
 above the runtime. A run that comes near its budget gives back what is free (`planner.runner.guard`)."""
 
+_PASS_BYTES = MIB // 2
+_HEADS_BYTES = 3 * MIB
+_STILL_BYTES = 7 * MIB // 2
+"""Beyond what the account's network shows behind training, and a run does: what a run's own code touches, the kernels
+of auxiliary heads and what counts their answers, files. Of 18 blocks of four networks the most was 2.9 MiB."""
+
 _UNSEEN_BYTES = 2 * MIB
 _UNSEEN_PERMILLE = 5
 """Added to the kernels' growth where no whole step fitted: what it would have shown beyond."""
@@ -71,8 +77,27 @@ class Calibrated:
     """The calibration kernel's time."""
     policies: tuple[PolicyProfile, ...]
     """Every policy under which a whole step fitted."""
+    tight: Accounts | None
+    """What was found under `tight`; none where no whole step fitted."""
     notes: tuple[str, ...] = ()
     """What could not be measured as it should be, and why."""
+
+    def finishing(self, baseline_bytes: int) -> Finishing | None:
+        """What is resident behind training in a child of that baseline: no more than what is in training.
+
+        What libraries set up at large micro-batches comes on top, as it does there.
+        """
+        if self.tight is None:
+            return None
+        found, most = self.tight.finishing, baseline_bytes + self.overhead_bytes
+        moved = baseline_bytes - self.tight.baseline_bytes - self.growing_bytes
+        sizes = (
+            found.pass_bytes + _PASS_BYTES,
+            found.heads_bytes + _HEADS_BYTES,
+            found.fit_bytes,
+            found.still_bytes + _STILL_BYTES,
+        )
+        return Finishing(*(max(0, min(size + moved, most)) for size in sizes))
 
 
 def calibrate(job: Job, path: Path, bounds: Bounds) -> Calibrated:
@@ -88,16 +113,16 @@ def calibrate(job: Job, path: Path, bounds: Bounds) -> Calibrated:
         constant = kernels.growth_bytes + _UNSEEN_BYTES + _HEAD_KERNEL_BYTES
         notes += [f"its kernels are not among those that a step is taken to need: {text}" for text in kernels.problems]
         seconds = kernels.calibration_seconds
-        return Calibrated(constant, _UNSEEN_PERMILLE, small, small, 0, seconds, policies, tuple(notes))
+        return Calibrated(constant, _UNSEEN_PERMILLE, small, small, 0, seconds, policies, None, tuple(notes))
     constant, permille = split_overhead(tight)
     seconds, size = tight.calibration_seconds, tight.account.micro_batch
     least = _take_accounts(path, "tight", (small,), bounds, notes) if small < size else None
     if least is None:
-        return Calibrated(constant, permille, size, size, 0, seconds, policies, tuple(notes))
+        return Calibrated(constant, permille, size, size, 0, seconds, policies, tight, tuple(notes))
     base = min(constant, split_overhead(least, permille)[0])
     # Taken in processes as young as a run's: in one that has measured for long the same kernel is up to twice as fast.
     seconds = (seconds + least.calibration_seconds) / 2
-    return Calibrated(base, permille, small, size, constant - base, seconds, policies, tuple(notes))
+    return Calibrated(base, permille, small, size, constant - base, seconds, policies, tight, tuple(notes))
 
 
 def step_sizes(job: Job) -> tuple[int, int]:

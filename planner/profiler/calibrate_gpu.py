@@ -34,4 +34,4 @@ def calibrated_by(found: GpuAccount, micro_batch: int) -> Calibrated:
     """Kernels are a constant, what the caching allocator keeps grows with what is live."""
     kept = max(0, found.reserved_bytes - found.allocated_bytes)
     permille = -(-kept * 1000 // max(1, found.allocated_bytes))
-    return Calibrated(found.loaded_bytes, permille, micro_batch, micro_batch, 0, found.calibration_seconds, ())
+    return Calibrated(found.loaded_bytes, permille, micro_batch, micro_batch, 0, found.calibration_seconds, (), None)

@@ -224,6 +224,24 @@ class HeadProfile:
 
 
 @dataclass(frozen=True)
+class Finishing:
+    """The training child behind a block's training, once library pages of that are given back: its resident bytes
+    without the tensors, baseline included."""
+
+    pass_bytes: int
+    """Highest in a pass without gradients."""
+    heads_bytes: int
+    """Highest in one in which auxiliary heads run and are counted as well."""
+    fit_bytes: int
+    """Highest in one in which linear exits are fitted as well."""
+    still_bytes: int
+    """Highest while no tensor is computed, as when weights are saved."""
+
+    def __post_init__(self) -> None:
+        _check_bytes(self, "pass_bytes", "heads_bytes", "fit_bytes", "still_bytes")
+
+
+@dataclass(frozen=True)
 class Runtime:
     """The process around the training step."""
 
@@ -245,13 +263,22 @@ class Runtime:
     """What libraries set up for matrix products that are large enough, beside torch's allocator."""
     run_bytes: int = 0
     """What a whole run holds beyond its steps: data readers, the cache's writer, objects that come with a block."""
+    finishing: Finishing | None = added(None)
+    """What is resident behind training, up to `small_micro_batch`; null: not measured, no more than in training."""
 
     def __post_init__(self) -> None:
+        self._check_finishing()
         _check_bytes(self, "baseline_bytes", "start_peak_bytes", "supervisor_bytes")
         _check_bytes(self, "overhead_bytes", "overhead_permille", "run_bytes", "growing_bytes")
         if not 1 <= self.small_micro_batch <= self.large_micro_batch <= MAX_BATCH:
             sizes = f"{self.small_micro_batch} and {self.large_micro_batch}"
             raise ValueError(f"small_micro_batch and large_micro_batch are {sizes}; they lie between 1 and {MAX_BATCH}")
+
+    def _check_finishing(self) -> None:
+        most = self.baseline_bytes + self.overhead_bytes
+        found = self.finishing
+        if found is not None and max(found.pass_bytes, found.heads_bytes, found.fit_bytes, found.still_bytes) > most:
+            raise ValueError(f"finishing: takes more than baseline_bytes and overhead_bytes in training, {most}")
 
 
 @dataclass(frozen=True)

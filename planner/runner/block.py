@@ -77,6 +77,10 @@ class LoadedBlock:
             for name, parameter in module.named_parameters():
                 yield f"{prefix}.{name}", parameter
 
+    def modules(self) -> list[nn.Module]:
+        """All that a micro-batch runs through."""
+        return [*self.frozen, *(module for _, module in self.named_modules())]
+
     def enter(self, samples: Tensor) -> Tensor:
         """What comes into the block's first unit: the samples, run through the frozen units where there are any."""
         return infer(self.frozen, samples)

@@ -87,6 +87,11 @@ def validate(
     return _measured(places, samples.count, prefix)
 
 
+def try_heads(block: LoadedBlock, exits: Exits, inputs: Tensor, labels: Tensor) -> None:
+    """What `validate` does with one micro-batch, without counting."""
+    _count(_places(block, exits), block.enter(inputs), labels)
+
+
 def _places(block: LoadedBlock, exits: Exits) -> list[_Place]:
     """The block's heads and exits in order; the last is its end."""
     places: list[_Place] = []

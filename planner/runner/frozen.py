@@ -18,7 +18,7 @@ from planner.runner.samples import Samples
 from planner.runner.weights import named_tensors, save_tensors
 from planner.solver.schema import Plan
 from planner.training.place import wait_for
-from planner.training.runtime import settle, trimming
+from planner.training.runtime import settle
 from planner.training.segment import infer
 
 _TIMED = 8
@@ -66,19 +66,6 @@ def _is_whole(path: Path) -> bool:
     finally:
         file.close()
     return True
-
-
-def warm_up(units: Sequence[nn.Module], samples: Samples) -> None:
-    """Make the kernels of a whole micro-batch and of the odd last one, and give back what only making them touched."""
-    odd = samples.count % samples.micro_batch
-    loaded = samples.in_order()
-    inputs, _ = next(loaded)
-    with trimming(units):
-        if odd:
-            infer(units, inputs[:odd])
-        infer(units, inputs)
-    loaded.close()
-    settle()
 
 
 def seconds_per_sample(units: Sequence[nn.Module], samples: Samples) -> float:

@@ -183,9 +183,9 @@ class Inputs:
         shards = [shard for shard in range(spec.shards) if not seems_whole(folder, spec, shard)]
         return shards, f"{len(shards)} of {spec.shards} shards of {folder}"
 
-    def rebuild(self, index: int, part: str, shards: Sequence[int], micro_batch: int) -> None:
+    def rebuild(self, index: int, part: str, shards: Sequence[int], micro_batch: int, stop: StopSignal) -> None:
         """Compute `shards` of a cache anew, from the data set and the stored weights. Raises StorageError."""
         folder, spec = paths.cache_path(self._out, index, part), self.spec(index, part)
         repairer = Repairer(self._plan, index, self._out, micro_batch)
-        repairer.write(folder, spec, shards, self._parts[part], self.key(part), self.views(part))
+        repairer.write(folder, spec, shards, self._parts[part], self.key(part), self.views(part), stop)
         mark_finished(folder, spec)

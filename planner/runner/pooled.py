@@ -20,10 +20,11 @@ from planner.runner.block import LoadedBlock, input_shapes
 from planner.runner.samples import Samples
 from planner.runner.stop import StopSignal
 from planner.runner.weights import named_tensors, save_tensors
-from planner.settings import Dtype
+from planner.settings import Dtype, discriminant_bytes
 from planner.solver.schema import Plan, PooledHead
 from planner.training.discriminant import Discriminant
 from planner.training.place import moved
+from planner.training.runtime import settle
 from planner.training.segment import infer
 
 Exits = Mapping[int, nn.Module]
@@ -48,7 +49,7 @@ def wanted_exits(plan: Plan, index: int, micro_batch: int, room_bytes: int) -> d
     found: dict[int, Shape] = {}
     for place in plan.exits:
         if first < place.unit <= last and isinstance(place.head, PooledHead):
-            room_bytes -= Discriminant.bytes_of(shapes[place.unit][0], plan.model.classes, micro_batch)
+            room_bytes -= discriminant_bytes(shapes[place.unit][0], plan.model.classes, micro_batch)
             if room_bytes < 0:
                 break
             found[place.unit] = shapes[place.unit]
@@ -76,6 +77,7 @@ def fit_exits(
             stop.check()
             # Gone before the next samples come: fitting has no room beside what validating has.
             del activations, inputs
+    settle()  # what passing needed of library pages should not lie under what solving does
     return {
         unit: moved(_exit(shape, classes, dtype, *fits.pop(unit).solve()), block.device)
         for unit, shape in wanted.items()

@@ -20,6 +20,7 @@ from planner.runner.loader import in_groups
 from planner.runner.order import Permutation
 from planner.runner.safetensors import TensorFile
 from planner.runner.samples import image_tensor
+from planner.runner.stop import StopSignal
 from planner.runner.stored import stored_units
 from planner.runner.stream import run_stored
 from planner.settings import Stored
@@ -45,6 +46,7 @@ class Repairer:
         split: Split,
         key: tuple[int, ...] | None,
         views: int = 1,
+        stop: StopSignal | None = None,
     ) -> None:
         """Write `shards` of a cache of `split`'s samples, in so many views, each in the order that `key` draws.
 
@@ -62,6 +64,8 @@ class Repairer:
                         inputs, labels = self._read(drawn, split)
                         for record, label in zip(encode_samples(self._run(inputs, files), dtype), labels, strict=True):
                             writer.append(record, label)
+                        if stop is not None:
+                            stop.check()
 
     def _open_weights(self, opened: ExitStack) -> Iterator[TensorFile]:
         for stored in stored_units(self._plan, self._index, self._out):

@@ -91,8 +91,11 @@ class Samples:
             yield self._tensors(loaded)
 
     def sized(self, sizes: Sequence[int]) -> Generator[MicroBatch, None, None]:
-        """Micro-batches of these sizes, each of the first samples: as a pass would have them, for a dry step."""
-        for loaded in self.loader.load(range(size) for size in sizes):
+        """Micro-batches of these sizes, each of the first samples: as a pass would have them, for a dry step.
+
+        Of several views one may hold more samples than there are; they come again then.
+        """
+        for loaded in self.loader.load([at % self.count for at in range(size)] for size in sizes):
             yield self._tensors(loaded)
 
     def shuffled(self, batch: int, least: int, key: tuple[int, ...], skip: int = 0, view: int = 0) -> Batches:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
+
+from torch import Tensor, nn
 
 from planner.errors import InputError, OverBudgetError, ShardError
 from planner.model.shapes import model_sizes
@@ -16,24 +19,28 @@ from planner.runner.block import LoadedBlock, compare_init, load_before, load_fr
 from planner.runner.checkpoint import Checkpoints
 from planner.runner.data.split import Dataset, Split
 from planner.runner.events import BlockDone, BlockStarted, Deviation, Event, PhasePeak
-from planner.runner.finish import Measured, Prefix, validate, write_cache
-from planner.runner.frozen import check_given, keep_frozen, seconds_per_sample, warm_up
+from planner.runner.finish import Measured, Prefix, try_heads, validate, write_cache
+from planner.runner.frozen import check_given, keep_frozen, seconds_per_sample
 from planner.runner.guard import WARMING_BYTES, MemoryGuard, describe
 from planner.runner.inputs import Inputs, Parts, split_parts
 from planner.runner.job import Job, Order
+from planner.runner.passes import Watch, rehearse
 from planner.runner.pooled import Exits, fit_exits, samples_to_fit, save_exits, wanted_exits
 from planner.runner.position import read_position
 from planner.runner.safetensors import content_checksum
+from planner.runner.samples import Samples
 from planner.runner.sealed import read_sealed, write_sealed
+from planner.runner.sizes import sizes_of
 from planner.runner.stop import StopSignal
 from planner.runner.stored import stored_units
-from planner.runner.train import BlockTrainer, Setting, Trained, exhausted, rungs_of
+from planner.runner.train import BlockTrainer, Trained, exhausted, rungs_of
 from planner.solver.schema import Plan
 from planner.system.exhaustion import is_out_of_memory
 from planner.system.files import storage_errors
 from planner.training import place
 from planner.training.calibration import calibration_seconds
-from planner.training.runtime import settle
+from planner.training.runtime import settle, trimming
+from planner.training.segment import infer
 
 T = TypeVar("T")
 
@@ -117,23 +124,24 @@ class Session:
 
     def _run_frozen(self, rung: int) -> float:
         """Fill the first block's caches, if it reads any; how many seconds a sample takes."""
-        setting = rungs_of(self._plan.blocks[0])[rung]
+        size = self._sizes(0)[rung]
         fills = self._plan.blocks[0].input.kind == "cache"
         self._phase(0, "cache" if fills else "prepare", rung)
-        self._guard.begin_block(self._frozen_peak_bytes, setting.untouched_bytes + WARMING_BYTES)
+        self._guard.begin_block(self._frozen_peak_bytes, self._untouched(0, rung) + WARMING_BYTES)
+        watch = self._watch(0, rung, "running its frozen units")
         units = load_before(self._plan, 0, self._out)
         seconds = 0.0
         for part in self._inputs.parts:
             is_open = fills and not self._inputs.is_there(0, part)
             if is_open or part == "test":
-                samples = self._inputs.images(part, setting.micro_batch)
-                warm_up(units, samples)
-                self._guard.check("running its frozen units")
-                self._guard.limit(setting.untouched_bytes)
+                samples = self._inputs.images(part, size)
+                count = samples.count * self._inputs.views(part)
+                run = partial(_infer, units)
+                rehearse(units, run, samples, count, watch, lambda: self._guard.limit(self._untouched(0, rung)))
                 if part == "test":
                     seconds = seconds_per_sample(units, samples)
                 if is_open:
-                    self._filled_bytes += self._inputs.fill(part, units, samples, self._stop)
+                    self._filled_bytes += self._inputs.fill(part, units, samples, watch)
                 del samples  # its buffers; the next part has its own
         self._guard.take()
         self._frozen_peak_bytes = self._guard.block_peak_bytes
@@ -187,12 +195,8 @@ class Session:
         self._guard.begin_block(position.peak_bytes, self._plan.blocks[index].predicted.untouched_bytes)
         block = LoadedBlock(self._plan, index, self._order.seed, load_frozen(self._plan, index, self._out))
         block.load(path)
-        rungs = rungs_of(self._plan.blocks[index])
-        rung = max(position.rung, self._first_rung(index))
-        if rung >= len(rungs):
-            raise exhausted(index, ())
         block.stop_training()
-        return Trained(block, position, rungs[rung])
+        return Trained(block, position, rungs_of(self._plan.blocks[index])[position.rung])
 
     def _input_checksum(self, index: int) -> str | None:
         """Of the weights right before a block; none where it has the data itself. Raises StorageError."""
@@ -211,13 +215,14 @@ class Session:
             self._checkpoints,
             self._stop,
             load_frozen(self._plan, index, self._out),
-            self._first_rung(index),
+            min(self._first_rung(index), len(self._plan.blocks[index].ladder)),
             self._init,
             self._input_checksum(index),
         )
         trained = trainer.train()
         trained.block.stop_training()
         self._phase(index, "save", trained.position.rung)
+        self._guard.limit()
         trained.block.save(paths.weights_path(self._out, index), trained.position.metadata())
         self._checkpoints.remove()
         self._stop.check()
@@ -227,24 +232,24 @@ class Session:
         self, index: int, trained: Trained, inputs: Parts, prefix: Prefix, calibration: float
     ) -> tuple[BlockDone, Prefix]:
         """`_finish`, on the first rung that holds from the trained one on. Raises OverBudgetError where none does."""
-        rungs = rungs_of(self._plan.blocks[index])
+        first = max(trained.position.rung, self._first_rung(index))
 
         def finish(rung: int) -> tuple[BlockDone, Prefix]:
-            return self._finish(index, replace(trained, setting=rungs[rung]), rung, inputs, prefix, calibration)
+            return self._finish(index, trained, rung, inputs, prefix, calibration)
 
-        return self._on_a_rung(index, rungs.index(trained.setting), "finishing", finish)
+        return self._on_a_rung(index, first, "finishing", finish)
 
     def _on_a_rung(self, index: int, first: int, what: str, attempt: Callable[[int], T]) -> T:
         """`attempt` on a block's first rung that holds, from `first` on. Raises OverBudgetError where none does."""
-        rungs = rungs_of(self._plan.blocks[index])
+        sizes = self._sizes(index)
         tried: list[str] = []
-        for rung in range(first, len(rungs)):
+        for rung in range(first, len(sizes)):
             try:
                 return attempt(rung)
             except (RuntimeError, MemoryError, OverBudgetError) as error:
                 if not is_out_of_memory(error):
                     raise
-                tried.append(f"micro-batch {rungs[rung].micro_batch}: {describe(error)}")
+                tried.append(f"micro-batch {sizes[rung]}: {describe(error)}")
             # Out of the handler, so that the traceback no longer holds what the failed micro-batch had.
             self._tell(Deviation("deviation", f"block {index}: {what} does not fit with {tried[-1]}"))
             settle()
@@ -254,33 +259,33 @@ class Session:
         self, index: int, trained: Trained, rung: int, inputs: Parts, prefix: Prefix, calibration: float
     ) -> tuple[BlockDone, Prefix]:
         """Measure the heads, and write what the next block reads; also what that one has before it."""
-        size, position = trained.setting.micro_batch, trained.position
+        size, position = self._sizes(index)[rung], trained.position
         following = index + 1
         caches = following < len(self._plan.blocks) and self._plan.blocks[following].input.kind == "cache"
         written = 0
         key = self._inputs.drawn_by(index)
-        self._phase(index, "validate", rung)
         exits = self._fit_exits(index, trained, rung, inputs, key)
+        self._phase(index, "validate", rung)
         with ExitStack() as opened:
             targets = {part: self._inputs.target(following, part, opened) for part in inputs} if caches else {}
-            measured = {
-                part: validate(
-                    trained.block,
-                    self._inputs.samples(index, part, split, size),
-                    exits,
-                    targets.get(part),
-                    prefix,
-                    self._stop,
-                )
-                for part, split in inputs.items()
-                if part != "train"
-            }
+            measured = {}
+            watch = self._watch(index, rung, "measuring its heads")
+            for part, split in inputs.items():
+                if part == "train":
+                    continue
+                samples = self._inputs.samples(index, part, split, size)
+                self._rehearse(index, rung, trained.block, samples, samples.count, watch, exits)
+                measured[part] = validate(trained.block, samples, exits, targets.get(part), prefix, watch)
+                del samples  # its buffers; the next part has its own
             del exits
             if caches:
                 self._phase(index, "cache", rung)
+                watch = self._watch(index, rung, "writing its cache")
                 samples = self._inputs.samples(index, "train", inputs["train"], size)
                 views = self._inputs.views("train")
-                write_cache(trained.block.run_through, samples, targets["train"], key, views, self._stop)
+                self._rehearse(index, rung, trained.block, samples, samples.count * views, watch)
+                write_cache(trained.block.run_through, samples, targets["train"], key, views, watch)
+                del samples
             for target in targets.values():
                 target.writer.finish()
                 written += target.writer.bytes_written
@@ -292,7 +297,7 @@ class Session:
         done = BlockDone(
             "block-done",
             index,
-            size,
+            trained.setting.micro_batch,
             trained.setting.accumulate,
             peak,
             position.seconds_per_epoch * self._held_out_scale,
@@ -311,30 +316,66 @@ class Session:
     def _fit_exits(self, index: int, trained: Trained, rung: int, inputs: Parts, key: tuple[int, ...] | None) -> Exits:
         """The block's pooled exits, fitted and written.
 
-        They have the room between the block's peak and that of validating; what does not fit there is left out.
+        They have the room that the plan's peak leaves; what does not fit there is left out.
         """
         block = self._plan.blocks[index]
-        predicted = block.ladder[rung - 1].predicted if rung else block.predicted
-        room = predicted.peak_bytes - predicted.peak_bytes_by_phase.validate
-        size = trained.setting.micro_batch
+        settings = [block.predicted, *(step.predicted for step in block.ladder)]
+        predicted = settings[min(rung, len(settings) - 1)]
+        room = predicted.fit_room_bytes
+        if room is None:
+            room = predicted.peak_bytes - predicted.peak_bytes_by_phase.validate
+        size = self._sizes(index)[rung]
         wanted = wanted_exits(self._plan, index, size, room)
         if not wanted:
             return {}
+        self._phase(index, "fit", rung)
+        watch = self._watch(index, rung, "fitting its exits")
         samples = self._inputs.samples(index, "train", inputs["train"], size)
         count = samples_to_fit(samples.count, trained.position.step * self._plan.training.batch)
-        exits = fit_exits(
-            trained.block,
-            wanted,
-            samples,
-            key,
-            count,
-            self._plan.model.classes,
-            self._stop,
-            self._plan.training.dtype,
-        )
+
+        def fit(most: int) -> Exits:
+            classes, dtype = self._plan.model.classes, self._plan.training.dtype
+            return fit_exits(trained.block, wanted, samples, key, most, classes, watch, dtype)
+
+        self._guard.limit(self._untouched(index, rung) + WARMING_BYTES)
+        with trimming(trained.block.modules()):
+            fit(size)
+        settle()
+        self._guard.limit(self._untouched(index, rung))
+        exits = fit(count)
         save_exits(paths.exits_path(self._out, index), exits)
         settle()
         return exits
+
+    def _rehearse(
+        self,
+        index: int,
+        rung: int,
+        block: LoadedBlock,
+        samples: Samples,
+        count: int,
+        watch: Watch,
+        exits: Exits | None = None,
+    ) -> None:
+        """The dry step of a pass through a trained block, with its heads and exits where these are given."""
+        untouched = self._untouched(index, rung)
+        self._guard.limit(untouched + WARMING_BYTES)
+
+        def run(inputs: Tensor, labels: Tensor) -> None:
+            block.run_through(inputs) if exits is None else try_heads(block, exits, inputs, labels)
+
+        modules = [*block.modules(), *(exits or {}).values()]
+        rehearse(modules, run, samples, count, watch, lambda: self._guard.limit(untouched))
+
+    def _sizes(self, index: int) -> tuple[int, ...]:
+        return sizes_of(self._plan.blocks[index])
+
+    def _untouched(self, index: int, rung: int) -> int:
+        rungs = rungs_of(self._plan.blocks[index])
+        return rungs[min(rung, len(rungs) - 1)].untouched_bytes
+
+    def _watch(self, index: int, rung: int, what: str) -> Watch:
+        return Watch(self._stop, self._guard, what, has_smaller=rung + 1 < len(self._sizes(index)))
 
     def _input(self, index: int, part: str, opened: ExitStack) -> Split:
         if self._plan.blocks[index].input.kind == "cache" and not self._inputs.is_there(index, part):
@@ -343,25 +384,35 @@ class Session:
 
     def _rebuild(self, index: int, part: str, problem: str) -> None:
         """Compute every shard of a cache that is not the wanted one."""
-        shards, which = self._inputs.lacking(index, part)
+        _, which = self._inputs.lacking(index, part)
         self._tell(Deviation("deviation", f"block {index}: {which} computed anew: the cache {problem}"))
-        self._guard.limit()
         done = [read_sealed(paths.result_path(self._out, number), BlockDone) for number in range(index)]
-        own = rungs_of(self._plan.blocks[index])[self._first_rung(index)].micro_batch
-        self._inputs.rebuild(index, part, shards, min((before.micro_batch for before in done), default=own))
+        most = min((before.micro_batch for before in done), default=self._sizes(index)[0])
+
+        def rebuild(rung: int) -> None:
+            self._phase(index, "repair", rung)
+            self._guard.limit(self._untouched(index, rung) + WARMING_BYTES)
+            left, _ = self._inputs.lacking(index, part)
+            watch = self._watch(index, rung, "computing them anew")
+            self._inputs.rebuild(index, part, left, min(most, self._sizes(index)[rung]), watch)
+
+        self._on_a_rung(index, self._first_rung(index), "computing a cache anew", rebuild)
+        self._guard.take()
         self._guard.release()
 
     def _phase(self, index: int, phase: Phase, rung: int) -> None:
         steps = -(-self._inputs.count("train") // self._plan.training.batch) * self._order.epochs
         total = min(steps, self._order.max_steps or steps)
         rungs = rungs_of(self._plan.blocks[index])
-        setting: Setting = rungs[min(rung, len(rungs) - 1)]
+        size, accumulate = self._sizes(index)[rung], rungs[min(rung, len(rungs) - 1)].accumulate
         settle()  # what the phase before had of library pages should not lie under this one's
         self._guard.enter(index, phase)
         peak = self._guard.life_peak_bytes
-        self._tell(
-            BlockStarted("phase", index, phase, total, setting.micro_batch, setting.accumulate, rung, peak_bytes=peak)
-        )
+        self._tell(BlockStarted("phase", index, phase, total, size, accumulate, rung, peak_bytes=peak))
+
+
+def _infer(units: Sequence[nn.Module], inputs: Tensor, labels: Tensor) -> None:
+    infer(units, inputs)
 
 
 def _exits(measured: Mapping[str, Measured]) -> tuple[ExitReport, ...]:

@@ -26,6 +26,7 @@ from planner.runner.preflight import Question, error_of, look
 from planner.runner.record import Record, Telemetry, make_report
 from planner.runner.resume import clear_leftovers, find_damage, first_open_block
 from planner.runner.sealed import read_sealed, write_sealed
+from planner.runner.sizes import sizes_of
 from planner.solver.schema import Plan
 from planner.system.child import ChildProcess
 from planner.system.ends import End
@@ -268,8 +269,8 @@ class _Supervision:
                 f"the training process was {end.explained}, before its first block: where that was memory, torch alone "
                 "takes more than there is. Free memory on the device, or plan for what there is"
             )
-        rungs = self._plan.blocks[place.block].ladder
-        sizes = [self._plan.blocks[place.block].micro_batch, *(rung.micro_batch for rung in rungs)]
+        block = self._plan.blocks[place.block]
+        sizes = sizes_of(block)
         first_block = first_open_block(self._out, self._plan)
         self._record.read(first_block)
         said = f"{end.told} at micro-batch {sizes[place.rung]} ({place.phase})"
@@ -277,7 +278,8 @@ class _Supervision:
             self._record.deviate(f"block {place.block}: the training process was {said}; it was done already")
             return first_block, 0
         self._tried.append(f"block {place.block} {said}")
-        if place.rung + 1 == len(sizes):
+        # Behind the ladder there are sizes for what runs without gradients alone.
+        if place.rung + 1 == (len(block.ladder) + 1 if place.phase in ("prepare", "train", "save") else len(sizes)):
             raise OverBudgetError(
                 f"the training process was {end.explained}, and block {place.block} has no smaller rung left. Tried: "
                 f"{'; '.join(self._tried)}. Plan for a smaller budget, or free memory on the device; --resume goes on "

@@ -197,7 +197,7 @@ class BlockTrainer:
         block = self._fresh_block()
         accumulate = rung.accumulate > 1
         rehearsed = rehearsal(samples.count, self._batch, rung.micro_batch, self._least, self._last_step(samples, rung))
-        with trimming(_modules(block)):
+        with trimming(block.modules()):
             for size in sorted({size for sizes in rehearsed for size in sizes}):
                 self._dry_batch(block, samples, (size,), accumulate)
         block.forget_steps()
@@ -247,7 +247,7 @@ class BlockTrainer:
     def _trimming_first_batch(self, block: LoadedBlock) -> AbstractContextManager[None]:
         """On a rung that had no dry step, its first batch is what makes new kernels, as the dry step's is."""
         had_dry_step, self._had_dry_step = self._had_dry_step, True
-        return nullcontext() if had_dry_step else trimming(_modules(block))
+        return nullcontext() if had_dry_step else trimming(block.modules())
 
     def _advance(self, loss: float, seconds: float, samples: Samples) -> None:
         position = self._position
@@ -325,11 +325,6 @@ class BlockTrainer:
         memory, epoch = self._guard.take(), self._position.epoch
         self._tell(Step("step", self._index, epoch, step, samples, loss, memory.resident_bytes, memory.peak_bytes))
         return memory.peak_bytes
-
-
-def _modules(block: LoadedBlock) -> list[nn.Module]:
-    """All that a micro-batch runs through."""
-    return [*block.frozen, *(module for _, module in block.named_modules())]
 
 
 def exhausted(block: int, tried: Sequence[str]) -> OverBudgetError:

@@ -12,6 +12,7 @@ from functools import cached_property
 from math import ceil, floor
 
 from planner.errors import PlannerError
+from planner.model.shapes import Shape, unit_sizes
 from planner.profiler.schema import PieceProfile, Profile
 from planner.settings import Stored
 from planner.solver.recount import Piece, converting, record, surroundings
@@ -202,18 +203,68 @@ class Run:
         again = converting(self.profile.dtype, kept)[1]
         return _WRITER[0] + _WRITER[1] * self.size + again * self.profile.units[boundary - 1].output_bytes
 
-    def phases(self) -> PhasePeaks:
+    def _writing(self) -> list[int]:
         written = []
         if self.behind is not None and self.caches:
             written.append(self._inference(False, self._writer(self.block.units[1], self.behind.dtype)))
         if self.filling:
             written.append(self._filled(self._writer(self.block.units[0], self.block.input.dtype)))
+        return written
+
+    def peak(self) -> int:
+        """Of all phases, as if training's kernels were there in each."""
+        levels = [self.training.peak, self._inference(True, 0), self.weights(), *self._writing()]
+        return self._resident(max(levels))
+
+    def phases(self) -> PhasePeaks:
+        """Behind training less is resident around the tensors, as far as that was measured."""
+        written, measured = self._writing(), self._inference(True, 0)
+        if self.caches:
+            measured = max(measured, written[0])
+        fitted = self.fitted()
+        running = self._inference(False, 0)
         return PhasePeaks(
             train=self._resident(self.training.peak),
-            cache=self._resident(max(written)) if written else 0,
-            validate=self._resident(self._inference(True, 0)),
-            save=self._resident(self.weights()),
+            cache=self._behind(max(written), "pass") if written else 0,
+            validate=self._behind(measured, "heads"),
+            save=self._behind(self.weights(), "still"),
+            fit=min(self.peak(), self._behind(running + sum(fitted), "fit")) if fitted else 0,
         )
+
+    def room(self) -> int:
+        """For the sums that linear exits are fitted from."""
+        return max(0, self.peak() - self._behind(self._inference(False, 0), "fit"))
+
+    def fitted(self) -> list[int]:
+        """Each exit's sums (features² and two classes' worth of eight), and its features twice; in order, while they
+        have room."""
+        classes, found = self.profile.model.classes, list[int]()
+        shape: Shape = self.profile.model.input
+        widths = [shape[0]]
+        for described in self.profile.model.units:
+            shape = unit_sizes(described, shape).output
+            widths.append(shape[0])
+        cuts = {segment.units[1] for segment in self.block.segments}
+        for unit in range(self.block.units[0] + 1, self.block.units[1]):
+            if unit in cuts:
+                continue
+            width = widths[unit]
+            numbers = 2 * width * width + 8 * classes * width + 2 * self.size * width
+            if sum(found) + 4 * numbers > self.room():
+                break
+            found.append(4 * numbers)
+        return found
+
+    def _behind(self, live: int, phase: str) -> int:
+        """Resident when a block's training is over and library pages of that have been given back."""
+        as_ever, runtime = self._resident(live), self.profile.runtime
+        known = runtime.finishing
+        if known is None:
+            return as_ever
+        around = int(getattr(known, f"{phase}_bytes"))
+        counted = self.processes() + runtime.run_bytes - runtime.baseline_bytes
+        grown = ceil(live + Fraction(live * self.around.overhead_permille, 1000))
+        return min(as_ever, max(0, around + counted) + grown)
 
     def processes(self) -> int:
         """Resident before any block, as far as the scope counts it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
+from planner.settings import discriminant_bytes
 from planner.solver.costs import NANOSECONDS
 from planner.solver.problem import CLASSIFIER, FAST_TIMES, Choice, Problem
 from planner.solver.schema import (
@@ -26,15 +27,20 @@ def predict_block(problem: Problem, choice: Choice) -> BlockPrediction:
     """Peaks, their parts, and times of one block."""
     live = live_bytes(problem, choice)
     time = time_ns(problem, choice)
+    peak = problem.resident(live.peak)
+    room = max(0, peak - problem.resident_behind(live.running, "fit"))
+    fits = _fits(problem, choice, room)
     phases = PhasePeaks(
         train=problem.resident(live.train),
-        cache=problem.resident(max(live.cache, live.fill)) if live.cache or live.fill else 0,
-        validate=problem.resident(live.validate),
-        save=problem.resident(live.weights),
+        cache=problem.resident_behind(max(live.cache, live.fill), "pass") if live.cache or live.fill else 0,
+        # Test samples go to the cache as they are measured.
+        validate=problem.resident_behind(max(live.validate, live.cache), "heads"),
+        save=problem.resident_behind(live.weights, "still"),
+        fit=min(peak, problem.resident_behind(live.running + fits, "fit")) if fits else 0,
     )
     parts = _breakdown(problem, live)
     return BlockPrediction(
-        peak_bytes=max(phases.train, phases.cache, phases.validate, phases.save),
+        peak_bytes=peak,
         peak_bytes_by_phase=phases,
         breakdown=parts,
         seconds_per_epoch=time.epoch / NANOSECONDS,
@@ -42,7 +48,20 @@ def predict_block(problem: Problem, choice: Choice) -> BlockPrediction:
         binding=max((field.name for field in fields(parts)), key=lambda name: int(getattr(parts, name))),
         extrapolated_from=_extrapolated_from(problem, choice),
         untouched_bytes=_untouched(problem, choice),
+        fit_room_bytes=room,
     )
+
+
+def _fits(problem: Problem, choice: Choice, room: int) -> int:
+    """What fitting pooled exits takes, as many of them from the first on as have room."""
+    found = 0
+    for unit in range(choice.first + 1, choice.last):
+        if unit not in choice.ends:
+            size = discriminant_bytes(problem.features[unit - 1], problem.profile.model.classes, choice.micro_batch)
+            if found + size > room:
+                break
+            found += size
+    return found
 
 
 def _extrapolated_from(problem: Problem, choice: Choice) -> int | None:

@@ -9,6 +9,7 @@ from itertools import accumulate
 from typing import Literal
 
 from planner.errors import InputError
+from planner.model.shapes import Shape, unit_sizes
 from planner.profiler.schema import PieceProfile, PolicyProfile, Profile
 from planner.settings import NUMBER_BYTES, Dtype, Policy, Stored, stored_bytes
 from planner.solver.costs import NANOSECONDS, SAME_PACE, Pace, PieceCost, PieceTable, interpolate, nanoseconds
@@ -52,6 +53,10 @@ Source = Literal["data", "cache", "recompute"]
 """Where a block's samples come from: data set, the cache before it, or the data set run through the units before it.
 
 The first trained block's cache, where units before it are frozen, is written by these alone before it begins."""
+
+Phase = Literal["pass", "heads", "fit", "still"]
+"""What is done behind training: samples run through a block, through its heads as well, exits are fitted, nothing is
+computed."""
 
 LABEL_BYTES = 8
 """One label, in a batch and in a record."""
@@ -333,6 +338,30 @@ class Problem:
         """Resident bytes where `live` bytes are allocated."""
         constant, permille = self._overhead
         return constant + live - (-live * permille // 1000)
+
+    def resident_behind(self, live: int, phase: Phase) -> int:
+        """Resident bytes where `live` bytes are allocated behind training; never more than in training."""
+        found = self.profile.runtime.finishing
+        if found is None:
+            return self.resident(live)
+        around = {
+            "pass": found.pass_bytes,
+            "heads": found.heads_bytes,
+            "fit": found.fit_bytes,
+            "still": found.still_bytes,
+        }[phase]
+        moved = self.profile.runtime.baseline_bytes - self.runtime_bytes - self.profile.runtime.run_bytes
+        return min(self.resident(live), max(0, around - moved) + live - (-live * self._overhead[1] // 1000))
+
+    @cached_property
+    def features(self) -> tuple[int, ...]:
+        """Channels behind every unit, which are what a pooled exit sees."""
+        shape: Shape = self.profile.model.input
+        found = []
+        for unit in self.profile.model.units:
+            shape = unit_sizes(unit, shape).output
+            found.append(shape[0])
+        return tuple(found)
 
     def live_limit(self, budget: int) -> int:
         """The most live bytes that fit a budget; negative where nothing does."""

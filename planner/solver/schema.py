@@ -185,6 +185,8 @@ class PhasePeaks:
     """Measuring the heads on test data."""
     save: int
     """Writing the weights."""
+    fit: int = added(0)
+    """Fitting pooled exits; 0 where there are none, or no room for any."""
 
 
 @dataclass(frozen=True)
@@ -220,7 +222,7 @@ class BlockPrediction:
     """The solver's word on one block."""
 
     peak_bytes: int
-    """Highest of the phases."""
+    """Highest of the phases, with as much around the tensors of each as a training step has around its own."""
     peak_bytes_by_phase: PhasePeaks
     """Each phase's peak."""
     breakdown: Breakdown
@@ -235,6 +237,9 @@ class BlockPrediction:
     """The largest micro-batch at which every unit and head was measured, where this one lies beyond it; else null."""
     untouched_bytes: int = 0
     """Most that a kernel maps beyond the peak and never writes: what a limit on mapped memory leaves room for."""
+    fit_room_bytes: int | None = added(None)
+    """What the block's peak leaves for fitting pooled exits, which are fitted as far as they have room; null: what lies
+    between the peak and that of validating."""
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ class Live(NamedTuple):
     validate: int
     cache: int
     """0 where no cache is written behind the block."""
+    running: int
+    """While samples run through the block without its heads."""
     fill: int
     """While frozen units write the cache before it, with nothing of the block in memory yet; 0 where they do not."""
 
@@ -126,6 +128,7 @@ def live_bytes(problem: Problem, choice: Choice) -> Live:
         moment=max(moments, key=lambda moment: moment.level),
         validate=data + kernels + weights + max(inference, heads_inference),
         cache=data + kernels + weights + inference + writer if choice.caches else 0,
+        running=data + kernels + weights + inference,
         fill=fill_bytes(problem, choice.micro_batch) if problem.fills(choice.first, choice.source) else 0,
     )
 

@@ -25,11 +25,6 @@ class Discriminant:
         self._counts = torch.zeros(classes)
         self._shift: Tensor | None = None
 
-    @staticmethod
-    def bytes_of(features: int, classes: int, micro_batch: int) -> int:
-        """The most that one takes: its sums, what solving needs beside them, and features as they come and shifted."""
-        return 4 * features * (2 * features + 8 * classes + 2 * micro_batch)
-
     @torch.no_grad()
     def add(self, features: Tensor, labels: Tensor) -> None:
         """Take in features (micro-batch, features) and labels (micro-batch) of int64."""

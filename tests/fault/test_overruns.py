@@ -17,14 +17,15 @@ from planner.report.schema import Report
 from planner.runner import paths
 from planner.runner import session as session_module
 from planner.runner.block import LoadedBlock
-from planner.runner.events import BlockDone, Deviation, Event
+from planner.runner.events import BlockDone, BlockStarted, Deviation, Event
 from planner.runner.finish import Measured, validate
+from planner.runner.guard import MemoryGuard
 from planner.runner.samples import Samples
 from planner.runner.supervisor import RunOptions, run_plan
 from planner.system.ends import End
 from tests.unit.system.support import MIB, run_child, with_read_only_proc
 
-from .support import Hurt, session, small_plan
+from .support import Hurt, session, small_plan, weights
 
 STEPS = 4
 
@@ -99,7 +100,7 @@ def test_an_overrun_behind_training_goes_one_rung_lower(tmp_path: Path, monkeypa
     said = "finishing does not fit with micro-batch 8"
     assert [text.rpartition(": ")[0] for text in told] == [f"block {index}: {said}" for index in range(3)]
     done = [event for event in events if isinstance(event, BlockDone)]
-    assert [(block.micro_batch, block.steps) for block in done] == [(4, 3)] * 3
+    assert [(block.micro_batch, block.steps) for block in done] == [(8, 3)] * 3  # as it was trained
 
 
 _RLIMIT = """
@@ -221,3 +222,31 @@ def test_where_no_peak_begins_anew_a_run_says_so_and_its_peaks_are_never_too_low
     )
     weights = [(folder / paths.MODEL).read_bytes() for folder in (tmp_path / "usual", tmp_path / "odd")]
     assert weights[0] == weights[1]
+
+
+def test_what_is_done_behind_training_has_smaller_sizes_than_the_ladder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ladder that is empty, and measuring that has room for one sample alone: told by the guard, from real peaks."""
+    plan = small_plan()
+    plan = replace(plan, blocks=tuple(replace(block, ladder=()) for block in plan.blocks))
+    plan = replace(plan, id=content_id(plan))
+    phase, sizes = "", dict[str, list[int]]()
+    real = MemoryGuard.is_over
+
+    def tell(event: Event) -> None:
+        nonlocal phase
+        if isinstance(event, BlockStarted):
+            phase = event.phase
+            sizes.setdefault(phase, []).append(event.micro_batch)
+
+    def is_over(guard: MemoryGuard, peak_bytes: int) -> bool:
+        return real(guard, peak_bytes) or (phase in ("validate", "cache") and sizes[phase][-1] > 1)
+
+    monkeypatch.setattr(MemoryGuard, "is_over", is_over)
+    session(plan, tmp_path / "hurt", tell)
+    # Halved from the plan's own 8 for each of three blocks; the last one writes no cache, and training was never asked.
+    assert sizes["validate"] == [8, 4, 2, 1] * 3
+    assert sizes["cache"] == [1, 1]
+    assert sizes["train"] == [8, 8, 8]
+    assert len(weights(tmp_path / "hurt", plan)) > 0  # every block has come to its end

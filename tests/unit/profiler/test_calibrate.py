@@ -11,7 +11,7 @@ from planner.model.spec import Activation, BatchNorm2d, Conv2d, Flatten, Layer, 
 from planner.profiler.account import Accounts
 from planner.profiler.calibrate import policy_profile, split_overhead, step_sizes, timed_sizes
 from planner.profiler.job import Job
-from planner.profiler.schema import Account, StepTime
+from planner.profiler.schema import Account, Finishing, StepTime
 from planner.settings import Optimizer
 from planner.units import MIB
 from tests.unit.system.support import run_child, with_read_only_proc
@@ -22,7 +22,7 @@ HEADS = 2 * MIB
 
 def _accounts(peak: int, baseline: int, live: int, growing: int, untouched: int = 0) -> Accounts:
     account = Account(8, peak, *[0] * 12)
-    return Accounts(baseline, live, untouched, growing, (StepTime(8, 0.1),), 0.001, account)
+    return Accounts(baseline, live, untouched, growing, (StepTime(8, 0.1),), 0.001, account, Finishing(0, 0, 0, 0))
 
 
 def test_what_grows_is_a_share_of_what_is_live_and_the_rest_is_constant() -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,6 @@ from planner.model.heads import auxiliary_head
 from planner.model.shapes import model_sizes, unit_sizes
 from planner.report.schema import InitReport
 from planner.runner import cache, paths
-from planner.runner import frozen as frozen_module
 from planner.runner import session as session_module
 from planner.runner.block import LoadedBlock, load_before, load_frozen
 from planner.runner.cache import CacheReader, CacheSpec, shard_path
@@ -26,6 +26,7 @@ from planner.runner.events import BlockDone, BlockStarted, Deviation, Event, Ste
 from planner.runner.exits import export_models
 from planner.runner.frozen import check_given, keep_frozen
 from planner.runner.initial import keep_initial
+from planner.runner.passes import Pass, rehearse
 from planner.runner.samples import Samples
 from planner.runner.stored import Stored, stored_units
 from planner.runner.train import rungs_of
@@ -261,15 +262,14 @@ def test_they_run_a_rung_lower_where_memory_does_not_do(
     begin(plan, tmp_path)
     rungs = [rung.micro_batch for rung in rungs_of(plan.blocks[0])]
     tried: list[int] = []
-    warm_up = frozen_module.warm_up
 
-    def refuse(units: Sequence[nn.Module], samples: Samples) -> None:
+    def refuse(modules: Iterable[nn.Module], run: Pass, samples: Samples, *others: Any) -> None:
         tried.append(samples.micro_batch)
         if len(tried) == 1:
             raise error
-        warm_up(units, samples)
+        rehearse(modules, run, samples, *others)
 
-    monkeypatch.setattr(session_module, "warm_up", refuse)
+    monkeypatch.setattr(session_module, "rehearse", refuse)
     events: list[Event] = []
     session(plan, tmp_path, events.append)
     assert tried[:2] == rungs[:2]

@@ -14,6 +14,7 @@ from planner.runner.finish import Prefix, validate
 from planner.runner.pooled import fit_exits, samples_to_fit, save_exits, wanted_exits
 from planner.runner.samples import Samples
 from planner.runner.stop import StopSignal
+from planner.settings import discriminant_bytes
 from planner.solver.schema import Exit, Head, Plan, PooledHead
 from planner.training.discriminant import Discriminant
 
@@ -44,7 +45,7 @@ def test_every_boundary_of_a_block_without_a_head_has_one() -> None:
 def test_what_has_no_room_is_left_out() -> None:
     plan = with_pooled_exits(make_plan((0, 6)))
     shapes = wanted_exits(plan, 0, SIZE, AMPLE)
-    first = Discriminant.bytes_of(shapes[1][0], 10, SIZE)
+    first = discriminant_bytes(shapes[1][0], 10, SIZE)
     assert list(wanted_exits(plan, 0, SIZE, first)) == [1]
     assert wanted_exits(plan, 0, SIZE, first - 1) == {}
     assert wanted_exits(plan, 0, SIZE, -1) == {}

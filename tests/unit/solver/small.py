@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from planner.model.spec import Activation, Conv2d, Layer, Model, Pool2d, Residual, Unit
 from planner.profiler.schema import (
     Costs,
+    Finishing,
     HeadProfile,
     PieceProfile,
     PolicyProfile,
@@ -141,7 +142,11 @@ def _runtime(dice: random.Random) -> Runtime:
     small = dice.randint(1, 4)
     large, growing = small + dice.randint(0, 4), dice.choice((0, 3)) * GRID_BYTES
     run = dice.choice((0, 777))
-    return Runtime(baseline, start, supervisor, overhead, dice.choice((0, 7, 20)), small, large, growing, run)
+    behind = [dice.randint(0, baseline + overhead) for _ in range(4)]
+    finishing = dice.choice((None, Finishing(*behind)))
+    return Runtime(
+        baseline, start, supervisor, overhead, dice.choice((0, 7, 20)), small, large, growing, run, finishing
+    )
 
 
 def _policies(dice: random.Random) -> tuple[PolicyProfile, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -65,7 +66,7 @@ def test_a_budget_holds_the_start_of_the_processes_and_the_reserve() -> None:
     assert problem.live_limit(1800) > 0 > problem.live_limit(1799)
 
 
-def _with_runtime(**changes: int) -> Profile:
+def _with_runtime(**changes: Any) -> Profile:
     profile = tiny_profile()
     return replace(profile, runtime=replace(profile.runtime, **changes))
 

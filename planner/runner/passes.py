@@ -1,0 +1,60 @@
+"""How samples pass through units without gradients: at which sizes, with which dry step, watched by what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+
+from torch import Tensor, nn
+
+from planner.runner.guard import MemoryGuard
+from planner.runner.samples import Samples
+from planner.runner.stop import StopSignal
+from planner.training.runtime import settle, trimming
+
+Pass = Callable[[Tensor, Tensor], object]
+"""What is done with one micro-batch: inputs (micro-batch, …) and labels. What it returns goes at once."""
+
+
+class Watch(StopSignal):
+    """Looked at between two micro-batches of a pass: whether to stop, and whether the last one stayed within bounds."""
+
+    def __init__(self, stop: StopSignal, guard: MemoryGuard, what: str, has_smaller: bool) -> None:
+        """`what` is passing. Where no smaller micro-batch is left to turn to, peaks are only remembered."""
+        super().__init__()
+        self._stop = stop
+        self._guard = guard
+        self._what = what
+        self._has_smaller = has_smaller
+
+    def check(self) -> None:
+        """Raise InterruptedRunError if asked to stop, OverBudgetError where too much was taken."""
+        self._stop.check()
+        if self._has_smaller:
+            self._guard.check(self._what)
+        else:
+            self._guard.take()
+
+
+def rehearse(
+    modules: Iterable[nn.Module], run: Pass, samples: Samples, count: int, watch: Watch, ready: Callable[[], None]
+) -> None:
+    """The dry step of a pass over `count` samples: a whole micro-batch and the odd last one, each done twice.
+
+    The first time makes kernels: library pages that only this touches are given back behind every module. Then `ready`
+    is called; the second time is as high as any micro-batch of the pass. Raises as `Watch.check`.
+    """
+    sizes = sorted({min(samples.micro_batch, count), count % samples.micro_batch} - {0})
+    with trimming(modules):
+        _some(run, samples, sizes)
+    settle()
+    ready()
+    _some(run, samples, sizes)
+    watch.check()
+
+
+def _some(run: Pass, samples: Samples, sizes: Sequence[int]) -> None:
+    with closing(samples.sized(sizes)) as loaded:
+        for inputs, labels in loaded:
+            run(inputs, labels)
+            del inputs

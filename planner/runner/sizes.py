@@ -1,0 +1,16 @@
+"""Micro-batches that a block may fall back to. No torch here: the supervisor asks as well."""
+
+from __future__ import annotations
+
+from planner.solver.schema import Block
+
+
+def sizes_of(block: Block) -> tuple[int, ...]:
+    """Micro-batches of a block's rungs, falling, and behind them smaller ones for what runs without gradients.
+
+    Those need no whole batch and normalise by what was learned, so they go down to one sample whatever the ladder is.
+    """
+    sizes = [block.micro_batch, *(rung.micro_batch for rung in block.ladder)]
+    while sizes[-1] > 1:
+        sizes.append(sizes[-1] // 2)
+    return tuple(sizes)
