@@ -7,7 +7,8 @@ import os
 import secrets
 from pathlib import Path
 
-from planner.errors import InputError
+from planner.errors import InputError, StorageError
+from planner.system.files import make_folder
 
 QUEUE_FILE = "queue.secret"
 """The file in the data folder that holds the secret which signs messages to workers."""
@@ -34,11 +35,13 @@ def read_or_make(path: Path, fresh: str) -> str:
     Raises InputError where others may read it, or it holds too little.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(path.parent, 0o700)
         if not path.exists():
             _make(path, fresh)
         is_private = not path.stat().st_mode & 0o077
         found = path.read_text().strip()
+    except StorageError as error:
+        raise InputError(f"{path}: cannot be read or made ({error})") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read or made ({error.strerror})") from None
     if not is_private:
