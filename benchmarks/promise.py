@@ -1,9 +1,14 @@
-"""The promise, 100 times: `python -m benchmarks.promise [RUNS] > benchmarks/results/promise.md`.
+"""The promise: `python -m benchmarks.promise [RUNS] [FILE]`; then `python -m benchmarks.promise table [FILE]`.
 
-Networks × strategies × budgets, each plan run several times inside a memory group whose hard limit is the plan's
-budget. A run keeps the promise if the kernel killed nothing, the sum of VmHWM over supervisor and child, polled from
-outside, never passed the budget, and the command ended with 0. Controls without the guard, whose anonymous bytes are
-1.3 times their limit, must die: otherwise the limit would prove nothing. Needs a memory group (usually root).
+Networks × strategies × budgets from the least on, each plan run several times inside a memory group whose hard limit is
+the plan's budget. A run keeps the promise if the kernel killed nothing, the sum of VmHWM over supervisor and child,
+polled from outside, never passed the budget, and the command ended with 0. Every phase of every block is compared with
+its prediction. Controls without the guard, whose anonymous bytes are 1.3 times their limit, must die: otherwise the
+limit would prove nothing. Needs a memory group (usually root).
+
+FILE (default benchmarks/results/promise.jsonl) gets a line for each run as it ends. A call goes on behind the lines
+that are there, until there are RUNS of them; so it can be stopped at any time, and done in pieces. `table` prints
+Markdown.
 """
 
 from __future__ import annotations
@@ -13,11 +18,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
+from statistics import median
 
 from benchmarks.judge import Watch, within
 from planner.cli.measure import measured_profile
-from planner.document import read_document, to_json
+from planner.document import decode, parse_json, read_document, to_json
 from planner.errors import InfeasibleError
 from planner.model.zoo import from_zoo
 from planner.profiler.schema import Profile
@@ -34,8 +41,9 @@ NETWORKS = ("cnn6", "vgg11", "resnet18", "mobilenetv2")
 STRATEGIES: tuple[Strategy, ...] = ("auto", "neuroflux", "backprop", "classic-local", "checkpoint")
 OTHERS = ("cnn6", "vgg11")
 """Of which plans ask for more than a strategy; one of them in bfloat16, so the processor has to compute in that."""
-ROOM = (MIB, 24 * MIB)
-"""Above the least that a strategy needs."""
+ROOM = (0.0, 0.001, 0.005, 0.02)
+"""Above the least that a strategy needs, as a share of it."""
+RESULTS = Path("benchmarks/results/promise.jsonl")
 BATCH = 32
 STEPS = 3
 CONTROLS = 4
@@ -51,27 +59,50 @@ run_plan(read_document(sys.argv[1], Plan), "sample", Path(sys.argv[2]), RunOptio
 """
 
 
-@dataclass
-class Kept:
-    """What became of one plan's runs."""
+@dataclass(frozen=True)
+class Case:
+    """A plan to be run."""
 
     name: str
+    """Network, what is asked for, and the room above the least."""
     plan: Plan
-    runs: int = 0
-    failures: int = 0
-    kills: int = 0
-    peak_bytes: int = 0
-    deviations: int = 0
+    """Its plan."""
 
-    @property
-    def row(self) -> str:
-        """A line of the table."""
-        budget = self.plan.budget.bytes
-        return (
-            f"| {self.name} | {len(self.plan.blocks)} | {self.plan.cuts} | {budget / MIB:.0f} | {self.runs} "
-            f"| {self.failures} | {self.kills} | {self.peak_bytes / MIB:.1f} | {100 * self.peak_bytes / budget:.1f} "
-            f"| {self.deviations} |"
-        )
+
+@dataclass(frozen=True)
+class PhaseFound:
+    """A phase of a block in one run."""
+
+    phase: str
+    """Which."""
+    predicted_bytes: int
+    """The plan's word."""
+    measured_bytes: int
+    """The kernel's."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """One run: a line of the results."""
+
+    name: str
+    """Which case."""
+    blocks: int
+    """Of its plan."""
+    cuts: int
+    """Of its plan."""
+    budget_bytes: int
+    """The limit of the memory group."""
+    exit_code: int
+    """Of the command."""
+    kills: int
+    """By the kernel, in the group."""
+    peak_bytes: int
+    """Highest sum of VmHWM, polled from outside."""
+    deviations: tuple[str, ...]
+    """Where the run left its plan; or the last that a failed one said."""
+    phases: tuple[PhaseFound, ...]
+    """Those that the plan predicts, where the run had no deviation."""
 
 
 def request(strategy: Strategy, budget: int, dtype: Dtype = "float32") -> Request:
@@ -80,8 +111,8 @@ def request(strategy: Strategy, budget: int, dtype: Dtype = "float32") -> Reques
     return Request(Budget(budget, "process"), training, strategy=strategy)
 
 
-def others(network: str, profile: Profile) -> Iterator[Kept]:
-    """What else a plan may ask for, at hardly more than the least memory that takes."""
+def others(network: str, profile: Profile) -> Iterator[Case]:
+    """What else a plan may ask for, at the least memory that takes."""
     usual = request("neuroflux", 2**40, profile.dtype)
     asked: dict[str, Request] = {}
     if profile.dtype == "float32":
@@ -89,15 +120,16 @@ def others(network: str, profile: Profile) -> Iterator[Kept]:
             asked[f"caches in {kept}"] = replace(usual, cache_dtype=kept)
         asked["augmented"] = replace(usual, training=replace(usual.training, augment="crop-flip", epochs=2, views=2))
         asked["two units frozen"] = replace(usual, training=replace(usual.training, freeze=2))
+        asked["no storage"] = replace(usual, storage_bytes=1)
     else:
         asked[f"in {profile.dtype}"] = usual
         asked[f"in {profile.dtype}, by backpropagation"] = replace(usual, strategy="backprop")
     for name, wanted in asked.items():
         least = least_memory(profile, wanted)
-        yield Kept(f"{network}, {name}", make_plan(profile, replace(wanted, budget=Budget(least + MIB, "process"))))
+        yield Case(f"{network}, {name}", make_plan(profile, replace(wanted, budget=Budget(least, "process"))))
 
 
-def plans(network: str, profile: Profile) -> Iterator[Kept]:
+def plans(network: str, profile: Profile) -> Iterator[Case]:
     """One for each strategy and budget; a plan that stands for two of them comes once."""
     seen: set[str] = set()
     for strategy in STRATEGIES:
@@ -106,30 +138,53 @@ def plans(network: str, profile: Profile) -> Iterator[Kept]:
         except InfeasibleError:
             continue
         for room in ROOM:
-            plan = make_plan(profile, request(strategy, least + room))
+            plan = make_plan(profile, request(strategy, least + int(room * least)))
             if plan.id not in seen:
                 seen.add(plan.id)
-                yield Kept(f"{network}, {strategy}", plan)
+                yield Case(f"{network}, {strategy}, {100 * room:g} %", plan)
 
 
-def run(kept: Kept, folder: Path) -> None:
+def cases(profiles: dict[str, Profile]) -> list[Case]:
+    """All of them, networks in turn, so that a part of the runs has some of each."""
+    found = [list(plans(name, profiles[name])) for name in NETWORKS]
+    for name in OTHERS:
+        model = from_zoo(name, (1, 28, 28), 10)
+        half = measured_profile(model, usual_optimizer("sgd"), BATCH, "bfloat16")
+        found.append([*others(name, profiles[name]), *others(name, half)])
+    return [case for group in zip_longest(*found) for case in group if case is not None]
+
+
+def run(case: Case, folder: Path) -> Found:
     """Once, judged."""
-    (folder / "plan.json").write_text(to_json(kept.plan))
+    plan = case.plan
+    (folder / "plan.json").write_text(to_json(plan))
     command = [sys.executable, "-m", "planner.cli.main", "run", str(folder / "plan.json"), "--data", "sample"]
     command += ["--quiet", "--out", str(folder / "out"), "--max-steps", str(STEPS), "--checkpoint-seconds", "0"]
-    with MemoryGroup(kept.plan.budget.bytes) as group, Watch(group) as watch:
+    with MemoryGroup(plan.budget.bytes) as group, Watch(group) as watch:
         done = subprocess.run(within(group, command), capture_output=True, text=True)
-        kept.kills += group.oom_kills()
-    kept.runs += 1
-    kept.peak_bytes = max(kept.peak_bytes, watch.peak_bytes)
-    if done.returncode:
-        kept.failures += 1
-        print(f"{kept.name}: {done.stderr.strip()}", file=sys.stderr)
-        return
-    deviations = read_document(folder / "out" / paths.REPORT, Report).deviations
-    kept.deviations += len(deviations)
-    for text in deviations:
-        print(f"{kept.name}: {text}", file=sys.stderr)
+        kills = group.oom_kills()
+    kept = folder / "out" / paths.REPORT
+    report = read_document(kept, Report) if kept.exists() else None
+    phases: tuple[PhaseFound, ...] = ()
+    if report is not None and not report.deviations:
+        told = (phase for block in report.blocks for phase in block.phases)
+        phases = tuple(
+            PhaseFound(phase.phase, phase.predicted_peak_bytes, phase.measured_peak_bytes)
+            for phase in told
+            if phase.predicted_peak_bytes is not None
+        )
+    said = report.deviations if report is not None else (done.stderr.strip()[-500:],)
+    return Found(
+        case.name,
+        len(plan.blocks),
+        plan.cuts,
+        plan.budget.bytes,
+        done.returncode,
+        kills,
+        watch.peak_bytes,
+        said,
+        phases,
+    )
 
 
 def control(profile: Profile, folder: Path) -> bool:
@@ -145,40 +200,85 @@ def control(profile: Profile, folder: Path) -> bool:
         return group.oom_kills() > 0 and done.returncode != 0
 
 
-def main(runs: int) -> int:
-    """Print the table; 0 if the promise was kept every time and every control died."""
+def read(file: Path) -> list[Found]:
+    """The runs that were done; a line that was not written to its end is none."""
+    if not file.exists():
+        return []
+    return [decode(Found, parse_json(line)) for line in file.read_bytes().split(b"\n")[:-1]]
+
+
+def main(runs: int, file: Path) -> int:
+    """Run until there are so many lines; 0 if the promise was kept every time and every control died."""
     profiles = {
         name: measured_profile(from_zoo(name, (1, 28, 28), 10), usual_optimizer("sgd"), BATCH) for name in NETWORKS
     }
-    kept = [one for name in NETWORKS for one in plans(name, profiles[name])]
-    for name in OTHERS:
-        kept += others(name, profiles[name])
-        model = from_zoo(name, (1, 28, 28), 10)
-        kept += others(name, measured_profile(model, usual_optimizer("sgd"), BATCH, "bfloat16"))
-    for turn in range(runs):
+    wanted = cases(profiles)
+    print(f"{len(wanted)} plans", file=sys.stderr)
+    done = len(read(file))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    while done < runs:
         with tempfile.TemporaryDirectory() as folder:
-            run(kept[turn % len(kept)], Path(folder))
-        print(f"{turn + 1}/{runs}", file=sys.stderr)
+            found = run(wanted[done % len(wanted)], Path(folder))
+        with file.open("ab") as results:
+            results.write(to_json(found, indent=None).encode() + b"\n")
+        done += 1
+        print(f"{done}/{runs} {found.name}: exit {found.exit_code} {'; '.join(found.deviations)}", file=sys.stderr)
     died = 0
     for _ in range(CONTROLS):
         with tempfile.TemporaryDirectory() as folder:
             died += control(profiles["vgg11"], Path(folder))
+    print(f"{died} of {CONTROLS} controls were killed.")
+    return int(died < CONTROLS or any(map(is_broken, read(file))))
+
+
+def is_broken(found: Found) -> bool:
+    """Whether a run did not keep the promise."""
+    return bool(found.kills or found.exit_code or found.peak_bytes > found.budget_bytes)
+
+
+def table(file: Path) -> None:
+    """Print what the runs came to, by plan and by phase."""
+    found = read(file)
+    names = dict.fromkeys(one.name for one in found)
+    print("Made by `python -m benchmarks.promise`. MiB; checkpoints after every step; peak: the highest sum of VmHWM.")
+    numbers = ("blocks", "cuts", "budget", "runs", "failed", "killed", "peak", "% of budget", "deviations")
+    print(f"\n| network, strategy, room | {' | '.join(numbers)} |\n| --- |{' ---: |' * len(numbers)}")
+    for name in names:
+        print(_row([one for one in found if one.name == name]))
+    over = sum(one.peak_bytes > one.budget_bytes for one in found)
     print(
-        "Made by `python -m benchmarks.promise`. MiB; checkpoints after every step; peak: the highest sum of VmHWM.\n"
+        f"\n{len(found)} runs over {len(names)} plans: {sum(one.kills for one in found)} killed by the kernel, "
+        f"{sum(one.exit_code != 0 for one in found)} failed, {over} above their budget, "
+        f"{sum(len(one.deviations) for one in found)} deviations.\n"
     )
-    print("| network, strategy | blocks | cuts | budget | runs | failed | killed | peak | % of budget | deviations |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
-    for one in kept:
-        print(one.row)
-    over = sum(one.peak_bytes > one.plan.budget.bytes for one in kept)
-    killed, failed = sum(one.kills for one in kept), sum(one.failures for one in kept)
-    print(
-        f"\n{sum(one.runs for one in kept)} runs over {len(kept)} plans: {killed} killed by the kernel, {failed} "
-        f"failed, {over} plans above their budget, {sum(one.deviations for one in kept)} deviations. "
-        f"{died} of {CONTROLS} controls were killed."
-    )
-    return int(bool(killed or failed or over or died < CONTROLS))
+    print("| phase | measured | most above its prediction | median excess of the prediction |")
+    print("| --- | ---: | ---: | ---: |")
+    for phase in dict.fromkeys(phase.phase for one in found for phase in one.phases):
+        same = [other for one in found for other in one.phases if other.phase == phase]
+        above = [100 * (other.measured_bytes / other.predicted_bytes - 1) for other in same]
+        print(f"| {phase} | {len(same)} | {max(above):+.2f} % | {-median(above):.2f} % |")
+
+
+def _row(same: list[Found]) -> str:
+    one, peak = same[0], max(found.peak_bytes for found in same)
+    budget = max(found.budget_bytes for found in same)
+    share = max(found.peak_bytes / found.budget_bytes for found in same)
+    cells = [
+        f"{budget / MIB:.1f}",
+        len(same),
+        sum(found.exit_code != 0 for found in same),
+        sum(found.kills for found in same),
+        f"{peak / MIB:.1f}",
+        f"{100 * share:.1f}",
+        sum(len(found.deviations) for found in same),
+    ]
+    return f"| {one.name} | {one.blocks} | {one.cuts} | {' | '.join(map(str, cells))} |"
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 100))
+    given = sys.argv[1:]
+    place = Path(given[1]) if len(given) > 1 else RESULTS
+    if given[:1] == ["table"]:
+        table(place)
+    else:
+        sys.exit(main(int(given[0]) if given else 300, place))

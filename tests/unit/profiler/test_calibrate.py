@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from planner.document import to_json
 from planner.model.spec import Activation, BatchNorm2d, Conv2d, Flatten, Layer, Linear, Model, Unit
 from planner.profiler.account import Accounts
-from planner.profiler.calibrate import policy_profile, split_overhead, step_sizes, timed_sizes
+from planner.profiler.calibrate import Calibrated, policy_profile, split_overhead, step_sizes, timed_sizes
 from planner.profiler.job import Job
 from planner.profiler.schema import Account, Finishing, StepTime
 from planner.settings import Optimizer
@@ -118,3 +119,18 @@ def test_where_no_peak_can_be_read_single_units_stand_in_and_the_profile_says_wh
     tight, fast = found["notes"]
     assert tight.startswith(f"tight: {why}") and fast.startswith(f"fast: {why}")
     assert fast.endswith("plans do not choose it")
+
+
+def test_what_is_resident_behind_training_is_moved_to_the_runs_baseline_and_is_no_more_than_in_training() -> None:
+    found = replace(
+        _accounts(1_000_000, 300 * MIB, 600_000, 0), finishing=Finishing(310 * MIB, 310 * MIB, 0, 280 * MIB)
+    )
+    calibrated = Calibrated(20 * MIB, 0, 1, 8, 4 * MIB, 0.001, (), found)
+    behind = calibrated.finishing(301 * MIB)
+    assert behind is not None
+    # One MiB more of baseline, four less that come on top at large micro-batches.
+    assert 307 * MIB <= behind.pass_bytes < behind.heads_bytes == behind.fit_bytes <= 321 * MIB
+    assert 277 * MIB < behind.still_bytes < 281 * MIB
+    most = Calibrated(MIB, 0, 1, 8, 0, 0.001, (), found).finishing(301 * MIB)
+    assert most is not None and most.pass_bytes == 302 * MIB
+    assert Calibrated(20 * MIB, 0, 1, 8, 0, 0.001, (), None).finishing(301 * MIB) is None
