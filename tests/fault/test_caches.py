@@ -18,8 +18,7 @@ from planner.runner.cache import shard_path
 from planner.runner.events import BlockStarted, Deviation, Event
 from planner.runner.repair import Repairer
 from planner.solver.schema import Plan
-
-from .support import session, small_plan, weights
+from tests.fault.support import session, small_plan, weights
 
 Spoil = Callable[[Path], None]
 

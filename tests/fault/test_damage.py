@@ -20,9 +20,8 @@ from planner.runner.resume import find_damage
 from planner.runner.safetensors import Entry, content_checksum, write_tensors
 from planner.runner.supervisor import RunOptions, run_plan
 from planner.solver.schema import Plan
+from tests.fault.support import Hurt, frozen_plan, small_plan, weights
 from tests.unit.runner.test_pooled import with_pooled_exits
-
-from .support import Hurt, frozen_plan, small_plan, weights
 
 STEPS = 2
 

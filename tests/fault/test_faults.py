@@ -17,8 +17,7 @@ from planner.runner import paths
 from planner.runner import session as session_module
 from planner.runner.supervisor import RunOptions, run_plan
 from planner.solver.schema import Plan
-
-from .support import failing, partials, session, small_plan, weights
+from tests.fault.support import failing, partials, session, small_plan, weights
 
 CALLS = ("write", "fsync", "fdatasync", "replace")
 ERRORS = {errno.ENOSPC: "storage is full|No space left on device", errno.EIO: "Input/output error"}

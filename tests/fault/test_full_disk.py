@@ -6,9 +6,8 @@ from pathlib import Path
 
 from planner.document import to_json
 from planner.units import MIB
+from tests.fault.support import small_plan
 from tests.unit.system.support import mounting, run_child
-
-from .support import small_plan
 
 # A file takes up all but a little of the file system; then it goes, as somebody makes space.
 _CODE = """

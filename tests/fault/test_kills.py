@@ -20,8 +20,7 @@ from planner.runner.supervisor import RunOptions, run_plan
 from planner.settings import Optimizer
 from planner.solver.schema import Plan
 from planner.system.files import LOCK_NAME, lock_folder
-
-from .support import Hurt, frozen_plan, small_plan, weights
+from tests.fault.support import Hurt, frozen_plan, small_plan, weights
 
 STEPS = 4
 MANY_STEPS = 60

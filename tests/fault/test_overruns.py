@@ -23,9 +23,8 @@ from planner.runner.guard import MemoryGuard
 from planner.runner.samples import Samples
 from planner.runner.supervisor import RunOptions, run_plan
 from planner.system.ends import End
+from tests.fault.support import Hurt, session, small_plan, weights
 from tests.unit.system.support import MIB, run_child, with_read_only_proc
-
-from .support import Hurt, session, small_plan, weights
 
 STEPS = 4
 

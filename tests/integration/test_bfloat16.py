@@ -16,8 +16,7 @@ from planner.report.schema import Report
 from planner.solver.schema import Plan
 from planner.system.machine import check_dtype, probe
 from planner.units import MIB
-
-from .conftest import OPTIMIZER
+from tests.integration.conftest import OPTIMIZER
 
 BATCH = 64
 

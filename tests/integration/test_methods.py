@@ -25,8 +25,7 @@ from planner.runner.supervisor import RunOptions, run_plan
 from planner.solver.plan import make_plan
 from planner.solver.request import Request
 from planner.solver.schema import Block, BlockInput, Budget, Exit, Head, Plan, PooledHead, Segment, Training
-
-from .conftest import OPTIMIZER
+from tests.integration.conftest import OPTIMIZER
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 

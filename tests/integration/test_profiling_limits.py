@@ -21,8 +21,7 @@ from planner.solver.request import Request
 from planner.solver.schema import Budget, Training
 from planner.system.cgroup import MemoryGroup, can_create
 from planner.units import MIB
-
-from .conftest import OPTIMIZER
+from tests.integration.conftest import OPTIMIZER
 
 ROOM_BYTES = 140 * MIB
 """What a group leaves above torch's start; too little for a batch of 1024."""

@@ -20,8 +20,7 @@ from planner.solver.request import Request
 from planner.solver.schema import Budget, Plan, Training
 from planner.system.cgroup import MemoryGroup, can_create
 from planner.units import MIB
-
-from .conftest import OPTIMIZER
+from tests.integration.conftest import OPTIMIZER
 
 pytestmark = [
     pytest.mark.kernel,

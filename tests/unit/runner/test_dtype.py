@@ -21,9 +21,8 @@ from planner.runner.events import BlockDone, BlockStarted, Deviation, Event
 from planner.solver.schema import Plan
 from planner.training.runtime import check_arithmetic
 from tests.fault.support import session, small_plan, weights
-
-from .test_methods import with_recomputed_input
-from .test_pooled import with_pooled_exits
+from tests.unit.runner.test_methods import with_recomputed_input
+from tests.unit.runner.test_pooled import with_pooled_exits
 
 
 @pytest.fixture(autouse=True)

@@ -31,9 +31,8 @@ from planner.runner.sealed import read_sealed
 from planner.runner.supervisor import RunOptions, run_plan
 from tests.fault.support import small_plan
 from tests.unit.runner.data.support import cycling_labels, random_images
-
-from .test_block import make_plan
-from .test_pooled import with_pooled_exits
+from tests.unit.runner.test_block import make_plan
+from tests.unit.runner.test_pooled import with_pooled_exits
 
 
 def _exits(*accuracies: float | None, parameters: tuple[int, ...] = (10, 20, 30)) -> list[ExitReport]:

@@ -33,9 +33,8 @@ from planner.runner.train import rungs_of
 from planner.solver.schema import Plan
 from tests.fault.support import FROZEN as COUNT
 from tests.fault.support import frozen_plan, session, small_plan, weights
-
-from .test_block import make_plan
-from .test_methods import state_of
+from tests.unit.runner.test_block import make_plan
+from tests.unit.runner.test_methods import state_of
 
 
 def given(plan: Plan, seed: int = 99) -> dict[str, Tensor]:

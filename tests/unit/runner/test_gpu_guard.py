@@ -16,8 +16,7 @@ from planner.system.exhaustion import is_out_of_memory
 from planner.training.runtime import Started, start_gpu
 from planner.units import MIB
 from tests.gpu import CONTEXT, TOTAL, Told, tell_of_a_gpu
-
-from .test_child import two_blocks
+from tests.unit.runner.test_child import two_blocks
 
 
 @pytest.fixture

@@ -20,10 +20,9 @@ from planner.runner.events import BlockStarted, Event, Initialised
 from planner.runner.initial import keep_initial
 from planner.runner.supervisor import RunOptions, run_plan
 from tests.fault.support import session, small_plan, weights
+from tests.unit.runner.test_block import make_plan
+from tests.unit.runner.test_methods import state_of
 from tests.unit.system.support import run_child
-
-from .test_block import make_plan
-from .test_methods import state_of
 
 
 def _given(seed: int = 9) -> dict[str, torch.Tensor]:

@@ -21,9 +21,8 @@ from planner.runner.samples import Samples
 from planner.runner.stop import StopSignal
 from planner.settings import Optimizer
 from planner.solver.schema import BlockInput, Plan
-
-from .test_block import BATCH, make_plan
-from .test_train import Images
+from tests.unit.runner.test_block import BATCH, make_plan
+from tests.unit.runner.test_train import Images
 
 
 def with_block(plan: Plan, index: int, **changes: Any) -> Plan:

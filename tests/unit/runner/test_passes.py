@@ -12,8 +12,7 @@ from planner.runner.passes import Watch, rehearse
 from planner.runner.samples import Samples
 from planner.runner.stop import StopSignal
 from planner.system.proc import read_memory
-
-from .test_train import Images
+from tests.unit.runner.test_train import Images
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,8 @@ from planner.runner.stop import StopSignal
 from planner.settings import discriminant_bytes
 from planner.solver.schema import Exit, Head, Plan, PooledHead
 from planner.training.discriminant import Discriminant
-
-from .test_block import make_plan
-from .test_train import Images
+from tests.unit.runner.test_block import make_plan
+from tests.unit.runner.test_train import Images
 
 AMPLE = 2**30
 SIZE = 8

@@ -9,8 +9,7 @@ import pytest
 
 from planner.runner import paths
 from planner.runner.resume import clear_leftovers, first_open_block
-
-from .test_block import make_plan
+from tests.unit.runner.test_block import make_plan
 
 
 def _write(file: Path) -> None:

@@ -18,8 +18,7 @@ from planner.runner.exported import find_exported
 from planner.runner.safetensors import TensorFile
 from planner.runner.stream import run_stored
 from planner.settings import Dtype
-
-from .test_exported import export, random_weights
+from tests.unit.runner.test_exported import export, random_weights
 
 MODEL = from_zoo("resnet18", (3, 16, 16), 10)
 

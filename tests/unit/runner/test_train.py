@@ -27,8 +27,7 @@ from planner.runner.train import BlockTrainer, Setting, least_micro_batch
 from planner.settings import Optimizer
 from planner.solver.schema import Plan, Rung
 from planner.training.runtime import trimming
-
-from .test_block import BATCH, make_plan
+from tests.unit.runner.test_block import BATCH, make_plan
 
 
 class Images:

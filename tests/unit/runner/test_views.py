@@ -29,9 +29,8 @@ from planner.runner.stop import StopSignal
 from planner.solver.schema import Plan
 from tests.fault.support import weights
 from tests.unit.runner.data.support import cycling_labels, random_images
-
-from .test_block import make_plan
-from .test_methods import with_recomputed_input
+from tests.unit.runner.test_block import make_plan
+from tests.unit.runner.test_methods import with_recomputed_input
 
 SAMPLES = 20
 EPOCHS = 3
