@@ -51,7 +51,7 @@ def reporting(url: str | None, token_file: Path | None, out: Path) -> Iterator[C
         yield lambda: None
         return
     check_client()
-    command = [sys.executable, "-m", "planner.client.follow", str(out), url, str(os.getpid()), *given(token_file)]
+    command = [sys.executable, "-m", "planner.cli.follow", str(out), url, str(os.getpid()), *given(token_file)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, process_group=0) as follower:
         try:
             yield _Signal(follower)

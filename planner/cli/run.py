@@ -154,7 +154,7 @@ def _plan(place: str, report_to: str | None, token_file: Path | None) -> Plan:
     if report_to is not None and service_address(report_to) != service_address(place):
         token_file = None
     # Another process fetches it: this one counts in the budget, and would keep what a client takes.
-    fetched = ask(["-m", "planner.client.fetch", place, *given(token_file)])
+    fetched = ask(["-m", "planner.cli.fetch", place, *given(token_file)])
     if fetched.code:
         ended = f"{place}: the process that fetches it was {fetched.end.explained}"
         raise (InputError if fetched.code == 2 else RunError)(fetched.said or ended)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from planner.client.follow import Spool, finish, run_of
+from planner.cli.follow import Spool, finish, run_of
 from planner.client.service import ServiceClient, UnreachableError
 from planner.errors import InfeasibleError, InputError
 from planner.system.machine import probe

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from planner import document
-from planner.client.follow import Spool
+from planner.cli.follow import Spool
 
 
 def line(number: int) -> str:
@@ -30,7 +30,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
         found.append(text)
         return real(text)
 
-    monkeypatch.setattr("planner.client.follow.parse_json", parse)
+    monkeypatch.setattr("planner.cli.follow.parse_json", parse)
     return found
 
 

@@ -1,4 +1,4 @@
-"""`python -m planner.client.follow OUT URL PARENT_PID [TOKEN_FILE]`: report a run to a service while it goes on.
+"""`python -m planner.cli.follow OUT URL PARENT_PID [TOKEN_FILE]`: report a run to a service while it goes on.
 
 A process beside the run, which it cannot hold up: what it sends it reads from memory.jsonl, so that file is the spool,
 and however long the service is away, nothing is kept in memory. A sample's sequence number is its line; the service

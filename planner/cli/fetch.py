@@ -1,4 +1,4 @@
-"""`python -m planner.client.fetch URL [TOKEN_FILE]`: answer with the plan at a URL.
+"""`python -m planner.cli.fetch URL [TOKEN_FILE]`: answer with the plan at a URL.
 
 A process of its own, so that what httpx takes is gone before the training begins.
 """
