@@ -31,10 +31,10 @@ class Spent:
 def run(name: str, epochs: int) -> Spent:
     """Train by a plan of several blocks and add up what was spent where."""
     from planner.cli.measure import measured_profile
+    from planner.data.dataset import open_data
     from planner.document import to_json
     from planner.model.zoo import from_zoo
     from planner.runner import paths, session
-    from planner.runner.data.dataset import open_data
     from planner.runner.events import BlockDone, Event
     from planner.runner.guard import MemoryGuard
     from planner.runner.job import Job

@@ -43,8 +43,8 @@ def main() -> None:
 
 def measure(name: str) -> list[tuple[float, float]]:
     """Seconds of one step by hand and by the runner, round after round; which comes first changes."""
+    from planner.data.dataset import open_data
     from planner.model.zoo import from_zoo
-    from planner.runner.data.dataset import open_data
     from planner.settings import usual_optimizer
     from tests.unit.runner.test_block import make_plan
 

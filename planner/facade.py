@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from planner.data.write import write_npz
 from planner.document import decode, parse_json, to_json
 from planner.errors import (
     ExceededError,
@@ -24,7 +25,6 @@ from planner.mapped import MapDataset, mapped_part
 from planner.profiler.profile import ProfileRequest, take_profile
 from planner.profiler.schema import Profile
 from planner.report.schema import Report
-from planner.runner.data.write import write_npz
 from planner.settings import DeviceKind, Dtype, Optimizer, Policy, Stored, usual_optimizer
 from planner.solver.device import check_device
 from planner.solver.plan import make_plan

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from planner.data.write import Part
 from planner.errors import InputError
 from planner.model.spec import Model
-from planner.runner.data.write import Part
 
 
 class MapDataset(Protocol):

@@ -38,10 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Profile, plan below plain backpropagation's least memory, train, report."""
+    from planner.data.dataset import open_data
     from planner.document import to_json
     from planner.model.load import load_model
     from planner.report.tables import alternatives_table, plan_table
-    from planner.runner.data.dataset import open_data
     from planner.settings import usual_optimizer
     from planner.solver.plan import make_plan
     from planner.solver.request import Request

@@ -15,8 +15,8 @@ from planner.settings import Optimizer, usual_optimizer
 from planner.units import format_bytes, parse_bytes
 
 if TYPE_CHECKING:
+    from planner.data.split import DataInfo
     from planner.model.spec import Model
-    from planner.runner.data.split import DataInfo
 
 T = TypeVar("T")
 
@@ -214,7 +214,7 @@ def subject_from(arguments: argparse.Namespace, work_dir: Path) -> Subject:
         _check_length(Path(arguments.model))
     if arguments.data is None:
         return Subject(load_model(arguments.model, arguments.input, arguments.classes), None)
-    from planner.runner.data.dataset import open_data
+    from planner.data.dataset import open_data
 
     is_zoo = arguments.model in ZOO
     wanted = arguments.input if is_zoo else load_model(arguments.model, arguments.input, arguments.classes).input

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 
-from planner.runner.data.split import Split
+from planner.data.split import Split
 from planner.solver.schema import Augment
 
 _CROPPED = 8

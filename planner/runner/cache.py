@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from planner.data.split import check_index
 from planner.errors import ShardError
-from planner.runner.data.split import check_index
 from planner.system.files import AtomicFile, make_folder, remove_partials, storage_errors, write_atomically
 from planner.units import MIB
 

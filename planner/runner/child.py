@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from planner.data.dataset import check_fits, open_data
+from planner.data.split import Dataset
 from planner.document import read_document, to_json
 from planner.errors import InfeasibleError, PlannerError
 from planner.runner import paths
-from planner.runner.data.dataset import check_fits, open_data
-from planner.runner.data.split import Dataset
 from planner.runner.events import Deviation, Event, Failed, Finished, Initialised, Ready, Told
 from planner.runner.foreign import rungs_here
 from planner.runner.guard import MemoryGuard, describe

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from planner.data.split import Split
 from planner.errors import InfeasibleError, OverBudgetError
 from planner.model.shapes import Shape, model_sizes
-from planner.runner.data.split import Split
 from planner.runner.events import Evaluated
 from planner.runner.exported import Exported, streamed_bytes
 from planner.runner.guard import MemoryGuard

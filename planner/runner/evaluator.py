@@ -9,9 +9,9 @@ import os
 import sys
 from pathlib import Path
 
+from planner.data.dataset import check_fits, open_data
 from planner.document import decode, parse_json, to_json
 from planner.errors import InfeasibleError, PlannerError
-from planner.runner.data.dataset import check_fits, open_data
 from planner.runner.events import Evaluated, Evaluation, Failed
 from planner.runner.exported import find_exported
 from planner.runner.guard import MemoryGuard, describe

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from torch import nn
 
+from planner.data.split import Dataset, Split, hold_out
 from planner.errors import ShardError, StorageError
 from planner.runner import paths
 from planner.runner.augment import Augmented
@@ -24,7 +25,6 @@ from planner.runner.cache import (
     remove_cache,
     seems_whole,
 )
-from planner.runner.data.split import Dataset, Split, hold_out
 from planner.runner.finish import Target, write_cache
 from planner.runner.job import Order
 from planner.runner.repair import Repairer

@@ -8,8 +8,8 @@ from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 
+from planner.data.split import Split
 from planner.runner.cache import CacheReader
-from planner.runner.data.split import Split
 
 BUFFERS = 2
 """One being trained from, one being filled. The solver counts both."""

@@ -6,9 +6,9 @@ import os
 import sys
 from pathlib import Path
 
+from planner.data.dataset import check_fits, open_data
 from planner.document import decode, parse_json, to_json
 from planner.errors import InfeasibleError, InputError, PlannerError
-from planner.runner.data.dataset import check_fits, open_data
 from planner.runner.events import Failed
 from planner.runner.preflight import Answer, Question
 from planner.runner.room import check_room

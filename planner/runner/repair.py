@@ -12,9 +12,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from planner.data.split import Split
 from planner.runner.block import input_shapes
 from planner.runner.cache import CacheSpec, ShardWriter
-from planner.runner.data.split import Split
 from planner.runner.encoding import encode_samples
 from planner.runner.loader import in_groups
 from planner.runner.order import Permutation

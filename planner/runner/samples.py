@@ -8,8 +8,8 @@ from math import prod
 import torch
 from torch import Tensor
 
+from planner.data.split import Split
 from planner.model.shapes import Shape
-from planner.runner.data.split import Split
 from planner.runner.encoding import decode_samples
 from planner.runner.loader import Loaded, Loader, in_groups
 from planner.runner.order import Permutation, RunPermutation

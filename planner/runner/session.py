@@ -11,13 +11,13 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
+from planner.data.split import Dataset, Split
 from planner.errors import InputError, OverBudgetError, ShardError
 from planner.model.shapes import model_sizes
 from planner.report.schema import ExitReport, InitReport, Phase
 from planner.runner import paths
 from planner.runner.block import LoadedBlock, compare_init, load_before, load_frozen
 from planner.runner.checkpoint import Checkpoints
-from planner.runner.data.split import Dataset, Split
 from planner.runner.events import BlockDone, BlockStarted, Deviation, Event, PhasePeak
 from planner.runner.finish import Measured, Prefix, try_heads, validate, write_cache
 from planner.runner.frozen import check_given, keep_frozen, seconds_per_sample

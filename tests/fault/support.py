@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from planner.data.dataset import open_data
 from planner.document import content_id, to_json
 from planner.model.zoo import from_zoo
 from planner.runner import paths
-from planner.runner.data.dataset import open_data
 from planner.runner.events import Event, Initialised
 from planner.runner.guard import MemoryGuard
 from planner.runner.job import Job

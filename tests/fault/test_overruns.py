@@ -109,7 +109,7 @@ from pathlib import Path
 from planner.training.runtime import start_torch
 start_torch("tight", 1)
 from planner.runner.checkpoint import Checkpoints
-from planner.runner.data.dataset import open_data
+from planner.data.dataset import open_data
 from planner.runner.guard import MemoryGuard
 from planner.runner.job import Order
 from planner.runner.samples import Samples

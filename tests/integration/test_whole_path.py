@@ -16,12 +16,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from planner.data.dataset import open_data
 from planner.document import decode, parse_json, read_document
 from planner.model.build import build_unit
 from planner.model.shapes import model_sizes
 from planner.report.schema import Report
 from planner.runner import paths
-from planner.runner.data.dataset import open_data
 from planner.solver.schema import Plan
 
 Command = Callable[..., subprocess.CompletedProcess[str]]

@@ -12,7 +12,7 @@ from PIL import Image
 from planner.errors import InputError
 from planner.mapped import mapped_part
 from planner.model.zoo import from_zoo
-from tests.unit.runner.data.support import random_images
+from tests.unit.data.support import random_images
 
 GREY = from_zoo("cnn6", (1, 8, 10), 10)
 COLOUR = from_zoo("cnn6", (3, 8, 10), 10)

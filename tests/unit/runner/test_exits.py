@@ -13,13 +13,13 @@ from safetensors.torch import load_file
 
 from planner.cli.main import main
 from planner.cli.progress import Silent
+from planner.data.dataset import open_data
 from planner.document import read_document, to_json
 from planner.model.heads import auxiliary_head, pooled_exit
 from planner.model.shapes import model_sizes
 from planner.model.spec import Model
 from planner.report.schema import ExitReport, Report
 from planner.runner import paths
-from planner.runner.data.dataset import open_data
 from planner.runner.evaluate import evaluate
 from planner.runner.events import BlockDone
 from planner.runner.exits import best_exit, choose_exit, exit_model, export_models
@@ -30,7 +30,7 @@ from planner.runner.position import read_position
 from planner.runner.sealed import read_sealed
 from planner.runner.supervisor import RunOptions, run_plan
 from tests.fault.support import small_plan
-from tests.unit.runner.data.support import cycling_labels, random_images
+from tests.unit.data.support import cycling_labels, random_images
 from tests.unit.runner.test_block import make_plan
 from tests.unit.runner.test_pooled import with_pooled_exits
 

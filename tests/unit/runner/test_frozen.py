@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from planner.data.dataset import open_data
 from planner.errors import InputError, OverBudgetError
 from planner.model.heads import auxiliary_head
 from planner.model.shapes import model_sizes, unit_sizes
@@ -21,7 +22,6 @@ from planner.runner import cache, paths
 from planner.runner import session as session_module
 from planner.runner.block import LoadedBlock, load_before, load_frozen
 from planner.runner.cache import CacheReader, CacheSpec, shard_path
-from planner.runner.data.dataset import open_data
 from planner.runner.events import BlockDone, BlockStarted, Deviation, Event, Step
 from planner.runner.exits import export_models
 from planner.runner.frozen import check_given, keep_frozen

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from planner.data.dataset import open_data
 from planner.document import content_id
 from planner.model.shapes import model_sizes
 from planner.runner import cache, paths
@@ -18,7 +19,6 @@ from planner.runner import session as session_module
 from planner.runner.augment import Augmented
 from planner.runner.block import LoadedBlock
 from planner.runner.cache import shard_path
-from planner.runner.data.dataset import open_data
 from planner.runner.events import BlockStarted, Deviation, Event, Step
 from planner.runner.guard import MemoryGuard
 from planner.runner.job import Job
@@ -28,7 +28,7 @@ from planner.runner.session import Session
 from planner.runner.stop import StopSignal
 from planner.solver.schema import Plan
 from tests.fault.support import weights
-from tests.unit.runner.data.support import cycling_labels, random_images
+from tests.unit.data.support import cycling_labels, random_images
 from tests.unit.runner.test_block import make_plan
 from tests.unit.runner.test_methods import with_recomputed_input
 

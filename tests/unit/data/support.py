@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from planner.runner.data.dataset import Split
+from planner.data.dataset import Split
 
 Bytes = NDArray[np.uint8]
 Integers = NDArray[Any]

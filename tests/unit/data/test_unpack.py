@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from planner.data.arrays import RecordFile
+from planner.data.unpack import CHUNK_BYTES, unpack
 from planner.errors import DataError, StorageError
-from planner.runner.data.arrays import RecordFile
-from planner.runner.data.unpack import CHUNK_BYTES, unpack
 
 CONTENT = os.urandom(3 * CHUNK_BYTES + 17)
 
@@ -166,7 +166,7 @@ FULL_STORAGE = """
 import resource, signal, sys
 from pathlib import Path
 from planner.errors import StorageError
-from planner.runner.data.dataset import open_data
+from planner.data.dataset import open_data
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:

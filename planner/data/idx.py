@@ -13,10 +13,10 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
+from planner.data.arrays import ArraySplit, Images, Labels, RecordFile, check_counts, check_same_shape
+from planner.data.split import Parts, check_samples, check_shape
+from planner.data.unpack import CORRUPT, unpack
 from planner.errors import DataError
-from planner.runner.data.arrays import ArraySplit, Images, Labels, RecordFile, check_counts, check_same_shape
-from planner.runner.data.split import Parts, check_samples, check_shape
-from planner.runner.data.unpack import CORRUPT, unpack
 
 _FILE = re.compile(r"(train|t10k)-(images|labels)[-.]idx[13]-ubyte(\.gz)?")
 _GZIP_MAGIC = b"\x1f\x8b"

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
+from planner.data.dataset import open_data
 from planner.errors import DataError, PlannerError
-from planner.runner.data.dataset import open_data
-from tests.unit.runner.data.support import Integers, cycling_labels, random_images, read_all
+from tests.unit.data.support import Integers, cycling_labels, random_images, read_all
 
 IMAGES = random_images(20, 4, 6)
 LABELS = cycling_labels(20, 3)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from planner import limits
+from planner.data.split import check_index
 from planner.errors import DataError
-from planner.runner.data.split import check_index
 from planner.units import MIB
 
 SCAN_BYTES = MIB // 4

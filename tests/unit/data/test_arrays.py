@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from planner.data.dataset import open_data
 from planner.errors import DataError
-from planner.runner.data.dataset import open_data
-from tests.unit.runner.data.support import cycling_labels, random_images, write_idx
+from tests.unit.data.support import cycling_labels, random_images, write_idx
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -17,7 +17,7 @@ from planner.units import MIB
 READER = """
 import sys
 from pathlib import Path
-from planner.runner.data.dataset import open_data
+from planner.data.dataset import open_data
 
 def status(field):
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(field + ":"))

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import IO, cast
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
+from planner.data.split import check_samples
 from planner.errors import InputError
-from planner.runner.data.split import check_samples
 from planner.system.files import AtomicFile, storage_errors
 from planner.units import KIB
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from planner.data.dataset import open_data
+from planner.data.write import Part, write_npz
 from planner.errors import DataError, InputError
-from planner.runner.data.dataset import open_data
-from planner.runner.data.write import Part, write_npz
-from tests.unit.runner.data.support import cycling_labels, random_images, read_all
+from tests.unit.data.support import cycling_labels, random_images, read_all
 
 
 def _part(images: np.ndarray, labels: np.ndarray, prefix: str = "", count: int | None = None) -> Part:
@@ -70,7 +70,7 @@ def test_what_was_promised_has_to_come(tmp_path: Path) -> None:
 _MANY = """
 import sys
 from pathlib import Path
-from planner.runner.data.write import Part, write_npz
+from planner.data.write import Part, write_npz
 from planner.system.proc import read_memory
 size, count = 64 * 64, int(sys.argv[2])
 image = bytes(size)

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from planner import limits
+from planner.data import dataset
+from planner.data.dataset import open_data
+from planner.data.split import check_samples, check_shape, hold_out
 from planner.errors import DataError
-from planner.runner.data import dataset
-from planner.runner.data.dataset import open_data
-from planner.runner.data.split import check_samples, check_shape, hold_out
-from tests.unit.runner.data.support import cycling_labels, random_images, read_all, write_idx
+from tests.unit.data.support import cycling_labels, random_images, read_all, write_idx
 
 FASHION_LABELS = (
     "T-shirt/top",
@@ -202,7 +202,7 @@ def test_limit_of_samples() -> None:
 
 def test_nothing_heavy_is_imported(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from planner.runner.data.dataset import open_data\n"
+        "import sys; from pathlib import Path; from planner.data.dataset import open_data\n"
         "open_data('sample', Path(sys.argv[1])).close()\n"
         "print(sorted({name.partition('.')[0] for name in sys.modules} & {'numpy', 'torch', 'PIL', 'pydantic'}))"
     )

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Protocol
 from zipfile import BadZipFile
 
+from planner.data.arrays import RecordFile
 from planner.errors import DataError, StorageError
-from planner.runner.data.arrays import RecordFile
 from planner.system.files import make_folder
 from planner.units import KIB, format_bytes
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from planner.data.dataset import open_data
 from planner.errors import DataError
-from planner.runner.data.dataset import open_data
-from tests.unit.runner.data.support import cycling_labels, random_images, read_all, write_idx
+from tests.unit.data.support import cycling_labels, random_images, read_all, write_idx
 
 TRAIN = random_images(24, 5, 7)
 TRAIN_LABELS = cycling_labels(24, 4)

@@ -11,18 +11,18 @@ import stat
 from contextlib import ExitStack
 from pathlib import Path
 
+from planner.data.arrays import RecordFile
+from planner.data.cifar import find_batches, open_cifar
+from planner.data.folder import find_classes, open_folder
+from planner.data.idx import find_idx_files, open_idx
+from planner.data.npz import ZIP_MAGIC, open_npz
+from planner.data.split import DataInfo, Dataset, Parts, Split
 from planner.errors import DataError, InputError
 from planner.model.spec import Model
-from planner.runner.data.arrays import RecordFile
-from planner.runner.data.cifar import find_batches, open_cifar
-from planner.runner.data.folder import find_classes, open_folder
-from planner.runner.data.idx import find_idx_files, open_idx
-from planner.runner.data.npz import ZIP_MAGIC, open_npz
-from planner.runner.data.split import DataInfo, Dataset, Parts, Split
 
 __all__ = ["DataInfo", "Dataset", "Split", "check_fits", "open_data"]
 
-SAMPLE_FILE = Path(__file__).parents[2] / "sample" / "fashion_mnist_sample.npz"
+SAMPLE_FILE = Path(__file__).parents[1] / "sample" / "fashion_mnist_sample.npz"
 """The real images that come with the package."""
 
 FASHION_MNIST_FOLDER = Path("/usr/share/datasets/fashion-mnist")

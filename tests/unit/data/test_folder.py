@@ -13,9 +13,9 @@ import torch
 from numpy.testing import assert_array_equal
 from PIL import Image
 
+from planner.data.dataset import open_data
 from planner.errors import DataError
-from planner.runner.data.dataset import open_data
-from tests.unit.runner.data.support import Bytes, random_images, read_all, write_image
+from tests.unit.data.support import Bytes, random_images, read_all, write_image
 
 CLASSES = ("bird", "cat", "dog")
 

@@ -9,9 +9,9 @@ import re
 from contextlib import ExitStack
 from pathlib import Path
 
+from planner.data.arrays import ArraySplit, Images, Labels, RecordFile
+from planner.data.split import Parts
 from planner.errors import DataError
-from planner.runner.data.arrays import ArraySplit, Images, Labels, RecordFile
-from planner.runner.data.split import Parts
 
 SHAPE = (3, 32, 32)
 RECORD_BYTES = 1 + 3 * 32 * 32

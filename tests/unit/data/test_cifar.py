@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from planner.data.dataset import open_data
 from planner.errors import DataError
-from planner.runner.data.dataset import open_data
-from tests.unit.runner.data.support import cycling_labels, random_images, read_all, write_cifar
+from tests.unit.data.support import cycling_labels, random_images, read_all, write_cifar
 
 SHAPE = (3, 32, 32)
 

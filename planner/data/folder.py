@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from planner import limits
+from planner.data.split import Parts, Split, check_index, check_shape
+from planner.data.unpack import data_folder
 from planner.errors import DataError, StorageError
-from planner.runner.data.split import Parts, Split, check_index, check_shape
-from planner.runner.data.unpack import data_folder
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, cast
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipExtFile, ZipFile, ZipInfo
 
+from planner.data.arrays import ArraySplit, Images, Labels, RecordFile, check_counts, check_same_shape
+from planner.data.split import Parts, check_samples, check_shape
+from planner.data.unpack import CHUNK_BYTES, CORRUPT, unpack
 from planner.errors import DataError
-from planner.runner.data.arrays import ArraySplit, Images, Labels, RecordFile, check_counts, check_same_shape
-from planner.runner.data.split import Parts, check_samples, check_shape
-from planner.runner.data.unpack import CHUNK_BYTES, CORRUPT, unpack
 
 ZIP_MAGIC = b"PK\x03\x04"
 
