@@ -9,10 +9,10 @@ from pathlib import Path
 from planner.document import decode, parse_json
 from planner.errors import InfeasibleError, InputError
 from planner.model.shapes import model_sizes
-from planner.profiler.account import Accounts, Taken
 from planner.profiler.bounded import Bounds
+from planner.profiler.child.account import Accounts, Taken
+from planner.profiler.child.kernels import Overhead
 from planner.profiler.job import Job
-from planner.profiler.kernels import Overhead
 from planner.profiler.schema import Finishing, PolicyProfile
 from planner.profiler.survey import first_line
 from planner.settings import Policy
@@ -110,7 +110,7 @@ def calibrate(job: Job, path: Path, bounds: Bounds) -> Calibrated:
     policies = tuple(policy_profile(policy, accounts) for policy, accounts in found.items() if accounts is not None)
     tight = found["tight"]
     if tight is None:
-        kernels = decode(Overhead, parse_json(first_line(bounds, "planner.profiler.kernels", str(path))))
+        kernels = decode(Overhead, parse_json(first_line(bounds, "planner.profiler.child.kernels", str(path))))
         constant = kernels.growth_bytes + _UNSEEN_BYTES + _HEAD_KERNEL_BYTES
         notes += [f"its kernels are not among those that a step is taken to need: {text}" for text in kernels.problems]
         seconds = kernels.calibration_seconds
@@ -154,7 +154,7 @@ def _take_accounts(
     share = dataclasses.replace(bounds, deadline=bounds.deadline - (1 - _TIME_SHARE) * bounds.seconds_left)
     for size in dict.fromkeys(sizes):
         try:
-            line = first_line(share, "planner.profiler.account", str(path), policy, str(size), *map(str, timed))
+            line = first_line(share, "planner.profiler.child.account", str(path), policy, str(size), *map(str, timed))
         except (InfeasibleError, InputError) as error:  # killed, or no time: what follows measures in smaller pieces
             problems.append((size, str(error)))
             continue

@@ -8,7 +8,7 @@ from planner.document import decode, parse_json
 from planner.errors import InfeasibleError
 from planner.profiler.bounded import Bounds
 from planner.profiler.calibrate import Calibrated, step_sizes
-from planner.profiler.gpu_account import GpuAccount, Taken
+from planner.profiler.child.gpu_account import GpuAccount, Taken
 from planner.profiler.job import Job
 from planner.profiler.survey import first_line
 from planner.units import format_bytes
@@ -18,7 +18,7 @@ def calibrate_gpu(job: Job, path: Path, bounds: Bounds) -> Calibrated:
     """Measure for the job at `path`. Raises InfeasibleError where not even the smallest whole step fits."""
     small, large = step_sizes(job)
     for size in dict.fromkeys((large, small)):
-        line = first_line(bounds, "planner.profiler.gpu_account", str(path), str(size))
+        line = first_line(bounds, "planner.profiler.child.gpu_account", str(path), str(size))
         found = decode(Taken, parse_json(line)).account
         if found is not None:
             return calibrated_by(found, size)

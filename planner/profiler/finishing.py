@@ -14,7 +14,7 @@ from planner.training.runtime import settle, trimming
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from planner.profiler.network import WholeNetwork
+    from planner.profiler.child.network import WholeNetwork
 
 
 def watch_finishing(network: WholeNetwork, data: tuple[Tensor, Tensor]) -> Finishing:
@@ -59,7 +59,7 @@ def _watch(do: Callable[[], None]) -> tuple[int, int]:
 
 def _most_live(do: Callable[[], None]) -> int:
     """Most that the allocator had given out at one time, above what it had before."""
-    from planner.profiler.meter import is_allocation, meter_for
+    from planner.profiler.child.meter import is_allocation, meter_for
 
     level = highest = 0
     for node in meter_for("cpu").nodes(do, with_operands=False):

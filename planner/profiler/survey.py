@@ -36,7 +36,7 @@ _EARLY_LAYERS = 64
 
 
 class Measuring(Protocol):
-    """A measuring child: `planner.profiler.measure`, or a stand-in for it."""
+    """A measuring child: `planner.profiler.child.measure`, or a stand-in for it."""
 
     resident_bytes: int
     """What it takes before any piece."""
@@ -55,7 +55,7 @@ class MeasuringChild:
     """The measuring child of a job file. Raises like `Child.read`."""
 
     def __init__(self, bounds: Bounds, path: Path, parent_pid: int) -> None:
-        self._child = Child(bounds, "planner.profiler.measure", str(path), str(parent_pid))
+        self._child = Child(bounds, "planner.profiler.child.measure", str(path), str(parent_pid))
         try:
             ready = self._read()
         except BaseException:

@@ -100,7 +100,7 @@ def _measuring_children() -> list[int]:
     found = []
     for children in Path("/proc/self/task").glob("*/children"):
         for pid in children.read_text().split():
-            if b"planner.profiler.measure" in (Path("/proc") / pid / "cmdline").read_bytes():
+            if b"planner.profiler.child.measure" in (Path("/proc") / pid / "cmdline").read_bytes():
                 found.append(int(pid))
     return found
 

@@ -20,8 +20,9 @@ from planner.client.credentials import KnownServices
 from planner.document import content_id, decode, encode, parse_json, read_document, to_json
 from planner.errors import InputError
 from planner.model.spec import Model, ZooReference
-from planner.profiler import account, gpu_account, kernels, torch_facts
 from planner.profiler import job as measuring
+from planner.profiler import torch_facts
+from planner.profiler.child import account, gpu_account, kernels
 from planner.profiler.device import DeviceDocument
 from planner.profiler.profile import ProfileRequest, Start
 from planner.profiler.schema import Profile

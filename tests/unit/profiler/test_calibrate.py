@@ -9,8 +9,8 @@ import pytest
 
 from planner.document import to_json
 from planner.model.spec import Activation, BatchNorm2d, Conv2d, Flatten, Layer, Linear, Model, Unit
-from planner.profiler.account import Accounts
 from planner.profiler.calibrate import Calibrated, policy_profile, split_overhead, step_sizes, timed_sizes
+from planner.profiler.child.account import Accounts
 from planner.profiler.job import Job
 from planner.profiler.schema import Account, Finishing, StepTime
 from planner.settings import Optimizer

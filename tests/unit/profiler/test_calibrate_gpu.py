@@ -12,8 +12,8 @@ from planner.model.zoo import from_zoo
 from planner.profiler import calibrate_gpu as module
 from planner.profiler.bounded import Bounds
 from planner.profiler.calibrate_gpu import calibrate_gpu, calibrated_by
-from planner.profiler.gpu_account import GpuAccount, Taken
-from planner.profiler.gpu_limit import OwnGpuLimit
+from planner.profiler.child.gpu_account import GpuAccount, Taken
+from planner.profiler.child.gpu_limit import OwnGpuLimit
 from planner.profiler.job import Job
 from planner.settings import Optimizer
 from planner.units import MIB

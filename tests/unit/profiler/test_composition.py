@@ -28,9 +28,9 @@ from planner.model.spec import (
     Residual,
     Unit,
 )
-from planner.profiler.meter import Meter, meter_for
+from planner.profiler.child.meter import Meter, meter_for
+from planner.profiler.child.trace import set_gradients, trace_detached, trace_head, trace_unit
 from planner.profiler.schema import Costs, HeadProfile, PieceProfile, Profile, Traces
-from planner.profiler.trace import set_gradients, trace_detached, trace_head, trace_unit
 from planner.settings import Dtype
 from planner.solver.problem import Choice, Problem
 from planner.solver.request import Request

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from planner.document import decode, parse_json, to_json
 from planner.model.spec import Activation, BatchNorm2d, Conv2d, Flatten, Linear, Model, Unit
+from planner.profiler.child.kernels import Overhead
 from planner.profiler.job import Job
-from planner.profiler.kernels import Overhead
 from planner.settings import Optimizer
 from planner.units import MIB
 
@@ -22,7 +22,7 @@ def _take(folder: Path, *units: Unit, max_bytes: int = 2**40) -> Overhead:
     model = Model("model/1", "some", (16, 16, 16), 10, units)
     path = folder / "job.json"
     path.write_text(to_json(Job(model, Optimizer("sgd", 0.05, 0.9), (1, 8), (16,), "cpu", 1, "tight", max_bytes)))
-    command = [sys.executable, "-m", "planner.profiler.kernels", str(path)]
+    command = [sys.executable, "-m", "planner.profiler.child.kernels", str(path)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return decode(Overhead, parse_json(done.stdout))
 

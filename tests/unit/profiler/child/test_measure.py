@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from planner.errors import ModelError
 from planner.model import build
 from planner.model.spec import Activation, BatchNorm2d, Conv2d, Flatten, Linear, Model, Unit
+from planner.profiler.child.measure import Measurer, check_finite
 from planner.profiler.job import Answer, DoesNotFit, Failed, Job, Measured, Task
-from planner.profiler.measure import Measurer, check_finite
 from planner.profiler.pieces import pieces_of
 from planner.settings import Optimizer
 from tests.unit.system.support import run_child
@@ -161,13 +161,13 @@ from dataclasses import replace
 from tests.standin import install
 device = install()
 import torch
-from planner.profiler import meter, network
+from planner.profiler.child import meter, network
 from planner.profiler.job import Task
-from planner.profiler.measure import Measurer
-from planner.profiler.network import WholeNetwork
+from planner.profiler.child.measure import Measurer
+from planner.profiler.child.network import WholeNetwork
 from planner.profiler.pieces import pieces_of
 from planner.training.calibration import calibration_seconds
-from tests.unit.profiler.test_measure import JOB
+from tests.unit.profiler.child.test_measure import JOB
 meter.meter_for = lambda kind, policy: meter.Meter(device)
 network.device_of = lambda kind: device
 job = replace(JOB, dtype=DTYPE, device="cuda")

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from planner.profiler.meter import Meter
-from planner.profiler.trace import set_gradients
+from planner.profiler.child.meter import Meter
+from planner.profiler.child.trace import set_gradients
 
 
 class SavedStorages:

@@ -1,4 +1,4 @@
-"""What a process takes of a GPU around its tensors: `python -m planner.profiler.gpu_account JOB MICRO_BATCH`.
+"""What a process takes of a GPU around its tensors: `python -m planner.profiler.child.gpu_account JOB MICRO_BATCH`.
 
 Whole training steps of the model by backpropagation, as a run takes them. Two things lie around tensors: the kernels
 that are loaded when they are first used, and what the caching allocator has reserved beyond what it has given out.
@@ -50,7 +50,7 @@ def take_account(job: Job, micro_batch: int, device: torch.device) -> GpuAccount
     """Some whole steps at `micro_batch`; torch and the GPU have been started."""
     import torch
 
-    from planner.profiler.network import WholeNetwork
+    from planner.profiler.child.network import WholeNetwork
     from planner.training.calibration import calibration_seconds
     from planner.training.gpu import limit_gpu, read_gpu, reset_gpu_peak
 

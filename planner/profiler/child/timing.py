@@ -9,8 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from planner.profiler.meter import Meter
-from planner.profiler.trace import LONG_SECONDS, PassTimes, downstream, set_gradients
+from planner.profiler.child.meter import Meter
+from planner.profiler.child.trace import LONG_SECONDS, PassTimes, downstream, set_gradients
 from planner.system.machine import last_level_cache_bytes
 from planner.training.segment import infer, segment_loss
 from planner.units import MIB

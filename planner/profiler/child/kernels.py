@@ -1,4 +1,4 @@
-"""What kernels take around tensors: `python -m planner.profiler.kernels JOB`.
+"""What kernels take around tensors: `python -m planner.profiler.child.kernels JOB`.
 
 In a process started as the training child is, every unit takes a small training step. What stays resident while all
 their kernels are in use (compiled code, arenas, library pages) is the constant part of the overhead.

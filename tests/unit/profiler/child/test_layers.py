@@ -11,9 +11,9 @@ from torch import nn
 
 from planner.model.build import build_unit
 from planner.model.spec import Activation, BatchNorm2d, Conv2d, Dropout, Flatten, Layer, Linear, Pool2d, Residual, Unit
-from planner.profiler.audit import unexplained_bytes
-from planner.profiler.layers import LayerFigures, Seen, layer_paths, see_layers
-from planner.profiler.meter import CpuMeter, Phase
+from planner.profiler.child.audit import unexplained_bytes
+from planner.profiler.child.layers import LayerFigures, Seen, layer_paths, see_layers
+from planner.profiler.child.meter import CpuMeter, Phase
 from planner.settings import Dtype
 
 SAMPLES = 4

@@ -1,4 +1,4 @@
-"""The measuring child: one unit or head at one micro-batch at a time. `python -m planner.profiler.measure JOB PARENT`.
+"""The measuring child: one unit or head at one micro-batch at a time. `python -m planner.profiler.child.measure JOB PARENT`.
 
 JOB is a JSON file (`Job`). Tasks come in on standard input and are answered on standard output, a line of JSON each
 (`planner.profiler.job`). The child limits its own memory first; a task that does not fit is answered as such.
@@ -27,8 +27,8 @@ from planner.training.runtime import check_arithmetic, start_gpu, start_torch
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from planner.profiler.flops import FlopCounter
-    from planner.profiler.gpu_limit import OwnGpuLimit
+    from planner.profiler.child.flops import FlopCounter
+    from planner.profiler.child.gpu_limit import OwnGpuLimit
     from planner.training.optimizers import Stepper
 
 
@@ -50,8 +50,8 @@ class Measurer:
     """Measures the pieces of a job, one in memory at a time."""
 
     def __init__(self, job: Job) -> None:
-        from planner.profiler.meter import meter_for
-        from planner.profiler.timing import ColdCaches
+        from planner.profiler.child.meter import meter_for
+        from planner.profiler.child.timing import ColdCaches
 
         self._job = job
         self._pieces = pieces_of(job)
@@ -97,7 +97,7 @@ class Measurer:
         import torch
 
         from planner.model.build import build_unit
-        from planner.profiler.trace import set_gradients
+        from planner.profiler.child.trace import set_gradients
         from planner.training.optimizers import make_optimizer
 
         piece = self._pieces[index]
@@ -138,8 +138,8 @@ class Measurer:
         return loaded.module if is_plain else build_unit(loaded.piece.spec, loaded.piece.shape)
 
     def _step_costs(self, loaded: _Loaded) -> tuple[float, int]:
-        from planner.profiler.timing import time_step
-        from planner.profiler.trace import set_gradients, trace_step
+        from planner.profiler.child.timing import time_step
+        from planner.profiler.child.trace import set_gradients, trace_step
 
         parameters = loaded.parameters
         if not parameters:
@@ -151,7 +151,7 @@ class Measurer:
         return seconds, transient
 
     def _layers(self, loaded: _Loaded, inputs: Tensor, costs: Costs) -> Layers:
-        from planner.profiler.layers import profile_layers
+        from planner.profiler.child.layers import profile_layers
 
         assert loaded.module is not None and loaded.piece.spec is not None
         flops = None
@@ -160,9 +160,9 @@ class Measurer:
         return profile_layers(self._meter, loaded.piece.spec, loaded.module, inputs, loaded.optimizer, costs, flops)
 
     def _unit_costs(self, loaded: _Loaded, inputs: Tensor) -> Costs:
-        from planner.profiler.audit import unexplained_bytes
-        from planner.profiler.timing import time_inference, time_unit
-        from planner.profiler.trace import trace_detached, trace_inference, trace_unit
+        from planner.profiler.child.audit import unexplained_bytes
+        from planner.profiler.child.timing import time_inference, time_unit
+        from planner.profiler.child.trace import trace_detached, trace_inference, trace_unit
 
         module = loaded.module
         assert module is not None
@@ -188,8 +188,8 @@ class Measurer:
         )
 
     def _head_costs(self, loaded: _Loaded, inputs: Tensor, labels: Tensor) -> Costs:
-        from planner.profiler.timing import time_head
-        from planner.profiler.trace import Inference, trace_head, trace_inference
+        from planner.profiler.child.timing import time_head
+        from planner.profiler.child.trace import Inference, trace_head, trace_inference
 
         self._meter.take_untouched()
         times = time_head(self._meter, self._caches, loaded.module, inputs, labels)
@@ -212,7 +212,7 @@ def _flop_counter() -> FlopCounter | None:
     """What counts multiply-adds; None where fvcore, an extra, is not to be had."""
     if find_spec("fvcore") is None:
         return None
-    from planner.profiler.flops import FlopCounter
+    from planner.profiler.child.flops import FlopCounter
 
     return FlopCounter()
 
@@ -238,7 +238,7 @@ def _start_gpu(job: Job) -> None:
 def _limit(job: Job) -> OwnLimit | OwnGpuLimit:
     if job.device == "cpu":
         return OwnLimit(job.max_bytes)
-    from planner.profiler.gpu_limit import OwnGpuLimit
+    from planner.profiler.child.gpu_limit import OwnGpuLimit
     from planner.training.place import device_of
 
     return OwnGpuLimit(device_of(job.device), job.max_bytes)

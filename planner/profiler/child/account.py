@@ -1,4 +1,4 @@
-"""Why a process is at so many bytes: `python -m planner.profiler.account JOB POLICY MICRO_BATCH [TIMED...]`.
+"""Why a process is at so many bytes: `python -m planner.profiler.child.account JOB POLICY MICRO_BATCH [TIMED...]`.
 
 A process started as the training child is takes whole training steps of the model by backpropagation and says where
 the bytes of the highest moment were. Every part is read from its own source: mappings (/proc/self/smaps) for
@@ -35,8 +35,8 @@ from planner.training.runtime import settle, start_torch, trimming
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from planner.profiler.meter import Node
-    from planner.profiler.network import WholeNetwork
+    from planner.profiler.child.meter import Node
+    from planner.profiler.child.network import WholeNetwork
 
 _BLOCK_HEADER = 80
 """What a block with a mapping of its own has in front: malloc's header, and torch's alignment to 64 bytes."""
@@ -103,7 +103,7 @@ class _Peak:
 
 def _find_peak(network: WholeNetwork, data: tuple[Tensor, Tensor]) -> _Peak:
     """Record a step's events and look at the blocks that lived when the level was highest."""
-    from planner.profiler.meter import meter_for
+    from planner.profiler.child.meter import meter_for
     from planner.training.segment import train_segment
 
     gradients: set[int] = set()
@@ -133,7 +133,7 @@ class _Block(NamedTuple):
 
 
 def _blocks_at_peak(nodes: list[Node]) -> list[_Block]:
-    from planner.profiler.meter import is_allocation, scratch_of
+    from planner.profiler.child.meter import is_allocation, scratch_of
 
     scratch = scratch_of(nodes)
     live: dict[int, _Block] = {}
@@ -225,7 +225,7 @@ def take_accounts(job: Job, policy: Policy, micro_batch: int, timed: Sequence[in
     calibration = calibration_seconds()
     settle()
     OwnLimit(job.max_bytes).renew()
-    from planner.profiler.network import WholeNetwork
+    from planner.profiler.child.network import WholeNetwork
 
     network = WholeNetwork(job)
     data = network.data(micro_batch)

@@ -12,7 +12,7 @@ import pytest
 from planner.document import decode, parse_json, to_json
 from planner.model.shapes import model_sizes
 from planner.model.zoo import from_zoo
-from planner.profiler.account import Accounts, Taken
+from planner.profiler.child.account import Accounts, Taken
 from planner.profiler.job import Job
 from planner.settings import Optimizer
 from planner.units import MIB
@@ -25,7 +25,7 @@ JOB = Job(MODEL, Optimizer("sgd", 0.05, 0.9), (2, 8), (16,), "cpu", 1, "tight", 
 def _take(folder: Path, policy: Literal["tight", "fast"]) -> Accounts:
     path = folder / "job.json"
     path.write_text(to_json(JOB))
-    command = [sys.executable, "-m", "planner.profiler.account", str(path), policy, "8", "2", "4"]
+    command = [sys.executable, "-m", "planner.profiler.child.account", str(path), policy, "8", "2", "4"]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     found = decode(Taken, parse_json(done.stdout)).accounts
     assert found is not None
@@ -77,7 +77,7 @@ def test_a_step_that_cannot_be_taken_leaves_its_reason(tmp_path: Path, error: st
     code = """
         import sys
         from planner.errors import RunError
-        from planner.profiler import account
+        from planner.profiler.child import account
         def fail(*_):
             raise eval(sys.argv[1])
         account.take_accounts = fail

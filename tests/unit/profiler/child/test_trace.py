@@ -12,9 +12,8 @@ from torch import nn
 from planner.model.build import build_unit
 from planner.model.shapes import model_sizes
 from planner.model.zoo import from_zoo
-from planner.profiler.meter import CpuMeter, CudaMeter, Event, Meter, Phase, without_free
-from planner.profiler.schema import Traces
-from planner.profiler.trace import (
+from planner.profiler.child.meter import CpuMeter, CudaMeter, Event, Meter, Phase, without_free
+from planner.profiler.child.trace import (
     Step,
     set_gradients,
     trace_detached,
@@ -23,6 +22,7 @@ from planner.profiler.trace import (
     trace_step,
     trace_unit,
 )
+from planner.profiler.schema import Traces
 from planner.settings import Optimizer
 from planner.training.optimizers import make_optimizer
 from planner.training.segment import train_segment

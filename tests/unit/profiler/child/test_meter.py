@@ -10,7 +10,7 @@ from textwrap import dedent
 
 import pytest
 
-from planner.profiler.meter import Event, Phase
+from planner.profiler.child.meter import Event, Phase
 from planner.units import MIB
 
 PHASE = Phase(
@@ -38,7 +38,7 @@ CHILD = """
     start_torch("tight", 2)
     import torch
 
-    from planner.profiler.meter import meter_for
+    from planner.profiler.child.meter import meter_for
     from planner.system.proc import read_memory, reset_peak
 
     layer = torch.nn.Conv2d(512, 512, 3, padding=1)
