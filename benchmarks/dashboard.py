@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from planner.profiler.shipped import FOLDER
+from planner.profiler.library.shipped import FOLDER
 from planner.units import MIB
 from tests.browser.conftest import FLAGS
 from tests.integration.api.processes import Server, serving

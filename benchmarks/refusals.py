@@ -18,7 +18,7 @@ from typing import Any
 
 from planner.cli.main import main as neuroflux
 from planner.model.zoo import from_zoo
-from planner.profiler.shipped import profile_path
+from planner.profiler.library.shipped import profile_path
 from planner.settings import usual_optimizer
 
 ROOT = Path(__file__).resolve().parents[1]

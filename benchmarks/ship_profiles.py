@@ -16,7 +16,7 @@ from planner.cli.doctor import examine
 from planner.cli.measure import measured_profile
 from planner.document import encode
 from planner.model.zoo import ZOO, from_zoo
-from planner.profiler.shipped import device_path, profile_path
+from planner.profiler.library.shipped import device_path, profile_path
 from planner.settings import usual_optimizer
 from planner.system.files import write_atomically
 from planner.units import format_bytes

@@ -23,8 +23,8 @@ from api.store.tokens import new_id
 from api.summaries import profile_row
 from planner.document import decode, parse_json
 from planner.errors import PlannerError
-from planner.profiler.applies import read_profile
-from planner.profiler.shipped import FOLDER
+from planner.profiler.library.applies import read_profile
+from planner.profiler.library.shipped import FOLDER
 from planner.system.machine import fingerprint, probe
 from planner.system.rlimit import die_with_parent
 

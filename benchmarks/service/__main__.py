@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from planner.profiler.shipped import FOLDER
+from planner.profiler.library.shipped import FOLDER
 from planner.system.proc import read_memory
 from planner.units import MIB
 from tests.integration.api.processes import Server, serving

@@ -33,8 +33,8 @@ def measured_profile(
 
     `fresh` measures in any case, `max_bytes` and `max_seconds` bound the measurement, `folder` is where runs will lie.
     """
+    from planner.profiler.library.store import ProfileStore
     from planner.profiler.profile import ProfileRequest
-    from planner.profiler.store import ProfileStore
     from planner.system.machine import probe
 
     cores = probe().cores
@@ -85,10 +85,10 @@ def unmeasured_profile(
 
     Raises InputError where neither has one.
     """
-    from planner.profiler import shipped
-    from planner.profiler.applies import differences
+    from planner.profiler.library import shipped
+    from planner.profiler.library.applies import differences
+    from planner.profiler.library.store import ProfileStore
     from planner.profiler.profile import ProfileRequest
-    from planner.profiler.store import ProfileStore
     from planner.system.machine import probe
 
     here = probe()

@@ -225,7 +225,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _foreign_note(profile: Profile) -> str:
     """What `neuroflux run` wants to be told of a plan that is another device's."""
-    from planner.profiler.applies import differences
+    from planner.profiler.library.applies import differences
     from planner.system.machine import probe
 
     if not differences(profile, probe()):
@@ -327,7 +327,7 @@ def _check_beginning(file: Path, model: Model, budget: int) -> None:
 
 def _profile_in_file(file: Path, any_device: bool) -> Profile:
     """The profile in `file`, if it is this device's; a foreign one only where `any_device` allows."""
-    from planner.profiler.applies import differences, read_profile
+    from planner.profiler.library.applies import differences, read_profile
     from planner.system.machine import probe
 
     profile = read_profile(file)

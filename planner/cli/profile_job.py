@@ -15,8 +15,8 @@ from pathlib import Path
 from planner.cli.output import print_note
 from planner.document import decode, read_json, to_json
 from planner.errors import PlannerError
+from planner.profiler.library.store import ProfileStore
 from planner.profiler.profile import ProfileRequest, take_profile
-from planner.profiler.store import ProfileStore
 from planner.system.answers import Answers
 from planner.system.files import write_atomically
 from planner.system.machine import probe

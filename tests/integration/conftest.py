@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from planner.model.zoo import from_zoo
-from planner.profiler.applies import read_profile
+from planner.profiler.library.applies import read_profile
 from planner.profiler.profile import ProfileRequest, take_profile
 from planner.profiler.schema import Profile
 from planner.settings import Optimizer

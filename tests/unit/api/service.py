@@ -14,8 +14,8 @@ from api.app import create_app
 from api.settings import ServiceSettings
 from api.store import device_rows
 from api.store.tokens import set_admin
-from planner.profiler.applies import read_profile
-from planner.profiler.shipped import FOLDER
+from planner.profiler.library.applies import read_profile
+from planner.profiler.library.shipped import FOLDER
 from planner.settings import Machine
 from planner.units import MIB
 

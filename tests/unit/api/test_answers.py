@@ -14,8 +14,8 @@ from starlette.testclient import TestClient
 from api.answers import Answered, Answers
 from api.store.tables import devices
 from planner.document import content_id, to_json
-from planner.profiler.applies import read_profile
-from planner.profiler.shipped import FOLDER
+from planner.profiler.library.applies import read_profile
+from planner.profiler.library.shipped import FOLDER
 from planner.units import MIB
 from tests.unit.api.service import (
     MACHINE,

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from api import limits
 from api.routes.models import EXAMPLE
 from api.solving import SolverPool
-from planner.profiler.shipped import FOLDER
+from planner.profiler.library.shipped import FOLDER
 from planner.system.proc import read_memory, reset_peak
 from planner.units import MIB
 from tests.unit.api.service import PLAN, send, with_profile

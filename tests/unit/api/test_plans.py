@@ -9,9 +9,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from planner.document import content_id, decode, to_json
-from planner.profiler.applies import read_profile
+from planner.profiler.library.applies import read_profile
+from planner.profiler.library.shipped import FOLDER
 from planner.profiler.schema import Profile
-from planner.profiler.shipped import FOLDER
 from planner.solver.plan import make_plan
 from planner.solver.request import Request
 from planner.solver.schema import Budget, Plan, Training

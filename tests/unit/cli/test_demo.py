@@ -10,9 +10,9 @@ import pytest
 
 from planner.cli.demo import budget_for, run
 from planner.errors import InputError
-from planner.profiler.applies import read_profile
+from planner.profiler.library.applies import read_profile
+from planner.profiler.library.shipped import FOLDER
 from planner.profiler.schema import Profile
-from planner.profiler.shipped import FOLDER
 from planner.solver.plan import make_plan
 from planner.solver.request import Request
 from planner.solver.schema import Budget, Training

@@ -12,10 +12,10 @@ import pytest
 
 from planner.cli.main import main
 from planner.document import content_id, decode, to_json
-from planner.profiler import shipped
+from planner.profiler.library import shipped
+from planner.profiler.library.shipped import profile_path
+from planner.profiler.library.store import ProfileStore
 from planner.profiler.schema import Profile
-from planner.profiler.shipped import profile_path
-from planner.profiler.store import ProfileStore
 from planner.settings import DeviceKind, Machine
 from planner.solver.schema import Plan
 from planner.system import machine
@@ -227,7 +227,7 @@ def test_a_python_with_numpy_alone_plans_from_a_shipped_profile(tmp_path: Path) 
         from pathlib import Path
         sys.path = [*(entry for entry in sys.path if "site-packages" not in entry), sys.argv[2]]
         from planner.cli.main import main
-        from planner.profiler import shipped
+        from planner.profiler.library import shipped
         shipped.FOLDER = Path(sys.argv[1])
         output = io.StringIO()
         with contextlib.redirect_stdout(output):

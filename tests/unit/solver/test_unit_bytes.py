@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from planner.profiler.applies import read_profile
+from planner.profiler.library.applies import read_profile
+from planner.profiler.library.shipped import FOLDER
 from planner.profiler.schema import Profile
-from planner.profiler.shipped import FOLDER
 from planner.solver.plan import make_plan
 from planner.solver.request import Request
 from planner.solver.schema import Block, Budget, Plan, Strategy, Training

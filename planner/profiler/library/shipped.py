@@ -8,7 +8,7 @@ from pathlib import Path
 import planner
 from planner.errors import InputError
 from planner.model.spec import Model
-from planner.profiler.applies import covers, read_profile
+from planner.profiler.library.applies import covers, read_profile
 from planner.profiler.schema import Profile
 from planner.settings import Dtype, Optimizer
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from planner.document import encode, to_json
 from planner.errors import PlannerError
-from planner.profiler.applies import covers, read_profile
+from planner.profiler.library.applies import covers, read_profile
 from planner.profiler.profile import ProfileRequest
 from planner.profiler.schema import Profile
 from planner.system.files import make_folder, storage_errors, write_atomically

@@ -9,10 +9,10 @@ import planner
 from planner.document import content_id, encode, read_document, to_json
 from planner.errors import InputError
 from planner.model.zoo import ZOO, from_zoo
-from planner.profiler.applies import read_profile
 from planner.profiler.device import DeviceDocument
+from planner.profiler.library.applies import read_profile
+from planner.profiler.library.shipped import FOLDER, device_path, find_shipped, profile_path, slug
 from planner.profiler.schema import Profile
-from planner.profiler.shipped import FOLDER, device_path, find_shipped, profile_path, slug
 from planner.settings import Optimizer
 from tests.unit.profiler import profiles
 from tests.unit.solver.chains import SGD

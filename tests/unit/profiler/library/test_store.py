@@ -12,9 +12,9 @@ import pytest
 
 from planner.document import content_id, to_json
 from planner.errors import StorageError
-from planner.profiler.applies import differences
+from planner.profiler.library.applies import differences
+from planner.profiler.library.store import ProfileStore
 from planner.profiler.schema import Profile
-from planner.profiler.store import ProfileStore
 from planner.settings import Optimizer
 from planner.system.machine import probe
 from tests.unit.profiler import profiles
@@ -181,7 +181,7 @@ def test_a_store_that_cannot_be_made_is_said_before_anything_is_measured(tmp_pat
 OBTAIN = """
     import sys
     from pathlib import Path
-    from planner.profiler.store import ProfileStore
+    from planner.profiler.library.store import ProfileStore
     from tests.unit.profiler.profiles import here, request
 
     def say(word):
@@ -236,7 +236,7 @@ def test_a_reader_never_meets_half_of_what_another_process_writes(store: Profile
     code = """
         import sys
         from pathlib import Path
-        from planner.profiler.store import ProfileStore
+        from planner.profiler.library.store import ProfileStore
         from tests.unit.profiler.profiles import here, request
         store = ProfileStore(Path(sys.argv[1]))
         both = [here(calibration_seconds=mark) for mark in (1.0, 2.0)]

@@ -8,7 +8,7 @@ import pytest
 
 from planner.document import to_json
 from planner.errors import InputError
-from planner.profiler.applies import covers, differences, read_profile
+from planner.profiler.library.applies import covers, differences, read_profile
 from planner.settings import Allocator, Machine
 from planner.system.machine import probe
 from tests.unit.profiler import profiles
@@ -102,7 +102,7 @@ def test_a_profile_changed_after_measuring_is_not_read(tmp_path: Path) -> None:
 def test_comparing_imports_no_torch() -> None:
     code = """
         import json, sys
-        import planner.profiler.applies, planner.profiler.shipped, planner.profiler.device
+        import planner.profiler.library.applies, planner.profiler.library.shipped, planner.profiler.device
         print(json.dumps("torch" in sys.modules))
     """
     assert run_child(code) is False
