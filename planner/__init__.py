@@ -1,7 +1,7 @@
 """Train networks in too little memory: profile, plan, run.
 
 From Python: `plan = planner.plan(module, sample, budget="300MiB")`, then `planner.run(plan, dataset)`; see
-`planner.facade`.
+`planner.python.facade`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module("planner.facade"), name)
+    return getattr(import_module("planner.python.facade"), name)
 
 
 def __dir__() -> list[str]:

@@ -21,9 +21,9 @@ from planner.errors import (
     RunError,
 )
 from planner.limits import MAX_BATCH
-from planner.mapped import MapDataset, mapped_part
 from planner.profiler.profile import ProfileRequest, take_profile
 from planner.profiler.schema import Profile
+from planner.python.datasets import MapDataset, mapped_part
 from planner.report.schema import Report
 from planner.settings import DeviceKind, Dtype, Optimizer, Policy, Stored, usual_optimizer
 from planner.solver.device import check_device

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from planner.errors import InputError
-from planner.mapped import mapped_part
 from planner.model.zoo import from_zoo
+from planner.python.datasets import mapped_part
 from tests.unit.data.support import random_images
 
 GREY = from_zoo("cnn6", (1, 8, 10), 10)

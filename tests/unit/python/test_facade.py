@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 import planner
-from planner import facade
 from planner.cli import options
 from planner.document import content_id, read_document, to_json
 from planner.errors import ExceededError, InfeasibleError, InputError, ModelError
 from planner.model.spec import Activation, BatchNorm2d, Conv2d, Linear
 from planner.profiler.schema import Profile
+from planner.python import facade
 from planner.report.schema import Report
 from planner.runner import paths
 from planner.settings import Optimizer
@@ -125,7 +125,7 @@ def test_a_budget_that_is_too_small() -> None:
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
 def test_an_optimizer_by_name_is_the_command_lines(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr("planner.facade.take_profile", lambda request, *rest: asked.append(request))
+    monkeypatch.setattr("planner.python.facade.take_profile", lambda request, *rest: asked.append(request))
     planner.profile(MODULE, SAMPLE, optimizer=name, batch=8)
     parser = argparse.ArgumentParser()
     options.add_training(parser)
