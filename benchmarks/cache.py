@@ -30,8 +30,8 @@ from planner.report.schema import Report
 from planner.runner import paths
 from planner.runner.cache import CacheReader, CacheSpec, CacheWriter
 from planner.runner.encoding import Stored
-from planner.runner.order import Permutation, RunPermutation
-from planner.runner.samples import RUN_BYTES, RUNS_PER_BATCH
+from planner.runner.input.order import Permutation, RunPermutation
+from planner.runner.input.samples import RUN_BYTES, RUNS_PER_BATCH
 from planner.settings import usual_optimizer
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.request import Request

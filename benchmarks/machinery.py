@@ -75,8 +75,8 @@ def by_runner(plan, data, folder) -> float:  # type: ignore[no-untyped-def]  # t
     from planner.runner.checkpoint import Checkpoints
     from planner.runner.events import Step, Told
     from planner.runner.guard import MemoryGuard
+    from planner.runner.input.samples import Samples
     from planner.runner.job import Order
-    from planner.runner.samples import Samples
     from planner.runner.stop import StopSignal
     from planner.runner.train import BlockTrainer
 

@@ -12,8 +12,8 @@ from planner.report.schema import ExitReport
 from planner.runner.block import LoadedBlock
 from planner.runner.cache import CacheWriter
 from planner.runner.encoding import encode_samples
+from planner.runner.input.samples import Samples
 from planner.runner.pooled import Exits
-from planner.runner.samples import Samples
 from planner.runner.stop import StopSignal
 from planner.settings import Stored
 from planner.training.place import wait_for

@@ -14,7 +14,6 @@ from torch import nn
 from planner.data.split import Dataset, Split, hold_out
 from planner.errors import ShardError, StorageError
 from planner.runner import paths
-from planner.runner.augment import Augmented
 from planner.runner.block import input_shapes
 from planner.runner.cache import (
     CacheReader,
@@ -26,10 +25,11 @@ from planner.runner.cache import (
     seems_whole,
 )
 from planner.runner.finish import Target, write_cache
+from planner.runner.input.augment import Augmented
+from planner.runner.input.samples import Samples, run_of
 from planner.runner.job import Order
 from planner.runner.repair import Repairer
 from planner.runner.safetensors import TensorFile
-from planner.runner.samples import Samples, run_of
 from planner.runner.stop import StopSignal
 from planner.runner.stored import stored_units
 from planner.settings import stored_bytes

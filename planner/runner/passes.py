@@ -8,7 +8,7 @@ from contextlib import closing
 from torch import Tensor, nn
 
 from planner.runner.guard import MemoryGuard
-from planner.runner.samples import Samples
+from planner.runner.input.samples import Samples
 from planner.runner.stop import StopSignal
 from planner.training.runtime import settle, trimming
 

@@ -17,7 +17,7 @@ from planner.model.build import build_unit
 from planner.model.heads import pooled_exit
 from planner.model.shapes import Shape
 from planner.runner.block import LoadedBlock, input_shapes
-from planner.runner.samples import Samples
+from planner.runner.input.samples import Samples
 from planner.runner.stop import StopSignal
 from planner.runner.weights import named_tensors, save_tensors
 from planner.settings import Dtype, discriminant_bytes

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from planner.runner.samples import count_batches, list_batches
+from planner.runner.input.samples import count_batches, list_batches
 
 
 def rehearsal(count: int, batch: int, micro_batch: int, least: int, steps: int) -> list[tuple[int, ...]]:

@@ -16,10 +16,10 @@ from planner.data.split import Split
 from planner.runner.block import input_shapes
 from planner.runner.cache import CacheSpec, ShardWriter
 from planner.runner.encoding import encode_samples
-from planner.runner.loader import in_groups
-from planner.runner.order import Permutation
+from planner.runner.input.loader import in_groups
+from planner.runner.input.order import Permutation
+from planner.runner.input.samples import image_tensor
 from planner.runner.safetensors import TensorFile
-from planner.runner.samples import image_tensor
 from planner.runner.stop import StopSignal
 from planner.runner.stored import stored_units
 from planner.runner.stream import run_stored

@@ -22,13 +22,13 @@ from planner.runner.events import BlockDone, BlockStarted, Deviation, Event, Pha
 from planner.runner.finish import Measured, Prefix, try_heads, validate, write_cache
 from planner.runner.frozen import check_given, keep_frozen, seconds_per_sample
 from planner.runner.guard import WARMING_BYTES, MemoryGuard, describe
+from planner.runner.input.samples import Samples
 from planner.runner.inputs import Inputs, Parts, split_parts
 from planner.runner.job import Job, Order
 from planner.runner.passes import Watch, rehearse
 from planner.runner.pooled import Exits, fit_exits, samples_to_fit, save_exits, wanted_exits
 from planner.runner.position import read_position
 from planner.runner.safetensors import content_checksum
-from planner.runner.samples import Samples
 from planner.runner.sealed import read_sealed, write_sealed
 from planner.runner.sizes import sizes_of
 from planner.runner.stop import StopSignal

@@ -20,10 +20,10 @@ from planner.runner.block import LoadedBlock
 from planner.runner.checkpoint import Checkpoints
 from planner.runner.events import BlockStarted, Checkpointed, Deviation, Event, Step
 from planner.runner.guard import WARMING_BYTES, MemoryGuard, describe
+from planner.runner.input.samples import Batches, Samples, count_batches
 from planner.runner.job import Order
 from planner.runner.position import Position
 from planner.runner.rehearsal import rehearsal
-from planner.runner.samples import Batches, Samples, count_batches
 from planner.runner.stop import StopSignal
 from planner.solver.schema import Block, Plan
 from planner.system.exhaustion import is_out_of_memory

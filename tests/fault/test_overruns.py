@@ -20,7 +20,7 @@ from planner.runner.block import LoadedBlock
 from planner.runner.events import BlockDone, BlockStarted, Deviation, Event
 from planner.runner.finish import Measured, validate
 from planner.runner.guard import MemoryGuard
-from planner.runner.samples import Samples
+from planner.runner.input.samples import Samples
 from planner.runner.supervisor import RunOptions, run_plan
 from planner.system.ends import End
 from tests.fault.support import Hurt, session, small_plan, weights
@@ -112,7 +112,7 @@ from planner.runner.checkpoint import Checkpoints
 from planner.data.dataset import open_data
 from planner.runner.guard import MemoryGuard
 from planner.runner.job import Order
-from planner.runner.samples import Samples
+from planner.runner.input.samples import Samples
 from planner.runner.stop import StopSignal
 from planner.runner.train import BlockTrainer
 from planner.solver.schema import Rung

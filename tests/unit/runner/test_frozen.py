@@ -26,8 +26,8 @@ from planner.runner.events import BlockDone, BlockStarted, Deviation, Event, Ste
 from planner.runner.exits import export_models
 from planner.runner.frozen import check_given, keep_frozen
 from planner.runner.initial import keep_initial
+from planner.runner.input.samples import Samples
 from planner.runner.passes import Pass, rehearse
-from planner.runner.samples import Samples
 from planner.runner.stored import Stored, stored_units
 from planner.runner.train import rungs_of
 from planner.solver.schema import Plan

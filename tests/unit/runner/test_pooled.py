@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from planner.document import content_id
 from planner.runner.block import LoadedBlock
 from planner.runner.finish import Prefix, validate
+from planner.runner.input.samples import Samples
 from planner.runner.pooled import fit_exits, samples_to_fit, save_exits, wanted_exits
-from planner.runner.samples import Samples
 from planner.runner.stop import StopSignal
 from planner.settings import discriminant_bytes
 from planner.solver.schema import Exit, Head, Plan, PooledHead

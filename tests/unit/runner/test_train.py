@@ -20,8 +20,8 @@ from planner.runner.block import LoadedBlock
 from planner.runner.checkpoint import Checkpoints
 from planner.runner.events import Checkpointed, Deviation, Event, Step
 from planner.runner.guard import WARMING_BYTES, MemoryGuard
+from planner.runner.input.samples import Samples
 from planner.runner.job import Order
-from planner.runner.samples import Samples
 from planner.runner.stop import StopSignal
 from planner.runner.train import BlockTrainer, Setting, least_micro_batch
 from planner.settings import Optimizer

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from planner.errors import DataError
-from planner.runner.loader import BUFFERS, Loader, in_groups
+from planner.runner.input.loader import BUFFERS, Loader, in_groups
 
 
 class Numbers:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.runner.order import Permutation, RunPermutation
+from planner.runner.input.order import Permutation, RunPermutation
 
 
 @given(st.integers(1, 3000), st.integers(0, 2**62), st.integers(-1, 50))

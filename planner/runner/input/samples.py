@@ -11,8 +11,8 @@ from torch import Tensor
 from planner.data.split import Split
 from planner.model.shapes import Shape
 from planner.runner.encoding import decode_samples
-from planner.runner.loader import Loaded, Loader, in_groups
-from planner.runner.order import Permutation, RunPermutation
+from planner.runner.input.loader import Loaded, Loader, in_groups
+from planner.runner.input.order import Permutation, RunPermutation
 from planner.settings import Dtype, Stored
 from planner.training.place import CPU
 

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.runner.order import Permutation
-from planner.runner.samples import Samples, count_batches, image_tensor, list_batches
+from planner.runner.input.order import Permutation
+from planner.runner.input.samples import Samples, count_batches, image_tensor, list_batches
 
 
 class Bytes:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.runner.augment import Augmented, transform
+from planner.runner.input.augment import Augmented, transform
 from planner.solver.schema import Augment
 
 SHAPE = (2, 16, 8)
