@@ -34,10 +34,11 @@ def run(name: str, epochs: int) -> Spent:
     from planner.data.dataset import open_data
     from planner.document import to_json
     from planner.model.zoo import from_zoo
-    from planner.runner import paths, session
-    from planner.runner.events import BlockDone, Event
+    from planner.runner import session
     from planner.runner.guard import MemoryGuard
-    from planner.runner.job import Job
+    from planner.runner.protocol import paths
+    from planner.runner.protocol.events import BlockDone, Event
+    from planner.runner.protocol.job import Job
     from planner.runner.stop import StopSignal
     from planner.settings import usual_optimizer
     from planner.solver.plan import least_memory, make_plan

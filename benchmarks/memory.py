@@ -47,7 +47,7 @@ def run(profile: Profile, budget: int) -> Report:
     import subprocess
 
     from planner.document import read_document
-    from planner.runner import paths
+    from planner.runner.protocol import paths
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -29,7 +29,7 @@ from planner.errors import InfeasibleError
 from planner.model.zoo import from_zoo
 from planner.profiler.schema import Profile
 from planner.report.schema import Report
-from planner.runner import paths
+from planner.runner.protocol import paths
 from planner.settings import Dtype, usual_optimizer
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.request import Request

@@ -21,7 +21,7 @@ from planner.client.service import ServiceClient, UnreachableError
 from planner.document import parse_json, read_document, read_json, to_json
 from planner.errors import PlannerError
 from planner.report.schema import Report
-from planner.runner import paths
+from planner.runner.protocol import paths
 from planner.solver.schema import Plan
 from planner.system.files import write_atomically
 from planner.system.rlimit import die_with_parent

@@ -10,7 +10,7 @@ import time
 from typing import assert_never
 
 from planner.cli.output import print_note
-from planner.runner.events import (
+from planner.runner.protocol.events import (
     BlockDone,
     BlockStarted,
     Checkpointed,

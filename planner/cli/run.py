@@ -15,7 +15,7 @@ from planner.limits import MAX_EPOCHS
 
 if TYPE_CHECKING:
     from planner.report.schema import Report
-    from planner.runner.events import Event
+    from planner.runner.protocol.events import Event
     from planner.runner.supervisor import Observer
     from planner.solver.schema import Plan
 

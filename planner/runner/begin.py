@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from planner.document import content_id, read_document, to_json
 from planner.errors import InfeasibleError, InputError, StorageError
-from planner.runner import paths
 from planner.runner.initial import keep_initial
-from planner.runner.job import Job
+from planner.runner.protocol import paths
+from planner.runner.protocol.job import Job
 from planner.runner.record import read_known
 from planner.runner.safetensors import whole_checksum
 from planner.runner.sealed import read_sealed

@@ -15,11 +15,11 @@ from planner.data.dataset import check_fits, open_data
 from planner.data.split import Dataset
 from planner.document import read_document, to_json
 from planner.errors import InfeasibleError, PlannerError
-from planner.runner import paths
-from planner.runner.events import Deviation, Event, Failed, Finished, Initialised, Ready, Told
 from planner.runner.foreign import rungs_here
 from planner.runner.guard import MemoryGuard, describe
-from planner.runner.job import Job
+from planner.runner.protocol import paths
+from planner.runner.protocol.events import Deviation, Event, Failed, Finished, Initialised, Ready, Told
+from planner.runner.protocol.job import Job
 from planner.runner.sealed import read_sealed
 from planner.runner.stop import StopSignal
 from planner.solver.schema import Plan

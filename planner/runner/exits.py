@@ -12,7 +12,7 @@ from planner.model.heads import auxiliary_head, pooled_exit
 from planner.model.shapes import model_sizes
 from planner.model.spec import Model
 from planner.report.schema import ExitReport
-from planner.runner import paths
+from planner.runner.protocol import paths
 from planner.runner.safetensors import merge_tensors
 from planner.runner.stored import stored_units
 from planner.solver.schema import Head, Plan, PooledHead

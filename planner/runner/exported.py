@@ -24,7 +24,7 @@ from planner.model.spec import (
     Pool2d,
     Residual,
 )
-from planner.runner import paths
+from planner.runner.protocol import paths
 from planner.runner.safetensors import Entry, TensorFile
 
 _ITEM_BYTES = 4

@@ -11,9 +11,9 @@ from torch import nn
 
 from planner.errors import InputError, StorageError
 from planner.report.schema import InitReport
-from planner.runner import paths
 from planner.runner.block import begin_with, fresh_unit, input_shapes
 from planner.runner.input.samples import Samples
+from planner.runner.protocol import paths
 from planner.runner.safetensors import TensorFile
 from planner.runner.weights import named_tensors, save_tensors
 from planner.solver.schema import Plan

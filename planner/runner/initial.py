@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from planner.errors import InputError, StorageError
-from planner.runner import paths
+from planner.runner.protocol import paths
 from planner.runner.safetensors import CONVERTED, Entry, TensorFile, write_tensors
 
 _OURS = ("units.", "heads.")

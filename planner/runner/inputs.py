@@ -13,7 +13,6 @@ from torch import nn
 
 from planner.data.split import Dataset, Split, hold_out
 from planner.errors import ShardError, StorageError
-from planner.runner import paths
 from planner.runner.block import input_shapes
 from planner.runner.cache import (
     CacheReader,
@@ -27,7 +26,8 @@ from planner.runner.cache import (
 from planner.runner.finish import Target, write_cache
 from planner.runner.input.augment import Augmented
 from planner.runner.input.samples import Samples, run_of
-from planner.runner.job import Order
+from planner.runner.protocol import paths
+from planner.runner.protocol.job import Order
 from planner.runner.repair import Repairer
 from planner.runner.safetensors import TensorFile
 from planner.runner.stop import StopSignal

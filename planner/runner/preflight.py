@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from planner.document import decode, parse_json, to_json
 from planner.errors import InfeasibleError, InputError, PlannerError, RunError
-from planner.runner.events import Failed
+from planner.runner.protocol.events import Failed
 from planner.solver.schema import Plan
 from planner.system.child import ask
 

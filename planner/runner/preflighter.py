@@ -9,8 +9,8 @@ from pathlib import Path
 from planner.data.dataset import check_fits, open_data
 from planner.document import decode, parse_json, to_json
 from planner.errors import InfeasibleError, InputError, PlannerError
-from planner.runner.events import Failed
 from planner.runner.preflight import Answer, Question
+from planner.runner.protocol.events import Failed
 from planner.runner.room import check_room
 from planner.solver.schema import Plan
 from planner.system.answers import Answers

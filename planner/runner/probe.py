@@ -13,7 +13,7 @@ from typing import cast
 
 from planner.document import decode, parse_json
 from planner.runner import supervisor
-from planner.runner.events import Ready, Told
+from planner.runner.protocol.events import Ready, Told
 from planner.settings import Policy
 from planner.system.answers import Answers
 from planner.system.child import STANDARD_ERROR, ChildProcess
@@ -24,7 +24,7 @@ _CHILD = """
 import sys
 from planner.document import to_json
 from planner.runner import child
-from planner.runner.events import Ready, Told
+from planner.runner.protocol.events import Ready, Told
 from planner.system.answers import Answers
 answers = Answers()
 from planner.training.runtime import start_torch

@@ -12,8 +12,9 @@ from typing import IO, assert_never
 from planner.document import to_json
 from planner.errors import InputError
 from planner.report.schema import BlockReport, CacheReport, InitReport, PeakMoment, Phase, PhaseReport, Report
-from planner.runner import paths
-from planner.runner.events import (
+from planner.runner.exits import best_exit, choose_exit
+from planner.runner.protocol import paths
+from planner.runner.protocol.events import (
     BlockDone,
     BlockStarted,
     Checkpointed,
@@ -26,8 +27,7 @@ from planner.runner.events import (
     Step,
     Warned,
 )
-from planner.runner.exits import best_exit, choose_exit
-from planner.runner.job import Job
+from planner.runner.protocol.job import Job
 from planner.runner.sealed import read_sealed, write_sealed
 from planner.solver.schema import Plan
 from planner.system.files import storage_errors

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from planner.errors import InputError, StorageError
-from planner.runner import paths
 from planner.runner.cache import remove_cache
-from planner.runner.events import BlockDone
-from planner.runner.position import read_position
+from planner.runner.protocol import paths
+from planner.runner.protocol.events import BlockDone
+from planner.runner.protocol.position import read_position
 from planner.runner.safetensors import whole_checksum
 from planner.runner.sealed import read_sealed
 from planner.solver.schema import Plan, PooledHead

@@ -15,19 +15,19 @@ from planner.data.split import Dataset, Split
 from planner.errors import InputError, OverBudgetError, ShardError
 from planner.model.shapes import model_sizes
 from planner.report.schema import ExitReport, InitReport, Phase
-from planner.runner import paths
 from planner.runner.block import LoadedBlock, compare_init, load_before, load_frozen
 from planner.runner.checkpoint import Checkpoints
-from planner.runner.events import BlockDone, BlockStarted, Deviation, Event, PhasePeak
 from planner.runner.finish import Measured, Prefix, try_heads, validate, write_cache
 from planner.runner.frozen import check_given, keep_frozen, seconds_per_sample
 from planner.runner.guard import WARMING_BYTES, MemoryGuard, describe
 from planner.runner.input.samples import Samples
 from planner.runner.inputs import Inputs, Parts, split_parts
-from planner.runner.job import Job, Order
 from planner.runner.passes import Watch, rehearse
 from planner.runner.pooled import Exits, fit_exits, samples_to_fit, save_exits, wanted_exits
-from planner.runner.position import read_position
+from planner.runner.protocol import paths
+from planner.runner.protocol.events import BlockDone, BlockStarted, Deviation, Event, PhasePeak
+from planner.runner.protocol.job import Job, Order
+from planner.runner.protocol.position import read_position
 from planner.runner.safetensors import content_checksum
 from planner.runner.sealed import read_sealed, write_sealed
 from planner.runner.sizes import sizes_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from planner.runner import paths
+from planner.runner.protocol import paths
 from planner.solver.schema import Plan
 
 

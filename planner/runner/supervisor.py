@@ -16,13 +16,13 @@ from typing import IO, Any, Protocol
 from planner.document import decode, parse_json, to_json
 from planner.errors import InterruptedRunError, OverBudgetError, RunError, StorageError
 from planner.report.schema import Report
-from planner.runner import paths
 from planner.runner.begin import Begun, Footprint, agree, check_init, check_plan, lay
-from planner.runner.events import Event, Told, Warned
 from planner.runner.exits import export_models
-from planner.runner.job import Job
-from planner.runner.position import Position, read_position
 from planner.runner.preflight import Question, error_of, look
+from planner.runner.protocol import paths
+from planner.runner.protocol.events import Event, Told, Warned
+from planner.runner.protocol.job import Job
+from planner.runner.protocol.position import Position, read_position
 from planner.runner.record import Record, Telemetry, make_report
 from planner.runner.resume import clear_leftovers, find_damage, first_open_block
 from planner.runner.sealed import read_sealed, write_sealed

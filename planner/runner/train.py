@@ -18,11 +18,11 @@ from planner.model.heads import auxiliary_head
 from planner.model.shapes import Shape, model_sizes, unit_sizes
 from planner.runner.block import LoadedBlock
 from planner.runner.checkpoint import Checkpoints
-from planner.runner.events import BlockStarted, Checkpointed, Deviation, Event, Step
 from planner.runner.guard import WARMING_BYTES, MemoryGuard, describe
 from planner.runner.input.samples import Batches, Samples, count_batches
-from planner.runner.job import Order
-from planner.runner.position import Position
+from planner.runner.protocol.events import BlockStarted, Checkpointed, Deviation, Event, Step
+from planner.runner.protocol.job import Order
+from planner.runner.protocol.position import Position
 from planner.runner.rehearsal import rehearsal
 from planner.runner.stop import StopSignal
 from planner.solver.schema import Block, Plan

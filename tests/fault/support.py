@@ -20,10 +20,10 @@ from safetensors.torch import load_file
 from planner.data.dataset import open_data
 from planner.document import content_id, to_json
 from planner.model.zoo import from_zoo
-from planner.runner import paths
-from planner.runner.events import Event, Initialised
 from planner.runner.guard import MemoryGuard
-from planner.runner.job import Job
+from planner.runner.protocol import paths
+from planner.runner.protocol.events import Event, Initialised
+from planner.runner.protocol.job import Job
 from planner.runner.resume import clear_leftovers, first_open_block
 from planner.runner.session import Session
 from planner.runner.stop import StopSignal

@@ -14,8 +14,8 @@ from planner.cli.progress import Silent
 from planner.document import content_id, read_document
 from planner.errors import InputError
 from planner.report.schema import Report
-from planner.runner import paths
-from planner.runner.position import read_position
+from planner.runner.protocol import paths
+from planner.runner.protocol.position import read_position
 from planner.runner.resume import find_damage
 from planner.runner.safetensors import Entry, content_checksum, write_tensors
 from planner.runner.supervisor import RunOptions, run_plan

@@ -13,9 +13,9 @@ import pytest
 
 from planner.document import read_document
 from planner.report.schema import Report
-from planner.runner import paths
-from planner.runner.events import Event, Step
-from planner.runner.position import read_position
+from planner.runner.protocol import paths
+from planner.runner.protocol.events import Event, Step
+from planner.runner.protocol.position import read_position
 from planner.runner.supervisor import RunOptions, run_plan
 from planner.settings import Optimizer
 from planner.solver.schema import Plan

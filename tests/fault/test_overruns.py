@@ -14,13 +14,13 @@ from planner.cli.progress import Silent
 from planner.document import content_id, decode, read_document
 from planner.errors import PlannerError
 from planner.report.schema import Report
-from planner.runner import paths
 from planner.runner import session as session_module
 from planner.runner.block import LoadedBlock
-from planner.runner.events import BlockDone, BlockStarted, Deviation, Event
 from planner.runner.finish import Measured, validate
 from planner.runner.guard import MemoryGuard
 from planner.runner.input.samples import Samples
+from planner.runner.protocol import paths
+from planner.runner.protocol.events import BlockDone, BlockStarted, Deviation, Event
 from planner.runner.supervisor import RunOptions, run_plan
 from planner.system.ends import End
 from tests.fault.support import Hurt, session, small_plan, weights
@@ -111,7 +111,7 @@ start_torch("tight", 1)
 from planner.runner.checkpoint import Checkpoints
 from planner.data.dataset import open_data
 from planner.runner.guard import MemoryGuard
-from planner.runner.job import Order
+from planner.runner.protocol.job import Order
 from planner.runner.input.samples import Samples
 from planner.runner.stop import StopSignal
 from planner.runner.train import BlockTrainer

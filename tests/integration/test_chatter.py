@@ -12,7 +12,7 @@ import pytest
 
 from planner.document import read_document
 from planner.report.schema import Report
-from planner.runner import paths
+from planner.runner.protocol import paths
 from planner.solver.schema import Plan
 from tests.unit.system.support import REPOSITORY
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from planner.document import decode, parse_json, read_document
 from planner.report.schema import Report
-from planner.runner import paths
+from planner.runner.protocol import paths
 from planner.solver.schema import Plan
 from planner.units import MIB
 

@@ -20,7 +20,7 @@ from planner.model.shapes import model_sizes, unit_sizes
 from planner.model.spec import Model
 from planner.profiler.schema import Profile
 from planner.report.schema import Report
-from planner.runner import paths
+from planner.runner.protocol import paths
 from planner.runner.supervisor import RunOptions, run_plan
 from planner.solver.plan import make_plan
 from planner.solver.request import Request

@@ -14,7 +14,7 @@ from benchmarks.judge import Watch, within
 from planner.document import content_id, read_document, to_json
 from planner.profiler.schema import Profile
 from planner.report.schema import Report
-from planner.runner import paths
+from planner.runner.protocol import paths
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.request import Request
 from planner.solver.schema import Budget, Plan, Training

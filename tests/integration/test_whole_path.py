@@ -21,7 +21,7 @@ from planner.document import decode, parse_json, read_document
 from planner.model.build import build_unit
 from planner.model.shapes import model_sizes
 from planner.report.schema import Report
-from planner.runner import paths
+from planner.runner.protocol import paths
 from planner.solver.schema import Plan
 
 Command = Callable[..., subprocess.CompletedProcess[str]]

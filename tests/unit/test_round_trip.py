@@ -28,8 +28,8 @@ from planner.profiler.profile import ProfileRequest, Start
 from planner.profiler.schema import Profile
 from planner.report.read import MemorySample
 from planner.report.schema import Evaluation, Report
-from planner.runner import events, job
-from planner.runner.position import Position
+from planner.runner.protocol import events, job
+from planner.runner.protocol.position import Position
 from planner.solver.request import Request
 from planner.solver.schema import Plan
 from tests.unit.corpus import documents, kind_of

@@ -31,8 +31,8 @@ from planner.model.spec import (
     Unit,
 )
 from planner.model.zoo import from_zoo
-from planner.runner import paths
 from planner.runner.exported import find_exported
+from planner.runner.protocol import paths
 from tests.unit.runner.test_exported import export, random_weights
 
 SHAPE = (4, 9, 11)

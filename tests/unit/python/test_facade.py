@@ -25,7 +25,7 @@ from planner.model.spec import Activation, BatchNorm2d, Conv2d, Linear
 from planner.profiler.schema import Profile
 from planner.python import facade
 from planner.report.schema import Report
-from planner.runner import paths
+from planner.runner.protocol import paths
 from planner.settings import Optimizer
 from planner.solver.plan import make_plan
 from planner.solver.request import Request

@@ -15,9 +15,9 @@ from planner.cli.main import main
 from planner.cli.progress import Silent
 from planner.document import content_id, to_json
 from planner.errors import InfeasibleError, InputError, PlannerError
-from planner.runner import paths
 from planner.runner.begin import agree, is_taken
-from planner.runner.job import Job
+from planner.runner.protocol import paths
+from planner.runner.protocol.job import Job
 from planner.runner.sealed import write_sealed
 from planner.runner.supervisor import RunOptions, run_plan
 from planner.sample import __file__ as sample

@@ -12,8 +12,8 @@ from planner.document import content_id, read_document
 from planner.errors import InputError
 from planner.model.zoo import from_zoo
 from planner.report.schema import Report
-from planner.runner import paths
-from planner.runner.events import BlockDone
+from planner.runner.protocol import paths
+from planner.runner.protocol.events import BlockDone
 from planner.runner.sealed import read_sealed
 from planner.runner.supervisor import RunOptions, allowed_bytes, run_plan
 from planner.solver.schema import Plan

@@ -19,14 +19,14 @@ from planner.model.heads import auxiliary_head, pooled_exit
 from planner.model.shapes import model_sizes
 from planner.model.spec import Model
 from planner.report.schema import ExitReport, Report
-from planner.runner import paths
 from planner.runner.evaluate import evaluate
-from planner.runner.events import BlockDone
 from planner.runner.exits import best_exit, choose_exit, exit_model, export_models
 from planner.runner.exported import find_exported
 from planner.runner.inputs import split_parts
-from planner.runner.job import Job
-from planner.runner.position import read_position
+from planner.runner.protocol import paths
+from planner.runner.protocol.events import BlockDone
+from planner.runner.protocol.job import Job
+from planner.runner.protocol.position import read_position
 from planner.runner.sealed import read_sealed
 from planner.runner.supervisor import RunOptions, run_plan
 from tests.fault.support import small_plan

@@ -10,7 +10,7 @@ import torch
 from planner.errors import OverBudgetError
 from planner.runner.child import make_guard
 from planner.runner.gpu_guard import GpuGuard
-from planner.runner.job import Job
+from planner.runner.protocol.job import Job
 from planner.runner.train import draw_from
 from planner.system.exhaustion import is_out_of_memory
 from planner.training.runtime import Started, start_gpu

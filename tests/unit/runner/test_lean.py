@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from planner.document import to_json
-from planner.runner import paths
-from planner.runner.job import Job
+from planner.runner.protocol import paths
+from planner.runner.protocol.job import Job
 from planner.settings import Optimizer
 from planner.units import MIB
 from tests.fault.support import small_plan

@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from planner.runner import paths
 from planner.runner.block import LoadedBlock, input_shapes, load_frozen
 from planner.runner.finish import Prefix, validate
 from planner.runner.input.samples import Samples
 from planner.runner.pooled import fit_exits
+from planner.runner.protocol import paths
 from planner.runner.stop import StopSignal
 from planner.settings import Optimizer
 from planner.solver.schema import BlockInput, Plan

@@ -18,9 +18,9 @@ from pathlib import Path
 from torch.nn import functional
 from tests.standin import install
 device = install()
-from planner.runner import cache, paths
+from planner.runner import cache; from planner.runner.protocol import paths
 from planner.runner.cache import shard_path
-from planner.runner.events import BlockStarted, Deviation, Step
+from planner.runner.protocol.events import BlockStarted, Deviation, Step
 from planner.settings import Optimizer
 from planner.training import place
 from tests.fault import support

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from planner.document import to_json
 from planner.report.schema import ExitReport, PeakMoment, Phase, PhaseReport
-from planner.runner import paths
-from planner.runner.events import BlockDone, BlockStarted, Deviation, Event, PhasePeak, Ready, Step
+from planner.runner.protocol import paths
+from planner.runner.protocol.events import BlockDone, BlockStarted, Deviation, Event, PhasePeak, Ready, Step
 from planner.runner.record import Record, Telemetry, make_report
 from planner.solver.schema import Plan
 from planner.units import MIB, format_bytes

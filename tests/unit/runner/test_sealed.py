@@ -8,7 +8,7 @@ import pytest
 
 from planner.document import to_json
 from planner.errors import InputError
-from planner.runner.job import Job
+from planner.runner.protocol.job import Job
 from planner.runner.sealed import read_sealed, write_sealed
 
 JOB = Job("out", "sample", epochs=12, seed=345, checkpoint_seconds=1.5)

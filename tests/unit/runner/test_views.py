@@ -14,15 +14,16 @@ from torch import Tensor
 from planner.data.dataset import open_data
 from planner.document import content_id
 from planner.model.shapes import model_sizes
-from planner.runner import cache, paths
+from planner.runner import cache
 from planner.runner import session as session_module
 from planner.runner.block import LoadedBlock
 from planner.runner.cache import shard_path
-from planner.runner.events import BlockStarted, Deviation, Event, Step
 from planner.runner.guard import MemoryGuard
 from planner.runner.input.augment import Augmented
 from planner.runner.input.samples import image_tensor
-from planner.runner.job import Job
+from planner.runner.protocol import paths
+from planner.runner.protocol.events import BlockStarted, Deviation, Event, Step
+from planner.runner.protocol.job import Job
 from planner.runner.resume import clear_leftovers, first_open_block
 from planner.runner.session import Session
 from planner.runner.stop import StopSignal
