@@ -27,11 +27,11 @@ from planner.document import content_id, read_document, to_json
 from planner.model.shapes import model_sizes
 from planner.model.zoo import from_zoo
 from planner.report.schema import Report
-from planner.runner.cache import CacheReader, CacheSpec, CacheWriter
-from planner.runner.encoding import Stored
 from planner.runner.input.order import Permutation, RunPermutation
 from planner.runner.input.samples import RUN_BYTES, RUNS_PER_BATCH
 from planner.runner.protocol import paths
+from planner.runner.storage.cache import CacheReader, CacheSpec, CacheWriter
+from planner.runner.storage.encoding import Stored
 from planner.settings import usual_optimizer
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.request import Request

@@ -72,12 +72,12 @@ def measure(name: str) -> list[tuple[float, float]]:
 def by_runner(plan, data, folder) -> float:  # type: ignore[no-untyped-def]  # torch must not be imported for names
     """Seconds of one step of the runner's trainer, telling every event as the child does."""
     from planner.document import to_json
-    from planner.runner.checkpoint import Checkpoints
     from planner.runner.guard import MemoryGuard
     from planner.runner.input.samples import Samples
     from planner.runner.protocol.events import Step, Told
     from planner.runner.protocol.job import Order
     from planner.runner.stop import StopSignal
+    from planner.runner.storage.checkpoint import Checkpoints
     from planner.runner.train import BlockTrainer
 
     marks: list[float] = []

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the file."""
     from planner.export.onnx_file import write_onnx
-    from planner.runner.exported import find_exported
+    from planner.runner.storage.exported import find_exported
     from planner.system.files import check_target
 
     exported = find_exported(arguments.model)

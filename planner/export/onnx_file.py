@@ -6,8 +6,8 @@ from pathlib import Path
 
 from planner.errors import InputError
 from planner.model.shapes import model_sizes
-from planner.runner.exported import Exported, tensors_of
-from planner.runner.safetensors import TensorFile
+from planner.runner.storage.exported import Exported, tensors_of
+from planner.runner.storage.safetensors import TensorFile
 from planner.system.files import write_atomically
 from planner.units import format_bytes
 

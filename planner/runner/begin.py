@@ -18,8 +18,8 @@ from planner.runner.initial import keep_initial
 from planner.runner.protocol import paths
 from planner.runner.protocol.job import Job
 from planner.runner.record import read_known
-from planner.runner.safetensors import whole_checksum
 from planner.runner.sealed import read_sealed
+from planner.runner.storage.safetensors import whole_checksum
 from planner.solver.schema import Plan
 from planner.system.files import LOCK_NAME, make_folder, missing_folders, remove_empty, write_atomically
 

@@ -12,9 +12,9 @@ from planner.document import decode, parse_json, to_json
 from planner.errors import InfeasibleError, InputError, OverBudgetError, PlannerError, RunError
 from planner.model.shapes import model_sizes
 from planner.report.schema import Evaluation
-from planner.runner.exported import Exported, find_exported
 from planner.runner.protocol import events
 from planner.runner.protocol.job import EvaluationJob
+from planner.runner.storage.exported import Exported, find_exported
 from planner.runner.supervisor import GROWTH_BYTES, slim_down
 from planner.system.child import ask
 from planner.system.machine import probe

@@ -13,8 +13,8 @@ from planner.model.shapes import model_sizes
 from planner.model.spec import Model
 from planner.report.schema import ExitReport
 from planner.runner.protocol import paths
-from planner.runner.safetensors import merge_tensors
-from planner.runner.stored import stored_units
+from planner.runner.storage.safetensors import merge_tensors
+from planner.runner.storage.stored import stored_units
 from planner.solver.schema import Head, Plan, PooledHead
 from planner.system.files import storage_errors, write_atomically
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from planner.errors import InputError, StorageError
 from planner.runner.protocol import paths
-from planner.runner.safetensors import CONVERTED, Entry, TensorFile, write_tensors
+from planner.runner.storage.safetensors import CONVERTED, Entry, TensorFile, write_tensors
 
 _OURS = ("units.", "heads.")
 _COUNTER = ".num_batches_tracked"

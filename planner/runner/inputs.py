@@ -14,7 +14,14 @@ from torch import nn
 from planner.data.split import Dataset, Split, hold_out
 from planner.errors import ShardError, StorageError
 from planner.runner.block import input_shapes
-from planner.runner.cache import (
+from planner.runner.finish import Target, write_cache
+from planner.runner.input.augment import Augmented
+from planner.runner.input.samples import Samples, run_of
+from planner.runner.protocol import paths
+from planner.runner.protocol.job import Order
+from planner.runner.repair import Repairer
+from planner.runner.stop import StopSignal
+from planner.runner.storage.cache import (
     CacheReader,
     CacheSpec,
     CacheWriter,
@@ -23,15 +30,8 @@ from planner.runner.cache import (
     remove_cache,
     seems_whole,
 )
-from planner.runner.finish import Target, write_cache
-from planner.runner.input.augment import Augmented
-from planner.runner.input.samples import Samples, run_of
-from planner.runner.protocol import paths
-from planner.runner.protocol.job import Order
-from planner.runner.repair import Repairer
-from planner.runner.safetensors import TensorFile
-from planner.runner.stop import StopSignal
-from planner.runner.stored import stored_units
+from planner.runner.storage.safetensors import TensorFile
+from planner.runner.storage.stored import stored_units
 from planner.settings import stored_bytes
 from planner.solver.schema import Plan
 from planner.system.files import make_folder, storage_errors

@@ -19,7 +19,7 @@ from planner.model.shapes import Shape
 from planner.runner.block import LoadedBlock, input_shapes
 from planner.runner.input.samples import Samples
 from planner.runner.stop import StopSignal
-from planner.runner.weights import named_tensors, save_tensors
+from planner.runner.storage.weights import named_tensors, save_tensors
 from planner.settings import Dtype, discriminant_bytes
 from planner.solver.schema import Plan, PooledHead
 from planner.training.discriminant import Discriminant

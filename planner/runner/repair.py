@@ -14,14 +14,14 @@ from torch import Tensor
 
 from planner.data.split import Split
 from planner.runner.block import input_shapes
-from planner.runner.cache import CacheSpec, ShardWriter
-from planner.runner.encoding import encode_samples
 from planner.runner.input.loader import in_groups
 from planner.runner.input.order import Permutation
 from planner.runner.input.samples import image_tensor
-from planner.runner.safetensors import TensorFile
 from planner.runner.stop import StopSignal
-from planner.runner.stored import stored_units
+from planner.runner.storage.cache import CacheSpec, ShardWriter
+from planner.runner.storage.encoding import encode_samples
+from planner.runner.storage.safetensors import TensorFile
+from planner.runner.storage.stored import stored_units
 from planner.runner.stream import run_stored
 from planner.settings import Stored
 from planner.solver.schema import Plan

@@ -16,7 +16,6 @@ from planner.errors import InputError, OverBudgetError, ShardError
 from planner.model.shapes import model_sizes
 from planner.report.schema import ExitReport, InitReport, Phase
 from planner.runner.block import LoadedBlock, compare_init, load_before, load_frozen
-from planner.runner.checkpoint import Checkpoints
 from planner.runner.finish import Measured, Prefix, try_heads, validate, write_cache
 from planner.runner.frozen import check_given, keep_frozen, seconds_per_sample
 from planner.runner.guard import WARMING_BYTES, MemoryGuard, describe
@@ -28,11 +27,12 @@ from planner.runner.protocol import paths
 from planner.runner.protocol.events import BlockDone, BlockStarted, Deviation, Event, PhasePeak
 from planner.runner.protocol.job import Job, Order
 from planner.runner.protocol.position import read_position
-from planner.runner.safetensors import content_checksum
 from planner.runner.sealed import read_sealed, write_sealed
 from planner.runner.sizes import sizes_of
 from planner.runner.stop import StopSignal
-from planner.runner.stored import stored_units
+from planner.runner.storage.checkpoint import Checkpoints
+from planner.runner.storage.safetensors import content_checksum
+from planner.runner.storage.stored import stored_units
 from planner.runner.train import BlockTrainer, Trained, exhausted, rungs_of
 from planner.solver.schema import Plan
 from planner.system.exhaustion import is_out_of_memory

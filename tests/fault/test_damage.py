@@ -17,7 +17,7 @@ from planner.report.schema import Report
 from planner.runner.protocol import paths
 from planner.runner.protocol.position import read_position
 from planner.runner.resume import find_damage
-from planner.runner.safetensors import Entry, content_checksum, write_tensors
+from planner.runner.storage.safetensors import Entry, content_checksum, write_tensors
 from planner.runner.supervisor import RunOptions, run_plan
 from planner.solver.schema import Plan
 from tests.fault.support import Hurt, frozen_plan, small_plan, weights

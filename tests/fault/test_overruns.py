@@ -108,7 +108,7 @@ from dataclasses import replace
 from pathlib import Path
 from planner.training.runtime import start_torch
 start_torch("tight", 1)
-from planner.runner.checkpoint import Checkpoints
+from planner.runner.storage.checkpoint import Checkpoints
 from planner.data.dataset import open_data
 from planner.runner.guard import MemoryGuard
 from planner.runner.protocol.job import Order

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 
 from planner.data.split import Split
-from planner.runner.cache import CacheReader
+from planner.runner.storage.cache import CacheReader
 
 BUFFERS = 2
 """One being trained from, one being filled. The solver counts both."""

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from planner.data.split import Split
 from planner.model.shapes import Shape
-from planner.runner.encoding import decode_samples
 from planner.runner.input.loader import Loaded, Loader, in_groups
 from planner.runner.input.order import Permutation, RunPermutation
+from planner.runner.storage.encoding import decode_samples
 from planner.settings import Dtype, Stored
 from planner.training.place import CPU
 

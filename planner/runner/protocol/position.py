@@ -7,7 +7,7 @@ from pathlib import Path
 
 from planner.document import decode, parse_json, to_json
 from planner.errors import DocumentError, StorageError
-from planner.runner.safetensors import TensorFile
+from planner.runner.storage.safetensors import TensorFile
 
 _KEY = "position"
 

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from planner.cli.main import main
-from tests.unit.runner.test_exported import export
+from tests.unit.runner.storage.test_exported import export
 
 
 def test_a_file_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

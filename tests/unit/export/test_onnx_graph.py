@@ -31,9 +31,9 @@ from planner.model.spec import (
     Unit,
 )
 from planner.model.zoo import from_zoo
-from planner.runner.exported import find_exported
 from planner.runner.protocol import paths
-from tests.unit.runner.test_exported import export, random_weights
+from planner.runner.storage.exported import find_exported
+from tests.unit.runner.storage.test_exported import export, random_weights
 
 SHAPE = (4, 9, 11)
 CONV = Conv2d("conv2d", 6, 3, stride=2, padding=1, groups=2)
@@ -108,7 +108,7 @@ def test_a_whole_network_gives_what_torch_gives_at_any_batch(
 
 
 def test_damaged_weights_are_not_written(tmp_path: Path) -> None:
-    from planner.runner.safetensors import TensorFile, write_tensors
+    from planner.runner.storage.safetensors import TensorFile, write_tensors
 
     folder = export(tmp_path / "out")
     source = TensorFile(folder / paths.MODEL)

@@ -22,7 +22,7 @@ from planner.runner.supervisor import RunOptions, run_plan
 from planner.system.ends import End
 from planner.units import MIB
 from tests.fault.support import BATCH, small_plan
-from tests.unit.runner.test_exported import export
+from tests.unit.runner.storage.test_exported import export
 
 TEST_SAMPLES = 1000
 """Of the bundled images."""

@@ -18,8 +18,8 @@ from pathlib import Path
 from torch.nn import functional
 from tests.standin import install
 device = install()
-from planner.runner import cache; from planner.runner.protocol import paths
-from planner.runner.cache import shard_path
+from planner.runner.storage import cache; from planner.runner.protocol import paths
+from planner.runner.storage.cache import shard_path
 from planner.runner.protocol.events import BlockStarted, Deviation, Step
 from planner.settings import Optimizer
 from planner.training import place

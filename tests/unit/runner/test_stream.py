@@ -14,11 +14,11 @@ from planner.model.build import build_unit
 from planner.model.shapes import model_sizes
 from planner.model.zoo import from_zoo
 from planner.runner import stream
-from planner.runner.exported import find_exported
-from planner.runner.safetensors import TensorFile
+from planner.runner.storage.exported import find_exported
+from planner.runner.storage.safetensors import TensorFile
 from planner.runner.stream import run_stored
 from planner.settings import Dtype
-from tests.unit.runner.test_exported import export, random_weights
+from tests.unit.runner.storage.test_exported import export, random_weights
 
 MODEL = from_zoo("resnet18", (3, 16, 16), 10)
 

@@ -17,12 +17,12 @@ from planner.errors import InterruptedRunError, OverBudgetError, RunError
 from planner.model.spec import Dropout
 from planner.runner import train
 from planner.runner.block import LoadedBlock
-from planner.runner.checkpoint import Checkpoints
 from planner.runner.guard import WARMING_BYTES, MemoryGuard
 from planner.runner.input.samples import Samples
 from planner.runner.protocol.events import Checkpointed, Deviation, Event, Step
 from planner.runner.protocol.job import Order
 from planner.runner.stop import StopSignal
+from planner.runner.storage.checkpoint import Checkpoints
 from planner.runner.train import BlockTrainer, Setting, least_micro_batch
 from planner.settings import Optimizer
 from planner.solver.schema import Plan, Rung

@@ -14,10 +14,8 @@ from torch import Tensor
 from planner.data.dataset import open_data
 from planner.document import content_id
 from planner.model.shapes import model_sizes
-from planner.runner import cache
 from planner.runner import session as session_module
 from planner.runner.block import LoadedBlock
-from planner.runner.cache import shard_path
 from planner.runner.guard import MemoryGuard
 from planner.runner.input.augment import Augmented
 from planner.runner.input.samples import image_tensor
@@ -27,6 +25,8 @@ from planner.runner.protocol.job import Job
 from planner.runner.resume import clear_leftovers, first_open_block
 from planner.runner.session import Session
 from planner.runner.stop import StopSignal
+from planner.runner.storage import cache
+from planner.runner.storage.cache import shard_path
 from planner.solver.schema import Plan
 from tests.fault.support import weights
 from tests.unit.data.support import cycling_labels, random_images

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from planner.runner.safetensors import Entry, TensorFile, write_tensors
+from planner.runner.storage.safetensors import Entry, TensorFile, write_tensors
 
 _DTYPES = {torch.float32: "F32", torch.int64: "I64"}
 

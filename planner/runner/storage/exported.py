@@ -25,7 +25,7 @@ from planner.model.spec import (
     Residual,
 )
 from planner.runner.protocol import paths
-from planner.runner.safetensors import Entry, TensorFile
+from planner.runner.storage.safetensors import Entry, TensorFile
 
 _ITEM_BYTES = 4
 _SHOWN = 3

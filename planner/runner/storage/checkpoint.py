@@ -15,8 +15,8 @@ from torch import Tensor
 from planner.errors import StorageError
 from planner.runner.block import LoadedBlock
 from planner.runner.protocol.position import Position, read_position
-from planner.runner.safetensors import TensorFile
-from planner.runner.weights import fill_modules, named_tensors, read_tensor, save_tensors
+from planner.runner.storage.safetensors import TensorFile
+from planner.runner.storage.weights import fill_modules, named_tensors, read_tensor, save_tensors
 from planner.system.files import storage_errors
 
 _STATE = "optimizer."

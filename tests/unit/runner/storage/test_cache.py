@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.errors import ShardError
-from planner.runner import cache
-from planner.runner.cache import (
+from planner.runner.storage import cache
+from planner.runner.storage.cache import (
     TRAILER_BYTES,
     CacheReader,
     CacheSpec,

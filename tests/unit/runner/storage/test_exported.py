@@ -15,8 +15,8 @@ from planner.model.build import build_unit
 from planner.model.shapes import Shape, model_sizes
 from planner.model.spec import Model
 from planner.model.zoo import ZOO, from_zoo
-from planner.runner.exported import find_exported, streamed_bytes, tensors_of
 from planner.runner.protocol import paths
+from planner.runner.storage.exported import find_exported, streamed_bytes, tensors_of
 
 MODEL = from_zoo("cnn6", (1, 8, 8), 10)
 

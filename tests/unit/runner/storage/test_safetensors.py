@@ -28,8 +28,8 @@ from planner.model.spec import (
     Residual,
     Unit,
 )
-from planner.runner.safetensors import Entry, TensorFile, merge_tensors, write_tensors
-from planner.runner.weights import bytes_of
+from planner.runner.storage.safetensors import Entry, TensorFile, merge_tensors, write_tensors
+from planner.runner.storage.weights import bytes_of
 from planner.settings import Optimizer
 
 

@@ -7,7 +7,7 @@ from math import prod
 import pytest
 import torch
 
-from planner.runner.encoding import decode_samples, encode_samples
+from planner.runner.storage.encoding import decode_samples, encode_samples
 from planner.settings import Stored, stored_bytes
 
 SHAPE = (3, 4, 5)

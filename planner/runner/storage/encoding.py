@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from planner.model.shapes import Shape
-from planner.runner.weights import bytes_of
+from planner.runner.storage.weights import bytes_of
 from planner.settings import SCALE_BYTES, Dtype, Stored, stored_bytes
 
 
