@@ -53,7 +53,7 @@ import sys
 from pathlib import Path
 from planner.cli.progress import Silent
 from planner.document import read_document
-from planner.runner.supervisor import RunOptions, run_plan
+from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.solver.schema import Plan
 run_plan(read_document(sys.argv[1], Plan), "sample", Path(sys.argv[2]), RunOptions(max_steps=2, guard=False), Silent())
 """

@@ -16,7 +16,7 @@ from planner.limits import MAX_EPOCHS
 if TYPE_CHECKING:
     from planner.report.schema import Report
     from planner.runner.protocol.events import Event
-    from planner.runner.supervisor import Observer
+    from planner.runner.supervise.supervisor import Observer
     from planner.solver.schema import Plan
 
 
@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the plan; print its report as JSON, or where it lies."""
     from planner.cli.progress import RunProgress, Silent
     from planner.document import to_json
-    from planner.runner.supervisor import RunOptions, run_plan
+    from planner.runner.supervise.supervisor import RunOptions, run_plan
     from planner.units import format_bytes
 
     plan = _plan(arguments.plan, arguments.report_to, arguments.token_file)

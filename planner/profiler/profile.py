@@ -197,7 +197,7 @@ def measure_start(allocator: Policy, threads: int, bounds: Bounds | None = None)
 
     They are started as a program of its own: the profiler does not import the runner, it runs what the runner runs.
     """
-    line = first_line(bounds or Bounds.begin(), "planner.runner.probe", allocator, str(threads))
+    line = first_line(bounds or Bounds.begin(), "planner.runner.supervise.probe", allocator, str(threads))
     return decode(Start, parse_json(line))
 
 

@@ -24,9 +24,9 @@ from planner.runner.guard import MemoryGuard
 from planner.runner.protocol import paths
 from planner.runner.protocol.events import Event, Initialised
 from planner.runner.protocol.job import Job
-from planner.runner.resume import clear_leftovers, first_open_block
 from planner.runner.session import Session
 from planner.runner.stop import StopSignal
+from planner.runner.supervise.resume import clear_leftovers, first_open_block
 from planner.settings import Optimizer
 from planner.solver.schema import BlockInput, Plan, Rung
 from tests.unit.runner.test_block import make_plan
@@ -104,7 +104,7 @@ import json, os, signal, sys
 from pathlib import Path
 from planner.document import encode, read_document
 from planner.errors import PlannerError
-from planner.runner.supervisor import RunOptions, run_plan
+from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.solver.schema import Plan
 
 class Killer:

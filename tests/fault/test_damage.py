@@ -16,9 +16,9 @@ from planner.errors import InputError
 from planner.report.schema import Report
 from planner.runner.protocol import paths
 from planner.runner.protocol.position import read_position
-from planner.runner.resume import find_damage
 from planner.runner.storage.safetensors import Entry, content_checksum, write_tensors
-from planner.runner.supervisor import RunOptions, run_plan
+from planner.runner.supervise.resume import find_damage
+from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.solver.schema import Plan
 from tests.fault.support import Hurt, frozen_plan, small_plan, weights
 from tests.unit.runner.test_pooled import with_pooled_exits

@@ -16,7 +16,7 @@ from planner.report.schema import Report
 from planner.runner.protocol import paths
 from planner.runner.protocol.events import Event, Step
 from planner.runner.protocol.position import read_position
-from planner.runner.supervisor import RunOptions, run_plan
+from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.settings import Optimizer
 from planner.solver.schema import Plan
 from planner.system.files import LOCK_NAME, lock_folder

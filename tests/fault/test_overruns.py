@@ -21,7 +21,7 @@ from planner.runner.guard import MemoryGuard
 from planner.runner.input.samples import Samples
 from planner.runner.protocol import paths
 from planner.runner.protocol.events import BlockDone, BlockStarted, Deviation, Event
-from planner.runner.supervisor import RunOptions, run_plan
+from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.system.ends import End
 from tests.fault.support import Hurt, session, small_plan, weights
 from tests.unit.system.support import MIB, run_child, with_read_only_proc
@@ -201,7 +201,7 @@ READ_ONLY = """
     from pathlib import Path
     from planner.cli.progress import Silent
     from planner.document import to_json
-    from planner.runner.supervisor import RunOptions, run_plan
+    from planner.runner.supervise.supervisor import RunOptions, run_plan
     from tests.fault.support import small_plan
     report = run_plan(small_plan(), "sample", Path(sys.argv[1]), RunOptions(max_steps=3), Silent())
     print(to_json(report, indent=None))

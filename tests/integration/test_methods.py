@@ -21,7 +21,7 @@ from planner.model.spec import Model
 from planner.profiler.schema import Profile
 from planner.report.schema import Report
 from planner.runner.protocol import paths
-from planner.runner.supervisor import RunOptions, run_plan
+from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.solver.plan import make_plan
 from planner.solver.request import Request
 from planner.solver.schema import Block, BlockInput, Budget, Exit, Head, Plan, PooledHead, Segment, Training

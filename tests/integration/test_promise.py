@@ -85,7 +85,7 @@ from pathlib import Path
 from planner.cli.progress import Silent
 from planner.document import read_document
 from planner.errors import PlannerError
-from planner.runner.supervisor import RunOptions, run_plan
+from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.solver.schema import Plan
 plan = read_document(sys.argv[1], Plan)
 try:

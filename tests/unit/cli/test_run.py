@@ -11,7 +11,7 @@ import pytest
 from planner.cli import run
 from planner.document import decode, parse_json, to_json
 from planner.report.schema import PeakMoment, Report
-from planner.runner import supervisor
+from planner.runner.supervise import supervisor
 from planner.units import MIB
 from tests.unit.report.documents import PLAN, REPORT
 

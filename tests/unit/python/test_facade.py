@@ -287,7 +287,7 @@ def test_a_run_that_ended_above_its_budget_raises_what_carries_its_report(
     """A real run, judged by a budget below what torch takes: one that the guard was never told of."""
     judged = """
 from dataclasses import replace
-from planner.runner import supervisor
+from planner.runner.supervise import supervisor
 real = supervisor.make_report
 supervisor.make_report = lambda plan, *others: real(
     replace(plan, budget=replace(plan.budget, bytes=50 * 2**20)), *others

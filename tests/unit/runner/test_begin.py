@@ -19,7 +19,7 @@ from planner.runner.begin import agree, is_taken
 from planner.runner.protocol import paths
 from planner.runner.protocol.job import Job
 from planner.runner.sealed import write_sealed
-from planner.runner.supervisor import RunOptions, run_plan
+from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.sample import __file__ as sample
 from planner.solver.schema import Plan
 from tests.fault.support import small_plan

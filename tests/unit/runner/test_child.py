@@ -15,7 +15,7 @@ from planner.report.schema import Report
 from planner.runner.protocol import paths
 from planner.runner.protocol.events import BlockDone
 from planner.runner.sealed import read_sealed
-from planner.runner.supervisor import RunOptions, allowed_bytes, run_plan
+from planner.runner.supervise.supervisor import RunOptions, allowed_bytes, run_plan
 from planner.solver.schema import Plan
 from tests.unit.runner.test_block import make_plan, this_device
 

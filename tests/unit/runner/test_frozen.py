@@ -20,9 +20,7 @@ from planner.model.shapes import model_sizes, unit_sizes
 from planner.report.schema import InitReport
 from planner.runner import session as session_module
 from planner.runner.block import LoadedBlock, load_before, load_frozen
-from planner.runner.exits import export_models
 from planner.runner.frozen import check_given, keep_frozen
-from planner.runner.initial import keep_initial
 from planner.runner.input.samples import Samples
 from planner.runner.passes import Pass, rehearse
 from planner.runner.protocol import paths
@@ -30,6 +28,8 @@ from planner.runner.protocol.events import BlockDone, BlockStarted, Deviation, E
 from planner.runner.storage import cache
 from planner.runner.storage.cache import CacheReader, CacheSpec, shard_path
 from planner.runner.storage.stored import Stored, stored_units
+from planner.runner.supervise.exits import export_models
+from planner.runner.supervise.initial import keep_initial
 from planner.runner.train import rungs_of
 from planner.solver.schema import Plan
 from tests.fault.support import FROZEN as COUNT

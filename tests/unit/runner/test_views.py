@@ -22,11 +22,11 @@ from planner.runner.input.samples import image_tensor
 from planner.runner.protocol import paths
 from planner.runner.protocol.events import BlockStarted, Deviation, Event, Step
 from planner.runner.protocol.job import Job
-from planner.runner.resume import clear_leftovers, first_open_block
 from planner.runner.session import Session
 from planner.runner.stop import StopSignal
 from planner.runner.storage import cache
 from planner.runner.storage.cache import shard_path
+from planner.runner.supervise.resume import clear_leftovers, first_open_block
 from planner.solver.schema import Plan
 from tests.fault.support import weights
 from tests.unit.data.support import cycling_labels, random_images

@@ -1,4 +1,4 @@
-"""What supervisor and child cost before any training: `python -m planner.runner.probe POLICY THREADS`.
+"""What supervisor and child cost before any training: `python -m planner.runner.supervise.probe POLICY THREADS`.
 
 Starts both as a run does and answers with one JSON object: the child's resident bytes after its first tiny step, its
 highest until then, and the supervisor's highest. The profiler asks; it takes a process of its own because the figures
@@ -12,8 +12,8 @@ import sys
 from typing import cast
 
 from planner.document import decode, parse_json
-from planner.runner import supervisor
 from planner.runner.protocol.events import Ready, Told
+from planner.runner.supervise import supervisor
 from planner.settings import Policy
 from planner.system.answers import Answers
 from planner.system.child import STANDARD_ERROR, ChildProcess

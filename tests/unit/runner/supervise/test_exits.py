@@ -19,8 +19,6 @@ from planner.model.heads import auxiliary_head, pooled_exit
 from planner.model.shapes import model_sizes
 from planner.model.spec import Model
 from planner.report.schema import ExitReport, Report
-from planner.runner.evaluate import evaluate
-from planner.runner.exits import best_exit, choose_exit, exit_model, export_models
 from planner.runner.inputs import split_parts
 from planner.runner.protocol import paths
 from planner.runner.protocol.events import BlockDone
@@ -28,7 +26,9 @@ from planner.runner.protocol.job import Job
 from planner.runner.protocol.position import read_position
 from planner.runner.sealed import read_sealed
 from planner.runner.storage.exported import find_exported
-from planner.runner.supervisor import RunOptions, run_plan
+from planner.runner.supervise.evaluate import evaluate
+from planner.runner.supervise.exits import best_exit, choose_exit, exit_model, export_models
+from planner.runner.supervise.supervisor import RunOptions, run_plan
 from tests.fault.support import small_plan
 from tests.unit.data.support import cycling_labels, random_images
 from tests.unit.runner.test_block import make_plan

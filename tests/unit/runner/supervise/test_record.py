@@ -10,7 +10,7 @@ from planner.document import to_json
 from planner.report.schema import ExitReport, PeakMoment, Phase, PhaseReport
 from planner.runner.protocol import paths
 from planner.runner.protocol.events import BlockDone, BlockStarted, Deviation, Event, PhasePeak, Ready, Step
-from planner.runner.record import Record, Telemetry, make_report
+from planner.runner.supervise.record import Record, Telemetry, make_report
 from planner.solver.schema import Plan
 from planner.units import MIB, format_bytes
 from tests.unit.report.documents import PLAIN

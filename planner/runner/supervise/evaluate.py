@@ -15,7 +15,7 @@ from planner.report.schema import Evaluation
 from planner.runner.protocol import events
 from planner.runner.protocol.job import EvaluationJob
 from planner.runner.storage.exported import Exported, find_exported
-from planner.runner.supervisor import GROWTH_BYTES, slim_down
+from planner.runner.supervise.supervisor import GROWTH_BYTES, slim_down
 from planner.system.child import ask
 from planner.system.machine import probe
 from planner.system.proc import read_memory

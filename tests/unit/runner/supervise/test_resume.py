@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from planner.runner.protocol import paths
-from planner.runner.resume import clear_leftovers, first_open_block
+from planner.runner.supervise.resume import clear_leftovers, first_open_block
 from tests.unit.runner.test_block import make_plan
 
 

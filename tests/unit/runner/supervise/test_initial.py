@@ -15,10 +15,10 @@ from planner.errors import InputError
 from planner.report.schema import InitReport, Report
 from planner.runner import session as session_module
 from planner.runner.block import LoadedBlock, compare_init
-from planner.runner.initial import keep_initial
 from planner.runner.protocol import paths
 from planner.runner.protocol.events import BlockStarted, Event, Initialised
-from planner.runner.supervisor import RunOptions, run_plan
+from planner.runner.supervise.initial import keep_initial
+from planner.runner.supervise.supervisor import RunOptions, run_plan
 from tests.fault.support import session, small_plan, weights
 from tests.unit.runner.test_block import make_plan
 from tests.unit.runner.test_methods import state_of
@@ -188,8 +188,8 @@ def test_converting_is_streamed(tmp_path: Path) -> None:
     code = """
         import json, sys
         from pathlib import Path
-        from planner.runner import supervisor
-        from planner.runner.initial import keep_initial
+        from planner.runner.supervise import supervisor
+        from planner.runner.supervise.initial import keep_initial
         from planner.system.proc import read_memory, reset_peak
         assert "torch" not in sys.modules
         reset_peak()

@@ -12,7 +12,6 @@ from typing import IO, assert_never
 from planner.document import to_json
 from planner.errors import InputError
 from planner.report.schema import BlockReport, CacheReport, InitReport, PeakMoment, Phase, PhaseReport, Report
-from planner.runner.exits import best_exit, choose_exit
 from planner.runner.protocol import paths
 from planner.runner.protocol.events import (
     BlockDone,
@@ -29,6 +28,7 @@ from planner.runner.protocol.events import (
 )
 from planner.runner.protocol.job import Job
 from planner.runner.sealed import read_sealed, write_sealed
+from planner.runner.supervise.exits import best_exit, choose_exit
 from planner.solver.schema import Plan
 from planner.system.files import storage_errors
 from planner.system.proc import Memory, read_memory
