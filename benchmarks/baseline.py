@@ -15,7 +15,7 @@ from planner.units import MIB
 
 OURS = """
 import json
-from planner.runner import child
+from planner.runner.train import child
 from planner.training.runtime import start_torch
 started = start_torch("tight", 2)
 print(json.dumps([started.baseline_bytes, started.peak_bytes]))

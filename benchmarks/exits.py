@@ -34,12 +34,12 @@ def run(name: str, epochs: int) -> Spent:
     from planner.data.dataset import open_data
     from planner.document import to_json
     from planner.model.zoo import from_zoo
-    from planner.runner import session
-    from planner.runner.guard import MemoryGuard
     from planner.runner.protocol import paths
     from planner.runner.protocol.events import BlockDone, Event
     from planner.runner.protocol.job import Job
-    from planner.runner.stop import StopSignal
+    from planner.runner.train import session
+    from planner.runner.train.guard import MemoryGuard
+    from planner.runner.train.stop import StopSignal
     from planner.settings import usual_optimizer
     from planner.solver.plan import least_memory, make_plan
     from planner.solver.request import Request

@@ -46,7 +46,7 @@ def measure(name: str) -> list[tuple[float, float]]:
     from planner.data.dataset import open_data
     from planner.model.zoo import from_zoo
     from planner.settings import usual_optimizer
-    from tests.unit.runner.test_block import make_plan
+    from tests.unit.runner.train.test_block import make_plan
 
     model = from_zoo(name, (1, 28, 28), 10)
     plan = make_plan((0, 6))
@@ -72,13 +72,13 @@ def measure(name: str) -> list[tuple[float, float]]:
 def by_runner(plan, data, folder) -> float:  # type: ignore[no-untyped-def]  # torch must not be imported for names
     """Seconds of one step of the runner's trainer, telling every event as the child does."""
     from planner.document import to_json
-    from planner.runner.guard import MemoryGuard
     from planner.runner.input.samples import Samples
     from planner.runner.protocol.events import Step, Told
     from planner.runner.protocol.job import Order
-    from planner.runner.stop import StopSignal
     from planner.runner.storage.checkpoint import Checkpoints
-    from planner.runner.train import BlockTrainer
+    from planner.runner.train.guard import MemoryGuard
+    from planner.runner.train.stop import StopSignal
+    from planner.runner.train.train import BlockTrainer
 
     marks: list[float] = []
     sink = io.StringIO()
@@ -100,7 +100,7 @@ def by_hand(plan, data, folder) -> float:  # type: ignore[no-untyped-def]  # as 
     import torch
     from torch.nn.functional import cross_entropy
 
-    from planner.runner.block import LoadedBlock
+    from planner.runner.train.block import LoadedBlock
 
     count = STEPS * BATCH + BATCH
     raw = bytearray(count * 784)

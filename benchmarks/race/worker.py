@@ -20,7 +20,7 @@ from planner.training.runtime import start_torch
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from planner.runner.block import LoadedBlock
+    from planner.runner.train.block import LoadedBlock
 
 
 class Racer:
@@ -61,7 +61,7 @@ class Racer:
 
 
 def _load(plan: Plan, index: int) -> LoadedBlock:
-    from planner.runner.block import LoadedBlock, fresh_unit, input_shapes
+    from planner.runner.train.block import LoadedBlock, fresh_unit, input_shapes
 
     frozen: list[nn.Module] = []
     if plan.blocks[index].input.kind == "recompute":

@@ -46,7 +46,7 @@ _HEAD_KERNEL_BYTES = 2 * MIB
 _FAST_VARIES_PERMILLE = 300
 """Added to what `fast` was seen to keep, in thousandths of what is live. A guess, not a bound: what it keeps grows over
 a hundred steps, of which a few are watched, and with a tenth one block of VGG-11 took 10 MiB more than predicted, of 90
-above the runtime. A run that comes near its budget gives back what is free (`planner.runner.guard`)."""
+above the runtime. A run that comes near its budget gives back what is free (`planner.runner.train.guard`)."""
 
 _HEADS_BYTES = 13 * MIB // 4
 _STILL_BYTES = 7 * MIB // 2

@@ -7,9 +7,9 @@ from contextlib import closing
 
 from torch import Tensor, nn
 
-from planner.runner.guard import MemoryGuard
 from planner.runner.input.samples import Samples
-from planner.runner.stop import StopSignal
+from planner.runner.train.guard import MemoryGuard
+from planner.runner.train.stop import StopSignal
 from planner.training.runtime import settle, trimming
 
 Pass = Callable[[Tensor, Tensor], object]

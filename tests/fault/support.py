@@ -20,16 +20,16 @@ from safetensors.torch import load_file
 from planner.data.dataset import open_data
 from planner.document import content_id, to_json
 from planner.model.zoo import from_zoo
-from planner.runner.guard import MemoryGuard
 from planner.runner.protocol import paths
 from planner.runner.protocol.events import Event, Initialised
 from planner.runner.protocol.job import Job
-from planner.runner.session import Session
-from planner.runner.stop import StopSignal
 from planner.runner.supervise.resume import clear_leftovers, first_open_block
+from planner.runner.train.guard import MemoryGuard
+from planner.runner.train.session import Session
+from planner.runner.train.stop import StopSignal
 from planner.settings import Optimizer
 from planner.solver.schema import BlockInput, Plan, Rung
-from tests.unit.runner.test_block import make_plan
+from tests.unit.runner.train.test_block import make_plan
 
 BATCH = 8
 

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from planner.errors import StorageError
-from planner.runner import session as session_module
-from planner.runner.block import LoadedBlock
 from planner.runner.protocol import paths
 from planner.runner.protocol.events import BlockStarted, Deviation, Event
-from planner.runner.repair import Repairer
 from planner.runner.storage import cache
 from planner.runner.storage.cache import shard_path
+from planner.runner.train import session as session_module
+from planner.runner.train.block import LoadedBlock
+from planner.runner.train.repair import Repairer
 from planner.solver.schema import Plan
 from tests.fault.support import session, small_plan, weights
 

@@ -21,7 +21,7 @@ from planner.runner.supervise.resume import find_damage
 from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.solver.schema import Plan
 from tests.fault.support import Hurt, frozen_plan, small_plan, weights
-from tests.unit.runner.test_pooled import with_pooled_exits
+from tests.unit.runner.train.test_pooled import with_pooled_exits
 
 STEPS = 2
 

@@ -13,9 +13,9 @@ import pytest
 
 from planner.cli.progress import Silent
 from planner.errors import StorageError
-from planner.runner import session as session_module
 from planner.runner.protocol import paths
 from planner.runner.supervise.supervisor import RunOptions, run_plan
+from planner.runner.train import session as session_module
 from planner.solver.schema import Plan
 from tests.fault.support import failing, partials, session, small_plan, weights
 

@@ -14,14 +14,14 @@ from planner.cli.progress import Silent
 from planner.document import content_id, decode, read_document
 from planner.errors import PlannerError
 from planner.report.schema import Report
-from planner.runner import session as session_module
-from planner.runner.block import LoadedBlock
-from planner.runner.finish import Measured, validate
-from planner.runner.guard import MemoryGuard
 from planner.runner.input.samples import Samples
 from planner.runner.protocol import paths
 from planner.runner.protocol.events import BlockDone, BlockStarted, Deviation, Event
 from planner.runner.supervise.supervisor import RunOptions, run_plan
+from planner.runner.train import session as session_module
+from planner.runner.train.block import LoadedBlock
+from planner.runner.train.finish import Measured, validate
+from planner.runner.train.guard import MemoryGuard
 from planner.system.ends import End
 from tests.fault.support import Hurt, session, small_plan, weights
 from tests.unit.system.support import MIB, run_child, with_read_only_proc
@@ -73,7 +73,7 @@ def test_a_child_killed_before_its_first_block_is_not_started_again(
 ) -> None:
     starts, program, out = tmp_path / "starts", tmp_path / "python", tmp_path / "out"
     # What looks at the data beforehand is let through.
-    child = f'*planner.runner.child*) echo started >> "{starts}"; kill -KILL $$ ;;'
+    child = f'*planner.runner.train.child*) echo started >> "{starts}"; kill -KILL $$ ;;'
     program.write_text(f'#!/bin/sh\ncase "$*" in {child} esac\nexec "{sys.executable}" "$@"\n')
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
@@ -110,11 +110,11 @@ from planner.training.runtime import start_torch
 start_torch("tight", 1)
 from planner.runner.storage.checkpoint import Checkpoints
 from planner.data.dataset import open_data
-from planner.runner.guard import MemoryGuard
+from planner.runner.train.guard import MemoryGuard
 from planner.runner.protocol.job import Order
 from planner.runner.input.samples import Samples
-from planner.runner.stop import StopSignal
-from planner.runner.train import BlockTrainer
+from planner.runner.train.stop import StopSignal
+from planner.runner.train.train import BlockTrainer
 from planner.solver.schema import Rung
 from planner.system.proc import read_memory
 from planner.units import MIB
@@ -169,7 +169,7 @@ def test_a_child_that_ends_for_another_reason_than_memory_is_not_tried_lower(
 
 def _stand_in(program: Path, script: str) -> None:
     """What the training process is in place of Python; whatever else is started is itself."""
-    itself = f'case "$*" in *planner.runner.child*) ;; *) exec "{sys.executable}" "$@" ;; esac'
+    itself = f'case "$*" in *planner.runner.train.child*) ;; *) exec "{sys.executable}" "$@" ;; esac'
     program.write_text(f"#!/bin/sh\n{itself}\n{script}\n")
     program.chmod(0o755)
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from planner.errors import StorageError
-from planner.runner.block import LoadedBlock
 from planner.runner.protocol.position import Position, read_position
 from planner.runner.storage.safetensors import TensorFile
 from planner.runner.storage.weights import fill_modules, named_tensors, read_tensor, save_tensors
+from planner.runner.train.block import LoadedBlock
 from planner.system.files import storage_errors
 
 _STATE = "optimizer."

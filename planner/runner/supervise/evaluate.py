@@ -44,7 +44,7 @@ def evaluate(place: Path, data: str, budget_bytes: int | None = None) -> Evaluat
 
 
 def _answer(job: EvaluationJob) -> events.Evaluated | events.Failed:
-    done = ask(["-m", "planner.runner.evaluator", to_json(job, indent=None), str(os.getpid())])
+    done = ask(["-m", "planner.runner.train.evaluator", to_json(job, indent=None), str(os.getpid())])
     if done.text.endswith(b"\n"):
         return decode(events.Evaluation, parse_json(done.text)).event
     if done.end.may_be_memory:

@@ -23,13 +23,13 @@ from planner.system.proc import read_memory
 _CHILD = """
 import sys
 from planner.document import to_json
-from planner.runner import child
+from planner.runner.train import child
 from planner.runner.protocol.events import Ready, Told
 from planner.system.answers import Answers
 answers = Answers()
 from planner.training.runtime import start_torch
 started = start_torch(sys.argv[1], int(sys.argv[2]))
-import planner.runner.session
+import planner.runner.train.session
 answers.tell(to_json(Told(Ready("ready", started.baseline_bytes, started.peak_bytes)), indent=None))
 """
 

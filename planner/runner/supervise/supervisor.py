@@ -335,5 +335,5 @@ def _child(job: Path, log: IO[bytes], lock: FolderLock) -> ChildProcess:
 
     It is killed when its `with` block ends: nothing half-written counts, whenever that is; see planner.system.files.
     """
-    arguments = ["-m", "planner.runner.child", str(job), str(os.getpid())]
+    arguments = ["-m", "planner.runner.train.child", str(job), str(os.getpid())]
     return ChildProcess(arguments, log, keep=[lock.fileno()])

@@ -12,18 +12,18 @@ from safetensors.torch import load_file
 
 from planner.document import content_id
 from planner.errors import InputError
-from planner.runner import session as session_module
-from planner.runner.block import LoadedBlock
 from planner.runner.protocol import paths
 from planner.runner.protocol.events import BlockDone, BlockStarted, Deviation, Event
 from planner.runner.storage import cache
 from planner.runner.storage.cache import shard_path
 from planner.runner.storage.encoding import decode_samples, encode_samples
+from planner.runner.train import session as session_module
+from planner.runner.train.block import LoadedBlock
 from planner.solver.schema import Plan
 from planner.training.runtime import check_arithmetic
 from tests.fault.support import session, small_plan, weights
 from tests.unit.runner.test_methods import with_recomputed_input
-from tests.unit.runner.test_pooled import with_pooled_exits
+from tests.unit.runner.train.test_pooled import with_pooled_exits
 
 
 @pytest.fixture(autouse=True)

@@ -28,7 +28,7 @@ HEAVY = (
 
 _CODE = """
 import os, sys
-from planner.runner import child
+from planner.runner.train import child
 code = child.main(sys.argv[1], os.getppid())
 print([name for name in sys.argv[2:] if sys.modules.get(name) is not None])
 sys.exit(code)

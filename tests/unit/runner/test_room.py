@@ -15,7 +15,7 @@ from planner.runner.room import CODE_BYTES, check_room
 from planner.solver.schema import Plan, Scope
 from planner.system.cgroup import MemoryGroup, can_create
 from tests.fault.support import small_plan
-from tests.unit.runner.test_block import this_device
+from tests.unit.runner.train.test_block import this_device
 from tests.unit.system import trees
 from tests.unit.system.support import MIB, environment, python
 from tests.unit.system.test_memory import limits_v1, limits_v2

@@ -8,7 +8,7 @@ import pytest
 
 from planner.runner.sizes import sizes_of
 from planner.solver.schema import Rung
-from tests.unit.runner.test_block import make_plan
+from tests.unit.runner.train.test_block import make_plan
 
 
 @pytest.mark.parametrize(

@@ -14,24 +14,24 @@ from torch import Tensor
 from planner.data.dataset import open_data
 from planner.document import content_id
 from planner.model.shapes import model_sizes
-from planner.runner import session as session_module
-from planner.runner.block import LoadedBlock
-from planner.runner.guard import MemoryGuard
 from planner.runner.input.augment import Augmented
 from planner.runner.input.samples import image_tensor
 from planner.runner.protocol import paths
 from planner.runner.protocol.events import BlockStarted, Deviation, Event, Step
 from planner.runner.protocol.job import Job
-from planner.runner.session import Session
-from planner.runner.stop import StopSignal
 from planner.runner.storage import cache
 from planner.runner.storage.cache import shard_path
 from planner.runner.supervise.resume import clear_leftovers, first_open_block
+from planner.runner.train import session as session_module
+from planner.runner.train.block import LoadedBlock
+from planner.runner.train.guard import MemoryGuard
+from planner.runner.train.session import Session
+from planner.runner.train.stop import StopSignal
 from planner.solver.schema import Plan
 from tests.fault.support import weights
 from tests.unit.data.support import cycling_labels, random_images
-from tests.unit.runner.test_block import make_plan
 from tests.unit.runner.test_methods import with_recomputed_input
+from tests.unit.runner.train.test_block import make_plan
 
 SAMPLES = 20
 EPOCHS = 3

@@ -17,7 +17,7 @@ _IN_A_CHILD = """
 import json, sys
 from planner.training.runtime import settle, start_torch
 started = start_torch("tight", 2)
-import planner.runner.train, planner.runner.finish
+import planner.runner.train.train, planner.runner.train.finish
 from planner.training.calibration import calibration_seconds
 from planner.system.proc import read_memory
 settle()

@@ -19,7 +19,6 @@ from planner.model.heads import auxiliary_head, pooled_exit
 from planner.model.shapes import model_sizes
 from planner.model.spec import Model
 from planner.report.schema import ExitReport, Report
-from planner.runner.inputs import split_parts
 from planner.runner.protocol import paths
 from planner.runner.protocol.events import BlockDone
 from planner.runner.protocol.job import Job
@@ -29,10 +28,11 @@ from planner.runner.storage.exported import find_exported
 from planner.runner.supervise.evaluate import evaluate
 from planner.runner.supervise.exits import best_exit, choose_exit, exit_model, export_models
 from planner.runner.supervise.supervisor import RunOptions, run_plan
+from planner.runner.train.inputs import split_parts
 from tests.fault.support import small_plan
 from tests.unit.data.support import cycling_labels, random_images
-from tests.unit.runner.test_block import make_plan
-from tests.unit.runner.test_pooled import with_pooled_exits
+from tests.unit.runner.train.test_block import make_plan
+from tests.unit.runner.train.test_pooled import with_pooled_exits
 
 
 def _exits(*accuracies: float | None, parameters: tuple[int, ...] = (10, 20, 30)) -> list[ExitReport]:

@@ -13,15 +13,15 @@ from planner.cli.progress import Silent
 from planner.document import decode, parse_json, read_document, to_json
 from planner.errors import InputError
 from planner.report.schema import InitReport, Report
-from planner.runner import session as session_module
-from planner.runner.block import LoadedBlock, compare_init
 from planner.runner.protocol import paths
 from planner.runner.protocol.events import BlockStarted, Event, Initialised
 from planner.runner.supervise.initial import keep_initial
 from planner.runner.supervise.supervisor import RunOptions, run_plan
+from planner.runner.train import session as session_module
+from planner.runner.train.block import LoadedBlock, compare_init
 from tests.fault.support import session, small_plan, weights
-from tests.unit.runner.test_block import make_plan
 from tests.unit.runner.test_methods import state_of
+from tests.unit.runner.train.test_block import make_plan
 from tests.unit.system.support import run_child
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from planner.runner.protocol import paths
 from planner.runner.supervise.resume import clear_leftovers, first_open_block
-from tests.unit.runner.test_block import make_plan
+from tests.unit.runner.train.test_block import make_plan
 
 
 def _write(file: Path) -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import torch
 
-from planner.runner.guard import MemoryGuard
+from planner.runner.train.guard import MemoryGuard
 from planner.system.proc import Memory, read_memory
 from planner.training.gpu import limit_gpu, read_gpu, reset_gpu_peak
 

@@ -13,16 +13,16 @@ from pathlib import Path
 from torch import Tensor
 
 from planner.data.split import Split
-from planner.runner.block import input_shapes
 from planner.runner.input.loader import in_groups
 from planner.runner.input.order import Permutation
 from planner.runner.input.samples import image_tensor
-from planner.runner.stop import StopSignal
 from planner.runner.storage.cache import CacheSpec, ShardWriter
 from planner.runner.storage.encoding import encode_samples
 from planner.runner.storage.safetensors import TensorFile
 from planner.runner.storage.stored import stored_units
-from planner.runner.stream import run_stored
+from planner.runner.train.block import input_shapes
+from planner.runner.train.stop import StopSignal
+from planner.runner.train.stream import run_stored
 from planner.settings import Stored
 from planner.solver.schema import Plan
 from planner.training import place

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from planner.model.build import build_unit
 from planner.model.heads import pooled_exit
 from planner.model.shapes import Shape
-from planner.runner.block import LoadedBlock, input_shapes
 from planner.runner.input.samples import Samples
-from planner.runner.stop import StopSignal
 from planner.runner.storage.weights import named_tensors, save_tensors
+from planner.runner.train.block import LoadedBlock, input_shapes
+from planner.runner.train.stop import StopSignal
 from planner.settings import Dtype, discriminant_bytes
 from planner.solver.schema import Plan, PooledHead
 from planner.training.discriminant import Discriminant

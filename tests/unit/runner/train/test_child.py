@@ -17,7 +17,7 @@ from planner.runner.protocol.events import BlockDone
 from planner.runner.sealed import read_sealed
 from planner.runner.supervise.supervisor import RunOptions, allowed_bytes, run_plan
 from planner.solver.schema import Plan
-from tests.unit.runner.test_block import make_plan, this_device
+from tests.unit.runner.train.test_block import make_plan, this_device
 
 BLOCKS = 2
 

@@ -18,9 +18,6 @@ from planner.errors import InputError, OverBudgetError
 from planner.model.heads import auxiliary_head
 from planner.model.shapes import model_sizes, unit_sizes
 from planner.report.schema import InitReport
-from planner.runner import session as session_module
-from planner.runner.block import LoadedBlock, load_before, load_frozen
-from planner.runner.frozen import check_given, keep_frozen
 from planner.runner.input.samples import Samples
 from planner.runner.passes import Pass, rehearse
 from planner.runner.protocol import paths
@@ -30,12 +27,15 @@ from planner.runner.storage.cache import CacheReader, CacheSpec, shard_path
 from planner.runner.storage.stored import Stored, stored_units
 from planner.runner.supervise.exits import export_models
 from planner.runner.supervise.initial import keep_initial
-from planner.runner.train import rungs_of
+from planner.runner.train import session as session_module
+from planner.runner.train.block import LoadedBlock, load_before, load_frozen
+from planner.runner.train.frozen import check_given, keep_frozen
+from planner.runner.train.train import rungs_of
 from planner.solver.schema import Plan
 from tests.fault.support import FROZEN as COUNT
 from tests.fault.support import frozen_plan, session, small_plan, weights
-from tests.unit.runner.test_block import make_plan
 from tests.unit.runner.test_methods import state_of
+from tests.unit.runner.train.test_block import make_plan
 
 
 def given(plan: Plan, seed: int = 99) -> dict[str, Tensor]:

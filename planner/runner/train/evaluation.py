@@ -10,12 +10,12 @@ from torch import Tensor
 from planner.data.split import Split
 from planner.errors import InfeasibleError, OverBudgetError
 from planner.model.shapes import Shape, model_sizes
-from planner.runner.guard import MemoryGuard
 from planner.runner.input.samples import Samples
 from planner.runner.protocol.events import Evaluated
 from planner.runner.storage.exported import Exported, streamed_bytes
 from planner.runner.storage.safetensors import TensorFile
-from planner.runner.stream import load_unit
+from planner.runner.train.guard import MemoryGuard
+from planner.runner.train.stream import load_unit
 from planner.system.exhaustion import is_out_of_memory
 from planner.training.runtime import Started, settle
 from planner.training.segment import infer

@@ -13,14 +13,10 @@ from torch import nn
 
 from planner.data.split import Dataset, Split, hold_out
 from planner.errors import ShardError, StorageError
-from planner.runner.block import input_shapes
-from planner.runner.finish import Target, write_cache
 from planner.runner.input.augment import Augmented
 from planner.runner.input.samples import Samples, run_of
 from planner.runner.protocol import paths
 from planner.runner.protocol.job import Order
-from planner.runner.repair import Repairer
-from planner.runner.stop import StopSignal
 from planner.runner.storage.cache import (
     CacheReader,
     CacheSpec,
@@ -32,6 +28,10 @@ from planner.runner.storage.cache import (
 )
 from planner.runner.storage.safetensors import TensorFile
 from planner.runner.storage.stored import stored_units
+from planner.runner.train.block import input_shapes
+from planner.runner.train.finish import Target, write_cache
+from planner.runner.train.repair import Repairer
+from planner.runner.train.stop import StopSignal
 from planner.settings import stored_bytes
 from planner.solver.schema import Plan
 from planner.system.files import make_folder, storage_errors

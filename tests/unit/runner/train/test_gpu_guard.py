@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from planner.errors import OverBudgetError
-from planner.runner.child import make_guard
-from planner.runner.gpu_guard import GpuGuard
 from planner.runner.protocol.job import Job
-from planner.runner.train import draw_from
+from planner.runner.train.child import make_guard
+from planner.runner.train.gpu_guard import GpuGuard
+from planner.runner.train.train import draw_from
 from planner.system.exhaustion import is_out_of_memory
 from planner.training.runtime import Started, start_gpu
 from planner.units import MIB
 from tests.gpu import CONTEXT, TOTAL, Told, tell_of_a_gpu
-from tests.unit.runner.test_child import two_blocks
+from tests.unit.runner.train.test_child import two_blocks
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ import sys
 import pytest
 
 from planner.errors import OverBudgetError
-from planner.runner.guard import MemoryGuard, describe
+from planner.runner.train.guard import MemoryGuard, describe
 from planner.system.proc import reset_peak
 from planner.units import MIB
 from tests.unit.system.support import run_child, with_read_only_proc
 
 _LIMITED = """
-from planner.runner.guard import MemoryGuard
+from planner.runner.train.guard import MemoryGuard
 from planner.system.exhaustion import is_out_of_memory
 from planner.system.proc import read_memory
 from planner.units import MIB
@@ -33,7 +33,7 @@ print(len(bytearray(96 * MIB)) // MIB)
 """
 
 _KEEPING = """
-from planner.runner.guard import MemoryGuard
+from planner.runner.train.guard import MemoryGuard
 from planner.system.proc import read_memory
 from planner.units import MIB
 before = read_memory().resident_bytes
@@ -56,7 +56,7 @@ _TORCH = """
 from planner.training.runtime import start_torch
 start_torch("tight", 1)
 import torch
-from planner.runner.guard import MemoryGuard
+from planner.runner.train.guard import MemoryGuard
 from planner.system.exhaustion import is_out_of_memory
 from planner.system.proc import read_memory
 from planner.units import MIB
@@ -118,7 +118,7 @@ def test_a_refused_allocation_is_told_in_plain_words() -> None:
 _MONOTONE = """
     import json, mmap
     from planner.errors import OverBudgetError
-    from planner.runner.guard import MemoryGuard
+    from planner.runner.train.guard import MemoryGuard
     from planner.system.proc import read_memory
     MIB = 2**20
     def touch(mebibytes):
@@ -163,7 +163,7 @@ def test_where_no_peak_begins_anew_it_is_the_highest_of_all_and_overruns_are_see
 _HIGH_START = """
     import json
     from planner.errors import RunError
-    from planner.runner.guard import MemoryGuard
+    from planner.runner.train.guard import MemoryGuard
     from planner.system.proc import read_memory
     b"x" * (64 * 2**20)
     guard = MemoryGuard(read_memory().resident_bytes + 32 * 2**20)

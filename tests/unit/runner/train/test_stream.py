@@ -13,10 +13,10 @@ from torch import nn
 from planner.model.build import build_unit
 from planner.model.shapes import model_sizes
 from planner.model.zoo import from_zoo
-from planner.runner import stream
 from planner.runner.storage.exported import find_exported
 from planner.runner.storage.safetensors import TensorFile
-from planner.runner.stream import run_stored
+from planner.runner.train import stream
+from planner.runner.train.stream import run_stored
 from planner.settings import Dtype
 from tests.unit.runner.storage.test_exported import export, random_weights
 

@@ -16,15 +16,15 @@ from torch import nn
 from planner.errors import OverBudgetError, RunError, StorageError
 from planner.model.heads import auxiliary_head
 from planner.model.shapes import Shape, model_sizes, unit_sizes
-from planner.runner.block import LoadedBlock
-from planner.runner.guard import WARMING_BYTES, MemoryGuard, describe
 from planner.runner.input.samples import Batches, Samples, count_batches
 from planner.runner.protocol.events import BlockStarted, Checkpointed, Deviation, Event, Step
 from planner.runner.protocol.job import Order
 from planner.runner.protocol.position import Position
 from planner.runner.rehearsal import rehearsal
-from planner.runner.stop import StopSignal
 from planner.runner.storage.checkpoint import Checkpoints
+from planner.runner.train.block import LoadedBlock
+from planner.runner.train.guard import WARMING_BYTES, MemoryGuard, describe
+from planner.runner.train.stop import StopSignal
 from planner.solver.schema import Block, Plan
 from planner.system.exhaustion import is_out_of_memory
 from planner.training.place import generators_of

@@ -15,19 +15,19 @@ from torch import Tensor, nn
 
 from planner.errors import InterruptedRunError, OverBudgetError, RunError
 from planner.model.spec import Dropout
-from planner.runner import train
-from planner.runner.block import LoadedBlock
-from planner.runner.guard import WARMING_BYTES, MemoryGuard
 from planner.runner.input.samples import Samples
 from planner.runner.protocol.events import Checkpointed, Deviation, Event, Step
 from planner.runner.protocol.job import Order
-from planner.runner.stop import StopSignal
 from planner.runner.storage.checkpoint import Checkpoints
-from planner.runner.train import BlockTrainer, Setting, least_micro_batch
+from planner.runner.train import train
+from planner.runner.train.block import LoadedBlock
+from planner.runner.train.guard import WARMING_BYTES, MemoryGuard
+from planner.runner.train.stop import StopSignal
+from planner.runner.train.train import BlockTrainer, Setting, least_micro_batch
 from planner.settings import Optimizer
 from planner.solver.schema import Plan, Rung
 from planner.training.runtime import trimming
-from tests.unit.runner.test_block import BATCH, make_plan
+from tests.unit.runner.train.test_block import BATCH, make_plan
 
 
 class Images:

@@ -1,4 +1,4 @@
-"""The training child: `python -m planner.runner.child JOB PID`. Events go to its parent, one JSON object a line.
+"""The training child: `python -m planner.runner.train.child JOB PID`. Events go to its parent, one JSON object a line.
 
 Its process is the one the budget is for: it imports torch and what it needs of the standard library, nothing else.
 """
@@ -16,12 +16,12 @@ from planner.data.split import Dataset
 from planner.document import read_document, to_json
 from planner.errors import InfeasibleError, PlannerError
 from planner.runner.foreign import rungs_here
-from planner.runner.guard import MemoryGuard, describe
 from planner.runner.protocol import paths
 from planner.runner.protocol.events import Deviation, Event, Failed, Finished, Initialised, Ready, Told
 from planner.runner.protocol.job import Job
 from planner.runner.sealed import read_sealed
-from planner.runner.stop import StopSignal
+from planner.runner.train.guard import MemoryGuard, describe
+from planner.runner.train.stop import StopSignal
 from planner.solver.schema import Plan
 from planner.system.answers import Answers
 from planner.system.exhaustion import is_out_of_memory
@@ -47,7 +47,7 @@ def _train(job: Job, tell: Callable[[Event], None]) -> None:
     with open_data(job.data, Path(job.out), size=plan.model.input) as data:
         difference = check_data(plan, data)
         started = _start(plan)
-        from planner.runner.session import Session
+        from planner.runner.train.session import Session
 
         guard = make_guard(job, plan, started)
         rungs = _rungs(job, plan, started)
@@ -117,7 +117,7 @@ def make_guard(job: Job, plan: Plan, started: Started) -> MemoryGuard:
     allowed = _allowed_bytes(job, started)
     if plan.device.kind == "cpu":
         return MemoryGuard(allowed, started.baseline_bytes, plan.allocator == "fast")
-    from planner.runner.gpu_guard import GpuGuard
+    from planner.runner.train.gpu_guard import GpuGuard
     from planner.training.place import device_of
 
     return GpuGuard(device_of(plan.device.kind), allowed, started.baseline_bytes)

@@ -1,4 +1,4 @@
-"""The evaluating child: `python -m planner.runner.evaluator JOB PID`, the job as JSON. One line comes back.
+"""The evaluating child: `python -m planner.runner.train.evaluator JOB PID`, the job as JSON. One line comes back.
 
 Like the training child it is the process that the budget is for: it imports torch and little else.
 """
@@ -12,10 +12,10 @@ from pathlib import Path
 from planner.data.dataset import check_fits, open_data
 from planner.document import decode, parse_json, to_json
 from planner.errors import InfeasibleError, PlannerError
-from planner.runner.guard import MemoryGuard, describe
 from planner.runner.protocol.events import Evaluated, Evaluation, Failed
 from planner.runner.protocol.job import EvaluationJob
 from planner.runner.storage.exported import find_exported
+from planner.runner.train.guard import MemoryGuard, describe
 from planner.system.answers import Answers
 from planner.system.exhaustion import is_out_of_memory
 from planner.system.rlimit import die_with_parent
@@ -27,7 +27,7 @@ def _evaluate(job: EvaluationJob) -> Evaluated:
     with open_data(job.data, exported.folder, size=exported.model.input) as data:
         check_fits(data.info, exported.model, exported.model.name)
         started = start_torch("tight", job.threads)
-        from planner.runner.evaluation import evaluate_split
+        from planner.runner.train.evaluation import evaluate_split
 
         guard = MemoryGuard(job.allowed_bytes, started.baseline_bytes)
         guard.take()

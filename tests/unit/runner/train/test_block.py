@@ -11,10 +11,10 @@ import torch
 
 from planner.errors import StorageError
 from planner.model.zoo import from_zoo
-from planner.runner.block import LoadedBlock
-from planner.runner.finish import Prefix, validate
 from planner.runner.input.samples import Samples
-from planner.runner.stop import StopSignal
+from planner.runner.train.block import LoadedBlock
+from planner.runner.train.finish import Prefix, validate
+from planner.runner.train.stop import StopSignal
 from planner.settings import Device, DeviceKind, Optimizer
 from planner.solver.schema import (
     Block,
