@@ -12,8 +12,8 @@ from starlette.requests import ClientDisconnect, Request
 from api import documents
 from api.limits import MAX_BODIES_BYTES, MAX_BODY_BYTES, MAX_BODY_SECONDS, MAX_DRAINED_BYTES
 from api.problems import Problem, from_error, overloaded
-from planner.document import decode, parse_json
 from planner.errors import DocumentError
+from planner.schema.codec import decode, parse_json
 from planner.units import format_bytes
 
 T = TypeVar("T")

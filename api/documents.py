@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import TypeAliasType  # pydantic brings it
 
-from planner.document import decode, parse_json
 from planner.errors import DocumentError
+from planner.schema.codec import decode, parse_json
 
 T = TypeVar("T")
 

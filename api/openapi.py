@@ -11,10 +11,10 @@ from pydantic import TypeAdapter
 from api.documents import adapter
 from api.problems import ProblemDocument
 from api.schemas import answers, requests
-from planner.model.spec import Model
-from planner.profiler.schema import Profile
-from planner.report.schema import Report
-from planner.solver.schema import Plan
+from planner.schema.model import Model
+from planner.schema.plan import Plan
+from planner.schema.profile import Profile
+from planner.schema.report import Report
 
 TITLE = "neuroflux"
 VERSION = "1"

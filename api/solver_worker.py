@@ -18,14 +18,14 @@ from typing import Any, BinaryIO, Literal
 from api.limits import FRONTIER_SECONDS, SOLVER_PROFILES
 from api.problems import from_error
 from api.summaries import plan_summary, profile_row
-from planner.document import content_id, decode, parse_json, to_json
 from planner.errors import DocumentError, InfeasibleError, InputError, PlannerError
-from planner.profiler.schema import Profile
-from planner.solver.device import check_device
+from planner.schema.codec import content_id, decode, parse_json, to_json
+from planner.schema.device_checks import check_device
+from planner.schema.plan import Plan
+from planner.schema.profile import Profile
 from planner.solver.frontier import MAX_SOLVES, frontier
 from planner.solver.plan import make_plan
 from planner.solver.request import Request, check_measured
-from planner.solver.schema import Plan
 from planner.solver.unit_bytes import unit_bytes
 from planner.system.answers import Answers
 from planner.system.rlimit import die_with_parent, limit_data

@@ -13,8 +13,8 @@ from typing import Any
 
 from api.limits import MAX_PROFILE_BYTES, MAX_WAITING_SOLVES, SOLVER_BYTES, SOLVER_PROFILES, SOLVER_SECONDS
 from api.problems import Problem, overloaded
-from planner.document import to_json
 from planner.errors import RunError
+from planner.schema.codec import to_json
 from planner.solver.request import Request
 from planner.system.child import STANDARD_ERROR, answering
 from planner.system.ends import End

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from planner.document import content_id, to_json
 from planner.model.shapes import model_sizes
-from planner.model.spec import Model
-from planner.profiler.schema import Profile
-from planner.solver.schema import Plan
+from planner.schema.codec import content_id, to_json
+from planner.schema.model import Model
+from planner.schema.plan import Plan
+from planner.schema.profile import Profile
 
 
 def model_summary(model: Model) -> dict[str, Any]:

@@ -23,19 +23,19 @@ from typing import get_args
 
 from benchmarks.judge import within
 from planner.cli.measure import measured_profile
-from planner.document import content_id, read_document, to_json
 from planner.model.shapes import model_sizes
 from planner.model.zoo import from_zoo
-from planner.report.schema import Report
 from planner.runner.input.order import Permutation, RunPermutation
 from planner.runner.input.samples import RUN_BYTES, RUNS_PER_BATCH
 from planner.runner.protocol import paths
 from planner.runner.storage.cache import CacheReader, CacheSpec, CacheWriter
 from planner.runner.storage.encoding import Stored
-from planner.settings import usual_optimizer
+from planner.schema.codec import content_id, read_document, to_json
+from planner.schema.common import usual_optimizer
+from planner.schema.plan import Budget, Plan, Training
+from planner.schema.report import Report
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.request import Request
-from planner.solver.schema import Budget, Plan, Training
 from planner.system.cgroup import MemoryGroup, can_create
 from planner.units import MIB
 

@@ -12,11 +12,11 @@ from benchmarks.race.track import race
 from planner.errors import InfeasibleError
 from planner.model.zoo import from_zoo
 from planner.profiler.profile import ProfileRequest, take_profile
-from planner.profiler.schema import Profile
-from planner.settings import Dtype, usual_optimizer
+from planner.schema.common import Dtype, usual_optimizer
+from planner.schema.plan import Budget, Plan, Strategy, Training
+from planner.schema.profile import Profile
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.request import Request
-from planner.solver.schema import Budget, Plan, Strategy, Training
 from planner.system.machine import probe
 from planner.units import MIB
 

@@ -32,7 +32,6 @@ def run(name: str, epochs: int) -> Spent:
     """Train by a plan of several blocks and add up what was spent where."""
     from planner.cli.measure import measured_profile
     from planner.data.dataset import open_data
-    from planner.document import to_json
     from planner.model.zoo import from_zoo
     from planner.runner.protocol import paths
     from planner.runner.protocol.events import BlockDone, Event
@@ -40,10 +39,11 @@ def run(name: str, epochs: int) -> Spent:
     from planner.runner.train import session
     from planner.runner.train.guard import MemoryGuard
     from planner.runner.train.stop import StopSignal
-    from planner.settings import usual_optimizer
+    from planner.schema.codec import to_json
+    from planner.schema.common import usual_optimizer
+    from planner.schema.plan import Budget, Training
     from planner.solver.plan import least_memory, make_plan
     from planner.solver.request import Request
-    from planner.solver.schema import Budget, Training
     from planner.units import MIB
 
     profile = measured_profile(from_zoo(name, (1, 28, 28), 10), usual_optimizer("sgd"), BATCH)

@@ -14,16 +14,16 @@ import tempfile
 from pathlib import Path
 
 from planner.cli.measure import measured_profile
-from planner.document import to_json
 from planner.model.zoo import from_zoo
-from planner.profiler.schema import Profile
 from planner.report.plot import draw_memory
 from planner.report.read import read_run
-from planner.report.schema import Report
-from planner.settings import usual_optimizer
+from planner.schema.codec import to_json
+from planner.schema.common import usual_optimizer
+from planner.schema.plan import Budget, Plan, Strategy, Training
+from planner.schema.profile import Profile
+from planner.schema.report import Report
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.request import Request
-from planner.solver.schema import Budget, Plan, Strategy, Training
 from planner.units import MIB
 
 RESULTS = Path(__file__).parent / "results"

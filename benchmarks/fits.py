@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from planner.cli.measure import measured_profile
 from planner.model.zoo import from_zoo
-from planner.settings import usual_optimizer
+from planner.schema.common import usual_optimizer
+from planner.schema.plan import Budget, Strategy, Training
 from planner.solver.plan import least_memory
 from planner.solver.request import Request
-from planner.solver.schema import Budget, Strategy, Training
 from planner.units import MIB
 
 NETWORKS = ("vgg11", "vgg16", "resnet18")

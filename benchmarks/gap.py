@@ -10,10 +10,10 @@ from __future__ import annotations
 import time
 
 from benchmarks.solve_time import SGD, synthetic_profile
+from planner.schema.plan import Budget, Training
 from planner.solver.auto import Answer, Solver
 from planner.solver.plan import least_memory
 from planner.solver.request import Request
-from planner.solver.schema import Budget, Training
 from planner.solver.search import EXACT, Effort
 from planner.solver.walk import total_ns
 from planner.units import MIB

@@ -45,7 +45,7 @@ def measure(name: str) -> list[tuple[float, float]]:
     """Seconds of one step by hand and by the runner, round after round; which comes first changes."""
     from planner.data.dataset import open_data
     from planner.model.zoo import from_zoo
-    from planner.settings import usual_optimizer
+    from planner.schema.common import usual_optimizer
     from tests.unit.runner.train.test_block import make_plan
 
     model = from_zoo(name, (1, 28, 28), 10)
@@ -71,7 +71,6 @@ def measure(name: str) -> list[tuple[float, float]]:
 
 def by_runner(plan, data, folder) -> float:  # type: ignore[no-untyped-def]  # torch must not be imported for names
     """Seconds of one step of the runner's trainer, telling every event as the child does."""
-    from planner.document import to_json
     from planner.runner.input.samples import Samples
     from planner.runner.protocol.events import Step, Told
     from planner.runner.protocol.job import Order
@@ -79,6 +78,7 @@ def by_runner(plan, data, folder) -> float:  # type: ignore[no-untyped-def]  # t
     from planner.runner.train.guard import MemoryGuard
     from planner.runner.train.stop import StopSignal
     from planner.runner.train.train import BlockTrainer
+    from planner.schema.codec import to_json
 
     marks: list[float] = []
     sink = io.StringIO()

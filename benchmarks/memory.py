@@ -14,14 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from planner.cli.measure import measured_profile
-from planner.document import to_json
 from planner.model.zoo import from_zoo
-from planner.profiler.schema import Profile
-from planner.report.schema import Report
-from planner.settings import usual_optimizer
+from planner.schema.codec import to_json
+from planner.schema.common import usual_optimizer
+from planner.schema.plan import Budget, Strategy, Training
+from planner.schema.profile import Profile
+from planner.schema.report import Report
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.request import Request
-from planner.solver.schema import Budget, Strategy, Training
 from planner.units import MIB
 
 NETWORKS = ("vgg11", "vgg16", "resnet18")
@@ -46,8 +46,8 @@ def run(profile: Profile, budget: int) -> Report:
     """Plan and run in processes of their own, as a person would."""
     import subprocess
 
-    from planner.document import read_document
     from planner.runner.protocol import paths
+    from planner.schema.codec import read_document
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -11,12 +11,12 @@ import statistics
 import time
 from dataclasses import replace
 
-from planner.document import read_document
 from planner.errors import InfeasibleError
-from planner.profiler.schema import Profile
+from planner.schema.codec import read_document
+from planner.schema.plan import Budget, Preference, Strategy, Training
+from planner.schema.profile import Profile
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.request import Request
-from planner.solver.schema import Budget, Preference, Strategy, Training
 from planner.units import format_bytes, format_seconds
 
 REPEATS = 5

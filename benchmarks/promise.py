@@ -24,16 +24,16 @@ from statistics import median
 
 from benchmarks.judge import Watch, within
 from planner.cli.measure import measured_profile
-from planner.document import decode, parse_json, read_document, to_json
 from planner.errors import InfeasibleError
 from planner.model.zoo import from_zoo
-from planner.profiler.schema import Profile
-from planner.report.schema import Report
 from planner.runner.protocol import paths
-from planner.settings import Dtype, usual_optimizer
+from planner.schema.codec import decode, parse_json, read_document, to_json
+from planner.schema.common import Dtype, usual_optimizer
+from planner.schema.plan import Budget, Plan, Strategy, Training
+from planner.schema.profile import Profile
+from planner.schema.report import Report
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.request import Request
-from planner.solver.schema import Budget, Plan, Strategy, Training
 from planner.system.cgroup import MemoryGroup
 from planner.units import MIB
 
@@ -52,9 +52,9 @@ _UNGUARDED = """
 import sys
 from pathlib import Path
 from planner.cli.progress import Silent
-from planner.document import read_document
+from planner.schema.codec import read_document
 from planner.runner.supervise.supervisor import RunOptions, run_plan
-from planner.solver.schema import Plan
+from planner.schema.plan import Plan
 run_plan(read_document(sys.argv[1], Plan), "sample", Path(sys.argv[2]), RunOptions(max_steps=2, guard=False), Silent())
 """
 

@@ -19,7 +19,7 @@ from typing import Any
 from planner.cli.main import main as neuroflux
 from planner.model.zoo import from_zoo
 from planner.profiler.library.shipped import profile_path
-from planner.settings import usual_optimizer
+from planner.schema.common import usual_optimizer
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMES = 3

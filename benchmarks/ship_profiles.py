@@ -14,10 +14,10 @@ from typing import Any
 
 from planner.cli.doctor import examine
 from planner.cli.measure import measured_profile
-from planner.document import encode
 from planner.model.zoo import ZOO, from_zoo
 from planner.profiler.library.shipped import device_path, profile_path
-from planner.settings import usual_optimizer
+from planner.schema.codec import encode
+from planner.schema.common import usual_optimizer
 from planner.system.files import write_atomically
 from planner.units import format_bytes
 

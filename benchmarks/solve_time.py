@@ -25,8 +25,10 @@ from itertools import product
 from typing import get_args
 
 from planner.errors import InfeasibleError
-from planner.model.spec import Activation, Model, Unit
-from planner.profiler.schema import (
+from planner.schema.common import Device, Optimizer
+from planner.schema.model import Activation, Model, Unit
+from planner.schema.plan import Budget, Preference, Training
+from planner.schema.profile import (
     Account,
     Costs,
     HeadProfile,
@@ -39,10 +41,8 @@ from planner.profiler.schema import (
     Trace,
     Traces,
 )
-from planner.settings import Device, Optimizer
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.request import Request
-from planner.solver.schema import Budget, Preference, Training
 from planner.units import MIB, format_bytes, format_seconds
 
 SIZES = (1, 2, 8, 32, 128)

@@ -15,8 +15,8 @@ from pathlib import Path
 from benchmarks.exactness.__main__ import predict
 from benchmarks.exactness.case import BATCH, OPTIMIZER, Case, cases, networks
 from benchmarks.exactness.step import Stepped
-from planner.document import decode, parse_json, to_json
 from planner.profiler.profile import ProfileRequest, take_profile
+from planner.schema.codec import decode, parse_json, to_json
 
 MICRO_BATCHES = (3, 16, 32)
 

@@ -18,9 +18,9 @@ from api.store.database import Database
 from api.store.job_rows import Claim
 from api.store.tables import profiles
 from api.summaries import profile_row
-from planner.document import read_document, to_json
 from planner.errors import PlannerError
-from planner.profiler.schema import Profile
+from planner.schema.codec import read_document, to_json
+from planner.schema.profile import Profile
 from planner.system.child import ChildProcess
 from planner.system.ends import End
 

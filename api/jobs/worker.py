@@ -21,10 +21,10 @@ from api.store.database import Database
 from api.store.tables import profiles
 from api.store.tokens import new_id
 from api.summaries import profile_row
-from planner.document import decode, parse_json
 from planner.errors import PlannerError
 from planner.profiler.library.applies import read_profile
 from planner.profiler.library.shipped import FOLDER
+from planner.schema.codec import decode, parse_json
 from planner.system.machine import fingerprint, probe
 from planner.system.rlimit import die_with_parent
 

@@ -33,8 +33,8 @@ from api.store import idempotency, job_rows
 from api.store.content import to_bytes
 from api.store.idempotency import Once
 from api.store.tokens import Principal, new_id
-from planner.document import content_id
-from planner.model.spec import Model
+from planner.schema.codec import content_id
+from planner.schema.model import Model
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 

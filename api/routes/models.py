@@ -31,11 +31,11 @@ from api.store.content import Page
 from api.store.database import Database
 from api.store.tables import models
 from api.summaries import model_row, model_summary
-from planner.document import content_id, decode, parse_json
 from planner.errors import DocumentError, ModelError
 from planner.model.load import model_from_json
-from planner.model.spec import Model
 from planner.model.zoo import ZOO, from_zoo
+from planner.schema.codec import content_id, decode, parse_json
+from planner.schema.model import Model
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 

@@ -37,13 +37,13 @@ from api.schemas.requests import CompareRequest, CompareTerms, JobTerms, Optimiz
 from api.service import Service
 from api.store import content, device_rows
 from api.store.tables import plans, profiles
-from planner.document import content_id
 from planner.errors import InputError
-from planner.model.spec import Model
 from planner.model.zoo import ZOO
+from planner.schema.codec import content_id
+from planner.schema.model import Model
+from planner.schema.plan import Plan, Strategy
 from planner.solver.request import Request as Question
 from planner.solver.request import check_freeze
-from planner.solver.schema import Plan, Strategy
 
 router = APIRouter(prefix="/v1/plans", tags=["plans"])
 

@@ -28,7 +28,7 @@ from api.routes.common import (
 from api.schemas.answers import ProfileItem, ProfilePage
 from api.store import content
 from api.store.tables import profiles
-from planner.profiler.schema import Profile
+from planner.schema.profile import Profile
 
 router = APIRouter(prefix="/v1/profiles", tags=["profiles"])
 

@@ -36,8 +36,8 @@ from api.store.runs import RunKey
 from api.store.tables import plans
 from api.store.tables import runs as rows
 from api.store.tokens import Principal, new_id
-from planner.document import content_id
-from planner.report.schema import Report
+from planner.schema.codec import content_id
+from planner.schema.report import Report
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from api.schemas.requests import Sample
-from planner.report.schema import Report
-from planner.settings import Dtype, Machine
+from planner.schema.common import Dtype, Machine
+from planner.schema.plan import Alternative, Scope, Strategy
+from planner.schema.report import Report
 from planner.solver.point import Point
-from planner.solver.schema import Alternative, Scope, Strategy
 from planner.solver.unit_bytes import UnitBytes
 
 

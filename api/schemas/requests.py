@@ -14,9 +14,9 @@ from api.limits import (
     MAX_SAMPLES_PER_RUN,
 )
 from planner.limits import MAX_BATCH, MAX_BYTES, MAX_NAME_LENGTH
-from planner.model.spec import Model, ZooReference
-from planner.settings import Dtype, Machine, Optimizer, Policy, Stored, usual_optimizer
-from planner.solver.schema import Augment, Budget, Preference, Scope, Strategy, Training, usual_views
+from planner.schema.common import Dtype, Machine, Optimizer, Policy, Stored, usual_optimizer
+from planner.schema.model import Model, ZooReference
+from planner.schema.plan import Augment, Budget, Preference, Scope, Strategy, Training, usual_views
 
 
 def _check(name: str, value: float, low: float, high: float) -> None:

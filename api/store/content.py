@@ -12,7 +12,7 @@ from sqlalchemy import Table, bindparam, select
 
 from api.store.database import Database, now_ms
 from api.store.tables import devices, plan_requests, plans, profiles
-from planner.document import to_json
+from planner.schema.codec import to_json
 
 
 @dataclass(frozen=True)

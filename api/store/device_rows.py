@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, select, update
 from api.store.content import Page, timestamp, to_bytes
 from api.store.database import Database, now_ms
 from api.store.tables import devices
-from planner.settings import Machine
+from planner.schema.common import Machine
 
 SERVER = "server"
 """The id of the machine that measures for this service."""

@@ -24,14 +24,14 @@ from benchmarks.exactness.case import BATCH, OPTIMIZER, Case, cases, networks
 from benchmarks.exactness.picture import draw
 from benchmarks.exactness.step import Stepped
 from benchmarks.exactness.trackers import Tracked
-from planner.document import decode, parse_json, to_json
 from planner.profiler.profile import ProfileRequest, take_profile
-from planner.profiler.schema import Profile
-from planner.settings import Dtype
+from planner.schema.codec import decode, parse_json, to_json
+from planner.schema.common import Dtype
+from planner.schema.plan import Budget, Training
+from planner.schema.profile import Profile
 from planner.solver.costs import NANOSECONDS
 from planner.solver.problem import Choice, Problem
 from planner.solver.request import Request
-from planner.solver.schema import Budget, Training
 from planner.solver.walk import live_bytes, time_ns
 from planner.units import MIB
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from planner.model.spec import (
+from planner.model.zoo import from_zoo
+from planner.schema.common import Dtype, usual_optimizer
+from planner.schema.model import (
     Activation,
     AdaptivePool2d,
     Conv2d,
@@ -17,8 +19,6 @@ from planner.model.spec import (
     Pool2d,
     Unit,
 )
-from planner.model.zoo import from_zoo
-from planner.settings import Dtype, usual_optimizer
 
 SHAPE, CLASSES = (3, 32, 32), 10
 OPTIMIZER = usual_optimizer("sgd")

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.exactness.case import OPTIMIZER, Case
-from planner.document import read_document, to_json
 from planner.model.heads import auxiliary_head
 from planner.model.shapes import Shape, model_sizes
+from planner.schema.codec import read_document, to_json
 from planner.system.proc import read_memory, reset_peak
 from planner.training.runtime import settle, start_torch, trimming
 

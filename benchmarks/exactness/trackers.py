@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from benchmarks.exactness.case import OPTIMIZER, Case
 from benchmarks.exactness.step import Network
-from planner.document import read_document, to_json
+from planner.schema.codec import read_document, to_json
 
 
 @dataclass(frozen=True)

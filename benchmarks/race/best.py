@@ -14,11 +14,11 @@ from benchmarks.race.track import is_same_training, race
 from planner.errors import InfeasibleError
 from planner.model.zoo import from_zoo
 from planner.profiler.profile import ProfileRequest, take_profile
-from planner.profiler.schema import Profile
-from planner.settings import usual_optimizer
+from planner.schema.common import usual_optimizer
+from planner.schema.plan import Budget, Plan, Strategy, Training
+from planner.schema.profile import Profile
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.request import Request
-from planner.solver.schema import Budget, Plan, Strategy, Training
 from planner.units import MIB
 
 NETWORKS = ("vgg16", "resnet18", "mobilenetv2")

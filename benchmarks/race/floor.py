@@ -11,10 +11,10 @@ from benchmarks.race.track import race
 from planner.errors import InfeasibleError
 from planner.model.zoo import from_zoo
 from planner.profiler.profile import ProfileRequest, take_profile
-from planner.settings import usual_optimizer
+from planner.schema.common import usual_optimizer
+from planner.schema.plan import Budget, Plan, Strategy, Training
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.request import Request
-from planner.solver.schema import Budget, Plan, Strategy, Training
 from planner.units import MIB
 
 OPTIMIZER = usual_optimizer("sgd")

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from planner.document import to_json
-from planner.solver.schema import Block, Plan
+from planner.schema.codec import to_json
+from planner.schema.plan import Block, Plan
 
 ROUNDS = 2
 

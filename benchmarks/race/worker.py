@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from planner.document import read_document
-from planner.solver.schema import Plan
+from planner.schema.codec import read_document
+from planner.schema.plan import Plan
 from planner.training.runtime import start_torch
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from planner.system.files import make_folder
 from planner.units import MIB, format_bytes
 
 if TYPE_CHECKING:
-    from planner.profiler.schema import Profile
-    from planner.solver.schema import Training
+    from planner.schema.plan import Training
+    from planner.schema.profile import Profile
 
 _PLAN = "demo-plan.json"
 _MODEL = "vgg11"
@@ -39,13 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Profile, plan below plain backpropagation's least memory, train, report."""
     from planner.data.dataset import open_data
-    from planner.document import to_json
     from planner.model.load import load_model
     from planner.report.tables import alternatives_table, plan_table
-    from planner.settings import usual_optimizer
+    from planner.schema.codec import to_json
+    from planner.schema.common import usual_optimizer
+    from planner.schema.plan import Budget, Training
     from planner.solver.plan import make_plan
     from planner.solver.request import Request
-    from planner.solver.schema import Budget, Training
     from planner.system.files import write_atomically
 
     out: Path = arguments.out
@@ -76,9 +76,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def budget_for(profile: Profile, training: Training) -> tuple[int, int]:
     """The least bytes that plain backpropagation needs, and the demo's budget: below that where any plan fits there."""
+    from planner.schema.plan import Budget
     from planner.solver.plan import least_memory
     from planner.solver.request import Request
-    from planner.solver.schema import Budget
 
     anything = Budget(profile.device.total_bytes, "process")
     least = least_memory(profile, Request(anything, training, strategy="backprop"))

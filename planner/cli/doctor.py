@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from planner.cli import options
 from planner.cli.output import print_result
-from planner.document import encode, to_json
+from planner.schema.codec import encode, to_json
 from planner.units import format_bytes
 
 if TYPE_CHECKING:
-    from planner.profiler.device import DeviceDocument
+    from planner.schema.device import DeviceDocument
 
 _LABELS = {
     "total_bytes": "memory total",
@@ -57,9 +57,9 @@ def examine(folder: Path | None = None, max_seconds: float | None = None) -> Dev
     Torch may take `max_seconds` to answer, and as long to start; none: two minutes, and ten.
     """
     from planner.profiler.bounded import Bounds
-    from planner.profiler.device import Baseline, DeviceDocument
     from planner.profiler.profile import measure_start, measured_storage
     from planner.profiler.torch_facts import complete
+    from planner.schema.device import Baseline, DeviceDocument
     from planner.system.machine import fingerprint, has_atomics, probe
     from planner.system.torch_fit import torch_fit
 

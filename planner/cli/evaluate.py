@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure the model and print what was found."""
-    from planner.document import to_json
     from planner.runner.supervise.evaluate import evaluate
+    from planner.schema.codec import to_json
 
     found = evaluate(arguments.model, arguments.data, arguments.budget)
     if arguments.json:

@@ -11,8 +11,8 @@ from pathlib import Path
 from planner.cli.output import print_note
 from planner.client.credentials import token_given
 from planner.client.service import ServiceClient
-from planner.document import to_json
 from planner.errors import PlannerError
+from planner.schema.codec import to_json
 from planner.system.answers import Answers
 
 

@@ -18,11 +18,11 @@ from typing import Any, BinaryIO
 from planner.cli.output import print_note
 from planner.client.credentials import token_given
 from planner.client.service import ServiceClient, UnreachableError
-from planner.document import parse_json, read_document, read_json, to_json
 from planner.errors import PlannerError
-from planner.report.schema import Report
 from planner.runner.protocol import paths
-from planner.solver.schema import Plan
+from planner.schema.codec import parse_json, read_document, read_json, to_json
+from planner.schema.plan import Plan
+from planner.schema.report import Report
 from planner.system.files import write_atomically
 from planner.system.rlimit import die_with_parent
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from planner.cli.output import print_note
 from planner.errors import InputError
 from planner.extras import lacks
-from planner.settings import DeviceKind, Dtype, Optimizer
+from planner.schema.common import DeviceKind, Dtype, Optimizer
 from planner.system.storage import IN_MEMORY
 
 if TYPE_CHECKING:
-    from planner.model.spec import Model
     from planner.profiler.profile import ProfileRequest
-    from planner.profiler.schema import Profile
+    from planner.schema.model import Model
+    from planner.schema.profile import Profile
 
 
 def measured_profile(

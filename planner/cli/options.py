@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from planner.errors import InputError
 from planner.limits import MAX_BATCH, MAX_CLASSES, MAX_EPOCHS, MAX_EXTENT, MAX_MODEL_BYTES, MAX_SAMPLES, MAX_UNITS
-from planner.settings import Optimizer, usual_optimizer
+from planner.schema.common import Optimizer, usual_optimizer
 from planner.units import format_bytes, parse_bytes
 
 if TYPE_CHECKING:
     from planner.data.split import DataInfo
-    from planner.model.spec import Model
+    from planner.schema.model import Model
 
 T = TypeVar("T")
 

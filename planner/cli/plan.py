@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 from planner.cli import options
 from planner.cli.measure import measured_profile, unmeasured_profile
 from planner.cli.output import print_note, print_result
-from planner.document import to_json
 from planner.errors import DocumentError, InfeasibleError, InputError
 from planner.limits import MAX_EPOCHS, MAX_UNITS
-from planner.settings import Optimizer
+from planner.schema.codec import to_json
+from planner.schema.common import Optimizer
 from planner.units import format_bytes
 
 if TYPE_CHECKING:
-    from planner.model.spec import Model
-    from planner.profiler.schema import Profile
+    from planner.schema.model import Model
+    from planner.schema.plan import Plan, Training
+    from planner.schema.profile import Profile
     from planner.solver.point import Point
     from planner.solver.request import Request
-    from planner.solver.schema import Plan, Training
 
 
 _EPILOG = """\
@@ -242,8 +242,8 @@ def _check_freeze(model: Model, request: Request) -> None:
 
 def _planned(profile: Profile, request: Request, fixed_input: bool) -> Plan:
     """The plan. Raises InfeasibleError that says what to change."""
+    from planner.schema.device_checks import check_device
     from planner.solver.advice import advice
-    from planner.solver.device import check_device
     from planner.solver.plan import make_plan
 
     check_device(profile.device, request.budget.bytes)
@@ -307,10 +307,10 @@ def _check_beginning(file: Path, model: Model, budget: int) -> None:
 
     That rest is nearly all of it. What is no profile at all is left to `_profile_in_file`.
     """
-    from planner.document import decode, read_json
-    from planner.model.spec import Model
-    from planner.settings import Device
-    from planner.solver.device import check_device
+    from planner.schema.codec import decode, read_json
+    from planner.schema.common import Device
+    from planner.schema.device_checks import check_device
+    from planner.schema.model import Model
 
     value = read_json(file)
     try:
@@ -348,8 +348,8 @@ def _shape(model: Model) -> str:
 
 def request_from(arguments: argparse.Namespace, samples: int, unpacked_bytes: int) -> Request:
     """The solver's question in the person's words. Compressed data, once unpacked, takes its part of the storage."""
+    from planner.schema.plan import Budget
     from planner.solver.request import Request
-    from planner.solver.schema import Budget
 
     training = _training_from(arguments, samples)
     storage = arguments.storage
@@ -377,7 +377,7 @@ def request_from(arguments: argparse.Namespace, samples: int, unpacked_bytes: in
 
 def _training_from(arguments: argparse.Namespace, samples: int) -> Training:
     """How training goes. Raises InputError where the number of views fits neither the augmentation nor the epochs."""
-    from planner.solver.schema import Training, usual_views
+    from planner.schema.plan import Training, usual_views
 
     epochs, augment, views = arguments.epochs, arguments.augment, arguments.views
     optimizer = options.optimizer_from(arguments)

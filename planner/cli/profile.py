@@ -12,13 +12,13 @@ from planner.cli import options
 from planner.cli.measure import measured_profile
 from planner.cli.output import print_note, print_result
 from planner.cli.reporting import add_service, check_client
-from planner.document import to_json
 from planner.errors import InputError
 from planner.extras import lacks
+from planner.schema.codec import to_json
 from planner.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
-    from planner.profiler.schema import Profile
+    from planner.schema.profile import Profile
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,10 +13,10 @@ import sys
 from pathlib import Path
 
 from planner.cli.output import print_note
-from planner.document import decode, read_json, to_json
 from planner.errors import PlannerError
 from planner.profiler.library.store import ProfileStore
 from planner.profiler.profile import ProfileRequest, take_profile
+from planner.schema.codec import decode, read_json, to_json
 from planner.system.answers import Answers
 from planner.system.files import write_atomically
 from planner.system.machine import probe

@@ -23,7 +23,7 @@ from planner.runner.protocol.events import (
     Step,
     Warned,
 )
-from planner.solver.schema import Plan
+from planner.schema.plan import Plan
 from planner.system.proc import read_memory
 from planner.units import MIB, format_bytes, format_seconds
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from planner.cli import options
 from planner.cli.output import print_note, print_result
-from planner.document import to_json
 from planner.errors import InputError
+from planner.schema.codec import to_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

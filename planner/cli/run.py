@@ -14,10 +14,10 @@ from planner.errors import InputError, RunError
 from planner.limits import MAX_EPOCHS
 
 if TYPE_CHECKING:
-    from planner.report.schema import Report
     from planner.runner.protocol.events import Event
     from planner.runner.supervise.supervisor import Observer
-    from planner.solver.schema import Plan
+    from planner.schema.plan import Plan
+    from planner.schema.report import Report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,8 +79,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the plan; print its report as JSON, or where it lies."""
     from planner.cli.progress import RunProgress, Silent
-    from planner.document import to_json
     from planner.runner.supervise.supervisor import RunOptions, run_plan
+    from planner.schema.codec import to_json
     from planner.units import format_bytes
 
     plan = _plan(arguments.plan, arguments.report_to, arguments.token_file)
@@ -142,8 +142,8 @@ def _kept(report: Report) -> str:
 
 def _plan(place: str, report_to: str | None, token_file: Path | None) -> Plan:
     """The plan in a file or at a URL. The token is sent to one service alone: the run's, where the run has one."""
-    from planner.document import decode, parse_json, read_document
-    from planner.solver.schema import Plan
+    from planner.schema.codec import decode, parse_json, read_document
+    from planner.schema.plan import Plan
     from planner.system.child import ask
 
     if not place.startswith(("http://", "https://")):

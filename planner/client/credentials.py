@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from planner.document import read_document, to_json
 from planner.errors import InputError
+from planner.schema.codec import read_document, to_json
 from planner.system.files import make_folder, write_atomically
 
 _PRIVATE = 0o077

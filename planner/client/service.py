@@ -10,12 +10,12 @@ from typing import Any
 import httpx
 
 from planner.client.credentials import service_address
-from planner.document import content_id, decode, encode, parse_json, to_json
 from planner.errors import DocumentError, InfeasibleError, InputError, RunError
-from planner.profiler.schema import Profile
-from planner.report.schema import Report
-from planner.settings import Machine
-from planner.solver.schema import Plan
+from planner.schema.codec import content_id, decode, encode, parse_json, to_json
+from planner.schema.common import Machine
+from planner.schema.plan import Plan
+from planner.schema.profile import Profile
+from planner.schema.report import Report
 
 _TIMEOUT_SECONDS = 30.0
 _MOST_WAIT_SECONDS = 30.0

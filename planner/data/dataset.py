@@ -18,7 +18,7 @@ from planner.data.idx import find_idx_files, open_idx
 from planner.data.npz import ZIP_MAGIC, open_npz
 from planner.data.split import DataInfo, Dataset, Parts, Split
 from planner.errors import DataError, InputError
-from planner.model.spec import Model
+from planner.schema.model import Model
 
 __all__ = ["DataInfo", "Dataset", "Split", "check_fits", "open_data"]
 

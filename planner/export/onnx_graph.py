@@ -14,7 +14,7 @@ from typing import Any
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from planner.model.shapes import Shape, layer_output
-from planner.model.spec import (
+from planner.schema.model import (
     Activation,
     AdaptivePool2d,
     BatchNorm2d,

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from planner.model.half import HalfConv2d, HalfLinearLayer
 from planner.model.shapes import Shape, layer_output, unit_sizes
-from planner.model.spec import (
+from planner.schema.common import Dtype
+from planner.schema.model import (
     Activation,
     AdaptivePool2d,
     BatchNorm2d,
@@ -31,7 +32,6 @@ from planner.model.spec import (
     Residual,
     Unit,
 )
-from planner.settings import Dtype
 
 _OVERWRITABLE = (Conv2d, Linear, BatchNorm2d, Residual)
 """Layers whose output is a tensor of its own that their backward does not look at: the next layer may overwrite it."""

@@ -7,7 +7,7 @@ not do, keeps a head from ever setting the peak.
 from __future__ import annotations
 
 from planner.model.shapes import Shape
-from planner.model.spec import (
+from planner.schema.model import (
     Activation,
     AdaptivePool2d,
     BatchNorm2d,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from planner.document import decode, read_json
 from planner.errors import DocumentError, InputError, ModelError
 from planner.limits import MAX_LAYERS_PER_UNIT, MAX_UNITS
 from planner.model.shapes import model_sizes
-from planner.model.spec import Model, ZooReference
 from planner.model.zoo import ZOO, from_zoo
+from planner.schema.codec import decode, read_json
+from planner.schema.model import Model, ZooReference
 
 
 def model_from_json(value: Any) -> Model:

@@ -12,7 +12,7 @@ from typing import assert_never
 
 from planner import limits
 from planner.errors import ModelError
-from planner.model.spec import (
+from planner.schema.model import (
     Activation,
     AdaptivePool2d,
     BatchNorm2d,

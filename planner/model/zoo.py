@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import MappingProxyType
 
 from planner.errors import ModelError
-from planner.model.spec import (
+from planner.schema.model import (
     Activation,
     AdaptivePool2d,
     BatchNorm2d,

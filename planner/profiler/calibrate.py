@@ -6,16 +6,16 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from planner.document import decode, parse_json
 from planner.errors import InfeasibleError, InputError
 from planner.model.shapes import model_sizes
 from planner.profiler.bounded import Bounds
 from planner.profiler.child.account import Accounts, Taken
 from planner.profiler.child.kernels import Overhead
 from planner.profiler.job import Job
-from planner.profiler.schema import Finishing, PolicyProfile
 from planner.profiler.survey import first_line
-from planner.settings import Policy
+from planner.schema.codec import decode, parse_json
+from planner.schema.common import Policy
+from planner.schema.profile import Finishing, PolicyProfile
 from planner.units import MIB
 
 _POLICIES: tuple[Policy, ...] = ("tight", "fast")

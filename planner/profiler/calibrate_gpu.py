@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from planner.document import decode, parse_json
 from planner.errors import InfeasibleError
 from planner.profiler.bounded import Bounds
 from planner.profiler.calibrate import Calibrated, step_sizes
 from planner.profiler.child.gpu_account import GpuAccount, Taken
 from planner.profiler.job import Job
 from planner.profiler.survey import first_line
+from planner.schema.codec import decode, parse_json
 from planner.units import format_bytes
 
 

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from planner.profiler.schema import Finishing
+from planner.schema.profile import Finishing
 from planner.system.proc import read_memory, reset_peak
 from planner.training.runtime import settle, trimming
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from planner.model.spec import Model
-from planner.profiler.schema import Costs, Layers
-from planner.settings import DeviceKind, Dtype, Optimizer
+from planner.schema.common import DeviceKind, Dtype, Optimizer
+from planner.schema.model import Model
+from planner.schema.profile import Costs, Layers
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from math import prod
 
 from planner.model.heads import auxiliary_head
 from planner.model.shapes import Shape, Sizes, model_sizes, unit_sizes
-from planner.model.spec import Unit
 from planner.profiler.job import Job
-from planner.settings import NUMBER_BYTES, Dtype
+from planner.schema.common import NUMBER_BYTES, Dtype
+from planner.schema.model import Unit
 
 _NO_MODULE = Sizes((), 0, 0, 0, 1)
 

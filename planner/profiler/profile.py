@@ -11,19 +11,19 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from planner.document import content_id, decode, parse_json, to_json
 from planner.errors import InfeasibleError, InputError, StorageError
 from planner.model.heads import FILTERS
 from planner.model.shapes import model_sizes
-from planner.model.spec import Model
 from planner.profiler.bounded import Bounds
 from planner.profiler.calibrate import calibrate
 from planner.profiler.calibrate_gpu import calibrate_gpu
 from planner.profiler.job import Job
-from planner.profiler.schema import Limits, Profile, Runtime, Storage
 from planner.profiler.survey import MeasuringChild, Survey, Tell, first_line
 from planner.profiler.torch_facts import complete
-from planner.settings import Device, DeviceKind, Dtype, Machine, Optimizer, Policy
+from planner.schema.codec import content_id, decode, parse_json, to_json
+from planner.schema.common import Device, DeviceKind, Dtype, Machine, Optimizer, Policy
+from planner.schema.model import Model
+from planner.schema.profile import Limits, Profile, Runtime, Storage
 from planner.system.machine import check_dtype, fingerprint, probe
 from planner.system.storage import measure_storage
 from planner.units import MIB, format_bytes

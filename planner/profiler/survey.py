@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from planner.document import decode, parse_json, to_json
 from planner.errors import InfeasibleError, InputError, ModelError, RunError
 from planner.profiler.bounded import Bounds, Child, EndedError, OutOfTimeError
 from planner.profiler.job import DoesNotFit, Facts, Failed, Job, Measured, Ready, Said, Task
 from planner.profiler.pieces import Piece, pieces_of
-from planner.profiler.schema import Costs, HeadProfile, Layers, LeftOut, PieceProfile, Trace
+from planner.schema.codec import decode, parse_json, to_json
+from planner.schema.profile import Costs, HeadProfile, Layers, LeftOut, PieceProfile, Trace
 from planner.units import format_bytes, format_seconds
 
 Tell = Callable[[int, int, str], None]

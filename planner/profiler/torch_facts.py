@@ -9,9 +9,9 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 
-from planner.document import decode, parse_json, to_json
 from planner.errors import RunError
-from planner.settings import Machine
+from planner.schema.codec import decode, parse_json, to_json
+from planner.schema.common import Machine
 from planner.system.answers import Answers
 from planner.system.child import STANDARD_ERROR, ChildProcess, ask
 from planner.units import format_seconds

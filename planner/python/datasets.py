@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from planner.data.write import Part
 from planner.errors import InputError
-from planner.model.spec import Model
+from planner.schema.model import Model
 
 
 class MapDataset(Protocol):

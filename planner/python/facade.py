@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from planner.data.write import write_npz
-from planner.document import decode, parse_json, to_json
 from planner.errors import (
     ExceededError,
     InfeasibleError,
@@ -22,14 +21,15 @@ from planner.errors import (
 )
 from planner.limits import MAX_BATCH
 from planner.profiler.profile import ProfileRequest, take_profile
-from planner.profiler.schema import Profile
 from planner.python.datasets import MapDataset, mapped_part
-from planner.report.schema import Report
-from planner.settings import DeviceKind, Dtype, Optimizer, Policy, Stored, usual_optimizer
-from planner.solver.device import check_device
+from planner.schema.codec import decode, parse_json, to_json
+from planner.schema.common import DeviceKind, Dtype, Optimizer, Policy, Stored, usual_optimizer
+from planner.schema.device_checks import check_device
+from planner.schema.plan import Augment, Budget, Plan, Preference, Scope, Strategy, Training, usual_views
+from planner.schema.profile import Profile
+from planner.schema.report import Report
 from planner.solver.plan import make_plan
 from planner.solver.request import Request
-from planner.solver.schema import Augment, Budget, Plan, Preference, Scope, Strategy, Training, usual_views
 from planner.system.child import STANDARD_ERROR, ChildProcess
 from planner.system.ends import End
 from planner.system.files import make_folder, missing_folders, remove_empty, storage_errors, write_atomically

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from planner.limits import MAX_BYTES
-from planner.profiler.schema import Profile
 from planner.report.profile_tables import shared_micro_batch
 from planner.report.style import BLUE, GREEN, ORANGE, SKY, VERMILLION, YELLOW, matplotlib_style, write_svg
 from planner.report.text import clean, names
+from planner.schema.plan import Budget, Training
+from planner.schema.profile import Profile
 from planner.solver.costs import PieceCost
 from planner.solver.problem import CLASSIFIER, Problem
 from planner.solver.request import Request
-from planner.solver.schema import Budget, Training
 from planner.units import MIB, format_bytes
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from planner.profiler.schema import Account, Costs, LayerProfile, Limits, PieceProfile, PolicyProfile, Profile
 from planner.report.text import NOTHING, clean, columns, columns_of, counted, described, fields, mib, names, note
-from planner.settings import Machine
+from planner.schema.common import Machine
+from planner.schema.profile import Account, Costs, LayerProfile, Limits, PieceProfile, PolicyProfile, Profile
 from planner.units import MIB, format_bytes, format_seconds
 
 _NAME_WIDTH = 23

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from planner.document import decode, parse_json, read_document
 from planner.errors import DocumentError, InputError
 from planner.limits import MAX_BYTES
-from planner.report.schema import Report
-from planner.solver.schema import Plan
+from planner.schema.codec import decode, parse_json, read_document
+from planner.schema.plan import Plan
+from planner.schema.report import Report
 
 MAX_SAMPLES_KEPT = 20_000
 """Most samples that `read_run` returns; a picture has fewer columns."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from statistics import fmean
 
-from planner.report.schema import BlockReport, Evaluation, ExitReport, Report
 from planner.report.tables import BATCH_COLUMN, batch_text, short_id
 from planner.report.text import NOTHING, clean, columns, counted, fields, indices, mib, names, note
-from planner.solver.schema import Plan, PooledHead
+from planner.schema.plan import Plan, PooledHead
+from planner.schema.report import BlockReport, Evaluation, ExitReport, Report
 from planner.units import format_bytes, format_seconds
 
 _SAME_SPEED = 0.05

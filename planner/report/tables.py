@@ -8,9 +8,9 @@ from itertools import groupby
 from types import MappingProxyType
 from typing import get_args
 
-from planner.model.spec import BatchNorm2d, Layer, Residual
 from planner.report.text import NOTHING, clean, columns, counted, described, fields, indices, mib, names, note
-from planner.solver.schema import Alternative, Block, Breakdown, Head, Plan, Segment, Strategy
+from planner.schema.model import BatchNorm2d, Layer, Residual
+from planner.schema.plan import Alternative, Block, Breakdown, Head, Plan, Segment, Strategy
 from planner.units import format_bytes, format_seconds
 
 BATCH_COLUMN = "micro-\nbatch ×\naccumulate"

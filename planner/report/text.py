@@ -6,8 +6,8 @@ import textwrap
 import unicodedata
 from collections.abc import Sequence
 
-from planner.model.spec import Model
-from planner.settings import Optimizer
+from planner.schema.common import Optimizer
+from planner.schema.model import Model
 from planner.units import MIB
 
 WIDTH = 100

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from planner.document import content_id, read_document, to_json
 from planner.errors import InfeasibleError, InputError, StorageError
 from planner.runner.protocol import paths
 from planner.runner.protocol.job import Job
@@ -20,7 +19,8 @@ from planner.runner.sealed import read_sealed
 from planner.runner.storage.safetensors import whole_checksum
 from planner.runner.supervise.initial import keep_initial
 from planner.runner.supervise.record import read_known
-from planner.solver.schema import Plan
+from planner.schema.codec import content_id, read_document, to_json
+from planner.schema.plan import Plan
 from planner.system.files import LOCK_NAME, make_folder, missing_folders, remove_empty, write_atomically
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from planner.errors import InfeasibleError
-from planner.solver.schema import Block, BlockPrediction, Plan
+from planner.schema.plan import Block, BlockPrediction, Plan
 from planner.units import format_bytes
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from planner.document import decode, parse_json, to_json
 from planner.errors import InfeasibleError, InputError, PlannerError, RunError
 from planner.runner.protocol.events import Failed
-from planner.solver.schema import Plan
+from planner.schema.codec import decode, parse_json, to_json
+from planner.schema.plan import Plan
 from planner.system.child import ask
 
 

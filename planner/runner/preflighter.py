@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 from planner.data.dataset import check_fits, open_data
-from planner.document import decode, parse_json, to_json
 from planner.errors import InfeasibleError, InputError, PlannerError
 from planner.runner.preflight import Answer, Question
 from planner.runner.protocol.events import Failed
 from planner.runner.room import check_room
-from planner.solver.schema import Plan
+from planner.schema.codec import decode, parse_json, to_json
+from planner.schema.plan import Plan
 from planner.system.answers import Answers
 from planner.system.machine import differences, probe
 from planner.system.proc import read_memory

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from planner.errors import InfeasibleError, OverBudgetError
-from planner.solver.schema import Block, BlockPrediction, Plan
+from planner.schema.plan import Block, BlockPrediction, Plan
 from planner.system import memory
 from planner.system.hierarchy import FILESYSTEM_ROOT
 from planner.units import MIB, format_bytes

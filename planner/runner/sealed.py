@@ -7,8 +7,8 @@ import zlib
 from pathlib import Path
 from typing import Any, TypeVar
 
-from planner.document import decode, encode, read_json, to_json
 from planner.errors import DocumentError
+from planner.schema.codec import decode, encode, read_json, to_json
 from planner.system.files import write_atomically
 
 T = TypeVar("T")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from planner.solver.schema import Block
+from planner.schema.plan import Block
 
 
 def sizes_of(block: Block) -> tuple[int, ...]:

@@ -15,12 +15,12 @@ from typing import get_args
 
 from planner.errors import InfeasibleError, ModelError, PlannerError
 from planner.model.shapes import Sizes, model_sizes
-from planner.profiler.schema import Costs, PieceProfile, Profile, Trace, Traces
-from planner.settings import NUMBER_BYTES, Optimizer, usual_optimizer
+from planner.schema.common import NUMBER_BYTES, Optimizer, usual_optimizer
+from planner.schema.plan import Plan, Strategy
+from planner.schema.profile import Costs, PieceProfile, Profile, Trace, Traces
 from planner.solver.infeasible import STORAGE, counted_cuts, exact
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.request import Request
-from planner.solver.schema import Plan, Strategy
 from planner.units import format_bytes
 
 _EVEN = 8

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
-from planner.document import content_id
 from planner.errors import PlannerError
-from planner.profiler.schema import Profile
+from planner.schema.codec import content_id
+from planner.schema.plan import Block, BlockPrediction, Breakdown, Exit, Plan, PooledHead
+from planner.schema.profile import Profile
 from planner.solver.ledger import Run
 from planner.solver.recount import record, surroundings
-from planner.solver.schema import Block, BlockPrediction, Breakdown, Exit, Plan, PooledHead
 
 _REACH = 4
 _SHOWN = 8

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from planner.profiler.schema import Costs, PieceProfile, Trace
+from planner.schema.profile import Costs, PieceProfile, Trace
 
 NANOSECONDS = 10**9
 

@@ -13,11 +13,11 @@ from itertools import pairwise
 from math import hypot, isqrt, log
 
 from planner.limits import MAX_BYTES
-from planner.profiler.schema import Profile
+from planner.schema.plan import Plan
+from planner.schema.profile import Profile
 from planner.solver.plan import make_plan
 from planner.solver.point import Point, point_of
 from planner.solver.request import Request
-from planner.solver.schema import Plan
 
 MAX_SOLVES = 16
 """Plans made for one frontier."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from planner.errors import InfeasibleError
+from planner.schema.plan import Breakdown
 from planner.solver.predict import predict_block
 from planner.solver.problem import Choice, Problem
 from planner.solver.request import Request
-from planner.solver.schema import Breakdown
 from planner.units import format_bytes
 
 RUNTIME = "the runtime (interpreter and torch)"

@@ -13,10 +13,10 @@ from math import ceil, floor
 
 from planner.errors import PlannerError
 from planner.model.shapes import Shape, unit_sizes
-from planner.profiler.schema import PieceProfile, Profile
-from planner.settings import Stored
+from planner.schema.common import Stored
+from planner.schema.plan import BlockInput, PhasePeaks, Plan, Segment
+from planner.schema.profile import PieceProfile, Profile
 from planner.solver.recount import Piece, converting, record, surroundings
-from planner.solver.schema import BlockInput, PhasePeaks, Plan, Segment
 
 _WRITER = 65536, 16
 

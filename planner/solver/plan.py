@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from planner.document import content_id
 from planner.errors import InfeasibleError, InputError
-from planner.profiler.schema import Profile
+from planner.schema.codec import content_id
+from planner.schema.plan import Alternative, Plan, Strategy
+from planner.schema.profile import Profile
 from planner.solver.auto import OTHERS, Answer, Solver
 from planner.solver.check import check
 from planner.solver.infeasible import budget_error, storage_error
 from planner.solver.predict import make_block, make_exits, predict_plan
 from planner.solver.request import Request
-from planner.solver.schema import Alternative, Plan, Strategy
 
 
 def make_plan(profile: Profile, request: Request) -> Plan:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from planner.settings import Policy
-from planner.solver.schema import Plan, Strategy
+from planner.schema.common import Policy
+from planner.schema.plan import Plan, Strategy
 
 
 @dataclass(frozen=True)

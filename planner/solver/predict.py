@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
-from planner.settings import discriminant_bytes
-from planner.solver.costs import NANOSECONDS
-from planner.solver.problem import CLASSIFIER, FAST_TIMES, Choice, Problem
-from planner.solver.schema import (
+from planner.schema.common import discriminant_bytes
+from planner.schema.plan import (
     Block,
     BlockInput,
     BlockPrediction,
@@ -20,6 +18,8 @@ from planner.solver.schema import (
     Rung,
     Segment,
 )
+from planner.solver.costs import NANOSECONDS
+from planner.solver.problem import CLASSIFIER, FAST_TIMES, Choice, Problem
 from planner.solver.walk import Live, Moment, is_legal, live_bytes, runs_from, spans_within, time_ns, total_ns
 
 

@@ -10,8 +10,8 @@ from typing import Literal
 
 from planner.errors import InputError
 from planner.model.shapes import Shape, unit_sizes
-from planner.profiler.schema import PieceProfile, PolicyProfile, Profile
-from planner.settings import NUMBER_BYTES, Dtype, Policy, Stored, stored_bytes
+from planner.schema.common import NUMBER_BYTES, Dtype, Policy, Stored, stored_bytes
+from planner.schema.profile import PieceProfile, PolicyProfile, Profile
 from planner.solver.costs import NANOSECONDS, SAME_PACE, Pace, PieceCost, PieceTable, interpolate, nanoseconds
 from planner.solver.request import Request, check_freeze, check_measured
 from planner.units import KIB

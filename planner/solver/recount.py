@@ -10,9 +10,9 @@ from fractions import Fraction
 from math import ceil
 
 from planner.errors import PlannerError
-from planner.profiler.schema import Costs, PieceProfile, PolicyProfile, Profile
-from planner.settings import Dtype, Stored
-from planner.solver.schema import Plan
+from planner.schema.common import Dtype, Stored
+from planner.schema.plan import Plan
+from planner.schema.profile import Costs, PieceProfile, PolicyProfile, Profile
 
 _FAST_TIMES = 2
 """Under `fast`, bytes that come and go: once while in use and once kept for the next step."""

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from planner.errors import InputError
 from planner.limits import MAX_BYTES, MAX_UNITS
-from planner.model.spec import Model
-from planner.profiler.schema import Profile
-from planner.settings import Policy, Stored
-from planner.solver.schema import Budget, Preference, Strategy, Training
+from planner.schema.common import Policy, Stored
+from planner.schema.model import Model
+from planner.schema.plan import Budget, Preference, Strategy, Training
+from planner.schema.profile import Profile
 from planner.units import MIB
 
 

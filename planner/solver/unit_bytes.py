@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from planner.profiler.schema import PieceProfile, Profile
+from planner.schema.plan import Block, Plan, Segment
+from planner.schema.profile import PieceProfile, Profile
 from planner.solver.costs import Levels, PieceTable
-from planner.solver.schema import Block, Plan, Segment
 
 
 @dataclass(frozen=True)

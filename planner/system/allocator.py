@@ -11,7 +11,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from planner.settings import Allocator, Policy
+from planner.schema.common import Allocator, Policy
 from planner.system.pages import allow_huge_pages
 
 _M_TRIM_THRESHOLD = -1

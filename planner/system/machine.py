@@ -14,7 +14,7 @@ from typing import Any
 
 from planner.errors import InputError
 from planner.limits import MAX_NAME_LENGTH
-from planner.settings import Device, DeviceKind, Dtype, Machine
+from planner.schema.common import Device, DeviceKind, Dtype, Machine
 from planner.system import memory
 from planner.system.allocator import detect
 from planner.system.hierarchy import FILESYSTEM_ROOT, find_hierarchy, read_value

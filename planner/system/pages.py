@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from planner.settings import HugePages
+from planner.schema.common import HugePages
 from planner.system.hierarchy import FILESYSTEM_ROOT, read_value
 
 _PR_SET_THP_DISABLE = 41

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from planner.settings import Machine
+from planner.schema.common import Machine
 
 NEWEST_WITHOUT_ATOMICS = "2.9.1"
 """From the next version on torch brings mimalloc on aarch64, which is compiled for Armv8.1 (in its libc10)."""

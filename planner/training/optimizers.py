@@ -13,7 +13,7 @@ from typing import Protocol, assert_never
 import torch
 from torch import Tensor
 
-from planner.settings import Optimizer
+from planner.schema.common import Optimizer
 
 
 class Stepper(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from planner.settings import DeviceKind
+from planner.schema.common import DeviceKind
 
 CPU = torch.device("cpu")
 

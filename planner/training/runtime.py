@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from planner.errors import InputError
-from planner.settings import DeviceKind, Dtype
+from planner.schema.common import DeviceKind, Dtype
 from planner.system.allocator import apply_policy, release
 from planner.system.proc import read_memory
 from planner.system.resident import hide_numpy, preload_torch_libraries, trim_clean_pages

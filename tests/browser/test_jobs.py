@@ -15,8 +15,8 @@ from api.settings import DATABASE_FILE
 from api.store import device_rows, job_rows
 from api.store.database import Database
 from api.store.job_rows import Claim
-from planner.document import decode
-from planner.settings import Machine
+from planner.schema.codec import decode
+from planner.schema.common import Machine
 from planner.units import MIB
 from tests.browser.conftest import Open, pages
 from tests.browser.proxy import Wire

@@ -18,7 +18,6 @@ import torch
 from safetensors.torch import load_file
 
 from planner.data.dataset import open_data
-from planner.document import content_id, to_json
 from planner.model.zoo import from_zoo
 from planner.runner.protocol import paths
 from planner.runner.protocol.events import Event, Initialised
@@ -27,8 +26,9 @@ from planner.runner.supervise.resume import clear_leftovers, first_open_block
 from planner.runner.train.guard import MemoryGuard
 from planner.runner.train.session import Session
 from planner.runner.train.stop import StopSignal
-from planner.settings import Optimizer
-from planner.solver.schema import BlockInput, Plan, Rung
+from planner.schema.codec import content_id, to_json
+from planner.schema.common import Optimizer
+from planner.schema.plan import BlockInput, Plan, Rung
 from tests.unit.runner.train.test_block import make_plan
 
 BATCH = 8
@@ -102,10 +102,10 @@ def partials(out: Path) -> list[Path]:
 _DRIVER = """
 import json, os, signal, sys
 from pathlib import Path
-from planner.document import encode, read_document
+from planner.schema.codec import encode, read_document
 from planner.errors import PlannerError
 from planner.runner.supervise.supervisor import RunOptions, run_plan
-from planner.solver.schema import Plan
+from planner.schema.plan import Plan
 
 class Killer:
     def __init__(self):

@@ -18,7 +18,7 @@ from planner.runner.storage.cache import shard_path
 from planner.runner.train import session as session_module
 from planner.runner.train.block import LoadedBlock
 from planner.runner.train.repair import Repairer
-from planner.solver.schema import Plan
+from planner.schema.plan import Plan
 from tests.fault.support import session, small_plan, weights
 
 Spoil = Callable[[Path], None]

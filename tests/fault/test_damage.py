@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from planner.cli.progress import Silent
-from planner.document import content_id, read_document
 from planner.errors import InputError
-from planner.report.schema import Report
 from planner.runner.protocol import paths
 from planner.runner.protocol.position import read_position
 from planner.runner.storage.safetensors import Entry, content_checksum, write_tensors
 from planner.runner.supervise.resume import find_damage
 from planner.runner.supervise.supervisor import RunOptions, run_plan
-from planner.solver.schema import Plan
+from planner.schema.codec import content_id, read_document
+from planner.schema.plan import Plan
+from planner.schema.report import Report
 from tests.fault.support import Hurt, frozen_plan, small_plan, weights
 from tests.unit.runner.train.test_pooled import with_pooled_exits
 

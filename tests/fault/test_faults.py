@@ -16,7 +16,7 @@ from planner.errors import StorageError
 from planner.runner.protocol import paths
 from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.runner.train import session as session_module
-from planner.solver.schema import Plan
+from planner.schema.plan import Plan
 from tests.fault.support import failing, partials, session, small_plan, weights
 
 CALLS = ("write", "fsync", "fdatasync", "replace")

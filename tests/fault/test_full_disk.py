@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from planner.document import to_json
+from planner.schema.codec import to_json
 from planner.units import MIB
 from tests.fault.support import small_plan
 from tests.unit.system.support import mounting, run_child

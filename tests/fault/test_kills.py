@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from planner.document import read_document
-from planner.report.schema import Report
 from planner.runner.protocol import paths
 from planner.runner.protocol.events import Event, Step
 from planner.runner.protocol.position import read_position
 from planner.runner.supervise.supervisor import RunOptions, run_plan
-from planner.settings import Optimizer
-from planner.solver.schema import Plan
+from planner.schema.codec import read_document
+from planner.schema.common import Optimizer
+from planner.schema.plan import Plan
+from planner.schema.report import Report
 from planner.system.files import LOCK_NAME, lock_folder
 from tests.fault.support import Hurt, frozen_plan, small_plan, weights
 

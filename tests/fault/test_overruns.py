@@ -11,9 +11,7 @@ from typing import Any
 import pytest
 
 from planner.cli.progress import Silent
-from planner.document import content_id, decode, read_document
 from planner.errors import PlannerError
-from planner.report.schema import Report
 from planner.runner.input.samples import Samples
 from planner.runner.protocol import paths
 from planner.runner.protocol.events import BlockDone, BlockStarted, Deviation, Event
@@ -22,6 +20,8 @@ from planner.runner.train import session as session_module
 from planner.runner.train.block import LoadedBlock
 from planner.runner.train.finish import Measured, validate
 from planner.runner.train.guard import MemoryGuard
+from planner.schema.codec import content_id, decode, read_document
+from planner.schema.report import Report
 from planner.system.ends import End
 from tests.fault.support import Hurt, session, small_plan, weights
 from tests.unit.system.support import MIB, run_child, with_read_only_proc
@@ -115,7 +115,7 @@ from planner.runner.protocol.job import Order
 from planner.runner.input.samples import Samples
 from planner.runner.train.stop import StopSignal
 from planner.runner.train.train import BlockTrainer
-from planner.solver.schema import Rung
+from planner.schema.plan import Rung
 from planner.system.proc import read_memory
 from planner.units import MIB
 from tests.fault.support import small_plan
@@ -200,7 +200,7 @@ READ_ONLY = """
     import sys
     from pathlib import Path
     from planner.cli.progress import Silent
-    from planner.document import to_json
+    from planner.schema.codec import to_json
     from planner.runner.supervise.supervisor import RunOptions, run_plan
     from tests.fault.support import small_plan
     report = run_plan(small_plan(), "sample", Path(sys.argv[1]), RunOptions(max_steps=3), Silent())

@@ -14,8 +14,8 @@ import pytest
 from planner.model.zoo import from_zoo
 from planner.profiler.library.applies import read_profile
 from planner.profiler.profile import ProfileRequest, take_profile
-from planner.profiler.schema import Profile
-from planner.settings import Optimizer
+from planner.schema.common import Optimizer
+from planner.schema.profile import Profile
 
 OPTIMIZER = Optimizer("sgd", 0.05, 0.9, weight_decay=5e-4)
 
@@ -29,7 +29,7 @@ def profile_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int],
     def measure(name: str, batch: int) -> Path:
         request = ProfileRequest(from_zoo(name, (1, 28, 28), 10), OPTIMIZER, batch, threads=2, filters=(32,))
         path = folder / f"{name}-{batch}.json"
-        from planner.document import to_json
+        from planner.schema.codec import to_json
 
         path.write_text(to_json(take_profile(request, lambda done, total, name: None)))
         return path

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from planner.document import decode, parse_json, to_json
 from planner.errors import InputError
 from planner.model.zoo import from_zoo
 from planner.profiler.profile import ProfileRequest, take_profile
-from planner.report.schema import Report
-from planner.solver.schema import Plan
+from planner.schema.codec import decode, parse_json, to_json
+from planner.schema.plan import Plan
+from planner.schema.report import Report
 from planner.system.machine import check_dtype, probe
 from planner.units import MIB
 from tests.integration.conftest import OPTIMIZER

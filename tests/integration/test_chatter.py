@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from planner.document import read_document
-from planner.report.schema import Report
 from planner.runner.protocol import paths
-from planner.solver.schema import Plan
+from planner.schema.codec import read_document
+from planner.schema.plan import Plan
+from planner.schema.report import Report
 from tests.unit.system.support import REPOSITORY
 
 Command = Callable[..., subprocess.CompletedProcess[bytes]]
@@ -65,7 +65,7 @@ def test_the_whole_path_among_chatter(python: Command, tmp_path: Path) -> None:
 
     called = python(
         "-c",
-        "import planner; from planner.document import read_document; from planner.solver.schema import Plan\n"
+        "import planner; from planner.schema.codec import read_document; from planner.schema.plan import Plan\n"
         "plan = read_document('plan.json', Plan)\n"
         "report = planner.run(plan, 'sample', out='again', max_steps=2, quiet=False)\n"
         "assert report.plan_id == plan.id",

@@ -13,10 +13,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from planner.document import decode, parse_json, read_document
-from planner.report.schema import Report
 from planner.runner.protocol import paths
-from planner.solver.schema import Plan
+from planner.schema.codec import decode, parse_json, read_document
+from planner.schema.plan import Plan
+from planner.schema.report import Report
 from planner.units import MIB
 
 Command = Callable[..., subprocess.CompletedProcess[str]]

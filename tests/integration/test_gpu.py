@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from planner.document import decode, parse_json, read_document
-from planner.profiler.schema import Profile
-from planner.report.schema import Report
+from planner.schema.codec import decode, parse_json, read_document
+from planner.schema.plan import Budget, Plan, Training
+from planner.schema.profile import Profile
+from planner.schema.report import Report
 from planner.solver.plan import least_memory
 from planner.solver.request import Request
-from planner.solver.schema import Budget, Plan, Training
 from planner.system.machine import probe
 from planner.units import MIB
 from tests.fault.support import weights

@@ -14,17 +14,17 @@ import torch
 from safetensors.torch import load_file
 
 from planner.cli.progress import Silent
-from planner.document import content_id, decode, parse_json, read_document, to_json
 from planner.model.heads import auxiliary_head
 from planner.model.shapes import model_sizes, unit_sizes
-from planner.model.spec import Model
-from planner.profiler.schema import Profile
-from planner.report.schema import Report
 from planner.runner.protocol import paths
 from planner.runner.supervise.supervisor import RunOptions, run_plan
+from planner.schema.codec import content_id, decode, parse_json, read_document, to_json
+from planner.schema.model import Model
+from planner.schema.plan import Block, BlockInput, Budget, Exit, Head, Plan, PooledHead, Segment, Training
+from planner.schema.profile import Profile
+from planner.schema.report import Report
 from planner.solver.plan import make_plan
 from planner.solver.request import Request
-from planner.solver.schema import Block, BlockInput, Budget, Exit, Head, Plan, PooledHead, Segment, Training
 from tests.integration.conftest import OPTIMIZER
 
 Command = Callable[..., subprocess.CompletedProcess[str]]

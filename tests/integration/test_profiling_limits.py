@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from planner.document import parse_json, read_document
 from planner.errors import InputError
 from planner.model.zoo import from_zoo
 from planner.profiler.profile import ProfileRequest, measure_start, take_profile
-from planner.profiler.schema import PieceProfile, Profile
+from planner.schema.codec import parse_json, read_document
+from planner.schema.plan import Budget, Training
+from planner.schema.profile import PieceProfile, Profile
 from planner.solver.plan import make_plan
 from planner.solver.request import Request
-from planner.solver.schema import Budget, Training
 from planner.system.cgroup import MemoryGroup, can_create
 from planner.units import MIB
 from tests.integration.conftest import OPTIMIZER

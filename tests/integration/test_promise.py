@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks.judge import Watch, within
-from planner.document import content_id, read_document, to_json
-from planner.profiler.schema import Profile
-from planner.report.schema import Report
 from planner.runner.protocol import paths
+from planner.schema.codec import content_id, read_document, to_json
+from planner.schema.plan import Budget, Plan, Training
+from planner.schema.profile import Profile
+from planner.schema.report import Report
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.request import Request
-from planner.solver.schema import Budget, Plan, Training
 from planner.system.cgroup import MemoryGroup, can_create
 from planner.units import MIB
 from tests.integration.conftest import OPTIMIZER
@@ -83,10 +83,10 @@ _UNGUARDED = """
 import sys
 from pathlib import Path
 from planner.cli.progress import Silent
-from planner.document import read_document
+from planner.schema.codec import read_document
 from planner.errors import PlannerError
 from planner.runner.supervise.supervisor import RunOptions, run_plan
-from planner.solver.schema import Plan
+from planner.schema.plan import Plan
 plan = read_document(sys.argv[1], Plan)
 try:
     run_plan(plan, "sample", Path(sys.argv[2]), RunOptions(max_steps=2, guard=False), Silent())

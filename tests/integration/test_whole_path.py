@@ -17,12 +17,12 @@ import torch
 from safetensors.torch import load_file
 
 from planner.data.dataset import open_data
-from planner.document import decode, parse_json, read_document
 from planner.model.build import build_unit
 from planner.model.shapes import model_sizes
-from planner.report.schema import Report
 from planner.runner.protocol import paths
-from planner.solver.schema import Plan
+from planner.schema.codec import decode, parse_json, read_document
+from planner.schema.plan import Plan
+from planner.schema.report import Report
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 ProfileOf = Callable[[str, int], Path]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from planner.model.spec import Model, ZooReference
-from planner.profiler.schema import Profile
-from planner.report.schema import Report
-from planner.solver.schema import Plan
+from planner.schema.model import Model, ZooReference
+from planner.schema.plan import Plan
+from planner.schema.profile import Profile
+from planner.schema.report import Report
 
 CORPUS = Path(__file__).parents[1] / "corpus"
 

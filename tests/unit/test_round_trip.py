@@ -17,21 +17,21 @@ from api.jobs.worker import WorkerSetup
 from api.solver_worker import Asked
 from planner.cli import options
 from planner.client.credentials import KnownServices
-from planner.document import content_id, decode, encode, parse_json, read_document, to_json
 from planner.errors import InputError
-from planner.model.spec import Model, ZooReference
 from planner.profiler import job as measuring
 from planner.profiler import torch_facts
 from planner.profiler.child import account, gpu_account, kernels
-from planner.profiler.device import DeviceDocument
 from planner.profiler.profile import ProfileRequest, Start
-from planner.profiler.schema import Profile
 from planner.report.read import MemorySample
-from planner.report.schema import Evaluation, Report
 from planner.runner.protocol import events, job
 from planner.runner.protocol.position import Position
+from planner.schema.codec import content_id, decode, encode, parse_json, read_document, to_json
+from planner.schema.device import DeviceDocument
+from planner.schema.model import Model, ZooReference
+from planner.schema.plan import Plan
+from planner.schema.profile import Profile
+from planner.schema.report import Evaluation, Report
 from planner.solver.request import Request
-from planner.solver.schema import Plan
 from tests.unit.corpus import documents, kind_of
 
 DOCUMENTS = (Model, ZooReference, Profile, Plan, Report, Evaluation, DeviceDocument, KnownServices)

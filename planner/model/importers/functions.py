@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from planner.errors import ModelError
 from planner.model.importers.layers import layer_from, outside
-from planner.model.spec import AdaptivePool2d, Flatten, Layer
+from planner.schema.model import AdaptivePool2d, Flatten, Layer
 
 _FUNCTIONS: dict[Any, str] = {
     F.relu: "relu", F.relu_: "relu", torch.relu: "relu", torch.relu_: "relu",

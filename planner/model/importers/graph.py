@@ -21,7 +21,7 @@ from planner import limits
 from planner.errors import ModelError
 from planner.model.importers.functions import function_layers, function_name
 from planner.model.importers.layers import known_type, layer_from
-from planner.model.spec import Layer, Residual
+from planner.schema.model import Layer, Residual
 
 
 @dataclass(frozen=True)

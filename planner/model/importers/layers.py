@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from planner.errors import ModelError
-from planner.model.spec import (
+from planner.schema.model import (
     Activation,
     AdaptivePool2d,
     BatchNorm2d,

@@ -17,7 +17,7 @@ from planner.limits import MAX_NAME_LENGTH
 from planner.model.build import build_unit
 from planner.model.importers.graph import Piece, trace_chain
 from planner.model.shapes import Shape, model_sizes
-from planner.model.spec import AdaptivePool2d, Conv2d, Dropout, Flatten, Linear, Model, Pool2d, Residual, Unit
+from planner.schema.model import AdaptivePool2d, Conv2d, Dropout, Flatten, Linear, Model, Pool2d, Residual, Unit
 
 Group = tuple[Piece, ...]
 """The layers of one unit."""

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from planner.document import read_document, to_json
 from planner.errors import RunError
 from planner.profiler.bounded import OwnLimit
 from planner.profiler.finishing import watch_finishing
 from planner.profiler.job import Job
-from planner.profiler.schema import Account, Finishing, StepTime
-from planner.settings import Policy
+from planner.schema.codec import read_document, to_json
+from planner.schema.common import Policy
+from planner.schema.profile import Account, Finishing, StepTime
 from planner.system.allocator import HeapUse, heap_use
 from planner.system.answers import Answers
 from planner.system.exhaustion import problem_of

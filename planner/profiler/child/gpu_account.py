@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from planner.document import read_document, to_json
 from planner.profiler.job import Job
+from planner.schema.codec import read_document, to_json
 from planner.system.answers import Answers
 from planner.system.exhaustion import is_out_of_memory
 from planner.training.runtime import start_gpu, start_torch

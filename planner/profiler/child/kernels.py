@@ -10,11 +10,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from planner.document import read_document, to_json
 from planner.model.shapes import Shape, model_sizes
-from planner.model.spec import Unit
 from planner.profiler.bounded import OwnLimit
 from planner.profiler.job import Job
+from planner.schema.codec import read_document, to_json
+from planner.schema.model import Unit
 from planner.system.allocator import release
 from planner.system.answers import Answers
 from planner.system.exhaustion import problem_of

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import record_function
 
-from planner.model.spec import Layer, Residual, Unit
 from planner.profiler.child.audit import SavedStorages
 from planner.profiler.child.meter import MARK, Meter, Node, is_allocation
 from planner.profiler.child.trace import downstream, set_gradients
-from planner.profiler.schema import Costs, LayerProfile, Layers
+from planner.schema.model import Layer, Residual, Unit
+from planner.schema.profile import Costs, LayerProfile, Layers
 from planner.training.optimizers import Stepper
 
 _RANGE = "planner:layer:"

@@ -13,12 +13,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from planner.document import decode, parse_json, read_document, to_json
 from planner.errors import ModelError
 from planner.profiler.bounded import OwnLimit
 from planner.profiler.job import Answer, DoesNotFit, Facts, Failed, Job, Measured, Ready, Task
 from planner.profiler.pieces import Piece, pieces_of
-from planner.profiler.schema import Costs, Layers
+from planner.schema.codec import decode, parse_json, read_document, to_json
+from planner.schema.profile import Costs, Layers
 from planner.system.answers import Answers
 from planner.system.exhaustion import is_out_of_memory
 from planner.system.rlimit import die_with_parent

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from planner.settings import Policy
+from planner.schema.common import Policy
 from planner.system.allocator import detect
 from planner.system.proc import Memory, read_memory, reset_peak
 from planner.units import MIB

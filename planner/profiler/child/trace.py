@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from planner.profiler.child.meter import Meter, Phase, without_free
-from planner.profiler.schema import Trace, Traces
+from planner.schema.profile import Trace, Traces
 from planner.training.fused import stepping_in_backward
 from planner.training.segment import infer, segment_loss
 

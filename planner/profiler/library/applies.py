@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from planner.document import content_id, read_document
 from planner.errors import InputError
-from planner.profiler.schema import Profile
-from planner.settings import Machine
+from planner.schema.codec import content_id, read_document
+from planner.schema.common import Machine
+from planner.schema.profile import Profile
 from planner.system import machine
 
 

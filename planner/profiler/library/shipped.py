@@ -7,10 +7,10 @@ from pathlib import Path
 
 import planner
 from planner.errors import InputError
-from planner.model.spec import Model
 from planner.profiler.library.applies import covers, read_profile
-from planner.profiler.schema import Profile
-from planner.settings import Dtype, Optimizer
+from planner.schema.common import Dtype, Optimizer
+from planner.schema.model import Model
+from planner.schema.profile import Profile
 
 FOLDER = Path(planner.__file__).parent.parent / "profiles"
 """Where they lie: beside the package, in a source tree and where it is installed alike."""

@@ -18,11 +18,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from planner.document import encode, to_json
 from planner.errors import PlannerError
 from planner.profiler.library.applies import covers, read_profile
 from planner.profiler.profile import ProfileRequest
-from planner.profiler.schema import Profile
+from planner.schema.codec import encode, to_json
+from planner.schema.profile import Profile
 from planner.system.files import make_folder, storage_errors, write_atomically
 from planner.system.machine import fingerprint, probe
 

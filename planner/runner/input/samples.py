@@ -13,7 +13,7 @@ from planner.model.shapes import Shape
 from planner.runner.input.loader import Loaded, Loader, in_groups
 from planner.runner.input.order import Permutation, RunPermutation
 from planner.runner.storage.encoding import decode_samples
-from planner.settings import Dtype, Stored
+from planner.schema.common import Dtype, Stored
 from planner.training.place import CPU
 
 MicroBatch = tuple[Tensor, Tensor]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from planner.document import decode, parse_json, to_json
 from planner.errors import DocumentError, StorageError
 from planner.runner.storage.safetensors import TensorFile
+from planner.schema.codec import decode, parse_json, to_json
 
 _KEY = "position"
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from planner.model.shapes import Shape
 from planner.runner.storage.weights import bytes_of
-from planner.settings import SCALE_BYTES, Dtype, Stored, stored_bytes
+from planner.schema.common import SCALE_BYTES, Dtype, Stored, stored_bytes
 
 
 def encode_samples(outputs: Tensor, dtype: Stored) -> Iterator[memoryview]:

@@ -11,7 +11,9 @@ from typing import assert_never
 from planner.errors import InputError, StorageError
 from planner.model.load import load_model
 from planner.model.shapes import Shape, layer_output
-from planner.model.spec import (
+from planner.runner.protocol import paths
+from planner.runner.storage.safetensors import Entry, TensorFile
+from planner.schema.model import (
     Activation,
     AdaptivePool2d,
     BatchNorm2d,
@@ -24,8 +26,6 @@ from planner.model.spec import (
     Pool2d,
     Residual,
 )
-from planner.runner.protocol import paths
-from planner.runner.storage.safetensors import Entry, TensorFile
 
 _ITEM_BYTES = 4
 _SHOWN = 3

@@ -15,9 +15,9 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from planner.document import parse_json, to_json
 from planner.errors import PlannerError, StorageError
 from planner.limits import MAX_HEADER_BYTES, MAX_TENSORS
+from planner.schema.codec import parse_json, to_json
 from planner.system.files import AtomicFile
 
 ITEM_BYTES = {

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from planner.runner.protocol import paths
-from planner.solver.schema import Plan
+from planner.schema.plan import Plan
 
 
 class Stored(NamedTuple):

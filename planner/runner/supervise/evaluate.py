@@ -8,14 +8,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from planner.document import decode, parse_json, to_json
 from planner.errors import InfeasibleError, InputError, OverBudgetError, PlannerError, RunError
 from planner.model.shapes import model_sizes
-from planner.report.schema import Evaluation
 from planner.runner.protocol import events
 from planner.runner.protocol.job import EvaluationJob
 from planner.runner.storage.exported import Exported, find_exported
 from planner.runner.supervise.supervisor import GROWTH_BYTES, slim_down
+from planner.schema.codec import decode, parse_json, to_json
+from planner.schema.report import Evaluation
 from planner.system.child import ask
 from planner.system.machine import probe
 from planner.system.proc import read_memory

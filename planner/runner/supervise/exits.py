@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from planner.document import to_json
 from planner.limits import MAX_NAME_LENGTH
 from planner.model.heads import auxiliary_head, pooled_exit
 from planner.model.shapes import model_sizes
-from planner.model.spec import Model
-from planner.report.schema import ExitReport
 from planner.runner.protocol import paths
 from planner.runner.storage.safetensors import merge_tensors
 from planner.runner.storage.stored import stored_units
-from planner.solver.schema import Head, Plan, PooledHead
+from planner.schema.codec import to_json
+from planner.schema.model import Model
+from planner.schema.plan import Head, Plan, PooledHead
+from planner.schema.report import ExitReport
 from planner.system.files import storage_errors, write_atomically
 
 

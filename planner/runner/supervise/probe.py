@@ -11,10 +11,10 @@ import json
 import sys
 from typing import cast
 
-from planner.document import decode, parse_json
 from planner.runner.protocol.events import Ready, Told
 from planner.runner.supervise import supervisor
-from planner.settings import Policy
+from planner.schema.codec import decode, parse_json
+from planner.schema.common import Policy
 from planner.system.answers import Answers
 from planner.system.child import STANDARD_ERROR, ChildProcess
 from planner.system.ends import End
@@ -22,7 +22,7 @@ from planner.system.proc import read_memory
 
 _CHILD = """
 import sys
-from planner.document import to_json
+from planner.schema.codec import to_json
 from planner.runner.train import child
 from planner.runner.protocol.events import Ready, Told
 from planner.system.answers import Answers

@@ -9,9 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, assert_never
 
-from planner.document import to_json
 from planner.errors import InputError
-from planner.report.schema import BlockReport, CacheReport, InitReport, PeakMoment, Phase, PhaseReport, Report
 from planner.runner.protocol import paths
 from planner.runner.protocol.events import (
     BlockDone,
@@ -29,7 +27,9 @@ from planner.runner.protocol.events import (
 from planner.runner.protocol.job import Job
 from planner.runner.sealed import read_sealed, write_sealed
 from planner.runner.supervise.exits import best_exit, choose_exit
-from planner.solver.schema import Plan
+from planner.schema.codec import to_json
+from planner.schema.plan import Plan
+from planner.schema.report import BlockReport, CacheReport, InitReport, PeakMoment, Phase, PhaseReport, Report
 from planner.system.files import storage_errors
 from planner.system.proc import Memory, read_memory
 from planner.units import format_bytes

@@ -13,7 +13,7 @@ from planner.runner.protocol.position import read_position
 from planner.runner.sealed import read_sealed
 from planner.runner.storage.cache import remove_cache
 from planner.runner.storage.safetensors import whole_checksum
-from planner.solver.schema import Plan, PooledHead
+from planner.schema.plan import Plan, PooledHead
 from planner.system.files import remove_partials, storage_errors
 
 

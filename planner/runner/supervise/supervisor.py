@@ -13,9 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from planner.document import decode, parse_json, to_json
 from planner.errors import InterruptedRunError, OverBudgetError, RunError, StorageError
-from planner.report.schema import Report
 from planner.runner.begin import Begun, Footprint, agree, check_init, check_plan, lay
 from planner.runner.preflight import Question, error_of, look
 from planner.runner.protocol import paths
@@ -27,7 +25,9 @@ from planner.runner.sizes import sizes_of
 from planner.runner.supervise.exits import export_models
 from planner.runner.supervise.record import Record, Telemetry, make_report
 from planner.runner.supervise.resume import clear_leftovers, find_damage, first_open_block
-from planner.solver.schema import Plan
+from planner.schema.codec import decode, parse_json, to_json
+from planner.schema.plan import Plan
+from planner.schema.report import Report
 from planner.system.child import ChildProcess
 from planner.system.ends import End
 from planner.system.files import FolderLock, lock_folder, make_folder, storage_errors, write_atomically

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from planner.model.build import build_unit
 from planner.model.heads import auxiliary_head
 from planner.model.shapes import Shape, model_sizes
-from planner.report.schema import InitReport
 from planner.runner.storage.safetensors import CONVERTED, TensorFile
 from planner.runner.storage.stored import stored_units
 from planner.runner.storage.weights import fits, load_weights, named_tensors, read_tensor, save_tensors
-from planner.solver.schema import Block, Plan, Segment
+from planner.schema.plan import Block, Plan, Segment
+from planner.schema.report import InitReport
 from planner.training import place
 from planner.training.fused import stepping_in_backward
 from planner.training.optimizers import Stepper, make_optimizer

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from planner.data.dataset import check_fits, open_data
 from planner.data.split import Dataset
-from planner.document import read_document, to_json
 from planner.errors import InfeasibleError, PlannerError
 from planner.runner.foreign import rungs_here
 from planner.runner.protocol import paths
@@ -22,7 +21,8 @@ from planner.runner.protocol.job import Job
 from planner.runner.sealed import read_sealed
 from planner.runner.train.guard import MemoryGuard, describe
 from planner.runner.train.stop import StopSignal
-from planner.solver.schema import Plan
+from planner.schema.codec import read_document, to_json
+from planner.schema.plan import Plan
 from planner.system.answers import Answers
 from planner.system.exhaustion import is_out_of_memory
 from planner.system.proc import CANNOT_BEGIN_ANEW

@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 
 from planner.data.dataset import check_fits, open_data
-from planner.document import decode, parse_json, to_json
 from planner.errors import InfeasibleError, PlannerError
 from planner.runner.protocol.events import Evaluated, Evaluation, Failed
 from planner.runner.protocol.job import EvaluationJob
 from planner.runner.storage.exported import find_exported
 from planner.runner.train.guard import MemoryGuard, describe
+from planner.schema.codec import decode, parse_json, to_json
 from planner.system.answers import Answers
 from planner.system.exhaustion import is_out_of_memory
 from planner.system.rlimit import die_with_parent

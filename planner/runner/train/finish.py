@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from planner.report.schema import ExitReport
 from planner.runner.input.samples import Samples
 from planner.runner.storage.cache import CacheWriter
 from planner.runner.storage.encoding import encode_samples
 from planner.runner.train.block import LoadedBlock
 from planner.runner.train.pooled import Exits
 from planner.runner.train.stop import StopSignal
-from planner.settings import Stored
+from planner.schema.common import Stored
+from planner.schema.report import ExitReport
 from planner.training.place import wait_for
 from planner.training.segment import infer
 

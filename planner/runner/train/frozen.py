@@ -10,13 +10,13 @@ from pathlib import Path
 from torch import nn
 
 from planner.errors import InputError, StorageError
-from planner.report.schema import InitReport
 from planner.runner.input.samples import Samples
 from planner.runner.protocol import paths
 from planner.runner.storage.safetensors import TensorFile
 from planner.runner.storage.weights import named_tensors, save_tensors
 from planner.runner.train.block import begin_with, fresh_unit, input_shapes
-from planner.solver.schema import Plan
+from planner.schema.plan import Plan
+from planner.schema.report import InitReport
 from planner.training.place import wait_for
 from planner.training.runtime import settle
 from planner.training.segment import infer

@@ -32,8 +32,8 @@ from planner.runner.train.block import input_shapes
 from planner.runner.train.finish import Target, write_cache
 from planner.runner.train.repair import Repairer
 from planner.runner.train.stop import StopSignal
-from planner.settings import stored_bytes
-from planner.solver.schema import Plan
+from planner.schema.common import stored_bytes
+from planner.schema.plan import Plan
 from planner.system.files import make_folder, storage_errors
 from planner.training import place
 from planner.training.segment import infer

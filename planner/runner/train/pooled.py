@@ -20,8 +20,8 @@ from planner.runner.input.samples import Samples
 from planner.runner.storage.weights import named_tensors, save_tensors
 from planner.runner.train.block import LoadedBlock, input_shapes
 from planner.runner.train.stop import StopSignal
-from planner.settings import Dtype, discriminant_bytes
-from planner.solver.schema import Plan, PooledHead
+from planner.schema.common import Dtype, discriminant_bytes
+from planner.schema.plan import Plan, PooledHead
 from planner.training.discriminant import Discriminant
 from planner.training.place import moved
 from planner.training.runtime import settle

@@ -23,8 +23,8 @@ from planner.runner.storage.stored import stored_units
 from planner.runner.train.block import input_shapes
 from planner.runner.train.stop import StopSignal
 from planner.runner.train.stream import run_stored
-from planner.settings import Stored
-from planner.solver.schema import Plan
+from planner.schema.common import Stored
+from planner.schema.plan import Plan
 from planner.training import place
 
 

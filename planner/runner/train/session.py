@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from planner.data.split import Dataset, Split
 from planner.errors import InputError, OverBudgetError, ShardError
 from planner.model.shapes import model_sizes
-from planner.report.schema import ExitReport, InitReport, Phase
 from planner.runner.input.samples import Samples
 from planner.runner.passes import Watch, rehearse
 from planner.runner.protocol import paths
@@ -34,7 +33,8 @@ from planner.runner.train.inputs import Inputs, Parts, split_parts
 from planner.runner.train.pooled import Exits, fit_exits, samples_to_fit, save_exits, wanted_exits
 from planner.runner.train.stop import StopSignal
 from planner.runner.train.train import BlockTrainer, Trained, exhausted, rungs_of
-from planner.solver.schema import Plan
+from planner.schema.plan import Plan
+from planner.schema.report import ExitReport, InitReport, Phase
 from planner.system.exhaustion import is_out_of_memory
 from planner.system.files import storage_errors
 from planner.training import place

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from planner.model.build import build_unit
 from planner.model.shapes import Shape
-from planner.model.spec import Model
 from planner.runner.storage.safetensors import TensorFile
 from planner.runner.storage.weights import fill_modules
-from planner.settings import Dtype
+from planner.schema.common import Dtype
+from planner.schema.model import Model
 from planner.training.place import CPU, moved
 from planner.training.segment import infer
 

@@ -25,7 +25,7 @@ from planner.runner.storage.checkpoint import Checkpoints
 from planner.runner.train.block import LoadedBlock
 from planner.runner.train.guard import WARMING_BYTES, MemoryGuard, describe
 from planner.runner.train.stop import StopSignal
-from planner.solver.schema import Block, Plan
+from planner.schema.plan import Block, Plan
 from planner.system.exhaustion import is_out_of_memory
 from planner.training.place import generators_of
 from planner.training.runtime import settle, trimming

@@ -17,7 +17,7 @@ from api.routes.models import EXAMPLE
 from api.store import job_rows
 from api.store.database import Database
 from api.store.tables import jobs
-from planner.document import content_id
+from planner.schema.codec import content_id
 from tests.integration.api.processes import SECRET, Server, serving, until
 
 JOB = {"kind": "profile", "model": EXAMPLE, "batch": 2, "max_seconds": 120}

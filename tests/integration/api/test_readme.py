@@ -9,7 +9,7 @@ from pathlib import Path
 
 from api.store import device_rows
 from api.store.database import Database
-from planner.settings import Machine
+from planner.schema.common import Machine
 from tests.integration.api.processes import Server, serving
 from tests.unit.api.service import MACHINE
 

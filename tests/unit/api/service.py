@@ -16,7 +16,7 @@ from api.store import device_rows
 from api.store.tokens import set_admin
 from planner.profiler.library.applies import read_profile
 from planner.profiler.library.shipped import FOLDER
-from planner.settings import Machine
+from planner.schema.common import Machine
 from planner.units import MIB
 
 ADMIN = "nfx_the-admin-of-these-tests-and-no-other"

@@ -13,9 +13,9 @@ from starlette.testclient import TestClient
 
 from api.answers import Answered, Answers
 from api.store.tables import devices
-from planner.document import content_id, to_json
 from planner.profiler.library.applies import read_profile
 from planner.profiler.library.shipped import FOLDER
+from planner.schema.codec import content_id, to_json
 from planner.units import MIB
 from tests.unit.api.service import (
     MACHINE,

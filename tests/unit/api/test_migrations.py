@@ -14,7 +14,7 @@ from sqlalchemy import create_engine, text
 from api.store import content, device_rows, migrate
 from api.store.database import Database
 from api.store.tables import profiles
-from planner.settings import Dtype
+from planner.schema.common import Dtype
 
 DTYPES = get_args(Dtype)
 

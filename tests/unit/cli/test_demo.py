@@ -12,10 +12,10 @@ from planner.cli.demo import budget_for, run
 from planner.errors import InputError
 from planner.profiler.library.applies import read_profile
 from planner.profiler.library.shipped import FOLDER
-from planner.profiler.schema import Profile
+from planner.schema.plan import Budget, Training
+from planner.schema.profile import Profile
 from planner.solver.plan import make_plan
 from planner.solver.request import Request
-from planner.solver.schema import Budget, Training
 from planner.units import MIB
 
 

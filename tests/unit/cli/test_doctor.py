@@ -9,9 +9,9 @@ import pytest
 
 from planner.cli import doctor
 from planner.cli.main import main
-from planner.document import decode
-from planner.profiler.device import Baseline, DeviceDocument
-from planner.profiler.schema import Storage
+from planner.schema.codec import decode
+from planner.schema.device import Baseline, DeviceDocument
+from planner.schema.profile import Storage
 from planner.system import machine
 from planner.system.machine import fingerprint, probe
 from planner.units import MIB

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from planner import document
 from planner.cli.follow import Spool
+from planner.schema import codec as document
 
 
 def line(number: int) -> str:

@@ -11,13 +11,13 @@ import numpy
 import pytest
 
 from planner.cli.main import main
-from planner.document import content_id, decode, to_json
 from planner.profiler.library import shipped
 from planner.profiler.library.shipped import profile_path
 from planner.profiler.library.store import ProfileStore
-from planner.profiler.schema import Profile
-from planner.settings import DeviceKind, Machine
-from planner.solver.schema import Plan
+from planner.schema.codec import content_id, decode, to_json
+from planner.schema.common import DeviceKind, Machine
+from planner.schema.plan import Plan
+from planner.schema.profile import Profile
 from planner.system import machine
 from planner.system.machine import fingerprint, probe
 from tests.unit.profiler import profiles

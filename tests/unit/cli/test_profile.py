@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from planner.cli.profile import add_arguments, left_out_note
-from planner.profiler.schema import LeftOut, Limits
+from planner.schema.profile import LeftOut, Limits
 from planner.units import MIB
 from tests.unit.solver.chains import zoo_profile
 

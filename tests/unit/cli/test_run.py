@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from planner.cli import run
-from planner.document import decode, parse_json, to_json
-from planner.report.schema import PeakMoment, Report
 from planner.runner.supervise import supervisor
+from planner.schema.codec import decode, parse_json, to_json
+from planner.schema.report import PeakMoment, Report
 from planner.units import MIB
 from tests.unit.report.documents import PLAN, REPORT
 

@@ -16,7 +16,10 @@ from planner.export.onnx_file import write_onnx
 from planner.export.onnx_graph import OPSET
 from planner.model.build import build_unit
 from planner.model.shapes import model_sizes
-from planner.model.spec import (
+from planner.model.zoo import from_zoo
+from planner.runner.protocol import paths
+from planner.runner.storage.exported import find_exported
+from planner.schema.model import (
     Activation,
     AdaptivePool2d,
     BatchNorm2d,
@@ -30,9 +33,6 @@ from planner.model.spec import (
     Residual,
     Unit,
 )
-from planner.model.zoo import from_zoo
-from planner.runner.protocol import paths
-from planner.runner.storage.exported import find_exported
 from tests.unit.runner.storage.test_exported import export, random_weights
 
 SHAPE = (4, 9, 11)

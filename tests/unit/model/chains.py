@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from planner.errors import ModelError
 from planner.model.shapes import Shape, layer_output
-from planner.model.spec import (
+from planner.schema.model import (
     Activation,
     AdaptivePool2d,
     BatchNorm2d,

@@ -16,7 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from planner.errors import ModelError
 from planner.model.build import build_unit
 from planner.model.shapes import Shape, unit_sizes
-from planner.model.spec import (
+from planner.model.zoo import from_zoo
+from planner.schema.model import (
     Activation,
     AdaptivePool2d,
     BatchNorm2d,
@@ -28,7 +29,6 @@ from planner.model.spec import (
     Residual,
     Unit,
 )
-from planner.model.zoo import from_zoo
 from tests.unit.model.chains import fitting_units
 from tests.unit.model.reference import build
 
@@ -218,7 +218,7 @@ def test_a_unit_that_does_not_fit_is_refused_before_any_tensor_exists() -> None:
 
 CHILD = """
 import sys, torch
-from planner.model.spec import Linear, Unit
+from planner.schema.model import Linear, Unit
 def resident(field):
     lines = open("/proc/self/status").read().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
@@ -258,7 +258,7 @@ def test_building_brings_nothing_into_the_process_but_our_own_small_modules() ->
         "planner.model.build",
         "planner.model.half",
         "planner.model.shapes",
-        "planner.settings",
+        "planner.schema.common",
     ]
     assert later == ""
     assert heavy == ""

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from planner.model.build import build_unit
 from planner.model.heads import FILTERS, auxiliary_head
 from planner.model.shapes import Shape, model_sizes, unit_sizes
-from planner.model.spec import AdaptivePool2d, Conv2d, Layer
 from planner.model.zoo import ZOO, from_zoo
+from planner.schema.model import AdaptivePool2d, Conv2d, Layer
 
 
 def head_parameters(shape: Shape, filters: int, classes: int) -> int:

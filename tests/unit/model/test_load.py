@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from planner.document import content_id, to_json
 from planner.errors import DocumentError, InputError, ModelError
 from planner.model.load import load_model, model_from_json
 from planner.model.zoo import ZOO, from_zoo
+from planner.schema.codec import content_id, to_json
 from tests.unit.corpus import CORPUS, name
 
 SMALLEST = CORPUS / "model" / "good" / "smallest.json"

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from planner import limits
-from planner.document import decode, encode, parse_json
 from planner.errors import DocumentError, ModelError
 from planner.model.build import build_unit
 from planner.model.load import model_from_json
 from planner.model.shapes import Shape, Sizes, layer_output, model_sizes, unit_sizes
-from planner.model.spec import (
+from planner.model.zoo import ZOO, from_zoo
+from planner.schema.codec import decode, encode, parse_json
+from planner.schema.model import (
     AdaptivePool2d,
     BatchNorm2d,
     Conv2d,
@@ -32,7 +33,6 @@ from planner.model.spec import (
     Residual,
     Unit,
 )
-from planner.model.zoo import ZOO, from_zoo
 from tests.unit.model.chains import any_units, fitting_units, images, shapes
 from tests.unit.model.reference import Rejected, build
 

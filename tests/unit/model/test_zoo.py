@@ -6,12 +6,12 @@ from itertools import pairwise
 
 import pytest
 
-from planner.document import decode, encode
 from planner.errors import ModelError
 from planner.model.build import build_unit
 from planner.model.shapes import Shape, model_sizes
-from planner.model.spec import Conv2d, Model, Pool2d, Residual
 from planner.model.zoo import ZOO, from_zoo
+from planner.schema.codec import decode, encode
+from planner.schema.model import Conv2d, Model, Pool2d, Residual
 
 # Simonyan and Zisserman, 2015, table 1, columns A, B, D and E: filters of the convolutions, stage by stage.
 VGG = {

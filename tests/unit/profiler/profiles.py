@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from planner.document import content_id
 from planner.profiler.profile import ProfileRequest
-from planner.profiler.schema import Profile
-from planner.settings import Device, DeviceKind, Machine
+from planner.schema.codec import content_id
+from planner.schema.common import Device, DeviceKind, Machine
+from planner.schema.profile import Profile
 from planner.system.machine import fingerprint, probe
 from tests.unit.solver.chains import SGD, zoo_profile
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from planner.document import to_json
-from planner.model.spec import Activation, BatchNorm2d, Conv2d, Flatten, Layer, Linear, Model, Unit
 from planner.profiler.calibrate import Calibrated, policy_profile, split_overhead, step_sizes, timed_sizes
 from planner.profiler.child.account import Accounts
 from planner.profiler.job import Job
-from planner.profiler.schema import Account, Finishing, StepTime
-from planner.settings import Optimizer
+from planner.schema.codec import to_json
+from planner.schema.common import Optimizer
+from planner.schema.model import Activation, BatchNorm2d, Conv2d, Flatten, Layer, Linear, Model, Unit
+from planner.schema.profile import Account, Finishing, StepTime
 from planner.units import MIB
 from tests.unit.system.support import run_child, with_read_only_proc
 
@@ -101,7 +101,7 @@ def test_steps_are_timed_at_both_ends_and_in_the_middle(
 CALIBRATE = """
     import json, sys, time
     from pathlib import Path
-    from planner.document import encode, read_document
+    from planner.schema.codec import encode, read_document
     from planner.profiler.bounded import Bounds
     from planner.profiler.calibrate import calibrate
     from planner.profiler.job import Job

@@ -15,7 +15,7 @@ from planner.profiler.calibrate_gpu import calibrate_gpu, calibrated_by
 from planner.profiler.child.gpu_account import GpuAccount, Taken
 from planner.profiler.child.gpu_limit import OwnGpuLimit
 from planner.profiler.job import Job
-from planner.settings import Optimizer
+from planner.schema.common import Optimizer
 from planner.units import MIB
 from tests.gpu import CONTEXT, OTHERS, tell_of_a_gpu
 
@@ -59,7 +59,7 @@ def test_where_no_step_fits_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -
 
 def _answering(monkeypatch: pytest.MonkeyPatch, largest: int) -> list[str]:
     """In place of the child: a step fits up to this micro-batch. Returns which were asked for."""
-    from planner.document import to_json
+    from planner.schema.codec import to_json
 
     asked: list[str] = []
 

@@ -14,7 +14,10 @@ from torch import Tensor, nn
 from planner.model.build import build_unit
 from planner.model.heads import auxiliary_head
 from planner.model.shapes import model_sizes
-from planner.model.spec import (
+from planner.profiler.child.meter import Meter, meter_for
+from planner.profiler.child.trace import set_gradients, trace_detached, trace_head, trace_unit
+from planner.schema.common import Dtype
+from planner.schema.model import (
     Activation,
     AdaptivePool2d,
     BatchNorm2d,
@@ -28,13 +31,10 @@ from planner.model.spec import (
     Residual,
     Unit,
 )
-from planner.profiler.child.meter import Meter, meter_for
-from planner.profiler.child.trace import set_gradients, trace_detached, trace_head, trace_unit
-from planner.profiler.schema import Costs, HeadProfile, PieceProfile, Profile, Traces
-from planner.settings import Dtype
+from planner.schema.plan import Budget, Training
+from planner.schema.profile import Costs, HeadProfile, PieceProfile, Profile, Traces
 from planner.solver.problem import Choice, Problem
 from planner.solver.request import Request
-from planner.solver.schema import Budget, Training
 from planner.solver.walk import is_legal, live_bytes
 from planner.training.fused import stepping_in_backward
 from planner.training.optimizers import Stepper, make_optimizer

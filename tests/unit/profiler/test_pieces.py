@@ -5,7 +5,7 @@ from __future__ import annotations
 from planner.model.zoo import from_zoo
 from planner.profiler.job import Job
 from planner.profiler.pieces import Piece, pieces_of
-from planner.settings import Optimizer
+from planner.schema.common import Optimizer
 
 
 def _pieces(micro_batches: tuple[int, ...] = (1, 2, 8, 32, 128), filters: tuple[int, ...] = (64, 16)) -> list[Piece]:

@@ -13,7 +13,7 @@ from planner.errors import InfeasibleError, InputError, StorageError
 from planner.model.zoo import from_zoo
 from planner.profiler import profile as profile_module
 from planner.profiler.profile import ProfileRequest, Start, micro_batches_for, start_of_gpu, take_profile
-from planner.settings import Optimizer
+from planner.schema.common import Optimizer
 from planner.system.machine import probe
 from planner.system.storage import file_system
 from planner.units import MIB

@@ -9,13 +9,13 @@ from collections.abc import Callable
 import pytest
 
 from planner.errors import InfeasibleError, InputError, ModelError, RunError
-from planner.model.spec import Activation, Conv2d, Flatten, Linear, Model, Unit
 from planner.profiler.bounded import Bounds, EndedError, OutOfTimeError
 from planner.profiler.job import DoesNotFit, Facts, Failed, Job, Measured, Task
 from planner.profiler.pieces import pieces_of
-from planner.profiler.schema import Costs, Layers, LeftOut, Trace, Traces
 from planner.profiler.survey import Found, Survey, starting
-from planner.settings import Optimizer
+from planner.schema.common import Optimizer
+from planner.schema.model import Activation, Conv2d, Flatten, Linear, Model, Unit
+from planner.schema.profile import Costs, Layers, LeftOut, Trace, Traces
 from planner.units import MIB
 
 MODEL = Model(

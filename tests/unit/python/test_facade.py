@@ -19,17 +19,17 @@ from torch.utils.data import Dataset
 
 import planner
 from planner.cli import options
-from planner.document import content_id, read_document, to_json
 from planner.errors import ExceededError, InfeasibleError, InputError, ModelError
-from planner.model.spec import Activation, BatchNorm2d, Conv2d, Linear
-from planner.profiler.schema import Profile
 from planner.python import facade
-from planner.report.schema import Report
 from planner.runner.protocol import paths
-from planner.settings import Optimizer
+from planner.schema.codec import content_id, read_document, to_json
+from planner.schema.common import Optimizer
+from planner.schema.model import Activation, BatchNorm2d, Conv2d, Linear
+from planner.schema.plan import Budget, Plan, Training
+from planner.schema.profile import Profile
+from planner.schema.report import Report
 from planner.solver.plan import make_plan
 from planner.solver.request import Request
-from planner.solver.schema import Budget, Plan, Training
 from planner.system.files import lock_folder
 from tests.fault.support import small_plan
 from tests.unit.solver.chains import zoo_profile
@@ -239,8 +239,8 @@ _RUNNING = """
 import sys
 from pathlib import Path
 import planner
-from planner.document import read_document
-from planner.solver.schema import Plan
+from planner.schema.codec import read_document
+from planner.schema.plan import Plan
 planner.run(read_document(sys.argv[1], Plan), "sample", out=sys.argv[2], epochs=1000, quiet=True)
 """
 

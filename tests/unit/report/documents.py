@@ -7,11 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from planner.document import to_json
-from planner.model.spec import Activation, BatchNorm2d, Layer, Linear, Model, Residual, Unit
-from planner.report.schema import BlockReport, CacheReport, ExitReport, Report
-from planner.settings import Device, Optimizer
-from planner.solver.schema import (
+from planner.schema.codec import to_json
+from planner.schema.common import Device, Optimizer
+from planner.schema.model import Activation, BatchNorm2d, Layer, Linear, Model, Residual, Unit
+from planner.schema.plan import (
     Alternative,
     Block,
     BlockInput,
@@ -27,6 +26,7 @@ from planner.solver.schema import (
     Segment,
     Training,
 )
+from planner.schema.report import BlockReport, CacheReport, ExitReport, Report
 
 RELU = Activation("relu")
 NORM = BatchNorm2d("batchnorm2d")

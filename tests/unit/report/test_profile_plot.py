@@ -16,13 +16,13 @@ from matplotlib.patches import StepPatch
 
 from planner.errors import InputError, StorageError
 from planner.limits import MAX_BYTES
-from planner.model.spec import Activation, Model, Unit
-from planner.profiler.schema import Profile
 from planner.report.profile_plot import draw_profile, make_profile_figure, training_step
-from planner.settings import Optimizer
+from planner.schema.common import Optimizer
+from planner.schema.model import Activation, Model, Unit
+from planner.schema.plan import Budget, Scope, Training
+from planner.schema.profile import Profile
 from planner.solver.problem import CLASSIFIER, Choice, Problem
 from planner.solver.request import Request
-from planner.solver.schema import Budget, Scope, Training
 from planner.solver.walk import live_bytes
 from tests.unit.solver.chains import zoo_profile
 from tests.unit.solver.small import Case, cases

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from planner.profiler.schema import (
+from planner.report.profile_tables import profile_table, shared_micro_batch
+from planner.schema.common import Machine
+from planner.schema.profile import (
     Account,
     Costs,
     LayerProfile,
@@ -20,8 +22,6 @@ from planner.profiler.schema import (
     StepTime,
     Traces,
 )
-from planner.report.profile_tables import profile_table, shared_micro_batch
-from planner.settings import Machine
 from tests.unit.report.test_tables import NASTY, cells, flat
 from tests.unit.solver.tiny import HEAD, tiny_profile, trace
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from planner.model.spec import BatchNorm2d
 from planner.report.run_tables import evaluation_table, report_table
-from planner.report.schema import Evaluation, Report
 from planner.report.tables import alternatives_table, breakdown_table, plan_table
-from planner.solver.schema import BlockPrediction, Budget, Plan, Strategy
+from planner.schema.model import BatchNorm2d
+from planner.schema.plan import BlockPrediction, Budget, Plan, Strategy
+from planner.schema.report import Evaluation, Report
 from tests.unit.report.documents import (
     MODEL,
     NORM,

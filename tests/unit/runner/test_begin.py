@@ -13,7 +13,6 @@ from torch import ones
 
 from planner.cli.main import main
 from planner.cli.progress import Silent
-from planner.document import content_id, to_json
 from planner.errors import InfeasibleError, InputError, PlannerError
 from planner.runner.begin import agree, is_taken
 from planner.runner.protocol import paths
@@ -21,7 +20,8 @@ from planner.runner.protocol.job import Job
 from planner.runner.sealed import write_sealed
 from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.sample import __file__ as sample
-from planner.solver.schema import Plan
+from planner.schema.codec import content_id, to_json
+from planner.schema.plan import Plan
 from tests.fault.support import small_plan
 
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from planner.document import content_id
 from planner.errors import InputError
 from planner.runner.protocol import paths
 from planner.runner.protocol.events import BlockDone, BlockStarted, Deviation, Event
@@ -19,7 +18,8 @@ from planner.runner.storage.cache import shard_path
 from planner.runner.storage.encoding import decode_samples, encode_samples
 from planner.runner.train import session as session_module
 from planner.runner.train.block import LoadedBlock
-from planner.solver.schema import Plan
+from planner.schema.codec import content_id
+from planner.schema.plan import Plan
 from planner.training.runtime import check_arithmetic
 from tests.fault.support import session, small_plan, weights
 from tests.unit.runner.test_methods import with_recomputed_input

@@ -8,7 +8,7 @@ import pytest
 
 from planner.errors import InfeasibleError
 from planner.runner.foreign import rungs_here
-from planner.solver.schema import BlockPrediction, Plan, Rung, Scope
+from planner.schema.plan import BlockPrediction, Plan, Rung, Scope
 from tests.fault.support import BATCH, small_plan
 from tests.unit.system.support import MIB
 

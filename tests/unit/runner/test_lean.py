@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import torch
 
-from planner.document import to_json
 from planner.runner.protocol import paths
 from planner.runner.protocol.job import Job
-from planner.settings import Optimizer
+from planner.schema.codec import to_json
+from planner.schema.common import Optimizer
 from planner.units import MIB
 from tests.fault.support import small_plan
 from tests.unit.system.support import run_child
@@ -23,7 +23,7 @@ from tests.unit.system.support import run_child
 # Not torch.optim, torch.utils.data and multiprocessing: `import torch` itself brings these.
 HEAVY = (
     "torch._dynamo", "torch._inductor", "sympy", "mpmath", "numpy", "pydantic", "networkx", "jinja2",
-    "planner.solver.search", "planner.profiler.schema", "planner.cli.main",
+    "planner.solver.search", "planner.schema.profile", "planner.cli.main",
 )  # fmt: skip
 
 _CODE = """

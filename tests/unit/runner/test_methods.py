@@ -19,8 +19,8 @@ from planner.runner.train.block import LoadedBlock, input_shapes, load_frozen
 from planner.runner.train.finish import Prefix, validate
 from planner.runner.train.pooled import fit_exits
 from planner.runner.train.stop import StopSignal
-from planner.settings import Optimizer
-from planner.solver.schema import BlockInput, Plan
+from planner.schema.common import Optimizer
+from planner.schema.plan import BlockInput, Plan
 from tests.unit.runner.train.test_block import BATCH, make_plan
 from tests.unit.runner.train.test_train import Images
 

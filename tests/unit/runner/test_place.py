@@ -21,7 +21,7 @@ device = install()
 from planner.runner.storage import cache; from planner.runner.protocol import paths
 from planner.runner.storage.cache import shard_path
 from planner.runner.protocol.events import BlockStarted, Deviation, Step
-from planner.settings import Optimizer
+from planner.schema.common import Optimizer
 from planner.training import place
 from tests.fault import support
 from tests.unit.runner.test_methods import with_block

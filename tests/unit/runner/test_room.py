@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from planner.document import content_id, to_json
 from planner.errors import InfeasibleError, OverBudgetError
 from planner.runner.room import CODE_BYTES, check_room
-from planner.solver.schema import Plan, Scope
+from planner.schema.codec import content_id, to_json
+from planner.schema.plan import Plan, Scope
 from planner.system.cgroup import MemoryGroup, can_create
 from tests.fault.support import small_plan
 from tests.unit.runner.train.test_block import this_device

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from planner.document import to_json
 from planner.errors import InputError
 from planner.runner.protocol.job import Job
 from planner.runner.sealed import read_sealed, write_sealed
+from planner.schema.codec import to_json
 
 JOB = Job("out", "sample", epochs=12, seed=345, checkpoint_seconds=1.5)
 

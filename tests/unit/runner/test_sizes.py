@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from planner.runner.sizes import sizes_of
-from planner.solver.schema import Rung
+from planner.schema.plan import Rung
 from tests.unit.runner.train.test_block import make_plan
 
 

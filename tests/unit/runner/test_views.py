@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from planner.data.dataset import open_data
-from planner.document import content_id
 from planner.model.shapes import model_sizes
 from planner.runner.input.augment import Augmented
 from planner.runner.input.samples import image_tensor
@@ -27,7 +26,8 @@ from planner.runner.train.block import LoadedBlock
 from planner.runner.train.guard import MemoryGuard
 from planner.runner.train.session import Session
 from planner.runner.train.stop import StopSignal
-from planner.solver.schema import Plan
+from planner.schema.codec import content_id
+from planner.schema.plan import Plan
 from tests.fault.support import weights
 from tests.unit.data.support import cycling_labels, random_images
 from tests.unit.runner.test_methods import with_recomputed_input

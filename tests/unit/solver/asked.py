@@ -8,9 +8,9 @@ from functools import cached_property
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from planner.settings import Policy, Stored
+from planner.schema.common import Policy, Stored
+from planner.schema.plan import Budget, Plan
 from planner.solver.request import Request
-from planner.solver.schema import Budget, Plan
 from tests.unit.solver.oracle import Feature, Oracle, Setting
 from tests.unit.solver.small import Case, cases
 

@@ -10,9 +10,10 @@ from math import prod
 
 from planner.model.heads import FILTERS, auxiliary_head
 from planner.model.shapes import Shape, Sizes, model_sizes, unit_sizes
-from planner.model.spec import Conv2d, Linear, Model, Residual, Unit
 from planner.model.zoo import from_zoo
-from planner.profiler.schema import (
+from planner.schema.common import Device, Optimizer
+from planner.schema.model import Conv2d, Linear, Model, Residual, Unit
+from planner.schema.profile import (
     Costs,
     HeadProfile,
     PieceProfile,
@@ -22,7 +23,6 @@ from planner.profiler.schema import (
     Trace,
     Traces,
 )
-from planner.settings import Device, Optimizer
 
 OPERATIONS_PER_SECOND = 1e10
 SGD = Optimizer(kind="sgd", lr=0.05, momentum=0.9)

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from planner.document import content_id
-from planner.profiler.schema import HeadProfile, PieceProfile, Profile, Trace, Traces
-from planner.settings import Policy
-from planner.solver.check import check
-from planner.solver.ledger import Run
-from planner.solver.predict import make_block, make_exits, predict_plan
-from planner.solver.problem import CLASSIFIER, Choice, Problem
-from planner.solver.request import Request
-from planner.solver.schema import (
+from planner.schema.codec import content_id
+from planner.schema.common import Policy
+from planner.schema.plan import (
     Alternative,
     Budget,
     Plan,
     Scope,
     Training,
 )
+from planner.schema.profile import HeadProfile, PieceProfile, Profile, Trace, Traces
+from planner.solver.check import check
+from planner.solver.ledger import Run
+from planner.solver.predict import make_block, make_exits, predict_plan
+from planner.solver.problem import CLASSIFIER, Choice, Problem
+from planner.solver.request import Request
 from tests.unit.solver import tiny
 from tests.unit.solver.tiny import FIRST, HEAD, SECOND, SGD, UNUSED, costs, piece, policy_profile, tiny_profile, trace
 

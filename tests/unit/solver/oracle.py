@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Literal, NamedTuple
 
-from planner.model.spec import Layer
-from planner.profiler.schema import PieceProfile, Profile
-from planner.settings import Policy, Stored
-from planner.solver.schema import Scope, Training
+from planner.schema.common import Policy, Stored
+from planner.schema.model import Layer
+from planner.schema.plan import Scope, Training
+from planner.schema.profile import PieceProfile, Profile
 from tests.unit.solver.oracle_events import Figures, Source, Span, Work, peak, taken
 from tests.unit.solver.oracle_times import Clock
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Literal, NamedTuple
 
-from planner.profiler.schema import PieceProfile, Profile
-from planner.settings import Stored
+from planner.schema.common import Stored
+from planner.schema.profile import PieceProfile, Profile
 
 Event = tuple[str, str, int]
 """(take | free | touch, owner, bytes); a touch is the highest level in passing, which includes what is then taken."""

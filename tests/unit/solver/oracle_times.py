@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-from planner.profiler.schema import PieceProfile, Profile
-from planner.settings import Policy, Stored
-from planner.solver.schema import Training
+from planner.schema.common import Policy, Stored
+from planner.schema.plan import Training
+from planner.schema.profile import PieceProfile, Profile
 from tests.unit.solver.oracle_events import Source, Span, record, value
 
 

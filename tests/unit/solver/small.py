@@ -8,8 +8,10 @@ from typing import get_args
 
 from hypothesis import strategies as st
 
-from planner.model.spec import Activation, Conv2d, Layer, Model, Pool2d, Residual, Unit
-from planner.profiler.schema import (
+from planner.schema.common import Device, DeviceKind, Dtype, Optimizer, Stored
+from planner.schema.model import Activation, Conv2d, Layer, Model, Pool2d, Residual, Unit
+from planner.schema.plan import Scope, Training
+from planner.schema.profile import (
     Costs,
     Finishing,
     HeadProfile,
@@ -21,8 +23,6 @@ from planner.profiler.schema import (
     Trace,
     Traces,
 )
-from planner.settings import Device, DeviceKind, Dtype, Optimizer, Stored
-from planner.solver.schema import Scope, Training
 from tests.unit.solver.tiny import policy_profile
 
 GRID_BYTES = 8192

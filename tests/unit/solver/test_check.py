@@ -10,11 +10,8 @@ from typing import Any
 import pytest
 
 from planner.errors import PlannerError
-from planner.model.spec import Unit
-from planner.profiler.schema import Profile
-from planner.solver.check import check
-from planner.solver.problem import CLASSIFIER, Choice
-from planner.solver.schema import (
+from planner.schema.model import Unit
+from planner.schema.plan import (
     Block,
     BlockPrediction,
     Breakdown,
@@ -23,6 +20,9 @@ from planner.solver.schema import (
     Plan,
     Training,
 )
+from planner.schema.profile import Profile
+from planner.solver.check import check
+from planner.solver.problem import CLASSIFIER, Choice
 from tests.unit.solver.checked import (
     AGAIN,
     CACHED,

@@ -8,7 +8,7 @@ from itertools import pairwise
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from planner.settings import Policy
+from planner.schema.common import Policy
 from planner.solver.problem import Choice, Problem
 from planner.solver.walk import is_legal, live_bytes
 from tests.unit.solver.asked import trainable

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from planner.profiler.schema import HeadProfile, PieceProfile
+from planner.schema.plan import Budget, Training
+from planner.schema.profile import HeadProfile, PieceProfile
 from planner.solver.filters import preferred_widths, widest_widths
 from planner.solver.problem import Problem
 from planner.solver.request import Request
-from planner.solver.schema import Budget, Training
 from tests.unit.solver.tiny import FIRST, HEAD, SECOND, SGD, tiny_profile
 
 

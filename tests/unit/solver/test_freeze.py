@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from planner.errors import InfeasibleError, InputError, PlannerError
-from planner.profiler.schema import PieceProfile, Profile
+from planner.schema.plan import Budget, Plan, Preference, Strategy, Training
+from planner.schema.profile import PieceProfile, Profile
 from planner.solver.advice import advice
 from planner.solver.check import check
 from planner.solver.frontier import frontier
@@ -20,7 +21,6 @@ from planner.solver.plan import least_memory, make_plan
 from planner.solver.predict import predict_block
 from planner.solver.problem import CLASSIFIER, Choice, Problem
 from planner.solver.request import Request
-from planner.solver.schema import Budget, Plan, Preference, Strategy, Training
 from planner.solver.unit_bytes import unit_bytes
 from planner.solver.walk import live_bytes, time_ns
 from planner.units import MIB

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from planner.errors import InfeasibleError
+from planner.schema.plan import Breakdown, Budget, Training
 from planner.solver.infeasible import counted_cuts, exact, kinds_of
 from planner.solver.plan import make_plan
 from planner.solver.request import Request
-from planner.solver.schema import Breakdown, Budget, Training
 from tests.unit.solver.tiny import SGD, policy_profile, tiny_profile
 
 REQUEST = Request(Budget(1, "training"), Training(batch=2, epochs=1, samples=4, optimizer=SGD), reserve_bytes=0)

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from planner.profiler.schema import HeadProfile, PieceProfile, Trace
+from planner.schema.plan import (
+    PhasePeaks,
+)
+from planner.schema.profile import HeadProfile, PieceProfile, Trace
 from planner.solver.check import check
 from planner.solver.ledger import Run
 from planner.solver.problem import Choice
-from planner.solver.schema import (
-    PhasePeaks,
-)
 from tests.unit.solver.checked import (
     AGAIN,
     CACHED,

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 
 from planner.errors import InfeasibleError
+from planner.schema.plan import Plan
 from planner.solver.plan import least_memory, make_plan
-from planner.solver.schema import Plan
 from tests.unit.solver.asked import Asked, questions
 from tests.unit.solver.oracle import Feature
 

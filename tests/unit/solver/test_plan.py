@@ -13,14 +13,14 @@ from typing import get_args
 
 import pytest
 
-from planner.document import content_id, decode, parse_json, to_json
 from planner.errors import InfeasibleError
-from planner.profiler.schema import HeadProfile, PieceProfile, Profile, Runtime
+from planner.schema.codec import content_id, decode, parse_json, to_json
+from planner.schema.plan import Budget, Plan, PooledHead, Strategy, Training
+from planner.schema.profile import HeadProfile, PieceProfile, Profile, Runtime
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.predict import predict_block
 from planner.solver.problem import CLASSIFIER, Choice, Problem
 from planner.solver.request import Request
-from planner.solver.schema import Budget, Plan, PooledHead, Strategy, Training
 from tests.unit.solver.chains import SGD, zoo_profile
 from tests.unit.solver.tiny import FIRST, HEAD, SECOND, tiny_profile
 from tests.unit.solver.tiny import SGD as TINY_SGD
@@ -161,7 +161,7 @@ def test_alternatives(plan: Plan) -> None:
 _PRINT_ID = """
 from planner.solver.plan import make_plan
 from planner.solver.request import Request
-from planner.solver.schema import Budget
+from planner.schema.plan import Budget
 from tests.unit.solver.chains import zoo_profile
 from tests.unit.solver.test_plan import TRAINING
 request = Request(Budget(320 * 2**20, "process"), TRAINING)

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.errors import InputError
-from planner.model.spec import Unit
-from planner.profiler.schema import HeadProfile, Profile
+from planner.schema.model import Unit
+from planner.schema.plan import Budget, Scope, Training
+from planner.schema.profile import HeadProfile, Profile
 from planner.solver.problem import Problem
 from planner.solver.request import Request
-from planner.solver.schema import Budget, Scope, Training
 from tests.unit.solver.small import LAYERS
 from tests.unit.solver.tiny import FIRST, HEAD, SGD, tiny_profile
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from planner.errors import InputError
-from planner.profiler.schema import HeadProfile
-from planner.settings import Optimizer
+from planner.schema.common import Optimizer
+from planner.schema.plan import Budget, Training
+from planner.schema.profile import HeadProfile
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.request import Request
-from planner.solver.schema import Budget, Training
 from tests.unit.solver.tiny import FIRST, HEAD, SECOND, SGD, tiny_profile
 
 REQUEST = Request(Budget(10**7, "training"), Training(batch=2, epochs=1, samples=4, optimizer=SGD))

@@ -19,15 +19,15 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from planner.errors import InfeasibleError, InputError
-from planner.model.spec import Unit
-from planner.profiler.schema import Costs, HeadProfile, Profile, Traces
+from planner.schema.model import Unit
+from planner.schema.plan import Budget, Preference, Strategy, Training
+from planner.schema.profile import Costs, HeadProfile, Profile, Traces
 from planner.solver.auto import Solver
 from planner.solver.block import NEVER, Place
 from planner.solver.bounds import FAR
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.problem import Problem
 from planner.solver.request import Request
-from planner.solver.schema import Budget, Preference, Strategy, Training
 from planner.solver.search import Effort, Search
 from planner.solver.walk import total_ns
 from tests.unit.solver.asked import Asked, questions
@@ -119,7 +119,7 @@ def test_the_same_question_has_the_same_plan_in_every_process() -> None:
     code = """
         from planner.solver.plan import make_plan
         from planner.solver.request import Request
-        from planner.solver.schema import Budget, Training
+        from planner.schema.plan import Budget, Training
         from tests.unit.solver.chains import SGD, zoo_profile
 
         training = Training(batch=64, epochs=2, samples=5000, optimizer=SGD)

@@ -9,11 +9,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from planner.errors import InputError
-from planner.profiler.schema import Costs, HeadProfile, PieceProfile, Traces
+from planner.schema.plan import Budget, Training
+from planner.schema.profile import Costs, HeadProfile, PieceProfile, Traces
 from planner.solver.plan import make_plan
 from planner.solver.problem import Choice, Problem
 from planner.solver.request import Request
-from planner.solver.schema import Budget, Training
 from planner.solver.search import Search
 from planner.solver.strategies import make_rules
 from tests.unit.solver.oracle import Oracle

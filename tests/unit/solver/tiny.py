@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from planner.model.spec import Activation, Model, Unit
-from planner.profiler.schema import (
+from planner.schema.common import Device, Optimizer, Policy
+from planner.schema.model import Activation, Model, Unit
+from planner.schema.profile import (
     Account,
     Costs,
     HeadProfile,
@@ -16,7 +17,6 @@ from planner.profiler.schema import (
     Trace,
     Traces,
 )
-from planner.settings import Device, Optimizer, Policy
 
 SGD = Optimizer(kind="sgd", lr=0.1, momentum=0.9)
 MICROSECOND = 1e-6

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from planner.document import decode, encode, parse_json, to_json
 from planner.errors import InputError
-from planner.settings import Machine
+from planner.schema.codec import decode, encode, parse_json, to_json
+from planner.schema.common import Machine
 from planner.system.machine import check_dtype, fingerprint, installed_torch_version, probe
 from tests.unit.system import trees
 from tests.unit.system.support import run_child

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from planner.settings import Allocator
+from planner.schema.common import Allocator
 from planner.system.machine import has_atomics
 from planner.system.torch_fit import torch_fit
 from tests.unit.profiler.profiles import FOREIGN

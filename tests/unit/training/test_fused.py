@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from planner.settings import Optimizer
+from planner.schema.common import Optimizer
 from planner.training.fused import stepping_in_backward
 from planner.training.optimizers import make_optimizer
 from planner.training.segment import train_segment

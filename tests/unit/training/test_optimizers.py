@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from planner.settings import Optimizer, usual_optimizer
+from planner.schema.common import Optimizer, usual_optimizer
 from planner.training.optimizers import make_optimizer
 
 Make = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]

@@ -15,8 +15,19 @@ import torch
 from torch import Tensor, nn
 
 from planner.model.build import build_unit
-from planner.model.spec import Activation, BatchNorm2d, Conv2d, Dropout, Flatten, Layer, Linear, Pool2d, Residual, Unit
-from planner.settings import Dtype, Optimizer
+from planner.schema.common import Dtype, Optimizer
+from planner.schema.model import (
+    Activation,
+    BatchNorm2d,
+    Conv2d,
+    Dropout,
+    Flatten,
+    Layer,
+    Linear,
+    Pool2d,
+    Residual,
+    Unit,
+)
 from planner.training.optimizers import make_optimizer
 from planner.training.recompute import recomputed
 from planner.training.segment import train_segment

@@ -13,7 +13,8 @@ from planner.errors import ModelError
 from planner.model.build import build_unit
 from planner.model.importers.module import import_module
 from planner.model.shapes import Shape, model_sizes
-from planner.model.spec import (
+from planner.model.zoo import from_zoo
+from planner.schema.model import (
     Activation,
     AdaptivePool2d,
     BatchNorm2d,
@@ -26,7 +27,6 @@ from planner.model.spec import (
     Pool2d,
     Residual,
 )
-from planner.model.zoo import from_zoo
 from tests.unit.model.importers.networks import Net, ResNet, chain, mobile
 
 SAMPLE = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -9,12 +9,12 @@ from typing import Literal
 
 import pytest
 
-from planner.document import decode, parse_json, to_json
 from planner.model.shapes import model_sizes
 from planner.model.zoo import from_zoo
 from planner.profiler.child.account import Accounts, Taken
 from planner.profiler.job import Job
-from planner.settings import Optimizer
+from planner.schema.codec import decode, parse_json, to_json
+from planner.schema.common import Optimizer
 from planner.units import MIB
 from tests.unit.system.support import run_child
 

@@ -6,11 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from planner.document import decode, parse_json, to_json
-from planner.model.spec import Activation, BatchNorm2d, Conv2d, Flatten, Linear, Model, Unit
 from planner.profiler.child.kernels import Overhead
 from planner.profiler.job import Job
-from planner.settings import Optimizer
+from planner.schema.codec import decode, parse_json, to_json
+from planner.schema.common import Optimizer
+from planner.schema.model import Activation, BatchNorm2d, Conv2d, Flatten, Linear, Model, Unit
 from planner.units import MIB
 
 CONV = Unit("conv", (Conv2d("conv2d", 16, 3, padding=1), BatchNorm2d("batchnorm2d"), Activation("relu")))

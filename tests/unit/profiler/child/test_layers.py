@@ -10,11 +10,22 @@ import torch
 from torch import nn
 
 from planner.model.build import build_unit
-from planner.model.spec import Activation, BatchNorm2d, Conv2d, Dropout, Flatten, Layer, Linear, Pool2d, Residual, Unit
 from planner.profiler.child.audit import unexplained_bytes
 from planner.profiler.child.layers import LayerFigures, Seen, layer_paths, see_layers
 from planner.profiler.child.meter import CpuMeter, Phase
-from planner.settings import Dtype
+from planner.schema.common import Dtype
+from planner.schema.model import (
+    Activation,
+    BatchNorm2d,
+    Conv2d,
+    Dropout,
+    Flatten,
+    Layer,
+    Linear,
+    Pool2d,
+    Residual,
+    Unit,
+)
 
 SAMPLES = 4
 FLOAT = 4

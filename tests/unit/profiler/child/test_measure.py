@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from planner.errors import ModelError
 from planner.model import build
-from planner.model.spec import Activation, BatchNorm2d, Conv2d, Flatten, Linear, Model, Unit
 from planner.profiler.child.measure import Measurer, check_finite
 from planner.profiler.job import Answer, DoesNotFit, Failed, Job, Measured, Task
 from planner.profiler.pieces import pieces_of
-from planner.settings import Optimizer
+from planner.schema.common import Optimizer
+from planner.schema.model import Activation, BatchNorm2d, Conv2d, Flatten, Linear, Model, Unit
 from tests.unit.system.support import run_child
 
 MODEL = Model(

@@ -22,8 +22,8 @@ from planner.profiler.child.trace import (
     trace_step,
     trace_unit,
 )
-from planner.profiler.schema import Traces
-from planner.settings import Optimizer
+from planner.schema.common import Optimizer
+from planner.schema.profile import Traces
 from planner.training.optimizers import make_optimizer
 from planner.training.segment import train_segment
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from planner.document import to_json
 from planner.errors import InputError
 from planner.profiler.library.applies import covers, differences, read_profile
-from planner.settings import Allocator, Machine
+from planner.schema.codec import to_json
+from planner.schema.common import Allocator, Machine
 from planner.system.machine import probe
 from tests.unit.profiler import profiles
 from tests.unit.system.support import run_child
@@ -102,7 +102,7 @@ def test_a_profile_changed_after_measuring_is_not_read(tmp_path: Path) -> None:
 def test_comparing_imports_no_torch() -> None:
     code = """
         import json, sys
-        import planner.profiler.library.applies, planner.profiler.library.shipped, planner.profiler.device
+        import planner.profiler.library.applies, planner.profiler.library.shipped, planner.schema.device
         print(json.dumps("torch" in sys.modules))
     """
     assert run_child(code) is False

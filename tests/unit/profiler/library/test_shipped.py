@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 import planner
-from planner.document import content_id, encode, read_document, to_json
 from planner.errors import InputError
 from planner.model.zoo import ZOO, from_zoo
-from planner.profiler.device import DeviceDocument
 from planner.profiler.library.applies import read_profile
 from planner.profiler.library.shipped import FOLDER, device_path, find_shipped, profile_path, slug
-from planner.profiler.schema import Profile
-from planner.settings import Optimizer
+from planner.schema.codec import content_id, encode, read_document, to_json
+from planner.schema.common import Optimizer
+from planner.schema.device import DeviceDocument
+from planner.schema.profile import Profile
 from tests.unit.profiler import profiles
 from tests.unit.solver.chains import SGD
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from planner.document import content_id, to_json
 from planner.errors import StorageError
 from planner.profiler.library.applies import differences
 from planner.profiler.library.store import ProfileStore
-from planner.profiler.schema import Profile
-from planner.settings import Optimizer
+from planner.schema.codec import content_id, to_json
+from planner.schema.common import Optimizer
+from planner.schema.profile import Profile
 from planner.system.machine import probe
 from tests.unit.profiler import profiles
 from tests.unit.profiler.profiles import here, request, with_torch

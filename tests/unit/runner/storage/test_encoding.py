@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from planner.runner.storage.encoding import decode_samples, encode_samples
-from planner.settings import Stored, stored_bytes
+from planner.schema.common import Stored, stored_bytes
 
 SHAPE = (3, 4, 5)
 

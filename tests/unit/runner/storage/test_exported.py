@@ -9,14 +9,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from planner.document import to_json
 from planner.errors import InputError
 from planner.model.build import build_unit
 from planner.model.shapes import Shape, model_sizes
-from planner.model.spec import Model
 from planner.model.zoo import ZOO, from_zoo
 from planner.runner.protocol import paths
 from planner.runner.storage.exported import find_exported, streamed_bytes, tensors_of
+from planner.schema.codec import to_json
+from planner.schema.model import Model
 
 MODEL = from_zoo("cnn6", (1, 8, 8), 10)
 

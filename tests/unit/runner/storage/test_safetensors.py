@@ -15,7 +15,10 @@ from planner import limits
 from planner.errors import StorageError
 from planner.model.build import build_unit
 from planner.model.heads import auxiliary_head
-from planner.model.spec import (
+from planner.runner.storage.safetensors import Entry, TensorFile, merge_tensors, write_tensors
+from planner.runner.storage.weights import bytes_of
+from planner.schema.common import Optimizer
+from planner.schema.model import (
     Activation,
     AdaptivePool2d,
     BatchNorm2d,
@@ -28,9 +31,6 @@ from planner.model.spec import (
     Residual,
     Unit,
 )
-from planner.runner.storage.safetensors import Entry, TensorFile, merge_tensors, write_tensors
-from planner.runner.storage.weights import bytes_of
-from planner.settings import Optimizer
 
 
 def _write(path: Path, tensors: dict[str, torch.Tensor]) -> None:

@@ -12,13 +12,13 @@ import pytest
 
 from planner.cli.main import main
 from planner.cli.progress import Silent
-from planner.document import decode, parse_json, read_document
 from planner.errors import InfeasibleError, InputError, OverBudgetError, RunError
-from planner.report.schema import Evaluation, Report
 from planner.runner.protocol import paths
 from planner.runner.supervise.evaluate import evaluate
 from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.runner.train.evaluation import MICRO_BATCH
+from planner.schema.codec import decode, parse_json, read_document
+from planner.schema.report import Evaluation, Report
 from planner.system.ends import End
 from planner.units import MIB
 from tests.fault.support import BATCH, small_plan

@@ -14,11 +14,8 @@ from safetensors.torch import load_file
 from planner.cli.main import main
 from planner.cli.progress import Silent
 from planner.data.dataset import open_data
-from planner.document import read_document, to_json
 from planner.model.heads import auxiliary_head, pooled_exit
 from planner.model.shapes import model_sizes
-from planner.model.spec import Model
-from planner.report.schema import ExitReport, Report
 from planner.runner.protocol import paths
 from planner.runner.protocol.events import BlockDone
 from planner.runner.protocol.job import Job
@@ -29,6 +26,9 @@ from planner.runner.supervise.evaluate import evaluate
 from planner.runner.supervise.exits import best_exit, choose_exit, exit_model, export_models
 from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.runner.train.inputs import split_parts
+from planner.schema.codec import read_document, to_json
+from planner.schema.model import Model
+from planner.schema.report import ExitReport, Report
 from tests.fault.support import small_plan
 from tests.unit.data.support import cycling_labels, random_images
 from tests.unit.runner.train.test_block import make_plan

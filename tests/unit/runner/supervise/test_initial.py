@@ -10,15 +10,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from planner.cli.progress import Silent
-from planner.document import decode, parse_json, read_document, to_json
 from planner.errors import InputError
-from planner.report.schema import InitReport, Report
 from planner.runner.protocol import paths
 from planner.runner.protocol.events import BlockStarted, Event, Initialised
 from planner.runner.supervise.initial import keep_initial
 from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.runner.train import session as session_module
 from planner.runner.train.block import LoadedBlock, compare_init
+from planner.schema.codec import decode, parse_json, read_document, to_json
+from planner.schema.report import InitReport, Report
 from tests.fault.support import session, small_plan, weights
 from tests.unit.runner.test_methods import state_of
 from tests.unit.runner.train.test_block import make_plan

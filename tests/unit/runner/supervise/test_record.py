@@ -6,12 +6,12 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from planner.document import to_json
-from planner.report.schema import ExitReport, PeakMoment, Phase, PhaseReport
 from planner.runner.protocol import paths
 from planner.runner.protocol.events import BlockDone, BlockStarted, Deviation, Event, PhasePeak, Ready, Step
 from planner.runner.supervise.record import Record, Telemetry, make_report
-from planner.solver.schema import Plan
+from planner.schema.codec import to_json
+from planner.schema.plan import Plan
+from planner.schema.report import ExitReport, PeakMoment, Phase, PhaseReport
 from planner.units import MIB, format_bytes
 from tests.unit.report.documents import PLAIN
 

@@ -15,8 +15,8 @@ from planner.runner.input.samples import Samples
 from planner.runner.train.block import LoadedBlock
 from planner.runner.train.finish import Prefix, validate
 from planner.runner.train.stop import StopSignal
-from planner.settings import Device, DeviceKind, Optimizer
-from planner.solver.schema import (
+from planner.schema.common import Device, DeviceKind, Optimizer
+from planner.schema.plan import (
     Block,
     BlockInput,
     BlockPrediction,

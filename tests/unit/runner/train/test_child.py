@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from planner.cli.progress import Silent
-from planner.document import content_id, read_document
 from planner.errors import InputError
 from planner.model.zoo import from_zoo
-from planner.report.schema import Report
 from planner.runner.protocol import paths
 from planner.runner.protocol.events import BlockDone
 from planner.runner.sealed import read_sealed
 from planner.runner.supervise.supervisor import RunOptions, allowed_bytes, run_plan
-from planner.solver.schema import Plan
+from planner.schema.codec import content_id, read_document
+from planner.schema.plan import Plan
+from planner.schema.report import Report
 from tests.unit.runner.train.test_block import make_plan, this_device
 
 BLOCKS = 2

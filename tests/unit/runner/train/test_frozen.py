@@ -17,7 +17,6 @@ from planner.data.dataset import open_data
 from planner.errors import InputError, OverBudgetError
 from planner.model.heads import auxiliary_head
 from planner.model.shapes import model_sizes, unit_sizes
-from planner.report.schema import InitReport
 from planner.runner.input.samples import Samples
 from planner.runner.passes import Pass, rehearse
 from planner.runner.protocol import paths
@@ -31,7 +30,8 @@ from planner.runner.train import session as session_module
 from planner.runner.train.block import LoadedBlock, load_before, load_frozen
 from planner.runner.train.frozen import check_given, keep_frozen
 from planner.runner.train.train import rungs_of
-from planner.solver.schema import Plan
+from planner.schema.plan import Plan
+from planner.schema.report import InitReport
 from tests.fault.support import FROZEN as COUNT
 from tests.fault.support import frozen_plan, session, small_plan, weights
 from tests.unit.runner.test_methods import state_of

@@ -8,14 +8,14 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from planner.document import content_id
 from planner.runner.input.samples import Samples
 from planner.runner.train.block import LoadedBlock
 from planner.runner.train.finish import Prefix, validate
 from planner.runner.train.pooled import fit_exits, samples_to_fit, save_exits, wanted_exits
 from planner.runner.train.stop import StopSignal
-from planner.settings import discriminant_bytes
-from planner.solver.schema import Exit, Head, Plan, PooledHead
+from planner.schema.codec import content_id
+from planner.schema.common import discriminant_bytes
+from planner.schema.plan import Exit, Head, Plan, PooledHead
 from planner.training.discriminant import Discriminant
 from tests.unit.runner.train.test_block import make_plan
 from tests.unit.runner.train.test_train import Images

@@ -17,7 +17,7 @@ from planner.runner.storage.exported import find_exported
 from planner.runner.storage.safetensors import TensorFile
 from planner.runner.train import stream
 from planner.runner.train.stream import run_stored
-from planner.settings import Dtype
+from planner.schema.common import Dtype
 from tests.unit.runner.storage.test_exported import export, random_weights
 
 MODEL = from_zoo("resnet18", (3, 16, 16), 10)

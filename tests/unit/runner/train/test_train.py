@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from planner.errors import InterruptedRunError, OverBudgetError, RunError
-from planner.model.spec import Dropout
 from planner.runner.input.samples import Samples
 from planner.runner.protocol.events import Checkpointed, Deviation, Event, Step
 from planner.runner.protocol.job import Order
@@ -24,8 +23,9 @@ from planner.runner.train.block import LoadedBlock
 from planner.runner.train.guard import WARMING_BYTES, MemoryGuard
 from planner.runner.train.stop import StopSignal
 from planner.runner.train.train import BlockTrainer, Setting, least_micro_batch
-from planner.settings import Optimizer
-from planner.solver.schema import Plan, Rung
+from planner.schema.common import Optimizer
+from planner.schema.model import Dropout
+from planner.schema.plan import Plan, Rung
 from planner.training.runtime import trimming
 from tests.unit.runner.train.test_block import BATCH, make_plan
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, assert_never, get_args
 
-from planner.document import added
 from planner.limits import MAX_BYTES
+from planner.schema.codec import added
 
 Allocator = Literal["glibc", "musl", "mimalloc", "unknown"]
 """Which library answers malloc for tensors."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from planner.document import added
 from planner.limits import MAX_BATCH, MAX_BYTES, MAX_UNITS
-from planner.model.spec import Model
-from planner.settings import Device, Dtype, Machine, Optimizer
+from planner.schema.codec import added
+from planner.schema.common import Device, Dtype, Machine, Optimizer
+from planner.schema.model import Model
 
 
 def _check_bytes(document: object, *names: str) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from planner.document import added
-from planner.solver.schema import Scope, check_calibration
+from planner.schema.codec import added
+from planner.schema.plan import Scope, check_calibration
 from planner.units import format_bytes
 
 Phase = Literal["start", "prepare", "train", "save", "fit", "validate", "cache", "repair"]

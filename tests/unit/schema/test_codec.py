@@ -20,12 +20,12 @@ from pydantic import Field, ValidationError
 
 from api.documents import adapter, parse
 from planner import limits
-from planner.document import added, content_id, decode, encode, parse_json, read_document, read_json, to_json
 from planner.errors import DocumentError, InputError
 from planner.model.load import model_from_json
-from planner.model.spec import Conv2d, Model, ZooReference
-from planner.profiler.schema import Profile
-from planner.solver.schema import Plan
+from planner.schema.codec import added, content_id, decode, encode, parse_json, read_document, read_json, to_json
+from planner.schema.model import Conv2d, Model, ZooReference
+from planner.schema.plan import Plan
+from planner.schema.profile import Profile
 from tests.unit.corpus import CORPUS, KINDS, documents, kind_of, name
 from tests.unit.refusals import REFUSALS
 
@@ -337,7 +337,7 @@ def test_a_field_that_was_added_changes_an_id_where_it_says_something() -> None:
 
 
 def test_the_decoder_brings_no_pydantic_and_no_numpy() -> None:
-    program = "import sys, planner.document, planner.solver.schema, planner.report.schema; print(*sys.modules)"
+    program = "import sys, planner.schema.codec, planner.schema.plan, planner.schema.report; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
-    assert "planner.report.schema" in loaded
+    assert "planner.schema.report" in loaded
     assert not {"pydantic", "pydantic_core", "numpy", "torch", "typing_extensions"} & set(loaded)

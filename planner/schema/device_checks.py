@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from planner.errors import InputError
-from planner.settings import Device
+from planner.schema.common import Device
 from planner.units import format_bytes
 
 

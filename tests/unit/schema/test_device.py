@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from api.documents import parse
-from planner.document import decode, encode, parse_json, to_json
 from planner.errors import DocumentError
-from planner.profiler.device import Baseline, DeviceDocument
-from planner.profiler.schema import Storage
+from planner.schema.codec import decode, encode, parse_json, to_json
+from planner.schema.device import Baseline, DeviceDocument
+from planner.schema.profile import Storage
 from tests.unit.profiler.profiles import FOREIGN
 
 DOCUMENT = DeviceDocument("device/1", FOREIGN, 4, "0" * 64, Storage(1, 2), Baseline(3, 4, 5))

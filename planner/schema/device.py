@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from planner.limits import MAX_BYTES
-from planner.profiler.schema import Storage
-from planner.settings import Machine
+from planner.schema.common import Machine
+from planner.schema.profile import Storage
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from planner.errors import InputError
-from planner.solver.device import check_device
+from planner.schema.device_checks import check_device
 from tests.unit.solver.chains import DEVICE
 
 

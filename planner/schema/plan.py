@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from planner.document import added
 from planner.limits import MAX_BATCH, MAX_BYTES, MAX_EPOCHS, MAX_SAMPLES, MAX_UNITS
-from planner.model.spec import Model
-from planner.settings import Device, Dtype, Machine, Optimizer, Stored
+from planner.schema.codec import added
+from planner.schema.common import Device, Dtype, Machine, Optimizer, Stored
+from planner.schema.model import Model
 
 Strategy = Literal["auto", "backprop", "checkpoint", "classic-local", "neuroflux"]
 Preference = Literal["balanced", "speed", "fidelity"]
