@@ -9,7 +9,7 @@ from planner.schema.codec import content_id
 from planner.schema.plan import Alternative, Plan, Strategy
 from planner.schema.profile import Profile
 from planner.solver.auto import OTHERS, Answer, Solver
-from planner.solver.check import check
+from planner.solver.checker.check import check
 from planner.solver.infeasible import budget_error, storage_error
 from planner.solver.predict import make_block, make_exits, predict_plan
 from planner.solver.request import Request

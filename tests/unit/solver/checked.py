@@ -14,8 +14,8 @@ from planner.schema.plan import (
     Training,
 )
 from planner.schema.profile import HeadProfile, PieceProfile, Profile, Trace, Traces
-from planner.solver.check import check
-from planner.solver.ledger import Run
+from planner.solver.checker.check import check
+from planner.solver.checker.ledger import Run
 from planner.solver.predict import make_block, make_exits, predict_plan
 from planner.solver.problem import CLASSIFIER, Choice, Problem
 from planner.solver.request import Request

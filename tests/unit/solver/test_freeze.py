@@ -15,7 +15,7 @@ from planner.errors import InfeasibleError, InputError, PlannerError
 from planner.schema.plan import Budget, Plan, Preference, Strategy, Training
 from planner.schema.profile import PieceProfile, Profile
 from planner.solver.advice import advice
-from planner.solver.check import check
+from planner.solver.checker.check import check
 from planner.solver.frontier import frontier
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.predict import predict_block

@@ -8,7 +8,7 @@ import pytest
 
 from planner.errors import PlannerError
 from planner.schema.plan import Augment, Budget, Training, usual_views
-from planner.solver.check import check
+from planner.solver.checker.check import check
 from planner.solver.plan import make_plan
 from planner.solver.predict import predict_block
 from planner.solver.problem import CLASSIFIER, Choice

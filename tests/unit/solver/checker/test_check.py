@@ -21,7 +21,7 @@ from planner.schema.plan import (
     Training,
 )
 from planner.schema.profile import Profile
-from planner.solver.check import check
+from planner.solver.checker.check import check
 from planner.solver.problem import CLASSIFIER, Choice
 from tests.unit.solver.checked import (
     AGAIN,

@@ -1,6 +1,6 @@
 """An independent second opinion on a plan: every byte and second computed again from the profile, before it leaves.
 
-Shares no code with costs and search: `planner.solver.ledger` plays every block out, and here is compared.
+Shares no code with costs and search: `planner.solver.checker.ledger` plays every block out, and here is compared.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from planner.errors import PlannerError
 from planner.schema.codec import content_id
 from planner.schema.plan import Block, BlockPrediction, Breakdown, Exit, Plan, PooledHead
 from planner.schema.profile import Profile
-from planner.solver.ledger import Run
-from planner.solver.recount import record, surroundings
+from planner.solver.checker.ledger import Run
+from planner.solver.checker.recount import record, surroundings
 
 _REACH = 4
 _SHOWN = 8

@@ -10,8 +10,8 @@ from planner.schema.plan import (
     PhasePeaks,
 )
 from planner.schema.profile import HeadProfile, PieceProfile, Trace
-from planner.solver.check import check
-from planner.solver.ledger import Run
+from planner.solver.checker.check import check
+from planner.solver.checker.ledger import Run
 from planner.solver.problem import Choice
 from tests.unit.solver.checked import (
     AGAIN,

@@ -16,7 +16,7 @@ from planner.model.shapes import Shape, unit_sizes
 from planner.schema.common import Stored
 from planner.schema.plan import BlockInput, PhasePeaks, Plan, Segment
 from planner.schema.profile import PieceProfile, Profile
-from planner.solver.recount import Piece, converting, record, surroundings
+from planner.solver.checker.recount import Piece, converting, record, surroundings
 
 _WRITER = 65536, 16
 
