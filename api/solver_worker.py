@@ -23,7 +23,7 @@ from planner.schema.codec import content_id, decode, parse_json, to_json
 from planner.schema.device_checks import check_device
 from planner.schema.plan import Plan
 from planner.schema.profile import Profile
-from planner.solver.frontier import MAX_SOLVES, frontier
+from planner.solver.explain.frontier import MAX_SOLVES, frontier
 from planner.solver.plan import make_plan
 from planner.solver.request import Request, check_measured
 from planner.solver.unit_bytes import unit_bytes
@@ -140,7 +140,7 @@ def _solve(profile: Profile, request: Request) -> Plan:
 
 
 def _with_way_out(profile: Profile, request: Request, error: InfeasibleError) -> str:
-    from planner.solver.advice import advice
+    from planner.solver.explain.advice import advice
 
     try:
         return f"{error}. {advice(profile, request, error, False)}"

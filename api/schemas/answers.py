@@ -9,7 +9,7 @@ from api.schemas.requests import Sample
 from planner.schema.common import Dtype, Machine
 from planner.schema.plan import Alternative, Scope, Strategy
 from planner.schema.report import Report
-from planner.solver.point import Point
+from planner.solver.explain.point import Point
 from planner.solver.unit_bytes import UnitBytes
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from planner.schema.model import Model
     from planner.schema.plan import Plan, Training
     from planner.schema.profile import Profile
-    from planner.solver.point import Point
+    from planner.solver.explain.point import Point
     from planner.solver.request import Request
 
 
@@ -243,7 +243,7 @@ def _check_freeze(model: Model, request: Request) -> None:
 def _planned(profile: Profile, request: Request, fixed_input: bool) -> Plan:
     """The plan. Raises InfeasibleError that says what to change."""
     from planner.schema.device_checks import check_device
-    from planner.solver.advice import advice
+    from planner.solver.explain.advice import advice
     from planner.solver.plan import make_plan
 
     check_device(profile.device, request.budget.bytes)
@@ -258,8 +258,8 @@ def _explain(arguments: argparse.Namespace, profile: Profile, request: Request, 
     """Print the plan and, as soon as it is there, what else there would be."""
     from planner.report import plan_tables as tables
     from planner.report.tables import breakdown_table, plan_table
-    from planner.solver.advice import needs_of
-    from planner.solver.frontier import knees, more_budget
+    from planner.solver.explain.advice import needs_of
+    from planner.solver.explain.frontier import knees, more_budget
 
     print_result("\n\n".join((plan_table(plan), breakdown_table(plan), tables.binding_table(plan))))
     print_result("\n" + tables.comparison_table(plan, needs_of(profile, request, plan)))
@@ -271,14 +271,14 @@ def _explain(arguments: argparse.Namespace, profile: Profile, request: Request, 
 
 
 def _frontier(profile: Profile, request: Request) -> tuple[Point, ...]:
-    from planner.solver.frontier import frontier
+    from planner.solver.explain.frontier import frontier
 
     return frontier(profile, request)
 
 
 def _draw(file: Path, plan: Plan, points: tuple[Point, ...]) -> None:
     from planner.report.frontier_plot import draw_frontier
-    from planner.solver.frontier import knees
+    from planner.solver.explain.frontier import knees
 
     draw_frontier(plan, points, knees(points), file)
     print_note(f"time against budget drawn in {file}")

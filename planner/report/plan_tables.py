@@ -8,9 +8,9 @@ from dataclasses import fields as dataclass_fields
 from planner.report.tables import alternatives_table
 from planner.report.text import NOTHING, columns, counted, indices, mib, note
 from planner.schema.plan import Block, PhasePeaks, Plan
-from planner.solver.advice import Need
+from planner.solver.explain.advice import Need
+from planner.solver.explain.point import Point
 from planner.solver.infeasible import kinds_of
-from planner.solver.point import Point
 from planner.units import format_bytes, format_seconds
 
 _PHASES = {"train": "training", "cache": "writing the cache", "validate": "validating", "save": "saving"}

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from planner.errors import InfeasibleError, InputError, PlannerError
 from planner.schema.plan import Budget, Plan, Preference, Strategy, Training
 from planner.schema.profile import PieceProfile, Profile
-from planner.solver.advice import advice
 from planner.solver.checker.check import check
-from planner.solver.frontier import frontier
+from planner.solver.explain.advice import advice
+from planner.solver.explain.frontier import frontier
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.predict import predict_block
 from planner.solver.problem import CLASSIFIER, Choice, Problem

@@ -15,8 +15,8 @@ from math import hypot, isqrt, log
 from planner.limits import MAX_BYTES
 from planner.schema.plan import Plan
 from planner.schema.profile import Profile
+from planner.solver.explain.point import Point, point_of
 from planner.solver.plan import make_plan
-from planner.solver.point import Point, point_of
 from planner.solver.request import Request
 
 MAX_SOLVES = 16
