@@ -14,7 +14,7 @@ from planner.schema.plan import Budget, Training
 from planner.solver.auto import Answer, Solver
 from planner.solver.plan import least_memory
 from planner.solver.request import Request
-from planner.solver.search import EXACT, Effort
+from planner.solver.search.search import EXACT, Effort
 from planner.solver.walk import total_ns
 from planner.units import MIB
 

@@ -12,11 +12,11 @@ from typing import NamedTuple
 from planner.errors import InputError
 from planner.schema.plan import Strategy
 from planner.schema.profile import Profile
-from planner.solver.block import NEVER
 from planner.solver.infeasible import counted_cuts
 from planner.solver.problem import Problem, policies_of
 from planner.solver.request import Request
-from planner.solver.search import EXACT, Choices, Effort, Found, Search
+from planner.solver.search.block import NEVER
+from planner.solver.search.search import EXACT, Choices, Effort, Found, Search
 from planner.solver.strategies import Rule, make_rules
 from planner.solver.walk import total_ns
 

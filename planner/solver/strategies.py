@@ -26,11 +26,11 @@ from functools import lru_cache
 from itertools import pairwise
 
 from planner.schema.plan import Strategy
-from planner.solver.block import NEVER, Place
-from planner.solver.bounds import FAR
-from planner.solver.filters import Widths, preferred_widths, widest_widths
 from planner.solver.problem import CLASSIFIER, Choice, Problem
-from planner.solver.search import Choices, Search
+from planner.solver.search.block import NEVER, Place
+from planner.solver.search.bounds import FAR
+from planner.solver.search.filters import Widths, preferred_widths, widest_widths
+from planner.solver.search.search import Choices, Search
 from planner.solver.walk import is_legal, live_bytes, stored_bytes, total_ns
 
 

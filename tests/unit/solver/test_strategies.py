@@ -14,7 +14,7 @@ from planner.schema.profile import Costs, HeadProfile, PieceProfile, Traces
 from planner.solver.plan import make_plan
 from planner.solver.problem import Choice, Problem
 from planner.solver.request import Request
-from planner.solver.search import Search
+from planner.solver.search.search import Search
 from planner.solver.strategies import make_rules
 from tests.unit.solver.oracle import Oracle
 from tests.unit.solver.small import Case, cases

@@ -2,7 +2,7 @@
 
 Exact over block boundaries × cuts × recomputed spans × micro-batch × optimizer in backward × where each block's input
 comes from. Blocks touch only in whether a cache lies between them, so each is solved by itself and a
-shortest path joins them (`planner.solver.path`): over lower bounds first; blocks on the best path are worked out, and
+shortest path joins them (`planner.solver.search.path`): over lower bounds first; blocks on the best path are worked out, and
 the search repeats until every block on it is exact. What remains is the best, for no other path is even promising.
 
 A tolerance ends the search earlier: when the best plan found is within that share of the best path over bounds, which
@@ -19,12 +19,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from planner.solver.block import NEVER, BlockSearch, Place
-from planner.solver.bounds import FAR, Bounds, Clock
-from planner.solver.path import Costs, LazyPath, Step
 from planner.solver.problem import Choice, Problem, Source
-from planner.solver.space import Space, Way
-from planner.solver.spans import Trades
+from planner.solver.search.block import NEVER, BlockSearch, Place
+from planner.solver.search.bounds import FAR, Bounds, Clock
+from planner.solver.search.path import Costs, LazyPath, Step
+from planner.solver.search.space import Space, Way
+from planner.solver.search.spans import Trades
 
 Choices = tuple[Choice, ...]
 """A plan: its blocks."""

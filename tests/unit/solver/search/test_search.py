@@ -23,12 +23,12 @@ from planner.schema.model import Unit
 from planner.schema.plan import Budget, Preference, Strategy, Training
 from planner.schema.profile import Costs, HeadProfile, Profile, Traces
 from planner.solver.auto import Solver
-from planner.solver.block import NEVER, Place
-from planner.solver.bounds import FAR
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.problem import Problem
 from planner.solver.request import Request
-from planner.solver.search import Effort, Search
+from planner.solver.search.block import NEVER, Place
+from planner.solver.search.bounds import FAR
+from planner.solver.search.search import Effort, Search
 from planner.solver.walk import total_ns
 from tests.unit.solver.asked import Asked, questions
 from tests.unit.solver.oracle import Oracle

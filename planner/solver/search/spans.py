@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from planner.solver.space import Integers, Row, Space, Sums, Way, sums_of
+from planner.solver.search.space import Integers, Row, Space, Sums, Way, sums_of
 
 Spans = tuple[tuple[int, int], ...]
 

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from planner.solver.problem import Choice, Source
-from planner.solver.relaxed import SLACK
-from planner.solver.space import Base, Integers, Space, Way
-from planner.solver.spans import Recipe, Trades
+from planner.solver.search.relaxed import SLACK
+from planner.solver.search.space import Base, Integers, Space, Way
+from planner.solver.search.spans import Recipe, Trades
 
 NEVER = 2**200
 """Above every time and every count of bytes."""

@@ -3,7 +3,7 @@
 A segment adds static bytes and time and has a dynamic peak; a block's live bytes are the sum of the first plus the
 largest of the last, once while training and once while validating. Tables come from running sums over the chain, one
 step per unit for all segments at once; `planner.solver.walk` says the same piece by piece. What a segment can save by
-recomputing is in `planner.solver.spans`, and is worked out only where the search asks for it.
+recomputing is in `planner.solver.search.spans`, and is worked out only where the search asks for it.
 
 Every table has a row per first unit and a column per end, 0 to the number of units; what lies on or below the diagonal
 means nothing. Bytes are 64-bit integers: `Problem` refuses profiles whose sums could leave them.
@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from planner.solver.costs import Levels, PieceCost
-from planner.solver.filters import preferred_widths
 from planner.solver.problem import Problem, Source
-from planner.solver.relaxed import Replay
+from planner.solver.search.filters import preferred_widths
+from planner.solver.search.relaxed import Replay
 from planner.solver.walk import fill_bytes
 
 Integers = npt.NDArray[np.int64]

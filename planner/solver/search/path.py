@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from planner.solver.bounds import FAR
+from planner.solver.search.bounds import FAR
 
 Costs = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]

@@ -1,7 +1,7 @@
 """Lower bounds on every block: what it takes at least, however it is cut and whatever it recomputes.
 
 A bound leaves out what couples a block's segments: a segment is held to the room that its own units, and for the last
-one all of the block's, leave free; what it has to shed is priced by `planner.solver.relaxed`. The search works out only
+one all of the block's, leave free; what it has to shed is priced by `planner.solver.search.relaxed`. The search works out only
 blocks whose bound is promising.
 
 Blocks are tables over the marks (0 and every boundary) where they begin and, one on, where they end.
@@ -16,10 +16,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from planner.solver.block import Place, Reals
 from planner.solver.problem import Source
-from planner.solver.relaxed import SLACK, Replay
-from planner.solver.space import Integers, Space, Way, peaks_of
+from planner.solver.search.block import Place, Reals
+from planner.solver.search.relaxed import SLACK, Replay
+from planner.solver.search.space import Integers, Space, Way, peaks_of
 from planner.solver.walk import fill_ns, read_ns, write_ns
 
 Flags = npt.NDArray[np.bool_]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import HealthCheck, assume, given, settings
 
 from planner.schema.plan import Budget
-from planner.solver.bounds import FAR, Bounds
 from planner.solver.problem import Problem
 from planner.solver.request import Request
-from planner.solver.space import Space
+from planner.solver.search.bounds import FAR, Bounds
+from planner.solver.search.space import Space
 from tests.unit.solver.asked import trainable
 from tests.unit.solver.oracle import Oracle
 from tests.unit.solver.small import Case, cases
