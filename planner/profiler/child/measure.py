@@ -1,4 +1,4 @@
-"""The measuring child: one unit or head at one micro-batch at a time. `python -m planner.profiler.child.measure JOB PARENT`.
+"""`python -m planner.profiler.child.measure JOB PARENT`: one unit or head at one micro-batch at a time.
 
 JOB is a JSON file (`Job`). Tasks come in on standard input and are answered on standard output, a line of JSON each
 (`planner.profiler.job`). The child limits its own memory first; a task that does not fit is answered as such.

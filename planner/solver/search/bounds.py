@@ -1,8 +1,8 @@
 """Lower bounds on every block: what it takes at least, however it is cut and whatever it recomputes.
 
 A bound leaves out what couples a block's segments: a segment is held to the room that its own units, and for the last
-one all of the block's, leave free; what it has to shed is priced by `planner.solver.search.relaxed`. The search works out only
-blocks whose bound is promising.
+one all of the block's, leave free; what it has to shed is priced by `planner.solver.search.relaxed`. The search
+works out only blocks whose bound is promising.
 
 Blocks are tables over the marks (0 and every boundary) where they begin and, one on, where they end.
 """

@@ -1,9 +1,9 @@
 """Blocks chained into plans: the least time for every number of segments, the least live bytes, the least storage.
 
 Exact over block boundaries × cuts × recomputed spans × micro-batch × optimizer in backward × where each block's input
-comes from. Blocks touch only in whether a cache lies between them, so each is solved by itself and a
-shortest path joins them (`planner.solver.search.path`): over lower bounds first; blocks on the best path are worked out, and
-the search repeats until every block on it is exact. What remains is the best, for no other path is even promising.
+comes from. Blocks touch only in whether a cache lies between them, so each is solved by itself and a shortest path
+joins them (`planner.solver.search.path`): over lower bounds first; blocks on the best path are worked out, and it is
+sought again until every block on it is exact. What remains is the best, for no other path is even promising.
 
 A tolerance ends the search earlier: when the best plan found is within that share of the best path over bounds, which
 no plan can beat.
