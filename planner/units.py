@@ -68,3 +68,13 @@ def format_seconds(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def counted_cuts(count: int) -> str:
+    """`1 cut`, `2 cuts`."""
+    return "1 cut" if count == 1 else f"{count} cuts"
+
+
+def exact(count: int) -> str:
+    """`300.0 MiB (314572800 bytes)`."""
+    return f"{format_bytes(count)} ({count} bytes)"

@@ -18,10 +18,10 @@ from planner.schema.common import Optimizer
 from planner.units import format_bytes
 
 if TYPE_CHECKING:
+    from planner.schema.explain import Point
     from planner.schema.model import Model
     from planner.schema.plan import Plan, Training
     from planner.schema.profile import Profile
-    from planner.solver.explain.point import Point
     from planner.solver.request import Request
 
 

@@ -108,9 +108,10 @@ def _send(arguments: argparse.Namespace, profile: Profile | None) -> None:
 def _draw(profile: Profile, path: Path) -> None:
     """The picture beside the profile; without what draws, a note in its place."""
     from planner.report.profile_plot import draw_profile
+    from planner.solver.explain.training_step import training_step
 
     try:
-        draw_profile(profile, path)
+        draw_profile(profile, training_step(profile), path)
     except InputError as error:
         print_note(f"{path.name} was not drawn: {error}")
     else:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from planner.report.style import BLUE, GREEN, VERMILLION, matplotlib_style, write_svg
 from planner.report.text import clean, counted
+from planner.schema.explain import Point, point_of
 from planner.schema.plan import Plan
-from planner.solver.explain.point import Point, point_of
 from planner.units import MIB, format_bytes, format_seconds
 
 if TYPE_CHECKING:

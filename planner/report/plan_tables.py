@@ -7,10 +7,8 @@ from dataclasses import fields as dataclass_fields
 
 from planner.report.tables import alternatives_table
 from planner.report.text import NOTHING, columns, counted, indices, mib, note
+from planner.schema.explain import Need, Point
 from planner.schema.plan import Block, PhasePeaks, Plan
-from planner.solver.explain.advice import Need
-from planner.solver.explain.point import Point
-from planner.solver.infeasible import kinds_of
 from planner.units import format_bytes, format_seconds
 
 _PHASES = {"train": "training", "cache": "writing the cache", "validate": "validating", "save": "saving"}
@@ -31,7 +29,7 @@ def _binding(block: Block) -> tuple[str, str, str]:
     phases = predicted.peak_bytes_by_phase
     highest = max((field.name for field in dataclass_fields(PhasePeaks)), key=lambda name: int(getattr(phases, name)))
     whole = predicted.breakdown.total
-    kinds = sorted(kinds_of(predicted.breakdown).items(), key=lambda item: -item[1])
+    kinds = sorted(predicted.breakdown.by_kind().items(), key=lambda item: -item[1])
     first, *others = (f"{kind} {size / max(whole, 1):.0%}" for kind, size in kinds if size >= whole / _LEAST_SHARE)
     return _PHASES[highest], first, ", ".join(others)
 

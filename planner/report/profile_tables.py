@@ -69,16 +69,6 @@ _NO_SUM = ("output", "forward_transient", "backward_transient", "scratch")
 """Figures that are never all there at one time."""
 
 
-def shared_micro_batch(profile: Profile) -> int:
-    """The largest micro-batch measured of every unit; the smallest of the units' largest where they share none."""
-    shared = _shared(profile)
-    return max(shared) if shared else min(unit.costs[-1].micro_batch for unit in profile.units)
-
-
-def _shared(profile: Profile) -> set[int]:
-    return set.intersection(*({cost.micro_batch for cost in unit.costs} for unit in profile.units))
-
-
 def profile_table(profile: Profile) -> str:
     """What units and layers cost on the device, whether that was all, and what the process is made of."""
     parts = [note(_title(profile)), _unit_table(profile), note(_legend(profile)), fields(list(_checks(profile)))]
@@ -115,9 +105,9 @@ def _legend(profile: Profile) -> str:
 
 def _costs(profile: Profile, unit: PieceProfile) -> Costs:
     """At the micro-batch that makes rows comparable: the layers', or the largest that all units share."""
-    shared = _shared(profile)
+    shared = profile.shared_micro_batches
     layered = {unit.layers.micro_batch for unit in profile.units if unit.layers}
-    wanted = layered.pop() if len(layered) == 1 and layered <= shared else shared_micro_batch(profile)
+    wanted = layered.pop() if len(layered) == 1 and layered <= shared else profile.shared_micro_batch
     return next((costs for costs in unit.costs if costs.micro_batch == wanted), unit.costs[-1])
 
 

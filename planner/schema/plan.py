@@ -216,6 +216,15 @@ class Breakdown:
         activity = self.activations + self.transient + self.cache
         return self.runtime + self.data + self.parameters + self.gradients + self.optimizer + activity
 
+    def by_kind(self) -> dict[str, int]:
+        """The parts by what a person could change."""
+        return {
+            "weights": self.parameters + self.gradients + self.optimizer,
+            "activations": self.activations + self.transient,
+            "runtime": self.runtime,
+            "samples": self.data + self.cache,
+        }
+
 
 @dataclass(frozen=True)
 class BlockPrediction:

@@ -452,3 +452,13 @@ class Profile:
             raise ValueError(f"heads: a boundary lies beyond the model's {count} units")
         if not any(head.kind == "classifier" and head.boundary == count for head in self.heads):
             raise ValueError("heads: the classifier's loss behind the last unit is missing")
+
+    @property
+    def shared_micro_batches(self) -> set[int]:
+        """The micro-batches at which every unit was measured."""
+        return set.intersection(*({cost.micro_batch for cost in unit.costs} for unit in self.units))
+
+    @property
+    def shared_micro_batch(self) -> int:
+        """The largest micro-batch measured of every unit; the smallest of the units' largest where they share none."""
+        return max(self.shared_micro_batches, default=min(unit.costs[-1].micro_batch for unit in self.units))

@@ -12,13 +12,13 @@ from typing import NamedTuple
 from planner.errors import InputError
 from planner.schema.plan import Strategy
 from planner.schema.profile import Profile
-from planner.solver.infeasible import counted_cuts
 from planner.solver.problem import Problem, policies_of
 from planner.solver.request import Request
 from planner.solver.search.block import NEVER
 from planner.solver.search.search import EXACT, Choices, Effort, Found, Search
 from planner.solver.strategies import Rule, make_rules
 from planner.solver.walk import total_ns
+from planner.units import counted_cuts
 
 BALANCED_TENTHS = 11
 """`balanced` takes plans of at most this many tenths of the least time."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from planner.errors import InfeasibleError
-from planner.schema.plan import Breakdown
 from planner.solver.predict import predict_block
 from planner.solver.problem import Choice, Problem
 from planner.solver.request import Request
-from planner.units import format_bytes
+from planner.units import counted_cuts, exact
 
 RUNTIME = "the runtime (interpreter and torch)"
 STORAGE = "storage for activation caches"
@@ -26,7 +25,7 @@ def budget_error(problem: Problem, minimum: int, choices: tuple[Choice, ...]) ->
     predictions = [predict_block(problem, choice) for choice in choices]
     highest = max(predictions, key=lambda predicted: predicted.peak_bytes)
     starts = problem.start_bytes > highest.peak_bytes
-    kinds = kinds_of(highest.breakdown)
+    kinds = highest.breakdown.by_kind()
     term = RUNTIME if starts else _IN_FULL[max(kinds, key=lambda kind: kinds[kind])]
     return InfeasibleError(
         f"{_plans(problem.request)} a budget of {exact(budget.bytes)} (scope {budget.scope}); the smallest feasible "
@@ -53,23 +52,3 @@ def _plans(request: Request) -> str:
     cuts = "" if request.max_cuts is None else f" with at most {counted_cuts(request.max_cuts)}"
     allocator = "" if request.allocator is None else f" under allocator {request.allocator}"
     return f"no plan{strategy}{cuts}{allocator} fits"
-
-
-def counted_cuts(count: int) -> str:
-    """`1 cut`, `2 cuts`."""
-    return "1 cut" if count == 1 else f"{count} cuts"
-
-
-def exact(count: int) -> str:
-    """`300.0 MiB (314572800 bytes)`."""
-    return f"{format_bytes(count)} ({count} bytes)"
-
-
-def kinds_of(parts: Breakdown) -> dict[str, int]:
-    """A breakdown by what a person could change."""
-    return {
-        "weights": parts.parameters + parts.gradients + parts.optimizer,
-        "activations": parts.activations + parts.transient,
-        "runtime": parts.runtime,
-        "samples": parts.data + parts.cache,
-    }

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.errors import InputError
-from planner.units import GIB, KIB, MIB, TIB, format_bytes, format_seconds, parse_bytes
+from planner.units import GIB, KIB, MIB, TIB, counted_cuts, exact, format_bytes, format_seconds, parse_bytes
 
 POWERS = {"": 1, "b": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40, "k": 10**3, "m": 10**6, "g": 10**9}
 POWERS |= {"t": 10**12, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
@@ -132,3 +132,8 @@ def test_shown_bytes_are_right_to_the_last_digit_shown(count: int) -> None:
 )
 def test_durations_are_shown_as_people_say_them(seconds: float, text: str) -> None:
     assert format_seconds(seconds) == text
+
+
+def test_bytes_are_said_exactly() -> None:
+    assert exact(3 * 2**19) == "1.5 MiB (1572864 bytes)"
+    assert (counted_cuts(0), counted_cuts(1), counted_cuts(2)) == ("0 cuts", "1 cut", "2 cuts")

@@ -16,12 +16,13 @@ from typing import get_args
 from planner.errors import InfeasibleError, ModelError, PlannerError
 from planner.model.shapes import Sizes, model_sizes
 from planner.schema.common import NUMBER_BYTES, Optimizer, usual_optimizer
+from planner.schema.explain import Need
 from planner.schema.plan import Plan, Strategy
 from planner.schema.profile import Costs, PieceProfile, Profile, Trace, Traces
-from planner.solver.infeasible import STORAGE, counted_cuts, exact
+from planner.solver.infeasible import STORAGE
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.request import Request
-from planner.units import format_bytes
+from planner.units import counted_cuts, exact, format_bytes
 
 _EVEN = 8
 """A batch that is a multiple of this has the micro-batches that matter."""
@@ -260,18 +261,6 @@ def _scaled(piece: PieceProfile, share: tuple[int, int]) -> PieceProfile:
         )
 
     return replace(piece, costs=tuple(map(costs, piece.costs)))
-
-
-@dataclass(frozen=True)
-class Need:
-    """Of one strategy."""
-
-    strategy: Strategy
-    """Its name."""
-    budget_bytes: int | None
-    """The smallest budget that it fits; none where no budget is enough."""
-    reason: str
-    """Why no budget is; empty where one is."""
 
 
 def needs_of(profile: Profile, request: Request, plan: Plan) -> tuple[Need, ...]:

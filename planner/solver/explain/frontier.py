@@ -13,9 +13,9 @@ from itertools import pairwise
 from math import hypot, isqrt, log
 
 from planner.limits import MAX_BYTES
+from planner.schema.explain import Point, point_of
 from planner.schema.plan import Plan
 from planner.schema.profile import Profile
-from planner.solver.explain.point import Point, point_of
 from planner.solver.plan import make_plan
 from planner.solver.request import Request
 

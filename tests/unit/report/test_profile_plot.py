@@ -16,11 +16,12 @@ from matplotlib.patches import StepPatch
 
 from planner.errors import InputError, StorageError
 from planner.limits import MAX_BYTES
-from planner.report.profile_plot import draw_profile, make_profile_figure, training_step
+from planner.report.profile_plot import draw_profile, make_profile_figure
 from planner.schema.common import Optimizer
 from planner.schema.model import Activation, Model, Unit
 from planner.schema.plan import Budget, Scope, Training
 from planner.schema.profile import Profile
+from planner.solver.explain.training_step import training_step
 from planner.solver.problem import CLASSIFIER, Choice, Problem
 from planner.solver.request import Request
 from planner.solver.walk import live_bytes
@@ -32,6 +33,14 @@ from tests.unit.solver.tiny import FIRST, SECOND, tiny_profile
 MIB = 2**20
 SVG = "{http://www.w3.org/2000/svg}"
 ZOO = zoo_profile("vgg16", (1, 4))
+
+
+def draw(profile: Profile, path: Path) -> None:
+    draw_profile(profile, training_step(profile), path)
+
+
+def figure_of(profile: Profile) -> Figure:
+    return make_profile_figure(profile, training_step(profile))
 
 
 def texts(path: Path) -> str:
@@ -83,17 +92,17 @@ def test_moments_are_composed_as_worked_out_by_hand() -> None:
     """At micro-batch 2: first keeps 200 of 300, second 90 of 150, the loss 12 of 20; backward 350, 170, 25."""
     step = training_step(tiny_profile())
     found = [
-        (moment.phase, moment.piece, moment.activations_bytes, moment.gradients_bytes, moment.transient_bytes)
-        for moment in step.moments
+        (point.phase, point.unit, point.activations_bytes, point.gradients_bytes, point.transient_bytes)
+        for point in step.points
     ]
     assert found == [
-        ("forward", "unit0", 200, 0, 300 - 200),
-        ("forward", "unit1", 290, 0, 150 - 90),
-        ("forward", "loss", 302, 0, 20 - 12),
-        ("backward", "loss", 302, 0, 25 - 12),
-        ("backward", "unit1", 290, 0, 170 - 90),
-        ("backward", "unit0", 200, 50, 350 - 200),
-        ("step", "optimizer", 0, 150, 7),
+        ("forward", 0, 200, 0, 300 - 200),
+        ("forward", 1, 290, 0, 150 - 90),
+        ("forward", None, 302, 0, 20 - 12),
+        ("backward", None, 302, 0, 25 - 12),
+        ("backward", 1, 290, 0, 170 - 90),
+        ("backward", 0, 200, 50, 350 - 200),
+        ("step", None, 0, 150, 7),
     ]
 
 
@@ -103,15 +112,15 @@ def test_what_stays_is_there_at_every_moment() -> None:
     assert (step.micro_batch, step.runtime_bytes, step.data_bytes) == (2, 1000, 172 + 16 + 280)
     assert (step.weights_bytes, step.optimizer_bytes) == (110 + 50, 150)
     assert step.overhead_bytes == 5 + 12
-    assert step.level_bytes(step.moments[step.peak]) == 1000 + 17 + 468 + 160 + 150 + 400
-    assert step.moments[step.peak] == step.moments[5]
+    assert step.level_bytes(step.points[step.peak]) == 1000 + 17 + 468 + 160 + 150 + 400
+    assert step.points[step.peak] == step.points[5]
 
 
 @pytest.mark.parametrize("profile", [tiny_profile(), ZOO, zoo_profile("resnet18", (2, 8)), chain(7)])
 def test_the_peak_is_the_solvers(profile: Profile) -> None:
     step = training_step(profile)
     live, resident = solver_peaks(profile)
-    peak = step.level_bytes(step.moments[step.peak])
+    peak = step.level_bytes(step.points[step.peak])
     assert peak - step.runtime_bytes - step.overhead_bytes == live
     assert peak == resident - profile.runtime.supervisor_bytes
 
@@ -121,25 +130,25 @@ def test_the_peak_is_the_solvers(profile: Profile) -> None:
 def test_the_peak_is_the_solvers_for_any_profile(case: Case) -> None:
     profile = case.profile
     step = training_step(profile)
-    assert step.level_bytes(step.moments[step.peak]) == solver_peaks(profile)[1] - profile.runtime.supervisor_bytes
+    assert step.level_bytes(step.points[step.peak]) == solver_peaks(profile)[1] - profile.runtime.supervisor_bytes
 
 
 def test_the_outline_is_every_moments_level_and_its_peak_is_marked() -> None:
     step = training_step(ZOO)
-    figure = make_profile_figure(ZOO)
-    assert levels(figure) == [step.level_bytes(moment) / MIB for moment in step.moments]
+    figure = figure_of(ZOO)
+    assert levels(figure) == [step.level_bytes(point) / MIB for point in step.points]
     peak = max(levels(figure))
     (mark,) = [line for line in figure.axes[0].get_lines() if line.get_marker() == "o"]
     assert np.asarray(mark.get_xydata()).tolist() == [[step.peak + 0.5, peak]]
     said = [text.get_text() for text in figure.axes[0].texts]
-    assert f"peak {peak:.1f} MiB, backward of {step.moments[step.peak].piece}" in said
+    assert f"peak {peak:.1f} MiB, backward of {ZOO.model.units[step.points[step.peak].unit or 0].name}" in said
     low, top = figure.axes[0].get_ylim()
     assert low == 0
     assert peak < top < peak * 1.2
 
 
 def test_bands_lie_on_one_another_in_one_order() -> None:
-    found = bands(make_profile_figure(ZOO))
+    found = bands(figure_of(ZOO))
     assert list(found) == [
         "runtime at rest (Python, torch)",
         "what a step touches beyond tensors",
@@ -166,11 +175,11 @@ def test_bands_lie_on_one_another_in_one_order() -> None:
 def test_an_optimizer_without_state_has_no_band() -> None:
     units = tuple(replace(unit, optimizer_bytes=0) for unit in ZOO.units)
     plain = replace(ZOO, optimizer=Optimizer("sgd", 0.1), units=units)
-    assert "optimizer state" not in bands(make_profile_figure(plain))
+    assert "optimizer state" not in bands(figure_of(plain))
 
 
 def test_every_unit_is_named_forward_and_backward() -> None:
-    axes = make_profile_figure(ZOO).axes[0]
+    axes = figure_of(ZOO).axes[0]
     shown = [label.get_text() for label in axes.get_xticklabels()]
     units = [unit.name for unit in ZOO.model.units]
     assert shown == [*units, "loss", "loss", *reversed(units), "optimizer"]
@@ -180,7 +189,7 @@ def test_every_unit_is_named_forward_and_backward() -> None:
 
 def test_a_long_chain_names_what_is_readable() -> None:
     """100 units make 203 moments: every third is named, and the last."""
-    axes = make_profile_figure(chain(100)).axes[0]
+    axes = figure_of(chain(100)).axes[0]
     places = [float(place) - 0.5 for place in axes.get_xticks()]
     assert places == [*range(0, 200, 3), 202]
     labels = [label.get_text() for label in axes.get_xticklabels()]
@@ -189,7 +198,7 @@ def test_a_long_chain_names_what_is_readable() -> None:
 
 def test_the_picture_says_model_device_micro_batch_and_peak(tmp_path: Path) -> None:
     profile = replace(tiny_profile(), runtime=replace(tiny_profile().runtime, baseline_bytes=100 * MIB))
-    draw_profile(profile, tmp_path / "profile.svg")
+    draw(profile, tmp_path / "profile.svg")
     title = "One training step of tiny on test, micro-batch 2: peak 100.0 MiB"
     assert title in texts(tmp_path / "profile.svg")
     root = ElementTree.parse(tmp_path / "profile.svg").getroot()
@@ -198,13 +207,13 @@ def test_the_picture_says_model_device_micro_batch_and_peak(tmp_path: Path) -> N
 
 def test_one_unit_is_a_picture_as_well() -> None:
     profile = chain(1)
-    assert len(levels(make_profile_figure(profile))) == 5
+    assert len(levels(figure_of(profile))) == 5
     assert LOSS is profile.heads[0].cost
 
 
 @pytest.mark.parametrize("name", ["<script>x</script>", "a&b", "$\\frac$", "日本", "]]>", "_hidden"])
 def test_names_are_shown_as_text(tmp_path: Path, name: str) -> None:
-    draw_profile(renamed(name, "b"), tmp_path / "profile.svg")
+    draw(renamed(name, "b"), tmp_path / "profile.svg")
     assert f"{name}\n" in texts(tmp_path / "profile.svg")
     tags = {element.tag.rpartition("}")[2] for element in ElementTree.parse(tmp_path / "profile.svg").iter()}
     assert "script" not in tags
@@ -213,22 +222,22 @@ def test_names_are_shown_as_text(tmp_path: Path, name: str) -> None:
 def test_control_characters_of_names_do_not_reach_the_file(tmp_path: Path) -> None:
     profile = renamed("a\x1b[31m", "\x00\ufffe")
     profile = replace(profile, model=replace(profile.model, name="m\x07"), device=replace(profile.device, name="d\x1b"))
-    draw_profile(profile, tmp_path / "profile.svg")
+    draw(profile, tmp_path / "profile.svg")
     assert "a\ufffd[31m" in texts(tmp_path / "profile.svg")
     assert "step of m\ufffd on d\ufffd," in texts(tmp_path / "profile.svg")
 
 
 def test_the_same_profile_gives_the_same_bytes_whatever_is_configured(tmp_path: Path) -> None:
-    draw_profile(ZOO, tmp_path / "one.svg")
+    draw(ZOO, tmp_path / "one.svg")
     with matplotlib.rc_context({"axes.facecolor": "red", "font.size": 30, "svg.fonttype": "path"}):
-        draw_profile(ZOO, tmp_path / "two.svg")
+        draw(ZOO, tmp_path / "two.svg")
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
     assert b"<dc:date>" not in (tmp_path / "one.svg").read_bytes()
 
 
 def test_a_folder_that_is_not_there_is_a_storage_error(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="absent"):
-        draw_profile(ZOO, tmp_path / "absent" / "profile.svg")
+        draw(ZOO, tmp_path / "absent" / "profile.svg")
 
 
 def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,7 +245,7 @@ def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pyte
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(InputError, match=r"pip install 'neuroflux-planner\[report\]'"):
-        draw_profile(ZOO, tmp_path / "profile.svg")
+        draw(ZOO, tmp_path / "profile.svg")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -248,7 +257,8 @@ before = sorted({name.partition(".")[0] for name in sys.modules} & {"matplotlib"
 from planner.report.profile_plot import draw_profile
 from tests.unit.solver.tiny import tiny_profile
 from pathlib import Path
-draw_profile(tiny_profile(), Path(sys.argv[1]))
+from planner.solver.explain.training_step import training_step
+draw_profile(tiny_profile(), training_step(tiny_profile()), Path(sys.argv[1]))
 print(json.dumps([before, sorted({"matplotlib.pyplot", "torch"} & set(sys.modules))]))
 """
     root = Path(__file__).parents[3]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from planner.report.profile_tables import profile_table, shared_micro_batch
+from planner.report.profile_tables import profile_table
 from planner.schema.common import Machine
 from planner.schema.profile import (
     Account,
@@ -187,7 +187,7 @@ def test_layers_at_a_micro_batch_of_their_own_are_marked() -> None:
 def test_units_are_compared_at_the_largest_micro_batch_they_share(
     sizes: tuple[tuple[int, ...], ...], shared: int
 ) -> None:
-    assert shared_micro_batch(profile_of(*(unit(1, found) for found in sizes))) == shared
+    assert profile_of(*(unit(1, found) for found in sizes)).shared_micro_batch == shared
 
 
 def test_units_that_share_no_micro_batch_name_theirs() -> None:

@@ -5,24 +5,12 @@ from dataclasses import replace
 import pytest
 
 from planner.errors import InfeasibleError
-from planner.schema.plan import Breakdown, Budget, Training
-from planner.solver.infeasible import counted_cuts, exact, kinds_of
+from planner.schema.plan import Budget, Training
 from planner.solver.plan import make_plan
 from planner.solver.request import Request
 from tests.unit.solver.tiny import SGD, policy_profile, tiny_profile
 
 REQUEST = Request(Budget(1, "training"), Training(batch=2, epochs=1, samples=4, optimizer=SGD), reserve_bytes=0)
-
-
-def test_kinds_are_a_breakdown_and_lose_nothing() -> None:
-    parts = Breakdown(1, 2, 4, 8, 16, 32, 64, 128)
-    assert kinds_of(parts) == {"weights": 4 + 8 + 16, "activations": 32 + 64, "runtime": 1, "samples": 2 + 128}
-    assert sum(kinds_of(parts).values()) == parts.total
-
-
-def test_bytes_are_said_exactly() -> None:
-    assert exact(3 * 2**19) == "1.5 MiB (1572864 bytes)"
-    assert (counted_cuts(0), counted_cuts(1), counted_cuts(2)) == ("0 cuts", "1 cut", "2 cuts")
 
 
 @pytest.mark.parametrize(
