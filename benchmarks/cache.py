@@ -36,8 +36,8 @@ from planner.schema.plan import Budget, Plan, Training
 from planner.schema.report import Report
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.request import Request
-from planner.system.cgroup import MemoryGroup, can_create
 from planner.units import MIB
+from tests.memory_group import MemoryGroup, can_create
 
 RECORDS = (
     (520, "512×1×1 uint8"),

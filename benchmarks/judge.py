@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 
-from planner.system.cgroup import MemoryGroup
 from planner.system.proc import read_memory
+from tests.memory_group import MemoryGroup
 
 _POLL_SECONDS = 0.002
 

@@ -34,8 +34,8 @@ from planner.schema.profile import Profile
 from planner.schema.report import Report
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.request import Request
-from planner.system.cgroup import MemoryGroup
 from planner.units import MIB
+from tests.memory_group import MemoryGroup
 
 NETWORKS = ("cnn6", "vgg11", "resnet18", "mobilenetv2")
 STRATEGIES: tuple[Strategy, ...] = ("auto", "neuroflux", "backprop", "classic-local", "checkpoint")

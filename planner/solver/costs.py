@@ -146,12 +146,6 @@ def interpolate(sizes: Sequence[int], values: Sequence[int], micro_batch: int) -
     return _between(tuple(sizes), micro_batch).value(values)
 
 
-def interpolate_bytes(sizes: Sequence[int], values: Sequence[int], micro_batch: int) -> int:
-    """The same for bytes: beyond the largest size at least in proportion to it."""
-    value = interpolate(sizes, values, micro_batch)
-    return max(value, -(-values[-1] * micro_batch // sizes[-1])) if micro_batch > sizes[-1] else value
-
-
 _CASES = ("first", "first_accumulating", "first_stepping", "inner", "inner_accumulating", "inner_stepping")
 """Of `Traces`."""
 

@@ -53,11 +53,6 @@ def read_memory(pid: int | None = None) -> Memory:
     )
 
 
-def thread_count(pid: int | None = None) -> int:
-    """Count the threads of process `pid`, by default of this one. Raises ProcessLookupError where it is gone."""
-    return int(_value(_read_status(pid), b"\nThreads:", b"\n"))
-
-
 def reset_peak() -> bool:
     """Make the peak of this process start again from what is resident now; False where the kernel does not allow it.
 

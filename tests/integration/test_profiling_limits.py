@@ -19,9 +19,9 @@ from planner.schema.plan import Budget, Training
 from planner.schema.profile import PieceProfile, Profile
 from planner.solver.plan import make_plan
 from planner.solver.request import Request
-from planner.system.cgroup import MemoryGroup, can_create
 from planner.units import MIB
 from tests.integration.conftest import OPTIMIZER
+from tests.memory_group import MemoryGroup, can_create
 
 ROOM_BYTES = 140 * MIB
 """What a group leaves above torch's start; too little for a batch of 1024."""

@@ -18,9 +18,9 @@ from planner.schema.profile import Profile
 from planner.schema.report import Report
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.request import Request
-from planner.system.cgroup import MemoryGroup, can_create
 from planner.units import MIB
 from tests.integration.conftest import OPTIMIZER
+from tests.memory_group import MemoryGroup, can_create
 
 pytestmark = [
     pytest.mark.kernel,

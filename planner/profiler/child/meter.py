@@ -252,20 +252,6 @@ def _told_apart(phases: list[Phase], watched: list[Memory]) -> list[Phase]:
     return found
 
 
-@dataclass(frozen=True)
-class CudaMemory:
-    """Where a CUDA device's memory is, beyond what tensors hold."""
-
-    context_bytes: int
-    """Driver context and loaded kernels: used on the device, not reserved by torch. Other processes count as well."""
-    reserved_bytes: int
-    """Segments that the caching allocator has taken from the driver."""
-    allocated_bytes: int
-    """Blocks in use within them."""
-    workspace_bytes: int
-    """cuBLAS' workspaces, which stay allocated once a matrix product has run."""
-
-
 class CudaMeter(Meter):
     """A CUDA device and its caching allocator. Not run on hardware yet (profiles/README.md)."""
 
@@ -281,16 +267,6 @@ class CudaMeter(Meter):
         """The steady clock, once the device is idle."""
         torch.cuda.synchronize(self.device)
         return time.perf_counter()
-
-    def memory(self) -> CudaMemory:
-        """Where the memory is now. Gives cuBLAS' workspaces back to find their size."""
-        torch.cuda.synchronize(self.device)
-        free, total = torch.cuda.mem_get_info(self.device)
-        reserved = torch.cuda.memory_reserved(self.device)
-        allocated = torch.cuda.memory_allocated(self.device)
-        torch._C._cuda_clearCublasWorkspaces()
-        workspace = allocated - torch.cuda.memory_allocated(self.device)
-        return CudaMemory(total - free - reserved, reserved, allocated, workspace)
 
 
 def meter_for(kind: str, policy: Policy = "fast") -> Meter:

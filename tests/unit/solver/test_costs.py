@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from planner.solver.costs import interpolate, interpolate_bytes
+from planner.solver.costs import interpolate
 
 
 @pytest.mark.parametrize(
@@ -27,10 +27,3 @@ from planner.solver.costs import interpolate, interpolate_bytes
 )
 def test_interpolate(sizes: tuple[int, ...], values: tuple[int, ...], micro_batch: int, expected: int) -> None:
     assert interpolate(sizes, values, micro_batch) == expected
-
-
-def test_beyond_the_largest_size_bytes_grow_in_proportion_where_the_last_slope_is_less() -> None:
-    assert interpolate_bytes((2, 8), (100, 160), 32) == 640  # 160 × 4; the last slope gives 400
-    assert interpolate_bytes((2, 8), (1, 160), 32) == 160 + 159 * 24 // 6  # the last slope is more
-    assert interpolate_bytes((2, 8), (100, 160), 8) == 160
-    assert interpolate_bytes((2, 8), (100, 160), 5) == 130

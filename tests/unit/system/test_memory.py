@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.system import memory
-from planner.system.cgroup import MemoryGroup, can_create
+from tests.memory_group import MemoryGroup, can_create
 from tests.unit.system import trees
 from tests.unit.system.support import MIB, run_child
 

@@ -4,14 +4,13 @@ import mmap
 import os
 import re
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from planner.system.proc import Memory, read_memory, reset_peak, thread_count
+from planner.system.proc import Memory, read_memory, reset_peak
 from tests.unit.system.support import MIB, environment, needs_root, python, run_child
 
 PAGE = mmap.PAGESIZE
@@ -125,21 +124,6 @@ def test_a_process_that_ended_is_a_process_lookup_error() -> None:
         child.wait()
         with pytest.raises(ProcessLookupError):
             read_memory(child.pid)
-        with pytest.raises(ProcessLookupError):
-            thread_count(child.pid)
-
-
-def test_threads_are_counted() -> None:
-    before = thread_count()
-    leave = threading.Event()
-    threads = [threading.Thread(target=leave.wait) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    counted = thread_count(), thread_count(os.getpid())
-    leave.set()
-    for thread in threads:
-        thread.join()
-    assert counted == (before + 3, before + 3)
 
 
 def test_reading_costs_one_open_and_one_read(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from planner.errors import RunError
-from planner.system.cgroup import MemoryGroup, can_create
 from planner.system.hierarchy import find_hierarchy
+from tests.memory_group import MemoryGroup, can_create
 from tests.unit.system.support import BECOME_NOBODY, MIB, environment, needs_root, python, run_child
 
 # Allocates anonymous bytes, says so, waits for its input to end.
@@ -131,7 +131,7 @@ def test_without_the_rights_the_reason_is_told() -> None:
     code = """
     import json
     from planner.errors import RunError
-    from planner.system.cgroup import MemoryGroup, can_create
+    from tests.memory_group import MemoryGroup, can_create
     """
     code += BECOME_NOBODY
     code += """
