@@ -1,7 +1,7 @@
 """`profile/1`: what every unit and head of a model costs on one device, in bytes and seconds. No torch here.
 
 Levels in a `Trace` are bytes above the unit's start: its input, its parameters, and (accumulating) its gradients are
-resident before. The solver composes segments from them (DESIGN.md, section 5).
+resident before. The solver composes segments from them (docs/design/memory.md).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The figures of a unit that the solver composes segments from (DESIGN.md, section 5)."""
+"""The figures of a unit that the solver composes segments from (docs/design/memory.md)."""
 
 from __future__ import annotations
 

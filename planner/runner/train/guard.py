@@ -1,7 +1,7 @@
 """Keeps the training child under its share of the budget, and remembers the highest it has been.
 
 Two means, neither of which is trusted alone: peaks are read from the kernel after every step, exactly, and mapped bytes
-are limited (RLIMIT_DATA), so that an overrun becomes an error here instead of a kill (DESIGN.md, section 5).
+are limited (RLIMIT_DATA), so that an overrun becomes an error here instead of a kill (docs/design/memory.md).
 
 Where the kernel lets no process begin its peak anew (/proc/self/clear_refs cannot be written), a peak is the highest
 since the process began. That is never less than what is asked for. What rises above it is known exactly, and only that

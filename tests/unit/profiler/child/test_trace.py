@@ -116,7 +116,7 @@ def test_an_adam_step_needs_one_tensor_and_sgd_none() -> None:
 
 
 def _compose(units: Sequence[Traces], head: Traces, sizes: Sequence[int]) -> int:
-    """A segment's peak as DESIGN.md, section 5, composes it, written out for one segment with empty gradients."""
+    """A segment's peak as docs/design/memory.md composes it, written out for one segment with empty gradients."""
     pieces = [units[0].first, *(traces.inner for traces in units[1:]), head.inner]
     level = peak = 0
     for trace in pieces:
