@@ -1,4 +1,7 @@
-"""The judge of tests and benchmarks: a hard memory limit by the kernel around child processes: a control group of one's own, version 1 or 2."""
+"""The judge of tests and benchmarks: a hard memory limit by the kernel around child processes.
+
+A control group of one's own, version 1 or 2.
+"""
 
 from __future__ import annotations
 

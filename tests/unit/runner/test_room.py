@@ -13,8 +13,8 @@ from planner.errors import InfeasibleError, OverBudgetError
 from planner.runner.room import CODE_BYTES, check_room
 from planner.schema.codec import content_id, to_json
 from planner.schema.plan import Plan, Scope
-from planner.system.cgroup import MemoryGroup, can_create
 from tests.fault.support import small_plan
+from tests.memory_group import MemoryGroup, can_create
 from tests.unit.runner.train.test_block import this_device
 from tests.unit.system import trees
 from tests.unit.system.support import MIB, environment, python

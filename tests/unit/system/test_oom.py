@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from planner.system.cgroup import MemoryGroup, can_create
 from planner.system.oom import kill_first
+from tests.memory_group import MemoryGroup, can_create
 from tests.unit.system.support import MIB, python
 
 
