@@ -89,8 +89,8 @@ def budget_for(profile: Profile, training: Training) -> tuple[int, int]:
 
 def _clear(out: Path) -> None:
     """Remove an earlier demo: its files, nothing else. Raises InputError where the folder holds another run."""
-    from planner.runner.begin import clear_run, is_taken
     from planner.runner.protocol import paths
+    from planner.runner.supervise.begin import clear_run, is_taken
 
     if is_taken(out) and not (out / _PLAN).exists():
         raise InputError(f"{out}: holds a run that is no demo; choose another folder with --out")

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from planner.errors import RunError
 from planner.profiler.bounded import OwnLimit
-from planner.profiler.finishing import watch_finishing
+from planner.profiler.child.finishing import watch_finishing
 from planner.profiler.job import Job
 from planner.schema.codec import read_document, to_json
 from planner.schema.common import Policy

@@ -25,7 +25,7 @@ from planner.runner.protocol.events import (
     Warned,
 )
 from planner.runner.protocol.job import Job
-from planner.runner.sealed import read_sealed, write_sealed
+from planner.runner.storage.sealed import read_sealed, write_sealed
 from planner.runner.supervise.exits import best_exit, choose_exit
 from planner.schema.codec import to_json
 from planner.schema.plan import Plan

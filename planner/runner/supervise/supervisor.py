@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from planner.errors import InterruptedRunError, OverBudgetError, RunError, StorageError
-from planner.runner.begin import Begun, Footprint, agree, check_init, check_plan, lay
-from planner.runner.preflight import Question, error_of, look
 from planner.runner.protocol import paths
 from planner.runner.protocol.events import Event, Told, Warned
 from planner.runner.protocol.job import Job
 from planner.runner.protocol.position import Position, read_position
-from planner.runner.sealed import read_sealed, write_sealed
-from planner.runner.sizes import sizes_of
+from planner.runner.protocol.sizes import sizes_of
+from planner.runner.storage.sealed import read_sealed, write_sealed
+from planner.runner.supervise.begin import Begun, Footprint, agree, check_init, check_plan, lay
 from planner.runner.supervise.exits import export_models
+from planner.runner.supervise.preflight import Question, error_of, look
 from planner.runner.supervise.record import Record, Telemetry, make_report
 from planner.runner.supervise.resume import clear_leftovers, find_damage, first_open_block
 from planner.schema.codec import decode, parse_json, to_json

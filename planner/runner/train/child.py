@@ -14,11 +14,11 @@ from pathlib import Path
 from planner.data.dataset import check_fits, open_data
 from planner.data.split import Dataset
 from planner.errors import InfeasibleError, PlannerError
-from planner.runner.foreign import rungs_here
 from planner.runner.protocol import paths
 from planner.runner.protocol.events import Deviation, Event, Failed, Finished, Initialised, Ready, Told
 from planner.runner.protocol.job import Job
-from planner.runner.sealed import read_sealed
+from planner.runner.storage.sealed import read_sealed
+from planner.runner.train.foreign import rungs_here
 from planner.runner.train.guard import MemoryGuard, describe
 from planner.runner.train.stop import StopSignal
 from planner.schema.codec import read_document, to_json

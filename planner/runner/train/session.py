@@ -15,21 +15,21 @@ from planner.data.split import Dataset, Split
 from planner.errors import InputError, OverBudgetError, ShardError
 from planner.model.shapes import model_sizes
 from planner.runner.input.samples import Samples
-from planner.runner.passes import Watch, rehearse
 from planner.runner.protocol import paths
 from planner.runner.protocol.events import BlockDone, BlockStarted, Deviation, Event, PhasePeak
 from planner.runner.protocol.job import Job, Order
 from planner.runner.protocol.position import read_position
-from planner.runner.sealed import read_sealed, write_sealed
-from planner.runner.sizes import sizes_of
+from planner.runner.protocol.sizes import sizes_of
 from planner.runner.storage.checkpoint import Checkpoints
 from planner.runner.storage.safetensors import content_checksum
+from planner.runner.storage.sealed import read_sealed, write_sealed
 from planner.runner.storage.stored import stored_units
 from planner.runner.train.block import LoadedBlock, compare_init, load_before, load_frozen
 from planner.runner.train.finish import Measured, Prefix, try_heads, validate, write_cache
 from planner.runner.train.frozen import check_given, keep_frozen, seconds_per_sample
 from planner.runner.train.guard import WARMING_BYTES, MemoryGuard, describe
 from planner.runner.train.inputs import Inputs, Parts, split_parts
+from planner.runner.train.passes import Watch, rehearse
 from planner.runner.train.pooled import Exits, fit_exits, samples_to_fit, save_exits, wanted_exits
 from planner.runner.train.stop import StopSignal
 from planner.runner.train.train import BlockTrainer, Trained, exhausted, rungs_of

@@ -20,10 +20,10 @@ from planner.runner.input.samples import Batches, Samples, count_batches
 from planner.runner.protocol.events import BlockStarted, Checkpointed, Deviation, Event, Step
 from planner.runner.protocol.job import Order
 from planner.runner.protocol.position import Position
-from planner.runner.rehearsal import rehearsal
 from planner.runner.storage.checkpoint import Checkpoints
 from planner.runner.train.block import LoadedBlock
 from planner.runner.train.guard import WARMING_BYTES, MemoryGuard, describe
+from planner.runner.train.rehearsal import rehearsal
 from planner.runner.train.stop import StopSignal
 from planner.schema.plan import Block, Plan
 from planner.system.exhaustion import is_out_of_memory

@@ -20,8 +20,8 @@ from planner.runner.protocol import paths
 from planner.runner.protocol.events import BlockDone
 from planner.runner.protocol.job import Job
 from planner.runner.protocol.position import read_position
-from planner.runner.sealed import read_sealed
 from planner.runner.storage.exported import find_exported
+from planner.runner.storage.sealed import read_sealed
 from planner.runner.supervise.evaluate import evaluate
 from planner.runner.supervise.exits import best_exit, choose_exit, exit_model, export_models
 from planner.runner.supervise.supervisor import RunOptions, run_plan

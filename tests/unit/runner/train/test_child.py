@@ -12,7 +12,7 @@ from planner.errors import InputError
 from planner.model.zoo import from_zoo
 from planner.runner.protocol import paths
 from planner.runner.protocol.events import BlockDone
-from planner.runner.sealed import read_sealed
+from planner.runner.storage.sealed import read_sealed
 from planner.runner.supervise.supervisor import RunOptions, allowed_bytes, run_plan
 from planner.schema.codec import content_id, read_document
 from planner.schema.plan import Plan

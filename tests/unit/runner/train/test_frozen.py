@@ -18,7 +18,6 @@ from planner.errors import InputError, OverBudgetError
 from planner.model.heads import auxiliary_head
 from planner.model.shapes import model_sizes, unit_sizes
 from planner.runner.input.samples import Samples
-from planner.runner.passes import Pass, rehearse
 from planner.runner.protocol import paths
 from planner.runner.protocol.events import BlockDone, BlockStarted, Deviation, Event, Step
 from planner.runner.storage import cache
@@ -29,6 +28,7 @@ from planner.runner.supervise.initial import keep_initial
 from planner.runner.train import session as session_module
 from planner.runner.train.block import LoadedBlock, load_before, load_frozen
 from planner.runner.train.frozen import check_given, keep_frozen
+from planner.runner.train.passes import Pass, rehearse
 from planner.runner.train.train import rungs_of
 from planner.schema.plan import Plan
 from planner.schema.report import InitReport

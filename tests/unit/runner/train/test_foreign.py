@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from planner.errors import InfeasibleError
-from planner.runner.foreign import rungs_here
+from planner.runner.train.foreign import rungs_here
 from planner.schema.plan import BlockPrediction, Plan, Rung, Scope
 from tests.fault.support import BATCH, small_plan
 from tests.unit.system.support import MIB

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from planner.errors import InterruptedRunError, OverBudgetError
 from planner.runner.input.samples import Samples
-from planner.runner.passes import Watch, rehearse
 from planner.runner.train.guard import MemoryGuard
+from planner.runner.train.passes import Watch, rehearse
 from planner.runner.train.stop import StopSignal
 from planner.system.proc import read_memory
 from tests.unit.runner.train.test_train import Images

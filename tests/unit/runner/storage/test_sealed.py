@@ -8,7 +8,7 @@ import pytest
 
 from planner.errors import InputError
 from planner.runner.protocol.job import Job
-from planner.runner.sealed import read_sealed, write_sealed
+from planner.runner.storage.sealed import read_sealed, write_sealed
 from planner.schema.codec import to_json
 
 JOB = Job("out", "sample", epochs=12, seed=345, checkpoint_seconds=1.5)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from planner.runner.sizes import sizes_of
+from planner.runner.protocol.sizes import sizes_of
 from planner.schema.plan import Rung
 from tests.unit.runner.train.test_block import make_plan
 

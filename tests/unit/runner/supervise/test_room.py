@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from planner.errors import InfeasibleError, OverBudgetError
-from planner.runner.room import CODE_BYTES, check_room
+from planner.runner.supervise.room import CODE_BYTES, check_room
 from planner.schema.codec import content_id, to_json
 from planner.schema.plan import Plan, Scope
 from tests.fault.support import small_plan

@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 
 from planner.runner.input.samples import count_batches, list_batches
-from planner.runner.rehearsal import rehearsal
+from planner.runner.train.rehearsal import rehearsal
 
 State = tuple[bool, bool, int]
 """Whether optimizer state exists, whether gradients do, and the micro-batch."""

@@ -48,7 +48,7 @@ class Answer:
 def look(question: Question) -> Answer:
     """Ask the other process. Raises the PlannerError that it found: InputError, InfeasibleError, RunError."""
     text = to_json(question, indent=None).encode()
-    done = ask(["-m", "planner.runner.preflighter", str(os.getpid())], question=text)
+    done = ask(["-m", "planner.runner.supervise.preflighter", str(os.getpid())], question=text)
     if not done.text.endswith(b"\n"):
         raise RunError(f"what looks at data and device was {done.end.explained}, unexpectedly: {done.last_words}")
     answer = decode(Answer, parse_json(done.text))

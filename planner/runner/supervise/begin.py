@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from planner.errors import InfeasibleError, InputError, StorageError
 from planner.runner.protocol import paths
 from planner.runner.protocol.job import Job
-from planner.runner.sealed import read_sealed
 from planner.runner.storage.safetensors import whole_checksum
+from planner.runner.storage.sealed import read_sealed
 from planner.runner.supervise.initial import keep_initial
 from planner.runner.supervise.record import read_known
 from planner.schema.codec import content_id, read_document, to_json

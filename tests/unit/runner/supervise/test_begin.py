@@ -14,10 +14,10 @@ from torch import ones
 from planner.cli.main import main
 from planner.cli.progress import Silent
 from planner.errors import InfeasibleError, InputError, PlannerError
-from planner.runner.begin import agree, is_taken
 from planner.runner.protocol import paths
 from planner.runner.protocol.job import Job
-from planner.runner.sealed import write_sealed
+from planner.runner.storage.sealed import write_sealed
+from planner.runner.supervise.begin import agree, is_taken
 from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.sample import __file__ as sample
 from planner.schema.codec import content_id, to_json

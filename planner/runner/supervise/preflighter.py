@@ -1,4 +1,4 @@
-"""`python -m planner.runner.preflighter PARENT_PID`: a `Question` comes in, an `Answer` goes out. No torch here."""
+"""`python -m planner.runner.supervise.preflighter PARENT_PID`: a `Question` in, an `Answer` out. No torch here."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 from planner.data.dataset import check_fits, open_data
 from planner.errors import InfeasibleError, InputError, PlannerError
-from planner.runner.preflight import Answer, Question
 from planner.runner.protocol.events import Failed
-from planner.runner.room import check_room
+from planner.runner.supervise.preflight import Answer, Question
+from planner.runner.supervise.room import check_room
 from planner.schema.codec import decode, parse_json, to_json
 from planner.schema.plan import Plan
 from planner.system.answers import Answers
