@@ -11,11 +11,11 @@ import time
 
 from benchmarks.solve_time import SGD, synthetic_profile
 from planner.schema.plan import Budget, Training
-from planner.solver.auto import Answer, Solver
+from planner.solver.auto import Solution, Solver
+from planner.solver.memory_model import total_ns
 from planner.solver.plan import least_memory
 from planner.solver.request import Request
 from planner.solver.search.search import EXACT, Effort
-from planner.solver.walk import total_ns
 from planner.units import MIB
 
 UNITS = (100, 200)
@@ -23,7 +23,7 @@ TIMES_LEAST = (1.001, 1.3, 2.3, 4.3, 7.8)
 """Budgets, as multiples of the smallest feasible one."""
 
 
-def solve(units: int, budget: int, effort: Effort | None) -> tuple[float, Answer]:
+def solve(units: int, budget: int, effort: Effort | None) -> tuple[float, Solution]:
     """Seconds of one core, and the fastest plan."""
     request = Request(Budget(budget, "process"), Training(128, 10, 50_000, SGD), prefer="speed")
     started = time.process_time()

@@ -72,8 +72,8 @@ def measure(name: str) -> list[tuple[float, float]]:
 def by_runner(plan, data, folder) -> float:  # type: ignore[no-untyped-def]  # torch must not be imported for names
     """Seconds of one step of the runner's trainer, telling every event as the child does."""
     from planner.runner.input.samples import Samples
-    from planner.runner.protocol.events import Step, Told
-    from planner.runner.protocol.job import Order
+    from planner.runner.protocol.events import Message, Step
+    from planner.runner.protocol.job import RunLength
     from planner.runner.storage.checkpoint import Checkpoints
     from planner.runner.train.guard import MemoryGuard
     from planner.runner.train.stop import StopSignal
@@ -84,13 +84,13 @@ def by_runner(plan, data, folder) -> float:  # type: ignore[no-untyped-def]  # t
     sink = io.StringIO()
 
     def tell(event) -> None:  # type: ignore[no-untyped-def]  # as above
-        sink.write(to_json(Told(event), indent=None) + "\n")
+        sink.write(to_json(Message(event), indent=None) + "\n")
         if isinstance(event, Step):
             marks.append(time.perf_counter())
 
     samples = lambda size: Samples(data.train, plan.model.input, None, size)  # noqa: E731  # one line says it
     checkpoints = Checkpoints(folder / "checkpoint", math.inf)
-    order = Order(1, STEPS + 1, 0)
+    order = RunLength(1, STEPS + 1, 0)
     BlockTrainer(plan, 0, order, samples, MemoryGuard(None), tell, checkpoints, StopSignal()).train()
     return (marks[-1] - marks[0]) / STEPS
 

@@ -30,9 +30,9 @@ from planner.schema.common import Dtype
 from planner.schema.plan import Budget, Training
 from planner.schema.profile import Profile
 from planner.solver.costs import NANOSECONDS
+from planner.solver.memory_model import live_bytes, time_ns
 from planner.solver.problem import Choice, Problem
 from planner.solver.request import Request
-from planner.solver.walk import live_bytes, time_ns
 from planner.units import MIB
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"

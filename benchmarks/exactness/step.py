@@ -19,7 +19,7 @@ from planner.model.heads import auxiliary_head
 from planner.model.shapes import Shape, model_sizes
 from planner.schema.codec import read_document, to_json
 from planner.system.proc import read_memory, reset_peak
-from planner.training.runtime import settle, start_torch, trimming
+from planner.training.runtime import release_memory, start_torch, trim_after_each
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -80,7 +80,7 @@ class Network:
 
     def step(self, optimizer: Stepper, batches: list[tuple[Tensor, Tensor]]) -> None:
         """One optimizer step."""
-        from planner.training.fused import stepping_in_backward
+        from planner.training.optimizer_in_backward import optimizer_in_backward
         from planner.training.segment import train_segment
 
         case = self.case
@@ -89,7 +89,7 @@ class Network:
                 parameters = self.parameters(first, end, head)
                 spans = tuple((low - first, high - first) for low, high in case.recompute if first <= low < end)
                 manner = (
-                    stepping_in_backward(parameters, optimizer.step) if case.optimizer_in_backward else nullcontext()
+                    optimizer_in_backward(parameters, optimizer.step) if case.optimizer_in_backward else nullcontext()
                 )
                 last = end == case.ends[-1]
                 with manner:
@@ -121,15 +121,15 @@ def take(case: Case) -> Stepped:
     from planner.training.optimizers import make_optimizer
 
     calibration = calibration_seconds()
-    settle()
+    release_memory()
     network, optimizer = Network(case), make_optimizer(OPTIMIZER)
     optimizer.lr = 0.0
     batches = [
         (torch.rand(case.micro_batch, *case.model.input), torch.zeros(case.micro_batch, dtype=torch.int64))
     ] * case.accumulate
-    with trimming(network.modules):
+    with trim_after_each(network.modules):
         network.step(optimizer, batches)
-    settle()
+    release_memory()
     network.step(optimizer, batches)
     reset_peak()
     seconds: list[float] = []

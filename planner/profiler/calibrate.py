@@ -9,10 +9,10 @@ from pathlib import Path
 from planner.errors import InfeasibleError, InputError
 from planner.model.shapes import model_sizes
 from planner.profiler.bounded import Bounds
-from planner.profiler.child.account import Accounts, Taken
+from planner.profiler.child.account import AccountResult, Accounts
 from planner.profiler.child.kernels import Overhead
 from planner.profiler.job import Job
-from planner.profiler.survey import first_line
+from planner.profiler.schedule import first_line
 from planner.schema.codec import decode, parse_json
 from planner.schema.common import Policy
 from planner.schema.profile import Finishing, PolicyProfile
@@ -158,7 +158,7 @@ def _take_accounts(
         except (InfeasibleError, InputError) as error:  # killed, or no time: what follows measures in smaller pieces
             problems.append((size, str(error)))
             continue
-        taken = decode(Taken, parse_json(line))
+        taken = decode(AccountResult, parse_json(line))
         if taken.accounts is not None:
             if problems:
                 why = "; ".join(_grouped(problems))

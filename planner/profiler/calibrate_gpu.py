@@ -7,9 +7,9 @@ from pathlib import Path
 from planner.errors import InfeasibleError
 from planner.profiler.bounded import Bounds
 from planner.profiler.calibrate import Calibrated, step_sizes
-from planner.profiler.child.gpu_account import GpuAccount, Taken
+from planner.profiler.child.gpu_account import GpuAccount, GpuAccountResult
 from planner.profiler.job import Job
-from planner.profiler.survey import first_line
+from planner.profiler.schedule import first_line
 from planner.schema.codec import decode, parse_json
 from planner.units import format_bytes
 
@@ -19,7 +19,7 @@ def calibrate_gpu(job: Job, path: Path, bounds: Bounds) -> Calibrated:
     small, large = step_sizes(job)
     for size in dict.fromkeys((large, small)):
         line = first_line(bounds, "planner.profiler.child.gpu_account", str(path), str(size))
-        found = decode(Taken, parse_json(line)).account
+        found = decode(GpuAccountResult, parse_json(line)).account
         if found is not None:
             return calibrated_by(found, size)
     raise InfeasibleError(

@@ -113,7 +113,7 @@ Answer = Measured | DoesNotFit | Failed
 
 
 @dataclass(frozen=True)
-class Said:
+class Reply:
     """One line of the child."""
 
     line: Ready | Measured | DoesNotFit | Failed

@@ -18,7 +18,7 @@ from planner.profiler.bounded import Bounds
 from planner.profiler.calibrate import calibrate
 from planner.profiler.calibrate_gpu import calibrate_gpu
 from planner.profiler.job import Job
-from planner.profiler.survey import MeasuringChild, Survey, Tell, first_line
+from planner.profiler.schedule import MeasuringChild, Survey, Tell, first_line
 from planner.profiler.torch_facts import complete
 from planner.schema.codec import content_id, decode, parse_json, to_json
 from planner.schema.common import Device, DeviceKind, Dtype, Machine, Optimizer, Policy

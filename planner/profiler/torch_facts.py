@@ -21,7 +21,7 @@ _PATIENCE_SECONDS = 120.0
 _HOLD_A_CONTEXT = """
 import sys, torch
 from planner.system.answers import Answers
-from planner.training.place import device_of
+from planner.training.device import device_of
 from planner.training.runtime import start_gpu
 start_gpu(device_of("cuda"))
 Answers().tell(str(torch.cuda.memory_reserved()))

@@ -1,6 +1,6 @@
 """`plan/1`: who trains what, when, with how much memory. Written by the solver, executed by the runner. No torch here.
 
-`predicted` is the solver's word and is never altered after a measurement.
+`predicted` is what the solver computes; it is never altered after a measurement.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def check_calibration(seconds: float | None) -> None:
 
 @dataclass(frozen=True)
 class Budget:
-    """What the person said."""
+    """The user's memory limit: bytes, and whether they count the whole process or only training."""
 
     bytes: int
     """The budget."""
@@ -228,7 +228,7 @@ class Breakdown:
 
 @dataclass(frozen=True)
 class BlockPrediction:
-    """The solver's word on one block."""
+    """What the solver predicts for one block."""
 
     peak_bytes: int
     """Highest of the phases, with as much around the tensors of each as a training step has around its own."""
@@ -280,7 +280,7 @@ class Block:
     segments: tuple[Segment, ...]
     """In order; together exactly the block's units."""
     predicted: BlockPrediction
-    """The solver's word."""
+    """What the solver predicts."""
     ladder: tuple[Rung, ...]
     """Smaller settings, largest first."""
 
@@ -315,7 +315,7 @@ class Exit:
 
 @dataclass(frozen=True)
 class PlanPrediction:
-    """The solver's word on the whole."""
+    """What the solver predicts for the whole plan."""
 
     peak_bytes: int
     """Highest of the blocks'."""
@@ -377,7 +377,7 @@ class Plan:
     exits: tuple[Exit, ...]
     """Where smaller models may end; the last is the full model."""
     predicted: PlanPrediction
-    """The solver's word."""
+    """What the solver predicts."""
     minimum_budget_bytes: int
     """The smallest budget any plan of this strategy fits."""
     optimality_gap: float

@@ -36,7 +36,7 @@ class PhaseReport:
     predicted_peak_bytes: int | None
     """The plan's word, under its scope; null: it says nothing of this phase."""
     measured_peak_bytes: int
-    """The kernel's word, under the same scope."""
+    """Peak resident bytes (VmHWM), counted as the budget's scope says."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class BlockReport:
     predicted_peak_bytes: int
     """The plan's word, under its scope."""
     measured_peak_bytes: int
-    """The kernel's word, under the same scope."""
+    """Peak resident bytes (VmHWM), counted as the budget's scope says."""
     predicted_seconds_per_epoch: float
     """The plan's word."""
     measured_seconds_per_epoch: float

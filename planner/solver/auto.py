@@ -12,12 +12,12 @@ from typing import NamedTuple
 from planner.errors import InputError
 from planner.schema.plan import Strategy
 from planner.schema.profile import Profile
+from planner.solver.memory_model import total_ns
 from planner.solver.problem import Problem, policies_of
 from planner.solver.request import Request
-from planner.solver.search.block import NEVER
-from planner.solver.search.search import EXACT, Choices, Effort, Found, Search
-from planner.solver.strategies import Rule, make_rules
-from planner.solver.walk import total_ns
+from planner.solver.search.block import INF_TIME
+from planner.solver.search.search import EXACT, Choices, Effort, Search, SearchResult
+from planner.solver.strategies import StrategyPlanner, make_planners
 from planner.units import counted_cuts
 
 BALANCED_TENTHS = 11
@@ -41,7 +41,7 @@ _ROUNDS_ASIDE = 2
 OTHERS: tuple[Strategy, ...] = ("backprop", "checkpoint", "classic-local", "neuroflux")
 
 
-class Answer(NamedTuple):
+class Solution(NamedTuple):
     """A plan, and the problem (and so the allocator policy) it solves."""
 
     problem: Problem
@@ -59,7 +59,7 @@ class _Indexed(NamedTuple):
     """A plan, and the index of its policy."""
 
     policy: int
-    found: Found
+    found: SearchResult
 
 
 class _Policy:
@@ -68,7 +68,7 @@ class _Policy:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self.search = Search(problem)
-        self.rules: dict[Strategy, Rule] = make_rules(problem, self.search)
+        self.rules: dict[Strategy, StrategyPlanner] = make_planners(problem, self.search)
 
 
 class Solver:
@@ -90,18 +90,18 @@ class Solver:
         """The problem under the first policy: what does not depend on policies."""
         return self._policies[0].problem
 
-    def _plan(self, strategy: Strategy, budget: int) -> Answer | None:
+    def _plan(self, strategy: Strategy, budget: int) -> Solution | None:
         """What a strategy chooses; none where nothing fits."""
         if strategy == "auto":
             return self._auto(budget)
         return self._by_rule(strategy, budget)
 
-    def _by_rule(self, strategy: Strategy, budget: int) -> Answer | None:
+    def _by_rule(self, strategy: Strategy, budget: int) -> Solution | None:
         found = []
         for policy in self._policies:
             choices = policy.rules[strategy].plan(policy.problem.live_limit(budget))
             if choices is not None:
-                found.append(Answer(policy.problem, choices))
+                found.append(Solution(policy.problem, choices))
         allowed = [answer for answer in found if self._most is None or answer.cuts < self._most]
         return min(allowed, key=_seconds, default=None)
 
@@ -114,8 +114,8 @@ class Solver:
                 f"{counted_cuts(cuts)} in this model; allow {cuts}, or choose strategy auto"
             )
 
-    def _auto(self, budget: int) -> Answer | None:
-        best = self._fastest(budget, self._most, NEVER)
+    def _auto(self, budget: int) -> Solution | None:
+        best = self._fastest(budget, self._most, INF_TIME)
         if best is None:
             return None
         if self.request.prefer == "speed":
@@ -123,7 +123,7 @@ class Solver:
             return chosen._replace(gap=_gap(_seconds(chosen), best.found.least))
         return self._answer(self._fewest_cuts(budget, best)[-1])
 
-    def _rivals(self, budget: int) -> Iterator[Answer]:
+    def _rivals(self, budget: int) -> Iterator[Solution]:
         """Other strategies' plans.
 
         Heads wider than preferred are outside the search's space, and could only win where a profile says that they
@@ -143,7 +143,7 @@ class Solver:
         if prefer == "speed" and self.problem.count > _SETTLED_UNITS:
             return [best]
         effort = self._effort if prefer != "speed" else self._effort._replace(rounds=_ROUNDS_ASIDE)
-        allowed = NEVER if prefer == "fidelity" else best.found.time * BALANCED_TENTHS // 10 + 1
+        allowed = INF_TIME if prefer == "fidelity" else best.found.time * BALANCED_TENTHS // 10 + 1
         found = [best]
         for index, policy in enumerate(self._policies):
             limit = policy.problem.live_limit(budget)
@@ -161,7 +161,7 @@ class Solver:
         It knows the least that a plan takes under any policy, and is within the tolerance of that.
         """
         best: _Indexed | None = None
-        least = NEVER
+        least = INF_TIME
         for index, policy in enumerate(self._policies):
             limit = policy.problem.live_limit(budget)
             if limit < 0:
@@ -172,14 +172,14 @@ class Solver:
                 best, below = _Indexed(index, found), int(found.time * (1 - self._effort.tolerance))
         return best and best._replace(found=best.found._replace(least=min(least, best.found.time)))
 
-    def _answer(self, indexed: _Indexed) -> Answer:
+    def _answer(self, indexed: _Indexed) -> Solution:
         found = indexed.found
         problem = self._policies[indexed.policy].problem
-        return Answer(problem, found.choices, _gap(found.time, found.least))
+        return Solution(problem, found.choices, _gap(found.time, found.least))
 
-    def frontier(self, budget: int) -> list[Answer]:
+    def frontier(self, budget: int) -> list[Solution]:
         """The fastest plan, and those of fewer cuts that were weighed against it."""
-        best = self._fastest(budget, self._most, NEVER)
+        best = self._fastest(budget, self._most, INF_TIME)
         if best is None:
             return []
         return [self._answer(found) for found in self._fewest_cuts(budget, best)]
@@ -209,7 +209,7 @@ class Solver:
         return min(found)
 
 
-def _seconds(answer: Answer) -> int:
+def _seconds(answer: Solution) -> int:
     return total_ns(answer.problem, answer.choices)
 
 

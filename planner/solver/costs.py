@@ -89,7 +89,7 @@ class PieceCost(NamedTuple):
         return passing + self.static + self.gradients + self.step_transient + self.output
 
 
-class Pace(NamedTuple):
+class TimeScale(NamedTuple):
     """A ratio of times: what takes `of` nanoseconds in the profile takes `to`."""
 
     to: int
@@ -100,7 +100,7 @@ class Pace(NamedTuple):
         return -(-time * self.to // self.of)
 
 
-SAME_PACE = Pace(1, 1)
+SAME_SCALE = TimeScale(1, 1)
 
 
 def nanoseconds(seconds: float) -> int:
@@ -160,7 +160,7 @@ class PieceTable:
         self._times = [_times_of(cost) for cost in piece.costs]
         self._step_ns = nanoseconds(piece.step_seconds)
 
-    def at(self, micro_batch: int, accumulating: bool, pace: Pace = SAME_PACE) -> PieceCost:
+    def at(self, micro_batch: int, accumulating: bool, pace: TimeScale = SAME_SCALE) -> PieceCost:
         """What it costs, with gradients existing before backward when `accumulating`."""
         piece = self._piece
         levels, (detached, inference, untouched) = self._bytes_at(micro_batch)
@@ -197,7 +197,7 @@ class PieceTable:
         count = 4 * len(_CASES)
         return [Levels(*values[at : at + 4]) for at in range(0, count, 4)], values[count:]
 
-    def _times_at(self, micro_batch: int, pace: Pace) -> list[int]:
+    def _times_at(self, micro_batch: int, pace: TimeScale) -> list[int]:
         return [pace.applied(time) for time in self._lines(self._times, micro_batch)]
 
     def _lines(self, rows: list[tuple[int, ...]], micro_batch: int) -> list[int]:

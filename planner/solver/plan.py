@@ -8,7 +8,7 @@ from planner.errors import InfeasibleError, InputError
 from planner.schema.codec import content_id
 from planner.schema.plan import Alternative, Plan, Strategy
 from planner.schema.profile import Profile
-from planner.solver.auto import OTHERS, Answer, Solver
+from planner.solver.auto import OTHERS, Solution, Solver
 from planner.solver.checker.check import check
 from planner.solver.infeasible import budget_error, storage_error
 from planner.solver.predict import make_block, make_exits, predict_plan
@@ -96,7 +96,7 @@ def _order(other: Alternative) -> tuple[int, float, str, int, int, int]:
     return other.cuts, other.seconds_total, other.strategy, other.blocks, other.peak_bytes, other.cache_bytes
 
 
-def _alternative(strategy: Strategy, answer: Answer) -> Alternative:
+def _alternative(strategy: Strategy, answer: Solution) -> Alternative:
     predicted = predict_plan(answer.problem, answer.choices)
     return Alternative(
         strategy=strategy,
@@ -108,7 +108,7 @@ def _alternative(strategy: Strategy, answer: Answer) -> Alternative:
     )
 
 
-def _document(answer: Answer, minimum: int, alternatives: tuple[Alternative, ...]) -> Plan:
+def _document(answer: Solution, minimum: int, alternatives: tuple[Alternative, ...]) -> Plan:
     problem, choices, gap = answer
     profile, request = problem.profile, problem.request
     plan = Plan(

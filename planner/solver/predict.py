@@ -1,4 +1,4 @@
-"""The solver's word on chosen blocks, in the words of `plan/1`."""
+"""What the solver predicts for chosen blocks, as `plan/1` holds it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,17 @@ from planner.schema.plan import (
     Segment,
 )
 from planner.solver.costs import NANOSECONDS
-from planner.solver.problem import CLASSIFIER, FAST_TIMES, Choice, Problem
-from planner.solver.walk import Live, Moment, is_legal, live_bytes, runs_from, spans_within, time_ns, total_ns
+from planner.solver.memory_model import (
+    DynamicLevel,
+    Live,
+    is_legal,
+    live_bytes,
+    runs_from,
+    spans_within,
+    time_ns,
+    total_ns,
+)
+from planner.solver.problem import CLASSIFIER, FAST_RETENTION_FACTOR, Choice, Problem
 
 
 def predict_block(problem: Problem, choice: Choice) -> BlockPrediction:
@@ -81,7 +90,9 @@ def _untouched(problem: Problem, choice: Choice) -> int:
 def _breakdown(problem: Problem, live: Live) -> Breakdown:
     moment = live.moment
     if problem.policy == "fast":
-        moment = Moment(moment.level, moment.activations // FAST_TIMES, moment.gradients // FAST_TIMES)
+        moment = DynamicLevel(
+            moment.level, moment.activations // FAST_RETENTION_FACTOR, moment.gradients // FAST_RETENTION_FACTOR
+        )
     overhead = problem.resident(live.train) - problem.runtime_bytes - live.train
     return Breakdown(
         runtime=problem.runtime_bytes,

@@ -12,7 +12,7 @@ from planner.errors import InputError
 from planner.model.shapes import Shape, unit_sizes
 from planner.schema.common import NUMBER_BYTES, Dtype, Policy, Stored, stored_bytes
 from planner.schema.profile import PieceProfile, PolicyProfile, Profile
-from planner.solver.costs import NANOSECONDS, SAME_PACE, Pace, PieceCost, PieceTable, interpolate, nanoseconds
+from planner.solver.costs import NANOSECONDS, SAME_SCALE, PieceCost, PieceTable, TimeScale, interpolate, nanoseconds
 from planner.solver.request import Request, check_freeze, check_measured
 from planner.units import KIB
 
@@ -35,7 +35,7 @@ ENCODED: Mapping[tuple[Dtype, Stored], int] = {
 }  # fmt: skip
 """How often one sample is in memory while it is made what a cache holds, the one before included."""
 
-FAST_TIMES = 2
+FAST_RETENTION_FACTOR = 2
 """How often `fast` counts bytes that come and go.
 
 glibc's default keeps what is freed for whatever comes next, and how much it keeps differs from step to step (0 to 26 MB
@@ -238,14 +238,14 @@ class Problem:
             if table is None:
                 table = self._tables[key[:2]] = PieceTable(piece)
             cost = table.at(key[2], self.accumulates(key[2]), self._pace(key[2]))
-            cost = self._pieces[key] = cost.counted(FAST_TIMES) if self._fast else cost
+            cost = self._pieces[key] = cost.counted(FAST_RETENTION_FACTOR) if self._fast else cost
         return cost
 
-    def _pace(self, micro_batch: int) -> Pace:
+    def _pace(self, micro_batch: int) -> TimeScale:
         """How times under the policy compare with the profile's, by whole steps at this micro-batch."""
         if self._fast is None or self._tight is None:
-            return SAME_PACE
-        return Pace(step_ns(self._fast, micro_batch), step_ns(self._tight, micro_batch))
+            return SAME_SCALE
+        return TimeScale(step_ns(self._fast, micro_batch), step_ns(self._tight, micro_batch))
 
     def record_bytes(self, boundary: int) -> int:
         """One sample on storage: uint8 image or activation, and its label."""

@@ -26,15 +26,15 @@ from functools import lru_cache
 from itertools import pairwise
 
 from planner.schema.plan import Strategy
+from planner.solver.memory_model import is_legal, live_bytes, stored_bytes, total_ns
 from planner.solver.problem import CLASSIFIER, Choice, Problem
-from planner.solver.search.block import NEVER, Place
-from planner.solver.search.bounds import FAR
+from planner.solver.search.block import INF_TIME, BlockSpan
+from planner.solver.search.bounds import INF
 from planner.solver.search.filters import Widths, preferred_widths, widest_widths
 from planner.solver.search.search import Choices, Search
-from planner.solver.walk import is_legal, live_bytes, stored_bytes, total_ns
 
 
-class Rule(ABC):
+class StrategyPlanner(ABC):
     """A strategy applied to a problem. Limits are live bytes."""
 
     def __init__(self, problem: Problem) -> None:
@@ -53,7 +53,7 @@ class Rule(ABC):
         return max(stored_bytes(self.problem, choice) for choice in self.plan(limit) or ())
 
 
-class OneBlock(Rule):
+class OneBlock(StrategyPlanner):
     """A single block with given cuts, at its fastest micro-batch that fits."""
 
     def __init__(self, problem: Problem, widths: Widths) -> None:
@@ -79,7 +79,7 @@ class OneBlock(Rule):
         return min(self._legal.values(), default=None)
 
 
-class Checkpoint(Rule):
+class Checkpoint(StrategyPlanner):
     """A single segment whose spans are recomputed as far as memory asks for it."""
 
     def __init__(self, problem: Problem, search: Search) -> None:
@@ -87,24 +87,24 @@ class Checkpoint(Rule):
         self._search = search
         first = problem.start
         self._places = [
-            Place(first, problem.count, source, False)
+            BlockSpan(first, problem.count, source, False)
             for source in problem.sources(first)
             if problem.storage_allows(first, problem.count, source, False)
         ]
 
     def plan(self, limit: int) -> Choices | None:
         """The fastest."""
-        found = [self._search.fastest_block(place, limit, 1, NEVER, stepping=False) for place in self._places]
+        found = [self._search.fastest_block(place, limit, 1, INF_TIME, stepping=False) for place in self._places]
         choice = min(found, key=lambda timed: timed.time).choice
         return None if choice is None else (choice,)
 
     def smallest(self) -> int | None:
         """What is made anew needs no storage."""
-        least = min(self._search.smallest_block(place, FAR, 1, stepping=False) for place in self._places)
-        return None if least == NEVER else least
+        least = min(self._search.smallest_block(place, INF, 1, stepping=False) for place in self._places)
+        return None if least == INF_TIME else least
 
 
-class NeuroFlux(Rule):
+class NeuroFlux(StrategyPlanner):
     """Units grouped by feasible micro-batch."""
 
     def __init__(self, problem: Problem) -> None:
@@ -171,7 +171,7 @@ class NeuroFlux(Rule):
         return next((limit for limit in sorted(limits) if self.plan(limit) is not None), None)
 
 
-def make_rules(problem: Problem, search: Search) -> dict[Strategy, Rule]:
+def make_planners(problem: Problem, search: Search) -> dict[Strategy, StrategyPlanner]:
     """Every strategy but `auto`, by name."""
     widest = widest_widths(problem)
     return {

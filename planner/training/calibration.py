@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from planner.training.place import CPU, wait_for
-from planner.training.runtime import settle
+from planner.training.device import CPU, wait_for
+from planner.training.runtime import release_memory
 
 _LEAST_REPEATS = 5
 _ENOUGH_SECONDS = 0.12
@@ -26,7 +26,7 @@ def calibration_seconds(device: torch.device = CPU) -> float:
     Takes about 0.15 s and less than 2 MiB, and keeps no tensor. It draws no random numbers, so that
     no stream moves.
     """
-    settle()
+    release_memory()
     images = torch.full((2, 64, 16, 16), 0.5, device=device, requires_grad=True)
     weight = torch.full((64, 64, 3, 3), 0.01, device=device, requires_grad=True)
     matrix = torch.full((128, 128), 0.01, device=device, requires_grad=True)
@@ -53,12 +53,12 @@ def _warm_up(images: Tensor, weight: Tensor, matrix: Tensor) -> None:
     They are 8 MiB, more than all tensors here, and would be the highest a small network's process ever is.
     """
     features = F.conv2d(images, weight, padding=1).relu()
-    settle()
-    features.register_hook(lambda gradient: settle())  # type: ignore[no-untyped-call]  # torch gives it no type
+    release_memory()
+    features.register_hook(lambda gradient: release_memory())  # type: ignore[no-untyped-call]  # torch gives it no type
     outputs = torch.mm(features.view(256, 128), matrix)
-    settle()
+    release_memory()
     _backward(outputs, images, weight, matrix)
-    settle()
+    release_memory()
 
 
 def _backward(outputs: Tensor, *leaves: Tensor) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from planner.training.place import generators_of
+from planner.training.device import generators_of
 
 
 def recomputed(units: Sequence[nn.Module], inputs: Tensor) -> Tensor:

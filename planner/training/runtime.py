@@ -53,7 +53,7 @@ def start_torch(policy: Literal["tight", "fast"], threads: int, numpy: bool = Fa
     trim_clean_pages()
     torch.set_num_threads(threads)
     _tiny_step()
-    settle()
+    release_memory()
     _tiny_step()
     memory = read_memory()
     return Started(memory.resident_bytes, memory.peak_bytes)
@@ -92,7 +92,7 @@ def check_arithmetic(dtype: Dtype, kind: DeviceKind = "cpu") -> None:
         )
 
 
-def settle() -> None:
+def release_memory() -> None:
     """Give back what is free: the allocators' own free pages and clean pages of libraries not needed just now."""
     import torch
 
@@ -103,13 +103,13 @@ def settle() -> None:
 
 
 @contextmanager
-def trimming(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Within this, `settle` after each module's forward and after what lies behind it has run backward."""
+def trim_after_each(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Within this, `release_memory` after each module's forward and after what lies behind it has run backward."""
 
     def settle_around(module: nn.Module, inputs: object, output: Tensor) -> None:
-        settle()
+        release_memory()
         if output.requires_grad:
-            output.register_hook(lambda gradient: settle())  # type: ignore[no-untyped-call]  # torch gives it no type
+            output.register_hook(lambda gradient: release_memory())  # type: ignore[no-untyped-call]  # torch gives it no type
 
     handles = [module.register_forward_hook(settle_around) for module in modules]
     try:

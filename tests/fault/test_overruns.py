@@ -18,8 +18,8 @@ from planner.runner.protocol.events import BlockDone, BlockStarted, Deviation, E
 from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.runner.train import session as session_module
 from planner.runner.train.block import LoadedBlock
-from planner.runner.train.finish import Measured, validate
 from planner.runner.train.guard import MemoryGuard
+from planner.runner.train.post_training import Measured, validate
 from planner.schema.codec import content_id, decode, read_document
 from planner.schema.report import Report
 from planner.system.ends import End

@@ -36,9 +36,9 @@ from tests.unit.corpus import documents, kind_of
 
 DOCUMENTS = (Model, ZooReference, Profile, Plan, Report, Evaluation, DeviceDocument, KnownServices)
 MESSAGES = (
-    events.Told, events.Evaluation, job.Job, job.Order, job.EvaluationJob, Position, MemorySample,
-    measuring.Job, measuring.Task, measuring.Said, account.Taken, gpu_account.Taken, kernels.Overhead,
-    torch_facts.TorchFacts, Start, ProfileRequest, Request, Asked, WorkerSetup,
+    events.Message, events.Evaluation, job.Job, job.RunLength, job.EvaluationJob, Position, MemorySample,
+    measuring.Job, measuring.Task, measuring.Reply, account.AccountResult, gpu_account.GpuAccountResult,
+    kernels.Overhead, torch_facts.TorchFacts, Start, ProfileRequest, Request, Asked, WorkerSetup,
 )  # fmt: skip
 
 _NUMBERS = st.sampled_from((0, 1, 2, 7, 64, 600, 2**53, 2**53 + 1, 2**62))

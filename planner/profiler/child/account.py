@@ -2,9 +2,9 @@
 
 A process started as the training child is takes whole training steps of the model by backpropagation and says where
 the bytes of the highest moment were. Every part is read from its own source: mappings (/proc/self/smaps) for
-interpreter, libraries and stacks, malloc's own books (mallinfo2) for what it keeps, the profiler's allocator events for
+interpreter, libraries and stacks, glibc's `mallinfo2` for what it keeps, the profiler's allocator events for
 what is live at the peak, the kernel's VmHWM for the whole. What they do not explain stands as the rest. Prints one line
-of JSON (`Taken`).
+of JSON (`AccountResult`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from planner.system.answers import Answers
 from planner.system.exhaustion import problem_of
 from planner.system.mappings import Mapped, read_mapped
 from planner.system.proc import CANNOT_BEGIN_ANEW, read_memory, reset_peak
-from planner.training.runtime import settle, start_torch, trimming
+from planner.training.runtime import release_memory, start_torch, trim_after_each
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -78,7 +78,7 @@ class Accounts:
 
 
 @dataclass(frozen=True)
-class Taken:
+class AccountResult:
     """The child's one line."""
 
     accounts: Accounts | None
@@ -223,15 +223,15 @@ def take_accounts(job: Job, policy: Policy, micro_batch: int, timed: Sequence[in
     from planner.training.calibration import calibration_seconds
 
     calibration = calibration_seconds()
-    settle()
+    release_memory()
     OwnLimit(job.max_bytes).renew()
     from planner.profiler.child.network import WholeNetwork
 
     network = WholeNetwork(job)
     data = network.data(micro_batch)
-    with trimming(network.units):
+    with trim_after_each(network.units):
         network.step(*data)
-    settle()
+    release_memory()
     network.step(*data)
     steps = [_watch_step(network, data) for _ in range(_WATCHED_STEPS)]
     highest = max(steps, key=lambda step: step.peak_bytes)
@@ -322,7 +322,7 @@ def main(path: str, policy: Policy, micro_batch: int, timed: Sequence[int]) -> N
     # Lack of memory, or a unit that fails: the survey measures unit by unit and says which.
     except (RuntimeError, ValueError, MemoryError, RunError) as error:
         problem = problem_of(error)
-    answers.tell(to_json(Taken(found, problem), indent=None))
+    answers.tell(to_json(AccountResult(found, problem), indent=None))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from planner.schema.profile import Finishing
 from planner.system.proc import read_memory, reset_peak
-from planner.training.runtime import settle, trimming
+from planner.training.runtime import release_memory, trim_after_each
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,7 +32,7 @@ def watch_finishing(network: WholeNetwork, data: tuple[Tensor, Tensor]) -> Finis
     for unit in network.units:
         unit.eval()
     try:
-        with trimming(network.units):
+        with trim_after_each(network.units):
             fit()
         still = _watch(lambda: _read(network))
         peaks = [_watch(run), _watch(fit)]
@@ -48,9 +48,9 @@ def watch_finishing(network: WholeNetwork, data: tuple[Tensor, Tensor]) -> Finis
 
 def _watch(do: Callable[[], None]) -> tuple[int, int]:
     """Resident bytes at the highest moment, and afterwards; nothing is there that an earlier phase touched."""
-    settle()
+    release_memory()
     do()
-    settle()
+    release_memory()
     reset_peak()
     do()
     memory = read_memory()
@@ -79,7 +79,7 @@ def _fit(network: WholeNetwork, images: Tensor, labels: Tensor) -> None:
         pooled = activations if activations.dim() == 2 else activations.mean((2, 3))
         fits.append(Discriminant(pooled.shape[1], 2))
         fits[-1].add(pooled.float(), labels)
-    settle()
+    release_memory()
     while fits:
         fits.pop().solve()
 

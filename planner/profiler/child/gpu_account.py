@@ -2,7 +2,7 @@
 
 Whole training steps of the model by backpropagation, as a run takes them. Two things lie around tensors: the kernels
 that are loaded when they are first used, and what the caching allocator has reserved beyond what it has given out.
-Prints one line of JSON (`Taken`). Not run on hardware yet (profiles/README.md).
+Prints one line of JSON (`GpuAccountResult`). Not run on hardware yet (profiles/README.md).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class GpuAccount:
 
 
 @dataclass(frozen=True)
-class Taken:
+class GpuAccountResult:
     """The child's one line."""
 
     account: GpuAccount | None
@@ -72,7 +72,7 @@ def main(path: str, micro_batch: int) -> None:
     answers = Answers()
     job = read_document(Path(path), Job)
     start_torch(job.allocator, job.threads)
-    from planner.training.place import device_of
+    from planner.training.device import device_of
 
     device = device_of(job.device)
     start_gpu(device)
@@ -82,7 +82,7 @@ def main(path: str, micro_batch: int) -> None:
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-    answers.tell(to_json(Taken(found), indent=None))
+    answers.tell(to_json(GpuAccountResult(found), indent=None))
 
 
 if __name__ == "__main__":

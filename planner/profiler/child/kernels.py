@@ -19,7 +19,7 @@ from planner.system.allocator import release
 from planner.system.answers import Answers
 from planner.system.exhaustion import problem_of
 from planner.system.proc import read_memory
-from planner.training.runtime import settle, start_torch
+from planner.training.runtime import release_memory, start_torch
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def use_kernels(job: Job) -> Overhead:
     seconds = calibration_seconds()
     OwnLimit(job.max_bytes).renew()
     _use_units(job)
-    settle()
+    release_memory()
     problems = _use_units(job)
     release()
     return Overhead(max(0, read_memory().resident_bytes - started.baseline_bytes), seconds, problems)

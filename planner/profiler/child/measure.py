@@ -229,7 +229,7 @@ def check_finite(module: nn.Module, inputs: Tensor) -> None:
 
 
 def _start_gpu(job: Job) -> None:
-    from planner.training.place import device_of
+    from planner.training.device import device_of
 
     start_gpu(device_of(job.device))
     check_arithmetic(job.dtype, job.device)
@@ -239,7 +239,7 @@ def _limit(job: Job) -> OwnLimit | OwnGpuLimit:
     if job.device == "cpu":
         return OwnLimit(job.max_bytes)
     from planner.profiler.child.gpu_limit import OwnGpuLimit
-    from planner.training.place import device_of
+    from planner.training.device import device_of
 
     return OwnGpuLimit(device_of(job.device), job.max_bytes)
 

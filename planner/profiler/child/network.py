@@ -9,8 +9,8 @@ import torch
 from planner.model.build import build_unit
 from planner.model.shapes import Shape, model_sizes
 from planner.profiler.job import Job
+from planner.training.device import device_of, to_device
 from planner.training.optimizers import Stepper, make_optimizer
-from planner.training.place import device_of, moved
 from planner.training.segment import train_segment
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class WholeNetwork:
         self.input = job.model.input
         self.device = device_of(job.device)
         self.units: list[nn.Module] = [
-            moved(build_unit(unit, shape, generator, job.dtype), self.device)
+            to_device(build_unit(unit, shape, generator, job.dtype), self.device)
             for unit, shape in zip(job.model.units, shapes, strict=False)
         ]
         self.optimizer: Stepper = make_optimizer(job.optimizer)

@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from planner.profiler.child.meter import Meter, Phase, without_free
 from planner.schema.profile import Trace, Traces
-from planner.training.fused import stepping_in_backward
+from planner.training.optimizer_in_backward import optimizer_in_backward
 from planner.training.segment import infer, segment_loss
 
 LONG_SECONDS = 0.06
@@ -111,7 +111,7 @@ def trace_unit(meter: Meter, unit: nn.Module, inputs: Tensor, step: Step) -> tup
                 set_gradients(parameters, existing)
                 addresses.append(_unit_phases(meter, unit, inputs, first))
         set_gradients(parameters, existing=False)
-        with stepping_in_backward(parameters, step):
+        with optimizer_in_backward(parameters, step):
             addresses.extend(_unit_phases(meter, unit, inputs, first) for first in (False, True))
 
     phases = meter.record(run)  # may run it a second time: the addresses of the first are those of the events
@@ -145,7 +145,7 @@ def trace_head(meter: Meter, head: nn.Module | None, inputs: Tensor, labels: Ten
             set_gradients(parameters, existing)
             _head_phases(meter, head, inputs, labels)
         set_gradients(parameters, existing=False)
-        with stepping_in_backward(parameters, step):
+        with optimizer_in_backward(parameters, step):
             _head_phases(meter, head, inputs, labels)
 
     phases = meter.record(run)

@@ -14,7 +14,7 @@ from planner.runner.input.loader import Loaded, Loader, in_groups
 from planner.runner.input.order import Permutation, RunPermutation
 from planner.runner.storage.encoding import decode_samples
 from planner.schema.common import Dtype, Stored
-from planner.training.place import CPU
+from planner.training.device import CPU
 
 MicroBatch = tuple[Tensor, Tensor]
 """Inputs (micro-batch, …), images as float32, and labels (micro-batch) of int64."""

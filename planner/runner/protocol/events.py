@@ -174,7 +174,7 @@ Event = Ready | Initialised | BlockStarted | Step | Checkpointed | Deviation | W
 
 
 @dataclass(frozen=True)
-class Told:
+class Message:
     """One line."""
 
     event: Event

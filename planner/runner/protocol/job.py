@@ -28,7 +28,7 @@ class Job:
     first_rung: int = 0
     """The largest setting of that block that may still be tried: 0 is the plan's own, then its ladder."""
     checkpoint_seconds: float = 60.0
-    """Time between two checkpoints within a block; 0 takes one after every step."""
+    """Minimum interval between two checkpoints within a block, in seconds; 0 checkpoints after every step."""
     exit_tolerance: float | None = None
     """Points of accuracy that a smaller exit may lose to the best; none holds no samples out to choose by."""
     plan_id: str | None = None
@@ -40,7 +40,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Order:
+class RunLength:
     """How long to train, and from which seed: the plan's word, or the job's where it has one."""
 
     epochs: int

@@ -13,7 +13,7 @@ from planner.model.shapes import model_sizes
 from planner.runner.protocol import events
 from planner.runner.protocol.job import EvaluationJob
 from planner.runner.storage.exported import Exported, find_exported
-from planner.runner.supervise.supervisor import GROWTH_BYTES, slim_down
+from planner.runner.supervise.supervisor import GROWTH_BYTES, release_start_memory
 from planner.schema.codec import decode, parse_json, to_json
 from planner.schema.report import Evaluation
 from planner.system.child import ask
@@ -33,7 +33,7 @@ def evaluate(place: Path, data: str, budget_bytes: int | None = None) -> Evaluat
     """
     exported = find_exported(place)
     cores = probe().cores
-    slim_down()
+    release_start_memory()
     own = read_memory().peak_bytes + GROWTH_BYTES
     allowed = None if budget_bytes is None else budget_bytes - own
     job = EvaluationJob(str(exported.weights.absolute()), data, cores, allowed)

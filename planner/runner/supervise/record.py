@@ -75,7 +75,7 @@ def read_known(out: Path) -> Known | None:
 
 
 @dataclass(frozen=True)
-class Place:
+class ChildProgress:
     """Where the child is."""
 
     block: int
@@ -104,7 +104,7 @@ class Record:
     """Highest resident bytes of any child."""
     peak: PeakMoment | None = None
     """When that was first known; none: an earlier release has not told."""
-    place: Place | None = None
+    place: ChildProgress | None = None
     """Where the child of now is; none before its first block."""
     init: InitReport | None = None
     """What training began with."""
@@ -169,7 +169,7 @@ class Record:
                 self._keep()
             case BlockStarted():
                 self._rise_here(event.peak_bytes)
-                self.place = Place(event.block, event.rung, event.phase)
+                self.place = ChildProgress(event.block, event.rung, event.phase)
             case Step():
                 self.steps += 1
                 self._rise_here(event.peak_bytes)

@@ -15,7 +15,7 @@ from typing import IO, Any, Protocol
 
 from planner.errors import InterruptedRunError, OverBudgetError, RunError, StorageError
 from planner.runner.protocol import paths
-from planner.runner.protocol.events import Event, Told, Warned
+from planner.runner.protocol.events import Event, Message, Warned
 from planner.runner.protocol.job import Job
 from planner.runner.protocol.position import Position, read_position
 from planner.runner.protocol.sizes import sizes_of
@@ -62,7 +62,7 @@ class RunOptions:
     resume: bool = False
     """Whether to go on in a folder that holds an unfinished run of the same plan."""
     checkpoint_seconds: float = 60.0
-    """Time between two checkpoints within a block; 0 takes one after every step."""
+    """Minimum interval between two checkpoints within a block, in seconds; 0 checkpoints after every step."""
     exit_tolerance: float | None = None
     """Points of accuracy that the smallest exit kept may lose to the best. A tenth of the training samples is held out
     to choose both by, where the plan has a choice; none holds nothing out. A resumed run keeps whether it does.
@@ -86,7 +86,7 @@ def run_plan(plan: Plan, data: str, out: Path, options: RunOptions, observer: Ob
     make_folder(out)
     with lock_folder(out) as lock, footprint:
         record, begun = _begin(plan, data, out, agree(plan, out, options), footprint, observer)
-        slim_down()
+        release_start_memory()
         if len(record.blocks) < len(plan.blocks) or not record.knows_start:
             _Supervision(plan, data, begun, record, observer, lock).run()
         tolerance = begun.options.exit_tolerance
@@ -144,7 +144,7 @@ def _position(out: Path, block: int) -> Position | None:
     return None
 
 
-def slim_down() -> None:
+def release_start_memory() -> None:
     """Give back what only this process's start needed, before there is a child to share the budget with.
 
     Where its peak cannot begin anew, that of the start counts all the same: more than need be, never less.
@@ -228,7 +228,7 @@ class _Supervision:
             for line in child.answers:
                 if not line.endswith(b"\n"):
                     break  # the child was killed within it
-                event = decode(Told, parse_json(line)).event
+                event = decode(Message, parse_json(line)).event
                 self._record.note(event)
                 telemetry.observe(event, self._record)
                 self._observer.observe(event)

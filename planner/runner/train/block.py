@@ -19,8 +19,8 @@ from planner.runner.storage.stored import stored_units
 from planner.runner.storage.weights import fits, load_weights, named_tensors, read_tensor, save_tensors
 from planner.schema.plan import Block, Plan, Segment
 from planner.schema.report import InitReport
-from planner.training import place
-from planner.training.fused import stepping_in_backward
+from planner.training import device as devices
+from planner.training.optimizer_in_backward import optimizer_in_backward
 from planner.training.optimizers import Stepper, make_optimizer
 from planner.training.segment import Spans, infer, train_segment
 
@@ -58,11 +58,11 @@ class LoadedBlock:
         shapes = input_shapes(plan)
         self.input_shape: Shape = shapes[self.spec.units[0]]
         self.output_shape: Shape = shapes[self.spec.units[1]]
-        self.device = place.device_of(plan.device.kind)
+        self.device = devices.device_of(plan.device.kind)
         # Made by the processor, so that a seed gives the same weights wherever they come to lie.
         self.segments = [_load_segment(plan, segment, shapes, seed) for segment in self.spec.segments]
         for _, module in self.named_modules():
-            place.moved(module, self.device)
+            devices.to_device(module, self.device)
         self._settings = plan.training.optimizer
         self.optimizer: Stepper = make_optimizer(self._settings)
 
@@ -118,7 +118,7 @@ class LoadedBlock:
         """Forward, backward and, without `accumulate`, the step; loss and output as `train_segment` gives them."""
         is_last = segment is self.segments[-1]
         within = self.spec.optimizer_in_backward and not accumulate
-        with stepping_in_backward(segment.parameters(), self.optimizer.step) if within else nullcontext():
+        with optimizer_in_backward(segment.parameters(), self.optimizer.step) if within else nullcontext():
             loss, held = train_segment(
                 segment.units, segment.head, inputs, labels, weight, not is_last, segment.recompute
             )
@@ -190,7 +190,7 @@ def load_before(plan: Plan, index: int, out: Path) -> list[nn.Module]:
     for stored in stored_units(plan, index, out):
         found = [fresh_unit(plan, unit, shapes, None).eval() for unit in stored.units]
         load_weights(stored.path, zip((f"units.{unit}" for unit in stored.units), found, strict=True))
-        units += [place.moved(unit, place.device_of(plan.device.kind)) for unit in found]
+        units += [devices.to_device(unit, devices.device_of(plan.device.kind)) for unit in found]
     return units
 
 

@@ -15,7 +15,7 @@ from planner.data.dataset import check_fits, open_data
 from planner.data.split import Dataset
 from planner.errors import InfeasibleError, PlannerError
 from planner.runner.protocol import paths
-from planner.runner.protocol.events import Deviation, Event, Failed, Finished, Initialised, Ready, Told
+from planner.runner.protocol.events import Deviation, Event, Failed, Finished, Initialised, Message, Ready
 from planner.runner.protocol.job import Job
 from planner.runner.storage.sealed import read_sealed
 from planner.runner.train.foreign import rungs_here
@@ -78,7 +78,7 @@ def _start(plan: Plan) -> Started:
     """Torch, where the plan's device wants it; the bytes are those that the budget counts."""
     started = start_torch(plan.allocator, plan.device.threads)
     if plan.device.kind == "cuda":
-        from planner.training.place import device_of
+        from planner.training.device import device_of
 
         start_gpu(device_of(plan.device.kind))
         started = Started(plan.baseline_bytes, plan.baseline_bytes)
@@ -118,7 +118,7 @@ def make_guard(job: Job, plan: Plan, started: Started) -> MemoryGuard:
     if plan.device.kind == "cpu":
         return MemoryGuard(allowed, started.baseline_bytes, plan.allocator == "fast")
     from planner.runner.train.gpu_guard import GpuGuard
-    from planner.training.place import device_of
+    from planner.training.device import device_of
 
     return GpuGuard(device_of(plan.device.kind), allowed, started.baseline_bytes)
 
@@ -129,7 +129,7 @@ def main(job_path: str, supervisor_pid: int) -> int:
     answers = Answers()
 
     def tell(event: Event) -> None:
-        answers.tell(to_json(Told(event), indent=None))
+        answers.tell(to_json(Message(event), indent=None))
 
     try:
         _train(read_sealed(Path(job_path), Job), tell)

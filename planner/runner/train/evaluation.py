@@ -17,7 +17,7 @@ from planner.runner.storage.safetensors import TensorFile
 from planner.runner.train.guard import MemoryGuard
 from planner.runner.train.stream import load_unit
 from planner.system.exhaustion import is_out_of_memory
-from planner.training.runtime import Started, settle
+from planner.training.runtime import Started, release_memory
 from planner.training.segment import infer
 from planner.units import MIB
 
@@ -95,7 +95,7 @@ class _Evaluator:
 
     def _count(self, micro_batch: int) -> _Tally:
         """Run all samples through, so many at a time. Raises OverBudgetError once the peak has passed the budget."""
-        settle()
+        release_memory()
         self._guard.begin_block()
         tally = _Tally()
         samples = Samples(self._split, self._model.input, None, micro_batch)
@@ -119,7 +119,7 @@ class _Evaluator:
         for index in range(len(self._model.units)):
             inputs = self._one_unit(file, index, inputs, tally)
             if first:
-                settle()
+                release_memory()
         return inputs
 
     def _one_unit(self, file: TensorFile, index: int, inputs: Tensor, tally: _Tally) -> Tensor:

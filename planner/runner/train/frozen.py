@@ -17,8 +17,8 @@ from planner.runner.storage.weights import named_tensors, save_tensors
 from planner.runner.train.block import begin_with, fresh_unit, input_shapes
 from planner.schema.plan import Plan
 from planner.schema.report import InitReport
-from planner.training.place import wait_for
-from planner.training.runtime import settle
+from planner.training.device import wait_for
+from planner.training.runtime import release_memory
 from planner.training.segment import infer
 
 _TIMED = 8
@@ -39,7 +39,7 @@ def keep_frozen(plan: Plan, seed: int, init: Path | None, out: Path) -> None:
         begin_with(init, units)
     save_tensors(path, named_tensors(units))
     del units
-    settle()
+    release_memory()
 
 
 def check_given(plan: Plan, found: InitReport) -> None:

@@ -16,7 +16,7 @@ from planner.errors import ShardError, StorageError
 from planner.runner.input.augment import Augmented
 from planner.runner.input.samples import Samples, run_of
 from planner.runner.protocol import paths
-from planner.runner.protocol.job import Order
+from planner.runner.protocol.job import RunLength
 from planner.runner.storage.cache import (
     CacheReader,
     CacheSpec,
@@ -29,13 +29,13 @@ from planner.runner.storage.cache import (
 from planner.runner.storage.safetensors import TensorFile
 from planner.runner.storage.stored import stored_units
 from planner.runner.train.block import input_shapes
-from planner.runner.train.finish import Target, write_cache
+from planner.runner.train.post_training import Target, write_cache
 from planner.runner.train.repair import Repairer
 from planner.runner.train.stop import StopSignal
 from planner.schema.common import stored_bytes
 from planner.schema.plan import Plan
 from planner.system.files import make_folder, storage_errors
-from planner.training import place
+from planner.training import device as devices
 from planner.training.segment import infer
 
 _CACHE_ORDER = -2
@@ -60,12 +60,12 @@ def split_parts(plan: Plan, data: Dataset, choosing: bool) -> Parts:
 class Inputs:
     """Opens what blocks read and write, of one run."""
 
-    def __init__(self, plan: Plan, parts: Parts, out: Path, order: Order) -> None:
+    def __init__(self, plan: Plan, parts: Parts, out: Path, order: RunLength) -> None:
         self._plan = plan
         self._out = out
         self._order = order
         self._limit = None if order.max_steps is None else order.max_steps * plan.training.batch
-        self._device = place.device_of(plan.device.kind)
+        self._device = devices.device_of(plan.device.kind)
         self._repaired: set[tuple[str, int]] = set()
         augment = plan.training.augment
         self._parts = dict(parts)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from planner.runner.input.samples import Samples
 from planner.runner.train.guard import MemoryGuard
 from planner.runner.train.stop import StopSignal
-from planner.training.runtime import settle, trimming
+from planner.training.runtime import release_memory, trim_after_each
 
 Pass = Callable[[Tensor, Tensor], object]
 """What is done with one micro-batch: inputs (micro-batch, …) and labels. What it returns goes at once."""
@@ -45,9 +45,9 @@ def rehearse(
     is called; the second time is as high as any micro-batch of the pass. Raises as `Watch.check`.
     """
     sizes = sorted({min(samples.micro_batch, count), count % samples.micro_batch} - {0})
-    with trimming(modules):
+    with trim_after_each(modules):
         _some(run, samples, sizes)
-    settle()
+    release_memory()
     ready()
     _some(run, samples, sizes)
     watch.check()

@@ -22,9 +22,9 @@ from planner.runner.train.block import LoadedBlock, input_shapes
 from planner.runner.train.stop import StopSignal
 from planner.schema.common import Dtype, discriminant_bytes
 from planner.schema.plan import Plan, PooledHead
+from planner.training.device import to_device
 from planner.training.discriminant import Discriminant
-from planner.training.place import moved
-from planner.training.runtime import settle
+from planner.training.runtime import release_memory
 from planner.training.segment import infer
 
 Exits = Mapping[int, nn.Module]
@@ -77,9 +77,9 @@ def fit_exits(
             stop.check()
             # Gone before the next samples come: fitting has no room beside what validating has.
             del activations, inputs
-    settle()  # what passing needed of library pages should not lie under what solving does
+    release_memory()  # what passing needed of library pages should not lie under what solving does
     return {
-        unit: moved(_exit(shape, classes, dtype, *fits.pop(unit).solve()), block.device)
+        unit: to_device(_exit(shape, classes, dtype, *fits.pop(unit).solve()), block.device)
         for unit, shape in wanted.items()
     }
 

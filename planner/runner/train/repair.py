@@ -25,7 +25,7 @@ from planner.runner.train.stop import StopSignal
 from planner.runner.train.stream import run_stored
 from planner.schema.common import Stored
 from planner.schema.plan import Plan
-from planner.training import place
+from planner.training import device as devices
 
 
 class Repairer:
@@ -79,7 +79,7 @@ class Repairer:
         view = memoryview(bytearray(len(indices) * size))
         labels = [split.read_into(index, view[at * size : (at + 1) * size]) for at, index in enumerate(indices)]
         images = image_tensor(view, self._plan.model.input)
-        return images.to(place.device_of(self._plan.device.kind)), labels
+        return images.to(devices.device_of(self._plan.device.kind)), labels
 
     def _run(self, inputs: Tensor, files: Sequence[TensorFile]) -> Tensor:
         for stored, file in zip(stored_units(self._plan, self._index, self._out), files, strict=True):

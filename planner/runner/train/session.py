@@ -17,7 +17,7 @@ from planner.model.shapes import model_sizes
 from planner.runner.input.samples import Samples
 from planner.runner.protocol import paths
 from planner.runner.protocol.events import BlockDone, BlockStarted, Deviation, Event, PhasePeak
-from planner.runner.protocol.job import Job, Order
+from planner.runner.protocol.job import Job, RunLength
 from planner.runner.protocol.position import read_position
 from planner.runner.protocol.sizes import sizes_of
 from planner.runner.storage.checkpoint import Checkpoints
@@ -25,21 +25,21 @@ from planner.runner.storage.safetensors import content_checksum
 from planner.runner.storage.sealed import read_sealed, write_sealed
 from planner.runner.storage.stored import stored_units
 from planner.runner.train.block import LoadedBlock, compare_init, load_before, load_frozen
-from planner.runner.train.finish import Measured, Prefix, try_heads, validate, write_cache
 from planner.runner.train.frozen import check_given, keep_frozen, seconds_per_sample
 from planner.runner.train.guard import WARMING_BYTES, MemoryGuard, describe
 from planner.runner.train.inputs import Inputs, Parts, split_parts
 from planner.runner.train.passes import Watch, rehearse
 from planner.runner.train.pooled import Exits, fit_exits, samples_to_fit, save_exits, wanted_exits
+from planner.runner.train.post_training import Measured, Prefix, try_heads, validate, write_cache
 from planner.runner.train.stop import StopSignal
 from planner.runner.train.train import BlockTrainer, Trained, exhausted, rungs_of
 from planner.schema.plan import Plan
 from planner.schema.report import ExitReport, InitReport, Phase
 from planner.system.exhaustion import is_out_of_memory
 from planner.system.files import storage_errors
-from planner.training import place
+from planner.training import device as devices
 from planner.training.calibration import calibration_seconds
-from planner.training.runtime import settle, trimming
+from planner.training.runtime import release_memory, trim_after_each
 from planner.training.segment import infer
 
 T = TypeVar("T")
@@ -68,7 +68,7 @@ class Session:
         self._stop = stop
         self._checkpoints = Checkpoints(self._out / paths.CHECKPOINT, job.checkpoint_seconds)
         training = plan.training
-        self._order = Order(
+        self._order = RunLength(
             job.epochs or training.epochs, job.max_steps, training.seed if job.seed is None else job.seed
         )
         parts = split_parts(plan, data, job.exit_tolerance is not None)
@@ -76,7 +76,7 @@ class Session:
         self._held_out_scale = data.train.samples / parts["train"].samples
         init = self._out / paths.INIT
         self._init = init if init.exists() else None
-        self._device = place.device_of(plan.device.kind)
+        self._device = devices.device_of(plan.device.kind)
         self._frozen_peak_bytes = 0
         """Highest while frozen units ran by themselves."""
         self._filled_bytes = 0
@@ -146,7 +146,7 @@ class Session:
         self._guard.take()
         self._frozen_peak_bytes = self._guard.block_peak_bytes
         self._guard.release()
-        settle()
+        release_memory()
         return seconds
 
     def _run_block(self, index: int, prefix: Prefix) -> Prefix:
@@ -158,7 +158,7 @@ class Session:
                 # Another error of the same content: this one's traceback holds the block.
                 found = ShardError(error.file, error.problem, error.shard)
             self._guard.release()
-            settle()
+            release_memory()
             self._rebuild(index, self._inputs.take_away(index, found), found.problem)
 
     def _try_block(self, index: int, prefix: Prefix) -> Prefix:
@@ -190,7 +190,7 @@ class Session:
             with storage_errors(path):
                 path.unlink()
             return None
-        settle()
+        release_memory()
         self._guard.enter(index, "train")
         self._guard.begin_block(position.peak_bytes, self._plan.blocks[index].predicted.untouched_bytes)
         block = LoadedBlock(self._plan, index, self._order.seed, load_frozen(self._plan, index, self._out))
@@ -252,7 +252,7 @@ class Session:
                 tried.append(f"micro-batch {sizes[rung]}: {describe(error)}")
             # Out of the handler, so that the traceback no longer holds what the failed micro-batch had.
             self._tell(Deviation("deviation", f"block {index}: {what} does not fit with {tried[-1]}"))
-            settle()
+            release_memory()
         raise exhausted(index, tried)
 
     def _finish(
@@ -338,13 +338,13 @@ class Session:
             return fit_exits(trained.block, wanted, samples, key, most, classes, watch, dtype)
 
         self._guard.limit(self._untouched(index, rung) + WARMING_BYTES)
-        with trimming(trained.block.modules()):
+        with trim_after_each(trained.block.modules()):
             fit(size)
-        settle()
+        release_memory()
         self._guard.limit(self._untouched(index, rung))
         exits = fit(count)
         save_exits(paths.exits_path(self._out, index), exits)
-        settle()
+        release_memory()
         return exits
 
     def _rehearse(
@@ -405,7 +405,7 @@ class Session:
         total = min(steps, self._order.max_steps or steps)
         rungs = rungs_of(self._plan.blocks[index])
         size, accumulate = self._sizes(index)[rung], rungs[min(rung, len(rungs) - 1)].accumulate
-        settle()  # what the phase before had of library pages should not lie under this one's
+        release_memory()  # what the phase before had of library pages should not lie under this one's
         self._guard.enter(index, phase)
         peak = self._guard.life_peak_bytes
         self._tell(BlockStarted("phase", index, phase, total, size, accumulate, rung, peak_bytes=peak))

@@ -13,7 +13,7 @@ from planner.runner.storage.safetensors import TensorFile
 from planner.runner.storage.weights import fill_modules
 from planner.schema.common import Dtype
 from planner.schema.model import Model
-from planner.training.place import CPU, moved
+from planner.training.device import CPU, to_device
 from planner.training.segment import infer
 
 
@@ -42,4 +42,4 @@ def load_unit(
     """One unit in evaluation mode with its weights from `file`, on `device`. Raises StorageError."""
     unit = build_unit(model.units[index], shape, dtype=dtype).eval()
     fill_modules(file, [(f"units.{index}", unit)])
-    return moved(unit, device)
+    return to_device(unit, device)

@@ -18,7 +18,7 @@ from planner.model.heads import auxiliary_head
 from planner.model.shapes import Shape, model_sizes, unit_sizes
 from planner.runner.input.samples import Batches, Samples, count_batches
 from planner.runner.protocol.events import BlockStarted, Checkpointed, Deviation, Event, Step
-from planner.runner.protocol.job import Order
+from planner.runner.protocol.job import RunLength
 from planner.runner.protocol.position import Position
 from planner.runner.storage.checkpoint import Checkpoints
 from planner.runner.train.block import LoadedBlock
@@ -27,8 +27,8 @@ from planner.runner.train.rehearsal import rehearsal
 from planner.runner.train.stop import StopSignal
 from planner.schema.plan import Block, Plan
 from planner.system.exhaustion import is_out_of_memory
-from planner.training.place import generators_of
-from planner.training.runtime import settle, trimming
+from planner.training.device import generators_of
+from planner.training.runtime import release_memory, trim_after_each
 from planner.units import format_bytes
 
 
@@ -83,7 +83,7 @@ class BlockTrainer:
         self,
         plan: Plan,
         index: int,
-        order: Order,
+        order: RunLength,
         make_samples: Callable[[int], Samples],
         guard: MemoryGuard,
         tell: Callable[[Event], None],
@@ -153,7 +153,7 @@ class BlockTrainer:
 
     def _train_on(self, rung: Setting) -> Trained:
         """From where the block stands. What an overrun has left of a batch is dropped, and the batch done again."""
-        settle()
+        release_memory()
         self._guard.enter(self._index, "train")
         if self._block is None:
             self._guard.begin_block(self._position.peak_bytes, rung.untouched_bytes + WARMING_BYTES)
@@ -165,7 +165,7 @@ class BlockTrainer:
         else:
             self._block.drop_gradients()
             self._had_dry_step = False
-            settle()
+            release_memory()
             self._guard.limit(rung.untouched_bytes)
             samples = self._make_samples(rung.micro_batch)
         self._tell_phase(samples)
@@ -184,7 +184,7 @@ class BlockTrainer:
         block = LoadedBlock(self._plan, self._index, self._order.seed, self._frozen)
         if self._init is not None:
             block.begin_with(self._init)
-        settle()  # the pages that random numbers came from
+        release_memory()  # the pages that random numbers came from
         return block
 
     def _dry_steps(self, samples: Samples, rung: Setting) -> None:
@@ -197,11 +197,11 @@ class BlockTrainer:
         block = self._fresh_block()
         accumulate = rung.accumulate > 1
         rehearsed = rehearsal(samples.count, self._batch, rung.micro_batch, self._least, self._last_step(samples, rung))
-        with trimming(block.modules()):
+        with trim_after_each(block.modules()):
             for size in sorted({size for sizes in rehearsed for size in sizes}):
                 self._dry_batch(block, samples, (size,), accumulate)
         block.forget_steps()
-        settle()
+        release_memory()
         self._guard.limit(rung.untouched_bytes)  # what kernels have mapped is there
         for sizes in rehearsed:
             self._dry_batch(block, samples, sizes, accumulate)
@@ -247,7 +247,7 @@ class BlockTrainer:
     def _trimming_first_batch(self, block: LoadedBlock) -> AbstractContextManager[None]:
         """On a rung that had no dry step, its first batch is what makes new kernels, as the dry step's is."""
         had_dry_step, self._had_dry_step = self._had_dry_step, True
-        return nullcontext() if had_dry_step else trimming(block.modules())
+        return nullcontext() if had_dry_step else trim_after_each(block.modules())
 
     def _advance(self, loss: float, seconds: float, samples: Samples) -> None:
         position = self._position

@@ -12,7 +12,7 @@ from planner.schema.codec import content_id
 from planner.schema.plan import Block, BlockPrediction, Breakdown, Exit, Plan, PooledHead
 from planner.schema.profile import Profile
 from planner.solver.checker.ledger import Run
-from planner.solver.checker.recount import record, surroundings
+from planner.solver.checker.profile_figures import policy_figures, record
 
 _REACH = 4
 _SHOWN = 8
@@ -23,7 +23,7 @@ def check(plan: Plan, profile: Profile) -> None:
 
     Such an error is a fault of the solver, never of what a person asked.
     """
-    judge = _Judge(plan, profile)
+    judge = _Checker(plan, profile)
     judge.whole()
     for place, block in enumerate(plan.blocks):
         judge.block(place, block)
@@ -32,7 +32,7 @@ def check(plan: Plan, profile: Profile) -> None:
         raise PlannerError(f"the solver contradicts its checker, please report this: {shown}")
 
 
-class _Judge:
+class _Checker:
     """Collects what is wrong."""
 
     def __init__(self, plan: Plan, profile: Profile) -> None:
@@ -54,7 +54,7 @@ class _Judge:
         self.same("model", plan.model, profile.model)
         self.same("training.dtype", plan.training.dtype, profile.dtype)
         self.same("device", plan.device, profile.device)
-        around = surroundings(plan, profile)
+        around = policy_figures(plan, profile)
         self.same("baseline_bytes", plan.baseline_bytes, around.baseline_bytes)
         self.same("calibration_seconds", plan.calibration_seconds, around.calibration_seconds)
         segments = [segment for block in plan.blocks for segment in block.segments]

@@ -16,7 +16,7 @@ from planner.model.shapes import Shape, unit_sizes
 from planner.schema.common import Stored
 from planner.schema.plan import BlockInput, PhasePeaks, Plan, Segment
 from planner.schema.profile import PieceProfile, Profile
-from planner.solver.checker.recount import Piece, converting, record, surroundings
+from planner.solver.checker.profile_figures import Piece, converting, policy_figures, record
 
 _WRITER = 65536, 16
 
@@ -66,7 +66,7 @@ class Run:
     def __init__(self, plan: Plan, profile: Profile, place: int, size: int) -> None:
         block = plan.blocks[place]
         self.plan, self.profile, self.block, self.size = plan, profile, block, size
-        self.around = surroundings(plan, profile)
+        self.around = policy_figures(plan, profile)
         self.elsewhere = profile.device.kind == "cuda"
         """Whether tensors lie in another memory than what reads and writes storage."""
         self.behind = next((other.input for other in plan.blocks[place + 1 : place + 2]), None)

@@ -17,17 +17,17 @@ import numpy as np
 import numpy.typing as npt
 
 from planner.solver.problem import Choice, Source
-from planner.solver.search.relaxed import SLACK
-from planner.solver.search.space import Base, Integers, Space, Way
-from planner.solver.search.spans import Recipe, Trades
+from planner.solver.search.recompute_bound import SLACK
+from planner.solver.search.segment_tables import BatchMode, Integers, SegmentTables, UncutBlock
+from planner.solver.search.spans import RecomputeFrontier, RecomputeSchedule
 
-NEVER = 2**200
+INF_TIME = 2**200
 """Above every time and every count of bytes."""
 
 Reals = npt.NDArray[np.float64]
 
 
-class Place(NamedTuple):
+class BlockSpan(NamedTuple):
     """Where a block lies in the chain, and how it is joined to its neighbours."""
 
     first: int
@@ -57,11 +57,11 @@ class _Partial(NamedTuple):
     time: int
     used: _Used
     ends: tuple[int, ...]
-    recipes: tuple[Recipe, ...]
+    recipes: tuple[RecomputeSchedule, ...]
     """Of the segments that recompute something."""
 
 
-class Quickest(NamedTuple):
+class MinTime(NamedTuple):
     """The fastest way through a block, as time × micro-batch that cuts and replays add."""
 
     time: int
@@ -76,7 +76,7 @@ class _Edges(NamedTuple):
     peak: Integers
     least: Integers
     replay: Reals
-    """No recomputation that fits takes less time, in the unit of `Base.time`; infinite where none fits."""
+    """No recomputation that fits takes less time, in the unit of `UncutBlock.time`; infinite where none fits."""
     static: Integers
     """By end: what the head of a cut adds; none at the block's end, whose head is the block's."""
     weights: Integers
@@ -87,7 +87,15 @@ class _Edges(NamedTuple):
 class BlockSearch:
     """The cuts of a block at one way of taking its batches that fit `limit` live bytes."""
 
-    def __init__(self, space: Space, trades: Trades, way: Way, place: Place, base: Base, limit: int) -> None:
+    def __init__(
+        self,
+        space: SegmentTables,
+        trades: RecomputeFrontier,
+        way: BatchMode,
+        place: BlockSpan,
+        base: UncutBlock,
+        limit: int,
+    ) -> None:
         self._space = space
         self._trades = trades
         self._way = way
@@ -154,18 +162,18 @@ class BlockSearch:
     def _safe(self, bound: Reals) -> list[int]:
         """Whole numbers that no rounding has made too large."""
         return [
-            NEVER if value == np.inf else int(value - SLACK * (abs(value) + self._magnitude))
+            INF_TIME if value == np.inf else int(value - SLACK * (abs(value) + self._magnitude))
             for value in bound.tolist()
         ]
 
-    def fastest(self, at_most: int | None, below: int, slack: int = 0) -> Quickest | None:
+    def fastest(self, at_most: int | None, below: int, slack: int = 0) -> MinTime | None:
         """The fastest way through the block that takes less than `below`; with `slack`, one that takes so much more."""
         if not self._fits:
             return None
         bounds = self._bounds(at_most)
         if bounds[-1][0] >= below:
             return None
-        return _Walk(self, at_most, bounds, below, slack).fastest()
+        return _LabelSearch(self, at_most, bounds, below, slack).fastest()
 
     def smallest(self, at_most: int | None) -> int | None:
         """Least live bytes within the limit, in at most so many segments; none where nothing fits."""
@@ -224,7 +232,7 @@ class BlockSearch:
                     break
 
     def longer(
-        self, partial: _Partial, end: int, used: _Used, replay: int = 0, recipe: Recipe | None = None
+        self, partial: _Partial, end: int, used: _Used, replay: int = 0, recipe: RecomputeSchedule | None = None
     ) -> _Partial:
         """With one more segment."""
         return _Partial(
@@ -290,7 +298,7 @@ class BlockSearch:
         return (*training, used.weights, used.validate_peak) if self._validates else training
 
 
-class _Walk:
+class _LabelSearch:
     """The search for the fastest way through a block."""
 
     def __init__(
@@ -306,7 +314,7 @@ class _Walk:
         self._whole: _Partial | None = None
         """The fastest one that has been met."""
 
-    def fastest(self) -> Quickest | None:
+    def fastest(self) -> MinTime | None:
         """Its time and the block."""
         block = self._block
         self._push(block.start, 0, -1)
@@ -314,9 +322,9 @@ class _Walk:
         while self._heap:
             floor, segments, _, partial, end, slower = heapq.heappop(self._heap)
             if end < 0 and block.is_complete(partial):
-                return Quickest(partial.time, partial.time, block.choice(partial))
+                return MinTime(partial.time, partial.time, block.choice(partial))
             if self._whole is not None and self._whole.time <= floor + self._slack:
-                return Quickest(self._whole.time, min(floor, self._whole.time), block.choice(self._whole))
+                return MinTime(self._whole.time, min(floor, self._whole.time), block.choice(self._whole))
             if end >= 0:
                 slower = block.traded(partial, end, block.enough)
             if slower is not None:

@@ -1,7 +1,7 @@
 """Lower bounds on every block: what it takes at least, however it is cut and whatever it recomputes.
 
 A bound leaves out what couples a block's segments: a segment is held to the room that its own units, and for the last
-one all of the block's, leave free; what it has to shed is priced by `planner.solver.search.relaxed`. The search
+one all of the block's, leave free; what it has to shed is priced by `planner.solver.search.recompute_bound`. The search
 works out only blocks whose bound is promising.
 
 Blocks are tables over the marks (0 and every boundary) where they begin and, one on, where they end.
@@ -16,15 +16,15 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from planner.solver.memory_model import fill_ns, read_ns, write_ns
 from planner.solver.problem import Source
-from planner.solver.search.block import Place, Reals
-from planner.solver.search.relaxed import SLACK, Replay
-from planner.solver.search.space import Integers, Space, Way, peaks_of
-from planner.solver.walk import fill_ns, read_ns, write_ns
+from planner.solver.search.block import BlockSpan, Reals
+from planner.solver.search.recompute_bound import SLACK, RecomputeBound
+from planner.solver.search.segment_tables import BatchMode, Integers, SegmentTables, peaks_of
 
 Flags = npt.NDArray[np.bool_]
 
-FAR = 2**60
+INF = 2**60
 """Longer than any training that is planned, in nanoseconds; two of them still add up."""
 
 JOINTS: tuple[tuple[Source, bool], ...] = (
@@ -42,7 +42,7 @@ _KEPT_LIMITS = 2
 class Clock:
     """From time × micro-batch of one epoch to the total of a block."""
 
-    def __init__(self, space: Space, place: Place, micro_batch: int) -> None:
+    def __init__(self, space: SegmentTables, place: BlockSpan, micro_batch: int) -> None:
         problem = space.problem
         row = space.row(micro_batch, False)
         self.micro_batch = micro_batch
@@ -101,7 +101,7 @@ class _Edges(NamedTuple):
     """By end: a moment when nothing is held."""
     allowed: Flags
     """Whether there may be such a segment."""
-    replay: Replay
+    replay: RecomputeBound
     samples: int
 
     def cost(self, last: int, low: int, room: Integers) -> Reals:
@@ -123,7 +123,7 @@ class _Edges(NamedTuple):
 class Bounds:
     """Bounds of all blocks of a space."""
 
-    def __init__(self, space: Space) -> None:
+    def __init__(self, space: SegmentTables) -> None:
         self._space = space
         self._problem = space.problem
         self.count = len(space.marks) - 1
@@ -131,7 +131,7 @@ class Bounds:
         self._tables = lru_cache(maxsize=None)(self._make_tables)
         self._joint_bytes = lru_cache(maxsize=None)(self._make_joint_bytes)
         self._edges = lru_cache(maxsize=None)(self._make_edges)
-        self._kept: OrderedDict[tuple[int, bool], dict[Way, Reals]] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, bool], dict[BatchMode, Reals]] = OrderedDict()
         self._writers = lru_cache(maxsize=None)(self._make_writers)
         self.allowed = lru_cache(maxsize=None)(self._make_allowed)
         marks = space.marks.tolist()
@@ -153,7 +153,7 @@ class Bounds:
             )
         return found
 
-    def _make_tables(self, way: Way) -> _Tables:
+    def _make_tables(self, way: BatchMode) -> _Tables:
         micro_batch = way.micro_batch
         space, problem, marks = self._space, self._problem, self._space.marks
         row, sums, heads = space.row(*way), space.sums(*way), space.heads(way)
@@ -201,7 +201,7 @@ class Bounds:
         data, cache, again = (self._joint_bytes(micro_batch, source) for source in ("data", "cache", "recompute"))
         return np.where(self._space.marks[:-1] == 0, data, np.minimum(cache, again))
 
-    def _added(self, limit: int, most: int | None) -> dict[Way, Reals]:
+    def _added(self, limit: int, most: int | None) -> dict[BatchMode, Reals]:
         """`_make_added`, for `most` segments or more: what is known of many is known of few."""
         key = limit, most is None
         found = self._kept.pop(key, None)
@@ -212,12 +212,12 @@ class Bounds:
             self._kept.popitem(last=False)
         return found
 
-    def _make_added(self, limit: int, most: int | None) -> dict[Way, Reals]:
+    def _make_added(self, limit: int, most: int | None) -> dict[BatchMode, Reals]:
         """By way, what cuts and replays add to `_Tables.time`: by most segments (1 to `most`; or any), start and end.
 
         Where a way, were it free of replays, is slower than another one is known to be, that will do as its bound.
         """
-        found: dict[Way, Reals] = {}
+        found: dict[BatchMode, Reals] = {}
         fastest = np.full((self.count, self.count), np.inf)
         for way in self._space.ways():
             tables = self._tables(way)
@@ -233,7 +233,7 @@ class Bounds:
         found: Reals = np.minimum(0.0, gains[:-1] - gains[:-1, None])
         return found
 
-    def _added_at(self, limit: int, most: int | None, way: Way, free: Reals, quick: Flags) -> Reals:
+    def _added_at(self, limit: int, most: int | None, way: BatchMode, free: Reals, quick: Flags) -> Reals:
         tables, joint = self._tables(way), self._least_joint(way.micro_batch)
         room = limit - joint[:, None] - tables.static
         alive = np.isfinite(tables.time) & (tables.peak <= room) & np.triu(np.ones_like(quick))
@@ -251,7 +251,7 @@ class Bounds:
         magnitude = np.abs(tables.cut).sum() + np.where(np.isfinite(tables.time), tables.time, 0)
         return np.asarray(found - SLACK * (np.where(np.isfinite(found), np.abs(found), 0) + magnitude))
 
-    def _make_edges(self, way: Way) -> _Edges:
+    def _make_edges(self, way: BatchMode) -> _Edges:
         space, marks = self._space, self._space.marks
         row, sums, heads = space.row(*way), space.sums(*way), space.heads(way)
         peaks = peaks_of(row, sums, heads)
@@ -269,8 +269,8 @@ class Bounds:
 
     def total(self, limit: int, most: int | None, source: Source, caches: bool) -> Integers:
         """Nanoseconds of all epochs and what follows them, at least: by most segments (1 to `most`; or any), start and
-        end; `FAR` where nothing fits."""
-        found = np.full((most or 1, self.count, self.count), FAR, dtype=np.int64)
+        end; `INF` where nothing fits."""
+        found = np.full((most or 1, self.count, self.count), INF, dtype=np.int64)
         for way in self._space.ways():
             added = self._added(limit, most)[way][:most]
             np.minimum(found, self._total_at(way, added, limit, source, caches, _ALL, _ALL), out=found)
@@ -278,7 +278,7 @@ class Bounds:
 
     def total_of(
         self, limit: int, most: int | None, source: Source, caches: bool, first: int, last: int
-    ) -> list[tuple[int, Way]]:
+    ) -> list[tuple[int, BatchMode]]:
         """The same of one block in at most `most` segments, for every way of its own."""
         found = []
         for way in self._space.ways():
@@ -288,7 +288,7 @@ class Bounds:
         return found
 
     def _total_at(
-        self, way: Way, added: Reals, limit: int, source: Source, caches: bool, rows: slice, columns: slice
+        self, way: BatchMode, added: Reals, limit: int, source: Source, caches: bool, rows: slice, columns: slice
     ) -> Integers:
         """Blocks that begin in `rows` and end in `columns`, at one way; `added` is what `_added` has of these."""
         micro_batch, training = way.micro_batch, self._problem.training
@@ -296,7 +296,7 @@ class Bounds:
         running = np.array(self._space.row(*way).inference_ns, dtype=np.float64)
         prefix = running[starts] if source == "recompute" else np.zeros(len(starts))
         time = self._tables(way).time[rows, columns] + added
-        time = np.minimum((time + training.samples * prefix[:, None]) / micro_batch, FAR)
+        time = np.minimum((time + training.samples * prefix[:, None]) / micro_batch, INF)
         epoch = np.floor(time - SLACK * np.abs(time))
         if source == "cache":
             epoch = np.maximum(epoch, self._reads[rows, None])
@@ -309,14 +309,14 @@ class Bounds:
             total[..., 0, :] += fill_ns(self._problem, micro_batch) * (1 - SLACK)
         fits = self.live_at(source, caches, None, way, rows, columns) <= limit
         total = np.where(fits & self.allowed(source, caches)[rows, columns], total * (1 - SLACK), np.inf)
-        return np.asarray(np.minimum(total, FAR), dtype=np.int64)
+        return np.asarray(np.minimum(total, INF), dtype=np.int64)
 
     def live_at(
         self,
         source: Source,
         caches: bool,
         segments: int | None,
-        way: Way,
+        way: BatchMode,
         rows: slice = _ALL,
         columns: slice = _ALL,
     ) -> Integers:
@@ -332,7 +332,7 @@ class Bounds:
         found = joint + np.maximum(tables.static[part] + peak, tables.weights[part] + validate)
         if self._is_filled(rows, source):
             found[0] = np.maximum(found[0], self._space.fill_bytes(way.micro_batch))
-        return np.where(np.isfinite(tables.time[part]) & self.allowed(source, caches)[part], found, FAR)
+        return np.where(np.isfinite(tables.time[part]) & self.allowed(source, caches)[part], found, INF)
 
     def _is_filled(self, rows: slice, source: Source) -> bool:
         """Whether the first of these blocks reads a cache that frozen units have to fill."""

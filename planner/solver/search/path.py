@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from planner.solver.search.bounds import FAR
+from planner.solver.search.bounds import INF
 
 Costs = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
 
-class Step(NamedTuple):
+class Edge(NamedTuple):
     """A block on a path."""
 
     cached: bool
@@ -43,7 +43,7 @@ class LazyPath:
         self._join = join
         self._count = costs.shape[-1]
         self._taken: Costs = np.zeros(0, dtype=np.int64)
-        self._finite: Flags = np.any(costs < FAR, axis=0)
+        self._finite: Flags = np.any(costs < INF, axis=0)
         """By whether a cache is written, segments, first and last mark: whether there is such a block."""
         self._worth: Flags = np.ones_like(self._finite)
         self._worth[:, 1:] = np.any(costs[:, :, 1:] < costs[:, :, :-1], axis=0)
@@ -51,11 +51,11 @@ class LazyPath:
         self._low = np.where(np.any(self._finite, axis=1), np.arange(self._count)[:, None], self._count).min(axis=1)
         """By whether a cache is written, and last mark: the lowest first mark."""
 
-    def cost(self, step: Step) -> int:
+    def cost(self, step: Edge) -> int:
         """What is known of a block."""
         return int(self._costs[*self._place(step)])
 
-    def learn(self, step: Step, cost: int) -> None:
+    def learn(self, step: Edge, cost: int) -> None:
         """The exact cost of a block, or a better bound; it bounds the block in fewer segments too."""
         cached, caches, count, first, last = self._place(step)
         self._costs[cached, caches, count, first, last] = cost
@@ -63,15 +63,15 @@ class LazyPath:
         np.maximum(fewer, cost, out=fewer)
         self._worth[caches, count : count + 2, first, last] = True
 
-    def _place(self, step: Step) -> tuple[int, int, int, int, int]:
+    def _place(self, step: Edge) -> tuple[int, int, int, int, int]:
         return int(step.cached), int(step.caches), (step.segments or 1) - 1, step.first, step.last
 
-    def best(self) -> tuple[int, list[Step]]:
-        """The least cost of a path to the end, and its blocks; `FAR` where there is none."""
+    def best(self) -> tuple[int, list[Edge]]:
+        """The least cost of a path to the end, and its blocks; `INF` where there is none."""
         least, taken = self._nodes()
         used = int(least[0, -1].argmin())
         cost = int(least[0, -1, used])
-        return cost, self._steps(taken, used) if cost < FAR else []
+        return cost, self._steps(taken, used) if cost < INF else []
 
     def fewest(self, below: int, floor: int) -> tuple[int, int, int | None]:
         """The least cost of all; that in the fewest segments, `floor` or more, that is below `below`, and how many."""
@@ -81,14 +81,14 @@ class LazyPath:
         used = int(enough[0]) + floor if len(enough) else None
         return int(ends.min()), int(ends[used or 0]), used
 
-    def steps_in(self, used: int) -> list[Step]:
+    def steps_in(self, used: int) -> list[Edge]:
         """The blocks of the path that `fewest` found last."""
         return self._steps(self._taken, used)
 
     def _nodes(self) -> tuple[Costs, Costs]:
         """The least cost to every node; how it is reached: segments, and the node before (cached × marks + mark)."""
         used = 1 if self._most is None else self._most + 1
-        least = np.full((2, self._count + 1, used), FAR, dtype=np.int64)
+        least = np.full((2, self._count + 1, used), INF, dtype=np.int64)
         least[:, 0, 0] = 0  # frozen units may leave a cache before the first block
         taken = np.full((2, self._count + 1, used, 2), -1, dtype=np.int64)
         for last in range(self._count):
@@ -104,30 +104,30 @@ class LazyPath:
         if self._most is None:
             found = self._join(least[:, low:before, 0], self._costs[:, caches, 0, low:before, last])
             cached, first = divmod(int(found.argmin()), before - low)
-            least[caches, before, 0] = min(int(found[cached, first]), FAR)
+            least[caches, before, 0] = min(int(found[cached, first]), INF)
             taken[caches, before, 0] = 0, cached * before + first + low
             return
         counts = np.nonzero((self._worth & self._finite)[caches, : self._most, low:before, last].any(axis=1))[0]
         if not len(counts):
             return
         used = np.arange(self._most + 1) - counts[:, None] - 1
-        earlier = np.where(used >= 0, least[:, low:before][:, :, used], FAR)
+        earlier = np.where(used >= 0, least[:, low:before][:, :, used], INF)
         costs = self._costs[:, caches, :, low:before, last][:, counts]
         found = self._join(earlier, costs.transpose(0, 2, 1)[..., None])
         found = found.reshape(-1, self._most + 1)
         best = found.argmin(axis=0)
-        least[caches, before] = np.minimum(found[best, np.arange(self._most + 1)], FAR)
+        least[caches, before] = np.minimum(found[best, np.arange(self._most + 1)], INF)
         node, count = np.divmod(best, len(counts))
         cached, first = np.divmod(node, before - low)
         taken[caches, before, :, 0] = counts[count] + 1
         taken[caches, before, :, 1] = cached * before + first + low
 
-    def _steps(self, taken: Costs, used: int) -> list[Step]:
-        found: list[Step] = []
+    def _steps(self, taken: Costs, used: int) -> list[Edge]:
+        found: list[Edge] = []
         caches, mark = 0, self._count
         while mark:
             segments, node = taken[caches, mark, used].tolist()
             cached, first = divmod(node, mark)
-            found.append(Step(bool(cached), bool(caches), first, mark - 1, segments or None))
+            found.append(Edge(bool(cached), bool(caches), first, mark - 1, segments or None))
             caches, mark, used = cached, first, used - segments
         return found[::-1]

@@ -20,11 +20,11 @@ from typing import NamedTuple
 import numpy as np
 
 from planner.solver.problem import Choice, Problem, Source
-from planner.solver.search.block import NEVER, BlockSearch, Place
-from planner.solver.search.bounds import FAR, Bounds, Clock
-from planner.solver.search.path import Costs, LazyPath, Step
-from planner.solver.search.space import Space, Way
-from planner.solver.search.spans import Trades
+from planner.solver.search.block import INF_TIME, BlockSearch, BlockSpan
+from planner.solver.search.bounds import INF, Bounds, Clock
+from planner.solver.search.path import Costs, Edge, LazyPath
+from planner.solver.search.segment_tables import BatchMode, SegmentTables
+from planner.solver.search.spans import RecomputeFrontier
 
 Choices = tuple[Choice, ...]
 """A plan: its blocks."""
@@ -52,7 +52,7 @@ class Effort(NamedTuple):
 EXACT = Effort()
 
 
-class Found(NamedTuple):
+class SearchResult(NamedTuple):
     """A plan and its time."""
 
     time: int
@@ -67,7 +67,7 @@ class Found(NamedTuple):
         return sum(len(choice.ends) for choice in self.choices)
 
 
-class Timed(NamedTuple):
+class TimedResult(NamedTuple):
     """What is known of a block in at most so many segments."""
 
     time: int
@@ -82,21 +82,21 @@ class Search:
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        self.space = Space(problem)
-        self._trades = Trades(self.space)
+        self.space = SegmentTables(problem)
+        self._trades = RecomputeFrontier(self.space)
         self._bounds = Bounds(self.space)
         self._marks: list[int] = self.space.marks.tolist()
         self._index = {mark: index for index, mark in enumerate(self._marks)}
 
-    def fastest(self, limit: int, segments: int | None, below: int = NEVER, effort: Effort = EXACT) -> Found:
+    def fastest(self, limit: int, segments: int | None, below: int = INF_TIME, effort: Effort = EXACT) -> SearchResult:
         """The fastest plan within `limit` live bytes and `segments`, if it takes less than `below`.
 
         Else one of no blocks, which knows the least that a plan takes.
         """
         path = self._timed_path(limit, segments, effort)
-        exact: dict[Step, Timed] = {}
+        exact: dict[Edge, TimedResult] = {}
         share = effort.tolerance * _WITHIN
-        best = Found(min(below, FAR), (), 0)
+        best = SearchResult(min(below, INF), (), 0)
         while True:
             least, steps = path.best()
             if least >= (best.time * (1 - effort.tolerance) if best.choices else best.time):
@@ -105,20 +105,20 @@ class Search:
             if found is not None and found.time < best.time:
                 best = found
 
-    def fewest(self, limit: int, segments: int, below: int, effort: Effort = EXACT) -> Found | None:
+    def fewest(self, limit: int, segments: int, below: int, effort: Effort = EXACT) -> SearchResult | None:
         """The fastest plan in the fewest segments, at most so many, in which one takes less than `below`."""
         counted = min(segments, effort.block_segments or _FIRST_COUNT)
         while True:
-            found = self._fewest(limit, counted, min(below, FAR), effort)
+            found = self._fewest(limit, counted, min(below, INF), effort)
             if found is not None or counted >= segments:
                 return found
             counted = min(segments, 2 * counted)
 
-    def _fewest(self, limit: int, segments: int, below: int, effort: Effort) -> Found | None:
+    def _fewest(self, limit: int, segments: int, below: int, effort: Effort) -> SearchResult | None:
         path = self._timed_path(limit, segments, effort)
-        exact: dict[Step, Timed] = {}
+        exact: dict[Edge, TimedResult] = {}
         rounds, floor = 0, 1
-        best: Found | None = None
+        best: SearchResult | None = None
         while True:
             lowest, least, used = path.fewest(below, floor)
             if used is None or (best is not None and used > best.segments):
@@ -150,8 +150,8 @@ class Search:
         return None if segments is None else min(segments, self._bounds.count)
 
     def _worked_out(
-        self, path: LazyPath, steps: list[Step], exact: dict[Step, Timed], limit: int, room: int, share: float
-    ) -> Found | None:
+        self, path: LazyPath, steps: list[Edge], exact: dict[Edge, TimedResult], limit: int, room: int, share: float
+    ) -> SearchResult | None:
         """The plan along a path, whose blocks are worked out as far as they are not; none where one fits nowhere.
 
         `room`: what a block may take beyond what is known of it; with more, no path through it is of any use. `share`:
@@ -162,39 +162,39 @@ class Search:
                 known = path.cost(step)
                 place, slack = self._place(step), int(share * known)
                 exact[step] = self.fastest_block(place, limit, step.segments, known + room, slack=slack)
-                path.learn(step, min(exact[step].least, FAR))
+                path.learn(step, min(exact[step].least, INF))
         found = [exact[step] for step in steps]
         choices = tuple(one.choice for one in found if one.choice is not None)
-        return Found(sum(one.time for one in found), choices, 0) if len(choices) == len(steps) else None
+        return SearchResult(sum(one.time for one in found), choices, 0) if len(choices) == len(steps) else None
 
     def smallest(self, segments: int | None) -> int | None:
         """The least live bytes of any plan in at most so many segments; none where storage is too small for all."""
         most = self._most(segments)
         path = LazyPath(self._costs(partial(self._least_live, most)), most, np.maximum)
-        exact: set[Step] = set()
+        exact: set[Edge] = set()
         while True:
             highest, steps = path.best()
             unknown = [step for step in steps if step not in exact]
-            if highest >= FAR or not unknown:
-                return None if highest >= FAR else highest
+            if highest >= INF or not unknown:
+                return None if highest >= INF else highest
             for step in unknown:
                 exact.add(step)
-                path.learn(step, min(self.smallest_block(self._place(step), FAR, step.segments), FAR))
+                path.learn(step, min(self.smallest_block(self._place(step), INF, step.segments), INF))
 
     def least_storage(self, limit: int, segments: int | None) -> int | None:
         """The least storage with which some plan fits `limit` live bytes; none where none does at any storage."""
         most = self._most(segments)
         path = LazyPath(self._costs(partial(self._stored, limit, most)), most, np.maximum)
-        exact: set[Step] = set()
+        exact: set[Edge] = set()
         while True:
             highest, steps = path.best()
             unknown = [step for step in steps if step not in exact]
-            if highest >= FAR or not unknown:
-                return None if highest >= FAR else highest
+            if highest >= INF or not unknown:
+                return None if highest >= INF else highest
             for step in unknown:
                 exact.add(step)
                 if self.smallest_block(self._place(step), limit, step.segments) > limit:
-                    path.learn(step, FAR)
+                    path.learn(step, INF)
 
     def _costs(self, table: Callable[[Source, bool], Costs]) -> Costs:
         """By whether a cache is read and written: a table of blocks."""
@@ -219,39 +219,41 @@ class Search:
         marks = self._marks
         fits = self._least_live(most, source, caches) <= limit
         stored = [
-            [self.problem.stored_bytes(first, end, source, caches) if first < end else FAR for end in marks[1:]]
+            [self.problem.stored_bytes(first, end, source, caches) if first < end else INF for end in marks[1:]]
             for first in marks[:-1]
         ]
-        return np.where(fits, np.array(stored, dtype=np.int64), FAR)
+        return np.where(fits, np.array(stored, dtype=np.int64), INF)
 
-    def _place(self, step: Step) -> Place:
+    def _place(self, step: Edge) -> BlockSpan:
         first = self._marks[step.first]
         source: Source = "cache" if step.cached else "recompute" if first else "data"
-        return Place(first, self._marks[step.last + 1], source, step.caches)
+        return BlockSpan(first, self._marks[step.last + 1], source, step.caches)
 
     def fastest_block(
-        self, place: Place, limit: int, at_most: int | None, below: int, stepping: bool = True, slack: int = 0
-    ) -> Timed:
+        self, place: BlockSpan, limit: int, at_most: int | None, below: int, stepping: bool = True, slack: int = 0
+    ) -> TimedResult:
         """The fastest way through a block, if it takes less than `below`.
 
         `stepping` allows the optimizer in backward. With `slack`, a way that takes so much more than the best will do.
         """
-        best = Timed(below, None, below)
+        best = TimedResult(below, None, below)
         first, last = self._index[place.first], self._index[place.end] - 1
         most = self._most(at_most)
         found = self._bounds.total_of(limit, most, place.source, place.caches, first, last)
         for least, way in sorted(found, key=_largest_first):
-            if least >= min(best.time, FAR):
+            if least >= min(best.time, INF):
                 break
             if way.stepping and not stepping:
                 continue
             best = self._fastest_way(place, way, limit, at_most, best, slack)
         return best
 
-    def _ways(self, stepping: bool) -> list[Way]:
+    def _ways(self, stepping: bool) -> list[BatchMode]:
         return [way for way in self.space.ways() if stepping or not way.stepping]
 
-    def _fastest_way(self, place: Place, way: Way, limit: int, at_most: int | None, best: Timed, slack: int) -> Timed:
+    def _fastest_way(
+        self, place: BlockSpan, way: BatchMode, limit: int, at_most: int | None, best: TimedResult, slack: int
+    ) -> TimedResult:
         base = self.space.base(way, *place)
         if base is None:
             return best
@@ -262,11 +264,11 @@ class Search:
         if found is None:
             return best
         least = min(clock.total(base.time + found.least), best.least)
-        return Timed(clock.total(base.time + found.time), found.choice, least)
+        return TimedResult(clock.total(base.time + found.time), found.choice, least)
 
-    def smallest_block(self, place: Place, limit: int, at_most: int | None, stepping: bool = True) -> int:
-        """Least live bytes of a block, however cut, if they fit `limit`; `NEVER` where they do not."""
-        best = NEVER
+    def smallest_block(self, place: BlockSpan, limit: int, at_most: int | None, stepping: bool = True) -> int:
+        """Least live bytes of a block, however cut, if they fit `limit`; `INF_TIME` where they do not."""
+        best = INF_TIME
         first, last = self._index[place.first], self._index[place.end] - 1
         found = []
         for way in self._ways(stepping):
@@ -283,7 +285,7 @@ class Search:
         return best
 
 
-def _largest_first(found: tuple[int, Way]) -> tuple[int, int, bool]:
+def _largest_first(found: tuple[int, BatchMode]) -> tuple[int, int, bool]:
     """By what is known, and of equals the larger micro-batch."""
     least, way = found
     return least, -way.micro_batch, way.stepping

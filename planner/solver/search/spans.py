@@ -3,7 +3,7 @@
 From the segment's end to its start, unit by unit: what lies behind a unit needs so many bytes above whatever is kept
 before it, and costs so much time more. A unit either keeps what it saves, or opens a span that is recomputed. Of two
 ways to go on, one that needs more bytes and more time is dropped, and so is one that needs more than there is; what is
-left is exact. `planner.solver.walk` says the same moment by moment.
+left is exact. `planner.solver.memory_model` says the same moment by moment.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from planner.solver.search.space import Integers, Row, Space, Sums, Way, sums_of
+from planner.solver.search.segment_tables import BatchMode, Integers, SegmentRow, SegmentSums, SegmentTables, sums_of
 
 Spans = tuple[tuple[int, int], ...]
 
@@ -24,18 +24,18 @@ _KEPT_ENDINGS = 256
 """Ends whose trades are remembered; older ones are worked out again when they are asked for."""
 
 
-class Trade(NamedTuple):
+class ParetoPoint(NamedTuple):
     """A way to run a segment."""
 
     peak: int
     """Dynamic bytes, above what is kept before it."""
     time: int
     """Of units that run forward again: in the unit of `Base.time`."""
-    recipe: Recipe
+    recipe: RecomputeSchedule
     """What it recomputes."""
 
 
-class Recipe(NamedTuple):
+class RecomputeSchedule(NamedTuple):
     """Recomputed spans that are not written out yet: of thousands of trades one is taken."""
 
     ending: _Ending
@@ -47,7 +47,7 @@ class Recipe(NamedTuple):
         return self.ending.spans(self.first, self.link)
 
 
-class _Replays(NamedTuple):
+class _ReplayTables(NamedTuple):
     """By first unit and end: a recomputed span, above what is kept before it."""
 
     forward: Integers
@@ -60,15 +60,17 @@ class _Replays(NamedTuple):
     """By boundary: nanoseconds of forward of all units before it."""
 
 
-class Trades:
+class RecomputeFrontier:
     """Segments' trades, computed for all segments that end at one boundary at a time, as far down as is asked for."""
 
-    def __init__(self, space: Space) -> None:
+    def __init__(self, space: SegmentTables) -> None:
         self._space = space
         self._replays = lru_cache(maxsize=None)(self._make_replays)
-        self._endings: OrderedDict[tuple[Way, int, bool, int], _Ending] = OrderedDict()
+        self._endings: OrderedDict[tuple[BatchMode, int, bool, int], _Ending] = OrderedDict()
 
-    def of(self, way: Way, first: int, end: int, closing: bool, leading: bool, room: int) -> Iterator[Trade]:
+    def of(
+        self, way: BatchMode, first: int, end: int, closing: bool, leading: bool, room: int
+    ) -> Iterator[ParetoPoint]:
         """The trades of a segment that take at most `room` dynamic bytes, the fastest first."""
         key = way, end, closing, room
         found = self._endings.pop(key, None)
@@ -79,7 +81,9 @@ class Trades:
             self._endings.popitem(last=False)
         return self._above(way, found, first, end, closing, leading)
 
-    def _above(self, way: Way, ending: _Ending, first: int, end: int, closing: bool, leading: bool) -> Iterator[Trade]:
+    def _above(
+        self, way: BatchMode, ending: _Ending, first: int, end: int, closing: bool, leading: bool
+    ) -> Iterator[ParetoPoint]:
         """With the input that is held, and the moments that no recomputation changes."""
         row, heads = self._space.row(way.micro_batch, way.stepping), self._space.heads(way)
         given = 0 if leading else int(row.given[first])
@@ -94,10 +98,10 @@ class Trades:
         for peak, time, entry in zip(*ending.opening(first), strict=True):
             highest = max(given + peak, always)
             if last is None or highest < last:
-                yield Trade(highest, samples * time, Recipe(ending, first, entry))
+                yield ParetoPoint(highest, samples * time, RecomputeSchedule(ending, first, entry))
                 last = highest
 
-    def _make_ending(self, way: Way, end: int, closing: bool, room: int) -> _Ending:
+    def _make_ending(self, way: BatchMode, end: int, closing: bool, room: int) -> _Ending:
         row, heads = self._space.row(way.micro_batch, way.stepping), self._space.heads(way)
         last = row.inner[end - 1], row.first[end - 1]
         return _Ending(
@@ -111,10 +115,10 @@ class Trades:
             room=room,
         )
 
-    def _make_replays(self, micro_batch: int, stepping: bool) -> _Replays:
+    def _make_replays(self, micro_batch: int, stepping: bool) -> _ReplayTables:
         row = self._space.row(micro_batch, stepping)
         sums, inner = self._space.sums(micro_batch, stepping), sums_of(row._replace(first=row.inner))
-        return _Replays(
+        return _ReplayTables(
             forward=_detached(row),
             again=_again(inner, row.given),
             again_first=_again(sums, row.given),
@@ -122,12 +126,12 @@ class Trades:
         )
 
 
-def _again(sums: Sums, output: Integers) -> Integers:
+def _again(sums: SegmentSums, output: Integers) -> Integers:
     found: Integers = np.maximum(sums.forward + output, np.maximum(sums.earlier, sums.last))
     return found
 
 
-def _detached(row: Row) -> Integers:
+def _detached(row: SegmentRow) -> Integers:
     count = len(row.units)
     found = np.zeros((count, count + 1), dtype=np.int64)
     level = np.zeros(count, dtype=np.int64)
@@ -152,8 +156,8 @@ class _Ending:
 
     def __init__(
         self,
-        row: Row,
-        replays: _Replays,
+        row: SegmentRow,
+        replays: _ReplayTables,
         end: int,
         last: tuple[int, ...],
         held: int,

@@ -12,7 +12,7 @@ from planner.model.zoo import from_zoo
 from planner.profiler import calibrate_gpu as module
 from planner.profiler.bounded import Bounds
 from planner.profiler.calibrate_gpu import calibrate_gpu, calibrated_by
-from planner.profiler.child.gpu_account import GpuAccount, Taken
+from planner.profiler.child.gpu_account import GpuAccount, GpuAccountResult
 from planner.profiler.child.gpu_limit import OwnGpuLimit
 from planner.profiler.job import Job
 from planner.schema.common import Optimizer
@@ -65,7 +65,7 @@ def _answering(monkeypatch: pytest.MonkeyPatch, largest: int) -> list[str]:
 
     def first_line(bounds: Bounds, name: str, path: str, size: str) -> str:
         asked.append(size)
-        return to_json(Taken(GpuAccount(1, 2, 2, 0.1) if int(size) <= largest else None), indent=None)
+        return to_json(GpuAccountResult(GpuAccount(1, 2, 2, 0.1) if int(size) <= largest else None), indent=None)
 
     monkeypatch.setattr(module, "first_line", first_line)
     return asked

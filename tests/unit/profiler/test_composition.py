@@ -33,10 +33,10 @@ from planner.schema.model import (
 )
 from planner.schema.plan import Budget, Training
 from planner.schema.profile import Costs, HeadProfile, PieceProfile, Profile, Traces
+from planner.solver.memory_model import is_legal, live_bytes
 from planner.solver.problem import Choice, Problem
 from planner.solver.request import Request
-from planner.solver.walk import is_legal, live_bytes
-from planner.training.fused import stepping_in_backward
+from planner.training.optimizer_in_backward import optimizer_in_backward
 from planner.training.optimizers import Stepper, make_optimizer
 from planner.training.segment import train_segment
 from tests.unit.solver.tiny import SGD, tiny_profile
@@ -164,7 +164,7 @@ def _real(network: _Network, choice: Choice, accumulating: bool) -> int:
             del held
         network.meter.mark()
 
-    with stepping_in_backward(parameters, network.optimizer.step) if fused else nullcontext():
+    with optimizer_in_backward(parameters, network.optimizer.step) if fused else nullcontext():
         before, step = network.meter.record(run)
     return step.peak - before.bytes
 

@@ -22,9 +22,9 @@ from planner.schema.model import Activation, Model, Unit
 from planner.schema.plan import Budget, Scope, Training
 from planner.schema.profile import Profile
 from planner.solver.explain.training_step import training_step
+from planner.solver.memory_model import live_bytes
 from planner.solver.problem import CLASSIFIER, Choice, Problem
 from planner.solver.request import Request
-from planner.solver.walk import live_bytes
 from tests.unit.solver.chains import zoo_profile
 from tests.unit.solver.small import Case, cases
 from tests.unit.solver.tiny import CLASSIFIER as LOSS

@@ -68,10 +68,10 @@ def test_a_supervisor_and_what_it_starts_go_without_huge_pages() -> None:
     """Whatever the machine's setting is: it is taken for `always` here."""
     code = """
         import json, subprocess
-        from planner.runner.supervise.supervisor import slim_down
+        from planner.runner.supervise.supervisor import release_start_memory
         from planner.system import pages
         pages.huge_pages = lambda: "always"
-        slim_down()
+        release_start_memory()
         found = subprocess.run(["grep", "THP_enabled", "/proc/self/status"], capture_output=True, text=True, check=True)
         print(json.dumps(found.stdout.split()))
     """

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from planner.runner.input.samples import Samples
 from planner.runner.protocol import paths
 from planner.runner.train.block import LoadedBlock, input_shapes, load_frozen
-from planner.runner.train.finish import Prefix, validate
 from planner.runner.train.pooled import fit_exits
+from planner.runner.train.post_training import Prefix, validate
 from planner.runner.train.stop import StopSignal
 from planner.schema.common import Optimizer
 from planner.schema.plan import BlockInput, Plan
@@ -218,7 +218,7 @@ def test_an_exits_speed_counts_the_units_before_the_block_once(tmp_path: Path, m
         unit.register_forward_hook(take(1000.0))
     for _, module in block.named_modules():
         module.register_forward_hook(take(2.0))
-    monkeypatch.setattr("planner.runner.train.finish.time.perf_counter", lambda: seconds)
+    monkeypatch.setattr("planner.runner.train.post_training.time.perf_counter", lambda: seconds)
     samples = Samples(Images(20), (1, 8, 8), cached=None, micro_batch=10)
     measured = validate(block, samples, {}, None, Prefix(480, 0.5), StopSignal())
     (found,) = measured.exits
@@ -244,7 +244,7 @@ def test_an_exits_speed_counts_no_head_before_it(monkeypatch: pytest.MonkeyPatch
 
     for name, module in block.named_modules():
         module.register_forward_hook(take(100.0 if name.startswith("heads.") else 2.0))
-    monkeypatch.setattr("planner.runner.train.finish.time.perf_counter", lambda: seconds)
+    monkeypatch.setattr("planner.runner.train.post_training.time.perf_counter", lambda: seconds)
     samples = Samples(Images(20), (1, 8, 8), cached=None, micro_batch=10)
     first, second = validate(block, samples, {}, None, Prefix(0, 0.0), StopSignal()).exits
     # Two micro-batches of 10, each through one or three units and one head.

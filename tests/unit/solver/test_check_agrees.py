@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from planner.schema.common import Policy
+from planner.solver.memory_model import is_legal, live_bytes
 from planner.solver.problem import Choice, Problem
-from planner.solver.walk import is_legal, live_bytes
 from tests.unit.solver.asked import trainable
 from tests.unit.solver.checked import (
     problem_of,

@@ -17,12 +17,12 @@ from planner.schema.profile import PieceProfile, Profile
 from planner.solver.checker.check import check
 from planner.solver.explain.advice import advice
 from planner.solver.explain.frontier import frontier
+from planner.solver.memory_model import live_bytes, time_ns
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.predict import predict_block
 from planner.solver.problem import CLASSIFIER, Choice, Problem
 from planner.solver.request import Request
 from planner.solver.unit_bytes import unit_bytes
-from planner.solver.walk import live_bytes, time_ns
 from planner.units import MIB
 from tests.unit.solver.chains import SGD, zoo_profile
 from tests.unit.solver.checked import plan_of, problem_of, runs, signed

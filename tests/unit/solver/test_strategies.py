@@ -15,7 +15,7 @@ from planner.solver.plan import make_plan
 from planner.solver.problem import Choice, Problem
 from planner.solver.request import Request
 from planner.solver.search.search import Search
-from planner.solver.strategies import make_rules
+from planner.solver.strategies import make_planners
 from tests.unit.solver.oracle import Oracle
 from tests.unit.solver.small import Case, cases
 from tests.unit.solver.tiny import HEAD, SGD, piece, tiny_profile, trace
@@ -90,7 +90,7 @@ def _shortest(oracle: Oracle) -> tuple[int, ...]:
 @given(limited())
 def test_backprop_is_one_segment_at_its_fastest(found: tuple[Case, Problem, Oracle, int]) -> None:
     _, problem, oracle, limit = found
-    plan = make_rules(problem, Search(problem))["backprop"].plan(limit)
+    plan = make_planners(problem, Search(problem))["backprop"].plan(limit)
     assert (list(plan) if plan else None) == _one_block(oracle, (oracle.count,), (0,), limit)
 
 
@@ -98,7 +98,7 @@ def test_backprop_is_one_segment_at_its_fastest(found: tuple[Case, Problem, Orac
 @given(limited())
 def test_classic_local_is_one_block_of_widest_heads(found: tuple[Case, Problem, Oracle, int]) -> None:
     _, problem, oracle, limit = found
-    plan = make_rules(problem, Search(problem))["classic-local"].plan(limit)
+    plan = make_planners(problem, Search(problem))["classic-local"].plan(limit)
     ends = _shortest(oracle)
     widest = tuple(max(width for place, width in oracle.heads if place == end) for end in ends)
     assert (list(plan) if plan else None) == _one_block(oracle, ends, widest, limit)
@@ -108,7 +108,7 @@ def test_classic_local_is_one_block_of_widest_heads(found: tuple[Case, Problem, 
 @given(limited())
 def test_neuroflux_groups_by_feasible_micro_batch(found: tuple[Case, Problem, Oracle, int]) -> None:
     _, problem, oracle, limit = found
-    plan = make_rules(problem, Search(problem))["neuroflux"].plan(limit)
+    plan = make_planners(problem, Search(problem))["neuroflux"].plan(limit)
 
     def largest(first: int, end: int) -> int | None:
         ends = tuple(mark for mark in _shortest(oracle) if first < mark <= end)

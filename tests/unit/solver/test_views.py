@@ -9,11 +9,11 @@ import pytest
 from planner.errors import PlannerError
 from planner.schema.plan import Augment, Budget, Training, usual_views
 from planner.solver.checker.check import check
+from planner.solver.memory_model import live_bytes, time_ns
 from planner.solver.plan import make_plan
 from planner.solver.predict import predict_block
 from planner.solver.problem import CLASSIFIER, Choice
 from planner.solver.request import Request
-from planner.solver.walk import live_bytes, time_ns
 from tests.unit.solver.chains import SGD, zoo_profile
 from tests.unit.solver.checked import plan_of, problem_of, runs, signed
 from tests.unit.solver.tiny import SGD as TINY_SGD

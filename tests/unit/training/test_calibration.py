@@ -15,19 +15,19 @@ from planner.units import KIB, MIB
 
 _IN_A_CHILD = """
 import json, sys
-from planner.training.runtime import settle, start_torch
+from planner.training.runtime import release_memory, start_torch
 started = start_torch("tight", 2)
-import planner.runner.train.train, planner.runner.train.finish
+import planner.runner.train.train, planner.runner.train.post_training
 from planner.training.calibration import calibration_seconds
 from planner.system.proc import read_memory
-settle()
+release_memory()
 before = read_memory()
 calibration_seconds()
 peak = read_memory().peak_bytes
-settle()
+release_memory()
 after = read_memory()
 calibration_seconds()
-settle()
+release_memory()
 again = read_memory()
 heavy = [name for name in ("numpy", "torch._dynamo", "sympy") if sys.modules.get(name) is not None]
 print(json.dumps({

@@ -16,7 +16,7 @@ _START = """
 import json, sys
 from planner.training.runtime import start_torch
 started = start_torch("tight", 1)
-import planner.runner.train.train, planner.runner.train.finish
+import planner.runner.train.train, planner.runner.train.post_training
 heavy = [name for name in ("numpy", "torch._dynamo", "pydantic", "matplotlib", "fvcore")
          if sys.modules.get(name) is not None]
 print(json.dumps([started.baseline_bytes, started.peak_bytes, heavy]))

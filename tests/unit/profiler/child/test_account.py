@@ -11,7 +11,7 @@ import pytest
 
 from planner.model.shapes import model_sizes
 from planner.model.zoo import from_zoo
-from planner.profiler.child.account import Accounts, Taken
+from planner.profiler.child.account import AccountResult, Accounts
 from planner.profiler.job import Job
 from planner.schema.codec import decode, parse_json, to_json
 from planner.schema.common import Optimizer
@@ -27,7 +27,7 @@ def _take(folder: Path, policy: Literal["tight", "fast"]) -> Accounts:
     path.write_text(to_json(JOB))
     command = [sys.executable, "-m", "planner.profiler.child.account", str(path), policy, "8", "2", "4"]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    found = decode(Taken, parse_json(done.stdout)).accounts
+    found = decode(AccountResult, parse_json(done.stdout)).accounts
     assert found is not None
     return found
 

@@ -13,7 +13,7 @@ from planner.errors import StorageError
 from planner.model.zoo import from_zoo
 from planner.runner.input.samples import Samples
 from planner.runner.train.block import LoadedBlock
-from planner.runner.train.finish import Prefix, validate
+from planner.runner.train.post_training import Prefix, validate
 from planner.runner.train.stop import StopSignal
 from planner.schema.common import Device, DeviceKind, Optimizer
 from planner.schema.plan import (

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 
 from planner.runner.input.samples import Samples
 from planner.runner.train.block import LoadedBlock
-from planner.runner.train.finish import Prefix, validate
 from planner.runner.train.pooled import fit_exits, samples_to_fit, save_exits, wanted_exits
+from planner.runner.train.post_training import Prefix, validate
 from planner.runner.train.stop import StopSignal
 from planner.schema.codec import content_id
 from planner.schema.common import discriminant_bytes

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from planner.errors import InterruptedRunError, OverBudgetError, RunError
 from planner.runner.input.samples import Samples
 from planner.runner.protocol.events import Checkpointed, Deviation, Event, Step
-from planner.runner.protocol.job import Order
+from planner.runner.protocol.job import RunLength
 from planner.runner.storage.checkpoint import Checkpoints
 from planner.runner.train import train
 from planner.runner.train.block import LoadedBlock
@@ -26,7 +26,7 @@ from planner.runner.train.train import BlockTrainer, Setting, least_micro_batch
 from planner.schema.common import Optimizer
 from planner.schema.model import Dropout
 from planner.schema.plan import Plan, Rung
-from planner.training.runtime import trimming
+from planner.training.runtime import trim_after_each
 from tests.unit.runner.train.test_block import BATCH, make_plan
 
 
@@ -75,7 +75,7 @@ CHECKPOINT = Path("checkpoint")
 
 def _trainer(
     plan: Plan,
-    order: Order,
+    order: RunLength,
     fits: int,
     events: list[Event],
     samples: int = 20,
@@ -97,7 +97,7 @@ def _trainer(
 
 def test_the_plans_own_setting_is_used_when_it_holds() -> None:
     events: list[Event] = []
-    trained = _trainer(_with_ladder(make_plan((0, 6))), Order(2, None, 0), BATCH, events).train()
+    trained = _trainer(_with_ladder(make_plan((0, 6))), RunLength(2, None, 0), BATCH, events).train()
     assert trained.setting.micro_batch == BATCH
     steps = [event for event in events if isinstance(event, Step)]
     # 20 samples in batches of 8: three steps an epoch, the last of 4 samples.
@@ -111,7 +111,7 @@ def test_the_plans_own_setting_is_used_when_it_holds() -> None:
 
 def test_the_first_smaller_rung_that_holds_is_taken_and_told() -> None:
     events: list[Event] = []
-    trained = _trainer(_with_ladder(make_plan((0, 6))), Order(1, None, 0), 2, events).train()
+    trained = _trainer(_with_ladder(make_plan((0, 6))), RunLength(1, None, 0), 2, events).train()
     assert (trained.setting.micro_batch, trained.setting.accumulate) == (2, 4)
     told = [event.text for event in events if isinstance(event, Deviation)]
     assert len(told) == 2
@@ -129,21 +129,21 @@ def test_every_rung_is_left_room_for_what_its_kernels_map_and_never_write(monkey
     block = replace(block, predicted=replace(block.predicted, untouched_bytes=rooms[0]), ladder=ladder)
     left: list[int] = []
     monkeypatch.setattr(FakeLimit, "limit", lambda guard, untouched_bytes=0: left.append(untouched_bytes))
-    _trainer(replace(plan, blocks=(block,)), Order(1, None, 0), 2, []).train()
+    _trainer(replace(plan, blocks=(block,)), RunLength(1, None, 0), 2, []).train()
     # More while kernels are made; what they have mapped then is counted from there on.
     warming = [WARMING_BYTES + room for room in rooms]
     assert left == [warming[0], 700, warming[1], 500, warming[2], 300]
 
 
 def test_an_exhausted_ladder_says_what_was_tried() -> None:
-    trainer = _trainer(_with_ladder(make_plan((0, 6))), Order(1, None, 0), 0, [])
+    trainer = _trainer(_with_ladder(make_plan((0, 6))), RunLength(1, None, 0), 0, [])
     with pytest.raises(OverBudgetError, match=r"no rung.*micro-batch 8.*micro-batch 4.*micro-batch 2.*micro-batch 1"):
         trainer.train()
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
     events: list[Event] = []
-    order = Order(1, None, 0)
+    order = RunLength(1, None, 0)
 
     def make(size: int) -> Samples:
         return Samples(Images(20), (2, 4, 8), cached=None, micro_batch=size)
@@ -158,7 +158,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
 
 def test_a_diverging_loss_ends_the_run_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[Event] = []
-    trainer = _trainer(make_plan((0, 6)), Order(1, None, 0), BATCH, events)
+    trainer = _trainer(make_plan((0, 6)), RunLength(1, None, 0), BATCH, events)
     monkeypatch.setattr(LoadedBlock, "train_batch", lambda *_: math.nan)
     with pytest.raises(RunError, match=r"block 0: the loss is nan after step 0: .*smaller --lr"):
         trainer.train()
@@ -167,12 +167,12 @@ def test_a_diverging_loss_ends_the_run_with_advice(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize(("most", "epochs", "steps"), [(1, 0, 1), (3, 1, 3), (4, 1, 4), (99, 2, 6)])
 def test_max_steps_ends_training_early(most: int, epochs: int, steps: int) -> None:
-    trained = _trainer(make_plan((0, 6)), Order(2, most, 0), BATCH, []).train()
+    trained = _trainer(make_plan((0, 6)), RunLength(2, most, 0), BATCH, []).train()
     assert (trained.position.whole_epochs, trained.position.step) == (epochs, steps)
 
 
 def test_the_learning_rate_follows_half_a_cosine() -> None:
-    trainer = _trainer(make_plan((0, 6), lr=0.4), Order(2, None, 0), BATCH, [])
+    trainer = _trainer(make_plan((0, 6), lr=0.4), RunLength(2, None, 0), BATCH, [])
     assert trainer._rate(0, 10) == pytest.approx(0.4)
     assert trainer._rate(5, 10) == pytest.approx(0.2)
     assert trainer._rate(9, 10) == pytest.approx(0.2 * (1 + math.cos(0.9 * math.pi)))
@@ -183,7 +183,7 @@ def test_training_does_not_depend_on_the_dry_step() -> None:
     losses = []
     for ladder in (plan, _with_ladder(plan)):
         events: list[Event] = []
-        _trainer(ladder, Order(1, None, 3), BATCH, events).train()
+        _trainer(ladder, RunLength(1, None, 3), BATCH, events).train()
         losses.append([event.loss for event in events if isinstance(event, Step)])
     assert losses[0] == losses[1]
 
@@ -220,7 +220,7 @@ class _StopAt(StopSignal):
 @pytest.mark.parametrize("optimizer", [Optimizer("sgd", 0.1, 0.9, weight_decay=0.01), Optimizer("adam", 0.01)])
 @pytest.mark.parametrize("step", [1, 2, 3, 5])
 def test_training_stopped_behind_any_step_goes_on_to_the_same_bits(optimizer: Optimizer, step: int) -> None:
-    plan, order = _with_dropout(make_plan((0, 3, 6)), optimizer), Order(2, None, 0)
+    plan, order = _with_dropout(make_plan((0, 3, 6)), optimizer), RunLength(2, None, 0)
     whole = _trainer(plan, order, BATCH, []).train()
     stop = _StopAt(step)
     with pytest.raises(InterruptedRunError, match="--resume"):
@@ -238,14 +238,14 @@ def test_training_stopped_behind_any_step_goes_on_to_the_same_bits(optimizer: Op
 
 def test_checkpoints_come_when_their_time_has_come() -> None:
     events: list[Event] = []
-    _trainer(make_plan((0, 6)), Order(2, None, 0), BATCH, events, every_seconds=0.0).train()
+    _trainer(make_plan((0, 6)), RunLength(2, None, 0), BATCH, events, every_seconds=0.0).train()
     assert [event.step for event in events if isinstance(event, Checkpointed)] == [1, 2, 3, 4, 5, 6]
-    _trainer(make_plan((0, 6)), Order(2, None, 1), BATCH, events := []).train()
+    _trainer(make_plan((0, 6)), RunLength(2, None, 1), BATCH, events := []).train()
     assert not [event for event in events if isinstance(event, Checkpointed)]
 
 
 def test_a_damaged_checkpoint_is_told_and_the_block_begins_anew() -> None:
-    plan, order = make_plan((0, 6)), Order(1, None, 0)
+    plan, order = make_plan((0, 6)), RunLength(1, None, 0)
     whole = _trainer(plan, order, BATCH, [], every_seconds=0.0).train()
     content = bytearray(CHECKPOINT.read_bytes())
     content[len(content) // 2] ^= 1
@@ -259,7 +259,7 @@ def test_a_damaged_checkpoint_is_told_and_the_block_begins_anew() -> None:
 
 def test_an_overrun_in_training_costs_the_current_batch_and_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two steps on the plan's rung, then the rest one rung lower: as if stopped there, and resumed on that rung."""
-    plan, order = _with_ladder(_with_dropout(make_plan((0, 3, 6)), Optimizer("adam", 0.01))), Order(2, None, 0)
+    plan, order = _with_ladder(_with_dropout(make_plan((0, 3, 6)), Optimizer("adam", 0.01))), RunLength(2, None, 0)
     events: list[Event] = []
     real = LoadedBlock.train_batch
 
@@ -305,12 +305,12 @@ def test_overruns_down_to_the_last_rung_end_training(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(LoadedBlock, "train_batch", overrun)
     with pytest.raises(OverBudgetError, match=r"no rung.*micro-batch 8, after step 1.*micro-batch 1, after step 1"):
-        _trainer(_with_ladder(make_plan((0, 6))), Order(1, None, 0), BATCH, events).train()
+        _trainer(_with_ladder(make_plan((0, 6))), RunLength(1, None, 0), BATCH, events).train()
 
 
 def test_a_peak_above_the_allowance_in_training_leads_one_rung_lower() -> None:
     events: list[Event] = []
-    trainer = _trainer(_with_ladder(make_plan((0, 6))), Order(2, None, 0), BATCH, events)
+    trainer = _trainer(_with_ladder(make_plan((0, 6))), RunLength(2, None, 0), BATCH, events)
 
     def is_over(peak_bytes: int) -> bool:
         return trainer._position.step == 3 and trainer._position.rung == 0
@@ -327,7 +327,7 @@ def test_a_peak_above_the_allowance_in_training_leads_one_rung_lower() -> None:
 def test_a_rung_that_accumulates_trains_without_the_optimizer_in_backward() -> None:
     plan = _with_ladder(make_plan((0, 6)))
     within = replace(plan, blocks=(replace(plan.blocks[0], optimizer_in_backward=True),))
-    trained = [_trainer(each, Order(1, None, 3), 4, []).train() for each in (within, plan)]
+    trained = [_trainer(each, RunLength(1, None, 3), 4, []).train() for each in (within, plan)]
     assert [each.setting.accumulate for each in trained] == [2, 2]
     found, expected = (list(each.block.segments[0].parameters()) for each in trained)
     assert all(torch.equal(mine, other) for mine, other in zip(found, expected, strict=True))
@@ -341,7 +341,7 @@ def test_dry_step_and_training_share_the_frozen_units_and_try_them_at_every_size
 
     frozen = nn.Identity().eval()
     frozen.register_forward_pre_hook(note)
-    trained = _trainer(make_plan((0, 6)), Order(1, None, 0), BATCH, [], frozen=[frozen]).train()
+    trained = _trainer(make_plan((0, 6)), RunLength(1, None, 0), BATCH, [], frozen=[frozen]).train()
     assert trained.block.frozen == [frozen]
     # 20 samples, so batches of 8, 8 and 4. Kernels are made for the smaller first; then come the first batch, and
     # behind its step a whole and the odd one; then the epoch.
@@ -381,14 +381,14 @@ def test_dry_steps_meet_every_state_that_training_has_and_no_other(
     @contextmanager
     def watched_trimming(modules: Iterable[nn.Module]) -> Iterator[None]:
         nonlocal is_trimming
-        with trimming(modules):
+        with trim_after_each(modules):
             is_trimming = True
             yield
             is_trimming = False
 
     monkeypatch.setattr(LoadedBlock, "train_batch", watched)
-    monkeypatch.setattr(train, "trimming", watched_trimming)
-    trained = _trainer(plan, Order(epochs, None, 0), size, [], samples=batch + more).train()
+    monkeypatch.setattr(train, "trim_after_each", watched_trimming)
+    trained = _trainer(plan, RunLength(epochs, None, 0), size, [], samples=batch + more).train()
     dry, whole = (met[block] for block in met)
     assert trained.block is list(met)[1]
     assert dry == whole

@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from planner.schema.plan import Budget
 from planner.solver.problem import Problem
 from planner.solver.request import Request
-from planner.solver.search.bounds import FAR, Bounds
-from planner.solver.search.space import Space
+from planner.solver.search.bounds import INF, Bounds
+from planner.solver.search.segment_tables import SegmentTables
 from tests.unit.solver.asked import trainable
 from tests.unit.solver.oracle import Oracle
 from tests.unit.solver.small import Case, cases
@@ -32,7 +32,7 @@ def test_time_and_bytes_are_bounded_from_below(case: Case) -> None:
         linear_segments=case.linear_segments,
     )
     problem = Problem(case.profile, request)
-    space = Space(problem)
+    space = SegmentTables(problem)
     bounds, marks = Bounds(space), space.marks.tolist()
     linear = case.linear_segments
     oracle = Oracle(case.profile, case.training, None, case.head_time_share, linear_segments=linear)
@@ -41,7 +41,7 @@ def test_time_and_bytes_are_bounded_from_below(case: Case) -> None:
             continue  # no plan has such a block
         place = marks.index(span[0]), marks.index(span[1]) - 1
         if not found:  # no convolution between the two, or batch normalisation needs more samples than there are
-            assert bounds.total(FAR - 1, None, source, caches)[0][place] >= FAR
+            assert bounds.total(INF - 1, None, source, caches)[0][place] >= INF
         for setting in found:
             count = len(setting.ends)
             for most in (None, count, count + 1):
@@ -50,4 +50,4 @@ def test_time_and_bytes_are_bounded_from_below(case: Case) -> None:
             tables = [bounds.live_at(source, caches, count, way) for way in space.ways()]
             assert min(int(table[place]) for table in tables) <= setting.live_bytes
         for other in {"data", "cache", "recompute"} - set(problem.sources(span[0])):
-            assert bounds.total(FAR, None, other, caches)[0][place] >= FAR  # type: ignore[arg-type]  # a literal
+            assert bounds.total(INF, None, other, caches)[0][place] >= INF  # type: ignore[arg-type]  # a literal

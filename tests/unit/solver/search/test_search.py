@@ -23,13 +23,13 @@ from planner.schema.model import Unit
 from planner.schema.plan import Budget, Preference, Strategy, Training
 from planner.schema.profile import Costs, HeadProfile, Profile, Traces
 from planner.solver.auto import Solver
+from planner.solver.memory_model import total_ns
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.problem import Problem
 from planner.solver.request import Request
-from planner.solver.search.block import NEVER, Place
-from planner.solver.search.bounds import FAR
+from planner.solver.search.block import INF_TIME, BlockSpan
+from planner.solver.search.bounds import INF
 from planner.solver.search.search import Effort, Search
-from planner.solver.walk import total_ns
 from tests.unit.solver.asked import Asked, questions
 from tests.unit.solver.oracle import Oracle
 from tests.unit.solver.small import LAYERS, SGD, STYLES, Style, random_piece
@@ -178,14 +178,14 @@ def test_within_a_block_no_segment_is_without_a_convolution(style: int, seed: in
     search = Search(Problem(profile, Request(Budget(1, "process"), training, head_time_share=1.0)))
     settings = list(Oracle(profile, training, None, 1.0).settings(((0, 4), "data", False)))
     good = [setting for setting in settings if not {(1, 2), (3, 4)} & set(pairwise((0, *setting.ends)))]
-    place = Place(0, 4, "data", False)
+    place = BlockSpan(0, 4, "data", False)
     misled = 0
     for limit in sorted({setting.live_bytes for setting in settings}):
         times = [setting.time_ns for setting in good if setting.live_bytes <= limit]
-        found = search.fastest_block(place, limit, None, NEVER)
+        found = search.fastest_block(place, limit, None, INF_TIME)
         assert (found.choice is None) is (not times)
         assert found.choice is None or found.time == min(times)
         beside = [s.time_ns for s in settings if s.live_bytes <= limit and s.ends == (1, 2, 4)]
-        misled += min(beside, default=NEVER) < min(times, default=NEVER)
-    assert search.smallest_block(place, FAR, None) == min(setting.live_bytes for setting in good)
+        misled += min(beside, default=INF_TIME) < min(times, default=INF_TIME)
+    assert search.smallest_block(place, INF, None) == min(setting.live_bytes for setting in good)
     assert misled > 0

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from planner.schema.common import Optimizer
-from planner.training.fused import stepping_in_backward
+from planner.training.optimizer_in_backward import optimizer_in_backward
 from planner.training.optimizers import make_optimizer
 from planner.training.segment import train_segment
 
@@ -38,7 +38,7 @@ def test_it_equals_stepping_after_backward_to_the_bit(kind: str, recompute: Sequ
     plain = _units()
     ours = copy.deepcopy(plain)
     reference, optimizer = make_optimizer(SETTINGS[kind]), make_optimizer(SETTINGS[kind])
-    with stepping_in_backward(_parameters(ours), optimizer.step):
+    with optimizer_in_backward(_parameters(ours), optimizer.step):
         for _ in range(4):
             inputs = torch.randn(4, 1, 6, 6)
             expected, _ = train_segment(plain, None, inputs, LABELS)
@@ -62,7 +62,7 @@ def test_gradients_never_pile_up() -> None:
         assert [parameter.grad is not None for parameter in moving] == [True]
         present.append(sum(parameter.grad is not None for parameter in parameters))
 
-    with stepping_in_backward(parameters, step):
+    with optimizer_in_backward(parameters, step):
         train_segment(units, None, torch.randn(4, 1, 6, 6), LABELS)
     assert present == [1] * len(parameters)
     assert all(parameter.grad is None for parameter in parameters)
@@ -75,7 +75,7 @@ def test_a_weight_used_twice_steps_once_with_its_whole_gradient() -> None:
     whole = shared.weight.grad
     shared.weight.grad = None
     seen: list[Tensor | None] = []
-    with stepping_in_backward(shared.parameters(), lambda moving: seen.extend(weight.grad for weight in moving)):
+    with optimizer_in_backward(shared.parameters(), lambda moving: seen.extend(weight.grad for weight in moving)):
         train_segment([shared, shared], None, inputs, LABELS)
     assert whole is not None and len(seen) == 1 and seen[0] is not None
     assert torch.equal(seen[0], whole)
@@ -86,7 +86,7 @@ def test_weights_that_are_not_trained_are_left_alone_and_nothing_stays_behind() 
     for frozen in units[0].parameters():
         frozen.requires_grad_(False)
     steps: list[Tensor] = []
-    with stepping_in_backward(_parameters(units), lambda moving: steps.extend(moving)):
+    with optimizer_in_backward(_parameters(units), lambda moving: steps.extend(moving)):
         train_segment(units, None, torch.randn(4, 1, 6, 6), LABELS)
     assert len(steps) == len(_parameters(units[1:]))
     train_segment(units, None, torch.randn(4, 1, 6, 6), LABELS)

@@ -22,11 +22,11 @@ from planner.runner.storage import cache; from planner.runner.protocol import pa
 from planner.runner.storage.cache import shard_path
 from planner.runner.protocol.events import BlockStarted, Deviation, Step
 from planner.schema.common import Optimizer
-from planner.training import place
+from planner.training import device as devices
 from tests.fault import support
 from tests.unit.runner.test_methods import with_block
-of = place.device_of
-place.device_of = lambda kind: device if kind == "cuda" else of(kind)
+of = devices.device_of
+devices.device_of = lambda kind: device if kind == "cuda" else of(kind)
 cache._SHARD_BYTES = 400_000
 out, case = Path(sys.argv[1]), sys.argv[2]
 

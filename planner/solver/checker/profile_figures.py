@@ -14,12 +14,12 @@ from planner.schema.common import Dtype, Stored
 from planner.schema.plan import Plan
 from planner.schema.profile import Costs, PieceProfile, PolicyProfile, Profile
 
-_FAST_TIMES = 2
+_FAST_RETENTION_FACTOR = 2
 """Under `fast`, bytes that come and go: once while in use and once kept for the next step."""
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class PolicyFigures:
     """What depends on the allocator policy alone."""
 
     baseline_bytes: int
@@ -36,11 +36,11 @@ class Surroundings:
     """What times here are compared by."""
 
 
-def surroundings(plan: Plan, profile: Profile) -> Surroundings:
+def policy_figures(plan: Plan, profile: Profile) -> PolicyFigures:
     """Those of the plan's policy. Raises PlannerError where the profile does not know them."""
     runtime = profile.runtime
     if plan.allocator == profile.allocator == "tight":
-        return Surroundings(
+        return PolicyFigures(
             runtime.baseline_bytes,
             runtime.overhead_bytes,
             runtime.overhead_permille,
@@ -54,10 +54,12 @@ def surroundings(plan: Plan, profile: Profile) -> Surroundings:
         raise PlannerError(f"the solver contradicts its checker: nothing is known under the allocator {plan.allocator}")
     fast = measured["fast"]
     steps = fast, measured["tight"]
-    return Surroundings(fast.baseline_bytes, fast.overhead_bytes, fast.overhead_permille, steps, _FAST_TIMES, None)
+    return PolicyFigures(
+        fast.baseline_bytes, fast.overhead_bytes, fast.overhead_permille, steps, _FAST_RETENTION_FACTOR, None
+    )
 
 
-def _pace(around: Surroundings, size: int) -> Fraction:
+def _time_scale(around: PolicyFigures, size: int) -> Fraction:
     """Time under the plan's policy, of a nanosecond in the profile."""
     if around.steps is None:
         return Fraction(1)
@@ -90,11 +92,11 @@ def _on_lines(table: list[tuple[int, int]], size: int) -> int:
 class Piece:
     """A unit or head at one micro-batch; figures between profiled ones lie on straight lines, rounded up."""
 
-    def __init__(self, profile: PieceProfile, size: int, case: str, around: Surroundings) -> None:
+    def __init__(self, profile: PieceProfile, size: int, case: str, around: PolicyFigures) -> None:
         self.fixed = profile
         self.size = size
         self.case = case
-        self.pace = _pace(around, size)
+        self.pace = _time_scale(around, size)
         self.times = around.times
 
     @property

@@ -16,17 +16,17 @@ from planner.runner.train.pooled import Exits
 from planner.runner.train.stop import StopSignal
 from planner.schema.common import Stored
 from planner.schema.report import ExitReport
-from planner.training.place import wait_for
+from planner.training.device import wait_for
 from planner.training.segment import infer
 
 
 @dataclass
-class _Place:
+class _ExitMeter:
     """Where a model may end, and its running count."""
 
     unit: int
     units: Sequence[nn.Module]
-    """From the place before it."""
+    """From the exit before it."""
     head: nn.Module | None
     right: int = 0
     units_seconds: float = 0.0
@@ -74,66 +74,66 @@ def validate(
     block: LoadedBlock, samples: Samples, exits: Exits, target: Target | None, prefix: Prefix, stop: StopSignal
 ) -> Measured:
     """Run samples through the block once: accuracy and speed of every head and exit, outputs to `target` on the way."""
-    places = _places(block, exits)
+    meters = _meters(block, exits)
     first = 0
     for inputs, labels in samples.in_order():
-        outputs = _count(places, block.enter(inputs), labels)
+        outputs = _count(meters, block.enter(inputs), labels)
         if target is not None:
             target.append(first, outputs, labels)
         first += len(labels)
         stop.check()
         # Gone before the next samples come through the frozen units, which have no room beside them.
         del outputs
-    return _measured(places, samples.count, prefix)
+    return _measured(meters, samples.count, prefix)
 
 
 def try_heads(block: LoadedBlock, exits: Exits, inputs: Tensor, labels: Tensor) -> None:
     """What `validate` does with one micro-batch, without counting."""
-    _count(_places(block, exits), block.enter(inputs), labels)
+    _count(_meters(block, exits), block.enter(inputs), labels)
 
 
-def _places(block: LoadedBlock, exits: Exits) -> list[_Place]:
+def _meters(block: LoadedBlock, exits: Exits) -> list[_ExitMeter]:
     """The block's heads and exits in order; the last is its end."""
-    places: list[_Place] = []
+    meters: list[_ExitMeter] = []
     before: list[nn.Module] = []
     for segment in block.segments:
         for unit, module in enumerate(segment.units, start=segment.spec.units[0] + 1):
             before.append(module)
             if unit == segment.spec.units[1] or unit in exits:
-                places.append(_Place(unit, before, exits.get(unit, segment.head)))
+                meters.append(_ExitMeter(unit, before, exits.get(unit, segment.head)))
                 before = []
-    return places
+    return meters
 
 
-def _count(places: list[_Place], inputs: Tensor, labels: Tensor) -> Tensor:
-    """Count what each place gets right of one micro-batch, and time units and heads apart; the last output.
+def _count(meters: list[_ExitMeter], inputs: Tensor, labels: Tensor) -> Tensor:
+    """Count what each exit gets right of one micro-batch, and time units and heads apart; the last output.
 
-    A model that ends at a place has none of the heads before it.
+    A model that ends at an exit has none of the heads before it.
     """
     activations = inputs
     units_seconds = 0.0
-    for place in places:
+    for meter in meters:
         started = time.perf_counter()
-        activations = infer(place.units, activations)
+        activations = infer(meter.units, activations)
         wait_for(activations.device)
         ran = time.perf_counter()
-        logits = activations if place.head is None else infer([place.head], activations)
-        place.right += int((logits.argmax(1) == labels).sum())
+        logits = activations if meter.head is None else infer([meter.head], activations)
+        meter.right += int((logits.argmax(1) == labels).sum())
         units_seconds += ran - started
-        place.units_seconds += units_seconds
-        place.head_seconds += time.perf_counter() - ran
+        meter.units_seconds += units_seconds
+        meter.head_seconds += time.perf_counter() - ran
     return activations
 
 
-def _measured(places: list[_Place], count: int, prefix: Prefix) -> Measured:
+def _measured(meters: list[_ExitMeter], count: int, prefix: Prefix) -> Measured:
     exits: list[ExitReport] = []
     parameters, units_seconds = prefix.parameters, prefix.seconds_per_sample
-    for place in places:
-        parameters += sum(parameter.numel() for unit in place.units for parameter in unit.parameters())
-        head = sum(parameter.numel() for parameter in place.head.parameters()) if place.head else 0
-        units_seconds = prefix.seconds_per_sample + place.units_seconds / count
-        speed = 1 / (units_seconds + place.head_seconds / count)
-        exits.append(ExitReport(place.unit, parameters + head, place.right / count, speed))
+    for meter in meters:
+        parameters += sum(parameter.numel() for unit in meter.units for parameter in unit.parameters())
+        head = sum(parameter.numel() for parameter in meter.head.parameters()) if meter.head else 0
+        units_seconds = prefix.seconds_per_sample + meter.units_seconds / count
+        speed = 1 / (units_seconds + meter.head_seconds / count)
+        exits.append(ExitReport(meter.unit, parameters + head, meter.right / count, speed))
     return Measured(tuple(exits), Prefix(parameters, units_seconds))
 
 

@@ -28,7 +28,7 @@ def generators_of(device: torch.device) -> list[torch.Generator]:
     return [torch.default_generator, torch.cuda.default_generators[device.index]]
 
 
-def moved(module: nn.Module, device: torch.device) -> nn.Module:
+def to_device(module: nn.Module, device: torch.device) -> nn.Module:
     """A module that the processor has made, on `device`."""
     # `Module.to` imports much that has no room where the processor's memory is what is counted.
     return module if device == CPU else module.to(device)

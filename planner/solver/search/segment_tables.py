@@ -2,8 +2,8 @@
 
 A segment adds static bytes and time and has a dynamic peak; a block's live bytes are the sum of the first plus the
 largest of the last, once while training and once while validating. Tables come from running sums over the chain, one
-step per unit for all segments at once; `planner.solver.walk` says the same piece by piece. What a segment can save by
-recomputing is in `planner.solver.search.spans`, and is worked out only where the search asks for it.
+step per unit for all segments at once; `planner.solver.memory_model` says the same piece by piece. What a segment can
+save by recomputing is in `planner.solver.search.spans`, and is worked out only where the search asks for it.
 
 Every table has a row per first unit and a column per end, 0 to the number of units; what lies on or below the diagonal
 means nothing. Bytes are 64-bit integers: `Problem` refuses profiles whose sums could leave them.
@@ -19,30 +19,30 @@ import numpy as np
 import numpy.typing as npt
 
 from planner.solver.costs import Levels, PieceCost
+from planner.solver.memory_model import fill_bytes
 from planner.solver.problem import Problem, Source
 from planner.solver.search.filters import preferred_widths
-from planner.solver.search.relaxed import Replay
-from planner.solver.walk import fill_bytes
+from planner.solver.search.recompute_bound import RecomputeBound
 
 Integers = npt.NDArray[np.int64]
 
-NOTHING = -(2**61)
+NEG_INF = -(2**61)
 """Below every level, and still so with every level added."""
 
 
-PRICES = 16
+MULTIPLIERS = 16
 """Of a byte, for bounds on what recomputation takes."""
 
 
-class Way(NamedTuple):
-    """How a block's batches are taken."""
+class BatchMode(NamedTuple):
+    """Micro-batch size of a block, and whether its optimizer steps within backward."""
 
     micro_batch: int
     stepping: bool
     """The optimizer in backward."""
 
 
-class Base(NamedTuple):
+class UncutBlock(NamedTuple):
     """A block without cuts: what its units and the head at its end add, whatever lies between."""
 
     time: int
@@ -59,7 +59,7 @@ class Base(NamedTuple):
     """Live bytes of all while frozen units write the cache that the block reads; 0 where they do not."""
 
 
-class Sums(NamedTuple):
+class SegmentSums(NamedTuple):
     """Segments without their heads; `least_` where all but one unit at a time is recomputed."""
 
     forward: Integers
@@ -80,7 +80,7 @@ class Sums(NamedTuple):
     least_last_held: Integers
 
 
-class Row(NamedTuple):
+class SegmentRow(NamedTuple):
     """All units at one micro-batch, the optimizer in backward or behind it."""
 
     units: tuple[PieceCost, ...]
@@ -103,7 +103,7 @@ class Row(NamedTuple):
     """Units whose batch normalisation needs a larger micro-batch."""
 
 
-class Heads(NamedTuple):
+class HeadTable(NamedTuple):
     """By boundary: the heads. Where there is none, they fit nowhere."""
 
     top: Integers
@@ -119,7 +119,7 @@ class Heads(NamedTuple):
     """Whether batch normalisation sees enough."""
 
 
-class Peaks(NamedTuple):
+class SegmentPeaks(NamedTuple):
     """Dynamic bytes of segments with their heads, above the input that is held."""
 
     open: Integers
@@ -133,7 +133,7 @@ class Peaks(NamedTuple):
     """By boundary: the head's step when accumulating; nothing is held then."""
 
 
-class Space:
+class SegmentTables:
     """Segments and blocks, computed as far as they are asked for."""
 
     def __init__(self, problem: Problem) -> None:
@@ -152,15 +152,15 @@ class Space:
         self.cut_times = lru_cache(maxsize=None)(self._make_cut_times)
         self.fill_bytes = lru_cache(maxsize=None)(partial(fill_bytes, problem))
 
-    def ways(self) -> list[Way]:
+    def ways(self) -> list[BatchMode]:
         """Micro-batches, falling, and whether the optimizer steps in backward: only where nothing is accumulated."""
         batch = self.problem.training.batch
-        stepping = [Way(batch, True)] if batch == self.problem.micro_batches[0] else []
-        return stepping + [Way(size, False) for size in self.problem.micro_batches]
+        stepping = [BatchMode(batch, True)] if batch == self.problem.micro_batches[0] else []
+        return stepping + [BatchMode(size, False) for size in self.problem.micro_batches]
 
-    def _make_row(self, micro_batch: int, stepping: bool) -> Row:
+    def _make_row(self, micro_batch: int, stepping: bool) -> SegmentRow:
         units = tuple(self.problem.unit_cost(unit, micro_batch) for unit in range(self.problem.count))
-        return Row(
+        return SegmentRow(
             units=units,
             first=tuple(unit.first_stepping if stepping else unit.first for unit in units),
             inner=tuple(unit.inner_stepping if stepping else unit.inner for unit in units),
@@ -176,18 +176,18 @@ class Space:
             too_small=_running(unit.minimum_micro_batch > micro_batch for unit in units),
         )
 
-    def _make_sums(self, micro_batch: int, stepping: bool) -> Sums:
+    def _make_sums(self, micro_batch: int, stepping: bool) -> SegmentSums:
         return sums_of(self.row(micro_batch, stepping))
 
-    def _make_replay(self, micro_batch: int, stepping: bool) -> Replay:
+    def _make_replay(self, micro_batch: int, stepping: bool) -> RecomputeBound:
         row = self.row(micro_batch, stepping)
         most = [max(first.kept, inner.kept) for first, inner in zip(row.first, row.inner, strict=True)]
-        return Replay(row.units, most, PRICES)
+        return RecomputeBound(row.units, most, MULTIPLIERS)
 
-    def _make_heads(self, way: Way) -> Heads:
+    def _make_heads(self, way: BatchMode) -> HeadTable:
         problem, row = self.problem, self.row(way.micro_batch, way.stepping)
         count = problem.count
-        found = {name: np.full(count + 1, -NOTHING, dtype=np.int64) for name in Heads._fields if name != "legal"}
+        found = {name: np.full(count + 1, -NEG_INF, dtype=np.int64) for name in HeadTable._fields if name != "legal"}
         legal = np.zeros(count + 1, dtype=np.bool_)
         for end, filters in self.widths.items():
             head = problem.head_cost(end, filters, way.micro_batch)
@@ -199,14 +199,14 @@ class Space:
             found["transient"][end] = head.step_transient
             found["inference"][end] = row.units[end - 1].output + head.inference_peak
             legal[end] = head.minimum_micro_batch <= way.micro_batch
-        return Heads(**found, legal=legal)
+        return HeadTable(**found, legal=legal)
 
-    def _make_peaks(self, way: Way) -> Peaks:
+    def _make_peaks(self, way: BatchMode) -> SegmentPeaks:
         row, heads = self.row(way.micro_batch, way.stepping), self.heads(way)
         return peaks_of(row, self.sums(way.micro_batch, way.stepping), heads)
 
     def _make_cut_times(self, micro_batch: int) -> tuple[int, ...]:
-        """By boundary: what a cut adds, in the unit of `Base.time`; 0 where there can be none."""
+        """By boundary: what a cut adds, in the unit of `UncutBlock.time`; 0 where there can be none."""
         found = [0] * (self.problem.count + 1)
         for end in self.problem.boundaries[:-1]:
             head = self.problem.head_cost(end, self.widths[end], micro_batch)
@@ -216,7 +216,7 @@ class Space:
         return tuple(found)
 
     def base_time(self, micro_batch: int, stepping: bool, first: int, end: int, prefix: int) -> int:
-        """A block without cuts that runs `prefix` units in front of it, in the unit of `Base.time`."""
+        """A block without cuts that runs `prefix` units in front of it, in the unit of `UncutBlock.time`."""
         row = self.row(micro_batch, stepping)
         head = self.problem.head_cost(end, self.widths[end], micro_batch)
         micro_step = row.train_ns[end] - row.train_ns[first] - row.units[first].train_ns + head.train_ns
@@ -229,7 +229,7 @@ class Space:
         frozen = self.row(micro_batch, False).weights[first] if source == "recompute" else 0
         return self.problem.data_bytes(first, source, micro_batch) + self.problem.kernel_bytes(micro_batch) + frozen
 
-    def base(self, way: Way, first: int, end: int, source: Source, caches: bool) -> Base | None:
+    def base(self, way: BatchMode, first: int, end: int, source: Source, caches: bool) -> UncutBlock | None:
         """The block [first, end); none where a batch normalisation in it needs a larger micro-batch."""
         micro_batch = way.micro_batch
         row, sums = self.row(micro_batch, way.stepping), self.sums(micro_batch, way.stepping)
@@ -240,7 +240,7 @@ class Space:
         fixed = self.fixed_bytes(micro_batch, first, source)
         before = int(sums.inference[0, prefix]) if prefix else 0
         inference = max(before, int(sums.inference[first, end]))
-        return Base(
+        return UncutBlock(
             time=self.base_time(micro_batch, way.stepping, first, end, prefix),
             static=fixed + head.static + row.static[end] - row.static[first],
             weights=fixed + head.weights + row.weights[end] - row.weights[first],
@@ -254,12 +254,12 @@ def _running(values: object) -> tuple[int, ...]:
     return tuple(accumulate(values, initial=0))  # type: ignore[call-overload]
 
 
-def peaks_of(row: Row, sums: Sums, heads: Heads) -> Peaks:
+def peaks_of(row: SegmentRow, sums: SegmentSums, heads: HeadTable) -> SegmentPeaks:
     """Segments with their heads."""
     output, gradients = row.given, heads.gradients
     close = np.maximum(sums.forward, sums.kept + heads.top)
     least = np.maximum(sums.least_forward, heads.top)
-    found = Peaks(
+    found = SegmentPeaks(
         open=_highest(close, gradients + sums.last_held, gradients + sums.earlier + output),
         close=_highest(close, gradients + sums.last, gradients + sums.earlier),
         least_open=_highest(least, gradients + sums.least_last_held, gradients + sums.least_earlier + output),
@@ -269,7 +269,7 @@ def peaks_of(row: Row, sums: Sums, heads: Heads) -> Peaks:
     if row.accumulating or row.stepping:
         return found
     step = sums.gradients + gradients + np.maximum(sums.step_transient, heads.transient)
-    return Peaks(
+    return SegmentPeaks(
         open=np.maximum(found.open, step + output),
         close=np.maximum(found.close, step),
         least_open=np.maximum(found.least_open, step + output),
@@ -283,18 +283,18 @@ def _highest(first: Integers, second: Integers, third: Integers) -> Integers:
     return found
 
 
-def sums_of(row: Row) -> Sums:
+def sums_of(row: SegmentRow) -> SegmentSums:
     """Running sums over the chain."""
     count = len(row.units)
-    found = {name: np.zeros((count, count + 1), dtype=np.int64) for name in Sums._fields}
-    now = {name: np.zeros(count, dtype=np.int64) for name in Sums._fields}
+    found = {name: np.zeros((count, count + 1), dtype=np.int64) for name in SegmentSums._fields}
+    now = {name: np.zeros(count, dtype=np.int64) for name in SegmentSums._fields}
     for name in ("earlier", "last", "least_earlier", "least_last"):
-        now[name][:] = NOTHING
+        now[name][:] = NEG_INF
     for index, unit in enumerate(row.units):
         _add(now, index, unit, row.first[index], row.inner[index], row.gradients[index], int(row.given[index]))
         for name, table in found.items():
             table[: index + 1, index + 1] = now[name][: index + 1]
-    return Sums(**found)
+    return SegmentSums(**found)
 
 
 def _add(

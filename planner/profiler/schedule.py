@@ -17,7 +17,7 @@ from typing import Literal, Protocol
 
 from planner.errors import InfeasibleError, InputError, ModelError, RunError
 from planner.profiler.bounded import Bounds, Child, EndedError, OutOfTimeError
-from planner.profiler.job import DoesNotFit, Facts, Failed, Job, Measured, Ready, Said, Task
+from planner.profiler.job import DoesNotFit, Facts, Failed, Job, Measured, Ready, Reply, Task
 from planner.profiler.pieces import Piece, pieces_of
 from planner.schema.codec import decode, parse_json, to_json
 from planner.schema.profile import Costs, HeadProfile, Layers, LeftOut, PieceProfile, Trace
@@ -75,7 +75,7 @@ class MeasuringChild:
         return said
 
     def _read(self) -> Ready | Measured | DoesNotFit | Failed:
-        return decode(Said, parse_json(self._child.read())).line
+        return decode(Reply, parse_json(self._child.read())).line
 
     def close(self) -> None:
         """End it."""
@@ -131,7 +131,7 @@ class _Progress:
 
 
 @dataclass(frozen=True)
-class Found:
+class SurveyResult:
     """What a survey found."""
 
     units: tuple[PieceProfile, ...]
@@ -162,7 +162,7 @@ class Survey:
         self._left_out: list[LeftOut] = []
         self._notes: list[str] = []
 
-    def run(self) -> Found:
+    def run(self) -> SurveyResult:
         """Measure.
 
         Raises ModelError naming a unit that fails, InfeasibleError one that does not fit at its smallest micro-batch,
@@ -290,7 +290,7 @@ class Survey:
         spent = self._bounds.max_seconds - self._bounds.seconds_left
         return out_of_time(self._bounds, f"{once} of {len(self._pieces)} parts", spent * len(self._pieces) / (once + 1))
 
-    def _found(self) -> Found:
+    def _found(self) -> SurveyResult:
         units: list[PieceProfile] = []
         heads: list[HeadProfile] = []
         uncounted: set[str] = set()
@@ -305,7 +305,9 @@ class Survey:
                 )
             else:
                 units.append(cost)
-        return Found(tuple(units), tuple(heads), tuple(sorted(uncounted)), tuple(self._left_out), tuple(self._notes))
+        return SurveyResult(
+            tuple(units), tuple(heads), tuple(sorted(uncounted)), tuple(self._left_out), tuple(self._notes)
+        )
 
 
 def _profile(piece: Piece, facts: Facts, costs: tuple[Costs, ...], layers: Layers | None) -> PieceProfile:

@@ -12,7 +12,7 @@ from planner.errors import InfeasibleError, InputError, ModelError, RunError
 from planner.profiler.bounded import Bounds, EndedError, OutOfTimeError
 from planner.profiler.job import DoesNotFit, Facts, Failed, Job, Measured, Task
 from planner.profiler.pieces import pieces_of
-from planner.profiler.survey import Found, Survey, starting
+from planner.profiler.schedule import Survey, SurveyResult, starting
 from planner.schema.common import Optimizer
 from planner.schema.model import Activation, Conv2d, Flatten, Linear, Model, Unit
 from planner.schema.profile import Costs, Layers, LeftOut, Trace, Traces
@@ -63,7 +63,7 @@ class Stage:
         self.started += 1
         return Child(self)
 
-    def survey(self, max_bytes: int = 2**40, seconds: float = 1000.0) -> Found:
+    def survey(self, max_bytes: int = 2**40, seconds: float = 1000.0) -> SurveyResult:
         bounds = Bounds(max_bytes, seconds, time.monotonic() + seconds)
         return Survey(JOB, bounds, self.start, lambda done, total, name: None).run()
 
@@ -87,7 +87,7 @@ class Child:
         self._stage.closed += 1
 
 
-def sizes(found: Found, unit: int) -> list[int]:
+def sizes(found: SurveyResult, unit: int) -> list[int]:
     return [cost.micro_batch for cost in found.units[unit].costs]
 
 
@@ -291,7 +291,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     found = Clock()
-    monkeypatch.setattr("planner.profiler.survey.time", found_module(found))
+    monkeypatch.setattr("planner.profiler.schedule.time", found_module(found))
     monkeypatch.setattr("planner.profiler.bounded.time", found_module(found))
     return found
 

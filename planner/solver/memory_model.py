@@ -16,7 +16,7 @@ from planner.solver.costs import NANOSECONDS, Levels, PieceCost
 from planner.solver.problem import Choice, Problem
 
 
-class Moment(NamedTuple):
+class DynamicLevel(NamedTuple):
     """Dynamic bytes at one moment of training."""
 
     level: int
@@ -35,7 +35,7 @@ class Live(NamedTuple):
     weights: int
     optimizer: int
     static_gradients: int
-    moment: Moment
+    moment: DynamicLevel
     """The highest of training."""
     validate: int
     cache: int
@@ -118,7 +118,7 @@ def live_bytes(problem: Problem, choice: Choice) -> Live:
         units[end - 1 - choice.first].output + head.inference_peak for end, head in zip(choice.ends, heads, strict=True)
     )
     writer = problem.writer_bytes(choice.last, choice.micro_batch)
-    moments = [Moment(before, 0, 0), *_moments(problem, choice, units, heads)]
+    moments = [DynamicLevel(before, 0, 0), *_moments(problem, choice, units, heads)]
     return Live(
         data=data,
         kernels=kernels,
@@ -206,29 +206,31 @@ def _passing(units: list[PieceCost], levels: list[Levels], spans: list[tuple[int
     return found
 
 
-def _moments(problem: Problem, choice: Choice, units: list[PieceCost], heads: list[PieceCost]) -> Iterator[Moment]:
+def _moments(
+    problem: Problem, choice: Choice, units: list[PieceCost], heads: list[PieceCost]
+) -> Iterator[DynamicLevel]:
     accumulating = problem.accumulates(choice.micro_batch)
     for segment in _segments(choice, units, heads):
         yield from _forward_moments(segment.passing, segment.held_input)
         yield from _backward_moments(segment)
         if not accumulating and not choice.optimizer_in_backward:
             held, gradients = segment.held_input + segment.held_output, sum(segment.gradients)
-            yield Moment(held + gradients + segment.step_transient, held, gradients)
+            yield DynamicLevel(held + gradients + segment.step_transient, held, gradients)
     if accumulating:
-        yield Moment(max(piece.step_transient for piece in units + heads), 0, 0)
+        yield DynamicLevel(max(piece.step_transient for piece in units + heads), 0, 0)
 
 
-def _forward_moments(levels: list[Levels], below: int, gradients: int = 0, given: int = 0) -> Iterator[Moment]:
+def _forward_moments(levels: list[Levels], below: int, gradients: int = 0, given: int = 0) -> Iterator[DynamicLevel]:
     """`given` is the gradient of a recomputed span's output, resident while the span runs forward again."""
     for level in levels:
-        yield Moment(below + level.forward + gradients + given, below, gradients)
+        yield DynamicLevel(below + level.forward + gradients + given, below, gradients)
         below += level.kept
 
 
-def _backward_moments(segment: _Segment) -> Iterator[Moment]:
+def _backward_moments(segment: _Segment) -> Iterator[DynamicLevel]:
     kept = [level.kept for level in segment.passing[:-1]]
     below = segment.held_input + sum(kept)
-    yield Moment(below + segment.levels[-1].backward, below, 0)
+    yield DynamicLevel(below + segment.levels[-1].backward, below, 0)
     gradients = segment.gradients[-1]
     held_in_trace = not segment.closing
     for index in range(len(segment.units) - 1, -1, -1):
@@ -242,10 +244,10 @@ def _backward_moments(segment: _Segment) -> Iterator[Moment]:
         below = segment.held_input + sum(kept[:index])
         level = segment.levels[index]
         if held_in_trace:
-            yield Moment(below + level.held_backward + gradients, below, gradients)
+            yield DynamicLevel(below + level.held_backward + gradients, below, gradients)
         else:
             held = below + segment.held_output
-            yield Moment(held + level.backward + gradients, held, gradients)
+            yield DynamicLevel(held + level.backward + gradients, held, gradients)
         held_in_trace = False
         gradients += segment.gradients[index]
 

@@ -20,14 +20,14 @@ SLACK = 1e-12
 """Share by which bounds are lowered against rounding; sums of thousands of doubles are off by less."""
 
 
-class Replay:
+class RecomputeBound:
     """Bounds on the replays of a chain's segments, at one micro-batch."""
 
     def __init__(self, units: tuple[PieceCost, ...], most_kept: list[int], prices: int) -> None:
         """`most_kept`: what each unit keeps at most."""
         times = np.array([unit.forward_ns for unit in units], dtype=np.float64)
         sheds = np.array(most_kept, dtype=np.float64)
-        self.prices = _prices(times, sheds, prices)
+        self.prices = _multipliers(times, sheds, prices)
         """Nanoseconds per byte."""
         gains = np.minimum(0.0, times - self.prices[:, None] * sheds)
         self.gains = np.concatenate((np.zeros((len(self.prices), 1)), np.cumsum(gains, axis=1)), axis=1)
@@ -45,7 +45,7 @@ class Replay:
         return found
 
 
-def _prices(times: Reals, sheds: Reals, count: int) -> Reals:
+def _multipliers(times: Reals, sheds: Reals, count: int) -> Reals:
     """Prices at which units change sides, spread evenly over the units."""
     some = sheds > 0
     if not some.any():

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 @contextmanager
-def stepping_in_backward(
+def optimizer_in_backward(
     parameters: Iterable[nn.Parameter], step: Callable[[Iterable[Tensor]], None]
 ) -> Iterator[None]:
     """Within this, backward steps each of `parameters` once its gradient is complete, and lets the gradient go.
