@@ -11,10 +11,11 @@ STAMP := $(VENV)/.stamp
 # Two at a time, a module's tests in one process because they share what was made for them; the longest come first.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 LONG_LOG := benchmarks/results/test-long.log
+BOARD_LOG := benchmarks/results/test-board.log
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help venv demo check browser test test-long clean
+.PHONY: help venv demo check browser test test-long test-board clean
 
 help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,13 +41,18 @@ browser:
 	fi
 	echo "make browser: no chromium: the dashboard's tests in it are skipped. On Debian: sudo apt-get install chromium" >&2
 
-test: check browser ## check, then every test that is not marked long
-	@$(PYTEST) -m "not long"
+test: check browser ## check, then every test that is not marked long or board
+	@$(PYTEST) -m "not long and not board"
 
 # The log is kept in the repository, so the folder this copy lies in is written as a dot.
-test-long: check browser ## check, then all tests; the log goes to benchmarks/results/
+test-long: check browser ## check, then all tests but those on boards; the log goes to benchmarks/results/
 	@mkdir -p $(dir $(LONG_LOG))
-	$(PYTEST) 2>&1 | sed -u 's|$(CURDIR)|.|g' | tee $(LONG_LOG)
+	$(PYTEST) -m "not board" 2>&1 | sed -u 's|$(CURDIR)|.|g' | tee $(LONG_LOG)
+
+# One board at a time, and what each of them printed. Disks are kept in ~/.cache/neuroflux-board.
+test-board: venv ## tests on emulated arm64 boards (needs qemu-system-arm); the log goes to benchmarks/results/
+	@mkdir -p $(dir $(BOARD_LOG))
+	$(BIN)/python -m pytest -m board -v -rP tests/board 2>&1 | sed -u 's|$(CURDIR)|.|g' | tee $(BOARD_LOG)
 
 clean: ## remove build outputs and caches; .venv stays
 	@rm -rf build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
