@@ -94,8 +94,9 @@ def _clear(out: Path) -> None:
 
     if is_taken(out) and not (out / _PLAN).exists():
         raise InputError(f"{out}: holds a run that is no demo; choose another folder with --out")
-    (out / paths.REPORT).unlink(missing_ok=True)
-    clear_run(out)
+    if (out / _PLAN).exists():
+        (out / paths.REPORT).unlink(missing_ok=True)
+        clear_run(out)
     make_folder(out)
 
 

@@ -7,6 +7,7 @@ in nobody's way: the next one begins anew.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,9 +37,19 @@ _FILES = (
     paths.LOG,
     paths.REPORTED,
 )
-_FOLDERS = ("weights", "cache")
-_MADE = ("data", LOCK_NAME)
-"""What a session may make besides, and others may have made before."""
+_RESULTS = (
+    paths.REPORT,
+    paths.MODEL,
+    paths.DESCRIPTION,
+    paths.FULL_MODEL,
+    paths.FULL_DESCRIPTION,
+    paths.EXIT_MODEL,
+    paths.EXIT_DESCRIPTION,
+)
+_INSIDE = {"weights": ("block-*", "exits-*", "frozen.*", "checkpoint.*"), "cache": ("block-*",)}
+"""Folders of a run, and what of theirs is its own: other people call folders so too."""
+_UNPACKED = "data"
+"""Compressed data sets are unpacked into this folder; others may have made it before."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +75,8 @@ class Footprint:
         """To be made before anything else is."""
         self._out = out
         self._folders = missing_folders(out)
-        self._others = {name for name in _MADE if (out / name).exists()}
+        self._others = {name for name in (LOCK_NAME, *_FILES) if (out / name).exists()}
+        self._unpacked = set((out / _UNPACKED).glob("*"))
         self._claim: Begun | None = None
 
     def claim(self, begun: Begun) -> None:
@@ -80,20 +92,32 @@ class Footprint:
         if self._claim is None:
             self._remove()
         elif self._claim.is_new and isinstance(error, (InputError, InfeasibleError)) and not is_taken(self._out):
-            clear_run(self._out)
+            clear_run(self._out, self._others)
             self._remove()
 
     def _remove(self) -> None:
         """What goes wrong here must not hide the error that led here."""
-        for name in set(_MADE) - self._others:
-            _remove(self._out / name)
+        for path in set((self._out / _UNPACKED).glob("*")) - self._unpacked:
+            _remove(path)
+        if not self._unpacked:
+            with suppress(OSError):
+                (self._out / _UNPACKED).rmdir()
+        if LOCK_NAME not in self._others:
+            _remove(self._out / LOCK_NAME)
         remove_empty(self._folders)
 
 
-def clear_run(out: Path) -> None:
-    """Remove what a run in which nothing was trained has left."""
-    for name in (*_FILES, *_FOLDERS):
-        _remove(out / name)
+def clear_run(out: Path, keep: Collection[str] = ()) -> None:
+    """Remove what a run in which nothing was trained has left, but for the files named in `keep`."""
+    for name in _FILES:
+        if name not in keep:
+            _remove(out / name)
+    for name, patterns in _INSIDE.items():
+        for pattern in patterns:
+            for path in (out / name).glob(pattern):
+                _remove(path)
+        with suppress(OSError):
+            (out / name).rmdir()  # only where nothing else lies in it
 
 
 def _remove(path: Path) -> None:
@@ -116,6 +140,7 @@ def agree(plan: Plan, out: Path, options: RunOptions) -> Begun:
     if taken and not options.resume:
         raise InputError(f"{out}: holds a run already; continue it with --resume, or choose another folder with --out")
     if not options.resume or not (taken or (out / paths.PLAN).exists()):
+        _check_free(plan, out)
         return Begun(options, is_new=True)
     job, said = _job_before(out)
     mended = (*_check_same_plan(plan, out, job), *said)
@@ -127,6 +152,25 @@ def agree(plan: Plan, out: Path, options: RunOptions) -> Begun:
     if job is None:
         return Begun(options, is_new=False)
     return Begun(_as_begun(job, options, plan, out), False, job.init_checksum, mended)
+
+
+def _check_free(plan: Plan, out: Path) -> None:
+    """Raise InputError where somebody else's files have names that a run writes; the plan itself may lie there."""
+    if _job_before(out)[0] is not None:
+        return  # a run's that came to nothing: nobody's
+    names = [name for name in (*_FILES, *_RESULTS) if (out / name).exists() and not _is_plan(out / name, plan)]
+    names += [f"{name}/" for name, patterns in _INSIDE.items() if any(any((out / name).glob(p)) for p in patterns)]
+    if names:
+        raise InputError(
+            f"{out}: holds {', '.join(names)}, which the run would overwrite; choose another folder with --out"
+        )
+
+
+def _is_plan(path: Path, plan: Plan) -> bool:
+    try:
+        return path.name == paths.PLAN and read_document(path, Plan).id == plan.id
+    except InputError:
+        return False
 
 
 def is_taken(out: Path) -> bool:

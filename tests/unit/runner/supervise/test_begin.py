@@ -17,7 +17,7 @@ from planner.errors import InfeasibleError, InputError, PlannerError
 from planner.runner.protocol import paths
 from planner.runner.protocol.job import Job
 from planner.runner.storage.sealed import write_sealed
-from planner.runner.supervise.begin import agree, is_taken
+from planner.runner.supervise.begin import agree, clear_run, is_taken
 from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.sample import __file__ as sample
 from planner.schema.codec import content_id, to_json
@@ -116,12 +116,41 @@ def test_a_plan_of_another_device_that_has_no_room_beside_torch_is_infeasible_he
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", [paths.PLAN, paths.JOB, paths.INIT, paths.MEMORY, paths.LOG, paths.FROZEN])
+LEFT = [paths.PLAN, paths.KNOWN, paths.INIT, paths.MEMORY, paths.LOG, paths.FROZEN, "cache/block-000-train"]
+
+
+@pytest.mark.parametrize("name", LEFT)
 def test_a_run_that_came_to_nothing_claims_no_folder(tmp_path: Path, name: str) -> None:
+    write_sealed(tmp_path / paths.JOB, Job(str(tmp_path), "sample", plan_id="0" * 64))
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("")
     assert not is_taken(tmp_path)
     assert agree(small_plan(), tmp_path, RunOptions()).is_new
+    clear_run(tmp_path)
+    assert _names(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", [*LEFT, paths.JOB, paths.DESCRIPTION, paths.EXIT_MODEL])
+def test_files_of_somebody_else_are_neither_overwritten_nor_removed(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("")
+    with pytest.raises(InputError, match="which the run would overwrite; choose another folder with --out"):
+        run_plan(small_plan(), "sample", tmp_path, RunOptions(), Silent())
+    assert (tmp_path / name).read_text() == ""
+
+
+def test_in_a_folder_with_other_things_only_the_runs_own_go_again(tmp_path: Path) -> None:
+    """The plan itself, and folders that are called as a run's are."""
+    (tmp_path / paths.PLAN).write_text(to_json(small_plan()))
+    for name in ("weights/mine.pt", "cache/pip.json", "data/images.npz"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("mine")
+    before = _names(tmp_path)
+    save_file({"units.0.0.weight": ones(1, 2, 3)}, tmp_path / "w")
+    with pytest.raises(InputError, match="no tensor of it fits"):
+        run_plan(small_plan(), "sample", tmp_path, RunOptions(max_steps=1, init=tmp_path / "w"), Silent())
+    (tmp_path / "w").unlink()
+    assert _names(tmp_path) == before
 
 
 @pytest.mark.parametrize(
