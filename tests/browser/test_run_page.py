@@ -168,7 +168,7 @@ def test_a_highest_peak_among_many_steps_is_kept(open_page: Open, served: Served
     for first in range(9001, 12001, 1000):
         served.send_steps(run, first, first + 999)
     page = open_page(f"/#/runs/{run}")
-    expect(page.locator(".badge.bad")).to_have_text("over budget")
+    expect(page.locator(".badge.bad")).to_have_text("over budget by 5.0 MiB")
     assert f"{(budget + 5 * MIB) / MIB:.1f} MiB" in figure(page, "Peak and budget")
 
 
