@@ -15,6 +15,7 @@ from planner.schema.model import Model
 from planner.schema.plan import Plan
 from planner.schema.profile import Profile
 from planner.schema.report import Report
+from planner.schema.terms import PlanTerms
 
 TITLE = "neuroflux"
 VERSION = "1"
@@ -47,6 +48,7 @@ _KINDS: tuple[type, ...] = (
     answers.ModelPage,
     answers.PlanPage,
     requests.PlanRequest,
+    PlanTerms,
     answers.PlanUnits,
     answers.ProfileItem,
     answers.ProfilePage,

@@ -23,9 +23,10 @@ from planner.schema.codec import content_id, decode, parse_json, to_json
 from planner.schema.device_checks import check_device
 from planner.schema.plan import Plan
 from planner.schema.profile import Profile
+from planner.schema.request import Request
 from planner.solver.explain.frontier import MAX_SOLVES, frontier
 from planner.solver.plan import make_plan
-from planner.solver.request import Request, check_measured
+from planner.solver.request import check_measured
 from planner.solver.unit_bytes import unit_bytes
 from planner.system.answers import Answers
 from planner.system.rlimit import die_with_parent, limit_data
@@ -108,26 +109,11 @@ def _look(profile: Profile, plan: Plan, about: Literal["frontier", "units"]) -> 
     """What there is to see of a plan, beside its document."""
     if about == "units":
         return [asdict(row) for row in unit_bytes(profile, plan)]
-    request = _request_of(plan)
+    request = plan.asked
     started = time.perf_counter()
     make_plan(profile, request)
     solves = int(FRONTIER_SECONDS / (time.perf_counter() - started))
     return [asdict(point) for point in frontier(profile, request, min(max(solves, 2), MAX_SOLVES))]
-
-
-def _request_of(plan: Plan) -> Request:
-    """What the plan was asked for, as far as the plan says it."""
-    return Request(
-        plan.budget,
-        plan.training,
-        plan.storage_bytes,
-        plan.strategy,
-        plan.prefer,
-        reserve_bytes=plan.reserve_bytes,
-        max_cuts=plan.max_cuts,
-        linear_segments=plan.linear_segments,
-        cache_dtype=plan.cache_dtype,
-    )
 
 
 def _solve(profile: Profile, request: Request) -> Plan:

@@ -15,7 +15,7 @@ from api.limits import MAX_PROFILE_BYTES, MAX_WAITING_SOLVES, SOLVER_BYTES, SOLV
 from api.problems import Problem, overloaded
 from planner.errors import RunError
 from planner.schema.codec import to_json
-from planner.solver.request import Request
+from planner.schema.request import Request
 from planner.system.child import STANDARD_ERROR, answering
 from planner.system.ends import End
 

@@ -32,10 +32,10 @@ from planner.runner.storage.cache import CacheReader, CacheSpec, CacheWriter
 from planner.runner.storage.encoding import Stored
 from planner.schema.codec import content_id, read_document, to_json
 from planner.schema.common import usual_optimizer
-from planner.schema.plan import Budget, Plan, Training
+from planner.schema.plan import Plan
 from planner.schema.report import Report
+from planner.schema.request import Budget, Request, Training
 from planner.solver.plan import least_memory, make_plan
-from planner.solver.request import Request
 from planner.units import MIB
 from tests.memory_group import MemoryGroup, can_create
 

@@ -13,10 +13,10 @@ from planner.errors import InfeasibleError
 from planner.model.zoo import from_zoo
 from planner.profiler.profile import ProfileRequest, take_profile
 from planner.schema.common import Dtype, usual_optimizer
-from planner.schema.plan import Budget, Plan, Strategy, Training
+from planner.schema.plan import Plan
 from planner.schema.profile import Profile
+from planner.schema.request import Budget, Request, Strategy, Training
 from planner.solver.plan import least_memory, make_plan
-from planner.solver.request import Request
 from planner.system.machine import probe
 from planner.units import MIB
 

@@ -41,9 +41,8 @@ def run(name: str, epochs: int) -> Spent:
     from planner.runner.train.stop import StopSignal
     from planner.schema.codec import to_json
     from planner.schema.common import usual_optimizer
-    from planner.schema.plan import Budget, Training
+    from planner.schema.request import Budget, Request, Training
     from planner.solver.plan import least_memory, make_plan
-    from planner.solver.request import Request
     from planner.units import MIB
 
     profile = measured_profile(from_zoo(name, (1, 28, 28), 10), usual_optimizer("sgd"), BATCH)

@@ -19,11 +19,11 @@ from planner.report.plot import draw_memory
 from planner.report.read import read_run
 from planner.schema.codec import to_json
 from planner.schema.common import usual_optimizer
-from planner.schema.plan import Budget, Plan, Strategy, Training
+from planner.schema.plan import Plan
 from planner.schema.profile import Profile
 from planner.schema.report import Report
+from planner.schema.request import Budget, Request, Strategy, Training
 from planner.solver.plan import least_memory, make_plan
-from planner.solver.request import Request
 from planner.units import MIB
 
 RESULTS = Path(__file__).parent / "results"

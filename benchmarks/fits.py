@@ -9,9 +9,8 @@ from __future__ import annotations
 from planner.cli.measure import measured_profile
 from planner.model.zoo import from_zoo
 from planner.schema.common import usual_optimizer
-from planner.schema.plan import Budget, Strategy, Training
+from planner.schema.request import Budget, Request, Strategy, Training
 from planner.solver.plan import least_memory
-from planner.solver.request import Request
 from planner.units import MIB
 
 NETWORKS = ("vgg11", "vgg16", "resnet18")

@@ -10,11 +10,10 @@ from __future__ import annotations
 import time
 
 from benchmarks.solve_time import SGD, synthetic_profile
-from planner.schema.plan import Budget, Training
+from planner.schema.request import Budget, Request, Training
 from planner.solver.auto import Solution, Solver
 from planner.solver.memory_model import total_ns
 from planner.solver.plan import least_memory
-from planner.solver.request import Request
 from planner.solver.search.search import EXACT, Effort
 from planner.units import MIB
 

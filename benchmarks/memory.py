@@ -17,11 +17,10 @@ from planner.cli.measure import measured_profile
 from planner.model.zoo import from_zoo
 from planner.schema.codec import to_json
 from planner.schema.common import usual_optimizer
-from planner.schema.plan import Budget, Strategy, Training
 from planner.schema.profile import Profile
 from planner.schema.report import Report
+from planner.schema.request import Budget, Request, Strategy, Training
 from planner.solver.plan import least_memory, make_plan
-from planner.solver.request import Request
 from planner.units import MIB
 
 NETWORKS = ("vgg11", "vgg16", "resnet18")

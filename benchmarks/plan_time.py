@@ -13,10 +13,9 @@ from dataclasses import replace
 
 from planner.errors import InfeasibleError
 from planner.schema.codec import read_document
-from planner.schema.plan import Budget, Preference, Strategy, Training
 from planner.schema.profile import Profile
+from planner.schema.request import Budget, Preference, Request, Strategy, Training
 from planner.solver.plan import least_memory, make_plan
-from planner.solver.request import Request
 from planner.units import format_bytes, format_seconds
 
 REPEATS = 5

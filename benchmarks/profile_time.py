@@ -11,9 +11,8 @@ import time
 from planner.model.zoo import from_zoo
 from planner.profiler.profile import ProfileRequest, take_profile
 from planner.schema.common import usual_optimizer
-from planner.schema.plan import Budget, Training
+from planner.schema.request import Budget, Request, Training
 from planner.solver.plan import make_plan
-from planner.solver.request import Request
 from planner.system.machine import probe
 
 OPTIMIZER = usual_optimizer("sgd")

@@ -29,11 +29,11 @@ from planner.model.zoo import from_zoo
 from planner.runner.protocol import paths
 from planner.schema.codec import decode, parse_json, read_document, to_json
 from planner.schema.common import Dtype, usual_optimizer
-from planner.schema.plan import Budget, Plan, Strategy, Training
+from planner.schema.plan import Plan
 from planner.schema.profile import Profile
 from planner.schema.report import Report
+from planner.schema.request import Budget, Request, Strategy, Training
 from planner.solver.plan import least_memory, make_plan
-from planner.solver.request import Request
 from planner.units import MIB
 from tests.memory_group import MemoryGroup
 

@@ -27,7 +27,6 @@ from typing import get_args
 from planner.errors import InfeasibleError
 from planner.schema.common import Device, Optimizer
 from planner.schema.model import Activation, Model, Unit
-from planner.schema.plan import Budget, Preference, Training
 from planner.schema.profile import (
     Account,
     Costs,
@@ -41,8 +40,8 @@ from planner.schema.profile import (
     Trace,
     Traces,
 )
+from planner.schema.request import Budget, Preference, Request, Training
 from planner.solver.plan import least_memory, make_plan
-from planner.solver.request import Request
 from planner.units import MIB, format_bytes, format_seconds
 
 SIZES = (1, 2, 8, 32, 128)

@@ -57,11 +57,13 @@ export function showErrors(fields, problem) {
   error.textContent = problem.message;
   error.hidden = false;
   input.setAttribute("aria-invalid", "true");
+  const folded = input.closest("details");
+  if (folded) folded.open = true;
   input.focus();
   return true;
 }
 
-const SAME = { storage_bytes: "storage", cache_dtype: "cache", profile: "device", bytes: "budget", kind: "optimizer" };
+const SAME = { storage_bytes: "storage", reserve_bytes: "reserve", cache_dtype: "cache", profile: "device", bytes: "budget", kind: "optimizer" };
 
 /** The last step of `$.training.batch` that is a field, else the first word of what was said about `$.training`. */
 function fieldOf(fields, problem) {

@@ -2,16 +2,50 @@
 
 import { MIB } from "./format.js";
 
-/** What the plan was asked for. */
+/**
+ * The form's field for each of a request's terms: where the term stands, in what unit its number is shown, and that it is
+ * a word where its default, null, does not tell.
+ */
+const TERMS = {
+  scope: { path: ["budget", "scope"] },
+  batch: { path: ["training", "batch"] },
+  epochs: { path: ["training", "epochs"] },
+  samples: { path: ["training", "samples"] },
+  dtype: { path: ["training", "dtype"] },
+  augment: { path: ["training", "augment"] },
+  views: { path: ["training", "views"] },
+  freeze: { path: ["training", "freeze"] },
+  schedule: { path: ["training", "schedule"] },
+  seed: { path: ["training", "seed"] },
+  optimizer: { path: ["training", "optimizer", "kind"] },
+  lr: { path: ["training", "optimizer", "lr"] },
+  momentum: { path: ["training", "optimizer", "momentum"] },
+  nesterov: { path: ["training", "optimizer", "nesterov"] },
+  weight_decay: { path: ["training", "optimizer", "weight_decay"] },
+  strategy: { path: ["strategy"] },
+  prefer: { path: ["prefer"] },
+  max_cuts: { path: ["max_cuts"] },
+  linear_segments: { path: ["linear_segments"] },
+  allocator: { path: ["allocator"], isWord: true },
+  reserve: { path: ["reserve_bytes"], unit: MIB },
+  head_time_share: { path: ["head_time_share"] },
+  grouping_threshold: { path: ["grouping_threshold"] },
+  storage: { path: ["storage_bytes"], unit: MIB },
+  cache: { path: ["cache_dtype"], isWord: true },
+};
+
+/** What the plan was asked for, whole. */
 export function requestOf(plan) {
-  const { batch, epochs, samples, schedule, augment, views, dtype, seed, freeze, optimizer } = plan.training;
+  return { model: plan.model, profile: plan.profile_id, ...(plan.request ?? askedBefore(plan)) };
+}
+
+/** The same of plan/1, as far as that says it: not whether its allocator was asked for. */
+function askedBefore(plan) {
   return {
-    model: plan.model,
-    profile: plan.profile_id,
     budget: plan.budget,
-    training: { batch, epochs, samples, schedule, augment, views, dtype, seed, freeze, optimizer },
+    training: plan.training,
     storage_bytes: plan.storage_bytes,
-    cache_dtype: cacheDtype(plan),
+    cache_dtype: plan.blocks.find((block) => block.input.kind === "cache")?.input.dtype ?? null,
     strategy: plan.strategy,
     prefer: plan.prefer,
     max_cuts: plan.max_cuts,
@@ -22,28 +56,34 @@ export function requestOf(plan) {
 
 /** The query of the form for a new plan, with its fields as this plan was asked for. */
 export function formOf(plan) {
-  const { batch, epochs, samples, augment, views, dtype, freeze, optimizer } = plan.training;
-  return {
-    profile: plan.profile_id,
-    budget: plan.budget.bytes,
-    scope: plan.budget.scope,
-    batch,
-    epochs,
-    samples,
-    dtype,
-    augment,
-    views: augment === "none" ? null : views,
-    freeze,
-    optimizer: optimizer.kind,
-    lr: optimizer.lr,
-    strategy: plan.strategy,
-    prefer: plan.prefer,
-    storage: plan.storage_bytes === null ? null : plan.storage_bytes / MIB,
-    cache: cacheDtype(plan),
-  };
+  const request = requestOf(plan);
+  const fields = fieldsOf(request);
+  if (request.training.augment === "none") fields.views = ""; // there is but one, until images are augmented
+  return { profile: plan.profile_id, budget: request.budget.bytes, ...fields };
 }
 
-/** What its caches hold; null without any. */
-function cacheDtype(plan) {
-  return plan.blocks.find((block) => block.input.kind === "cache")?.input.dtype ?? null;
+/** What the form's fields show for these terms, as text: null is an empty field. */
+export function fieldsOf(terms) {
+  const shown = ({ path, unit = 1 }) => {
+    const value = path.reduce((inner, step) => inner?.[step], terms) ?? "";
+    return String(typeof value === "number" ? value / unit : value);
+  };
+  return Object.fromEntries(Object.entries(TERMS).map(([name, term]) => [name, shown(term)]));
+}
+
+/**
+ * The terms that the fields say. `usual` holds every term with its default, which says what kind of value it is; `text`
+ * and `number` give what stands in a field of that name.
+ */
+export function termsOf(usual, text, number) {
+  const found = structuredClone(usual);
+  for (const [name, { path, unit = 1, isWord = false }] of Object.entries(TERMS)) {
+    const place = path.slice(0, -1).reduce((inner, step) => inner[step], found);
+    const last = path.at(-1);
+    if (text(name) === "" && place[last] === null) continue;
+    if (typeof place[last] === "boolean") place[last] = text(name) === "true";
+    else if (isWord || typeof place[last] === "string") place[last] = text(name);
+    else place[last] = unit === 1 ? number(name) : Math.round(unit * number(name));
+  }
+  return found;
 }

@@ -33,23 +33,29 @@ from api.routes.common import (
 from api.routes.jobs import queue_profile
 from api.routes.models import model_of
 from api.schemas.answers import Alternatives, Comparison, JobItem, PlanPage
-from api.schemas.requests import CompareRequest, CompareTerms, JobTerms, OptimizerTerms, PlanRequest, PlanTerms
+from api.schemas.requests import CompareRequest, CompareTerms, JobTerms, PlanRequest, ServiceTerms
 from api.service import Service
 from api.store import content, device_rows
 from api.store.tables import plans, profiles
 from planner.errors import InputError
 from planner.model.zoo import ZOO
-from planner.schema.codec import content_id
+from planner.schema.codec import content_id, encode
 from planner.schema.model import Model
-from planner.schema.plan import Plan, Strategy
-from planner.solver.request import Request as Question
+from planner.schema.plan import PLAN_SCHEMA, Plan
+from planner.schema.request import Request as Question
+from planner.schema.request import Strategy
+from planner.schema.terms import BudgetTerms, PlanTerms
 from planner.solver.request import check_freeze
+from planner.units import MIB
 
 router = APIRouter(prefix="/v1/plans", tags=["plans"])
 
+_TERMS = PlanTerms(budget=BudgetTerms(300 * MIB))
+"""What a request says that leaves out all it may; the budget is one to begin with."""
+
 _EXAMPLE = {
     "model": "vgg16",
-    "budget": {"bytes": 314572800, "scope": "process"},
+    "budget": encode(_TERMS.budget),
     "device": "server",
     "training": {"batch": 128, "epochs": 10, "samples": 50000, "optimizer": {"kind": "sgd"}},
     "strategy": "auto",
@@ -75,10 +81,10 @@ class _Asked:
     @property
     def key(self) -> str:
         """What equal requests have in common."""
-        return content_id({"profile": self.profile_id, "request": self.question})
+        return content_id({"schema": PLAN_SCHEMA, "profile": self.profile_id, "request": self.question})
 
 
-def _asked(service: Service, terms: PlanTerms, model_value: Any) -> _Asked:
+def _asked(service: Service, terms: ServiceTerms, model_value: Any) -> _Asked:
     """Find what a request refers to. Raises Problem (422, 503)."""
     model_id, model = model_of(service.database, model_value, "$.model")
     question = _question(terms)
@@ -107,20 +113,9 @@ def _asked(service: Service, terms: PlanTerms, model_value: Any) -> _Asked:
     return _Asked(model, question, content.find_profile(service.database, subject), device, subject)
 
 
-def _question(terms: PlanTerms) -> Question:
+def _question(terms: ServiceTerms) -> Question:
     try:
-        question = Question(
-            terms.budget.budget(),
-            terms.training.training(),
-            terms.storage_bytes,
-            terms.strategy,
-            terms.prefer,
-            max_cuts=terms.max_cuts,
-            linear_segments=terms.linear_segments,
-            allocator=terms.allocator,
-            cache_dtype=terms.cache_dtype,
-        )
-        return question if terms.reserve_bytes is None else replace(question, reserve_bytes=terms.reserve_bytes)
+        return terms.request()
     except InputError as error:
         raise from_error(error, f"$.{str(error).partition(' ')[0]}") from None
 
@@ -151,7 +146,7 @@ async def _text(service: Service, plan_id: str) -> bytes:
     return found
 
 
-def _split(text: bytes, kind: type[PlanTerms]) -> tuple[Any, Any]:
+def _split(text: bytes, kind: type[ServiceTerms]) -> tuple[Any, Any]:
     """The body without its model, as `kind`, and the model."""
     value = bodies.value_of(text)
     if not isinstance(value, dict) or "model" not in value:
@@ -164,7 +159,7 @@ def _split(text: bytes, kind: type[PlanTerms]) -> tuple[Any, Any]:
     return bodies.decoded(kind, value), model
 
 
-def _understood(service: Service, text: bytes, kind: type[PlanTerms]) -> tuple[Any, Any, _Asked]:
+def _understood(service: Service, text: bytes, kind: type[ServiceTerms]) -> tuple[Any, Any, _Asked]:
     terms, model = _split(text, kind)
     return terms, model, _asked(service, terms, model)
 
@@ -194,7 +189,7 @@ async def make_plan(request: Request) -> Response:
     known = service.answers.get(text)
     if known is not None and await _is_true(service, known):
         return content_answer(request, known.plan_id, await _text(service, known.plan_id), 200, _path(known.plan_id))
-    terms, _, asked = await run_in_threadpool(_understood, service, text, PlanTerms)
+    terms, _, asked = await run_in_threadpool(_understood, service, text, ServiceTerms)
     if asked.profile_id is None:
         return await run_in_threadpool(_measure_first, service, terms, asked, _base(request))
     identity, plan, created = await _plan_of(service, asked)
@@ -214,14 +209,13 @@ async def _is_true(service: Service, known: Answered) -> bool:
     return await run_in_threadpool(content.find_profile, service.database, known.subject) == known.profile_id
 
 
-def _measure_first(service: Service, terms: PlanTerms, asked: _Asked, base: str) -> Response:
+def _measure_first(service: Service, terms: ServiceTerms, asked: _Asked, base: str) -> Response:
     """202 where this service can measure, else Problem (409) with what to run."""
     assert asked.device is not None
     if not asked.device.is_server:
         raise _missing(asked, asked.device, base)
     training = terms.training
-    optimizer = OptimizerTerms(**_plain(training.optimizer))
-    needed = JobTerms(kind="profile", batch=training.batch, optimizer=optimizer, dtype=training.dtype)
+    needed = JobTerms(kind="profile", batch=training.batch, optimizer=training.optimizer, dtype=training.dtype)
     job = queue_profile(service, needed, asked.model, None)
     headers = {"Location": f"/v1/jobs/{job['id']}", "Retry-After": str(max(5, round(job["eta_seconds"] or 30)))}
     return json_answer(job, HTTPStatus.ACCEPTED, headers)
@@ -230,10 +224,6 @@ def _measure_first(service: Service, terms: PlanTerms, asked: _Asked, base: str)
 def _base(request: Request) -> str:
     """This service's address, as whoever asks reaches it."""
     return str(request.base_url).rstrip("/")
-
-
-def _plain(terms: OptimizerTerms) -> dict[str, Any]:
-    return {name: getattr(terms, name) for name in ("kind", "lr", "momentum", "nesterov", "weight_decay")}
 
 
 def _missing(asked: _Asked, device: device_rows.DeviceKey, base: str) -> Problem:
@@ -260,6 +250,17 @@ def _missing(asked: _Asked, device: device_rows.DeviceKey, base: str) -> Problem
 def list_plans(request: Request, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT) -> Response:
     """Plans, newest first."""
     return page_answer(content.page(service_of(request).database, plans, from_cursor(cursor), limit))
+
+
+@router.get(
+    "/terms",
+    operation_id="get_plan_terms",
+    responses=gives({200: ("Every term with its default, and a budget to begin with", PlanTerms)}),
+    dependencies=[Depends(needs("read"))],
+)
+def get_terms() -> Response:
+    """What a request is taken to say where it says nothing: the defaults of command line, Python and REST."""
+    return json_answer(encode(_TERMS))
 
 
 @router.get(

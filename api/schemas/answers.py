@@ -8,8 +8,9 @@ from typing import Literal
 from api.schemas.requests import Sample
 from planner.schema.common import Dtype, Machine
 from planner.schema.explain import Point
-from planner.schema.plan import Alternative, Scope, Strategy
+from planner.schema.plan import Alternative
 from planner.schema.report import Report
+from planner.schema.request import Scope, Strategy
 from planner.solver.unit_bytes import UnitBytes
 
 

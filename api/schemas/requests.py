@@ -14,141 +14,26 @@ from api.limits import (
     MAX_SAMPLES_PER_RUN,
 )
 from planner.limits import MAX_BATCH, MAX_BYTES, MAX_NAME_LENGTH
-from planner.schema.common import Dtype, Machine, Optimizer, Policy, Stored, usual_optimizer
+from planner.schema.common import Dtype, Machine, check_range
 from planner.schema.model import Model, ZooReference
-from planner.schema.plan import Augment, Budget, Preference, Scope, Strategy, Training, usual_views
-
-
-def _check(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise ValueError(f"{name} is {value}; it must lie between {low} and {high}")
+from planner.schema.request import Strategy
+from planner.schema.terms import OptimizerTerms, PlanTerms, TrainingTerms
 
 
 def _check_name(name: str) -> None:
-    _check("name: its length", len(name), 1, MAX_NAME_LENGTH)
+    check_range("name: its length", len(name), 1, MAX_NAME_LENGTH)
     if not name.isprintable():
         raise ValueError("name: only printable characters are allowed")
 
 
-@dataclass(frozen=True)
-class OptimizerTerms:
-    """How parameters move; what is left out is what the command line takes."""
-
-    kind: Literal["sgd", "adam", "adamw"] = "sgd"
-    """SGD with momentum, Adam, or AdamW."""
-    lr: float | None = None
-    """Learning rate at the start (0.05 for SGD, else 0.001)."""
-    momentum: float | None = None
-    """SGD's momentum (0.9)."""
-    nesterov: bool = False
-    """SGD's Nesterov momentum."""
-    weight_decay: float | None = None
-    """Weight decay (5e-4 for SGD, else 0)."""
-
-    def __post_init__(self) -> None:
-        self.optimizer()
-
-    def optimizer(self) -> Optimizer:
-        """In full. Raises ValueError where a value lies outside its range."""
-        usual = usual_optimizer(self.kind, self.lr)
-        momentum = usual.momentum if self.momentum is None else self.momentum
-        decay = usual.weight_decay if self.weight_decay is None else self.weight_decay
-        return Optimizer(self.kind, usual.lr, momentum, self.nesterov, decay)
-
-
-@dataclass(frozen=True)
-class TrainingTerms:
-    """How training goes."""
-
-    batch: int = 128
-    """Samples of one optimizer step."""
-    epochs: int = 10
-    """Passes over the data."""
-    samples: int = 50_000
-    """Training samples of one pass."""
-    optimizer: OptimizerTerms = OptimizerTerms()
-    """How parameters move."""
-    schedule: Literal["constant", "cosine"] = "cosine"
-    """How the learning rate moves over a block's training."""
-    augment: Augment = "none"
-    """What happens to images while training, otherwise in every pass: `crop`: they move by up to an eighth of their
-    height and width; `flip`: half of them are mirrored left to right."""
-    views: int | None = None
-    """Augmented passes that a cache between blocks holds; null: 4, or the epochs where these are fewer."""
-    dtype: Dtype = "float32"
-    """What units compute in, as the profile measured. `bfloat16` halves activations and caches; weights are float32."""
-    seed: int = 0
-    """Of every random stream."""
-    freeze: int = 0
-    """First units that are not trained and keep the weights that `neuroflux run --init` gives them: less than the model
-    has."""
-
-    def __post_init__(self) -> None:
-        self.training()
-
-    def training(self) -> Training:
-        """In full. Raises ValueError where a value lies outside its range."""
-        optimizer = self.optimizer.optimizer()
-        return Training(
-            self.batch,
-            self.epochs,
-            self.samples,
-            optimizer,
-            schedule=self.schedule,
-            augment=self.augment,
-            views=usual_views(self.augment, self.epochs) if self.views is None else self.views,
-            dtype=self.dtype,
-            seed=self.seed,
-            freeze=self.freeze,
-        )
-
-
-@dataclass(frozen=True)
-class BudgetTerms:
-    """What must not be exceeded."""
-
-    bytes: int
-    """The budget."""
-    scope: Scope = "process"
-    """`process`: everything resident, Python and torch included; `training`: bytes above what these take."""
-
-    def __post_init__(self) -> None:
-        self.budget()
-
-    def budget(self) -> Budget:
-        """In full. Raises ValueError where it is out of range."""
-        return Budget(self.bytes, self.scope)
-
-
 @dataclass(frozen=True, kw_only=True)
-class PlanTerms:
-    """What a plan is asked for, the model left out."""
+class ServiceTerms(PlanTerms):
+    """What a plan is asked for, and what it is made for; the model left out."""
 
-    budget: BudgetTerms
-    """What must not be exceeded."""
     device: str | None = None
     """Id of the device to plan for, `server` for the machine that measures for this service (the default)."""
     profile: str | None = None
     """Id of the profile to plan with, in place of a device."""
-    training: TrainingTerms = TrainingTerms()
-    """How training goes."""
-    storage_bytes: int | None = None
-    """Storage the activation caches may take; null: not limited."""
-    cache_dtype: Stored | None = None
-    """How caches hold activations; null: as units compute, or in bfloat16 where the storage does not hold the two
-    largest so."""
-    strategy: Strategy = "auto"
-    """The rule that chooses."""
-    prefer: Preference = "balanced"
-    """What `auto` prefers among the plans that fit."""
-    max_cuts: int | None = None
-    """Most boundaries where gradient stops; null: any number."""
-    linear_segments: bool = False
-    """Whether segments may do without a convolution, such as a last one of the classifier alone."""
-    allocator: Policy | None = None
-    """The allocator policy; null: whichever is faster of those that fit."""
-    reserve_bytes: int | None = None
-    """Part of the budget left free; null: 4 MiB."""
 
     def __post_init__(self) -> None:
         if self.device is not None and self.profile is not None:
@@ -156,7 +41,7 @@ class PlanTerms:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlanRequest(PlanTerms):
+class PlanRequest(ServiceTerms):
     """One question to the solver."""
 
     model: str | Model | ZooReference
@@ -164,7 +49,7 @@ class PlanRequest(PlanTerms):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareTerms(PlanTerms):
+class CompareTerms(ServiceTerms):
     """Several questions that differ in budget or strategy, the model left out."""
 
     budgets_bytes: tuple[int, ...] = ()
@@ -175,9 +60,9 @@ class CompareTerms(PlanTerms):
     def __post_init__(self) -> None:
         super().__post_init__()
         count = max(1, len(self.budgets_bytes)) * max(1, len(self.strategies))
-        _check("budgets_bytes × strategies: their number", count, 1, MAX_COMPARED)
+        check_range("budgets_bytes × strategies: their number", count, 1, MAX_COMPARED)
         for value in self.budgets_bytes:
-            _check("budgets_bytes", value, 1, MAX_BYTES)
+            check_range("budgets_bytes", value, 1, MAX_BYTES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,11 +79,11 @@ class JobTerms:
 
     kind: Literal["profile"]
     """Measuring a model on the machine that measures for this service."""
-    batch: int = 128
+    batch: int = TrainingTerms.batch
     """Measure micro-batches up to this."""
-    optimizer: OptimizerTerms = OptimizerTerms()
+    optimizer: OptimizerTerms = TrainingTerms.optimizer
     """The optimizer whose state and step are measured."""
-    dtype: Dtype = "float32"
+    dtype: Dtype = TrainingTerms.dtype
     """What units compute in while they are measured."""
     max_seconds: int = 600
     """Longest measurement; what it leaves out is extrapolated."""
@@ -206,9 +91,9 @@ class JobTerms:
     """Most memory of each measuring process; null: 80 % of what is available."""
 
     def __post_init__(self) -> None:
-        _check("batch", self.batch, 1, MAX_BATCH)
-        _check("max_seconds", self.max_seconds, 1, JOB_SECONDS)
-        _check("max_bytes", self.max_bytes or 1, 1, MAX_BYTES)
+        check_range("batch", self.batch, 1, MAX_BATCH)
+        check_range("max_seconds", self.max_seconds, 1, JOB_SECONDS)
+        check_range("max_bytes", self.max_bytes or 1, 1, MAX_BYTES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,7 +112,7 @@ class EnrolmentRequest:
     """How long the token is good for."""
 
     def __post_init__(self) -> None:
-        _check("seconds", self.seconds, 1, MAX_ENROLMENT_SECONDS)
+        check_range("seconds", self.seconds, 1, MAX_ENROLMENT_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -243,7 +128,7 @@ class DeviceRequest:
 
     def __post_init__(self) -> None:
         _check_name(self.name)
-        _check("threads", self.threads, 1, 4096)
+        check_range("threads", self.threads, 1, 4096)
 
 
 @dataclass(frozen=True)
@@ -281,12 +166,12 @@ class Sample:
     """Of the last segment."""
 
     def __post_init__(self) -> None:
-        _check("sequence", self.sequence, 0, MAX_SAMPLES_PER_RUN)
-        _check("seconds", self.seconds, 0, 1e9)
+        check_range("sequence", self.sequence, 0, MAX_SAMPLES_PER_RUN)
+        check_range("seconds", self.seconds, 0, 1e9)
         for name in ("block", "epoch", "step"):
-            _check(name, getattr(self, name), 0, 2**31 - 1)
+            check_range(name, getattr(self, name), 0, 2**31 - 1)
         for name in ("resident_bytes", "peak_bytes"):
-            _check(name, getattr(self, name), -MAX_BYTES, MAX_BYTES)
+            check_range(name, getattr(self, name), -MAX_BYTES, MAX_BYTES)
 
 
 @dataclass(frozen=True)
@@ -297,4 +182,4 @@ class SampleBatch:
     """In any order."""
 
     def __post_init__(self) -> None:
-        _check("samples: their number", len(self.samples), 1, MAX_SAMPLES_PER_POST)
+        check_range("samples: their number", len(self.samples), 1, MAX_SAMPLES_PER_POST)

@@ -27,12 +27,11 @@ from benchmarks.exactness.trackers import Tracked
 from planner.profiler.profile import ProfileRequest, take_profile
 from planner.schema.codec import decode, parse_json, to_json
 from planner.schema.common import Dtype
-from planner.schema.plan import Budget, Training
 from planner.schema.profile import Profile
+from planner.schema.request import Budget, Request, Training
 from planner.solver.costs import NANOSECONDS
 from planner.solver.memory_model import live_bytes, time_ns
 from planner.solver.problem import Choice, Problem
-from planner.solver.request import Request
 from planner.units import MIB
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"

@@ -16,8 +16,8 @@ from planner.system.files import make_folder
 from planner.units import MIB, format_bytes
 
 if TYPE_CHECKING:
-    from planner.schema.plan import Training
     from planner.schema.profile import Profile
+    from planner.schema.terms import TrainingTerms
 
 _PLAN = "demo-plan.json"
 _MODEL = "vgg11"
@@ -42,10 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
     from planner.model.load import load_model
     from planner.report.tables import alternatives_table, plan_table
     from planner.schema.codec import to_json
-    from planner.schema.common import usual_optimizer
-    from planner.schema.plan import Budget, Training
+    from planner.schema.terms import BudgetTerms, PlanTerms, TrainingTerms
     from planner.solver.plan import make_plan
-    from planner.solver.request import Request
     from planner.system.files import write_atomically
 
     out: Path = arguments.out
@@ -53,16 +51,15 @@ def run(arguments: argparse.Namespace) -> int:
     with open_data("sample", out) as data:
         info = data.info
     model = load_model(_MODEL, (info.channels, info.height, info.width), info.classes)
-    optimizer = usual_optimizer("sgd")
-    profile = measured_profile(model, optimizer, _BATCH)
-    training = Training(_BATCH, _EPOCHS, info.train_samples, optimizer)
+    training = TrainingTerms(batch=_BATCH, epochs=_EPOCHS, samples=info.train_samples)
+    profile = measured_profile(model, training.optimizer.optimizer(), _BATCH)
     least, budget = budget_for(profile, training)
     print_note(
         f"\n{info.train_samples} images of clothing, {_MODEL}, batch {_BATCH}, {_EPOCHS} epochs for each block\n"
         f"least memory plain backpropagation needs: {format_bytes(least)}\n"
         f"the budget for this run:                  {format_bytes(budget)}\n"
     )
-    plan = make_plan(profile, Request(Budget(budget, "process"), training))
+    plan = make_plan(profile, PlanTerms(budget=BudgetTerms(budget), training=training).request())
     print_note(f"{plan_table(plan)}\n\n{alternatives_table(plan)}\n")
     plan_file = out / _PLAN
     write_atomically(plan_file, to_json(plan))
@@ -74,16 +71,15 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def budget_for(profile: Profile, training: Training) -> tuple[int, int]:
+def budget_for(profile: Profile, training: TrainingTerms) -> tuple[int, int]:
     """The least bytes that plain backpropagation needs, and the demo's budget: below that where any plan fits there."""
-    from planner.schema.plan import Budget
+    from planner.schema.terms import BudgetTerms, PlanTerms
     from planner.solver.plan import least_memory
-    from planner.solver.request import Request
 
-    anything = Budget(profile.device.total_bytes, "process")
-    least = least_memory(profile, Request(anything, training, strategy="backprop"))
+    anything = BudgetTerms(profile.device.total_bytes)
+    least = least_memory(profile, PlanTerms(budget=anything, training=training, strategy="backprop").request())
     # Where starting torch takes more than training (CUDA builds), a tenth less than backpropagation's is out of reach.
-    lowest = least_memory(profile, Request(anything, training)) + _SOME_BYTES
+    lowest = least_memory(profile, PlanTerms(budget=anything, training=training).request()) + _SOME_BYTES
     return least, max(int(least * _BELOW_BACKPROP), lowest) // MIB * MIB
 
 

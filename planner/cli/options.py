@@ -7,11 +7,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, get_args
 
 from planner.errors import InputError
 from planner.limits import MAX_BATCH, MAX_CLASSES, MAX_EPOCHS, MAX_EXTENT, MAX_MODEL_BYTES, MAX_SAMPLES, MAX_UNITS
-from planner.schema.common import Optimizer, usual_optimizer
+from planner.schema.common import DeviceKind, Dtype, OptimizerKind, usual_optimizer
+from planner.schema.request import Schedule
+from planner.schema.terms import OptimizerTerms, TrainingTerms
 from planner.units import format_bytes, parse_bytes
 
 if TYPE_CHECKING:
@@ -62,6 +64,18 @@ def take_negative_sizes(parser: argparse.ArgumentParser) -> None:
 def size_or_zero(name: str) -> Callable[[str], int]:
     """An argument type: bytes, or none at all."""
     return _argument(lambda text: 0 if text.strip() == "0" else parse_bytes(text, name))
+
+
+def share(name: str) -> Callable[[str], float]:
+    """An argument type: a number from 0 to 1."""
+
+    def parse(text: str) -> float:
+        value = _number(text)
+        if not 0 <= value <= 1:
+            raise InputError(f"{text[:40]!r} is not a number from 0 to 1 ({name})")
+        return value
+
+    return _argument(parse)
 
 
 def points(name: str) -> Callable[[str], float | None]:
@@ -119,27 +133,35 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--batch",
         type=count("batch", 1, MAX_BATCH),
-        default=128,
+        default=TrainingTerms.batch,
         metavar="N",
-        help="samples of one optimizer step (default 128)",
+        help="samples of one optimizer step (default %(default)s)",
     )
+    sgd, adam = usual_optimizer("sgd"), usual_optimizer("adam")
     group.add_argument(
-        "--optimizer", choices=("sgd", "adam", "adamw"), default="sgd", help="default sgd, with momentum 0.9"
+        "--optimizer",
+        choices=get_args(OptimizerKind),
+        default=OptimizerTerms.kind,
+        help=f"default %(default)s; sgd has momentum {sgd.momentum}",
     )
     group.add_argument(
         "--dtype",
-        choices=("float32", "bfloat16"),
-        default="float32",
-        help="what units compute in: bfloat16 halves activations and caches, weights stay float32 (default float32)",
+        choices=get_args(Dtype),
+        default=TrainingTerms.dtype,
+        help="what units compute in: bfloat16 halves activations and caches, weights stay float32 (default "
+        "%(default)s)",
     )
     group.add_argument(
         "--device",
-        choices=("cpu", "cuda"),
+        choices=get_args(DeviceKind),
         help="where tensors live, and so which memory the budget is of: the processor's, or the first GPU's "
         "(default cpu)",
     )
     group.add_argument(
-        "--lr", type=_argument(_number), metavar="X", help="learning rate (default 0.05 for sgd, 0.001 otherwise)"
+        "--lr",
+        type=_argument(_number),
+        metavar="X",
+        help=f"learning rate (default {sgd.lr} for sgd, {adam.lr} otherwise)",
     )
 
 
@@ -149,24 +171,28 @@ def add_schedule(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--epochs",
         type=count("epochs", 1, MAX_EPOCHS),
-        default=10,
+        default=TrainingTerms.epochs,
         metavar="N",
-        help="passes over the data (default 10)",
+        help="passes over the data (default %(default)s)",
     )
     group.add_argument(
         "--samples",
         type=count("samples", 1, MAX_SAMPLES),
         metavar="N",
-        help="training samples, where no --data says it (default 50000)",
+        help=f"training samples, where no --data says it (default {TrainingTerms.samples})",
     )
     group.add_argument(
         "--schedule",
-        choices=("cosine", "constant"),
-        default="cosine",
-        help="learning rate over a block's training (default cosine)",
+        choices=get_args(Schedule),
+        default=TrainingTerms.schedule,
+        help="learning rate over a block's training (default %(default)s)",
     )
     group.add_argument(
-        "--seed", type=count("seed", 0, 2**62), default=0, metavar="N", help="of every random stream (default 0)"
+        "--seed",
+        type=count("seed", 0, 2**62),
+        default=TrainingTerms.seed,
+        metavar="N",
+        help="of every random stream (default %(default)s)",
     )
 
 
@@ -185,10 +211,10 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document on standard output")
 
 
-def optimizer_from(arguments: argparse.Namespace) -> Optimizer:
-    """The optimizer asked for."""
+def optimizer_from(arguments: argparse.Namespace) -> OptimizerTerms:
+    """The optimizer asked for. Raises InputError where the learning rate lies outside its range."""
     try:
-        return usual_optimizer(arguments.optimizer, arguments.lr)
+        return OptimizerTerms(arguments.optimizer, arguments.lr)
     except ValueError as error:
         raise InputError(f"--optimizer, --lr: {error}") from None
 

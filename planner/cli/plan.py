@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from planner.cli import options
 from planner.cli.measure import measured_profile, unmeasured_profile
@@ -14,15 +13,16 @@ from planner.cli.output import print_note, print_result
 from planner.errors import DocumentError, InfeasibleError, InputError
 from planner.limits import MAX_EPOCHS, MAX_UNITS
 from planner.schema.codec import to_json
-from planner.schema.common import Optimizer
+from planner.schema.common import Optimizer, Policy, Stored
+from planner.schema.request import Augment, Preference, Request, Scope, Strategy
+from planner.schema.terms import USUAL_VIEWS, BudgetTerms, PlanTerms, TrainingTerms
 from planner.units import format_bytes
 
 if TYPE_CHECKING:
     from planner.schema.explain import Point
     from planner.schema.model import Model
-    from planner.schema.plan import Plan, Training
+    from planner.schema.plan import Plan
     from planner.schema.profile import Profile
-    from planner.solver.request import Request
 
 
 _EPILOG = """\
@@ -74,10 +74,10 @@ def _add_budget(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--scope",
-        choices=("process", "training"),
-        default="process",
-        help="what the budget counts: process (default): everything resident, Python and torch included; training: "
-        "bytes above what these take by themselves",
+        choices=get_args(Scope),
+        default=BudgetTerms.scope,
+        help="what the budget counts: process: everything resident, Python and torch included; training: bytes above "
+        "what these take by themselves (default %(default)s)",
     )
     group.add_argument(
         "--storage",
@@ -87,15 +87,17 @@ def _add_budget(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--cache-dtype",
-        choices=("float32", "bfloat16", "uint8"),
+        choices=get_args(Stored),
         help="how caches hold activations (default: as units compute, or bfloat16 where --storage does not hold the "
         "two largest caches so)",
     )
     group.add_argument(
         "--reserve",
         type=options.size_or_zero("reserve"),
+        default=PlanTerms.reserve_bytes,
         metavar="BYTES",
-        help="part of the budget that is left free, for what no profile foresees (default 4MiB)",
+        help="part of the budget that is left free, for what no profile foresees (default "
+        f"{format_bytes(Request.reserve_bytes)})",
     )
 
 
@@ -103,17 +105,18 @@ def _add_augment(group: argparse._ArgumentGroup) -> None:
     """What happens to images while training."""
     group.add_argument(
         "--augment",
-        choices=("none", "crop", "flip", "crop-flip"),
-        default="none",
+        choices=get_args(Augment),
+        default=TrainingTerms.augment,
         help="crop: images move by up to an eighth of their height and width, otherwise in every pass; flip: half of "
-        "them are mirrored left to right (default none)",
+        "them are mirrored left to right (default %(default)s)",
     )
     group.add_argument(
         "--views",
         type=options.count("views", 1, MAX_EPOCHS),
         metavar="K",
-        help="augmented passes that a cache between blocks holds; a block's epochs take them in turn (default 4, or "
-        "the epochs where these are fewer). Storage and the time to write grow with it",
+        default=TrainingTerms.views,
+        help="augmented passes that a cache between blocks holds; a block's epochs take them in turn (default "
+        f"{USUAL_VIEWS}, or the epochs where these are fewer). Storage and the time to write grow with it",
     )
 
 
@@ -122,10 +125,10 @@ def _add_freeze(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--freeze",
         type=options.count("freeze", 0, MAX_UNITS - 1),
-        default=0,
+        default=TrainingTerms.freeze,
         metavar="N",
         help="the first N units keep the weights that `neuroflux run --init` gives them: no gradients, no optimizer "
-        "state, and where their outputs are cached they run once (default 0)",
+        "state, and where their outputs are cached they run once (default %(default)s)",
     )
 
 
@@ -133,16 +136,18 @@ def _add_choosing(group: argparse._ArgumentGroup) -> None:
     """What the search may take, and what it prefers."""
     group.add_argument(
         "--strategy",
-        choices=("auto", "backprop", "checkpoint", "classic-local", "neuroflux"),
-        default="auto",
-        help="auto (default): the best of all; backprop: one block, no cuts; checkpoint: the same with recomputation; "
-        "classic-local: a cut behind every unit, all in memory; neuroflux: the same, grouped into blocks",
+        choices=get_args(Strategy),
+        default=PlanTerms.strategy,
+        help="auto: the best of all; backprop: one block, no cuts; checkpoint: the same with recomputation; "
+        "classic-local: a cut behind every unit, all in memory; neuroflux: the same, grouped into blocks (default "
+        "%(default)s)",
     )
     group.add_argument(
         "--prefer",
-        choices=("balanced", "speed", "fidelity"),
-        default="balanced",
-        help="balanced (default): fewest cuts within 10 %% of the fastest; speed: fastest; fidelity: fewest cuts",
+        choices=get_args(Preference),
+        default=PlanTerms.prefer,
+        help="balanced: fewest cuts within 10 %% of the fastest; speed: fastest; fidelity: fewest cuts (default "
+        "%(default)s)",
     )
     group.add_argument(
         "--max-cuts",
@@ -158,9 +163,25 @@ def _add_choosing(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--allocator",
-        choices=("tight", "fast"),
+        choices=get_args(Policy),
         help="how the training process handles freed memory: tight gives it back, fast keeps it (default: whichever "
         "is faster and fits)",
+    )
+    group.add_argument(
+        "--head-time-share",
+        type=options.share("head-time-share"),
+        default=PlanTerms.head_time_share,
+        metavar="X",
+        help="most time that a head may add to a typical segment, as a share of it: heads are as wide as that allows "
+        "(default %(default)s)",
+    )
+    group.add_argument(
+        "--grouping-threshold",
+        type=options.share("grouping-threshold"),
+        default=PlanTerms.grouping_threshold,
+        metavar="X",
+        help="under neuroflux: largest relative difference of the micro-batches that fit within one block (default "
+        "%(default)s)",
     )
 
 
@@ -196,7 +217,7 @@ def run(arguments: argparse.Namespace) -> int:
         check_drawing()
     with tempfile.TemporaryDirectory(prefix="neuroflux-") as work:
         subject = options.subject_from(arguments, Path(work))
-    samples = subject.samples or arguments.samples or 50_000
+    samples = subject.samples or arguments.samples or TrainingTerms.samples
     request = request_from(arguments, samples, subject.unpacked_bytes)
     _check_freeze(subject.model, request)
     profile = _profile(arguments, subject.model, request.training.optimizer)
@@ -348,10 +369,6 @@ def _shape(model: Model) -> str:
 
 def request_from(arguments: argparse.Namespace, samples: int, unpacked_bytes: int) -> Request:
     """The solver's question in the person's words. Compressed data, once unpacked, takes its part of the storage."""
-    from planner.schema.plan import Budget
-    from planner.solver.request import Request
-
-    training = _training_from(arguments, samples)
     storage = arguments.storage
     if storage is not None:
         if storage < unpacked_bytes:
@@ -361,35 +378,34 @@ def request_from(arguments: argparse.Namespace, samples: int, unpacked_bytes: in
                 "data",
             )
         storage -= unpacked_bytes
-    request = Request(
-        Budget(arguments.budget, arguments.scope),
-        training,
-        storage,
-        arguments.strategy,
-        arguments.prefer,
-        max_cuts=arguments.max_cuts,
-        allocator=arguments.allocator,
+    return PlanTerms(
+        budget=BudgetTerms(arguments.budget, arguments.scope),
+        training=_training_from(arguments, samples),
+        storage_bytes=storage,
         cache_dtype=arguments.cache_dtype,
+        strategy=arguments.strategy,
+        prefer=arguments.prefer,
+        max_cuts=arguments.max_cuts,
         linear_segments=arguments.linear_segments,
-    )
-    return request if arguments.reserve is None else replace(request, reserve_bytes=arguments.reserve)
+        allocator=arguments.allocator,
+        reserve_bytes=arguments.reserve,
+        head_time_share=arguments.head_time_share,
+        grouping_threshold=arguments.grouping_threshold,
+    ).request()
 
 
-def _training_from(arguments: argparse.Namespace, samples: int) -> Training:
+def _training_from(arguments: argparse.Namespace, samples: int) -> TrainingTerms:
     """How training goes. Raises InputError where the number of views fits neither the augmentation nor the epochs."""
-    from planner.schema.plan import Training, usual_views
-
-    epochs, augment, views = arguments.epochs, arguments.augment, arguments.views
     optimizer = options.optimizer_from(arguments)
     try:
-        return Training(
-            arguments.batch,
-            epochs,
-            samples,
-            optimizer,
+        return TrainingTerms(
+            batch=arguments.batch,
+            epochs=arguments.epochs,
+            samples=samples,
+            optimizer=optimizer,
             schedule=arguments.schedule,
-            augment=augment,
-            views=usual_views(augment, epochs) if views is None else views,
+            augment=arguments.augment,
+            views=arguments.views,
             dtype=arguments.dtype,
             seed=arguments.seed,
             freeze=arguments.freeze,

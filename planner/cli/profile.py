@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
         subject = options.subject_from(arguments, Path(work))
     profile = measured_profile(
         subject.model,
-        options.optimizer_from(arguments),
+        options.optimizer_from(arguments).optimizer(),
         arguments.batch,
         arguments.dtype,
         arguments.device or "cpu",

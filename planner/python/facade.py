@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -25,11 +24,12 @@ from planner.python.datasets import MapDataset, mapped_part
 from planner.schema.codec import decode, parse_json, to_json
 from planner.schema.common import DeviceKind, Dtype, Optimizer, Policy, Stored, usual_optimizer
 from planner.schema.device_checks import check_device
-from planner.schema.plan import Augment, Budget, Plan, Preference, Scope, Strategy, Training, usual_views
+from planner.schema.plan import Plan
 from planner.schema.profile import Profile
 from planner.schema.report import Report
+from planner.schema.request import Augment, Preference, Schedule, Scope, Strategy
+from planner.schema.terms import BudgetTerms, OptimizerTerms, PlanTerms, TrainingTerms
 from planner.solver.plan import make_plan
-from planner.solver.request import Request
 from planner.system.child import STANDARD_ERROR, ChildProcess
 from planner.system.ends import End
 from planner.system.files import make_folder, missing_folders, remove_empty, storage_errors, write_atomically
@@ -60,8 +60,8 @@ def profile(
     *,
     classes: int | None = None,
     optimizer: str | Optimizer = "sgd",
-    batch: int = 128,
-    dtype: Dtype = "float32",
+    batch: int = TrainingTerms.batch,
+    dtype: Dtype = TrainingTerms.dtype,
     device: DeviceKind = "cpu",
     max_bytes: int | str | None = None,
     max_seconds: float | None = None,
@@ -93,29 +93,36 @@ def plan(
     *,
     budget: int | str | None = None,
     optimizer: str | Optimizer | None = None,
-    scope: Scope = "process",
-    batch: int = 128,
-    epochs: int = 10,
-    samples: int = 50_000,
-    freeze: int = 0,
-    augment: Augment = "none",
-    views: int | None = None,
+    scope: Scope = BudgetTerms.scope,
+    batch: int = TrainingTerms.batch,
+    epochs: int = TrainingTerms.epochs,
+    samples: int = TrainingTerms.samples,
+    schedule: Schedule = TrainingTerms.schedule,
+    seed: int = TrainingTerms.seed,
+    freeze: int = TrainingTerms.freeze,
+    augment: Augment = TrainingTerms.augment,
+    views: int | None = TrainingTerms.views,
     dtype: Dtype | None = None,
     device: DeviceKind | None = None,
     storage: int | str | None = None,
-    cache_dtype: Stored | None = None,
-    strategy: Strategy = "auto",
-    prefer: Preference = "balanced",
-    max_cuts: int | None = None,
-    linear_segments: bool = False,
-    allocator: Policy | None = None,
-    reserve: int | str | None = None,
+    cache_dtype: Stored | None = PlanTerms.cache_dtype,
+    strategy: Strategy = PlanTerms.strategy,
+    prefer: Preference = PlanTerms.prefer,
+    max_cuts: int | None = PlanTerms.max_cuts,
+    linear_segments: bool = PlanTerms.linear_segments,
+    allocator: Policy | None = PlanTerms.allocator,
+    reserve: int | str | None = PlanTerms.reserve_bytes,
+    head_time_share: float = PlanTerms.head_time_share,
+    grouping_threshold: float = PlanTerms.grouping_threshold,
 ) -> Plan:
     """The plan that trains a network within `budget` (bytes, or text like "300MiB").
 
     Either `plan(profile, budget)`, with the optimizer that was profiled, or `plan(module, sample, budget=budget)` for
     any `torch.nn.Module` that is a chain of known layers: it is profiled first, with `optimizer` ("sgd" where none is
     named), as `planner.profile` does. The plan describes the network; the module's own weights are left alone.
+
+    `schedule` is how the learning rate moves over a block's training ("cosine", "constant"); `seed` is of every random
+    stream.
 
     The first `freeze` units are not trained: they keep the weights that `planner.run(…, init=…)` gives them.
 
@@ -130,7 +137,8 @@ def plan(
 
     `max_cuts` bounds the boundaries where gradient stops. `linear_segments` allows segments without a convolution, such
     as the classifier alone. `allocator` is "tight" or "fast"; none takes whichever is faster and fits. `reserve` is the
-    part of the budget that is left free; none takes the usual one.
+    part of the budget that is left free; none takes the usual one. `head_time_share` is the most that a head may add to
+    a typical segment's time, `grouping_threshold` how far the micro-batches of one block differ under "neuroflux".
 
     Raises InfeasibleError, which carries the smallest budget that is enough, where nothing fits; ModelError where a
     module is no such chain.
@@ -140,6 +148,7 @@ def plan(
         raise InputError("budget is missing; give bytes, or text like '300MiB'")
     for name, value, choices in (
         ("scope", scope, Scope),
+        ("schedule", schedule, Schedule),
         ("augment", augment, Augment),
         ("dtype", dtype or "float32", Dtype),
         ("device", device or "cpu", DeviceKind),
@@ -156,23 +165,34 @@ def plan(
     computed = subject.dtype if isinstance(subject, Profile) else dtype or "float32"
     chosen = _chosen_optimizer(subject, optimizer)
     try:
-        views = usual_views(augment, epochs) if views is None else views
-        training = Training(batch, epochs, samples, chosen, augment=augment, views=views, dtype=computed, freeze=freeze)
-        request = Request(
-            Budget(_bytes(budget, "budget"), scope),
-            training,
-            None if storage is None else _bytes(storage, "storage"),
-            strategy,
-            prefer,
+        terms = PlanTerms(
+            budget=BudgetTerms(_bytes(budget, "budget"), scope),
+            training=TrainingTerms(
+                batch=batch,
+                epochs=epochs,
+                samples=samples,
+                optimizer=OptimizerTerms.of(chosen),
+                schedule=schedule,
+                augment=augment,
+                views=views,
+                dtype=computed,
+                seed=seed,
+                freeze=freeze,
+            ),
+            storage_bytes=None if storage is None else _bytes(storage, "storage"),
+            cache_dtype=cache_dtype,
+            strategy=strategy,
+            prefer=prefer,
             max_cuts=max_cuts,
             linear_segments=linear_segments,
             allocator=allocator,
-            cache_dtype=cache_dtype,
+            reserve_bytes=None if reserve is None else _bytes(reserve, "reserve"),
+            head_time_share=head_time_share,
+            grouping_threshold=grouping_threshold,
         )
-        if reserve is not None:
-            request = replace(request, reserve_bytes=_bytes(reserve, "reserve"))
     except ValueError as error:
         raise InputError(str(error)) from None
+    request = terms.request()
     sample: Any = second  # what is no tensor is told there
     if isinstance(subject, Profile):
         measured = subject

@@ -10,7 +10,8 @@ from typing import get_args
 
 from planner.report.text import NOTHING, clean, columns, counted, described, fields, indices, mib, names, note
 from planner.schema.model import BatchNorm2d, Layer, Residual
-from planner.schema.plan import Alternative, Block, Breakdown, Head, Plan, Segment, Strategy
+from planner.schema.plan import Alternative, Block, Breakdown, Head, Plan, Segment
+from planner.schema.request import Strategy
 from planner.units import format_bytes, format_seconds
 
 BATCH_COLUMN = "micro-\nbatch ×\naccumulate"

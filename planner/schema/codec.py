@@ -166,7 +166,7 @@ def _check_schema_version(kind: type, value: dict[str, Any], path: str) -> None:
     expected = _hints(kind).get("schema") if dataclasses.is_dataclass(kind) else None
     if expected is None or not isinstance(value.get("schema"), str):
         return
-    right = get_args(expected)[0]
+    right = get_args(expected)[-1]  # the newest that is read
     name, _, version = right.partition("/")
     given_name, _, given_version = value["schema"].partition("/")
     newer = re.fullmatch(r"[1-9][0-9]{0,8}", given_version) and int(given_version) > int(version)

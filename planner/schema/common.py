@@ -35,6 +35,12 @@ SCALE_BYTES = 8
 """Before a sample's uint8 numbers: the least value and the step between two, float32 each."""
 
 
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """Raise ValueError where a field lies outside its range; not a number lies outside every one."""
+    if not low <= value <= high:
+        raise ValueError(f"{name} is {value}; it must lie between {low} and {high}")
+
+
 def stored_bytes(dtype: Stored, numbers: int) -> int:
     """One sample's activations, so many numbers, as a cache holds them."""
     return SCALE_BYTES + numbers if dtype == "uint8" else NUMBER_BYTES[dtype] * numbers

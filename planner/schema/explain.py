@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from planner.schema.common import Policy
-from planner.schema.plan import Plan, Strategy
+from planner.schema.plan import Plan
+from planner.schema.request import Strategy
 
 
 @dataclass(frozen=True)

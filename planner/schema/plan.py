@@ -1,6 +1,7 @@
-"""`plan/1`: who trains what, when, with how much memory. Written by the solver, executed by the runner. No torch here.
+"""`plan/2`: who trains what, when, with how much memory. Written by the solver, executed by the runner. No torch here.
 
-`predicted` is what the solver computes; it is never altered after a measurement.
+`predicted` is what the solver computes; it is never altered after a measurement. `plan/1`, which earlier releases
+wrote, is read as well: it lacks the `request`.
 """
 
 from __future__ import annotations
@@ -8,24 +9,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from planner.limits import MAX_BATCH, MAX_BYTES, MAX_EPOCHS, MAX_SAMPLES, MAX_UNITS
+from planner.limits import MAX_BATCH, MAX_BYTES, MAX_UNITS
 from planner.schema.codec import added
-from planner.schema.common import Device, Dtype, Machine, Optimizer, Stored
+from planner.schema.common import Device, Machine, Stored, check_range
 from planner.schema.model import Model
+from planner.schema.request import Budget, Preference, Request, Strategy, Training
 
-Strategy = Literal["auto", "backprop", "checkpoint", "classic-local", "neuroflux"]
-Preference = Literal["balanced", "speed", "fidelity"]
-Scope = Literal["process", "training"]
-Augment = Literal["none", "crop", "flip", "crop-flip"]
+PLAN_SCHEMA: Literal["plan/2"] = "plan/2"
+"""What plans are written in."""
 
-
-USUAL_VIEWS = 4
-"""Augmented passes that caches hold where nobody says how many."""
-
-
-def usual_views(augment: Augment, epochs: int) -> int:
-    """How many distinct passes caches hold where nobody says: a few where passes differ, none more than is read."""
-    return 1 if augment == "none" else min(USUAL_VIEWS, epochs)
+_ASKED = (
+    "budget",
+    "training",
+    "storage_bytes",
+    "strategy",
+    "prefer",
+    "reserve_bytes",
+    "max_cuts",
+    "linear_segments",
+)
+"""Fields that a plan and its request have in common."""
 
 
 def _check_span(name: str, span: tuple[int, int]) -> None:
@@ -33,84 +36,10 @@ def _check_span(name: str, span: tuple[int, int]) -> None:
         raise ValueError(f"{name} is {list(span)}; it is [first, last_exclusive] with 0 ≤ first < last ≤ {MAX_UNITS}")
 
 
-def _check_count(name: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise ValueError(f"{name} is {value}; it must lie between {low} and {high}")
-
-
 def check_calibration(seconds: float | None) -> None:
     """Raise ValueError where a field `calibration_seconds` holds what no clock can say."""
     if seconds is not None and not 1e-9 <= seconds <= 1e9:
         raise ValueError(f"calibration_seconds is {seconds}; it must lie between 1e-9 and 1e9")
-
-
-@dataclass(frozen=True)
-class Budget:
-    """The user's memory limit: bytes, and whether they count the whole process or only training."""
-
-    bytes: int
-    """The budget."""
-    scope: Scope
-    """`process`: resident bytes of child and supervisor. `training`: bytes above the child's baseline."""
-
-    def __post_init__(self) -> None:
-        _check_count("bytes", self.bytes, 1, MAX_BYTES)
-
-
-@dataclass(frozen=True)
-class Training:
-    """How training goes, whatever the plan."""
-
-    batch: int
-    """Samples of one optimizer step."""
-    epochs: int
-    """Passes over the data, for each block."""
-    samples: int
-    """Training samples of one pass."""
-    optimizer: Optimizer
-    """How parameters move."""
-    schedule: Literal["constant", "cosine"] = "cosine"
-    """How the learning rate moves over a block's training."""
-    augment: Augment = "none"
-    """What happens to training images, otherwise in every pass: `crop`: they move by up to an eighth of their height
-    and width; `flip`: half of them are mirrored left to right."""
-    views: int = 1
-    """Distinct augmented passes that caches hold; a block's epochs take them in turn. 1 without augmentation."""
-    freeze: int = 0
-    """First units that are not trained: they keep the weights they begin with, and are run once if there is a cache."""
-    dtype: Dtype = "float32"
-    """What units compute in, and the type of activations; parameters, gradients and optimizer state are float32."""
-    seed: int = 0
-    """Every random stream is a function of this, the epoch and the sample's index."""
-
-    def __post_init__(self) -> None:
-        _check_count("batch", self.batch, 1, MAX_BATCH)
-        _check_count("epochs", self.epochs, 1, MAX_EPOCHS)
-        _check_count("samples", self.samples, 1, MAX_SAMPLES)
-        self._check_views()
-        _check_count("freeze", self.freeze, 0, MAX_UNITS - 1)
-        _check_count("seed", self.seed, 0, 2**63 - 1)
-
-    def _check_views(self) -> None:
-        if self.augment == "none" and self.views != 1:
-            raise ValueError(f"views is {self.views}; it is 1 where augment is none: every pass is the same")
-        if not 1 <= self.views <= self.epochs:
-            raise ValueError(
-                f"views is {self.views}; it must lie between 1 and the epochs, {self.epochs}: each is read"
-            )
-
-    @property
-    def cached_samples(self) -> int:
-        """Records of a cache of training samples."""
-        return self.samples * self.views
-
-    def check_freeze(self, units: int) -> None:
-        """Raise ValueError where no unit of a network of so many would be trained."""
-        if self.freeze >= units:
-            raise ValueError(
-                f"freeze is {self.freeze}; it must lie between 0 and {units - 1}: the network has {units} "
-                f"{'unit' if units == 1 else 'units'}, and the last one is always trained"
-            )
 
 
 @dataclass(frozen=True)
@@ -123,7 +52,7 @@ class Head:
     """Filters of its convolution."""
 
     def __post_init__(self) -> None:
-        _check_count("filters", self.filters, 1, 4096)
+        check_range("filters", self.filters, 1, 4096)
 
 
 @dataclass(frozen=True)
@@ -168,8 +97,8 @@ class BlockInput:
     """Type of the stored numbers; a cache's uint8 ones have a scale for every sample."""
 
     def __post_init__(self) -> None:
-        _check_count("from_unit", self.from_unit, 0, MAX_UNITS)
-        _check_count("sample_bytes", self.sample_bytes, 1, MAX_BYTES)
+        check_range("from_unit", self.from_unit, 0, MAX_UNITS)
+        check_range("sample_bytes", self.sample_bytes, 1, MAX_BYTES)
 
 
 @dataclass(frozen=True)
@@ -286,8 +215,8 @@ class Block:
 
     def __post_init__(self) -> None:
         _check_span("units", self.units)
-        _check_count("micro_batch", self.micro_batch, 1, MAX_BATCH)
-        _check_count("accumulate", self.accumulate, 1, MAX_BATCH)
+        check_range("micro_batch", self.micro_batch, 1, MAX_BATCH)
+        check_range("accumulate", self.accumulate, 1, MAX_BATCH)
         if self.optimizer_in_backward and self.accumulate > 1:
             raise ValueError(f"optimizer_in_backward: not with accumulate {self.accumulate}: it would step too early")
         if (self.input.kind == "data") != (self.units[0] == 0):
@@ -347,7 +276,7 @@ class Alternative:
 class Plan:
     """A complete order of work."""
 
-    schema: Literal["plan/1"]
+    schema: Literal["plan/1", "plan/2"]
     id: str
     """sha256 of the canonical content."""
     model: Model
@@ -393,8 +322,11 @@ class Plan:
     linear_segments: bool = added(True)
     """Whether segments without a unit that extracts features (convolution) were allowed; before there was this field
     they were."""
+    request: Request | None = added(None)
+    """What was asked, whole; null in plan/1, which does not say it."""
 
     def __post_init__(self) -> None:
+        self._check_request()
         check_calibration(self.calibration_seconds)
         self.training.check_freeze(len(self.model.units))
         whole = (self.training.freeze, len(self.model.units))
@@ -418,3 +350,33 @@ class Plan:
     def cuts(self) -> int:
         """Boundaries where gradient stops."""
         return sum(len(block.segments) for block in self.blocks) - 1
+
+    def _check_request(self) -> None:
+        """Refuse a request that the plan cannot be the answer to."""
+        request = self.request
+        if request is None or self.schema == "plan/1":
+            if request is not None or self.schema != "plan/1":
+                raise ValueError("request: plan/1 has none (null), plan/2 says what was asked")
+            return
+        others = [name for name in _ASKED if getattr(request, name) != getattr(self, name)]
+        if request.allocator not in (None, self.allocator):
+            others.append("allocator")
+        if request.cache_dtype is not None and self.cache_dtype not in (None, request.cache_dtype):
+            others.append("cache_dtype")
+        if others:
+            raise ValueError(f"request: differs from the plan in {', '.join(others)}")
+
+    @property
+    def asked(self) -> Request:
+        """What it was made for. plan/1 does not say whether its allocator and the type of its caches were asked for."""
+        return self.request or Request(
+            budget=self.budget,
+            training=self.training,
+            storage_bytes=self.storage_bytes,
+            strategy=self.strategy,
+            prefer=self.prefer,
+            reserve_bytes=self.reserve_bytes,
+            max_cuts=self.max_cuts,
+            cache_dtype=self.cache_dtype,
+            linear_segments=self.linear_segments,
+        )

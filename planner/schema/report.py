@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from planner.schema.codec import added
-from planner.schema.plan import Scope, check_calibration
+from planner.schema.plan import check_calibration
+from planner.schema.request import Scope
 from planner.units import format_bytes
 
 Phase = Literal["start", "prepare", "train", "save", "fit", "validate", "cache", "repair"]

@@ -10,11 +10,10 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from planner.errors import InputError
-from planner.schema.plan import Strategy
 from planner.schema.profile import Profile
+from planner.schema.request import Request, Strategy
 from planner.solver.memory_model import total_ns
 from planner.solver.problem import Problem, policies_of
-from planner.solver.request import Request
 from planner.solver.search.block import INF_TIME
 from planner.solver.search.search import EXACT, Choices, Effort, Search, SearchResult
 from planner.solver.strategies import StrategyPlanner, make_planners

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from planner.errors import InfeasibleError
+from planner.schema.request import Request
 from planner.solver.predict import predict_block
 from planner.solver.problem import Choice, Problem
-from planner.solver.request import Request
 from planner.units import counted_cuts, exact
 
 RUNTIME = "the runtime (interpreter and torch)"

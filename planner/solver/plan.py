@@ -6,13 +6,13 @@ from dataclasses import replace
 
 from planner.errors import InfeasibleError, InputError
 from planner.schema.codec import content_id
-from planner.schema.plan import Alternative, Plan, Strategy
+from planner.schema.plan import PLAN_SCHEMA, Alternative, Plan
 from planner.schema.profile import Profile
+from planner.schema.request import Request, Strategy
 from planner.solver.auto import OTHERS, Solution, Solver
 from planner.solver.checker.check import check
 from planner.solver.infeasible import budget_error, storage_error
 from planner.solver.predict import make_block, make_exits, predict_plan
-from planner.solver.request import Request
 
 
 def make_plan(profile: Profile, request: Request) -> Plan:
@@ -112,7 +112,7 @@ def _document(answer: Solution, minimum: int, alternatives: tuple[Alternative, .
     problem, choices, gap = answer
     profile, request = problem.profile, problem.request
     plan = Plan(
-        schema="plan/1",
+        schema=PLAN_SCHEMA,
         id="",
         model=profile.model,
         device=profile.device,
@@ -136,5 +136,6 @@ def _document(answer: Solution, minimum: int, alternatives: tuple[Alternative, .
         max_cuts=request.max_cuts,
         machine=profile.machine,
         linear_segments=request.linear_segments,
+        request=request,
     )
     return replace(plan, id=content_id(plan))

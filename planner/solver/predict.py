@@ -1,4 +1,4 @@
-"""What the solver predicts for chosen blocks, as `plan/1` holds it."""
+"""What the solver predicts for chosen blocks, as `plan/2` holds it."""
 
 from __future__ import annotations
 

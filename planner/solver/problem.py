@@ -12,8 +12,9 @@ from planner.errors import InputError
 from planner.model.shapes import Shape, unit_sizes
 from planner.schema.common import NUMBER_BYTES, Dtype, Policy, Stored, stored_bytes
 from planner.schema.profile import PieceProfile, PolicyProfile, Profile
+from planner.schema.request import Request
 from planner.solver.costs import NANOSECONDS, SAME_SCALE, PieceCost, PieceTable, TimeScale, interpolate, nanoseconds
-from planner.solver.request import Request, check_freeze, check_measured
+from planner.solver.request import check_freeze, check_measured
 from planner.units import KIB
 
 CLASSIFIER = 0

@@ -25,7 +25,7 @@ from abc import ABC, abstractmethod
 from functools import lru_cache
 from itertools import pairwise
 
-from planner.schema.plan import Strategy
+from planner.schema.request import Strategy
 from planner.solver.memory_model import is_legal, live_bytes, stored_bytes, total_ns
 from planner.solver.problem import CLASSIFIER, Choice, Problem
 from planner.solver.search.block import INF_TIME, BlockSpan

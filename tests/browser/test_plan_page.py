@@ -13,6 +13,7 @@ from planner.units import MIB
 from tests.browser.conftest import Open
 from tests.browser.served import Served
 from tests.unit.api.service import CNN6
+from tests.unit.asked import EVERY_TERM
 
 
 def shown_plan(page: Page, served: Served) -> Any:
@@ -170,23 +171,54 @@ def test_the_slider_moves_by_keyboard(open_page: Open, served: Served) -> None:
 
 
 def test_something_else_begins_with_what_this_plan_was_asked_for(open_page: Open, served: Served) -> None:
-    training = {"batch": 16, "epochs": 3, "samples": 128, "augment": "crop", "views": 2, "freeze": 1}
-    asked = {
-        "model": "cnn6",
-        "profile": served.plan["profile_id"],
-        "budget": {"bytes": 60 * MIB + 1, "scope": "training"},
-        "training": {**training, "optimizer": {"lr": 0.002}},
-        "strategy": "neuroflux",
-        "prefer": "fidelity",
-        "storage_bytes": 2**30,
-        "cache_dtype": "uint8",
-    }
-    plan = served.post("/v1/plans", asked)
+    optimizer = {"kind": "sgd", "lr": 0.002, "momentum": 0.8, "nesterov": True, "weight_decay": 0.125}
+    training = {**EVERY_TERM["training"], "dtype": "float32", "optimizer": optimizer}
+    budget = {"bytes": 700 * MIB + 1, "scope": "training"}
+    asked = {**EVERY_TERM, "training": training, "budget": budget, "reserve_bytes": MIB + 1}
+    plan = served.post("/v1/plans", {"model": "cnn6", "profile": served.plan["profile_id"], **asked})
+    assert plan["request"] == asked
     page = open_page(f"/#/plans/{plan['id']}")
     page.get_by_role("link", name="Plan something else").click()
+    expect(page.get_by_label("Seed")).to_have_value("7")
     page.get_by_role("button", name="Make the plan").click()
     expect(page).to_have_url(re.compile("#/plans/"))
     assert shown_plan(page, served) == plan
+    page.get_by_role("link", name="Plan something else").click()
+    page.get_by_label("Learning rate").fill("0.004")
+    page.get_by_role("button", name="Make the plan").click()
+    expect(page).not_to_have_url(re.compile(f"#/new|{plan['id']}"))
+    changed = {**asked, "training": {**training, "optimizer": {**optimizer, "lr": 0.004}}}
+    assert shown_plan(page, served)["request"] == changed
+
+
+def test_a_form_left_alone_asks_for_what_the_service_takes_where_nothing_is_said(
+    open_page: Open, served: Served
+) -> None:
+    page = open_page(f"/#/new?profile={served.plan['profile_id']}&budget={400 * MIB}")
+    page.get_by_role("button", name="Make the plan").click()
+    expect(page).to_have_url(re.compile("#/plans/"))
+    question = {"model": "cnn6", "profile": served.plan["profile_id"], "budget": {"bytes": 400 * MIB}}
+    assert shown_plan(page, served) == served.post("/v1/plans", question)
+
+
+def test_an_error_at_a_folded_term_unfolds_it(open_page: Open, served: Served) -> None:
+    page = open_page(f"/#/new?profile={served.plan['profile_id']}&budget={400 * MIB}")
+    field = page.get_by_label("Most cuts")
+    expect(field).to_be_hidden()
+    page.get_by_text("More terms").click()
+    field.fill("-1")
+    page.get_by_text("More terms").click()
+    expect(field).to_be_hidden()
+    page.get_by_role("button", name="Make the plan").click()
+    expect(page.get_by_text("max_cuts is -1; it must lie between 0 and")).to_be_visible()
+    expect(field).to_be_focused()
+
+
+def test_another_optimizer_is_asked_for_with_its_own_usual_values(open_page: Open, served: Served) -> None:
+    page = open_page(f"/#/new?profile={served.plan['profile_id']}&lr=0.05&momentum=0.9&weight_decay=0.0005")
+    page.get_by_label("Optimizer").select_option("adam")
+    for label in ("Learning rate", "Momentum", "Weight decay"):
+        expect(page.get_by_label(label, exact=True)).to_have_value("")
 
 
 def test_too_small_a_budget_names_the_smallest_and_takes_it(open_page: Open, served: Served) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from planner.schema.codec import decode, parse_json, read_document
-from planner.schema.plan import Budget, Plan, Training
+from planner.schema.plan import Plan
 from planner.schema.profile import Profile
 from planner.schema.report import Report
+from planner.schema.request import Budget, Request, Training
 from planner.solver.plan import least_memory
-from planner.solver.request import Request
 from planner.system.machine import probe
 from planner.units import MIB
 from tests.fault.support import weights

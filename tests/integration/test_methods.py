@@ -20,11 +20,11 @@ from planner.runner.protocol import paths
 from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.schema.codec import content_id, decode, parse_json, read_document, to_json
 from planner.schema.model import Model
-from planner.schema.plan import Block, BlockInput, Budget, Exit, Head, Plan, PooledHead, Segment, Training
+from planner.schema.plan import Block, BlockInput, Exit, Head, Plan, PooledHead, Segment
 from planner.schema.profile import Profile
 from planner.schema.report import Report
+from planner.schema.request import Budget, Request, Training
 from planner.solver.plan import make_plan
-from planner.solver.request import Request
 from tests.integration.conftest import OPTIMIZER
 
 Command = Callable[..., subprocess.CompletedProcess[str]]

@@ -15,10 +15,9 @@ from planner.errors import InputError
 from planner.model.zoo import from_zoo
 from planner.profiler.profile import ProfileRequest, measure_start, take_profile
 from planner.schema.codec import parse_json, read_document
-from planner.schema.plan import Budget, Training
 from planner.schema.profile import PieceProfile, Profile
+from planner.schema.request import Budget, Request, Training
 from planner.solver.plan import make_plan
-from planner.solver.request import Request
 from planner.units import MIB
 from tests.integration.conftest import OPTIMIZER
 from tests.memory_group import MemoryGroup, can_create

@@ -13,11 +13,11 @@ import pytest
 from benchmarks.judge import Watch, within
 from planner.runner.protocol import paths
 from planner.schema.codec import content_id, read_document, to_json
-from planner.schema.plan import Budget, Plan, Training
+from planner.schema.plan import Plan
 from planner.schema.profile import Profile
 from planner.schema.report import Report
+from planner.schema.request import Budget, Request, Training
 from planner.solver.plan import least_memory, make_plan
-from planner.solver.request import Request
 from planner.units import MIB
 from tests.integration.conftest import OPTIMIZER
 from tests.memory_group import MemoryGroup, can_create

@@ -31,7 +31,7 @@ from planner.schema.model import Model, ZooReference
 from planner.schema.plan import Plan
 from planner.schema.profile import Profile
 from planner.schema.report import Evaluation, Report
-from planner.solver.request import Request
+from planner.schema.request import Request
 from tests.unit.corpus import documents, kind_of
 
 DOCUMENTS = (Model, ZooReference, Profile, Plan, Report, Evaluation, DeviceDocument, KnownServices)

@@ -7,6 +7,7 @@ import { MIB, count, short } from "../format.js";
 import { errorPlace, numberField, selectField, showErrors, textField } from "../form.js";
 import { jobProgress } from "../job_progress.js";
 import { copyLine, problemBox } from "../parts.js";
+import { fieldsOf, termsOf } from "../plan_request.js";
 import { go, setQuery } from "../router.js";
 import { modelPaste } from "../model_paste.js";
 
@@ -16,6 +17,10 @@ const OPTIMIZERS = [["sgd", "SGD with momentum"], ["adam", "Adam"], ["adamw", "A
 const DTYPES = [["float32", "float32"], ["bfloat16", "bfloat16: half the activations"]];
 const CACHES = [["", "what units compute in"], ["float32", "float32"], ["bfloat16", "bfloat16"], ["uint8", "uint8 with a scale"]];
 const AUGMENTS = [["none", "none"], ["crop", "crop: moved a little"], ["flip", "flip: mirrored"], ["crop-flip", "crop and flip"]];
+const SCHEDULES = [["cosine", "cosine"], ["constant", "constant"]];
+const ALLOCATORS = [["", "whichever is faster and fits"], ["tight", "tight: gives freed memory back"], ["fast", "fast: keeps it"]];
+const NO_YES = [["false", "no"], ["true", "yes"]];
+const MORE = ["momentum", "nesterov", "weight_decay", "schedule", "seed", "max_cuts", "linear_segments", "allocator", "reserve", "head_time_share", "grouping_threshold"];
 const SCOPES = [["process", "everything resident"], ["training", "above the runtime's own"]];
 
 export async function show(place, { query, signal }) {
@@ -32,6 +37,7 @@ export async function show(place, { query, signal }) {
   if (query.get("job")) waitFor(query.get("job"));
 
   function onChange(event) {
+    form.changed(event.target);
     setQuery({ ...form.chosen(), job: null });
     if (form.budget.element.contains(event.target)) return; // nothing else depends on it
     form.follow();
@@ -94,41 +100,54 @@ export async function show(place, { query, signal }) {
 }
 
 async function readLists(signal) {
-  const pages = ["/v1/models?limit=200", "/v1/devices?limit=200", "/v1/profiles?limit=200"];
-  const [models, devices, profiles] = await Promise.all(pages.map((path) => get(path, signal)));
+  const pages = ["/v1/models?limit=200", "/v1/devices?limit=200", "/v1/profiles?limit=200", "/v1/plans/terms"];
+  const [models, devices, profiles, usual] = await Promise.all(pages.map((path) => get(path, signal)));
   return {
     models: models.items,
     devices: devices.items.filter((device) => device.revoked_at === null),
     profiles: profiles.items,
+    usual,
   };
 }
 
 /** The form's fields, what they say, and what depends on what. */
 function makeForm(lists, given) {
-  const { models, devices, profiles } = lists;
+  const { models, devices, profiles, usual } = lists;
+  const defaults = fieldsOf(usual);
   const query = () => new URLSearchParams(location.hash.split("?")[1] ?? "");
-  const first = (name, usual) => given.get(name) ?? usual;
+  const first = (name, value = defaults[name]) => given.get(name) ?? value;
   const fields = {
     model: selectField("Model", "model", []),
     input: textField("Input", "input", first("input", "3x32x32"), "channels x height x width"),
     classes: numberField("Classes", "classes", first("classes", 10)),
     device: selectField("Device", "device", []),
-    batch: numberField("Batch", "batch", first("batch", 128), "samples of one optimizer step"),
-    epochs: numberField("Epochs", "epochs", first("epochs", 10)),
-    samples: numberField("Samples", "samples", first("samples", 50000), "of one epoch"),
-    dtype: selectField("Arithmetic", "dtype", [["", DTYPES]], first("dtype", "float32")),
-    augment: selectField("Augmentation", "augment", [["", AUGMENTS]], first("augment", "none")),
-    views: numberField("Cached views", "views", first("views", ""), "augmented passes in a cache; empty: up to 4"),
-    freeze: numberField("Frozen units", "freeze", first("freeze", 0), "first units that are not trained"),
-    optimizer: selectField("Optimizer", "optimizer", [["", OPTIMIZERS]], first("optimizer", "sgd")),
-    lr: numberField("Learning rate", "lr", first("lr", ""), "empty: the optimizer's usual one", "any"),
-    strategy: selectField("Strategy", "strategy", [["", STRATEGIES]], first("strategy", "auto")),
-    prefer: selectField("Prefer", "prefer", [["", PREFERENCES]], first("prefer", "balanced")),
-    scope: selectField("Budget counts", "scope", [["", SCOPES]], first("scope", "process")),
-    cache: selectField("Caches hold", "cache", [["", CACHES]], first("cache", "")),
-    storage: numberField("Storage for caches in MiB", "storage", first("storage", ""), "empty: not limited"),
+    batch: numberField("Batch", "batch", first("batch"), "samples of one optimizer step"),
+    epochs: numberField("Epochs", "epochs", first("epochs")),
+    samples: numberField("Samples", "samples", first("samples"), "of one epoch"),
+    dtype: selectField("Arithmetic", "dtype", [["", DTYPES]], first("dtype")),
+    augment: selectField("Augmentation", "augment", [["", AUGMENTS]], first("augment")),
+    views: numberField("Cached views", "views", first("views"), "augmented passes in a cache; empty: the usual few"),
+    freeze: numberField("Frozen units", "freeze", first("freeze"), "first units that are not trained"),
+    optimizer: selectField("Optimizer", "optimizer", [["", OPTIMIZERS]], first("optimizer")),
+    lr: numberField("Learning rate", "lr", first("lr"), "empty: the optimizer's usual one", "any"),
+    strategy: selectField("Strategy", "strategy", [["", STRATEGIES]], first("strategy")),
+    prefer: selectField("Prefer", "prefer", [["", PREFERENCES]], first("prefer")),
+    scope: selectField("Budget counts", "scope", [["", SCOPES]], first("scope")),
+    cache: selectField("Caches hold", "cache", [["", CACHES]], first("cache")),
+    storage: numberField("Storage for caches in MiB", "storage", first("storage"), "empty: not limited", "any"),
+    momentum: numberField("Momentum", "momentum", first("momentum"), "of SGD; empty: the usual one", "any"),
+    nesterov: selectField("Nesterov's momentum", "nesterov", [["", NO_YES]], first("nesterov")),
+    weight_decay: numberField("Weight decay", "weight_decay", first("weight_decay"), "empty: the optimizer's usual one", "any"),
+    schedule: selectField("Schedule", "schedule", [["", SCHEDULES]], first("schedule")),
+    seed: numberField("Seed", "seed", first("seed"), "of every random stream"),
+    max_cuts: numberField("Most cuts", "max_cuts", first("max_cuts"), "0 trains as backpropagation does; empty: any number"),
+    linear_segments: selectField("Segments without a convolution", "linear_segments", [["", NO_YES]], first("linear_segments")),
+    allocator: selectField("Allocator", "allocator", [["", ALLOCATORS]], first("allocator")),
+    reserve: numberField("Reserve in MiB", "reserve", first("reserve"), "part of the budget left free", "any"),
+    head_time_share: numberField("Heads' share of time", "head_time_share", first("head_time_share"), "at most, of a typical segment's", "any"),
+    grouping_threshold: numberField("Grouping threshold", "grouping_threshold", first("grouping_threshold"), "neuroflux: how far micro-batches of one block differ", "any"),
   };
-  const budget = budgetField(Number(first("budget", 300 * MIB)) || 300 * MIB, (value) => setQuery({ budget: value }));
+  const budget = budgetField(Number(first("budget", usual.budget.bytes)) || usual.budget.bytes, (value) => setQuery({ budget: value }));
   fields.budget = { element: budget.element, input: budget.input, error: errorPlace(budget.element, budget.input) };
   const missing = h("div", { class: "field wide", hidden: true });
   const value = (name) => fields[name].input.value.trim();
@@ -227,25 +246,14 @@ function makeForm(lists, given) {
 
   async function request(bytes, signal) {
     const where = value("device").startsWith("profile:") ? { profile: value("device").slice("profile:".length) } : { device: value("device") };
-    return {
-      model: await model(signal),
-      ...where,
-      budget: { bytes, scope: value("scope") },
-      training: {
-        batch: numberOf("batch"),
-        epochs: numberOf("epochs"),
-        samples: numberOf("samples"),
-        dtype: value("dtype"),
-        augment: value("augment"),
-        views: value("views") === "" ? null : numberOf("views"),
-        freeze: numberOf("freeze"),
-        optimizer: { kind: value("optimizer"), lr: value("lr") === "" ? null : numberOf("lr") },
-      },
-      strategy: value("strategy"),
-      prefer: value("prefer"),
-      cache_dtype: value("cache") || null,
-      storage_bytes: value("storage") === "" ? null : Math.round(numberOf("storage") * MIB),
-    };
+    const { budget, ...terms } = termsOf(usual, value, numberOf);
+    return { model: await model(signal), ...where, ...terms, budget: { ...budget, bytes } };
+  }
+
+  /** What another optimizer leaves nothing of: the values that were the last one's. */
+  function changed(input) {
+    if (input !== fields.optimizer.input) return;
+    for (const name of ["lr", "momentum", "nesterov", "weight_decay"]) fields[name].input.value = defaults[name];
   }
 
   /** Whether the device has measured the model; `error` is what the service said, null where it has. */
@@ -270,6 +278,8 @@ function makeForm(lists, given) {
     group("Device and budget", element("device", "scope"), missing, element("budget")),
     group("Training", element("batch", "epochs", "samples", "optimizer", "lr", "dtype", "augment", "views", "freeze")),
     group("Choice", element("strategy", "prefer", "storage", "cache")),
+    h("details", { class: "card", open: MORE.some((name) => value(name) !== defaults[name]) },
+      h("summary", {}, "More terms"), h("div", { class: "form" }, element(...MORE))),
   ];
-  return { fields, sections, budget, bytes, chosen, follow, memory, measured, query, request };
+  return { fields, sections, budget, bytes, changed, chosen, follow, memory, measured, query, request };
 }

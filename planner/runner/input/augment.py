@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 
 from planner.data.split import Split
-from planner.schema.plan import Augment
+from planner.schema.request import Augment
 
 _CROPPED = 8
 """An image moves by at most this part of its height and width: 4 pixels of 32."""

@@ -14,14 +14,15 @@ from math import prod
 from typing import get_args
 
 from planner.errors import InfeasibleError, ModelError, PlannerError
+from planner.limits import MAX_BYTES
 from planner.model.shapes import Sizes, model_sizes
 from planner.schema.common import NUMBER_BYTES, Optimizer, usual_optimizer
 from planner.schema.explain import Need
-from planner.schema.plan import Plan, Strategy
+from planner.schema.plan import Plan
 from planner.schema.profile import Costs, PieceProfile, Profile, Trace, Traces
+from planner.schema.request import Request, Strategy
 from planner.solver.infeasible import STORAGE
 from planner.solver.plan import least_memory, make_plan
-from planner.solver.request import Request
 from planner.units import counted_cuts, exact, format_bytes
 
 _EVEN = 8
@@ -91,10 +92,10 @@ def _below_the_runtime(profile: Profile, request: Request) -> str:
 
 def _changes(profile: Profile, request: Request, error: InfeasibleError, fixed_input: bool) -> Iterator[Change]:
     """What could be tried, by how much it changes; each is computed only when those before it did not do."""
-    if error.term == STORAGE:
+    if error.term == STORAGE and error.minimum_bytes <= MAX_BYTES:
         larger = replace(request, storage_bytes=error.minimum_bytes)
         yield from _measured(profile, larger, f"storage of {exact(error.minimum_bytes)} for caches (--storage)")
-    else:
+    elif error.term != STORAGE:
         yield from _smaller_reserve(profile, request, error.minimum_bytes)
     if request.allocator == "fast":
         yield from _measured(profile, replace(request, allocator="tight"), "the other allocator (--allocator tight)")

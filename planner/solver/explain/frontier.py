@@ -16,8 +16,8 @@ from planner.limits import MAX_BYTES
 from planner.schema.explain import Point, point_of
 from planner.schema.plan import Plan
 from planner.schema.profile import Profile
+from planner.schema.request import Request
 from planner.solver.plan import make_plan
-from planner.solver.request import Request
 
 MAX_SOLVES = 16
 """Plans made for one frontier."""

@@ -8,11 +8,10 @@ from typing import Literal
 
 from planner.limits import MAX_BYTES
 from planner.schema.explain import MemoryPoint, TrainingStep
-from planner.schema.plan import Budget, Training
 from planner.schema.profile import Profile
+from planner.schema.request import Budget, Request, Training
 from planner.solver.costs import PieceCost
 from planner.solver.problem import CLASSIFIER, Problem
-from planner.solver.request import Request
 
 
 def training_step(profile: Profile) -> TrainingStep:

@@ -15,11 +15,10 @@ from benchmarks.judge import Watch, within
 from planner.runner.protocol import paths
 from planner.schema.codec import read_document, to_json
 from planner.schema.common import usual_optimizer
-from planner.schema.plan import Budget, Strategy, Training
 from planner.schema.profile import Profile
 from planner.schema.report import Report
+from planner.schema.request import Budget, Request, Strategy, Training
 from planner.solver.plan import least_memory, make_plan
-from planner.solver.request import Request
 from tests.memory_group import MemoryGroup
 
 BATCH = 8

@@ -11,10 +11,10 @@ from starlette.testclient import TestClient
 from planner.profiler.library.applies import read_profile
 from planner.profiler.library.shipped import FOLDER
 from planner.schema.codec import content_id, decode, to_json
-from planner.schema.plan import Budget, Plan, Training
+from planner.schema.plan import Plan
 from planner.schema.profile import Profile
+from planner.schema.request import Budget, Request, Training
 from planner.solver.plan import make_plan
-from planner.solver.request import Request
 from planner.units import MIB
 from tests.unit.api import service as support
 from tests.unit.api.service import CNN6, PLAN, cnn6_fingerprint, name_server, send, with_plan, with_profile

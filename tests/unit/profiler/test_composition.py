@@ -31,11 +31,10 @@ from planner.schema.model import (
     Residual,
     Unit,
 )
-from planner.schema.plan import Budget, Training
 from planner.schema.profile import Costs, HeadProfile, PieceProfile, Profile, Traces
+from planner.schema.request import Budget, Request, Training
 from planner.solver.memory_model import is_legal, live_bytes
 from planner.solver.problem import Choice, Problem
-from planner.solver.request import Request
 from planner.training.optimizer_in_backward import optimizer_in_backward
 from planner.training.optimizers import Stepper, make_optimizer
 from planner.training.segment import train_segment

@@ -25,11 +25,11 @@ from planner.runner.protocol import paths
 from planner.schema.codec import content_id, read_document, to_json
 from planner.schema.common import Optimizer
 from planner.schema.model import Activation, BatchNorm2d, Conv2d, Linear
-from planner.schema.plan import Budget, Plan, Training
+from planner.schema.plan import Plan
 from planner.schema.profile import Profile
 from planner.schema.report import Report
+from planner.schema.request import Budget, Request, Training
 from planner.solver.plan import make_plan
-from planner.solver.request import Request
 from planner.system.files import lock_folder
 from tests.fault.support import small_plan
 from tests.unit.solver.chains import zoo_profile
@@ -129,7 +129,7 @@ def test_an_optimizer_by_name_is_the_command_lines(name: str, monkeypatch: pytes
     planner.profile(MODULE, SAMPLE, optimizer=name, batch=8)
     parser = argparse.ArgumentParser()
     options.add_training(parser)
-    assert asked[0].optimizer == options.optimizer_from(parser.parse_args(["--optimizer", name]))
+    assert asked[0].optimizer == options.optimizer_from(parser.parse_args(["--optimizer", name])).optimizer()
     assert (asked[0].batch, asked[0].dtype) == (8, "float32")
     planner.profile(MODULE, SAMPLE, dtype="bfloat16", device="cuda")
     assert (asked[1].dtype, asked[1].device) == ("bfloat16", "cuda")
@@ -290,7 +290,7 @@ from dataclasses import replace
 from planner.runner.supervise import supervisor
 real = supervisor.make_report
 supervisor.make_report = lambda plan, *others: real(
-    replace(plan, budget=replace(plan.budget, bytes=50 * 2**20)), *others
+    replace(plan, schema="plan/1", request=None, budget=replace(plan.budget, bytes=50 * 2**20)), *others
 )
 """
     monkeypatch.setattr(facade, "_COMMAND", judged + facade._COMMAND)

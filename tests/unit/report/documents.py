@@ -16,7 +16,6 @@ from planner.schema.plan import (
     BlockInput,
     BlockPrediction,
     Breakdown,
-    Budget,
     Exit,
     Head,
     PhasePeaks,
@@ -24,9 +23,9 @@ from planner.schema.plan import (
     PlanPrediction,
     PooledHead,
     Segment,
-    Training,
 )
 from planner.schema.report import BlockReport, CacheReport, ExitReport, Report
+from planner.schema.request import Budget, Training
 
 RELU = Activation("relu")
 NORM = BatchNorm2d("batchnorm2d")

@@ -19,12 +19,11 @@ from planner.limits import MAX_BYTES
 from planner.report.profile_plot import draw_profile, make_profile_figure
 from planner.schema.common import Optimizer
 from planner.schema.model import Activation, Model, Unit
-from planner.schema.plan import Budget, Scope, Training
 from planner.schema.profile import Profile
+from planner.schema.request import Budget, Request, Scope, Training
 from planner.solver.explain.training_step import training_step
 from planner.solver.memory_model import live_bytes
 from planner.solver.problem import CLASSIFIER, Choice, Problem
-from planner.solver.request import Request
 from tests.unit.solver.chains import zoo_profile
 from tests.unit.solver.small import Case, cases
 from tests.unit.solver.tiny import CLASSIFIER as LOSS

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from planner.report.run_tables import evaluation_table, report_table
 from planner.report.tables import alternatives_table, breakdown_table, plan_table
 from planner.schema.model import BatchNorm2d
-from planner.schema.plan import BlockPrediction, Budget, Plan, Strategy
+from planner.schema.plan import BlockPrediction, Plan
 from planner.schema.report import Evaluation, Report
+from planner.schema.request import Budget, Strategy
 from tests.unit.report.documents import (
     MODEL,
     NORM,

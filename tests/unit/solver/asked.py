@@ -9,8 +9,8 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 from planner.schema.common import Policy, Stored
-from planner.schema.plan import Budget, Plan
-from planner.solver.request import Request
+from planner.schema.plan import Plan
+from planner.schema.request import Budget, Request
 from tests.unit.solver.oracle import Feature, Oracle, Setting
 from tests.unit.solver.small import Case, cases
 

@@ -6,19 +6,13 @@ from dataclasses import replace
 
 from planner.schema.codec import content_id
 from planner.schema.common import Policy
-from planner.schema.plan import (
-    Alternative,
-    Budget,
-    Plan,
-    Scope,
-    Training,
-)
+from planner.schema.plan import Alternative, Plan
 from planner.schema.profile import HeadProfile, PieceProfile, Profile, Trace, Traces
+from planner.schema.request import Budget, Request, Scope, Training
 from planner.solver.checker.check import check
 from planner.solver.checker.ledger import Run
 from planner.solver.predict import make_block, make_exits, predict_plan
 from planner.solver.problem import CLASSIFIER, Choice, Problem
-from planner.solver.request import Request
 from tests.unit.solver import tiny
 from tests.unit.solver.tiny import FIRST, HEAD, SECOND, SGD, UNUSED, costs, piece, policy_profile, tiny_profile, trace
 

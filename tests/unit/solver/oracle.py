@@ -15,8 +15,8 @@ from typing import Literal, NamedTuple
 
 from planner.schema.common import Policy, Stored
 from planner.schema.model import Layer
-from planner.schema.plan import Scope, Training
 from planner.schema.profile import PieceProfile, Profile
+from planner.schema.request import Scope, Training
 from tests.unit.solver.oracle_events import Figures, Source, Span, Work, peak, taken
 from tests.unit.solver.oracle_times import Clock
 

@@ -6,8 +6,8 @@ import math
 from fractions import Fraction
 
 from planner.schema.common import Policy, Stored
-from planner.schema.plan import Training
 from planner.schema.profile import PieceProfile, Profile
+from planner.schema.request import Training
 from tests.unit.solver.oracle_events import Source, Span, record, value
 
 

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from planner.schema.common import Device, DeviceKind, Dtype, Optimizer, Stored
 from planner.schema.model import Activation, Conv2d, Layer, Model, Pool2d, Residual, Unit
-from planner.schema.plan import Scope, Training
 from planner.schema.profile import (
     Costs,
     Finishing,
@@ -23,6 +22,7 @@ from planner.schema.profile import (
     Trace,
     Traces,
 )
+from planner.schema.request import Scope, Training
 from tests.unit.solver.tiny import policy_profile
 
 GRID_BYTES = 8192

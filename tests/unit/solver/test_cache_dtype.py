@@ -11,13 +11,12 @@ from typing import get_args
 import pytest
 
 from planner.schema.common import Dtype, Stored
-from planner.schema.plan import Budget, Training
 from planner.schema.profile import Profile
+from planner.schema.request import Budget, Request, Training
 from planner.solver.memory_model import live_bytes, time_ns
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.predict import predict_block
 from planner.solver.problem import Choice, Problem
-from planner.solver.request import Request
 from tests.unit.solver.chains import SGD, zoo_profile
 from tests.unit.solver.checked import CACHED, CACHING, TRAINING, plan_of, problem_of, runs
 from tests.unit.solver.tiny import tiny_profile

@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from planner.errors import InfeasibleError, InputError, PlannerError
-from planner.schema.plan import Budget, Plan, Preference, Strategy, Training
+from planner.schema.plan import Plan
 from planner.schema.profile import PieceProfile, Profile
+from planner.schema.request import Budget, Preference, Request, Strategy, Training
 from planner.solver.checker.check import check
 from planner.solver.explain.advice import advice
 from planner.solver.explain.frontier import frontier
@@ -21,7 +22,6 @@ from planner.solver.memory_model import live_bytes, time_ns
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.predict import predict_block
 from planner.solver.problem import CLASSIFIER, Choice, Problem
-from planner.solver.request import Request
 from planner.solver.unit_bytes import unit_bytes
 from planner.units import MIB
 from tests.unit.solver.chains import SGD, zoo_profile

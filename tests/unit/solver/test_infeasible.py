@@ -5,9 +5,8 @@ from dataclasses import replace
 import pytest
 
 from planner.errors import InfeasibleError
-from planner.schema.plan import Budget, Training
+from planner.schema.request import Budget, Request, Training
 from planner.solver.plan import make_plan
-from planner.solver.request import Request
 from tests.unit.solver.tiny import SGD, policy_profile, tiny_profile
 
 REQUEST = Request(Budget(1, "training"), Training(batch=2, epochs=1, samples=4, optimizer=SGD), reserve_bytes=0)

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 
 from planner.schema.common import Policy
-from planner.schema.plan import BlockPrediction, Breakdown, Budget, PhasePeaks, Scope, Training
+from planner.schema.plan import BlockPrediction, Breakdown, PhasePeaks
 from planner.schema.profile import Costs, HeadProfile, PieceProfile, Trace, Traces
+from planner.schema.request import Budget, Request, Scope, Training
 from planner.solver.memory_model import is_legal, live_bytes, stored_bytes, time_ns, total_ns
 from planner.solver.predict import predict_block
 from planner.solver.problem import Choice, Problem
-from planner.solver.request import Request
 from tests.unit.solver.asked import trainable
 from tests.unit.solver.oracle import Oracle
 from tests.unit.solver.small import Case, cases

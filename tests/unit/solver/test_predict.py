@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from planner.schema.plan import Budget, Training
+from planner.schema.request import Budget, Request, Training
 from planner.solver.predict import make_block, predict_block
 from planner.solver.problem import Choice, Problem
-from planner.solver.request import Request
 from tests.unit.solver.tiny import SGD, tiny_profile
 
 TRAINING = Training(batch=2, epochs=3, samples=5, optimizer=SGD)

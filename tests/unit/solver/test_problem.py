@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from planner.errors import InputError
 from planner.schema.model import Unit
-from planner.schema.plan import Budget, Scope, Training
 from planner.schema.profile import HeadProfile, Profile
+from planner.schema.request import Budget, Request, Scope, Training
 from planner.solver.problem import Problem
-from planner.solver.request import Request
 from tests.unit.solver.small import LAYERS
 from tests.unit.solver.tiny import FIRST, HEAD, SGD, tiny_profile
 

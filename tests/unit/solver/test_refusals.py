@@ -8,11 +8,10 @@ import pytest
 
 from planner.errors import InfeasibleError, InputError
 from planner.schema.common import Policy
-from planner.schema.plan import Budget, Strategy, Training
 from planner.schema.profile import Profile, StepTime
+from planner.schema.request import Budget, Request, Strategy, Training
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.problem import policies_of
-from planner.solver.request import Request
 from tests.unit.solver.chains import SGD, zoo_profile
 from tests.unit.solver.tiny import policy_profile
 

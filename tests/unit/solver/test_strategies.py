@@ -9,11 +9,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from planner.errors import InputError
-from planner.schema.plan import Budget, Training
 from planner.schema.profile import Costs, HeadProfile, PieceProfile, Traces
+from planner.schema.request import Budget, Request, Training
 from planner.solver.plan import make_plan
 from planner.solver.problem import Choice, Problem
-from planner.solver.request import Request
 from planner.solver.search.search import Search
 from planner.solver.strategies import make_planners
 from tests.unit.solver.oracle import Oracle

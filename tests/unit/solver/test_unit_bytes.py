@@ -8,10 +8,10 @@ import pytest
 
 from planner.profiler.library.applies import read_profile
 from planner.profiler.library.shipped import FOLDER
-from planner.schema.plan import Block, Budget, Plan, Strategy, Training
+from planner.schema.plan import Block, Plan
 from planner.schema.profile import Profile
+from planner.schema.request import Budget, Request, Strategy, Training
 from planner.solver.plan import make_plan
-from planner.solver.request import Request
 from planner.solver.unit_bytes import UnitBytes, unit_bytes
 from planner.units import MIB
 

@@ -7,13 +7,12 @@ from dataclasses import replace
 import pytest
 
 from planner.errors import PlannerError
-from planner.schema.plan import Augment, Budget, Training, usual_views
+from planner.schema.request import Budget, Request, Training
 from planner.solver.checker.check import check
 from planner.solver.memory_model import live_bytes, time_ns
 from planner.solver.plan import make_plan
 from planner.solver.predict import predict_block
 from planner.solver.problem import CLASSIFIER, Choice
-from planner.solver.request import Request
 from tests.unit.solver.chains import SGD, zoo_profile
 from tests.unit.solver.checked import plan_of, problem_of, runs, signed
 from tests.unit.solver.tiny import SGD as TINY_SGD
@@ -63,12 +62,6 @@ def test_where_views_do_not_fit_the_storage_images_run_through_again() -> None:
     auto = replace(four, strategy="auto", storage_bytes=stored)
     less = make_plan(profile, replace(auto, budget=Budget(plan.budget.bytes + 2**22, "process")))
     assert less.predicted.cache_bytes <= stored
-
-
-@pytest.mark.parametrize(("augment", "epochs", "views"), [("none", 9, 1), ("crop", 9, 4), ("flip", 2, 2)])
-def test_the_usual_number_of_views(augment: Augment, epochs: int, views: int) -> None:
-    assert usual_views(augment, epochs) == views
-    assert Training(2, epochs, 5, TINY_SGD, augment=augment, views=views).cached_samples == 5 * views
 
 
 def test_views_that_nobody_would_read_are_refused() -> None:

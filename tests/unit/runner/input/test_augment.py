@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.runner.input.augment import Augmented, transform
-from planner.schema.plan import Augment
+from planner.schema.request import Augment
 
 SHAPE = (2, 16, 8)
 

@@ -12,7 +12,8 @@ import pytest
 from planner.errors import InfeasibleError, OverBudgetError
 from planner.runner.supervise.room import CODE_BYTES, check_room
 from planner.schema.codec import content_id, to_json
-from planner.schema.plan import Plan, Scope
+from planner.schema.plan import Plan
+from planner.schema.request import Scope
 from tests.fault.support import small_plan
 from tests.memory_group import MemoryGroup, can_create
 from tests.unit.runner.train.test_block import this_device

@@ -21,15 +21,14 @@ from planner.schema.plan import (
     BlockInput,
     BlockPrediction,
     Breakdown,
-    Budget,
     Exit,
     Head,
     PhasePeaks,
     Plan,
     PlanPrediction,
     Segment,
-    Training,
 )
+from planner.schema.request import Budget, Training
 from planner.system.machine import fingerprint, probe
 
 BATCH = 8

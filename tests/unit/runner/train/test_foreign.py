@@ -8,7 +8,8 @@ import pytest
 
 from planner.errors import InfeasibleError
 from planner.runner.train.foreign import rungs_here
-from planner.schema.plan import BlockPrediction, Plan, Rung, Scope
+from planner.schema.plan import BlockPrediction, Plan, Rung
+from planner.schema.request import Scope
 from tests.fault.support import BATCH, small_plan
 from tests.unit.system.support import MIB
 

@@ -11,16 +11,9 @@ import pytest
 
 from planner.errors import PlannerError
 from planner.schema.model import Unit
-from planner.schema.plan import (
-    Block,
-    BlockPrediction,
-    Breakdown,
-    Budget,
-    PhasePeaks,
-    Plan,
-    Training,
-)
+from planner.schema.plan import Block, BlockPrediction, Breakdown, PhasePeaks, Plan
 from planner.schema.profile import Profile
+from planner.schema.request import Budget, Training
 from planner.solver.checker.check import check
 from planner.solver.problem import CLASSIFIER, Choice
 from tests.unit.solver.checked import (

@@ -6,9 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from planner.schema.plan import (
-    PhasePeaks,
-)
+from planner.schema.plan import PhasePeaks
 from planner.schema.profile import HeadProfile, PieceProfile, Trace
 from planner.solver.checker.check import check
 from planner.solver.checker.ledger import Run

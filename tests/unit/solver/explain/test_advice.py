@@ -11,10 +11,9 @@ from planner.errors import InfeasibleError
 from planner.model.shapes import model_sizes
 from planner.schema.common import Dtype
 from planner.schema.model import Unit
-from planner.schema.plan import Budget, Training
+from planner.schema.request import Budget, Request, Training
 from planner.solver.explain.advice import advice, with_input
 from planner.solver.plan import least_memory, make_plan
-from planner.solver.request import Request
 from tests.unit.solver.chains import zoo_profile
 from tests.unit.solver.small import LAYERS
 from tests.unit.solver.tiny import FIRST, SECOND, SGD, tiny_profile

@@ -10,12 +10,11 @@ import pytest
 
 from planner.errors import InfeasibleError
 from planner.schema.explain import Point, point_of
-from planner.schema.plan import Budget, Training
 from planner.schema.profile import Profile
+from planner.schema.request import Budget, Request, Training
 from planner.solver.explain import frontier as module
 from planner.solver.explain.frontier import MAX_SOLVES, frontier, knees, more_budget
 from planner.solver.plan import least_memory, make_plan
-from planner.solver.request import Request
 from tests.unit.solver.chains import SGD, zoo_profile
 from tests.unit.solver.tiny import SGD as TINY_SGD
 from tests.unit.solver.tiny import tiny_profile

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from hypothesis import HealthCheck, assume, given, settings
 
-from planner.schema.plan import Budget
+from planner.schema.request import Budget, Request
 from planner.solver.problem import Problem
-from planner.solver.request import Request
 from planner.solver.search.bounds import INF, Bounds
 from planner.solver.search.segment_tables import SegmentTables
 from tests.unit.solver.asked import trainable

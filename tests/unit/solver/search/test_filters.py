@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from planner.schema.plan import Budget, Training
 from planner.schema.profile import HeadProfile, PieceProfile
+from planner.schema.request import Budget, Request, Training
 from planner.solver.problem import Problem
-from planner.solver.request import Request
 from planner.solver.search.filters import preferred_widths, widest_widths
 from tests.unit.solver.tiny import FIRST, HEAD, SECOND, SGD, tiny_profile
 

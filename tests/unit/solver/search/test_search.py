@@ -20,13 +20,12 @@ from hypothesis import strategies as st
 
 from planner.errors import InfeasibleError, InputError
 from planner.schema.model import Unit
-from planner.schema.plan import Budget, Preference, Strategy, Training
 from planner.schema.profile import Costs, HeadProfile, Profile, Traces
+from planner.schema.request import Budget, Preference, Request, Strategy, Training
 from planner.solver.auto import Solver
 from planner.solver.memory_model import total_ns
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.problem import Problem
-from planner.solver.request import Request
 from planner.solver.search.block import INF_TIME, BlockSpan
 from planner.solver.search.bounds import INF
 from planner.solver.search.search import Effort, Search
@@ -118,8 +117,8 @@ def test_every_alternative_fits_and_none_is_faster_under_speed(question: tuple[A
 def test_the_same_question_has_the_same_plan_in_every_process() -> None:
     code = """
         from planner.solver.plan import make_plan
-        from planner.solver.request import Request
-        from planner.schema.plan import Budget, Training
+        from planner.schema.request import Request
+        from planner.schema.request import Budget, Training
         from tests.unit.solver.chains import SGD, zoo_profile
 
         training = Training(batch=64, epochs=2, samples=5000, optimizer=SGD)

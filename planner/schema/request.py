@@ -1,0 +1,133 @@
+"""What a plan is asked for, in full. What a person may leave out of it is in `planner.schema.terms`. No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from planner.limits import MAX_BATCH, MAX_BYTES, MAX_EPOCHS, MAX_SAMPLES, MAX_UNITS
+from planner.schema.common import Dtype, Optimizer, Policy, Stored, check_range
+from planner.units import MIB
+
+Strategy = Literal["auto", "backprop", "checkpoint", "classic-local", "neuroflux"]
+"""The rules that choose."""
+
+Preference = Literal["balanced", "speed", "fidelity"]
+"""What `auto` may prefer among the plans that fit."""
+
+Scope = Literal["process", "training"]
+"""What a budget may count."""
+
+Augment = Literal["none", "crop", "flip", "crop-flip"]
+"""What may happen to training images."""
+
+Schedule = Literal["constant", "cosine"]
+"""How a learning rate may move."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The user's memory limit: bytes, and whether they count the whole process or only training."""
+
+    bytes: int
+    """The budget."""
+    scope: Scope
+    """`process`: resident bytes of child and supervisor. `training`: bytes above the child's baseline."""
+
+    def __post_init__(self) -> None:
+        check_range("bytes", self.bytes, 1, MAX_BYTES)
+
+
+@dataclass(frozen=True)
+class Training:
+    """How training goes, whatever the plan."""
+
+    batch: int
+    """Samples of one optimizer step."""
+    epochs: int
+    """Passes over the data, for each block."""
+    samples: int
+    """Training samples of one pass."""
+    optimizer: Optimizer
+    """How parameters move."""
+    schedule: Schedule = "cosine"
+    """How the learning rate moves over a block's training."""
+    augment: Augment = "none"
+    """What happens to training images, otherwise in every pass: `crop`: they move by up to an eighth of their height
+    and width; `flip`: half of them are mirrored left to right."""
+    views: int = 1
+    """Distinct augmented passes that caches hold; a block's epochs take them in turn. 1 without augmentation."""
+    freeze: int = 0
+    """First units that are not trained: they keep the weights they begin with, and are run once if there is a cache."""
+    dtype: Dtype = "float32"
+    """What units compute in, and the type of activations; parameters, gradients and optimizer state are float32."""
+    seed: int = 0
+    """Every random stream is a function of this, the epoch and the sample's index."""
+
+    def __post_init__(self) -> None:
+        check_range("batch", self.batch, 1, MAX_BATCH)
+        check_range("epochs", self.epochs, 1, MAX_EPOCHS)
+        check_range("samples", self.samples, 1, MAX_SAMPLES)
+        self._check_views()
+        check_range("freeze", self.freeze, 0, MAX_UNITS - 1)
+        check_range("seed", self.seed, 0, 2**63 - 1)
+
+    def _check_views(self) -> None:
+        if self.augment == "none" and self.views != 1:
+            raise ValueError(f"views is {self.views}; it is 1 where augment is none: every pass is the same")
+        if not 1 <= self.views <= self.epochs:
+            raise ValueError(
+                f"views is {self.views}; it must lie between 1 and the epochs, {self.epochs}: each is read"
+            )
+
+    @property
+    def cached_samples(self) -> int:
+        """Records of a cache of training samples."""
+        return self.samples * self.views
+
+    def check_freeze(self, units: int) -> None:
+        """Raise ValueError where no unit of a network of so many would be trained."""
+        if self.freeze >= units:
+            raise ValueError(
+                f"freeze is {self.freeze}; it must lie between 0 and {units - 1}: the network has {units} "
+                f"{'unit' if units == 1 else 'units'}, and the last one is always trained"
+            )
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question to the solver: what a plan is asked for, whole."""
+
+    budget: Budget
+    """What must not be exceeded."""
+    training: Training
+    """How training goes."""
+    storage_bytes: int | None = None
+    """Storage the activation caches may take; none: not limited."""
+    strategy: Strategy = "auto"
+    """The rule that chooses."""
+    prefer: Preference = "balanced"
+    """What `auto` prefers among the plans that fit."""
+    reserve_bytes: int = 4 * MIB
+    """Part of the budget left free."""
+    head_time_share: float = 0.05
+    """Most time a head may add to a typical segment, as a share of it."""
+    grouping_threshold: float = 0.4
+    """NeuroFlux: largest relative difference of feasible micro-batches within one block."""
+    max_cuts: int | None = None
+    """Most boundaries where gradient stops; none: any number."""
+    allocator: Policy | None = None
+    """The allocator policy; none: whichever is faster of those that fit."""
+    cache_dtype: Stored | None = None
+    """How caches hold activations; none: in what units compute in, or in bfloat16 where the storage asked for does not
+    hold the two largest caches so."""
+
+    linear_segments: bool = False
+    """Whether segments may do without a unit that extracts features, such as a last one of the classifier alone."""
+
+    def __post_init__(self) -> None:
+        check_range("storage_bytes", self.storage_bytes or 0, 0, MAX_BYTES)
+        check_range("reserve_bytes", self.reserve_bytes, 0, MAX_BYTES)
+        check_range("head_time_share", self.head_time_share, 0, 1)
+        check_range("grouping_threshold", self.grouping_threshold, 0, 1)
+        check_range("max_cuts", self.max_cuts or 0, 0, MAX_UNITS)

@@ -1,0 +1,165 @@
+"""What a person says of a plan, the rest left out: every default is here, for command line, Python, REST and page.
+
+`PlanTerms.request` is the one way from there to a `Request`. No torch here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from planner.errors import InputError
+from planner.schema.common import Dtype, Optimizer, OptimizerKind, Policy, Stored, usual_optimizer
+from planner.schema.request import Augment, Budget, Preference, Request, Schedule, Scope, Strategy, Training
+
+USUAL_VIEWS = 4
+"""Augmented passes that caches hold where nobody says how many."""
+
+
+def usual_views(augment: Augment, epochs: int) -> int:
+    """How many distinct passes caches hold where nobody says: a few where passes differ, none more than is read."""
+    return 1 if augment == "none" else min(USUAL_VIEWS, epochs)
+
+
+@dataclass(frozen=True)
+class OptimizerTerms:
+    """How parameters move; what is left out is as usual for the optimizer."""
+
+    kind: OptimizerKind = "sgd"
+    """SGD with momentum, Adam, or AdamW."""
+    lr: float | None = None
+    """Learning rate at the start (0.05 for SGD, else 0.001)."""
+    momentum: float | None = None
+    """SGD's momentum (0.9)."""
+    nesterov: bool = Optimizer.nesterov
+    """SGD's Nesterov momentum."""
+    weight_decay: float | None = None
+    """Weight decay (5e-4 for SGD, else 0)."""
+
+    def __post_init__(self) -> None:
+        self.optimizer()
+
+    @classmethod
+    def of(cls, optimizer: Optimizer) -> OptimizerTerms:
+        """Terms that leave nothing of `optimizer` out."""
+        return cls(**asdict(optimizer))
+
+    def optimizer(self) -> Optimizer:
+        """In full. Raises ValueError where a value lies outside its range."""
+        usual = usual_optimizer(self.kind, self.lr)
+        momentum = usual.momentum if self.momentum is None else self.momentum
+        decay = usual.weight_decay if self.weight_decay is None else self.weight_decay
+        return Optimizer(self.kind, usual.lr, momentum, self.nesterov, decay)
+
+
+@dataclass(frozen=True)
+class TrainingTerms:
+    """How training goes."""
+
+    batch: int = 128
+    """Samples of one optimizer step."""
+    epochs: int = 10
+    """Passes over the data."""
+    samples: int = 50_000
+    """Training samples of one pass."""
+    optimizer: OptimizerTerms = OptimizerTerms()
+    """How parameters move."""
+    schedule: Schedule = Training.schedule
+    """How the learning rate moves over a block's training."""
+    augment: Augment = Training.augment
+    """What happens to images while training, otherwise in every pass: `crop`: they move by up to an eighth of their
+    height and width; `flip`: half of them are mirrored left to right."""
+    views: int | None = None
+    """Augmented passes that a cache between blocks holds; null: 4, or the epochs where these are fewer."""
+    dtype: Dtype = Training.dtype
+    """What units compute in, as the profile measured. `bfloat16` halves activations and caches; weights are float32."""
+    seed: int = Training.seed
+    """Of every random stream."""
+    freeze: int = Training.freeze
+    """First units that are not trained and keep the weights that `neuroflux run --init` gives them: less than the model
+    has."""
+
+    def __post_init__(self) -> None:
+        self.training()
+
+    def training(self) -> Training:
+        """In full. Raises ValueError where a value lies outside its range."""
+        return Training(
+            batch=self.batch,
+            epochs=self.epochs,
+            samples=self.samples,
+            optimizer=self.optimizer.optimizer(),
+            schedule=self.schedule,
+            augment=self.augment,
+            views=usual_views(self.augment, self.epochs) if self.views is None else self.views,
+            freeze=self.freeze,
+            dtype=self.dtype,
+            seed=self.seed,
+        )
+
+
+@dataclass(frozen=True)
+class BudgetTerms:
+    """What must not be exceeded."""
+
+    bytes: int
+    """The budget."""
+    scope: Scope = "process"
+    """`process`: everything resident, Python and torch included; `training`: bytes above what these take."""
+
+    def __post_init__(self) -> None:
+        self.budget()
+
+    def budget(self) -> Budget:
+        """In full. Raises ValueError where it is out of range."""
+        return Budget(self.bytes, self.scope)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanTerms:
+    """What a plan is asked for. The `request` of a plan says the same, with nothing left out."""
+
+    budget: BudgetTerms
+    """What must not be exceeded."""
+    training: TrainingTerms = TrainingTerms()
+    """How training goes."""
+    storage_bytes: int | None = Request.storage_bytes
+    """Storage the activation caches may take; null: not limited."""
+    cache_dtype: Stored | None = Request.cache_dtype
+    """How caches hold activations; null: as units compute, or in bfloat16 where the storage does not hold the two
+    largest so."""
+    strategy: Strategy = Request.strategy
+    """The rule that chooses."""
+    prefer: Preference = Request.prefer
+    """What `auto` prefers among the plans that fit."""
+    max_cuts: int | None = Request.max_cuts
+    """Most boundaries where gradient stops; null: any number."""
+    linear_segments: bool = Request.linear_segments
+    """Whether segments may do without a convolution, such as a last one of the classifier alone."""
+    allocator: Policy | None = Request.allocator
+    """The allocator policy; null: whichever is faster of those that fit."""
+    reserve_bytes: int | None = Request.reserve_bytes
+    """Part of the budget left free; null: the usual 4 MiB."""
+    head_time_share: float = Request.head_time_share
+    """Most time that a head may add to a typical segment, as a share of it: what decides how wide heads are."""
+    grouping_threshold: float = Request.grouping_threshold
+    """Under `neuroflux`: largest relative difference of feasible micro-batches within one block."""
+
+    def request(self) -> Request:
+        """In full. Raises InputError, which begins with the field's name, where a value lies outside its range."""
+        try:
+            return Request(
+                budget=self.budget.budget(),
+                training=self.training.training(),
+                storage_bytes=self.storage_bytes,
+                strategy=self.strategy,
+                prefer=self.prefer,
+                reserve_bytes=Request.reserve_bytes if self.reserve_bytes is None else self.reserve_bytes,
+                head_time_share=self.head_time_share,
+                grouping_threshold=self.grouping_threshold,
+                max_cuts=self.max_cuts,
+                allocator=self.allocator,
+                cache_dtype=self.cache_dtype,
+                linear_segments=self.linear_segments,
+            )
+        except ValueError as error:
+            raise InputError(str(error)) from None

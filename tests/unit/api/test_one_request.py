@@ -1,0 +1,101 @@
+"""The same asked on the command line, from Python and over REST is the same request, and gives the same plan."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+import planner
+from planner.cli.main import main
+from planner.profiler.library.applies import read_profile
+from planner.profiler.library.shipped import FOLDER
+from planner.schema.codec import decode, encode, to_json
+from planner.schema.plan import Plan
+from planner.schema.profile import Profile
+from planner.schema.terms import BudgetTerms, PlanTerms
+from planner.units import MIB
+from tests.unit.api.service import send
+from tests.unit.asked import EVERY_TERM, fitting_profile
+
+OPTIONS = shlex.split("""
+    --budget 700MiB --scope training --batch 64 --epochs 5 --samples 1000 --optimizer adam --lr 0.002
+    --schedule constant --augment crop --views 2 --dtype bfloat16 --seed 7 --freeze 1 --storage 1GiB
+    --cache-dtype uint8 --strategy neuroflux --prefer fidelity --max-cuts 5 --linear-segments --allocator fast
+    --reserve 1MiB --head-time-share 0.1 --grouping-threshold 0.2
+""")
+
+
+def by_command(profile: Profile, words: list[str], folder: Path, capsys: pytest.CaptureFixture[str]) -> Plan:
+    file = folder / "profile.json"
+    file.write_text(to_json(profile))
+    code = main(["plan", "--model", "cnn6", "--profile", str(file), "--any-device", "--json", *words])
+    captured = capsys.readouterr()
+    assert code == 0, captured.err
+    return decode(Plan, json.loads(captured.out))
+
+
+def by_rest(profile: Profile, terms: dict[str, object], local: TestClient) -> Plan:
+    assert send(local, "/v1/profiles", to_json(profile).encode()).status_code == 201
+    answer = local.post("/v1/plans", json={"model": "cnn6", "profile": profile.id, **terms})
+    assert answer.status_code == 201, answer.text
+    return decode(Plan, answer.json())
+
+
+def test_every_term_arrives(local: TestClient, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    profile = fitting_profile()
+    wanted = decode(PlanTerms, EVERY_TERM).request()
+    from_python = planner.plan(
+        profile,
+        "700MiB",
+        scope="training",
+        batch=64,
+        epochs=5,
+        samples=1000,
+        schedule="constant",
+        seed=7,
+        freeze=1,
+        augment="crop",
+        views=2,
+        storage="1GiB",
+        cache_dtype="uint8",
+        strategy="neuroflux",
+        prefer="fidelity",
+        max_cuts=5,
+        linear_segments=True,
+        allocator="fast",
+        reserve="1MiB",
+        head_time_share=0.1,
+        grouping_threshold=0.2,
+    )
+    found = [from_python, by_command(profile, OPTIONS, tmp_path, capsys), by_rest(profile, EVERY_TERM, local)]
+    assert [plan.request for plan in found] == [wanted] * 3
+    assert [plan.blocks for plan in found] == [from_python.blocks] * 3
+    assert {plan.id for plan in found} == {from_python.id}
+
+
+def test_what_is_left_out_is_the_same(local: TestClient, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    profile = read_profile(FOLDER / "models" / "cnn6-3x32x32-10-sgd.json")
+    from_python = planner.plan(profile, "400MiB")
+    assert from_python.request == PlanTerms(budget=BudgetTerms(400 * MIB)).request()
+    assert by_command(profile, ["--budget", "400MiB"], tmp_path, capsys) == from_python
+    assert by_rest(profile, {"budget": {"bytes": 400 * MIB}}, local) == from_python
+
+
+def test_the_service_says_what_the_defaults_are(local: TestClient) -> None:
+    terms = decode(PlanTerms, local.get("/v1/plans/terms").json())
+    assert terms == PlanTerms(budget=BudgetTerms(terms.budget.bytes))
+    assert local.get("/v1/plans/terms").json() == encode(terms)
+
+
+def test_what_a_plan_was_asked_for_can_be_asked_again(local: TestClient) -> None:
+    plan = by_rest(fitting_profile(), EVERY_TERM, local)
+    again = {"model": encode(plan.model), "profile": plan.profile_id, **encode(plan.request)}
+    answer = local.post("/v1/plans", json=again)
+    assert (answer.status_code, answer.json()["id"]) == (200, plan.id)
+    compared = local.post("/v1/plans/compare", json=again).json()["rows"]
+    assert [row["plan_id"] for row in compared] == [plan.id]
+    assert local.get(f"/v1/plans/{plan.id}/frontier").status_code == 200
