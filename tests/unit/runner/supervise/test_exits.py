@@ -21,12 +21,12 @@ from planner.runner.protocol.events import BlockDone
 from planner.runner.protocol.job import Job
 from planner.runner.protocol.position import read_position
 from planner.runner.storage.exported import find_exported
-from planner.runner.storage.sealed import read_sealed
+from planner.runner.storage.sealed import read_sealed, write_sealed
 from planner.runner.supervise.evaluate import evaluate
 from planner.runner.supervise.exits import best_exit, choose_exit, exit_model, export_models
 from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.runner.train.inputs import split_parts
-from planner.schema.codec import read_document, to_json
+from planner.schema.codec import read_document
 from planner.schema.model import Model
 from planner.schema.report import ExitReport, Report
 from tests.fault.support import small_plan
@@ -238,12 +238,12 @@ def _measured(out: Path, accuracies: dict[int, tuple[float, float | None]]) -> N
     """Have the run's blocks say so of their exits: on test samples, and on those held out."""
     for index in range(len(small_plan().blocks)):
         path = paths.result_path(out, index)
-        done = read_document(path, BlockDone)
+        done = read_sealed(path, BlockDone)
         exits = tuple(
             replace(found, accuracy=accuracies[found.unit][0], validation_accuracy=accuracies[found.unit][1])
             for found in done.exits
         )
-        path.write_text(to_json(replace(done, exits=exits)))
+        write_sealed(path, replace(done, exits=exits))
 
 
 def test_a_full_model_that_is_worse_than_its_exit_does_not_come_out(
