@@ -378,7 +378,7 @@ def test_a_pasted_description_is_checked_stored_and_chosen(open_page: Open, serv
     text = page.get_by_label("Description (model/1)")
     text.fill('{"schema": "model/1", "name": "mine"}')
     page.get_by_role("button", name="Check and store").click()
-    error = page.locator("details .error")
+    error = page.locator("section details .error")
     expect(error).to_contain_text("$.input")
     model = {**served.plan["model"], "name": "pasted here"}
     text.fill(json.dumps(model))
