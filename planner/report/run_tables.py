@@ -8,7 +8,8 @@ from statistics import fmean
 from planner.report.tables import BATCH_COLUMN, batch_text, short_id
 from planner.report.text import NOTHING, clean, columns, counted, fields, indices, mib, names, note
 from planner.schema.plan import Plan, PooledHead
-from planner.schema.report import BlockReport, Evaluation, ExitReport, Report
+from planner.schema.report import BlockReport, Evaluation, Report
+from planner.schema.told import ExitReport
 from planner.units import format_bytes, format_seconds
 
 _SAME_SPEED = 0.05

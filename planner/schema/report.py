@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
-from planner.schema.codec import added
 from planner.schema.plan import check_calibration
 from planner.schema.request import Scope
+from planner.schema.told import ExitReport, InitReport, Phase
 from planner.units import format_bytes
-
-Phase = Literal["start", "prepare", "train", "save", "fit", "validate", "cache", "repair"]
-"""What a run does: start torch; and for each block prepare it, train it, save its weights, fit its pooled exits,
-measure its heads, write the cache behind it, or compute a damaged part of the cache before it anew."""
-
 
 _DOING: Mapping[Phase, str] = {
     "start": "while torch was started",
@@ -93,22 +88,6 @@ class BlockReport:
 
 
 @dataclass(frozen=True)
-class ExitReport:
-    """A head, measured on test data."""
-
-    unit: int
-    """Units before it."""
-    parameters: int
-    """Parameters of the model that ends here, its head included."""
-    accuracy: float
-    """Share of test samples it gets right."""
-    samples_per_second: float
-    """Test samples through the model that ends here, per second: forward alone, from its first unit to its head."""
-    validation_accuracy: float | None = None
-    """Share of the samples held out of training data that it gets right; null: none were held out."""
-
-
-@dataclass(frozen=True)
 class CacheReport:
     """The activation cache."""
 
@@ -116,32 +95,6 @@ class CacheReport:
     """Over the whole run."""
     stall_seconds: float
     """Time training waited for samples."""
-
-
-_MOST_NAMES = 1000
-
-
-@dataclass(frozen=True)
-class InitReport:
-    """The weights that training began with, as far as they were given (`--init`)."""
-
-    taken: int
-    """Tensors of the network and its auxiliary heads that were given, in name and shape."""
-    left: tuple[str, ...]
-    """Those that were not, and began at random."""
-    unused: tuple[str, ...]
-    """What was given besides."""
-    converted: int = added(0)
-    """Tensors that were given in 16 bits (F16, BF16) and made float32."""
-    left_more: int = added(0)
-    """How many more than `left` names began at random."""
-    unused_more: int = added(0)
-    """How many more than `unused` names were given besides."""
-
-    def shortened(self) -> InitReport:
-        """The same with as many names as a person reads, and a document may hold."""
-        more = {f"{name}_more": max(0, len(getattr(self, name)) - _MOST_NAMES) for name in ("left", "unused")}
-        return replace(self, left=self.left[:_MOST_NAMES], unused=self.unused[:_MOST_NAMES], **more)
 
 
 @dataclass(frozen=True)

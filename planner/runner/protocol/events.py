@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from planner.schema.report import ExitReport, InitReport, Phase
+from planner.schema.told import ExitReport, InitReport, Phase
 
 
 @dataclass(frozen=True)

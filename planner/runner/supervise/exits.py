@@ -15,7 +15,7 @@ from planner.runner.storage.stored import stored_units
 from planner.schema.codec import to_json
 from planner.schema.model import Model
 from planner.schema.plan import Head, Plan, PooledHead
-from planner.schema.report import ExitReport
+from planner.schema.told import ExitReport
 from planner.system.files import storage_errors, write_atomically
 
 

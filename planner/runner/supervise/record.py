@@ -29,7 +29,8 @@ from planner.runner.storage.sealed import read_sealed, write_sealed
 from planner.runner.supervise.exits import best_exit, choose_exit
 from planner.schema.codec import to_json
 from planner.schema.plan import Plan
-from planner.schema.report import BlockReport, CacheReport, InitReport, PeakMoment, Phase, PhaseReport, Report
+from planner.schema.report import BlockReport, CacheReport, PeakMoment, PhaseReport, Report
+from planner.schema.told import InitReport, Phase
 from planner.system.files import storage_errors
 from planner.system.proc import Memory, read_memory
 from planner.units import format_bytes

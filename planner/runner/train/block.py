@@ -18,7 +18,7 @@ from planner.runner.storage.safetensors import CONVERTED, TensorFile
 from planner.runner.storage.stored import stored_units
 from planner.runner.storage.weights import fits, load_weights, named_tensors, read_tensor, save_tensors
 from planner.schema.plan import Block, Plan, Segment
-from planner.schema.report import InitReport
+from planner.schema.told import InitReport
 from planner.training import device as devices
 from planner.training.optimizer_in_backward import optimizer_in_backward
 from planner.training.optimizers import Stepper, make_optimizer

@@ -16,7 +16,7 @@ from planner.runner.storage.safetensors import TensorFile
 from planner.runner.storage.weights import named_tensors, save_tensors
 from planner.runner.train.block import begin_with, fresh_unit, input_shapes
 from planner.schema.plan import Plan
-from planner.schema.report import InitReport
+from planner.schema.told import InitReport
 from planner.training.device import wait_for
 from planner.training.runtime import release_memory
 from planner.training.segment import infer

@@ -11,7 +11,7 @@ can be an overrun: the guard begins only where nothing has passed what is allowe
 from __future__ import annotations
 
 from planner.errors import OverBudgetError, RunError
-from planner.schema.report import Phase
+from planner.schema.told import Phase
 from planner.system.allocator import release
 from planner.system.proc import CANNOT_BEGIN_ANEW, Memory, read_memory, reset_peak
 from planner.system.resident import trim_clean_pages

@@ -34,7 +34,7 @@ from planner.runner.train.post_training import Measured, Prefix, try_heads, vali
 from planner.runner.train.stop import StopSignal
 from planner.runner.train.train import BlockTrainer, Trained, exhausted, rungs_of
 from planner.schema.plan import Plan
-from planner.schema.report import ExitReport, InitReport, Phase
+from planner.schema.told import ExitReport, InitReport, Phase
 from planner.system.exhaustion import is_out_of_memory
 from planner.system.files import storage_errors
 from planner.training import device as devices

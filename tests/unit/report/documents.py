@@ -24,8 +24,9 @@ from planner.schema.plan import (
     PooledHead,
     Segment,
 )
-from planner.schema.report import BlockReport, CacheReport, ExitReport, Report
+from planner.schema.report import BlockReport, CacheReport, Report
 from planner.schema.request import Budget, Training
+from planner.schema.told import ExitReport
 
 RELU = Activation("relu")
 NORM = BatchNorm2d("batchnorm2d")

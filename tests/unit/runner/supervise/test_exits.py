@@ -28,7 +28,8 @@ from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.runner.train.inputs import split_parts
 from planner.schema.codec import read_document
 from planner.schema.model import Model
-from planner.schema.report import ExitReport, Report
+from planner.schema.report import Report
+from planner.schema.told import ExitReport
 from tests.fault.support import small_plan
 from tests.unit.data.support import cycling_labels, random_images
 from tests.unit.runner.train.test_block import make_plan

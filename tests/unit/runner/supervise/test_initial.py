@@ -18,7 +18,8 @@ from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.runner.train import session as session_module
 from planner.runner.train.block import LoadedBlock, compare_init
 from planner.schema.codec import decode, parse_json, read_document, to_json
-from planner.schema.report import InitReport, Report
+from planner.schema.report import Report
+from planner.schema.told import InitReport
 from tests.fault.support import session, small_plan, weights
 from tests.unit.runner.test_methods import state_of
 from tests.unit.runner.train.test_block import make_plan

@@ -11,7 +11,8 @@ from planner.runner.protocol.events import BlockDone, BlockStarted, Deviation, E
 from planner.runner.supervise.record import Record, Telemetry, make_report
 from planner.schema.codec import to_json
 from planner.schema.plan import Plan
-from planner.schema.report import ExitReport, PeakMoment, Phase, PhaseReport
+from planner.schema.report import PeakMoment, PhaseReport
+from planner.schema.told import ExitReport, Phase
 from planner.units import MIB, format_bytes
 from tests.unit.report.documents import PLAIN
 

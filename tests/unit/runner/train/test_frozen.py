@@ -31,7 +31,7 @@ from planner.runner.train.frozen import check_given, keep_frozen
 from planner.runner.train.passes import Pass, rehearse
 from planner.runner.train.train import rungs_of
 from planner.schema.plan import Plan
-from planner.schema.report import InitReport
+from planner.schema.told import InitReport
 from tests.fault.support import FROZEN as COUNT
 from tests.fault.support import frozen_plan, session, small_plan, weights
 from tests.unit.runner.test_methods import state_of
