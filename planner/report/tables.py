@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import get_args
 
 from planner.report.text import NOTHING, clean, columns, counted, described, fields, indices, mib, names, note
-from planner.schema.model import BatchNorm2d, Layer, Residual
+from planner.schema.model import every_layer
 from planner.schema.plan import Alternative, Block, Breakdown, Head, Plan, Segment
 from planner.schema.request import Strategy
 from planner.units import format_bytes, format_seconds
@@ -254,15 +254,8 @@ def _extrapolations(plan: Plan) -> Iterator[str]:
 
 def _has_norm(plan: Plan, block: Block) -> bool:
     """An auxiliary head always normalises."""
-    units = plan.model.units[slice(*block.units)]
-    return any(segment.head for segment in block.segments) or any(_normalises(unit.layers) for unit in units)
-
-
-def _normalises(layers: tuple[Layer, ...]) -> bool:
-    return any(
-        isinstance(layer, BatchNorm2d) or (isinstance(layer, Residual) and _normalises(layer.body + layer.shortcut))
-        for layer in layers
-    )
+    layers = (layer for unit in plan.model.units[slice(*block.units)] for layer in every_layer(unit.layers))
+    return any(segment.head for segment in block.segments) or any(layer.depends_on_batch for layer in layers)
 
 
 def alternatives_table(plan: Plan, needs: Mapping[Strategy, str] = MappingProxyType({})) -> str:

@@ -5,74 +5,60 @@ Each is first turned into the torch layer that does the same, so that one set of
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable
+from collections.abc import Sequence
+from operator import attrgetter, getitem
 from typing import Any
 
 import torch
 from torch import fx, nn
-from torch.nn import functional as F
 
 from planner.errors import ModelError
 from planner.model.importers.layers import layer_from, outside
+from planner.operators.layers import OPERATORS
 from planner.schema.model import AdaptivePool2d, Flatten, Layer
 
-_FUNCTIONS: dict[Any, str] = {
-    F.relu: "relu", F.relu_: "relu", torch.relu: "relu", torch.relu_: "relu",
-    F.relu6: "relu6",
-    F.gelu: "gelu",
-    F.silu: "silu",
-    F.max_pool2d: "max_pool2d", torch.max_pool2d: "max_pool2d",
-    F.avg_pool2d: "avg_pool2d",
-    F.adaptive_avg_pool2d: "adaptive_avg_pool2d",
-    F.adaptive_max_pool2d: "adaptive_max_pool2d",
-    F.dropout: "dropout",
-    torch.flatten: "flatten",
-    torch.reshape: "reshape",
-    torch.mean: "mean",
-}  # fmt: skip
-
-_METHODS = {
-    "relu": "relu", "relu_": "relu", "flatten": "flatten", "view": "reshape", "reshape": "reshape", "mean": "mean",
-    "contiguous": "contiguous",
-}  # fmt: skip
-
-_POOL = ("kernel_size", "stride", "padding")
-_LAYERS: dict[str, tuple[tuple[str, ...], Callable[..., nn.Module]]] = {
-    "relu": ((), nn.ReLU),
-    "relu6": ((), nn.ReLU6),
-    "gelu": (("approximate",), nn.GELU),
-    "silu": ((), nn.SiLU),
-    "max_pool2d": ((*_POOL, "dilation", "ceil_mode", "return_indices"), nn.MaxPool2d),
-    "avg_pool2d": ((*_POOL, "ceil_mode", "count_include_pad", "divisor_override"), nn.AvgPool2d),
-    "adaptive_avg_pool2d": (("output_size",), nn.AdaptiveAvgPool2d),
-    "adaptive_max_pool2d": (("output_size", "return_indices"), nn.AdaptiveMaxPool2d),
-    "flatten": (("start_dim", "end_dim"), lambda start_dim=0, end_dim=-1: nn.Flatten(start_dim, end_dim)),
-    "contiguous": ((), nn.Identity),
+_CALLS = {op: call for operator in OPERATORS for op, *call in operator.in_torch}
+_PLACES = {
+    **{op: places for op, (_, places, _) in _CALLS.items() if places},
+    "dropout": "nn.functional.dropout",
+    "reshape": "reshape Tensor.reshape Tensor.view",
+    "mean": "mean Tensor.mean",
+    "contiguous": "Tensor.contiguous",
 }
-"""The arguments behind the tensor, in the order of the function, and the layer that takes them by name."""
+"""Where in torch the functions and methods lie, by what a person calls them."""
+
+
+def _target(place: str) -> Any:
+    """What a graph's node calls: a method by its name, a function itself."""
+    return place.removeprefix("Tensor.") if place.startswith("Tensor.") else attrgetter(place)(torch)
+
+
+_KNOWN: dict[Any, str] = {_target(place): name for name, places in _PLACES.items() for place in places.split()}
 
 
 def function_name(node: fx.Node) -> str:
     """What a person calls the function or method."""
-    known = _METHODS.get(node.target) if isinstance(node.target, str) else _FUNCTIONS.get(node.target)
-    return known or str(getattr(node.target, "__name__", node.target))
+    return _KNOWN.get(node.target) or str(getattr(node.target, "__name__", node.target))
 
 
 def function_layers(node: fx.Node, place: str) -> tuple[Layer, ...]:
     """The layers that a call of a function or method is. Raises ModelError that starts with `place`."""
-    table: dict[Any, str] = _METHODS if node.op == "call_method" else _FUNCTIONS
-    name = table.get(node.target)
+    name = _KNOWN.get(node.target)
     if name is None:
         raise ModelError(f"{place}: {_refusal(node)}")
+    if name == "contiguous":
+        return ()
     if name == "reshape":
         return _reshape(node, place)
     if name == "mean":
         return _mean(node, place)
     if name == "dropout":
         return _dropout(node, place)
-    names, make = _LAYERS[name]
-    layer = layer_from(make(**_arguments(node, names, place)), place)
+    kind, _, arguments = _CALLS[name]
+    defaults = dict(argument.split("=") for argument in arguments.split() if "=" in argument)
+    names = [argument.partition("=")[0] for argument in arguments.split()]
+    given = {name: int(value) for name, value in defaults.items()} | _arguments(node, names, place)
+    layer = layer_from(getattr(nn, kind)(**given), place)
     return () if layer is None else (layer,)
 
 
@@ -84,7 +70,7 @@ def _refusal(node: fx.Node) -> str:
     return joins + outside(name)
 
 
-def _arguments(node: fx.Node, names: tuple[str, ...], place: str) -> dict[str, Any]:
+def _arguments(node: fx.Node, names: Sequence[str], place: str) -> dict[str, Any]:
     """The arguments behind the tensor, by name. None of them may be computed from the input's shape."""
     given = dict(zip(names, node.args[1:], strict=False)) | {
         name: value for name, value in node.kwargs.items() if name in names
@@ -111,7 +97,7 @@ def _is_batch(value: Any) -> bool:
         return False
     if _is_call(value, "size"):
         return value.args[1:] == (0,) or value.kwargs == {"dim": 0}
-    return value.target is operator.getitem and value.args[1:] == (0,) and _is_shape(value.args[0])
+    return value.target is getitem and value.args[1:] == (0,) and _is_shape(value.args[0])
 
 
 def _is_shape(value: Any) -> bool:

@@ -17,13 +17,10 @@ from planner.limits import MAX_NAME_LENGTH
 from planner.model.build import build_unit
 from planner.model.importers.graph import Piece, trace_chain
 from planner.model.shapes import Shape, model_sizes
-from planner.schema.model import AdaptivePool2d, Conv2d, Dropout, Flatten, Linear, Model, Pool2d, Residual, Unit
+from planner.schema.model import AdaptivePool2d, Dropout, Flatten, Linear, Model, Pool2d, Unit
 
 Group = tuple[Piece, ...]
 """The layers of one unit."""
-
-_STARTS = (Conv2d, Linear, Residual)
-_WITH_WEIGHTS = (nn.Conv2d, nn.Linear, nn.BatchNorm2d)
 
 
 def import_module(module: nn.Module, sample: Tensor, classes: int | None = None) -> Model:
@@ -56,7 +53,7 @@ def group_pieces(pieces: Group) -> tuple[Group, ...]:
     groups: list[list[Piece]] = []
     waiting: list[Piece] = []
     for piece in pieces:
-        if isinstance(piece.layer, _STARTS):
+        if piece.layer.starts_unit:
             if groups and isinstance(piece.layer, Linear):
                 waiting = _split_tail(groups[-1])
             groups.append([*waiting, piece])
@@ -189,7 +186,7 @@ def _describe(name: str, groups: tuple[Group, ...], images: Tensor, classes: int
 
 def _name(group: Group, taken: list[str]) -> str:
     """The path of the layer that the unit begins with, made unique."""
-    place = next(piece.place for piece in group if isinstance(piece.layer, _STARTS)) or "residual"
+    place = next(piece.place for piece in group if piece.layer.starts_unit) or "residual"
     base = (f"layer {place}" if place.isdigit() else place)[: MAX_NAME_LENGTH - 8]
     name, count = base, 1
     while name in taken:
@@ -223,7 +220,7 @@ def _prove(model: Model, groups: tuple[Group, ...], images: Tensor, expected: Te
 
 def _load(built: nn.Sequential, group: Group, index: int) -> None:
     sources = [source for piece in group for source in piece.sources]
-    layers = [part for part in built.modules() if isinstance(part, _WITH_WEIGHTS)]
+    layers = [part for part in built.modules() if next(part.parameters(recurse=False), None) is not None]
     for layer, (path, source) in zip(layers, sources, strict=True):
         given = dict(source.named_parameters()) | dict(source.named_buffers())
         wanted = dict(layer.named_parameters()) | dict(layer.named_buffers())

@@ -18,7 +18,7 @@ from torch.profiler import record_function
 from planner.profiler.child.audit import SavedStorages
 from planner.profiler.child.meter import MARK, Meter, Node, is_allocation
 from planner.profiler.child.trace import downstream, set_gradients
-from planner.schema.model import Layer, Residual, Unit
+from planner.schema.model import Layer, Unit
 from planner.schema.profile import Costs, LayerProfile, Layers
 from planner.training.optimizers import Stepper
 
@@ -69,9 +69,8 @@ def _paths(layers: tuple[Layer, ...], path: str, name: str) -> Iterator[tuple[st
     counts = Counter(layer.op for layer in layers)
     for index, layer in enumerate(layers):
         called = f"{name}{layer.op}" if counts[layer.op] == 1 else f"{name}{layer.op}[{index}]"
-        if isinstance(layer, Residual):
-            yield from _paths(layer.body, f"{path}{index}.body.", f"{called}.body.")
-            yield from _paths(layer.shortcut, f"{path}{index}.shortcut.", f"{called}.shortcut.")
+        for part, chain in layer.chains().items():
+            yield from _paths(chain, f"{path}{index}.{part}.", f"{called}.{part}.")
         yield f"{path}{index}", called
 
 

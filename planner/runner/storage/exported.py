@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import assert_never
 
 from planner.errors import InputError, StorageError
 from planner.model.load import load_model
-from planner.model.shapes import Shape, layer_output
+from planner.model.shapes import Shape, layer_output, model_sizes, walk
 from planner.runner.protocol import paths
 from planner.runner.storage.safetensors import Entry, TensorFile
-from planner.schema.model import (
-    Activation,
-    AdaptivePool2d,
-    BatchNorm2d,
-    Conv2d,
-    Dropout,
-    Flatten,
-    Layer,
-    Linear,
-    Model,
-    Pool2d,
-    Residual,
-)
+from planner.schema.model import Layer, Model, Unit
 
 _ITEM_BYTES = 4
 _SHOWN = 3
@@ -101,46 +88,20 @@ def _show(shape: Shape) -> str:
 
 def tensors_of(model: Model) -> Iterator[Entry]:
     """Every tensor of a model's file, named as `planner.model.build` names them, in the order of the chain."""
-    shape: Shape = model.input
-    for index, unit in enumerate(model.units):
-        shape = yield from _chain_tensors(unit.layers, shape, f"units.{index}")
+    for index, (unit, shape) in enumerate(_units(model)):
+        yield from _tensors(unit.layers, shape, f"units.{index}.")
 
 
-def _chain_tensors(layers: tuple[Layer, ...], shape: Shape, prefix: str) -> Generator[Entry, None, Shape]:
-    """The tensors of a chain; the generator's value is the shape behind it."""
-    for index, layer in enumerate(layers):
-        name = f"{prefix}.{index}"
-        if isinstance(layer, Residual):
-            yield from _chain_tensors(layer.body, shape, f"{name}.body")
-            yield from _chain_tensors(layer.shortcut, shape, f"{name}.shortcut")
-        else:
-            yield from _layer_tensors(layer, shape, name)
-        shape = layer_output(layer, shape)
-    return shape
+def _units(model: Model) -> Iterator[tuple[Unit, Shape]]:
+    """Each unit with its input."""
+    shapes = (model.input, *(sizes.output for sizes in model_sizes(model)))
+    return zip(model.units, shapes, strict=False)
 
 
-def _layer_tensors(layer: Layer, shape: Shape, name: str) -> Iterator[Entry]:
-    match layer:
-        case Conv2d():
-            yield Entry(f"{name}.weight", "F32", _kernel_shape(layer, shape[0]))
-            if layer.bias:
-                yield Entry(f"{name}.bias", "F32", (layer.out_channels,))
-        case Linear():
-            yield Entry(f"{name}.weight", "F32", (layer.out_features, shape[0]))
-            if layer.bias:
-                yield Entry(f"{name}.bias", "F32", (layer.out_features,))
-        case BatchNorm2d():
-            for part in ("weight", "bias", "running_mean", "running_var"):
-                yield Entry(f"{name}.{part}", "F32", (shape[0],))
-            yield Entry(f"{name}.num_batches_tracked", "I64", ())
-        case Activation() | AdaptivePool2d() | Dropout() | Flatten() | Pool2d() | Residual():
-            pass  # what lies in a residual is in its chains
-        case _:
-            assert_never(layer)
-
-
-def _kernel_shape(layer: Conv2d, channels: int) -> Shape:
-    return (layer.out_channels, channels // layer.groups, layer.kernel, layer.kernel)
+def _tensors(layers: tuple[Layer, ...], shape: Shape, name: str = "") -> Iterator[Entry]:
+    for path, layer, given in walk(layers, shape, name):
+        for weight in layer.weights(given):
+            yield Entry(f"{path}.{weight.name}", "I64" if weight.kind == "counter" else "F32", weight.shape)
 
 
 def streamed_bytes(model: Model, micro_batch: int) -> int:
@@ -149,39 +110,21 @@ def streamed_bytes(model: Model, micro_batch: int) -> int:
     A guess to begin with, for what runs is held to what the kernel counts: libraries may copy weights into an order of
     their own, and of a layer's input, its output and the unit's input each may be there once more.
     """
-    shape: Shape = model.input
     highest = 0
-    for unit in model.units:
-        entries = _Collected()
-        after = entries.collect(unit.layers, shape)
-        activations = 2 * (prod(shape) + entries.widest)
-        highest = max(highest, 2 * entries.tensor_bytes + _ITEM_BYTES * micro_batch * activations)
-        shape = after
+    for unit, shape in _units(model):
+        tensor_bytes = sum(entry.size_bytes for entry in _tensors(unit.layers, shape))
+        activations = 2 * (prod(shape) + _widest(unit.layers, shape))
+        highest = max(highest, 2 * tensor_bytes + _ITEM_BYTES * micro_batch * activations)
     # Two buffers of the loader, a byte for each value, and the images as numbers.
     return highest + micro_batch * prod(model.input) * (2 + _ITEM_BYTES)
 
 
-class _Collected:
-    """What one unit takes."""
-
-    def __init__(self) -> None:
-        self.tensor_bytes = 0
-        self.widest = 0
-        """Most values of one sample that a layer reads and writes."""
-
-    def collect(self, layers: tuple[Layer, ...], shape: Shape) -> Shape:
-        """Add up a chain's layers; the shape behind it."""
-        for layer in layers:
-            after = layer_output(layer, shape)
-            held = 0
-            if isinstance(layer, Residual):
-                inside = _Collected()
-                inside.collect(layer.body, shape)
-                inside.collect(layer.shortcut, shape)
-                self.tensor_bytes += inside.tensor_bytes
-                held = inside.widest
-            else:
-                self.tensor_bytes += sum(entry.size_bytes for entry in _layer_tensors(layer, shape, ""))
-            self.widest = max(self.widest, held + prod(shape) + prod(after))
-            shape = after
-        return shape
+def _widest(layers: tuple[Layer, ...], shape: Shape) -> int:
+    """Most values of one sample that a layer reads and writes; one with layers inside holds both while those run."""
+    widest = 0
+    for layer in layers:
+        after = layer_output(layer, shape)
+        inside = max((_widest(chain, shape) for chain in layer.chains().values()), default=0)
+        widest = max(widest, inside + prod(shape) + prod(after))
+        shape = after
+    return widest

@@ -255,10 +255,13 @@ def test_building_brings_nothing_into_the_process_but_our_own_small_modules() ->
     _, imported, later, heavy, *_ = child("None")
     assert imported.split() == [
         "planner.errors",
+        "planner.model",
         "planner.model.build",
         "planner.model.half",
         "planner.model.shapes",
+        "planner.schema.codec",
         "planner.schema.common",
+        "planner.units",
     ]
     assert later == ""
     assert heavy == ""

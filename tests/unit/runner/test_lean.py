@@ -23,7 +23,8 @@ from tests.unit.system.support import run_child
 # Not torch.optim, torch.utils.data and multiprocessing: `import torch` itself brings these.
 HEAVY = (
     "torch._dynamo", "torch._inductor", "sympy", "mpmath", "numpy", "pydantic", "networkx", "jinja2",
-    "planner.solver.search.search", "planner.schema.profile", "planner.cli.main",
+    "planner.solver.search.search", "planner.schema.profile", "planner.schema.report",
+    "planner.operators.graph", "planner.cli.main",
 )  # fmt: skip
 
 _CODE = """

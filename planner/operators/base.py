@@ -1,0 +1,130 @@
+"""What an operator says of itself. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+if TYPE_CHECKING:
+    from planner.operators.graph import Graph as Graph
+else:
+    Graph = Any  # spoken of, never loaded: the training child writes no ONNX
+
+Shape = tuple[int, ...]
+"""One sample: (channels, height, width) or (features,)."""
+
+
+class Weight:
+    """A tensor that belongs to an operator. (As a dataclass it would cost the training child four times as much.)"""
+
+    __slots__ = ("kind", "name", "shape", "start")
+
+    def __init__(
+        self,
+        name: str,
+        shape: Shape,
+        start: tuple[str, float] | None = None,
+        kind: Literal["parameter", "buffer", "counter"] = "parameter",
+    ) -> None:
+        """`name` is that in its torch module, and a `counter` has 64 bits.
+
+        `start` says where training begins: `normal` and a deviation, `uniform` and a bound, or `constant`; None is what
+        torch makes.
+        """
+        self.name, self.shape, self.start, self.kind = name, shape, start, kind
+
+
+class Operator:
+    """Base of the operators' dataclasses; what is not overridden is so for most of them.
+
+    Facts stand here without annotation: with one they would be fields of the document.
+    """
+
+    in_torch = ()  # type: tuple[tuple[str, str, str, str], ...]
+    """What it is in torch, a row for each `op`.
+
+    `op`; the class in `torch.nn` (`planner.model.build` may have one of ours in its place); the functions that do the
+    same, as `nn.functional.relu` or `Tensor.relu`; and their arguments behind the tensor, in order, as the class names
+    them, with `=` and a number where the default is another. Spaces lie between several.
+    """
+    extracts_features = False
+    """Whether a unit with it can be trained behind a cut with profit; recurrence and attention belong here too."""
+    starts_unit = False
+    """Whether a network that comes in is cut before it."""
+    depends_on_batch = False
+    """Whether a sample's output depends on the samples beside it."""
+    overwritable = False
+    """Whether its output is a tensor of its own that its backward does not look at: the next one may overwrite it."""
+
+    def chains(self) -> Mapping[str, tuple[Any, ...]]:
+        """The layers within it, by their name in its module."""
+        return {}
+
+    def output(self, shape: Shape, *inside: Shape) -> Shape:
+        """Shape of one sample behind it. `inside` are the outputs of its chains.
+
+        Raises ValueError where the input does not fit: what is wrong, without the place.
+        """
+        return shape
+
+    def overwrites(self) -> bool:
+        """Whether its torch class takes `inplace`, and its backward looks at nothing but the output."""
+        return False
+
+    def weights(self, shape: Shape) -> tuple[Weight, ...]:
+        """Its own tensors, in the order of the torch module's state."""
+        return ()
+
+    def minimum_micro_batch(self, shape: Shape) -> int:
+        """Smallest micro-batch that it can be trained with."""
+        return 1
+
+    def arguments(self, shape: Shape) -> Mapping[str, Any]:
+        """What its torch class is made with, besides `inplace` and its chains: its fields, if not overridden."""
+        return {name: value for name, value in vars(self).items() if name != "op"}
+
+    @classmethod
+    def from_torch(cls, op: str, module: Any) -> Self:
+        """The operator that a module of its torch class is. Raises ValueError where it cannot be expressed."""
+        return cls(op)  # type: ignore[call-arg]  # the first field of each
+
+    def to_onnx(self, graph: Graph, inputs: Sequence[str], shape: Shape) -> str:
+        """Write it into an ONNX graph; the name of its output. `inputs` are its tensor, or the outputs of its
+        chains, and then its weights but for counters.
+        """
+        raise NotImplementedError
+
+
+def between(name: str, value: float, low: float, high: float) -> None:
+    """Raise ValueError unless `value` lies there."""
+    if not low <= value <= high:
+        raise ValueError(f"{name} is {value}; it must lie between {low} and {high}")
+
+
+def show(shape: Shape) -> str:
+    """`3×32×32`."""
+    return "×".join(str(extent) for extent in shape)
+
+
+def image(shape: Shape) -> tuple[int, int, int]:
+    """Channels, rows and columns. Raises ValueError for anything else."""
+    if len(shape) != 3:
+        raise ValueError(f"needs channels, rows and columns, has {show(shape)}")
+    return shape[0], shape[1], shape[2]
+
+
+def side(value: Any, name: str) -> int:
+    """One number of a torch module where rows and columns must be treated alike. Raises ValueError."""
+    if isinstance(value, (tuple, list)):
+        if len(set(value)) != 1:
+            raise ValueError(f"{name} is {'×'.join(str(part) for part in value)}; rows and columns must be alike")
+        value = value[0]
+    if not isinstance(value, int):
+        raise ValueError(f"{name} is {value!r}; a whole number is needed")
+    return value
+
+
+def check_undilated(module: Any) -> None:
+    """Raise ValueError for a torch module whose window has holes."""
+    if side(module.dilation, "dilation") != 1:
+        raise ValueError(f"dilation is {side(module.dilation, 'dilation')}; only 1 can be expressed")
