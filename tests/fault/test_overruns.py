@@ -111,7 +111,7 @@ start_torch("tight", 1)
 from planner.runner.storage.checkpoint import Checkpoints
 from planner.data.dataset import open_data
 from planner.runner.train.guard import MemoryGuard
-from planner.runner.protocol.job import Order
+from planner.runner.protocol.job import RunLength
 from planner.runner.input.samples import Samples
 from planner.runner.train.stop import StopSignal
 from planner.runner.train.train import BlockTrainer
@@ -137,7 +137,7 @@ def tell(event):
 with open_data("sample", folder, size=plan.model.input) as data:
     make = lambda size: Samples(data.train, plan.model.input, None, size)
     trainer = BlockTrainer(
-        plan, 0, Order(1, 5, 0), make, guard, tell, Checkpoints(folder / "c", math.inf), StopSignal()
+        plan, 0, RunLength(1, 5, 0), make, guard, tell, Checkpoints(folder / "c", math.inf), StopSignal()
     )
     trained = trainer.train()
 print(json.dumps([told, trained.setting.micro_batch, trained.position.step]))
@@ -215,10 +215,9 @@ def test_where_no_peak_begins_anew_a_run_says_so_and_its_peaks_are_never_too_low
     assert not usual.deviations
     for block, exact in zip(found.blocks, usual.blocks, strict=True):
         assert exact.measured_peak_bytes - 4 * MIB < block.measured_peak_bytes <= found.peak_bytes
-    # The start of torch is the highest that such a small run has.
-    assert (
-        found.child_peak_bytes >= max(exact.measured_peak_bytes for exact in usual.blocks) - usual.supervisor_peak_bytes
-    )
+    # The start of torch is the highest that such a small run has; two runs of it differ by some library pages.
+    highest = max(exact.measured_peak_bytes for exact in usual.blocks)
+    assert found.child_peak_bytes > highest - usual.supervisor_peak_bytes - 4 * MIB
     weights = [(folder / paths.MODEL).read_bytes() for folder in (tmp_path / "usual", tmp_path / "odd")]
     assert weights[0] == weights[1]
 
