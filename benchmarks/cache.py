@@ -29,9 +29,8 @@ from planner.runner.input.order import Permutation, RunPermutation
 from planner.runner.input.samples import RUN_BYTES, RUNS_PER_BATCH
 from planner.runner.protocol import paths
 from planner.runner.storage.cache import CacheReader, CacheSpec, CacheWriter
-from planner.runner.storage.encoding import Stored
 from planner.schema.codec import content_id, read_document, to_json
-from planner.schema.common import usual_optimizer
+from planner.schema.common import Stored, usual_optimizer
 from planner.schema.plan import Plan
 from planner.schema.report import Report
 from planner.schema.request import Budget, Request, Training

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from planner.errors import InfeasibleError, InputError
@@ -16,7 +16,7 @@ from planner.profiler.schedule import first_line
 from planner.schema.codec import decode, parse_json
 from planner.schema.common import Policy
 from planner.schema.profile import Finishing, PolicyProfile
-from planner.units import MIB
+from planner.units import KIB, MIB
 
 _POLICIES: tuple[Policy, ...] = ("tight", "fast")
 
@@ -48,11 +48,16 @@ _FAST_VARIES_PERMILLE = 300
 a hundred steps, of which a few are watched, and with a tenth one block of VGG-11 took 10 MiB more than predicted, of 90
 above the runtime. A run that comes near its budget gives back what is free (`planner.runner.train.guard`)."""
 
-_HEADS_BYTES = 13 * MIB // 4
-_STILL_BYTES = 7 * MIB // 2
-"""Beyond what the account's network shows behind training, and a run does: what a run's own code touches, the kernels
-of auxiliary heads and what counts their answers, files. In 30 blocks of cnn6, ResNet-18 and
-MobileNetV2 the most was 3.0 MiB."""
+_WINDOW_BYTES = 64 * KIB
+"""What the kernel maps of a library where one page is touched (fault_around_bytes), and so what it costs when code runs
+that nothing has run since library pages were given back."""
+
+_PASS_BYTES = 8 * _WINDOW_BYTES
+_HEADS_BYTES = 36 * _WINDOW_BYTES
+_STILL_BYTES = 48 * _WINDOW_BYTES
+"""Beyond what the account's process does behind training, a run does: read samples in a thread of its own; time and
+count what heads answer; name, describe, write and rename files. In cnn6 the interpreter's and torch's code for saving
+was 37 windows, for measuring 23, for a pass up to 5; about a third more is for other networks' runs."""
 
 _UNSEEN_BYTES = 2 * MIB
 _UNSEEN_PERMILLE = 5
@@ -82,23 +87,27 @@ class Calibrated:
     notes: tuple[str, ...] = ()
     """What could not be measured as it should be, and why."""
 
-    def finishing(self, baseline_bytes: int) -> Finishing | None:
+    def finishing(self, baseline_bytes: int, run_bytes: int) -> Finishing | None:
         """What is resident behind training in a child of that baseline: no more than what is in training.
 
-        What libraries set up at large micro-batches comes on top, as it does there.
+        What libraries set up at large micro-batches comes on top, as it does there. So does what a run holds beyond its
+        steps, `run_bytes`, which was measured here: the account's process keeps as much for itself.
         """
         if self.tight is None:
             return None
         found, most = self.tight.finishing, baseline_bytes + self.overhead_bytes
-        moved = baseline_bytes - self.tight.baseline_bytes - self.growing_bytes
-        sizes = (
-            found.pass_bytes,
-            found.heads_bytes + _HEADS_BYTES,
-            # Its highest moment need not be that of most tensors: what was found may be less than a pass takes.
-            max(found.fit_bytes, found.pass_bytes + _HEADS_BYTES),
-            found.still_bytes + _STILL_BYTES,
+        moved = baseline_bytes - self.tight.baseline_bytes - self.growing_bytes - run_bytes
+
+        def at(size: int) -> int:
+            return max(0, min(size + moved, most))
+
+        return replace(
+            found,
+            pass_bytes=at(found.pass_bytes + _PASS_BYTES),
+            heads_bytes=at(found.heads_bytes + _HEADS_BYTES),
+            fit_bytes=at(found.fit_bytes + _PASS_BYTES),
+            still_bytes=at(found.still_bytes + _STILL_BYTES),
         )
-        return Finishing(*(max(0, min(size + moved, most)) for size in sizes))
 
 
 def calibrate(job: Job, path: Path, bounds: Bounds) -> Calibrated:

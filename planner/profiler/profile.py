@@ -119,7 +119,7 @@ def take_profile(request: ProfileRequest, tell: Tell, folder: Path | None = None
             large_micro_batch=calibrated.large_micro_batch,
             growing_bytes=calibrated.growing_bytes,
             run_bytes=_RUN_BYTES,
-            finishing=calibrated.finishing(start.baseline_bytes),
+            finishing=calibrated.finishing(start.baseline_bytes, _RUN_BYTES),
         ),
         storage=storage,
         units=found.units,

@@ -236,9 +236,18 @@ class Finishing:
     """Highest in one in which linear exits are fitted as well."""
     still_bytes: int
     """Highest while no tensor is computed, as when weights are saved."""
+    images_bytes: int = added(0)
+    """On top of a pass that reads images, which are made numbers and centred."""
+    float32_bytes: int = added(0)
+    """On top of a pass that writes a cache of this type, where units compute in another."""
+    bfloat16_bytes: int = added(0)
+    """The same of this type."""
+    uint8_bytes: int = added(0)
+    """The same of this type."""
 
     def __post_init__(self) -> None:
         _check_bytes(self, "pass_bytes", "heads_bytes", "fit_bytes", "still_bytes")
+        _check_bytes(self, "images_bytes", "float32_bytes", "bfloat16_bytes", "uint8_bytes")
 
 
 @dataclass(frozen=True)

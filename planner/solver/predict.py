@@ -37,15 +37,16 @@ def predict_block(problem: Problem, choice: Choice) -> BlockPrediction:
     live = live_bytes(problem, choice)
     time = time_ns(problem, choice)
     peak = problem.resident(live.peak)
-    room = max(0, peak - problem.resident_behind(live.running, "fit"))
+    images = choice.source != "cache"
+    room = max(0, peak - problem.resident_behind(live.running, "fit", images))
     fits = _fits(problem, choice, room)
     phases = PhasePeaks(
         train=problem.resident(live.train),
-        cache=problem.resident_behind(max(live.cache, live.fill), "pass") if live.cache or live.fill else 0,
+        cache=_cache_peak(problem, live, images),
         # Test samples go to the cache as they are measured.
-        validate=problem.resident_behind(max(live.validate, live.cache), "heads"),
+        validate=problem.resident_behind(max(live.validate, live.cache), "heads", images, choice.caches),
         save=problem.resident_behind(live.weights, "still"),
-        fit=min(peak, problem.resident_behind(live.running + fits, "fit")) if fits else 0,
+        fit=min(peak, problem.resident_behind(live.running + fits, "fit", images)) if fits else 0,
     )
     parts = _breakdown(problem, live)
     return BlockPrediction(
@@ -59,6 +60,12 @@ def predict_block(problem: Problem, choice: Choice) -> BlockPrediction:
         untouched_bytes=_untouched(problem, choice),
         fit_room_bytes=room,
     )
+
+
+def _cache_peak(problem: Problem, live: Live, images: bool) -> int:
+    """Of writing the caches behind the block and, where frozen units fill it, before: those read images."""
+    behind = problem.resident_behind(live.cache, "pass", images, True) if live.cache else 0
+    return max(behind, problem.resident_behind(live.fill, "pass", True, True) if live.fill else 0)
 
 
 def _fits(problem: Problem, choice: Choice, room: int) -> int:

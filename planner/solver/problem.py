@@ -340,8 +340,11 @@ class Problem:
         constant, permille = self._overhead
         return constant + live - (-live * permille // 1000)
 
-    def resident_behind(self, live: int, phase: Phase) -> int:
-        """Resident bytes where `live` bytes are allocated behind training; never more than in training."""
+    def resident_behind(self, live: int, phase: Phase, images: bool = False, writes: bool = False) -> int:
+        """Resident bytes where `live` bytes are allocated behind training; never more than in training.
+
+        `images`: they come from the data set. `writes`: outputs go to a cache, which they may be converted for.
+        """
         found = self.profile.runtime.finishing
         if found is None:
             return self.resident(live)
@@ -351,6 +354,13 @@ class Problem:
             "fit": found.fit_bytes,
             "still": found.still_bytes,
         }[phase]
+        around += found.images_bytes if images else 0
+        if writes and self.cache_dtype != self.training.dtype:
+            around += {
+                "float32": found.float32_bytes,
+                "bfloat16": found.bfloat16_bytes,
+                "uint8": found.uint8_bytes,
+            }[self.cache_dtype]
         moved = self.profile.runtime.baseline_bytes - self.runtime_bytes - self.profile.runtime.run_bytes
         return min(self.resident(live), max(0, around - moved) + live - (-live * self._overhead[1] // 1000))
 

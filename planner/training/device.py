@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from planner.schema.common import DeviceKind
 
@@ -32,3 +34,13 @@ def to_device(module: nn.Module, device: torch.device) -> nn.Module:
     """A module that the processor has made, on `device`."""
     # `Module.to` imports much that has no room where the processor's memory is what is counted.
     return module if device == CPU else module.to(device)
+
+
+def bytes_of(tensor: Tensor) -> memoryview:
+    """The memory of a contiguous CPU tensor, as writable bytes that keep the tensor alive."""
+    assert tensor.is_contiguous() and tensor.device.type == "cpu"
+    if tensor.nbytes == 0:
+        return memoryview(bytearray())
+    block = (ctypes.c_char * tensor.nbytes).from_address(tensor.data_ptr())
+    block.owner = tensor  # type: ignore[attr-defined]  # the view holds the block, the block holds the tensor
+    return memoryview(block).cast("B")

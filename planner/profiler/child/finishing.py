@@ -2,48 +2,53 @@
 
 from __future__ import annotations
 
-import ctypes
+import os
 import zlib
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, get_args
 
+from planner.schema.common import Stored
 from planner.schema.profile import Finishing
 from planner.system.proc import read_memory, reset_peak
 from planner.training.runtime import release_memory, trim_after_each
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from planner.profiler.child.network import WholeNetwork
 
+_REPEATED = 3
+"""How often a pass is done behind the one that makes its kernels."""
+
 
 def watch_finishing(network: WholeNetwork, data: tuple[Tensor, Tensor]) -> Finishing:
-    """Run the network without gradients, fit exits behind its units, and read its weights, each from a fresh start."""
-    from planner.training.segment import infer
+    """Do what a run does behind training, in its order and each from a fresh start, and read the peaks from the kernel.
 
-    static = network.weight_bytes + network.state_bytes + sum(tensor.nbytes for tensor in data)
-
-    def run() -> None:
-        infer(network.units, data[0])
-
-    def fit() -> None:
-        _fit(network, *data)
-
-    for unit in network.units:
-        unit.eval()
+    Weights are written; exits are fitted; heads and exits behind every unit are measured; outputs go to a cache, in
+    every type that one may have. Kernels of the network's training are there.
+    """
+    work = _Work(network, data)
+    static = network.weight_bytes + network.state_bytes + work.nbytes + sum(tensor.nbytes for tensor in data)
+    phases = (work.fit, work.measure, work.write)
     try:
-        with trim_after_each(network.units):
-            fit()
-        still = _watch(lambda: _read(network))
-        peaks = [_watch(run), _watch(fit)]
-        # Recorded last, for the recorder keeps memory of its own.
-        passing, fitting = (
-            max(peak - _most_live(do), rest) - static for (peak, rest), do in zip(peaks, (run, fit), strict=True)
+        with trim_after_each(work.modules):
+            work.make_kernels()
+        still = _watch(work.save)[0] - static
+        peaks = [_watch(do) for do in phases]
+        beyond = {stored: _beyond(work, partial(work.write, stored)) for stored in get_args(Stored)}
+        beyond["images"] = _beyond(work, work.centre)
+        # Recorded last, for the recorder keeps memory of its own. What the highest moment held need not be most.
+        fit, measured, written = (
+            max(peak - _most_live(do), rest) - static for (peak, rest), do in zip(peaks, phases, strict=True)
         )
     finally:
-        for unit in network.units:
-            unit.train()
-    return Finishing(passing, passing, fitting, still[0] - static)
+        work.end()
+    return replace(
+        Finishing(written, max(written, measured), max(written, fit), still),
+        **{f"{stored}_bytes": size for stored, size in beyond.items()},
+    )
 
 
 def _watch(do: Callable[[], None]) -> tuple[int, int]:
@@ -52,9 +57,20 @@ def _watch(do: Callable[[], None]) -> tuple[int, int]:
     do()
     release_memory()
     reset_peak()
-    do()
+    for _ in range(_REPEATED):
+        do()
     memory = read_memory()
     return memory.peak_bytes, memory.resident_bytes
+
+
+def _beyond(work: _Work, do: Callable[[], None]) -> int:
+    """Resident bytes that are there because a pass does this as well."""
+    release_memory()
+    work.write()
+    before = read_memory().resident_bytes
+    for _ in range(_REPEATED):
+        do()
+    return max(0, read_memory().resident_bytes - before)
 
 
 def _most_live(do: Callable[[], None]) -> int:
@@ -69,23 +85,106 @@ def _most_live(do: Callable[[], None]) -> int:
     return highest
 
 
-def _fit(network: WholeNetwork, images: Tensor, labels: Tensor) -> None:
-    from planner.training.discriminant import Discriminant
-    from planner.training.segment import infer
+class _Work:
+    """A network with a head and an exit behind every unit but the last, whose output is counted as it is."""
 
-    activations, fits = images, []
-    for unit in network.units:
-        activations = infer([unit], activations)
-        pooled = activations if activations.dim() == 2 else activations.mean((2, 3))
-        fits.append(Discriminant(pooled.shape[1], 2))
-        fits[-1].add(pooled.float(), labels)
-    release_memory()
-    while fits:
-        fits.pop().solve()
+    def __init__(self, network: WholeNetwork, data: tuple[Tensor, Tensor]) -> None:
+        self._network = network
+        self._images, self._labels = data
+        self._heads = [network.heads(unit) for unit in range(1, len(network.units))]
+        self._sink = os.open(os.devnull, os.O_WRONLY)
+        self.modules: list[nn.Module] = [*network.units, *(head for heads in self._heads for head in heads)]
+        """All of it."""
+        heads = self.modules[len(network.units) :]
+        self.nbytes = sum(t.nbytes for head in heads for t in (*head.parameters(), *head.buffers()))
+        """What lies beside network and data."""
 
+    def make_kernels(self) -> None:
+        """Everything once, heads in training as well."""
+        from planner.training.segment import train_segment
 
-def _read(network: WholeNetwork) -> None:
-    """Every tensor's bytes, as they are summed up and written; a storage is read through the buffer protocol."""
-    for parameter in network.parameters:
-        address, size = parameter.data_ptr(), parameter.nbytes
-        zlib.crc32((ctypes.c_char * size).from_address(address))
+        for (head, _), activations in zip(self._heads, self._outputs(), strict=False):
+            train_segment([], head, activations, self._labels)
+            for parameter in head.parameters():
+                parameter.grad = None
+        for module in self.modules:
+            module.eval()
+        self.fit()
+        self.measure()
+        self.write()
+
+    def save(self) -> None:
+        """Every parameter's bytes, summed up and written."""
+        from planner.training.device import bytes_of
+
+        for parameter in self._network.parameters:
+            self._put(bytes_of(parameter.detach()))
+
+    def fit(self) -> None:
+        """Linear exits behind all units."""
+        from planner.training.discriminant import Discriminant
+
+        fits = []
+        for activations in self._outputs():
+            pooled = activations if activations.dim() == 2 else activations.mean((2, 3))
+            fits.append(Discriminant(pooled.shape[1], 2))
+            fits[-1].add(pooled.float(), self._labels)
+        release_memory()
+        while fits:
+            fits.pop().solve()
+
+    def measure(self) -> None:
+        """What heads and exits get right, and outputs written."""
+        from planner.training.segment import infer
+
+        for index, activations in enumerate(self._outputs()):
+            for head in self._heads[index] if index < len(self._heads) else ():
+                int((infer([head], activations).argmax(1) == self._labels).sum())
+            self._store(activations)
+        self._pass_one(None)
+
+    def write(self, stored: Stored | None = None) -> None:
+        """Outputs, as they are unless told otherwise."""
+        for activations in self._outputs():
+            self._store(activations, stored)
+        self._pass_one(stored)
+
+    def _pass_one(self, stored: Stored | None) -> None:
+        """A sample alone, as small budgets have it and as one may be left at a pass's end: other kernels run."""
+        for activations in self._outputs(1):
+            self._store(activations, stored)
+
+    def centre(self) -> None:
+        """Images, from bytes."""
+        from planner.training.encoding import image_tensor
+
+        image_tensor(memoryview(bytearray(self._images.nelement())), self._network.input)
+
+    def end(self) -> None:
+        """Leave the network as it was."""
+        os.close(self._sink)
+        for unit in self._network.units:
+            unit.train()
+
+    def _outputs(self, samples: int | None = None) -> Iterator[Tensor]:
+        from planner.training.segment import infer
+
+        outputs = self._images[:samples]
+        for unit in self._network.units:
+            outputs = infer([unit], outputs)
+            yield outputs
+
+    def _store(self, outputs: Tensor, stored: Stored | None = None) -> None:
+        """One sample goes to a cache; where it is converted for that, it comes back as well."""
+        from planner.training.encoding import decode_samples, encode_samples
+
+        dtype = self._network.dtype
+        (record,) = encode_samples(outputs[:1], stored or dtype)
+        self._put(record)
+        if stored is not None:
+            # A copy, for a reader's buffers can be written to.
+            decode_samples(memoryview(bytearray(record)), stored, tuple(outputs.shape[1:]), dtype)
+
+    def _put(self, data: memoryview) -> None:
+        zlib.crc32(data)
+        os.write(self._sink, data)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from planner.model.build import build_unit
+from planner.model.heads import FILTERS, auxiliary_head, pooled_exit
 from planner.model.shapes import Shape, model_sizes
 from planner.profiler.job import Job
 from planner.training.device import device_of, to_device
@@ -24,7 +25,9 @@ class WholeNetwork:
         generator = torch.Generator().manual_seed(0)
         shapes: list[Shape] = [job.model.input, *(sizes.output for sizes in model_sizes(job.model))]
         self.input = job.model.input
+        self.dtype = job.dtype
         self.device = device_of(job.device)
+        self._model, self._shapes, self._filters = job.model, shapes, min(job.filters, default=FILTERS[-1])
         self.units: list[nn.Module] = [
             to_device(build_unit(unit, shape, generator, job.dtype), self.device)
             for unit, shape in zip(job.model.units, shapes, strict=False)
@@ -44,6 +47,14 @@ class WholeNetwork:
         self.optimizer.step(self.parameters)
         for parameter in self.parameters:
             parameter.grad = None
+
+    def heads(self, unit: int) -> tuple[nn.Module, nn.Module]:
+        """An auxiliary head and a pooled exit behind so many units."""
+        shape, classes = self._shapes[unit], self._model.classes
+        generator = torch.Generator().manual_seed(unit)
+        described = auxiliary_head(shape, self._filters, classes), pooled_exit(shape, classes)
+        head, pooled = (to_device(build_unit(one, shape, generator, self.dtype), self.device) for one in described)
+        return head, pooled
 
     @property
     def weight_bytes(self) -> int:

@@ -12,9 +12,9 @@ from planner.data.split import Split
 from planner.model.shapes import Shape
 from planner.runner.input.loader import Loaded, Loader, in_groups
 from planner.runner.input.order import Permutation, RunPermutation
-from planner.runner.storage.encoding import decode_samples
 from planner.schema.common import Dtype, Stored
 from planner.training.device import CPU
+from planner.training.encoding import decode_samples, image_tensor
 
 MicroBatch = tuple[Tensor, Tensor]
 """Inputs (micro-batch, …), images as float32, and labels (micro-batch) of int64."""
@@ -32,12 +32,6 @@ RUNS_PER_BATCH = 8
 def run_of(shape: Shape) -> int:
     """Neighbours to be read at once of a cache that holds activations of this shape."""
     return RUN_BYTES // (4 * prod(shape))
-
-
-def image_tensor(records: memoryview, shape: Shape) -> Tensor:
-    """uint8 images as float32, centred: (value / 255 - 0.5) / 0.25."""
-    raw = torch.frombuffer(records, dtype=torch.uint8).view(-1, *shape)
-    return raw.to(torch.float32).sub_(127.5).div_(63.75)
 
 
 class Samples:

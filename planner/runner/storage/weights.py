@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from planner.runner.storage.safetensors import Entry, TensorFile, write_tensors
+from planner.training.device import bytes_of
 
 _DTYPES = {torch.float32: "F32", torch.int64: "I64"}
 
@@ -17,16 +17,6 @@ _DTYPES = {torch.float32: "F32", torch.int64: "I64"}
 def fits(entry: Entry | None, tensor: Tensor) -> bool:
     """Whether a file's tensor is one like `tensor`."""
     return entry is not None and (entry.dtype, entry.shape) == (_DTYPES[tensor.dtype], tuple(tensor.shape))
-
-
-def bytes_of(tensor: Tensor) -> memoryview:
-    """The memory of a contiguous CPU tensor, as writable bytes that keep the tensor alive."""
-    assert tensor.is_contiguous() and tensor.device.type == "cpu"
-    if tensor.nbytes == 0:
-        return memoryview(bytearray())
-    block = (ctypes.c_char * tensor.nbytes).from_address(tensor.data_ptr())
-    block.owner = tensor  # type: ignore[attr-defined]  # the view holds the block, the block holds the tensor
-    return memoryview(block).cast("B")
 
 
 def named_tensors(named_modules: Iterable[tuple[str, nn.Module]]) -> Iterator[tuple[str, Tensor]]:

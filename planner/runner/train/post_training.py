@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,13 +11,13 @@ from torch import Tensor, nn
 
 from planner.runner.input.samples import Samples
 from planner.runner.storage.cache import CacheWriter
-from planner.runner.storage.encoding import encode_samples
 from planner.runner.train.block import LoadedBlock
 from planner.runner.train.pooled import Exits
 from planner.runner.train.stop import StopSignal
 from planner.schema.common import Stored
 from planner.schema.told import ExitReport
 from planner.training.device import wait_for
+from planner.training.encoding import encode_samples
 from planner.training.segment import infer
 
 
@@ -87,9 +88,15 @@ def validate(
     return _measured(meters, samples.count, prefix)
 
 
-def try_heads(block: LoadedBlock, exits: Exits, inputs: Tensor, labels: Tensor) -> None:
-    """What `validate` does with one micro-batch, without counting."""
-    _count(_meters(block, exits), block.enter(inputs), labels)
+def try_heads(block: LoadedBlock, exits: Exits, inputs: Tensor, labels: Tensor) -> Tensor:
+    """What `validate` does with one micro-batch, without counting; the block's outputs."""
+    return _count(_meters(block, exits), block.enter(inputs), labels)
+
+
+def try_writing(outputs: Tensor, stored: Stored) -> None:
+    """What a cache that holds activations as `stored` does with outputs (micro-batch, …), without writing them."""
+    for record in encode_samples(outputs, stored):
+        zlib.crc32(record)
 
 
 def _meters(block: LoadedBlock, exits: Exits) -> list[_ExitMeter]:

@@ -15,9 +15,7 @@ from torch import Tensor
 from planner.data.split import Split
 from planner.runner.input.loader import in_groups
 from planner.runner.input.order import Permutation
-from planner.runner.input.samples import image_tensor
 from planner.runner.storage.cache import CacheSpec, ShardWriter
-from planner.runner.storage.encoding import encode_samples
 from planner.runner.storage.safetensors import TensorFile
 from planner.runner.storage.stored import stored_units
 from planner.runner.train.block import input_shapes
@@ -26,6 +24,7 @@ from planner.runner.train.stream import run_stored
 from planner.schema.common import Stored
 from planner.schema.plan import Plan
 from planner.training import device as devices
+from planner.training.encoding import encode_samples, image_tensor
 
 
 class Repairer:

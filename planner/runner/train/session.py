@@ -30,9 +30,10 @@ from planner.runner.train.guard import WARMING_BYTES, MemoryGuard, describe
 from planner.runner.train.inputs import Inputs, Parts, split_parts
 from planner.runner.train.passes import Watch, rehearse
 from planner.runner.train.pooled import Exits, fit_exits, samples_to_fit, save_exits, wanted_exits
-from planner.runner.train.post_training import Measured, Prefix, try_heads, validate, write_cache
+from planner.runner.train.post_training import Measured, Prefix, try_heads, try_writing, validate, write_cache
 from planner.runner.train.stop import StopSignal
 from planner.runner.train.train import BlockTrainer, Trained, exhausted, rungs_of
+from planner.schema.common import Stored
 from planner.schema.plan import Plan
 from planner.schema.told import ExitReport, InitReport, Phase
 from planner.system.exhaustion import is_out_of_memory
@@ -125,7 +126,8 @@ class Session:
     def _run_frozen(self, rung: int) -> float:
         """Fill the first block's caches, if it reads any; how many seconds a sample takes."""
         size = self._sizes(0)[rung]
-        fills = self._plan.blocks[0].input.kind == "cache"
+        reads = self._plan.blocks[0].input
+        fills = reads.kind == "cache"
         self._phase(0, "cache" if fills else "prepare", rung)
         self._guard.begin_block(self._frozen_peak_bytes, self._untouched(0, rung) + WARMING_BYTES)
         watch = self._watch(0, rung, "running its frozen units")
@@ -136,7 +138,7 @@ class Session:
             if is_open or part == "test":
                 samples = self._inputs.images(part, size)
                 count = samples.count * self._inputs.views(part)
-                run = partial(_infer, units)
+                run = partial(_infer, units, reads.dtype if is_open else None)
                 rehearse(units, run, samples, count, watch, lambda: self._guard.limit(self._untouched(0, rung)))
                 if part == "test":
                     seconds = seconds_per_sample(units, samples)
@@ -262,6 +264,7 @@ class Session:
         size, position = self._sizes(index)[rung], trained.position
         following = index + 1
         caches = following < len(self._plan.blocks) and self._plan.blocks[following].input.kind == "cache"
+        kept = self._plan.blocks[following].input.dtype if caches else None
         written = 0
         key = self._inputs.drawn_by(index)
         exits = self._fit_exits(index, trained, rung, inputs, key)
@@ -274,7 +277,7 @@ class Session:
                 if part == "train":
                     continue
                 samples = self._inputs.samples(index, part, split, size)
-                self._rehearse(index, rung, trained.block, samples, samples.count, watch, exits)
+                self._rehearse(index, rung, trained.block, samples, samples.count, watch, kept, exits)
                 measured[part] = validate(trained.block, samples, exits, targets.get(part), prefix, watch)
                 del samples  # its buffers; the next part has its own
             del exits
@@ -283,7 +286,7 @@ class Session:
                 watch = self._watch(index, rung, "writing its cache")
                 samples = self._inputs.samples(index, "train", inputs["train"], size)
                 views = self._inputs.views("train")
-                self._rehearse(index, rung, trained.block, samples, samples.count * views, watch)
+                self._rehearse(index, rung, trained.block, samples, samples.count * views, watch, kept)
                 write_cache(trained.block.run_through, samples, targets["train"], key, views, watch)
                 del samples
             for target in targets.values():
@@ -355,14 +358,20 @@ class Session:
         samples: Samples,
         count: int,
         watch: Watch,
+        kept: Stored | None,
         exits: Exits | None = None,
     ) -> None:
-        """The dry step of a pass through a trained block, with its heads and exits where these are given."""
+        """The dry step of a pass through a trained block, with its heads and exits where these are given.
+
+        `kept` is how a cache holds the outputs, where they go to one.
+        """
         untouched = self._untouched(index, rung)
         self._guard.limit(untouched + WARMING_BYTES)
 
         def run(inputs: Tensor, labels: Tensor) -> None:
-            block.run_through(inputs) if exits is None else try_heads(block, exits, inputs, labels)
+            outputs = block.run_through(inputs) if exits is None else try_heads(block, exits, inputs, labels)
+            if kept is not None:
+                try_writing(outputs, kept)
 
         modules = [*block.modules(), *(exits or {}).values()]
         rehearse(modules, run, samples, count, watch, lambda: self._guard.limit(untouched))
@@ -411,8 +420,10 @@ class Session:
         self._tell(BlockStarted("phase", index, phase, total, size, accumulate, rung, peak_bytes=peak))
 
 
-def _infer(units: Sequence[nn.Module], inputs: Tensor, labels: Tensor) -> None:
-    infer(units, inputs)
+def _infer(units: Sequence[nn.Module], kept: Stored | None, inputs: Tensor, labels: Tensor) -> None:
+    outputs = infer(units, inputs)
+    if kept is not None:
+        try_writing(outputs, kept)
 
 
 def _exits(measured: Mapping[str, Measured]) -> tuple[ExitReport, ...]:

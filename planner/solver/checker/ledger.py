@@ -218,22 +218,32 @@ class Run:
 
     def phases(self) -> PhasePeaks:
         """Behind training less is resident around the tensors, as far as that was measured."""
-        written, measured = self._writing(), self._inference(True, 0)
-        if self.caches:
-            measured = max(measured, written[0])
+        written, measured, running = 0, self._inference(True, 0), self._inference(False, 0)
+        kept = None
+        if self.behind is not None and self.caches:
+            kept = self.behind.dtype
+            level = self._inference(False, self._writer(self.block.units[1], kept))
+            measured, written = max(measured, level), self._behind(level, "pass", self._reads_images(), kept)
+        if self.filling:
+            stored = self.block.input.dtype
+            filled = self._filled(self._writer(self.block.units[0], stored))
+            written = max(written, self._behind(filled, "pass", True, stored))
         fitted = self.fitted()
-        running = self._inference(False, 0)
+        fits = min(self.peak(), self._behind(running + sum(fitted), "fit", self._reads_images())) if fitted else 0
         return PhasePeaks(
             train=self._resident(self.training.peak),
-            cache=self._behind(max(written), "pass") if written else 0,
-            validate=self._behind(measured, "heads"),
+            cache=written,
+            validate=self._behind(measured, "heads", self._reads_images(), kept),
             save=self._behind(self.weights(), "still"),
-            fit=min(self.peak(), self._behind(running + sum(fitted), "fit")) if fitted else 0,
+            fit=fits,
         )
+
+    def _reads_images(self) -> bool:
+        return self.block.input.kind != "cache"
 
     def room(self) -> int:
         """For the sums that linear exits are fitted from."""
-        return max(0, self.peak() - self._behind(self._inference(False, 0), "fit"))
+        return max(0, self.peak() - self._behind(self._inference(False, 0), "fit", self._reads_images()))
 
     def fitted(self) -> list[int]:
         """Each exit's sums (features² and two classes' worth of eight), and its features twice; in order, while they
@@ -255,13 +265,16 @@ class Run:
             found.append(4 * numbers)
         return found
 
-    def _behind(self, live: int, phase: str) -> int:
+    def _behind(self, live: int, phase: str, images: bool = False, kept: Stored | None = None) -> int:
         """Resident when a block's training is over and library pages of that have been given back."""
         as_ever, runtime = self._resident(live), self.profile.runtime
         known = runtime.finishing
         if known is None:
             return as_ever
         around = int(getattr(known, f"{phase}_bytes"))
+        around += known.images_bytes if images else 0
+        if kept is not None and kept != self.profile.dtype:
+            around += int(getattr(known, f"{kept}_bytes"))
         counted = self.processes() + runtime.run_bytes - runtime.baseline_bytes
         grown = ceil(live + Fraction(live * self.around.overhead_permille, 1000))
         return min(as_ever, max(0, around + counted) + grown)

@@ -15,11 +15,11 @@ from planner.runner.protocol import paths
 from planner.runner.protocol.events import BlockDone, BlockStarted, Deviation, Event
 from planner.runner.storage import cache
 from planner.runner.storage.cache import shard_path
-from planner.runner.storage.encoding import decode_samples, encode_samples
 from planner.runner.train import session as session_module
 from planner.runner.train.block import LoadedBlock
 from planner.schema.codec import content_id
 from planner.schema.plan import Plan
+from planner.training.encoding import decode_samples, encode_samples
 from planner.training.runtime import check_arithmetic
 from tests.fault.support import session, small_plan, weights
 from tests.unit.runner.test_methods import with_recomputed_input

@@ -14,7 +14,6 @@ from torch import Tensor
 from planner.data.dataset import open_data
 from planner.model.shapes import model_sizes
 from planner.runner.input.augment import Augmented
-from planner.runner.input.samples import image_tensor
 from planner.runner.protocol import paths
 from planner.runner.protocol.events import BlockStarted, Deviation, Event, Step
 from planner.runner.protocol.job import Job
@@ -28,6 +27,7 @@ from planner.runner.train.session import Session
 from planner.runner.train.stop import StopSignal
 from planner.schema.codec import content_id
 from planner.schema.plan import Plan
+from planner.training.encoding import image_tensor
 from tests.fault.support import weights
 from tests.unit.data.support import cycling_labels, random_images
 from tests.unit.runner.test_methods import with_recomputed_input

@@ -143,7 +143,8 @@ def _runtime(dice: random.Random) -> Runtime:
     large, growing = small + dice.randint(0, 4), dice.choice((0, 3)) * GRID_BYTES
     run = dice.choice((0, 777))
     behind = [dice.randint(0, baseline + overhead) for _ in range(4)]
-    finishing = dice.choice((None, Finishing(*behind)))
+    converting = [dice.choice((0, 3 * GRID_BYTES, 5 * GRID_BYTES)) for _ in range(4)]
+    finishing = dice.choice((None, Finishing(*behind, *converting)))
     return Runtime(
         baseline, start, supervisor, overhead, dice.choice((0, 7, 20)), small, large, growing, run, finishing
     )

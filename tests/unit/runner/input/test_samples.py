@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.runner.input.order import Permutation
-from planner.runner.input.samples import Samples, count_batches, image_tensor, list_batches
+from planner.runner.input.samples import Samples, count_batches, list_batches
+from planner.training.encoding import image_tensor
 
 
 class Bytes:

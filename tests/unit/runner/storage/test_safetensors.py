@@ -16,7 +16,6 @@ from planner.errors import StorageError
 from planner.model.build import build_unit
 from planner.model.heads import auxiliary_head
 from planner.runner.storage.safetensors import Entry, TensorFile, merge_tensors, write_tensors
-from planner.runner.storage.weights import bytes_of
 from planner.schema.common import Optimizer
 from planner.schema.model import (
     Activation,
@@ -31,6 +30,7 @@ from planner.schema.model import (
     Residual,
     Unit,
 )
+from planner.training.device import bytes_of
 
 
 def _write(path: Path, tensors: dict[str, torch.Tensor]) -> None:

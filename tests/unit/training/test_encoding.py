@@ -7,8 +7,8 @@ from math import prod
 import pytest
 import torch
 
-from planner.runner.storage.encoding import decode_samples, encode_samples
 from planner.schema.common import Stored, stored_bytes
+from planner.training.encoding import decode_samples, encode_samples
 
 SHAPE = (3, 4, 5)
 
@@ -49,3 +49,12 @@ def test_uint8_is_off_by_half_a_step_of_the_samples_own_range(outputs: torch.Ten
 @pytest.mark.parametrize(("dtype", "expected"), [("float32", 240), ("bfloat16", 120), ("uint8", 68)])
 def test_bytes_of_a_sample(dtype: Stored, expected: int) -> None:
     assert stored_bytes(dtype, prod(SHAPE)) == expected
+
+
+@pytest.mark.parametrize("numbers", [1, 10, 13])
+def test_one_sample_of_any_length_comes_back_from_uint8(numbers: int) -> None:
+    """Its bytes need not be a multiple of the scale's."""
+    sample = torch.linspace(-1, 1, numbers)[None]
+    (record,) = encode_samples(sample, "uint8")
+    found = decode_samples(memoryview(bytearray(record)), "uint8", (numbers,))
+    assert (found - sample).abs().max().item() <= 1 / 255 + 1e-6

@@ -1,4 +1,4 @@
-"""How activations lie in a cache: float32 as they are, bfloat16, or uint8 with a scale for every sample."""
+"""How images lie on storage, as uint8, and activations in a cache: float32, bfloat16, or uint8 and a scale a sample."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from planner.model.shapes import Shape
-from planner.runner.storage.weights import bytes_of
 from planner.schema.common import SCALE_BYTES, Dtype, Stored, stored_bytes
+from planner.training.device import bytes_of
 
 
 def encode_samples(outputs: Tensor, dtype: Stored) -> Iterator[memoryview]:
@@ -38,6 +38,12 @@ def decode_samples(records: memoryview, stored: Stored, shape: Shape, dtype: Dty
     if stored != "uint8":
         return torch.frombuffer(records, dtype=getattr(torch, stored)).view(-1, *shape).to(wanted)
     rows = torch.frombuffer(records, dtype=torch.uint8).view(-1, stored_bytes("uint8", prod(shape)))
-    scales = rows[:, :SCALE_BYTES].contiguous().view(torch.float32)
+    scales = rows[:, :SCALE_BYTES].reshape(-1).view(torch.float32).view(-1, 2)
     least, step = (scales[:, place].view(-1, *(1 for _ in shape)) for place in (0, 1))
     return rows[:, SCALE_BYTES:].to(torch.float32).view(-1, *shape).mul_(step).add_(least).to(wanted)
+
+
+def image_tensor(records: memoryview, shape: Shape) -> Tensor:
+    """uint8 images as float32, centred: (value / 255 - 0.5) / 0.25."""
+    raw = torch.frombuffer(records, dtype=torch.uint8).view(-1, *shape)
+    return raw.to(torch.float32).sub_(127.5).div_(63.75)
