@@ -256,14 +256,20 @@ def test_bad_input_is_named_with_exit_2_and_no_traceback(neuroflux: Command, arg
     assert done.stdout == ""
 
 
-def test_a_changed_plan_is_refused(neuroflux: Command, small_plan: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("place", "name", "said"),
+    [("predicted", "peak_bytes", "does not match its id"), ("budget", "bytes", "differs from the plan in budget")],
+)
+def test_a_changed_plan_is_refused(
+    neuroflux: Command, small_plan: Path, tmp_path: Path, place: str, name: str, said: str
+) -> None:
     plan = json.loads(small_plan.read_text())
-    plan["budget"]["bytes"] += 1
+    plan[place][name] += 1
     small_plan.write_text(json.dumps(plan))
     done = neuroflux("run", small_plan, "--data", "sample", "--out", tmp_path / "out")
     assert done.returncode == 2
-    assert "does not match its id" in done.stderr
-    assert not (tmp_path / "out" / "plan.json").exists()
+    assert said in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_data_that_does_not_fit_the_plan_is_refused(neuroflux: Command, small_plan: Path, tmp_path: Path) -> None:
