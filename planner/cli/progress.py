@@ -23,6 +23,7 @@ from planner.runner.protocol.events import (
     Step,
     Warned,
 )
+from planner.schema.confidence import share_text
 from planner.schema.plan import Plan
 from planner.system.proc import read_memory
 from planner.units import MIB, format_bytes, format_seconds
@@ -77,7 +78,8 @@ class RunProgress:
             case BlockDone():
                 exits = event.exits[-1]
                 peak = format_bytes(event.peak_bytes + self._extra)
-                self._say(f"{self._name(event.block)}: done, peak {peak}, accuracy {100 * exits.accuracy:.1f} %")
+                accuracy = share_text(exits.accuracy, exits.samples)
+                self._say(f"{self._name(event.block)}: done, peak {peak}, accuracy {accuracy}")
             case Checkpointed() | Warned() | Failed() | Finished():
                 pass  # told at the end, or not at all
             case _:

@@ -81,6 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     from planner.cli.progress import RunProgress, Silent
     from planner.runner.supervise.supervisor import RunOptions, run_plan
     from planner.schema.codec import to_json
+    from planner.schema.confidence import accuracy_text
     from planner.units import format_bytes
 
     plan = _plan(arguments.plan, arguments.report_to, arguments.token_file)
@@ -104,9 +105,10 @@ def run(arguments: argparse.Namespace) -> int:
         print_result(to_json(report))
     else:
         verdict = "stayed under" if report.within_budget else "DID NOT STAY under"
+        accuracy = accuracy_text(report.accuracy, report.samples)
         print_result(
             f"{verdict} {format_bytes(report.budget_bytes)}: peak {format_bytes(report.peak_bytes)}; "
-            f"accuracy {100 * report.accuracy:.1f} %{_kept(report)}; {out}"
+            f"accuracy {accuracy}{_kept(report)}; {out}"
         )
         if report.missed is not None:
             from planner.report.run_tables import missed_text  # not before the run, which counts this process
@@ -129,15 +131,19 @@ def _warn(plan: Plan, arguments: argparse.Namespace) -> None:
 
 def _kept(report: Report) -> str:
     """Which exit the accuracy is of where that is not the full model, and what else was exported is like."""
+    from planner.schema.confidence import share_text
+
     full, best = report.exits[-1], report.best
     chosen = next(found for found in report.exits if found.unit == report.chosen_exit)
     said = []
     if best is not full:
-        said.append(f"behind unit {best.unit} of {full.unit}; the full model: {100 * full.accuracy:.1f} %")
+        said.append(
+            f"behind unit {best.unit} of {full.unit}; the full model: {share_text(full.accuracy, full.samples)}"
+        )
     if chosen is not best:
         share = f"{chosen.parameters / full.parameters:.0%} of the parameters" if full.parameters else "fewer units"
-        said.append(f"an exit with {share}: {100 * chosen.accuracy:.1f} %")
-    return f" ({'; '.join(said)})" if said else ""
+        said.append(f"an exit with {share}: {share_text(chosen.accuracy, chosen.samples)}")
+    return f", {'; '.join(said)}" if said else ""
 
 
 def _plan(place: str, report_to: str | None, token_file: Path | None) -> Plan:

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from statistics import fmean
 
 from planner.report.tables import BATCH_COLUMN, batch_text, short_id
-from planner.report.text import NOTHING, clean, columns, counted, fields, indices, mib, names, note
+from planner.report.text import NOTHING, clean, columns, fields, indices, mib, names, note
+from planner.schema.confidence import accuracy_text, cell_text, share_text
 from planner.schema.plan import Plan, PooledHead
 from planner.schema.report import BlockReport, Evaluation, Report
 from planner.schema.told import ExitReport
@@ -149,7 +150,7 @@ EXIT_COLUMNS = (
 def exit_row(plan: Plan, report: Report, found: ExitReport) -> tuple[str, ...]:
     """One exit beside the full model; `*` marks the smallest that is good enough, where samples were held out to choose
     by `best` the best."""
-    full = report.exits[-1]
+    full, held_out = report.exits[-1], found.validation_accuracy
     is_best = report.exit_tolerance is not None and found.unit == report.best.unit
     marks = ("best" if is_best else "", "*" if found.unit == report.chosen_exit else "")
     return (
@@ -159,8 +160,8 @@ def exit_row(plan: Plan, report: Report, found: ExitReport) -> tuple[str, ...]:
         _head(plan, found.unit),
         f"{found.parameters:,}",
         f"{found.parameters / full.parameters:.1%}" if full.parameters else NOTHING,
-        f"{found.accuracy:.1%}",
-        NOTHING if found.validation_accuracy is None else f"{found.validation_accuracy:.1%}",
+        cell_text(found.accuracy, found.samples),
+        NOTHING if held_out is None else cell_text(held_out, found.validation_samples),
         f"{found.samples_per_second:.1f}",
         f"{found.samples_per_second / full.samples_per_second:.2f}" if full.samples_per_second else NOTHING,
     )
@@ -185,9 +186,11 @@ def _of(report: Report, plan: Plan) -> str:
 
 
 def _accuracy(report: Report, plan: Plan) -> str:
-    said = f"{report.accuracy:.1%} of test samples, by {_of(report, plan)}"
-    held_out = report.best.validation_accuracy if report.exits and report.best_exit is not None else None
-    return said if held_out is None else f"{said}, the best on held-out samples ({held_out:.1%})"
+    said = f"{accuracy_text(report.accuracy, report.samples)}, by {_of(report, plan)}"
+    best = report.best if report.exits and report.best_exit is not None else None
+    if best is None or best.validation_accuracy is None:
+        return said
+    return f"{said}, the best on held-out samples ({share_text(best.validation_accuracy, best.validation_samples)})"
 
 
 def _kept(report: Report, plan: Plan) -> str:
@@ -206,7 +209,8 @@ def _kept(report: Report, plan: Plan) -> str:
 def missed_text(found: ExitReport) -> str:
     """That the full model came out, although an exit is better."""
     return (
-        f"on test samples the exit behind unit {found.unit} is better than the full model: {found.accuracy:.1%}; with "
+        f"on test samples the exit behind unit {found.unit} is better than the full model: "
+        f"{share_text(found.accuracy, found.samples)}; with "
         "--exit-tolerance, samples are held out to choose it by, and the best comes out"
     )
 
@@ -237,7 +241,8 @@ def evaluation_table(found: Evaluation) -> str:
     return fields(
         [
             ("model", f"{clean(found.model)}: {found.parameters:,} parameters"),
-            ("accuracy", f"{found.accuracy:.2%} of {counted(found.samples, 'test sample')} of {clean(found.data)}"),
+            ("accuracy", accuracy_text(found.accuracy, found.samples)),
+            ("data", clean(found.data)),
             ("speed", f"{found.samples_per_second:.1f} samples/s, {found.micro_batch} at a time"),
             ("time", f"{format_seconds(found.seconds)}, reading samples and weights included"),
             ("peak", f"{format_bytes(found.peak_bytes)}{of}, everything resident"),

@@ -144,6 +144,10 @@ class Report:
     Null: the full model, which reports took for the best before there was this field."""
     peak: PeakMoment | None = None
     """When peak_bytes were reached; null: not known."""
+    samples: int | None = None
+    """How many test samples `accuracy` is a share of; null: an earlier release did not tell."""
+    accuracy_interval: tuple[float, float] | None = None
+    """Lower and upper bound of the accuracy, with 95 % confidence (Wilson's score interval); null as for `samples`."""
 
     @property
     def exceeded(self) -> str:
@@ -203,3 +207,6 @@ class Evaluation:
     """Highest resident bytes of both processes together."""
     budget_bytes: int | None = None
     """What they had to stay under; null: nothing."""
+    accuracy_interval: tuple[float, float] | None = None
+    """Lower and upper bound of the accuracy, with 95 % confidence (Wilson's score interval); null: an earlier release
+    did not tell."""

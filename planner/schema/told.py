@@ -26,6 +26,10 @@ class ExitReport:
     """Test samples through the model that ends here, per second: forward alone, from its first unit to its head."""
     validation_accuracy: float | None = None
     """Share of the samples held out of training data that it gets right; null: none were held out."""
+    samples: int | None = None
+    """How many test samples `accuracy` is a share of; null: an earlier release did not tell."""
+    validation_samples: int | None = None
+    """How many samples `validation_accuracy` is a share of; null: none were held out, or it was not told."""
 
 
 _MOST_NAMES = 1000

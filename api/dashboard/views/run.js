@@ -140,9 +140,14 @@ function factsOf(run, plan, data) {
     ["Block", last ? `${number(last.block + 1)} of ${number(run.blocks)}` : "–", last ? unitNames(plan.model, plan.blocks[last.block].units) : "no step yet"],
     ["Step", last ? number(last.step) : "–", last ? `epoch ${number(last.epoch)}` : null],
     ["Loss", last ? number(last.loss, 3) : "–"],
-    ["Accuracy", report ? percent(report.accuracy) : "–", report ? (bestExit(report) === report.exits.at(-1)?.unit ? "of the full model" : `of the best exit, behind ${plan.model.units[bestExit(report) - 1].name}`) : "measured at the end"],
+    ["Accuracy", report ? percent(report.accuracy) : "–", report ? h("span", {}, h("span", {}, bestExit(report) === report.exits.at(-1)?.unit ? "of the full model" : `of the best exit, behind ${plan.model.units[bestExit(report) - 1].name}`), accuracyBasis(report)) : "measured at the end"],
     ["Time", duration(data.end()), `predicted ${duration(plan.predicted.seconds_total)}`],
   ]);
+}
+
+/** Over how many samples the accuracy was taken, and between which bounds the true one lies. */
+function accuracyBasis({ samples, accuracy_interval: interval }) {
+  return samples ? `, ${number(samples)} test ${samples === 1 ? "sample" : "samples"}${interval ? ` (95 %: ${interval.map((bound) => percent(bound)).join(" to ")})` : ""}` : null;
 }
 
 /** When a finished run was at its peak. */

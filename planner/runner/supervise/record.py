@@ -28,6 +28,7 @@ from planner.runner.protocol.job import Job
 from planner.runner.storage.sealed import read_sealed, write_sealed
 from planner.runner.supervise.exits import best_exit, choose_exit
 from planner.schema.codec import to_json
+from planner.schema.confidence import wilson
 from planner.schema.plan import Plan
 from planner.schema.report import BlockReport, CacheReport, PeakMoment, PhaseReport, Report
 from planner.schema.told import InitReport, Phase
@@ -300,6 +301,8 @@ def make_report(plan: Plan, record: Record, seconds: float, exit_tolerance: floa
         exit_tolerance=exit_tolerance if best.validation_accuracy is not None else None,
         best_exit=best.unit,
         peak=when,
+        samples=best.samples,
+        accuracy_interval=None if best.samples is None else wilson(best.accuracy, best.samples),
     )
 
 

@@ -140,7 +140,7 @@ def _measured(meters: list[_ExitMeter], count: int, prefix: Prefix) -> Measured:
         head = sum(parameter.numel() for parameter in meter.head.parameters()) if meter.head else 0
         units_seconds = prefix.seconds_per_sample + meter.units_seconds / count
         speed = 1 / (units_seconds + meter.head_seconds / count)
-        exits.append(ExitReport(meter.unit, parameters + head, meter.right / count, speed))
+        exits.append(ExitReport(meter.unit, parameters + head, meter.right / count, speed, samples=count))
     return Measured(tuple(exits), Prefix(parameters, units_seconds))
 
 

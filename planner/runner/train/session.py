@@ -433,5 +433,6 @@ def _exits(measured: Mapping[str, Measured]) -> tuple[ExitReport, ...]:
         return exits
     held_out = measured["validation"].exits
     return tuple(
-        replace(found, validation_accuracy=other.accuracy) for found, other in zip(exits, held_out, strict=True)
+        replace(found, validation_accuracy=other.accuracy, validation_samples=other.samples)
+        for found, other in zip(exits, held_out, strict=True)
     )

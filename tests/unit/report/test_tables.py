@@ -336,6 +336,14 @@ def test_exits_accuracy_time_and_cache_are_shown() -> None:
     assert cells(table, "alpha") == ["alpha", "1", "pooled", "1,234", "0.0%", "25.0%", "–", "812.2", "8.16"]
     assert cells(table, "*") == ["*", "omega", "5", "own", "5,678,901", "100.0%", "81.2%", "–", "99.5", "1.00"]
     assert cells(table, "accuracy") == ["accuracy", "81.2% of test samples, by the full model"]
+    told = tuple(replace(found, samples=10_000) for found in REPORT.exits)
+    counted = report_table(replace(REPORT, exits=told, samples=10_000), PLAN)
+    assert cells(counted, "accuracy") == ["accuracy", "81.25% of 10,000 test samples, by the full model"]
+    assert cells(counted, "alpha")[5] == "25.0%"
+    few = tuple(replace(found, samples=16) for found in REPORT.exits)
+    table_of_few = report_table(replace(REPORT, exits=few, samples=16), PLAN)
+    assert cells(table_of_few, "alpha")[5] == "4/16"
+    assert "accuracy 13 of 16 test samples (95% interval: 57.0% to 93.4%), by the full model" in flat(table_of_few)
     assert "kept the full model (*); no samples were held out" in flat(table)
     assert "warning" not in table
     assert cells(table, "time") == ["time", "3 min 05 s"]
@@ -387,7 +395,10 @@ def test_an_evaluation_is_shown() -> None:
     found = Evaluation("evaluation/1", "net", 12_345, "sample", 1000, 0.8765, 321.06, 4.25, 64, 2**28, 2**29)
     table = evaluation_table(found)
     assert cells(table, "model") == ["model", "net: 12,345 parameters"]
-    assert cells(table, "accuracy") == ["accuracy", "87.65% of 1000 test samples of sample"]
+    # Wilson's interval of 876.5 of 1000, by R: binom.confint(876.5, 1000, methods="wilson").
+    expected = "87.6% of 1,000 test samples (95% interval: 85.5% to 89.5%)"
+    assert cells(table, "accuracy") == ["accuracy", expected]
+    assert cells(table, "data") == ["data", "sample"]
     assert cells(table, "speed") == ["speed", "321.1 samples/s, 64 at a time"]
     assert cells(table, "time") == ["time", "4.2 s, reading samples and weights included"]
     assert cells(table, "peak") == ["peak", "256.0 MiB of 512.0 MiB, everything resident"]

@@ -18,6 +18,7 @@ from planner.runner.supervise.evaluate import evaluate
 from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.runner.train.evaluation import MICRO_BATCH
 from planner.schema.codec import decode, parse_json, read_document
+from planner.schema.confidence import wilson
 from planner.schema.report import Evaluation, Report
 from planner.system.ends import End
 from planner.units import MIB
@@ -40,7 +41,8 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_comes_out_and_the_exit_are_as_good_as_the_report_says(out: Path) -> None:
     report = read_document(out / paths.REPORT, Report)
     found = evaluate(out, "sample")
-    assert (found.samples, found.accuracy) == (TEST_SAMPLES, report.accuracy)
+    assert (found.samples, found.accuracy) == (report.samples, report.accuracy) == (TEST_SAMPLES, report.accuracy)
+    assert found.accuracy_interval == report.accuracy_interval == wilson(report.accuracy, TEST_SAMPLES)
     assert found.accuracy > 0.2  # it has learnt something, so that the figures are no accident
     assert found.parameters == report.best.parameters
     assert report.chosen_exit < report.exits[-1].unit
@@ -108,4 +110,4 @@ def test_the_command_names_its_exit_codes(out: Path, capsys: pytest.CaptureFixtu
     assert main(["evaluate", str(out / "gone"), "--data", "sample"]) == 2
     assert "gone" in capsys.readouterr().err
     assert main(["evaluate", str(out), "--data", "sample"]) == 0
-    assert "1000 test samples of sample" in capsys.readouterr().out
+    assert "of 1,000 test samples (95% interval: " in capsys.readouterr().out

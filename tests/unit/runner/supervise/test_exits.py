@@ -27,6 +27,7 @@ from planner.runner.supervise.exits import best_exit, choose_exit, exit_model, e
 from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.runner.train.inputs import split_parts
 from planner.schema.codec import read_document
+from planner.schema.confidence import wilson
 from planner.schema.model import Model
 from planner.schema.report import Report
 from planner.schema.told import ExitReport
@@ -241,7 +242,12 @@ def _measured(out: Path, accuracies: dict[int, tuple[float, float | None]]) -> N
         path = paths.result_path(out, index)
         done = read_sealed(path, BlockDone)
         exits = tuple(
-            replace(found, accuracy=accuracies[found.unit][0], validation_accuracy=accuracies[found.unit][1])
+            replace(
+                found,
+                accuracy=accuracies[found.unit][0],
+                validation_accuracy=accuracies[found.unit][1],
+                samples=1000,
+            )
             for found in done.exits
         )
         write_sealed(path, replace(done, exits=exits))
@@ -255,11 +261,15 @@ def test_a_full_model_that_is_worse_than_its_exit_does_not_come_out(
     command = ["run", str(told / paths.PLAN), "--data", "sample", "--out", str(told), "--max-steps", "4", "--resume"]
     assert main([*command, "--exit-tolerance", "0.5"]) == 0
     said = capsys.readouterr()
-    assert "accuracy 77.6 % (behind unit 3 of 6; the full model: 70.2 %" in said.out
+    expected = (
+        "accuracy 77.6% of 1,000 test samples (95% interval: 74.9% to 80.1%), behind unit 3 of 6; the full model: "
+    )
+    assert f"{expected}70.2% of 1,000" in said.out
     assert "warning" not in said.err
     report = read_document(told / paths.REPORT, Report)
     small = min((3, 4), key=lambda unit: next(found.parameters for found in report.exits if found.unit == unit))
     assert (report.best_exit, report.chosen_exit, report.accuracy) == (3, small, 0.776)
+    assert (report.samples, report.accuracy_interval) == (1000, wilson(0.776, 1000))
     assert find_exported(told).model == exit_model(small_plan(), 3)
     assert find_exported(told / paths.FULL_MODEL).model == small_plan().model
     assert evaluate(told, "sample").parameters == report.best.parameters
@@ -274,8 +284,8 @@ def test_where_nothing_was_held_out_the_full_model_comes_out_with_a_warning(
     command = ["run", str(told / paths.PLAN), "--data", "sample", "--out", str(told), "--max-steps", "4", "--resume"]
     assert main([*command, "--exit-tolerance", "none"]) == 0
     said = capsys.readouterr()
-    assert "accuracy 70.2 %; " in said.out
-    assert "warning: on test samples the exit behind unit 3 is better than the full model: 77.6%" in said.err
+    assert "accuracy 70.2% of 1,000 test samples (95% interval: 67.3% to 73.0%); " in said.out
+    assert "warning: on test samples the exit behind unit 3 is better than the full model: 77.6% of 1,000" in said.err
     assert find_exported(told).model == small_plan().model
 
 
