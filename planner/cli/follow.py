@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from planner.cli.output import print_note
+from planner.cli.streams import lasting_streams
 from planner.client.credentials import token_given
 from planner.client.service import ServiceClient, UnreachableError
 from planner.errors import PlannerError
@@ -37,6 +38,11 @@ REPORTED = paths.REPORTED
 
 def main() -> int:
     """Once a line on standard input says that the run has begun, follow it; when the input ends, send the rest."""
+    with lasting_streams():
+        return _main()
+
+
+def _main() -> int:
     out, url, parent_pid = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     token_file = next(map(Path, sys.argv[4:]), None)
     die_with_parent(parent_pid)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import io
 import os
 import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
-from planner.cli.output import print_error
-from planner.errors import InfeasibleError, PlannerError
+from planner.cli.output import print_error, print_note
+from planner.cli.streams import lasting_streams
+from planner.errors import InfeasibleError, InputError, PlannerError
 
 COMMANDS = {
     "doctor": "show what this device is: memory, cores, allocator, disk speed, what torch costs",
@@ -57,38 +58,64 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. What goes wrong is said in a line on standard error."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    with lasting_streams():
+        return _main(list(sys.argv[1:] if arguments is None else arguments))
+
+
+def _main(given: list[str]) -> int:
     command = given[0] if given and given[0] in COMMANDS else None
     parsed = _parser(command).parse_args(given if command is None else given[1:])
     as_json = getattr(parsed, "json", False)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # tables use ×, – and …, which an ASCII terminal lacks
     try:
+        _check_names(given)
         code: int = importlib.import_module(f"planner.cli.{command}").run(parsed)
     except PlannerError as error:
         minimum = error.minimum_bytes if isinstance(error, InfeasibleError) else None
         print_error(str(error), error.exit_code, as_json, minimum)
+        for note in getattr(error, "__notes__", ()):
+            print_note(note)
         return error.exit_code
     except KeyboardInterrupt:
         print_error("interrupted", 130, as_json)
         return 130
-    except BrokenPipeError:
-        # Whoever read our output has gone; nothing is left to tell and nothing to flush it to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:
-        print_error(
-            f"{_save_traceback()} holds the details of an error in neuroflux itself: {error!r:.200}", 4, as_json
-        )
+        print_error(f"{_save_traceback()}an error in neuroflux itself: {error!r:.200}", 4, as_json)
         return 4
     return code
 
 
+def _check_names(words: Sequence[str]) -> None:
+    """Raise InputError where a name is no text: documents and the processes of a run tell each other paths as text."""
+    try:
+        here = str(Path.cwd())
+    except OSError:  # it was removed: what needs it will say so
+        here = ""
+    for word in (*words, here):
+        if not any("\udc80" <= letter <= "\udcff" for letter in word):
+            continue  # none of its bytes could not be read
+        name = os.fsencode(word)
+        shown = name.decode(errors="backslashreplace")
+        if shown.encode() == name:
+            raise InputError(
+                f"'{shown}': Python takes names for {sys.getfilesystemencoding()} here, and this one is UTF-8; set "
+                "PYTHONUTF8=1, or a locale that is UTF-8"
+            )
+        raise InputError(
+            f"'{shown}': is not UTF-8, as names of files and folders have to be here; rename it, or give it a second "
+            "name by a link (ln -s)"
+        )
+
+
 def _save_traceback() -> str:
-    with tempfile.NamedTemporaryFile("w", prefix="neuroflux-error-", suffix=".log", delete=False) as file:
-        traceback.print_exc(file=file)
-    return file.name
+    """Where the details lie, to be followed by what they are of; nothing where there is no room for them."""
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="neuroflux-error-", suffix=".log", delete=False, encoding="utf-8", errors="replace"
+        ) as file:
+            traceback.print_exc(file=file)
+    except OSError:
+        return ""
+    return f"{file.name} holds the details of "
 
 
 if __name__ == "__main__":

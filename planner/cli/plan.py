@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from planner.cli import options
+from planner.cli.commands import command_line, default_folder, run_command
 from planner.cli.measure import measured_profile, unmeasured_profile
-from planner.cli.output import print_note, print_result
+from planner.cli.output import print_note, print_result, tell_result
 from planner.errors import DocumentError, InfeasibleError, InputError
 from planner.limits import MAX_EPOCHS, MAX_UNITS
 from planner.schema.codec import to_json
@@ -226,22 +228,39 @@ def run(arguments: argparse.Namespace) -> int:
         from planner.system.files import write_atomically
 
         write_atomically(arguments.output, to_json(plan))
+    tell = print_result if arguments.output is None else tell_result
     if arguments.json:
         if arguments.svg is not None:
             _draw(arguments.svg, plan, _frontier(profile, request))
-        print_result(to_json(plan))
+        tell(to_json(plan))
         return 0
-    _explain(arguments, profile, request, plan)
+    _explain(arguments, profile, request, plan, tell)
     if request.allocator != "tight":
         for text in profile.notes:
             print_note(f"the profile notes: {text}")
     if arguments.output is not None:
-        print_note(
-            f"written to {arguments.output}; train with:\n"
-            f"  neuroflux run {arguments.output} --data {arguments.data or 'D'}"
-            f"{' --init WEIGHTS' if arguments.freeze else ''}{_foreign_note(profile)}"
-        )
+        print_note(f"written to {arguments.output}; {_next_command(arguments, plan)}{_foreign_note(profile)}")
     return 0
+
+
+def _next_command(arguments: argparse.Namespace, plan: Plan) -> str:
+    """How to go on: train, go on with a training of the same plan that was stopped, or look at one that is done."""
+    from planner.runner.protocol import paths
+    from planner.runner.supervise.begin import is_taken
+
+    out = default_folder(plan.id)
+    if (out / paths.REPORT).exists():
+        return f"it was trained before:\n  {command_line('report', out)}\nonce more, into another folder:\n  " + (
+            run_command(arguments.output, arguments.data, out.with_name(f"{out.name}-again"), *_init(arguments))
+        )
+    if is_taken(out):
+        resuming = run_command(arguments.output, arguments.data, None, "--resume")
+        return f"its training in {out} was stopped, go on with:\n  {resuming}"
+    return f"train with:\n  {run_command(arguments.output, arguments.data, None, *_init(arguments))}"
+
+
+def _init(arguments: argparse.Namespace) -> tuple[str, ...]:
+    return ("--init", "WEIGHTS") if arguments.freeze else ()
 
 
 def _foreign_note(profile: Profile) -> str:
@@ -275,18 +294,20 @@ def _planned(profile: Profile, request: Request, fixed_input: bool) -> Plan:
         raise InfeasibleError(said, error.minimum_bytes, error.term) from None
 
 
-def _explain(arguments: argparse.Namespace, profile: Profile, request: Request, plan: Plan) -> None:
+def _explain(
+    arguments: argparse.Namespace, profile: Profile, request: Request, plan: Plan, tell: Callable[[str], None]
+) -> None:
     """Print the plan and, as soon as it is there, what else there would be."""
     from planner.report import plan_tables as tables
     from planner.report.tables import breakdown_table, plan_table
     from planner.solver.explain.advice import needs_of
     from planner.solver.explain.frontier import knees, more_budget
 
-    print_result("\n\n".join((plan_table(plan), breakdown_table(plan), tables.binding_table(plan))))
-    print_result("\n" + tables.comparison_table(plan, needs_of(profile, request, plan)))
+    tell("\n\n".join((plan_table(plan), breakdown_table(plan), tables.binding_table(plan))))
+    tell("\n" + tables.comparison_table(plan, needs_of(profile, request, plan)))
     points = _frontier(profile, request)
-    print_result("\n" + tables.frontier_table(plan, points, knees(points)))
-    print_result("\n" + tables.more_budget_text(plan, more_budget(profile, request, plan)))
+    tell("\n" + tables.frontier_table(plan, points, knees(points)))
+    tell("\n" + tables.more_budget_text(plan, more_budget(profile, request, plan)))
     if arguments.svg is not None:
         _draw(arguments.svg, plan, points)
 

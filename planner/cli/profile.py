@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from planner.cli import options
 from planner.cli.measure import measured_profile
-from planner.cli.output import print_note, print_result
+from planner.cli.output import print_note, print_result, tell_result
 from planner.cli.reporting import add_service, check_client
 from planner.errors import InputError
 from planner.extras import lacks
@@ -80,7 +80,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:
         write_atomically(arguments.output, to_json(profile))
         _draw(profile, arguments.output.with_suffix(".svg"))
-    print_result(to_json(profile) if arguments.json else profile_table(profile))
+    tell = print_result if arguments.output is None and arguments.report_to is None else tell_result
+    tell(to_json(profile) if arguments.json else profile_table(profile))
     note = left_out_note(profile)
     if note is not None:
         print_note(note)

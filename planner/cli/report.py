@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from planner.cli import options
+from planner.cli.commands import run_command
 from planner.cli.output import print_note, print_result
 from planner.errors import InputError
 from planner.schema.codec import to_json
@@ -18,12 +19,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the comparison, draw memory.svg into the folder, and write both as report.html."""
+    """Print the comparison, draw memory.svg into the folder, and write both as report.html.
+
+    Of a run that is not finished, print how far it has come.
+    """
     from planner.report.page import write_page
     from planner.report.plot import draw_memory
-    from planner.report.read import read_run
+    from planner.report.read import is_finished, read_run
     from planner.report.run_tables import report_table
 
+    if arguments.folder.is_dir() and not is_finished(arguments.folder) and not arguments.json:
+        return _unfinished(arguments.folder)
     record = read_run(arguments.folder)
     picture = arguments.folder / "memory.svg"
     page = arguments.folder / "report.html"
@@ -38,4 +44,26 @@ def run(arguments: argparse.Namespace) -> int:
         drawn = f"memory against time: {picture}"
     print_result(to_json(record.report) if arguments.json else report_table(record.report, record.plan))
     print_note(f"{drawn}\nall of it on a page: {page}")
+    return 0
+
+
+def _unfinished(folder: Path) -> int:
+    """Print how far a run has come, and how to go on with it where nobody does."""
+    from planner.report.read import read_unfinished
+    from planner.report.run_tables import unfinished_table
+    from planner.runner.protocol import paths
+    from planner.runner.protocol.job import Job
+    from planner.runner.storage.sealed import read_sealed
+    from planner.system.files import lock_holder
+
+    found = read_unfinished(folder)
+    holder = lock_holder(folder)
+    state = "not finished, and stopped" if holder is None else f"not finished; process {holder} is at it"
+    print_result(unfinished_table(found, state))
+    if holder is None:
+        try:
+            data: str | None = read_sealed(folder / paths.JOB, Job).data
+        except InputError:
+            data = None
+        print_note(f"go on with:\n  {run_command(folder / paths.PLAN, data, folder, '--resume')}")
     return 0

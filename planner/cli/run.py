@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from planner.cli import options
-from planner.cli.output import print_error, print_note, print_result
+from planner.cli.commands import command_line, default_folder, run_command
+from planner.cli.output import print_error, print_note, tell_result
 from planner.cli.reporting import add_service, check_client, given, reporting
-from planner.errors import InputError, RunError
+from planner.errors import InputError, InterruptedRunError, RunError
 from planner.limits import MAX_EPOCHS
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from planner.runner.supervise.supervisor import Observer
     from planner.schema.plan import Plan
     from planner.schema.report import Report
+
+_NAMED_DATA = ("sample", "fashion-mnist")
+"""Data sets that have a name instead of a path."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the plan; print its report as JSON, or where it lies."""
     from planner.cli.progress import RunProgress, Silent
+    from planner.runner.supervise.begin import is_taken
     from planner.runner.supervise.supervisor import RunOptions, run_plan
     from planner.schema.codec import to_json
     from planner.schema.confidence import accuracy_text
@@ -86,7 +91,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     plan = _plan(arguments.plan, arguments.report_to, arguments.token_file)
     _warn(plan, arguments)
-    out: Path = arguments.out or Path("runs") / plan.id[:12]
+    out: Path = arguments.out or default_folder(plan.id)
+    if not arguments.resume:
+        _check_apart(arguments.data, out)
     wanted = RunOptions(
         epochs=arguments.epochs,
         max_steps=arguments.max_steps,
@@ -99,14 +106,20 @@ def run(arguments: argparse.Namespace) -> int:
     )
     observer = Silent() if arguments.quiet else RunProgress(plan)
     with reporting(arguments.report_to, arguments.token_file, out) as begun:
-        report = run_plan(plan, arguments.data, out, wanted, _Announcing(observer, begun))
+        announcing = _Announcing(observer, begun)
+        try:
+            report = run_plan(plan, arguments.data, out, wanted, announcing)
+        except (RunError, InterruptedRunError) as error:
+            if announcing.has_begun and is_taken(out):
+                error.add_note(f"go on with:\n  {_resuming(arguments, out)}")
+            raise
         begun()  # a run whose blocks were all done has no event
     if arguments.json:
-        print_result(to_json(report))
+        tell_result(to_json(report))
     else:
         verdict = "stayed under" if report.within_budget else "DID NOT STAY under"
         accuracy = accuracy_text(report.accuracy, report.samples)
-        print_result(
+        tell_result(
             f"{verdict} {format_bytes(report.budget_bytes)}: peak {format_bytes(report.peak_bytes)}; "
             f"accuracy {accuracy}{_kept(report)}; {out}"
         )
@@ -114,11 +127,35 @@ def run(arguments: argparse.Namespace) -> int:
             from planner.report.run_tables import missed_text  # not before the run, which counts this process
 
             print_note(f"warning: {missed_text(report.missed)}")
-        print_note(f"more: neuroflux report {out}")
+        print_note(f"more: {command_line('report', out)}")
     if report.within_budget:
         return 0
     print_error(report.exceeded, RunError.exit_code, as_json=False)  # the JSON document is the report
     return RunError.exit_code
+
+
+def _check_apart(data: str, out: Path) -> None:
+    """Raise InputError where the output would lie inside the data, and be read as a part of it from then on."""
+    if data in _NAMED_DATA or not Path(data).is_dir():
+        return
+    place, within = out.resolve(), Path(data).resolve()
+    if place.is_relative_to(within):
+        raise InputError(
+            f"{out}: the output folder lies inside the data ({within}), where it would be read as a part of it; name "
+            "another one with --out"
+        )
+
+
+def _resuming(arguments: argparse.Namespace, out: Path) -> str:
+    """The command that goes on with a run that has not come to its end."""
+    options = ["--resume"]
+    if arguments.any_device:
+        options.append("--any-device")
+    if arguments.report_to is not None:
+        options += ["--report-to", arguments.report_to]
+    if arguments.token_file is not None:
+        options += ["--token-file", str(arguments.token_file)]
+    return run_command(arguments.plan, arguments.data, out, *options)
 
 
 def _warn(plan: Plan, arguments: argparse.Namespace) -> None:
@@ -173,11 +210,13 @@ class _Announcing:
     def __init__(self, observer: Observer, begun: Callable[[], None]) -> None:
         self._observer = observer
         self._begun = begun
+        self.has_begun = False
 
     def observe(self, event: Event) -> None:
         """Take note of an event."""
         if event.kind == "warning":
             print_note(f"warning: {event.text}")
         elif event.kind != "failed":
+            self.has_begun = True
             self._begun()
         self._observer.observe(event)

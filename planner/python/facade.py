@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -293,7 +294,7 @@ def _written(plan: Plan, dataset: MapDataset | str | Path, test: MapDataset | No
 
 def _run_command(words: list[str], quiet: bool) -> Report:
     """The report that `neuroflux run` prints. Raises the error that it names."""
-    said = subprocess.DEVNULL if quiet else STANDARD_ERROR
+    said = subprocess.DEVNULL if quiet or sys.__stderr__ is None else STANDARD_ERROR
     with ChildProcess(["-c", _COMMAND, str(os.getpid()), *words], said) as child:
         process = child.process
         try:

@@ -47,6 +47,20 @@ class MemorySample:
 
 
 @dataclass(frozen=True)
+class Unfinished:
+    """What an output folder says about a run that has no report yet: it goes on, or was stopped."""
+
+    plan: Plan
+    """What is to be done."""
+    last: MemorySample | None
+    """The last optimizer step; none: nothing is trained yet."""
+    steps: int
+    """Optimizer steps of all sessions, those done twice counted twice."""
+    peak_bytes: int
+    """Highest peak of any step, as the budget's scope counts bytes; 0 without steps."""
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """What an output folder says about its run."""
 
@@ -64,15 +78,36 @@ def read_run(folder: Path) -> RunRecord:
     Raises InputError or DocumentError, which name the file, and the line in memory.jsonl. Its last line is left out
     where the run was killed in the middle of it. Memory stays bounded however long the run was: see `merge_samples`.
     """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: is not a folder; give the output folder of a run")
-    plan = read_document(folder / "plan.json", Plan)
-    if not (folder / "report.json").exists():
-        raise InputError(f"{folder / 'report.json'}: is missing, so the run has not finished; run the same plan again")
+    plan = _read_plan(folder)
+    if not is_finished(folder):
+        raise InputError(
+            f"{folder / 'report.json'}: is missing, so the run has not finished; go on with it (neuroflux run --resume)"
+        )
     report = read_document(folder / "report.json", Report)
     _check_pair(folder, plan, report)
     samples = _read_samples(folder / "memory.jsonl", len(plan.blocks))
     return RunRecord(plan, report, merge_samples(samples, MAX_SAMPLES_KEPT, len(plan.blocks)))
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a run's output folder holds its report."""
+    return (folder / "report.json").exists()
+
+
+def read_unfinished(folder: Path) -> Unfinished:
+    """Read how far a run has come whose report is not there. Raises InputError or DocumentError, as `read_run` does."""
+    plan = _read_plan(folder)
+    last, steps, peak = None, 0, 0
+    memory = folder / "memory.jsonl"
+    for last in _read_samples(memory, len(plan.blocks)) if memory.exists() else ():
+        steps, peak = steps + 1, max(peak, last.peak_bytes)
+    return Unfinished(plan, last, steps, peak)
+
+
+def _read_plan(folder: Path) -> Plan:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: is not a folder; give the output folder of a run")
+    return read_document(folder / "plan.json", Plan)
 
 
 def _check_pair(folder: Path, plan: Plan, report: Report) -> None:

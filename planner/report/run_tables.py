@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from statistics import fmean
 
+from planner.report.read import Unfinished
 from planner.report.tables import BATCH_COLUMN, batch_text, short_id
-from planner.report.text import NOTHING, clean, columns, fields, indices, mib, names, note
+from planner.report.text import NOTHING, clean, columns, counted, fields, indices, mib, names, note
 from planner.schema.confidence import accuracy_text, cell_text, share_text
 from planner.schema.plan import Plan, PooledHead
 from planner.schema.report import BlockReport, Evaluation, Report
@@ -227,6 +228,22 @@ def report_summary(report: Report, plan: Plan) -> list[tuple[str, str]]:
         *([("device", speed)] if speed else []),
         ("cache", f"{format_bytes(report.cache.bytes_written)} written; training waited {stall} for samples"),
     ]
+
+
+def unfinished_table(found: Unfinished, state: str) -> str:
+    """How far a run has come that has no report yet; `state` says whether it goes on."""
+    plan, last = found.plan, found.last
+    title = f"{clean(plan.model.name)} on {clean(plan.device.name)}, plan {short_id(plan.id)}"
+    rows = [("run", title), ("state", state)]
+    if last is not None:
+        units = names(plan.model, plan.blocks[last.block].units, 40)
+        rows += [
+            ("block", f"{last.block + 1} of {len(plan.blocks)} ({units})"),
+            ("step", f"{last.step + 1} of the block, in epoch {last.epoch + 1}; loss {last.loss:.4g}"),
+            ("in all", f"{counted(found.steps, 'step')} in {format_seconds(last.seconds)}"),
+            ("peak", f"{format_bytes(found.peak_bytes)} of {format_bytes(plan.budget.bytes)}, in training steps"),
+        ]
+    return fields(rows)
 
 
 def _deviations(report: Report) -> str:

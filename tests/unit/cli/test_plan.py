@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,7 +15,8 @@ from planner.cli.main import main
 from planner.profiler.library import shipped
 from planner.profiler.library.shipped import profile_path
 from planner.profiler.library.store import ProfileStore
-from planner.schema.codec import content_id, decode, to_json
+from planner.runner.protocol import paths
+from planner.schema.codec import content_id, decode, read_document, to_json
 from planner.schema.common import DeviceKind, Machine
 from planner.schema.plan import Plan
 from planner.schema.profile import Profile
@@ -314,3 +316,24 @@ def test_a_file_that_could_not_be_written_is_refused_before_anything_is_read(
     assert (done.code, done.err) == (4, f"neuroflux: {missing}: the folder does not exist; create it first\n")
     done = run(*MODEL, "--profile", tmp_path / "no such profile", option, tmp_path)
     assert (done.code, str(tmp_path) in done.err) == (4, True)
+
+
+def test_the_next_command_is_the_one_that_fits_and_can_be_pasted(
+    run: Run, write: Callable[[Profile], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my work").mkdir()
+    monkeypatch.chdir(tmp_path / "my work")
+    file, profile = Path("my plan.json"), write(_own())
+
+    def command() -> list[str]:
+        done = run(*MODEL, "--profile", profile, "-o", file)
+        assert done.code == 0, done.err
+        return shlex.split(done.err.splitlines()[-1])
+
+    assert command() == ["neuroflux", "run", "my plan.json", "--data", "D"]
+    out = Path("runs") / read_document(file, Plan).id[:12]
+    out.mkdir(parents=True)
+    (out / paths.MEMORY).write_text("{}\n")
+    assert command() == ["neuroflux", "run", "my plan.json", "--data", "D", "--resume"]
+    (out / paths.REPORT).write_text("{}\n")
+    assert command() == ["neuroflux", "run", "my plan.json", "--data", "D", "--out", f"{out}-again"]

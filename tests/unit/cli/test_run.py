@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from planner.cli import run
+from planner.cli.main import main
 from planner.runner.supervise import supervisor
 from planner.schema.codec import decode, parse_json, to_json
 from planner.schema.report import PeakMoment, Report
@@ -45,3 +46,33 @@ def test_a_run_above_its_budget_does_not_end_with_0(
         assert decode(Report, parse_json(said.out)) == report
     told = "in block 1 while its heads were measured, behind 69 optimizer steps: 270.0 MiB, 3.0 MiB more than 267.0 MiB"
     assert (told in said.err) == (code == 4)
+
+
+@pytest.mark.parametrize(
+    ("where", "data", "out"),
+    [
+        ("train", ".", None),
+        ("train/a", "..", None),
+        ("train", "{data}", None),
+        (".", "train", "train/out"),
+        (".", "link", "train/out"),
+    ],
+)
+def test_the_output_never_lies_inside_the_data(
+    where: str,
+    data: str,
+    out: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "train" / "a").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("train")
+    plan = tmp_path / "plan.json"
+    plan.write_text(to_json(PLAN))
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.chdir(tmp_path / where)
+    words = ["run", str(plan), "--data", data.format(data=tmp_path / "train")]
+    assert main([*words, *(["--out", out] if out else [])]) == 2
+    assert "the output folder lies inside the data" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
