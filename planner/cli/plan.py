@@ -224,6 +224,7 @@ def run(arguments: argparse.Namespace) -> int:
     _check_freeze(subject.model, request)
     profile = _profile(arguments, subject.model, request.training.optimizer)
     plan = _planned(profile, request, fixed_input=arguments.data is not None)
+    _warn_of_limit(profile, plan)
     if arguments.output is not None:
         from planner.system.files import write_atomically
 
@@ -263,12 +264,25 @@ def _init(arguments: argparse.Namespace) -> tuple[str, ...]:
     return ("--init", "WEIGHTS") if arguments.freeze else ()
 
 
-def _foreign_note(profile: Profile) -> str:
-    """What `neuroflux run` wants to be told of a plan that is another device's."""
+def _warn_of_limit(profile: Profile, plan: Plan) -> None:
+    """Say where the plan would be refused here, in this container; one for another device is not run here."""
+    from planner.runner.supervise.room import limit_problem
+
+    problem = limit_problem(plan)
+    if problem is not None and not _is_foreign(profile):
+        print_note(f"warning: {problem}; `neuroflux run` refuses it")
+
+
+def _is_foreign(profile: Profile) -> bool:
     from planner.profiler.library.applies import differences
     from planner.system.machine import probe
 
-    if not differences(profile, probe()):
+    return bool(differences(profile, probe()))
+
+
+def _foreign_note(profile: Profile) -> str:
+    """What `neuroflux run` wants to be told of a plan that is another device's."""
+    if not _is_foreign(profile):
         return ""
     return f"\non {profile.device.name}, where its profile was measured; elsewhere (also here) add --any-device"
 

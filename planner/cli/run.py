@@ -61,6 +61,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "takes here is held against the plan, blocks begin with what fits beside it, and the report says so",
     )
     parser.add_argument(
+        "--ignore-limit",
+        action="store_true",
+        help="run the plan even if the memory limit of this container (control group) is below its budget, so that the "
+        "kernel may kill it within that",
+    )
+    parser.add_argument(
         "--checkpoint-seconds",
         type=options.count("checkpoint-seconds", 0, 10**9),
         default=60,
@@ -103,6 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
         checkpoint_seconds=arguments.checkpoint_seconds,
         exit_tolerance=arguments.exit_tolerance,
         any_device=arguments.any_device,
+        ignore_limit=arguments.ignore_limit,
     )
     observer = Silent() if arguments.quiet else RunProgress(plan)
     with reporting(arguments.report_to, arguments.token_file, out) as begun:
@@ -149,8 +156,9 @@ def _check_apart(data: str, out: Path) -> None:
 def _resuming(arguments: argparse.Namespace, out: Path) -> str:
     """The command that goes on with a run that has not come to its end."""
     options = ["--resume"]
-    if arguments.any_device:
-        options.append("--any-device")
+    for name in ("any_device", "ignore_limit"):
+        if getattr(arguments, name):
+            options.append(f"--{name.replace('_', '-')}")
     if arguments.report_to is not None:
         options += ["--report-to", arguments.report_to]
     if arguments.token_file is not None:

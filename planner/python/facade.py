@@ -225,6 +225,7 @@ def run(
     exit_tolerance: float | None = 0.5,
     resume: bool = False,
     any_device: bool = False,
+    ignore_limit: bool = False,
     quiet: bool = False,
 ) -> Report:
     """Train as `plan` says on `dataset`, into the folder `out` (runs/<first digits of the plan's id>); its report.
@@ -241,7 +242,8 @@ def run(
     with torch and whatever else in it, is none that a budget could hold; it ends when this one does.
 
     The other arguments are that command's options; `resume` goes on with a run that was stopped, from the same samples,
-    `any_device` runs a plan that was made for another device. Ctrl-C lets it save first. Raises RunError,
+    `any_device` runs a plan that was made for another device, `ignore_limit` one whose budget is above the memory limit
+    of the container this is in. Ctrl-C lets it save first. Raises RunError,
     InterruptedRunError, StorageError, InfeasibleError where the device has too little memory for the plan, and
     InputError, which names the sample; a run that is refused leaves nothing behind. A run that has ended above its
     budget raises ExceededError: its `report` says when and by how much, and the trained network lies in `out` as ever.
@@ -250,7 +252,7 @@ def run(
     given = {"--epochs": epochs, "--max-steps": max_steps, "--seed": seed, "--init": init}
     options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
     options += ["--exit-tolerance", "none" if exit_tolerance is None else str(exit_tolerance)]
-    flags = {"--resume": resume, "--any-device": any_device, "--quiet": quiet}
+    flags = {"--resume": resume, "--any-device": any_device, "--ignore-limit": ignore_limit, "--quiet": quiet}
     options += [name for name, wanted in flags.items() if wanted]
     made = missing_folders(folder)
     try:

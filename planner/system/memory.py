@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from planner.system.hierarchy import FILESYSTEM_ROOT, Hierarchy, find_hierarchy, read_value
@@ -14,6 +15,20 @@ _RECLAIMABLE = {
     2: ("inactive_file", "active_file", "slab_reclaimable"),
 }
 """Entries of memory.stat that a group gives up before anything is killed: page cache, and caches of the kernel."""
+
+
+_OUTER_LIMIT = "hierarchical_memory_limit"
+"""Version 1, in memory.stat: the smallest limit of a group and all above it, those out of sight in a container too."""
+
+
+@dataclass(frozen=True)
+class GroupLimit:
+    """A limit on the memory of this process's control group, or of one above it."""
+
+    bytes: int
+    """What all processes of the group may hold together."""
+    file: Path
+    """Where the kernel says so."""
 
 
 def total_bytes(root: Path = FILESYSTEM_ROOT) -> int:
@@ -30,21 +45,27 @@ def available_bytes(root: Path = FILESYSTEM_ROOT) -> int:
     amounts = [_meminfo_bytes("MemAvailable", root)]
     hierarchy = find_hierarchy("memory", root)
     if hierarchy is not None:
-        for group, limit in _limits(hierarchy):
-            amounts.append(limit - _unreclaimable_bytes(group, hierarchy.version))
+        for limit in _limits(hierarchy):
+            amounts.append(limit.bytes - _unreclaimable_bytes(limit.file.parent, hierarchy.version))
     return max(0, min(amounts))
 
 
 def cgroup_limit_bytes(root: Path = FILESYSTEM_ROOT) -> int | None:
-    """Return the smallest memory limit of this process's group and those above it; None where none binds.
+    """Return the smallest memory limit of this process's group and those above it; None where none binds."""
+    limit = group_limit(root)
+    return None if limit is None else limit.bytes
+
+
+def group_limit(root: Path = FILESYSTEM_ROOT) -> GroupLimit | None:
+    """Find the smallest memory limit of this process's group and those above it; None where none binds.
 
     A limit that is no smaller than the installed memory is none: version 1 writes "no limit" as a huge number.
     """
     hierarchy = find_hierarchy("memory", root)
     if hierarchy is None:
         return None
-    smallest = min((limit for _, limit in _limits(hierarchy)), default=None)
-    return smallest if smallest is not None and smallest < total_bytes(root) else None
+    smallest = min((*_limits(hierarchy), *_outer_limits(hierarchy)), key=lambda limit: limit.bytes, default=None)
+    return smallest if smallest is not None and smallest.bytes < total_bytes(root) else None
 
 
 def swap_bytes(root: Path = FILESYSTEM_ROOT) -> int:
@@ -67,11 +88,18 @@ def _meminfo_bytes(name: str, root: Path) -> int:
     return 0
 
 
-def _limits(hierarchy: Hierarchy) -> list[tuple[Path, int]]:
-    """List (group, limit in bytes) of the levels' limits; a level may have none, and may have two."""
-    places = [(group, name) for group in hierarchy.levels() for name in _LIMIT_FILES[hierarchy.version]]
-    texts = [(group, read_value(group / name) or "") for group, name in places]
-    return [(group, int(text)) for group, text in texts if text.isdecimal()]
+def _limits(hierarchy: Hierarchy) -> list[GroupLimit]:
+    """List the limits at the levels in sight; a level may have none, and may have two."""
+    files = [group / name for group in hierarchy.levels() for name in _LIMIT_FILES[hierarchy.version]]
+    texts = [(file, read_value(file) or "") for file in files]
+    return [GroupLimit(int(text), file) for file, text in texts if text.isdecimal()]
+
+
+def _outer_limits(hierarchy: Hierarchy) -> list[GroupLimit]:
+    """The limit that version 1 tells of levels out of sight; empty where it does not."""
+    file = hierarchy.group / "memory.stat"
+    pairs = (line.partition(" ") for line in (read_value(file) or "").splitlines())
+    return [GroupLimit(int(value), file) for name, _, value in pairs if name == _OUTER_LIMIT]
 
 
 def _unreclaimable_bytes(group: Path, version: int) -> int:

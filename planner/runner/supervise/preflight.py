@@ -31,6 +31,8 @@ class Question:
     """Whether a block is left to train: otherwise neither device nor memory matter."""
     in_memory: bool
     """Whether the memory that there is matters."""
+    ignore_limit: bool = False
+    """Whether a container's limit may be below the budget."""
 
 
 @dataclass(frozen=True)

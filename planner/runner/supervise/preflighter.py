@@ -29,7 +29,7 @@ def answer(question: Question) -> Answer:
     if question.trains and question.in_memory:
         # Both are in use now: the supervisor is part of the plan's peak, and this process ends before training begins.
         ours = read_memory().anonymous_bytes + read_memory(os.getppid()).anonymous_bytes
-        warnings += filter(None, [check_room(plan, ours)])
+        warnings += filter(None, [check_room(plan, ours, ignore_limit=question.ignore_limit)])
     with open_data(question.data, Path(question.work_dir), size=plan.model.input) as data:
         check_fits(data.info, plan.model, "the plan's model")
     return Answer(None, found, tuple(warnings))

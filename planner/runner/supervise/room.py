@@ -15,10 +15,26 @@ CODE_BYTES = 24 * MIB
 """Of what a run has resident, code of libraries: the kernel can take it back, and need not have it twice."""
 
 
-def check_room(plan: Plan, ours_bytes: int, root: Path = FILESYSTEM_ROOT) -> str | None:
+def limit_problem(plan: Plan, root: Path = FILESYSTEM_ROOT) -> str | None:
+    """Why a run may be killed while it stays within its budget: a container's limit is below that. None otherwise."""
+    limit = memory.group_limit(root)
+    if plan.device.kind != "cpu" or limit is None:
+        return None
+    budget = _with_runtime(plan, plan.budget.bytes)
+    if budget <= limit.bytes:
+        return None
+    counted = "" if budget == plan.budget.bytes else f" and the {format_bytes(plan.baseline_bytes)} that torch takes"
+    return (
+        f"the budget of {format_bytes(plan.budget.bytes)}{counted} is above the limit of {format_bytes(limit.bytes)} "
+        f"that holds here ({limit.file}): the kernel may kill the run within its budget"
+    )
+
+
+def check_room(plan: Plan, ours_bytes: int, root: Path = FILESYSTEM_ROOT, ignore_limit: bool = False) -> str | None:
     """What a person should know before the plan begins; None where there is room for its peak.
 
-    `ours_bytes` are those that are in use now and belong to the run, or go before it begins. Raises InfeasibleError
+    `ours_bytes` are those that are in use now and belong to the run, or go before it begins. With `ignore_limit` a
+    container's limit may be below the budget, as long as the predicted peak is not above it. Raises InfeasibleError
     where there can never be room, OverBudgetError where there is none now for the smallest settings.
     """
     if plan.device.kind != "cpu":
@@ -30,6 +46,14 @@ def check_room(plan: Plan, ours_bytes: int, root: Path = FILESYSTEM_ROOT) -> str
         raise InfeasibleError(
             f"the plan takes up to {format_bytes(peak)}, but {whose} {format_bytes(ever)} of memory; plan for a budget "
             "of at most that" + (", or raise the container's limit" if limit is not None else ""),
+            plan.minimum_budget_bytes,
+            "memory",
+        )
+    problem = limit_problem(plan, root)
+    if problem is not None and not ignore_limit:
+        raise InfeasibleError(
+            f"{problem}. Plan for a budget of at most {format_bytes(ever)}, raise the limit, or run it all the same: "
+            "--ignore-limit",
             plan.minimum_budget_bytes,
             "memory",
         )
@@ -45,7 +69,7 @@ def check_room(plan: Plan, ours_bytes: int, root: Path = FILESYSTEM_ROOT) -> str
             f"the plan takes up to {format_bytes(peak)}, but {format_bytes(available)} of memory are available now: "
             "free memory, or the kernel may kill the training process, which then goes on with smaller micro-batches"
         )
-    return None
+    return problem
 
 
 def _least(block: Block) -> BlockPrediction:
@@ -54,6 +78,10 @@ def _least(block: Block) -> BlockPrediction:
 
 
 def _needed(plan: Plan, predictions: Iterable[BlockPrediction]) -> int:
-    """What all processes take at most; where the budget counts tensors alone, the runtime comes on top."""
-    peak = max(found.peak_bytes for found in predictions)
-    return peak if plan.budget.scope == "process" else peak + plan.baseline_bytes
+    """What all processes take at most."""
+    return _with_runtime(plan, max(found.peak_bytes for found in predictions))
+
+
+def _with_runtime(plan: Plan, counted_bytes: int) -> int:
+    """Bytes under the budget's scope as resident ones: where it counts tensors alone, the runtime comes on top."""
+    return counted_bytes if plan.budget.scope == "process" else counted_bytes + plan.baseline_bytes

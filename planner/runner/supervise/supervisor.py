@@ -69,6 +69,8 @@ class RunOptions:
     """
     any_device: bool = False
     """Whether the plan may be another device's. It is then held against what starting takes here, and says so."""
+    ignore_limit: bool = False
+    """Whether a container's memory limit may be below the budget. The kernel may then kill the run within it."""
     guard: bool = True
     """Whether the child limits itself, and memory is looked at before. Off only in tests, to show that the kernel would
     have noticed."""
@@ -104,7 +106,7 @@ def _begin(
     trains = bool(damage) or begun.is_new or first_open_block(out, plan) < len(plan.blocks)
     keeps_init = check_init(begun, out, trains)
     options = begun.options
-    answer = look(Question(plan, data, str(out), options.any_device, trains, options.guard))
+    answer = look(Question(plan, data, str(out), options.any_device, trains, options.guard, options.ignore_limit))
     for text in answer.warnings:
         observer.observe(Warned("warning", text))
     footprint.claim(begun)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -22,9 +23,11 @@ from planner.schema.plan import Plan
 from planner.schema.profile import Profile
 from planner.system import machine
 from planner.system.machine import fingerprint, probe
+from planner.units import GIB
+from tests.memory_group import MemoryGroup, can_create
 from tests.unit.profiler import profiles
 from tests.unit.profiler.profiles import FOREIGN, request
-from tests.unit.system.support import run_child
+from tests.unit.system.support import environment, run_child
 
 MODEL = ("plan", "--model", "cnn6", "--budget", "2GiB")
 
@@ -337,3 +340,23 @@ def test_the_next_command_is_the_one_that_fits_and_can_be_pasted(
     assert command() == ["neuroflux", "run", "my plan.json", "--data", "D", "--resume"]
     (out / paths.REPORT).write_text("{}\n")
     assert command() == ["neuroflux", "run", "my plan.json", "--data", "D", "--out", f"{out}-again"]
+
+
+@pytest.mark.kernel
+def test_a_budget_above_the_containers_limit_is_warned_of(run: Run, write: Callable[[Profile], Path]) -> None:
+    reason = can_create()
+    if reason is not None:
+        pytest.skip(reason)
+    file = write(_own())
+    words = [*MODEL, "--profile", str(file), "--json"]
+    command = [sys.executable, "-m", "planner.cli.main", *words]
+    with MemoryGroup(GIB) as group:
+        done = subprocess.run(command, preexec_fn=group.enter, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "warning: the budget of 2.00 GiB is above the limit of 1.00 GiB that holds here" in done.stderr
+    foreign = write(profiles.of(FOREIGN))
+    with MemoryGroup(GIB) as group:
+        elsewhere = [*command[:-2], str(foreign), "--any-device", "--json"]
+        done = subprocess.run(elsewhere, preexec_fn=group.enter, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "is above the limit" not in done.stderr

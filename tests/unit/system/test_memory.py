@@ -102,6 +102,20 @@ def test_where_processes_are_held_up_is_a_limit_as_well(tmp_path: Path) -> None:
     assert memory.cgroup_limit_bytes(root) == GIB
 
 
+def test_the_limit_that_binds_is_told_by_its_file(tmp_path: Path) -> None:
+    files = {**trees.meminfo(8 * 2**20, 6 * 2**20), **trees.v2("/a"), **limits_v2("/a", GIB, 300 * MIB, 100 * MIB)}
+    root = trees.write(tmp_path, {**files, "sys/fs/cgroup/a/memory.high": f"{GIB // 2}\n"})
+    assert memory.group_limit(root) == memory.GroupLimit(GIB // 2, root / "sys/fs/cgroup/a/memory.high")
+
+
+def test_version_1_tells_of_limits_above_what_a_container_sees(tmp_path: Path) -> None:
+    files = {**trees.meminfo(8 * 2**20, 6 * 2**20), **trees.v1("/docker/x", top="/docker/x")}
+    root = trees.write(tmp_path, {**files, **limits_v1("", GIB, 300 * MIB, 100 * MIB)})
+    stat = root / "sys/fs/cgroup/memory/memory.stat"
+    stat.write_text(stat.read_text() + f"hierarchical_memory_limit {GIB // 4}\n")
+    assert memory.group_limit(root) == memory.GroupLimit(GIB // 4, stat)
+
+
 @pytest.mark.parametrize(
     ("files", "unified"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 from dataclasses import replace
@@ -10,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from planner.errors import InfeasibleError, OverBudgetError
-from planner.runner.supervise.room import CODE_BYTES, check_room
+from planner.runner.supervise.room import CODE_BYTES, check_room, limit_problem
 from planner.schema.codec import content_id, to_json
 from planner.schema.plan import Plan
-from planner.schema.request import Scope
+from planner.schema.request import Budget, Scope
 from tests.fault.support import small_plan
 from tests.memory_group import MemoryGroup, can_create
 from tests.unit.runner.train.test_block import this_device
@@ -61,6 +62,31 @@ def test_a_limit_above_this_group_counts(tmp_path: Path, version: int) -> None:
         check_room(plan_of(300 * MIB, 100 * MIB), 0, root)
 
 
+@pytest.mark.parametrize(("version", "name"), [(1, "memory.limit_in_bytes"), (2, "memory.max"), (2, "memory.high")])
+def test_a_limit_below_the_budget_is_refused_unless_that_is_asked_for(tmp_path: Path, version: int, name: str) -> None:
+    """The predicted peak is within both; what the budget leaves above the limit is what the kernel kills for."""
+    place, limits, base = (trees.v1, limits_v1, "memory") if version == 1 else (trees.v2, limits_v2, "")
+    root = machine(tmp_path, 4096 * MIB, 4000 * MIB)
+    limit = {f"sys/fs/cgroup/{base}/a/{name}": str(240 * MIB)}
+    for files in (place("/a/b"), limits("/a/b", None, 0, 0), limit):
+        trees.write(root, files)
+    plan = plan_of(230 * MIB, 100 * MIB)
+    plan = replace(plan, budget=replace(plan.budget, bytes=300 * MIB))
+    said = rf"budget of 300\.0 MiB is above the limit of 240\.0 MiB that holds here \(.*/a/{name}\)"
+    with pytest.raises(InfeasibleError, match=rf"{said}.*at most 240\.0 MiB.*--ignore-limit"):
+        check_room(plan, 0, root)
+    warning = check_room(plan, 0, root, ignore_limit=True)
+    assert warning is not None and re.search(said, warning)
+    assert limit_problem(plan, root) == warning
+    equal = replace(plan, budget=replace(plan.budget, bytes=240 * MIB))
+    assert check_room(equal, 0, root) is None
+    # Where the budget counts tensors alone, the limit has to hold torch as well.
+    tensors = replace(equal, budget=Budget(140 * MIB, "training"), baseline_bytes=100 * MIB)
+    assert limit_problem(tensors, root) is None
+    above = limit_problem(replace(tensors, baseline_bytes=101 * MIB), root)
+    assert above is not None and "140.0 MiB and the 101.0 MiB that torch takes is above the limit of 240.0 MiB" in above
+
+
 def test_too_little_for_now_is_a_warning_until_nothing_of_it_fits(tmp_path: Path) -> None:
     root = machine(tmp_path, 1024 * MIB, 150 * MIB)
     least = 150 * MIB + CODE_BYTES
@@ -88,11 +114,12 @@ def test_a_gpus_memory_is_not_this_memory(tmp_path: Path) -> None:
 needs_groups = pytest.mark.skipif(bool(can_create()), reason=f"needs a memory group: {can_create()}")
 
 
-def _run(plan: Plan, tmp_path: Path, group: MemoryGroup) -> subprocess.CompletedProcess[str]:
+def _run(plan: Plan, tmp_path: Path, group: MemoryGroup, *options: str) -> subprocess.CompletedProcess[str]:
     file = tmp_path / "plan.json"
     file.write_text(to_json(plan))
     code = "import sys; from planner.cli.main import main; sys.exit(main(sys.argv[1:]))"
     words = ["run", str(file), "--data", "sample", "--out", str(tmp_path / "out"), "--max-steps", "2", "--quiet"]
+    words += options
     return subprocess.run(
         python(code, *words), preexec_fn=group.enter, env=environment(), capture_output=True, text=True
     )
@@ -107,6 +134,22 @@ def test_a_plan_above_the_containers_limit_is_refused_before_anything_is_made(tm
     assert done.returncode == 3, done.stderr
     assert "up to 400.0 MiB, but the limit here is 300.0 MiB" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.kernel
+@needs_groups
+def test_a_budget_above_the_containers_limit_is_refused_and_warned_of(tmp_path: Path) -> None:
+    plan = plan_of(230 * MIB, 50 * MIB)
+    plan = replace(plan, budget=replace(plan.budget, bytes=300 * MIB))
+    plan = replace(plan, id=content_id(plan))
+    with MemoryGroup(240 * MIB) as group:
+        done = _run(plan, tmp_path, group)
+        allowed = _run(plan, tmp_path, group, "--ignore-limit")
+        assert group.oom_kills() == 0
+    assert done.returncode == 3, done.stderr
+    assert f"is above the limit of 240.0 MiB that holds here ({group.path}" in done.stderr
+    assert allowed.returncode == 0, allowed.stderr
+    assert "warning: the budget of 300.0 MiB is above the limit of 240.0 MiB" in allowed.stderr
 
 
 @pytest.mark.kernel
@@ -126,7 +169,7 @@ def test_a_bystander_survives_a_run_that_is_too_large(tmp_path: Path) -> None:
         with bystander:
             assert bystander.stdout is not None
             assert bystander.stdout.readline() == "held\n"
-            done = _run(plan_of(200 * MIB, MIB), tmp_path, group)
+            done = _run(plan_of(200 * MIB, MIB), tmp_path, group, "--ignore-limit")
             assert group.oom_kills() >= 1
             assert bystander.poll() is None
             bystander.communicate("\n")
