@@ -54,6 +54,8 @@ def tell_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Told:
         "mem_get_info": lambda device: (TOTAL - found.beside - found.reserved, TOTAL),
         "memory_reserved": lambda device: found.reserved,
         "max_memory_reserved": lambda device: found.peak,
+        "max_memory_allocated": lambda device: found.peak,
+        "is_initialized": lambda: True,
         "reset_peak_memory_stats": found.reset_peak,
         "get_device_properties": lambda device: SimpleNamespace(total_memory=TOTAL),
         "set_per_process_memory_fraction": found.set_share,

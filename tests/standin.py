@@ -8,12 +8,16 @@ own that could be measured.
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+
+from planner.training.device import Accelerator, DeviceMemory
 
 NAME = "standin"
 _COPIES = ("aten::_copy_from", "aten::copy_", "aten::_to_copy")
@@ -51,9 +55,50 @@ class Hidden(Tensor):
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]  # torch's own idiom
 
 
+class _Standin:
+    """What the product asks of a kind of device. It takes no memory, and draws by the processor's stream."""
+
+    name = "stand-in"
+
+    def __init__(self) -> None:
+        self.device = torch.device(NAME, 0)
+
+    def is_available(self) -> bool:
+        return True
+
+    def prepare(self) -> None:
+        pass
+
+    def computes_bfloat16(self) -> bool:
+        return True
+
+    def synchronize(self) -> None:
+        pass
+
+    def generators(self) -> list[torch.Generator]:
+        return [torch.default_generator]
+
+    def memory(self) -> DeviceMemory:
+        return DeviceMemory(total_bytes=2**40, reserved_bytes=0, peak_bytes=0, allocated_peak_bytes=0, beside_bytes=0)
+
+    def reset_peak(self) -> None:
+        pass
+
+    def limit(self, most_bytes: int | None) -> None:
+        pass
+
+    def release_cached(self) -> None:
+        pass
+
+
 def install() -> torch.device:
-    """Make the device known to this process, once and for all."""
+    """Make the device known to this process, once and for all, and to the product as the one that plans call cuda."""
     _setup_privateuseone_for_python_backend(NAME)
+    module = ModuleType(NAME)
+    backend: Accelerator = _Standin()
+    vars(module)["BACKEND"] = backend
+    for kind in (NAME, "cuda"):
+        sys.modules[f"planner.training.devices.{kind}"] = module
     library = torch.library.Library("_", "IMPL")  # type: ignore[no-untyped-call]  # torch gives it no type
     # What makes tensors, and copies to here.
     library.fallback(_run, "PrivateUse1")  # type: ignore[no-untyped-call]  # torch gives it no type

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from planner.cli.output import print_note
 from planner.errors import InputError
 from planner.extras import lacks
-from planner.schema.common import DeviceKind, Dtype, Optimizer
+from planner.schema.common import DeviceKind, Dtype, Optimizer, is_accelerator
 from planner.system.storage import IN_MEMORY
 
 if TYPE_CHECKING:
@@ -95,8 +95,10 @@ def unmeasured_profile(
     found = ProfileStore.default().find(ProfileRequest(model, optimizer, batch, here.cores, dtype, device))
     if found is not None:
         return found
-    if device == "cuda":
-        raise InputError("no profile of a GPU is shipped; measure on this device (neuroflux profile --device cuda)")
+    if is_accelerator(device):
+        raise InputError(
+            f"no profile of a GPU is shipped; measure on this device (neuroflux profile --device {device})"
+        )
     profile = shipped.find_shipped(model, optimizer, batch, shipped.FOLDER, dtype)
     reasons = differences(profile, here)
     if reasons:

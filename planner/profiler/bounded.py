@@ -48,19 +48,19 @@ class Bounds:
     """Seconds of the whole measurement."""
     deadline: float
     """When they are over, on the steady clock."""
-    is_gpu: bool = False
-    """Whether `max_bytes` are a GPU's, which each measuring process sees to itself."""
+    is_elsewhere: bool = False
+    """Whether `max_bytes` are an accelerator's, which each measuring process sees to itself."""
 
     @classmethod
     def begin(
-        cls, max_bytes: int | None = None, max_seconds: float | None = None, gpu_bytes: int | None = None
+        cls, max_bytes: int | None = None, max_seconds: float | None = None, accelerator_bytes: int | None = None
     ) -> Bounds:
         """Start the clock. Left out, 80 % of what is available here and 10 minutes hold; nobody gets more bytes than
-        are available. `gpu_bytes` is the size of the GPU's memory, where that is meant."""
-        available = available_bytes() if gpu_bytes is None else gpu_bytes
+        are available. `accelerator_bytes` is the size of the accelerator's memory, where that is meant."""
+        available = available_bytes() if accelerator_bytes is None else accelerator_bytes
         wanted = available * _DEFAULT_PERCENT // 100 if max_bytes is None else max_bytes
         seconds = _DEFAULT_SECONDS if max_seconds is None else max_seconds
-        return cls(min(wanted, available), seconds, time.monotonic() + seconds, gpu_bytes is not None)
+        return cls(min(wanted, available), seconds, time.monotonic() + seconds, accelerator_bytes is not None)
 
     @property
     def seconds_left(self) -> float:
@@ -119,7 +119,7 @@ class Child:
         return line.decode()
 
     def _watch(self) -> None:
-        if self._bounds.is_gpu:
+        if self._bounds.is_elsewhere:
             return
         with contextlib.suppress(ProcessLookupError):
             if read_memory(self._process.pid).resident_bytes > self._bounds.max_bytes:

@@ -1,4 +1,4 @@
-"""What a process pays around its tensors on a GPU, found by whole training steps."""
+"""What a process pays around its tensors on an accelerator, found by whole training steps."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from pathlib import Path
 from planner.errors import InfeasibleError
 from planner.profiler.bounded import Bounds
 from planner.profiler.calibrate import Calibrated, step_sizes
-from planner.profiler.child.gpu_account import GpuAccount, GpuAccountResult
+from planner.profiler.child.accelerator_account import AcceleratorAccount, AcceleratorAccountResult
 from planner.profiler.job import Job
 from planner.profiler.schedule import first_line
 from planner.schema.codec import decode, parse_json
 from planner.units import format_bytes
 
 
-def calibrate_gpu(job: Job, path: Path, bounds: Bounds) -> Calibrated:
+def calibrate_accelerator(job: Job, path: Path, bounds: Bounds) -> Calibrated:
     """Measure for the job at `path`. Raises InfeasibleError where not even the smallest whole step fits."""
     small, large = step_sizes(job)
     for size in dict.fromkeys((large, small)):
-        line = first_line(bounds, "planner.profiler.child.gpu_account", str(path), str(size))
-        found = decode(GpuAccountResult, parse_json(line)).account
+        line = first_line(bounds, "planner.profiler.child.accelerator_account", str(path), str(size))
+        found = decode(AcceleratorAccountResult, parse_json(line)).account
         if found is not None:
             return calibrated_by(found, size)
     raise InfeasibleError(
-        f"{format_bytes(bounds.max_bytes)} of the GPU are too little to measure in (--max-bytes, or what there is): a "
-        f"whole step at micro-batch {small} has to fit once",
+        f"{format_bytes(bounds.max_bytes)} of the device are too little to measure in (--max-bytes, or what there is): "
+        f"a whole step at micro-batch {small} has to fit once",
         bounds.max_bytes,
         "runtime",
     )
 
 
-def calibrated_by(found: GpuAccount, micro_batch: int) -> Calibrated:
+def calibrated_by(found: AcceleratorAccount, micro_batch: int) -> Calibrated:
     """Kernels are a constant, what the caching allocator keeps grows with what is live."""
     kept = max(0, found.reserved_bytes - found.allocated_bytes)
     permille = -(-kept * 1000 // max(1, found.allocated_bytes))

@@ -16,12 +16,12 @@ from planner.model.heads import FILTERS
 from planner.model.shapes import model_sizes
 from planner.profiler.bounded import Bounds
 from planner.profiler.calibrate import calibrate
-from planner.profiler.calibrate_gpu import calibrate_gpu
+from planner.profiler.calibrate_accelerator import calibrate_accelerator
 from planner.profiler.job import Job
 from planner.profiler.schedule import MeasuringChild, Survey, Tell, first_line
 from planner.profiler.torch_facts import complete
 from planner.schema.codec import content_id, decode, parse_json, to_json
-from planner.schema.common import Device, DeviceKind, Dtype, Machine, Optimizer, Policy
+from planner.schema.common import Device, DeviceKind, Dtype, Machine, Optimizer, Policy, is_accelerator
 from planner.schema.model import Model
 from planner.schema.profile import Limits, Profile, Runtime, Storage
 from planner.system.machine import check_dtype, fingerprint, probe
@@ -47,7 +47,7 @@ class ProfileRequest:
     dtype: Dtype = "float32"
     """What units compute in."""
     device: DeviceKind = "cpu"
-    """Where tensors live: in the processor's memory, or in the first GPU's."""
+    """Where tensors live: in the processor's memory, or in the first accelerator's."""
     filters: tuple[int, ...] = FILTERS
     """Filters of auxiliary heads."""
     max_bytes: int | None = None
@@ -76,12 +76,12 @@ def take_profile(request: ProfileRequest, tell: Tell, folder: Path | None = None
     machine = probe()
     if machine.torch_version is None:
         raise InputError("torch is not installed here; install torch >= 2.6 to profile (see the README)")
-    on_gpu = request.device == "cuda"
-    if on_gpu:
-        machine = with_gpu(machine, request.max_seconds)
+    elsewhere = is_accelerator(request.device)
+    if elsewhere:
+        machine = with_accelerator(machine, request.device, request.max_seconds)
     else:
         check_dtype(machine, request.dtype)
-    bounds = Bounds.begin(request.max_bytes, request.max_seconds, machine.gpu_total_bytes if on_gpu else None)
+    bounds = Bounds.begin(request.max_bytes, request.max_seconds, machine.gpu_total_bytes if elsewhere else None)
     sizes = micro_batches_for(request.batch)
     job = Job(
         request.model,
@@ -98,8 +98,8 @@ def take_profile(request: ProfileRequest, tell: Tell, folder: Path | None = None
         path = Path(name) / "job.json"
         path.write_text(to_json(job))
         storage = measured_storage(folder)  # first, for a folder that cannot be written to ends it
-        start = start_of_gpu(machine) if on_gpu else _measure_start(job, bounds)
-        calibrated = (calibrate_gpu if on_gpu else calibrate)(job, path, bounds)
+        start = start_of_accelerator(machine) if elsewhere else _measure_start(job, bounds)
+        calibrated = (calibrate_accelerator if elsewhere else calibrate)(job, path, bounds)
         found = Survey(job, bounds, lambda: MeasuringChild(bounds, path, os.getpid()), tell).run()
     profile = Profile(
         schema="profile/1",
@@ -126,7 +126,7 @@ def take_profile(request: ProfileRequest, tell: Tell, folder: Path | None = None
         heads=found.heads,
         uncounted_operators=found.uncounted_operators,
         calibration_seconds=calibrated.calibration_seconds,
-        machine=complete(machine, request.max_seconds) if machine.gpu_name and not on_gpu else machine,
+        machine=complete(machine, request.max_seconds) if machine.gpu_name and not elsewhere else machine,
         policies=calibrated.policies,
         limits=Limits(bounds.max_bytes, bounds.max_seconds, found.left_out),
         notes=(*calibrated.notes, *found.notes),
@@ -153,23 +153,24 @@ def measured_storage(folder: Path | None = None) -> Storage:
 def _device(machine: Machine, request: ProfileRequest) -> Device:
     identity = fingerprint(machine, machine.torch_version, request.threads, request.device)
     name, total = machine.name, machine.total_bytes
-    if request.device == "cuda":
+    if is_accelerator(request.device):
         name, total = machine.gpu_name or name, machine.gpu_total_bytes or 0
     return Device(name, identity, request.device, request.threads, machine.torch_version or "", total)
 
 
-def with_gpu(machine: Machine, max_seconds: float | None = None) -> Machine:
-    """The machine with what torch knows of its GPU. Raises InputError where there is none to measure on, RunError where
-    torch does not say within `max_seconds`."""
+def with_accelerator(machine: Machine, kind: DeviceKind, max_seconds: float | None = None) -> Machine:
+    """The machine with what torch knows of its accelerator. Raises InputError where there is none to measure on,
+    RunError where torch does not say within `max_seconds`."""
     if machine.unified_memory:
         raise InputError(
-            "device is cuda, but CPU and GPU share one memory here, whose use by both is not accounted for yet; use cpu"
+            f"device is {kind}, but CPU and GPU share one memory here, whose use by both is not accounted for yet; "
+            "use cpu"
         )
-    found = complete(machine, max_seconds) if machine.gpu_name else machine
+    found = complete(machine, max_seconds, (kind,)) if machine.gpu_name else machine
     if found.gpu_total_bytes is None or found.gpu_context_bytes is None:
         raise InputError(
-            f"device is cuda, but torch {machine.torch_version} reaches no GPU here (neuroflux doctor shows what is "
-            "found); install its driver and a CUDA build of torch, or use cpu"
+            f"device is {kind}, but torch {machine.torch_version} reaches no GPU here (neuroflux doctor shows what is "
+            "found); install its driver and a build of torch for it, or use cpu"
         )
     return found
 
@@ -186,8 +187,8 @@ class Start:
     """Highest resident bytes of the supervisor while the child runs."""
 
 
-def start_of_gpu(machine: Machine) -> Start:
-    """What a run takes of a GPU before any training: its child alone is there."""
+def start_of_accelerator(machine: Machine) -> Start:
+    """What a run takes of an accelerator before any training: its child alone is there."""
     context = machine.gpu_context_bytes or 0
     return Start(context, context, 0)
 

@@ -1,4 +1,4 @@
-"""What only torch knows of a device: `python -m planner.profiler.torch_facts [gpu]` answers with it as JSON.
+"""What only torch knows of a device: `python -m planner.profiler.torch_facts [KIND ...]` answers with JSON.
 
 The process that asks imports no torch; this module is its child.
 """
@@ -7,24 +7,30 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, get_args
 
 from planner.errors import RunError
 from planner.schema.codec import decode, parse_json, to_json
-from planner.schema.common import Machine
+from planner.schema.common import DeviceKind, Machine, is_accelerator
 from planner.system.answers import Answers
 from planner.system.child import STANDARD_ERROR, ChildProcess, ask
 from planner.units import format_seconds
 
+if TYPE_CHECKING:
+    from planner.training.device import Accelerator
+
+ACCELERATORS: tuple[DeviceKind, ...] = tuple(kind for kind in get_args(DeviceKind) if is_accelerator(kind))
+"""The kinds of device that torch is asked about."""
+
 _PATIENCE_SECONDS = 120.0
 
 _HOLD_A_CONTEXT = """
-import sys, torch
+import sys
 from planner.system.answers import Answers
-from planner.training.device import device_of
-from planner.training.runtime import start_gpu
-start_gpu(device_of("cuda"))
-Answers().tell(str(torch.cuda.memory_reserved()))
+from planner.training.runtime import start_accelerator
+Answers().tell(str(start_accelerator(sys.argv[1]).memory().reserved_bytes))
 sys.stdin.read()
 """
 
@@ -41,16 +47,19 @@ class TorchFacts:
     """What one more process takes of it before its tensors: the driver's context, and the kernels of a tiny step."""
 
 
-def complete(machine: Machine, max_seconds: float | None = None) -> Machine:
+def complete(
+    machine: Machine, max_seconds: float | None = None, kinds: tuple[DeviceKind, ...] = ACCELERATORS
+) -> Machine:
     """Fill in what torch knows and `probe` does not; the same machine where torch is not installed.
 
+    Of `kinds` the first counts of which torch reaches a device; none is asked for where the machine has no GPU.
     Takes the seconds that importing torch takes, at most `max_seconds` (none: two minutes). Raises RunError where torch
     cannot be asked.
     """
     patience = _PATIENCE_SECONDS if max_seconds is None else max_seconds
     if machine.torch_version is None:
         return machine
-    arguments = ["-m", "planner.profiler.torch_facts", *(["gpu"] if machine.gpu_name else [])]
+    arguments = ["-m", "planner.profiler.torch_facts", *(kinds if machine.gpu_name else ())]
     try:
         done = ask(arguments, patience)
     except TimeoutError:
@@ -72,32 +81,33 @@ def complete(machine: Machine, max_seconds: float | None = None) -> Machine:
     )
 
 
-def ask_torch(gpu: bool) -> TorchFacts:
-    """Ask the torch of this process, about a GPU as well where `gpu` is true."""
+def ask_torch(kinds: Sequence[str] = ()) -> TorchFacts:
+    """Ask the torch of this process, about the first of the accelerators `kinds` that it reaches as well."""
     import torch
 
+    from planner.training.device import accelerator_of
+
     threads = torch.get_num_threads()
-    if not gpu or not torch.cuda.is_available():
-        return TorchFacts(threads)
-    return TorchFacts(threads, torch.cuda.mem_get_info()[1], _context_bytes())
+    for kind in kinds:
+        backend = accelerator_of(kind)
+        if backend.is_available():
+            return TorchFacts(threads, backend.memory().total_bytes, _context_bytes(kind, backend))
+    return TorchFacts(threads)
 
 
-def _context_bytes() -> int:
+def _context_bytes(kind: str, backend: Accelerator) -> int:
     """Watch, from a context of our own, what the device loses while another process opens one.
 
     The driver counts free memory for the device as a whole, and asking for it opens a context already: a process
     cannot see the size of its own. What other processes take or give back meanwhile counts as well.
     """
-    import torch
-
-    torch.cuda.synchronize()
-    before = torch.cuda.mem_get_info()[0]
-    with ChildProcess(["-c", _HOLD_A_CONTEXT], STANDARD_ERROR, stdin=subprocess.PIPE) as other:
+    before = backend.memory().used_bytes
+    with ChildProcess(["-c", _HOLD_A_CONTEXT, kind], STANDARD_ERROR, stdin=subprocess.PIPE) as other:
         reserved = int(other.answers.readline())
-        after = torch.cuda.mem_get_info()[0]
-    return max(0, before - after - reserved)
+        after = backend.memory().used_bytes
+    return max(0, after - before - reserved)
 
 
 if __name__ == "__main__":
     answers = Answers()
-    answers.tell(to_json(ask_torch("gpu" in sys.argv[1:]), indent=None))
+    answers.tell(to_json(ask_torch(sys.argv[1:]), indent=None))

@@ -19,7 +19,14 @@ HugePages = Literal["always", "madvise", "never"]
 """To whom the kernel gives huge pages: everybody, those who ask, nobody (`planner.system.pages`)."""
 
 DeviceKind = Literal["cpu", "cuda"]
-"""Where tensors live, and so which memory a budget is of: the processor's, or a GPU's."""
+"""Where tensors live, and so which memory a budget is of: the processor's, or an accelerator's own. What training does
+differently on each is in `planner.training.devices`."""
+
+
+def is_accelerator(kind: DeviceKind) -> bool:
+    """Whether devices of a kind have memory of their own, so that a budget is of that and not of the processor's."""
+    return kind != "cpu"
+
 
 Dtype = Literal["float32", "bfloat16"]
 """What arithmetic and activations are in. `bfloat16`: convolutions, matrix products and every activation; parameters,
@@ -62,6 +69,11 @@ class Device:
     """Version of torch."""
     total_bytes: int
     """Memory of the device, container limits considered."""
+
+    @property
+    def is_accelerator(self) -> bool:
+        """Whether tensors live in memory that is not the processor's."""
+        return is_accelerator(self.kind)
 
     def __post_init__(self) -> None:
         if not 0 <= self.total_bytes <= MAX_BYTES:

@@ -276,11 +276,11 @@ class Problem:
     def data_bytes(self, first: int, source: Source, micro_batch: int) -> int:
         """Two read buffers, the labels, for images the micro-batch as float32, and what a prefix makes of it.
 
-        On a GPU the micro-batch as it arrives there: buffers and conversions are in the processor's memory.
+        On an accelerator the micro-batch as it arrives there: buffers and conversions are in the processor's memory.
         """
-        buffers = 0 if self._is_gpu else 2 * self.record_bytes(first if source == "cache" else 0)
+        buffers = 0 if self._elsewhere else 2 * self.record_bytes(first if source == "cache" else 0)
         if source == "cache":
-            arrived = 1 if self._is_gpu else self._times(DECODED)
+            arrived = 1 if self._elsewhere else self._times(DECODED)
             return micro_batch * (buffers + LABEL_BYTES + arrived * self.profile.units[first - 1].output_bytes)
         channels, height, width = self.profile.model.input
         given = self.profile.units[first - 1].output_bytes if source == "recompute" else 0
@@ -289,16 +289,16 @@ class Problem:
     def writer_bytes(self, boundary: int, micro_batch: int) -> int:
         """Buffers of the writer of the cache at a boundary, and the sample that it makes what a cache holds.
 
-        None of that is on a GPU.
+        None of that is on an accelerator.
         """
-        if self._is_gpu:
+        if self._elsewhere:
             return 0
         sample = self._times(ENCODED) * self.profile.units[boundary - 1].output_bytes
         return CACHE_WRITER_BYTES + CACHE_WRITER_SAMPLE_BYTES * micro_batch + sample
 
     @property
-    def _is_gpu(self) -> bool:
-        return self.profile.device.kind == "cuda"
+    def _elsewhere(self) -> bool:
+        return self.profile.device.is_accelerator
 
     def _times(self, table: Mapping[tuple[Dtype, Stored], int]) -> int:
         return table.get((self.training.dtype, self.cache_dtype), 0)
@@ -406,7 +406,7 @@ def policies_of(profile: Profile, request: Request) -> tuple[Policy, ...]:
             "tight, which says what fast changes; profile again"
         )
     measured = {found.policy: min(nanoseconds(step.seconds) for step in found.steps) for found in profile.policies}
-    is_known = profile.device.kind == "cpu" and "fast" in measured and measured.get("tight", 0) > 0
+    is_known = not profile.device.is_accelerator and "fast" in measured and measured.get("tight", 0) > 0
     known: tuple[Policy, ...] = ("tight", "fast") if is_known else ("tight",)
     if request.allocator is None:
         return known

@@ -14,7 +14,7 @@ from typing import Any
 
 from planner.errors import InputError
 from planner.limits import MAX_NAME_LENGTH
-from planner.schema.common import Device, DeviceKind, Dtype, Machine
+from planner.schema.common import Device, DeviceKind, Dtype, Machine, is_accelerator
 from planner.system import memory
 from planner.system.allocator import detect
 from planner.system.hierarchy import FILESYSTEM_ROOT, find_hierarchy, read_value
@@ -100,7 +100,7 @@ def last_level_cache_bytes(root: Path = FILESYSTEM_ROOT) -> int:
 def fingerprint(machine: Machine, torch_version: str | None, threads: int, kind: DeviceKind = "cpu") -> str:
     """Name, as sha256 (hex), everything that decides what a layer costs in bytes and time here."""
     found = facts(machine, torch_version, threads)
-    if kind != "cpu":
+    if is_accelerator(kind):
         found["kind"] = kind
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 

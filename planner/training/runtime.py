@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from planner.training.device import Accelerator
+
 
 @dataclass(frozen=True)
 class Started:
@@ -59,45 +61,46 @@ def start_torch(policy: Literal["tight", "fast"], threads: int, numpy: bool = Fa
     return Started(memory.resident_bytes, memory.peak_bytes)
 
 
-def start_gpu(device: torch.device) -> None:
-    """Open the GPU and run a tiny step there, so that its context and first kernels exist before anybody measures.
+def start_accelerator(kind: DeviceKind) -> Accelerator:
+    """Open the device and run a tiny step there, so that its context and first kernels exist before anybody measures.
 
-    Torch has been started. Raises InputError where it reaches no GPU.
+    Torch has been started. Raises InputError where it reaches no device of that kind.
     """
     import torch
 
-    if not torch.cuda.is_available():
+    from planner.training.device import accelerator_of
+
+    backend = accelerator_of(kind)
+    if not backend.is_available():
         raise InputError(
-            f"a GPU was asked for, but torch {torch.__version__} reaches none here; install its driver and a CUDA "
-            "build of torch, or profile and plan for the processor (--device cpu)"
+            f"a {backend.name} was asked for (--device {kind}), but torch {torch.__version__} reaches none here; "
+            "install its driver and a build of torch for it, or profile and plan for the processor (--device cpu)"
         )
-    torch.backends.cudnn.deterministic = True  # a run that is resumed ends as one that was not
+    backend.prepare()  # a run that is resumed ends as one that was not
     for _ in range(2):
-        _tiny_step(device)
-    torch.cuda.synchronize(device)
-    torch.cuda.empty_cache()
+        _tiny_step(backend.device)
+    backend.synchronize()
+    backend.release_cached()
+    return backend
 
 
 def check_arithmetic(dtype: Dtype, kind: DeviceKind = "cpu") -> None:
     """Raise InputError where torch, which has been started, computes in `dtype` only number by number here."""
-    import torch
+    from planner.training.device import backend_of
 
-    if dtype != "bfloat16":
-        return
-    if not (torch.cuda.is_bf16_supported(False) if kind == "cuda" else torch.ops.mkldnn._is_mkldnn_bf16_supported()):
-        where = "GPU" if kind == "cuda" else "processor"
+    backend = backend_of(kind)
+    if dtype == "bfloat16" and not backend.computes_bfloat16():
         raise InputError(
-            f"the plan computes in bfloat16, for which this {where} has no instructions; plan in float32 "
+            f"the plan computes in bfloat16, for which this {backend.name} has no instructions; plan in float32 "
             "(neuroflux plan --dtype float32)"
         )
 
 
 def release_memory() -> None:
     """Give back what is free: the allocators' own free pages and clean pages of libraries not needed just now."""
-    import torch
+    from planner.training.device import release_cached
 
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch gives it no type
-        torch.cuda.empty_cache()
+    release_cached()
     release()
     trim_clean_pages()
 

@@ -20,7 +20,7 @@ from planner.client.credentials import KnownServices
 from planner.errors import InputError
 from planner.profiler import job as measuring
 from planner.profiler import torch_facts
-from planner.profiler.child import account, gpu_account, kernels
+from planner.profiler.child import accelerator_account, account, kernels
 from planner.profiler.profile import ProfileRequest, Start
 from planner.report.read import MemorySample
 from planner.runner.protocol import events, job
@@ -37,7 +37,7 @@ from tests.unit.corpus import documents, kind_of
 DOCUMENTS = (Model, ZooReference, Profile, Plan, Report, Evaluation, DeviceDocument, KnownServices)
 MESSAGES = (
     events.Message, events.Evaluation, job.Job, job.RunLength, job.EvaluationJob, Position, MemorySample,
-    measuring.Job, measuring.Task, measuring.Reply, account.AccountResult, gpu_account.GpuAccountResult,
+    measuring.Job, measuring.Task, measuring.Reply, account.AccountResult, accelerator_account.AcceleratorAccountResult,
     kernels.Overhead, torch_facts.TorchFacts, Start, ProfileRequest, Request, Asked, WorkerSetup,
 )  # fmt: skip
 

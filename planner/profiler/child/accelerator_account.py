@@ -1,8 +1,10 @@
-"""What a process takes of a GPU around its tensors: `python -m planner.profiler.child.gpu_account JOB MICRO_BATCH`.
+"""What a process takes of an accelerator around its tensors.
+
+`python -m planner.profiler.child.accelerator_account JOB MICRO_BATCH`.
 
 Whole training steps of the model by backpropagation, as a run takes them. Two things lie around tensors: the kernels
 that are loaded when they are first used, and what the caching allocator has reserved beyond what it has given out.
-Prints one line of JSON (`GpuAccountResult`). Not run on hardware yet (profiles/README.md).
+Prints one line of JSON (`AcceleratorAccountResult`). Not run on hardware yet (profiles/README.md).
 """
 
 from __future__ import annotations
@@ -16,16 +18,16 @@ from planner.profiler.job import Job
 from planner.schema.codec import read_document, to_json
 from planner.system.answers import Answers
 from planner.system.exhaustion import is_out_of_memory
-from planner.training.runtime import start_gpu, start_torch
+from planner.training.runtime import start_accelerator, start_torch
 
 if TYPE_CHECKING:
-    import torch
+    from planner.training.device import Accelerator
 
 _STEPS = 3
 
 
 @dataclass(frozen=True)
-class GpuAccount:
+class AcceleratorAccount:
     """What was found."""
 
     loaded_bytes: int
@@ -39,32 +41,29 @@ class GpuAccount:
 
 
 @dataclass(frozen=True)
-class GpuAccountResult:
+class AcceleratorAccountResult:
     """The child's one line."""
 
-    account: GpuAccount | None
+    account: AcceleratorAccount | None
     """What was found; null where a step does not fit."""
 
 
-def take_account(job: Job, micro_batch: int, device: torch.device) -> GpuAccount:
-    """Some whole steps at `micro_batch`; torch and the GPU have been started."""
-    import torch
-
+def take_account(job: Job, micro_batch: int, backend: Accelerator) -> AcceleratorAccount:
+    """Some whole steps at `micro_batch`; torch and the device have been started."""
     from planner.profiler.child.network import WholeNetwork
     from planner.training.calibration import calibration_seconds
-    from planner.training.gpu import limit_gpu, read_gpu, reset_gpu_peak
 
-    start = read_gpu(device).beside_bytes
-    calibration = calibration_seconds(device)
-    limit_gpu(device, job.max_bytes - start)
-    reset_gpu_peak(device)
+    start = backend.memory().beside_bytes
+    calibration = calibration_seconds(backend.device)
+    backend.limit(job.max_bytes - start)
+    backend.reset_peak()
     network = WholeNetwork(job)
     data = network.data(micro_batch)
     for _ in range(_STEPS):
         network.step(*data)
-    found = read_gpu(device)
+    found = backend.memory()
     loaded = max(0, found.beside_bytes - start)
-    return GpuAccount(loaded, found.peak_bytes, torch.cuda.max_memory_allocated(device), calibration)
+    return AcceleratorAccount(loaded, found.peak_bytes, found.allocated_peak_bytes, calibration)
 
 
 def main(path: str, micro_batch: int) -> None:
@@ -72,17 +71,14 @@ def main(path: str, micro_batch: int) -> None:
     answers = Answers()
     job = read_document(Path(path), Job)
     start_torch(job.allocator, job.threads)
-    from planner.training.device import device_of
-
-    device = device_of(job.device)
-    start_gpu(device)
-    found: GpuAccount | None = None
+    backend = start_accelerator(job.device)
+    found: AcceleratorAccount | None = None
     try:
-        found = take_account(job, micro_batch, device)
+        found = take_account(job, micro_batch, backend)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-    answers.tell(to_json(GpuAccountResult(found), indent=None))
+    answers.tell(to_json(AcceleratorAccountResult(found), indent=None))
 
 
 if __name__ == "__main__":

@@ -1,17 +1,15 @@
-"""Keeps a measuring process within its part of a GPU (see `planner.profiler.bounded` for the processor's memory)."""
+"""Keeps a measuring process within its part of an accelerator, as `OwnLimit` does in the processor's memory."""
 
 from __future__ import annotations
 
-import torch
-
-from planner.training.gpu import limit_gpu, read_gpu
+from planner.training.device import Accelerator
 
 
-class OwnGpuLimit:
-    """Begin it when the GPU has been started; in force until the process ends."""
+class OwnAcceleratorLimit:
+    """Begin it when the device has been started; in force until the process ends."""
 
-    def __init__(self, device: torch.device, max_bytes: int) -> None:
-        self._device = device
+    def __init__(self, backend: Accelerator, max_bytes: int) -> None:
+        self._backend = backend
         self._max_bytes = max_bytes
 
     def renew(self) -> int:
@@ -19,7 +17,7 @@ class OwnGpuLimit:
 
         Where that is more than there may be, nothing can be allocated: whoever reads the returned bytes sees to that.
         """
-        torch.cuda.empty_cache()
-        found = read_gpu(self._device)
-        limit_gpu(self._device, self._max_bytes - found.beside_bytes)
+        self._backend.release_cached()
+        found = self._backend.memory()
+        self._backend.limit(self._max_bytes - found.beside_bytes)
         return found.beside_bytes + found.reserved_bytes

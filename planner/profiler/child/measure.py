@@ -18,17 +18,18 @@ from planner.profiler.bounded import OwnLimit
 from planner.profiler.job import Answer, DoesNotFit, Facts, Failed, Job, Measured, Ready, Task
 from planner.profiler.pieces import Piece, pieces_of
 from planner.schema.codec import decode, parse_json, read_document, to_json
+from planner.schema.common import is_accelerator
 from planner.schema.profile import Costs, Layers
 from planner.system.answers import Answers
 from planner.system.exhaustion import is_out_of_memory
 from planner.system.rlimit import die_with_parent
-from planner.training.runtime import check_arithmetic, start_gpu, start_torch
+from planner.training.runtime import check_arithmetic, start_accelerator, start_torch
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from planner.profiler.child.accelerator_limit import OwnAcceleratorLimit
     from planner.profiler.child.flops import FlopCounter
-    from planner.profiler.child.gpu_limit import OwnGpuLimit
     from planner.training.optimizers import Stepper
 
 
@@ -228,20 +229,13 @@ def check_finite(module: nn.Module, inputs: Tensor) -> None:
         raise ModelError(f"{count} of {output.numel()} numbers of its output on random images are not finite")
 
 
-def _start_gpu(job: Job) -> None:
-    from planner.training.device import device_of
-
-    start_gpu(device_of(job.device))
-    check_arithmetic(job.dtype, job.device)
-
-
-def _limit(job: Job) -> OwnLimit | OwnGpuLimit:
-    if job.device == "cpu":
+def _limit(job: Job) -> OwnLimit | OwnAcceleratorLimit:
+    if not is_accelerator(job.device):
         return OwnLimit(job.max_bytes)
-    from planner.profiler.child.gpu_limit import OwnGpuLimit
-    from planner.training.device import device_of
+    from planner.profiler.child.accelerator_limit import OwnAcceleratorLimit
+    from planner.training.device import accelerator_of
 
-    return OwnGpuLimit(device_of(job.device), job.max_bytes)
+    return OwnAcceleratorLimit(accelerator_of(job.device), job.max_bytes)
 
 
 def main(path: str, parent_pid: int, tasks: Iterable[str]) -> None:
@@ -254,8 +248,9 @@ def main(path: str, parent_pid: int, tasks: Iterable[str]) -> None:
 
     job = read_document(Path(path), Job)
     start_torch(job.allocator, job.threads, numpy=True)
-    if job.device == "cuda":
-        _start_gpu(job)
+    if is_accelerator(job.device):
+        start_accelerator(job.device)
+        check_arithmetic(job.dtype, job.device)
     measurer = Measurer(job)
     measurer.warm()
     limit = _limit(job)

@@ -1,7 +1,7 @@
 """How bytes and seconds are read on a kind of device: allocator events, and a clock that waits for the device.
 
 `torch.profiler` with `profile_memory=True` records every event of torch's allocators, scratch inside oneDNN, cuDNN and
-cuBLAS included; dispatch-level tracking misses up to 11 % of a convolution's peak. On CUDA the events carry the caching
+cuBLAS included; dispatch-level tracking misses up to 11 % of a convolution's peak. On a GPU they carry the caching
 allocator's own block sizes, rounded to 512 bytes: what a budget has to hold.
 """
 
@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from planner.schema.common import Policy
+from planner.schema.common import DeviceKind, Policy, is_accelerator
 from planner.system.allocator import detect
 from planner.system.proc import Memory, read_memory, reset_peak
+from planner.training.device import Accelerator, accelerator_of
 from planner.units import MIB
 
 _LEAST_SCRATCH = MIB
@@ -252,26 +253,27 @@ def _told_apart(phases: list[Phase], watched: list[Memory]) -> list[Phase]:
     return found
 
 
-class CudaMeter(Meter):
-    """A CUDA device and its caching allocator. Not run on hardware yet (profiles/README.md)."""
+class AcceleratorMeter(Meter):
+    """A device with a caching allocator of torch's. Not run on hardware yet (profiles/README.md)."""
 
-    def __init__(self, index: int = 0) -> None:
-        super().__init__(torch.device("cuda", index))
+    def __init__(self, backend: Accelerator) -> None:
+        super().__init__(backend.device)
+        self._backend = backend
 
     def mark(self) -> None:
         """End a phase once the device has done what was asked of it."""
-        torch.cuda.synchronize(self.device)
+        self._backend.synchronize()
         super().mark()
 
     def now(self) -> float:
         """The steady clock, once the device is idle."""
-        torch.cuda.synchronize(self.device)
+        self._backend.synchronize()
         return time.perf_counter()
 
 
-def meter_for(kind: str, policy: Policy = "fast") -> Meter:
-    """The meter of a device kind, `cpu` or `cuda`, in a process under an allocator policy."""
-    if kind == "cuda":
-        return CudaMeter()
+def meter_for(kind: DeviceKind, policy: Policy = "fast") -> Meter:
+    """The meter of a kind of device in a process under an allocator policy."""
+    if is_accelerator(kind):
+        return AcceleratorMeter(accelerator_of(kind))
     # Under `tight` glibc gives blocks back at once; other allocators, and other policies, keep them.
     return CpuMeter(policy == "tight" and detect() == "glibc" and reset_peak())

@@ -259,8 +259,8 @@ class Telemetry:
 
 
 def own_memory(plan: Plan) -> Memory:
-    """What this process takes of the memory that the plan's budget is of: nothing of a GPU's."""
-    return read_memory() if plan.device.kind == "cpu" else Memory(0, 0, 0, 0, 0, 0)
+    """What this process takes of the memory that the plan's budget is of: nothing of an accelerator's."""
+    return Memory(0, 0, 0, 0, 0, 0) if plan.device.is_accelerator else read_memory()
 
 
 def make_report(plan: Plan, record: Record, seconds: float, exit_tolerance: float | None = None) -> Report:

@@ -37,8 +37,8 @@ def check_room(plan: Plan, ours_bytes: int, root: Path = FILESYSTEM_ROOT, ignore
     container's limit may be below the budget, as long as the predicted peak is not above it. Raises InfeasibleError
     where there can never be room, OverBudgetError where there is none now for the smallest settings.
     """
-    if plan.device.kind != "cpu":
-        return None  # the budget is of a GPU's memory
+    if plan.device.is_accelerator:
+        return None  # the budget is of its memory
     peak, least = _needed(plan, (block.predicted for block in plan.blocks)), _needed(plan, map(_least, plan.blocks))
     limit = memory.cgroup_limit_bytes(root)
     ever, whose = (memory.total_bytes(root), "this machine has") if limit is None else (limit, "the limit here is")

@@ -158,7 +158,7 @@ def release_start_memory() -> None:
 
 def allowed_bytes(plan: Plan) -> int:
     """What the child may take of the plan's budget, beside this process."""
-    if plan.budget.scope == "process" and plan.device.kind == "cpu":
+    if plan.budget.scope == "process" and not plan.device.is_accelerator:
         return plan.budget.bytes - read_memory().peak_bytes - GROWTH_BYTES
     return plan.budget.bytes
 

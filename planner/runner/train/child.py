@@ -27,7 +27,7 @@ from planner.system.answers import Answers
 from planner.system.exhaustion import is_out_of_memory
 from planner.system.proc import CANNOT_BEGIN_ANEW
 from planner.system.rlimit import die_with_parent
-from planner.training.runtime import Started, check_arithmetic, start_gpu, start_torch
+from planner.training.runtime import Started, check_arithmetic, start_accelerator, start_torch
 from planner.units import format_bytes
 
 
@@ -77,10 +77,8 @@ def _train(job: Job, tell: Callable[[Event], None]) -> None:
 def _start(plan: Plan) -> Started:
     """Torch, where the plan's device wants it; the bytes are those that the budget counts."""
     started = start_torch(plan.allocator, plan.device.threads)
-    if plan.device.kind == "cuda":
-        from planner.training.device import device_of
-
-        start_gpu(device_of(plan.device.kind))
+    if plan.device.is_accelerator:
+        start_accelerator(plan.device.kind)
         started = Started(plan.baseline_bytes, plan.baseline_bytes)
     check_arithmetic(plan.training.dtype, plan.device.kind)
     return started
@@ -93,7 +91,7 @@ def _allowed_bytes(job: Job, started: Started) -> int | None:
 
 def _rungs(job: Job, plan: Plan, started: Started) -> tuple[int, ...]:
     """The largest setting of every block that may be tried. Raises InfeasibleError where there is none here."""
-    if not job.any_device or plan.device.kind != "cpu":
+    if not job.any_device or plan.device.is_accelerator:
         return (0,) * len(plan.blocks)
     return rungs_here(plan, _allowed_bytes(job, started), started.baseline_bytes, started.peak_bytes)
 
@@ -115,12 +113,12 @@ def _about_device(job: Job, plan: Plan, started: Started, rungs: tuple[int, ...]
 def make_guard(job: Job, plan: Plan, started: Started) -> MemoryGuard:
     """The guard of the memory that the plan's budget is of."""
     allowed = _allowed_bytes(job, started)
-    if plan.device.kind == "cpu":
+    if not plan.device.is_accelerator:
         return MemoryGuard(allowed, started.baseline_bytes, plan.allocator == "fast")
-    from planner.runner.train.gpu_guard import GpuGuard
-    from planner.training.device import device_of
+    from planner.runner.train.accelerator_guard import AcceleratorGuard
+    from planner.training.device import accelerator_of
 
-    return GpuGuard(device_of(plan.device.kind), allowed, started.baseline_bytes)
+    return AcceleratorGuard(accelerator_of(plan.device.kind), allowed, started.baseline_bytes)
 
 
 def main(job_path: str, supervisor_pid: int) -> int:

@@ -67,7 +67,7 @@ class Run:
         block = plan.blocks[place]
         self.plan, self.profile, self.block, self.size = plan, profile, block, size
         self.around = policy_figures(plan, profile)
-        self.elsewhere = profile.device.kind == "cuda"
+        self.elsewhere = profile.device.is_accelerator
         """Whether tensors lie in another memory than what reads and writes storage."""
         self.behind = next((other.input for other in plan.blocks[place + 1 : place + 2]), None)
         self.caches = self.behind is not None and self.behind.kind == "cache"
@@ -101,7 +101,7 @@ class Run:
     def data(self) -> int:
         """Two buffers of records and the labels; of images also what the block's input is made from.
 
-        On a GPU what has arrived there.
+        On an accelerator what has arrived there.
         """
         if self.block.input.kind == "cache":
             boundary, kept = self.block.units[0], self.block.input.dtype

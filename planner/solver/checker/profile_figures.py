@@ -49,7 +49,7 @@ def policy_figures(plan: Plan, profile: Profile) -> PolicyFigures:
             profile.calibration_seconds,
         )
     measured = {policy.policy: policy for policy in profile.policies}
-    known = profile.allocator == "tight" and profile.device.kind == "cpu" and {"tight", "fast"} <= measured.keys()
+    known = profile.allocator == "tight" and not profile.device.is_accelerator and {"tight", "fast"} <= measured.keys()
     if not known or not all(_ns(step.seconds) for step in measured["tight"].steps):
         raise PlannerError(f"the solver contradicts its checker: nothing is known under the allocator {plan.allocator}")
     fast = measured["fast"]

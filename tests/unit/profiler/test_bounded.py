@@ -189,7 +189,7 @@ def test_a_limit_of_a_gpu_is_none_of_what_a_child_takes_here(module: Write) -> N
         taken = b"x" * (128 * 2**20)
         Answers().tell(input() + str(len(taken)))
     """)
-    limits = Bounds.begin(100 * MIB, 60.0, gpu_bytes=2**40)
+    limits = Bounds.begin(100 * MIB, 60.0, accelerator_bytes=2**40)
     with Child(limits, "measured_module") as child:
         child.send("has ")
         assert child.read() == f"has {128 * MIB}"

@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 
 from planner.errors import InfeasibleError
 from planner.model.zoo import from_zoo
-from planner.profiler import calibrate_gpu as module
+from planner.profiler import calibrate_accelerator as module
 from planner.profiler.bounded import Bounds
-from planner.profiler.calibrate_gpu import calibrate_gpu, calibrated_by
-from planner.profiler.child.gpu_account import GpuAccount, GpuAccountResult
-from planner.profiler.child.gpu_limit import OwnGpuLimit
+from planner.profiler.calibrate_accelerator import calibrate_accelerator, calibrated_by
+from planner.profiler.child.accelerator_account import AcceleratorAccount, AcceleratorAccountResult
+from planner.profiler.child.accelerator_limit import OwnAcceleratorLimit
 from planner.profiler.job import Job
 from planner.schema.common import Optimizer
+from planner.training.device import accelerator_of
 from planner.units import MIB
 from tests.gpu import CONTEXT, OTHERS, tell_of_a_gpu
 
@@ -32,14 +32,14 @@ JOB = Job(
 
 
 def test_kernels_are_a_constant_and_what_the_allocator_keeps_a_part_of_what_is_live() -> None:
-    found = calibrated_by(GpuAccount(33 * MIB, 120 * MIB, 100 * MIB, 0.001), 8)
+    found = calibrated_by(AcceleratorAccount(33 * MIB, 120 * MIB, 100 * MIB, 0.001), 8)
     assert (found.overhead_bytes, found.overhead_permille) == (33 * MIB, 200)
     assert (found.small_micro_batch, found.large_micro_batch, found.growing_bytes) == (8, 8, 0)
     assert (found.calibration_seconds, found.policies) == (0.001, ())
 
 
 def test_a_part_of_a_thousandth_is_rounded_up() -> None:
-    assert calibrated_by(GpuAccount(0, 1001 * MIB + 1, 1001 * MIB, 0.001), 1).overhead_permille == 1
+    assert calibrated_by(AcceleratorAccount(0, 1001 * MIB + 1, 1001 * MIB, 0.001), 1).overhead_permille == 1
 
 
 @pytest.mark.parametrize(("largest_that_fits", "tried"), [(8, ["8"]), (2, ["8", "2"])])
@@ -47,14 +47,18 @@ def test_a_step_that_does_not_fit_is_taken_at_the_smallest_micro_batch(
     largest_that_fits: int, tried: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = _answering(monkeypatch, largest_that_fits)
-    assert calibrate_gpu(JOB, Path("job"), Bounds.begin(gpu_bytes=600 * MIB)).small_micro_batch == int(tried[-1])
+    assert calibrate_accelerator(JOB, Path("job"), Bounds.begin(accelerator_bytes=600 * MIB)).small_micro_batch == int(
+        tried[-1]
+    )
     assert asked == tried
 
 
 def test_where_no_step_fits_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     _answering(monkeypatch, 0)
-    with pytest.raises(InfeasibleError, match=r"480\.0 MiB of the GPU are too little.*micro-batch 2 has to fit once"):
-        calibrate_gpu(JOB, Path("job"), Bounds.begin(gpu_bytes=600 * MIB))
+    with pytest.raises(
+        InfeasibleError, match=r"480\.0 MiB of the device are too little.*micro-batch 2 has to fit once"
+    ):
+        calibrate_accelerator(JOB, Path("job"), Bounds.begin(accelerator_bytes=600 * MIB))
 
 
 def _answering(monkeypatch: pytest.MonkeyPatch, largest: int) -> list[str]:
@@ -65,7 +69,9 @@ def _answering(monkeypatch: pytest.MonkeyPatch, largest: int) -> list[str]:
 
     def first_line(bounds: Bounds, name: str, path: str, size: str) -> str:
         asked.append(size)
-        return to_json(GpuAccountResult(GpuAccount(1, 2, 2, 0.1) if int(size) <= largest else None), indent=None)
+        return to_json(
+            AcceleratorAccountResult(AcceleratorAccount(1, 2, 2, 0.1) if int(size) <= largest else None), indent=None
+        )
 
     monkeypatch.setattr(module, "first_line", first_line)
     return asked
@@ -73,7 +79,7 @@ def _answering(monkeypatch: pytest.MonkeyPatch, largest: int) -> list[str]:
 
 def test_a_measuring_process_keeps_to_its_part_of_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     told = tell_of_a_gpu(monkeypatch)
-    limit = OwnGpuLimit(torch.device("cuda", 0), 2000 * MIB)
+    limit = OwnAcceleratorLimit(accelerator_of("cuda"), 2000 * MIB)
     told.reserve(400 * MIB, kept=300 * MIB)
     # What others have is not to be had; what the allocator only keeps is given back.
     assert limit.renew() == CONTEXT + OTHERS

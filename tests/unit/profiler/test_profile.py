@@ -12,7 +12,7 @@ import pytest
 from planner.errors import InfeasibleError, InputError, StorageError
 from planner.model.zoo import from_zoo
 from planner.profiler import profile as profile_module
-from planner.profiler.profile import ProfileRequest, Start, micro_batches_for, start_of_gpu, take_profile
+from planner.profiler.profile import ProfileRequest, Start, micro_batches_for, start_of_accelerator, take_profile
 from planner.schema.common import Optimizer
 from planner.system.machine import probe
 from planner.system.storage import file_system
@@ -66,7 +66,7 @@ def test_a_gpu_that_cannot_be_measured_is_refused(
 
 def test_on_a_gpu_a_run_starts_with_its_context_and_nothing_of_the_supervisor_counts() -> None:
     machine = replace(probe(), gpu_context_bytes=300 * MIB)
-    assert start_of_gpu(machine) == Start(300 * MIB, 300 * MIB, 0)
+    assert start_of_accelerator(machine) == Start(300 * MIB, 300 * MIB, 0)
 
 
 STORAGE = """

@@ -17,16 +17,13 @@ from dataclasses import replace
 from pathlib import Path
 from torch.nn import functional
 from tests.standin import install
-device = install()
+install()
 from planner.runner.storage import cache; from planner.runner.protocol import paths
 from planner.runner.storage.cache import shard_path
 from planner.runner.protocol.events import BlockStarted, Deviation, Step
 from planner.schema.common import Optimizer
-from planner.training import device as devices
 from tests.fault import support
 from tests.unit.runner.test_methods import with_block
-of = devices.device_of
-devices.device_of = lambda kind: device if kind == "cuda" else of(kind)
 cache._SHARD_BYTES = 400_000
 out, case = Path(sys.argv[1]), sys.argv[2]
 

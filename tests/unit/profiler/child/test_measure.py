@@ -161,15 +161,12 @@ from dataclasses import replace
 from tests.standin import install
 device = install()
 import torch
-from planner.profiler.child import meter, network
 from planner.profiler.job import Task
 from planner.profiler.child.measure import Measurer
 from planner.profiler.child.network import WholeNetwork
 from planner.profiler.pieces import pieces_of
 from planner.training.calibration import calibration_seconds
 from tests.unit.profiler.child.test_measure import JOB
-meter.meter_for = lambda kind, policy: meter.Meter(device)
-network.device_of = lambda kind: device
 job = replace(JOB, dtype=DTYPE, device="cuda")
 measurer = Measurer(job)
 kinds = [measurer.answer(Task(index, 2, True, not piece.is_head)).kind for index, piece in enumerate(pieces_of(job))]

@@ -12,7 +12,7 @@ from torch import nn
 from planner.model.build import build_unit
 from planner.model.shapes import model_sizes
 from planner.model.zoo import from_zoo
-from planner.profiler.child.meter import CpuMeter, CudaMeter, Event, Meter, Phase, without_free
+from planner.profiler.child.meter import CpuMeter, Event, Meter, Phase, meter_for, without_free
 from planner.profiler.child.trace import (
     Step,
     set_gradients,
@@ -165,7 +165,7 @@ def _on(meter: Meter, module: nn.Module, *shape: int) -> Traces:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
 def test_cuda_traces_follow_the_same_arithmetic_rounded_to_512_bytes() -> None:
-    traces = _on(CudaMeter(), nn.Linear(1000, 500, bias=False), 64, 1000)
+    traces = _on(meter_for("cuda"), nn.Linear(1000, 500, bias=False), 64, 1000)
     output, weight, given = 4 * 64 * 500, 4 * 1000 * 500, 4 * 64 * 1000
     assert traces.inner.kept_bytes == pytest.approx(output, abs=1024)
     assert traces.inner.end_bytes == pytest.approx(weight + given, abs=2048)
@@ -176,7 +176,7 @@ def test_cuda_traces_follow_the_same_arithmetic_rounded_to_512_bytes() -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
 def test_cuda_events_give_the_peak_of_the_allocators_own_statistics() -> None:
-    meter = CudaMeter()
+    meter = meter_for("cuda")
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
 

@@ -1,4 +1,4 @@
-"""A GPU's guard: against numbers that a GPU might tell, for none is here, and against a GPU where there is one."""
+"""An accelerator's guard: against numbers that a GPU might tell, for none is here, and a GPU where there is one."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import torch
 
 from planner.errors import OverBudgetError
 from planner.runner.protocol.job import Job
+from planner.runner.train.accelerator_guard import AcceleratorGuard
 from planner.runner.train.child import make_guard
-from planner.runner.train.gpu_guard import GpuGuard
 from planner.runner.train.train import draw_from
 from planner.system.exhaustion import is_out_of_memory
-from planner.training.runtime import Started, start_gpu
+from planner.training.device import accelerator_of
+from planner.training.runtime import Started, start_accelerator
 from planner.units import MIB
 from tests.gpu import CONTEXT, TOTAL, Told, tell_of_a_gpu
 from tests.unit.runner.train.test_child import two_blocks
@@ -25,8 +26,8 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Told:
     return tell_of_a_gpu(monkeypatch)
 
 
-def _guard(allowed: int | None) -> GpuGuard:
-    return GpuGuard(torch.device("cuda", 0), allowed, CONTEXT)
+def _guard(allowed: int | None) -> AcceleratorGuard:
+    return AcceleratorGuard(accelerator_of("cuda"), allowed, CONTEXT)
 
 
 def test_what_a_process_takes_is_its_context_and_what_is_reserved_and_never_what_others_had(told: Told) -> None:
@@ -94,9 +95,9 @@ def test_every_stream_of_random_numbers_is_a_function_of_the_step(monkeypatch: p
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
 def test_on_a_gpu_an_allocation_above_the_budget_is_refused_and_one_below_is_not() -> None:
-    device = torch.device("cuda", 0)
-    start_gpu(device)
-    guard = GpuGuard(device, 400 * MIB, 300 * MIB)
+    backend = start_accelerator("cuda")
+    device = backend.device
+    guard = AcceleratorGuard(backend, 400 * MIB, 300 * MIB)
     guard.begin_block()
     try:
         held = torch.ones(60 * MIB, dtype=torch.uint8, device=device)
