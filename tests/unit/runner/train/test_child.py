@@ -59,7 +59,8 @@ def test_a_plan_for_a_gpu_is_refused_where_torch_reaches_none(tmp_path: Path, mo
     plan = two_blocks()
     plan = replace(plan, device=this_device("cuda"))
     plan = replace(plan, id=content_id(plan))
-    with pytest.raises(InputError, match=r"a GPU was asked for, but torch .* reaches none.*--device cpu"):
+    said = r"a GPU was asked for \(--device cuda\), but torch .* reaches none.*--device cpu"
+    with pytest.raises(InputError, match=said):
         run_plan(plan, "sample", tmp_path / "out", RunOptions(max_steps=1), Silent())
     # The child was to have all of the budget: the supervisor takes nothing of a GPU's memory.
     assert allowed_bytes(plan) == plan.budget.bytes
