@@ -99,7 +99,7 @@ def boot(board: Board, job: str, work: Path, inputs: Mapping[str, Path] | None =
     subprocess.run(
         [
             "qemu-system-aarch64", "-M", "virt", "-cpu", board.cpu, "-smp", "1", "-m", str(board.memory_mib),
-            "-accel", "tcg,tb-size=512", "-icount", "shift=0",
+            "-accel", "tcg,tb-size=512", "-icount", "shift=0,sleep=off",
             "-kernel", str(kernel.image), "-initrd", str(kernel.initrd),
             "-append", f"console=ttyAMA0 quiet panic=-1 transparent_hugepage={board.huge_pages}",
             "-no-reboot", "-nographic", "-nic", "none", "-monitor", "none", "-serial", f"file:{console}",

@@ -128,23 +128,25 @@ class Session:
         size = self._sizes(0)[rung]
         reads = self._plan.blocks[0].input
         fills = reads.kind == "cache"
-        self._phase(0, "cache" if fills else "prepare", rung)
+        filled = [part for part in self._inputs.parts if fills and not self._inputs.is_there(0, part)]
+        # Kernels are made here for the first time, which takes more than using them does.
+        self._phase(0, "prepare", rung)
         self._guard.begin_block(self._frozen_peak_bytes, self._untouched(0, rung) + WARMING_BYTES)
         watch = self._watch(0, rung, "running its frozen units")
         units = load_before(self._plan, 0, self._out)
         seconds = 0.0
-        for part in self._inputs.parts:
-            is_open = fills and not self._inputs.is_there(0, part)
-            if is_open or part == "test":
-                samples = self._inputs.images(part, size)
-                count = samples.count * self._inputs.views(part)
-                run = partial(_infer, units, reads.dtype if is_open else None)
-                rehearse(units, run, samples, count, watch, lambda: self._guard.limit(self._untouched(0, rung)))
-                if part == "test":
-                    seconds = seconds_per_sample(units, samples)
-                if is_open:
-                    self._filled_bytes += self._inputs.fill(part, units, samples, watch)
-                del samples  # its buffers; the next part has its own
+        for part in dict.fromkeys([*filled, "test"]):
+            samples = self._inputs.images(part, size)
+            count = samples.count * self._inputs.views(part)
+            run = partial(_infer, units, reads.dtype if part in filled else None)
+            rehearse(units, run, samples, count, watch, lambda: self._guard.limit(self._untouched(0, rung)))
+            if part == "test":
+                seconds = seconds_per_sample(units, samples)
+            del samples  # its buffers; the next part has its own
+        if filled:
+            self._phase(0, "cache", rung)
+        for part in filled:
+            self._filled_bytes += self._inputs.fill(part, units, self._inputs.images(part, size), watch)
         self._guard.take()
         self._frozen_peak_bytes = self._guard.block_peak_bytes
         self._guard.release()
