@@ -224,12 +224,25 @@ class HeadProfile:
 
 
 @dataclass(frozen=True)
+class UnitFinishing:
+    """Resident bytes that a unit adds to a pass without gradients which runs no unit: code that only it calls for."""
+
+    pass_bytes: int
+    """When it runs."""
+    heads_bytes: int
+    """When it runs with the heads behind it."""
+
+    def __post_init__(self) -> None:
+        _check_bytes(self, "pass_bytes", "heads_bytes")
+
+
+@dataclass(frozen=True)
 class Finishing:
     """The training child behind a block's training, once library pages of that are given back: its resident bytes
     without the tensors, baseline included."""
 
     pass_bytes: int
-    """Highest in a pass without gradients."""
+    """Highest in a pass through all units without gradients."""
     heads_bytes: int
     """Highest in one in which auxiliary heads run and are counted as well."""
     fit_bytes: int
@@ -244,10 +257,17 @@ class Finishing:
     """The same of this type."""
     uint8_bytes: int = added(0)
     """The same of this type."""
+    common_bytes: int = added(0)
+    """Of `pass_bytes`, what is there where no unit runs; a pass through some units adds theirs."""
+    common_heads_bytes: int = added(0)
+    """The same of `heads_bytes`."""
+    units: tuple[UnitFinishing, ...] = added(())
+    """What each unit adds; empty: not measured, a pass through some of them takes as much as one through all."""
 
     def __post_init__(self) -> None:
         _check_bytes(self, "pass_bytes", "heads_bytes", "fit_bytes", "still_bytes")
         _check_bytes(self, "images_bytes", "float32_bytes", "bfloat16_bytes", "uint8_bytes")
+        _check_bytes(self, "common_bytes", "common_heads_bytes")
 
 
 @dataclass(frozen=True)
@@ -457,6 +477,9 @@ class Profile:
         count = len(self.model.units)
         if len(self.units) != count:
             raise ValueError(f"units: {len(self.units)} are profiled, but the model has {count}")
+        behind = self.runtime.finishing
+        if behind is not None and len(behind.units) not in (0, count):
+            raise ValueError(f"finishing: {len(behind.units)} units are measured, but the model has {count}")
         if any(head.boundary > count for head in self.heads):
             raise ValueError(f"heads: a boundary lies beyond the model's {count} units")
         if not any(head.kind == "classifier" and head.boundary == count for head in self.heads):

@@ -38,15 +38,16 @@ def predict_block(problem: Problem, choice: Choice) -> BlockPrediction:
     time = time_ns(problem, choice)
     peak = problem.resident(live.peak)
     images = choice.source != "cache"
-    room = max(0, peak - problem.resident_behind(live.running, "fit", images))
+    units = range(0 if choice.source == "recompute" else choice.first, choice.last)
+    room = max(0, peak - problem.resident_behind(live.running, "fit", units, images))
     fits = _fits(problem, choice, room)
     phases = PhasePeaks(
         train=problem.resident(live.train),
-        cache=_cache_peak(problem, live, images),
+        cache=_cache_peak(problem, live, units, images),
         # Test samples go to the cache as they are measured.
-        validate=problem.resident_behind(max(live.validate, live.cache), "heads", images, choice.caches),
+        validate=problem.resident_behind(max(live.validate, live.cache), "heads", units, images, choice.caches),
         save=problem.resident_behind(live.weights, "still"),
-        fit=min(peak, problem.resident_behind(live.running + fits, "fit", images)) if fits else 0,
+        fit=min(peak, problem.resident_behind(live.running + fits, "fit", units, images)) if fits else 0,
     )
     parts = _breakdown(problem, live)
     return BlockPrediction(
@@ -62,10 +63,11 @@ def predict_block(problem: Problem, choice: Choice) -> BlockPrediction:
     )
 
 
-def _cache_peak(problem: Problem, live: Live, images: bool) -> int:
+def _cache_peak(problem: Problem, live: Live, units: range, images: bool) -> int:
     """Of writing the caches behind the block and, where frozen units fill it, before: those read images."""
-    behind = problem.resident_behind(live.cache, "pass", images, True) if live.cache else 0
-    return max(behind, problem.resident_behind(live.fill, "pass", True, True) if live.fill else 0)
+    behind = problem.resident_behind(live.cache, "pass", units, images, True) if live.cache else 0
+    frozen = range(problem.start)
+    return max(behind, problem.resident_behind(live.fill, "pass", frozen, True, True) if live.fill else 0)
 
 
 def _fits(problem: Problem, choice: Choice, room: int) -> int:

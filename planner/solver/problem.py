@@ -340,10 +340,13 @@ class Problem:
         constant, permille = self._overhead
         return constant + live - (-live * permille // 1000)
 
-    def resident_behind(self, live: int, phase: Phase, images: bool = False, writes: bool = False) -> int:
+    def resident_behind(
+        self, live: int, phase: Phase, units: range = range(0), images: bool = False, writes: bool = False
+    ) -> int:
         """Resident bytes where `live` bytes are allocated behind training; never more than in training.
 
-        `images`: they come from the data set. `writes`: outputs go to a cache, which they may be converted for.
+        `units` run. `images`: they come from the data set. `writes`: outputs go to a cache, which they may be converted
+        for.
         """
         found = self.profile.runtime.finishing
         if found is None:
@@ -354,6 +357,10 @@ class Problem:
             "fit": found.fit_bytes,
             "still": found.still_bytes,
         }[phase]
+        if found.units and phase == "pass":
+            around = min(around, found.common_bytes + sum(found.units[unit].pass_bytes for unit in units))
+        elif found.units and phase == "heads":
+            around = min(around, found.common_heads_bytes + sum(found.units[unit].heads_bytes for unit in units))
         around += found.images_bytes if images else 0
         if writes and self.cache_dtype != self.training.dtype:
             around += {

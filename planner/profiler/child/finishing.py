@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, get_args
 
 from planner.schema.common import Stored
-from planner.schema.profile import Finishing
+from planner.schema.profile import Finishing, UnitFinishing
 from planner.system.proc import read_memory, reset_peak
 from planner.training.runtime import release_memory, trim_after_each
 
@@ -39,6 +39,7 @@ def watch_finishing(network: WholeNetwork, data: tuple[Tensor, Tensor]) -> Finis
         peaks = [_watch(do) for do in phases]
         beyond = {stored: _beyond(work, partial(work.write, stored)) for stored in get_args(Stored)}
         beyond["images"] = _beyond(work, work.centre)
+        common, units = _alone(work, static)
         # Recorded last, for the recorder keeps memory of its own. What the highest moment held need not be most.
         fit, measured, written = (
             max(peak - _most_live(do), rest) - static for (peak, rest), do in zip(peaks, phases, strict=True)
@@ -47,6 +48,9 @@ def watch_finishing(network: WholeNetwork, data: tuple[Tensor, Tensor]) -> Finis
         work.end()
     return replace(
         Finishing(written, max(written, measured), max(written, fit), still),
+        common_bytes=common,
+        common_heads_bytes=common,
+        units=units,
         **{f"{stored}_bytes": size for stored, size in beyond.items()},
     )
 
@@ -71,6 +75,26 @@ def _beyond(work: _Work, do: Callable[[], None]) -> int:
     for _ in range(_REPEATED):
         do()
     return max(0, read_memory().resident_bytes - before)
+
+
+def _alone(work: _Work, static: int) -> tuple[int, tuple[UnitFinishing, ...]]:
+    """Resident bytes in a pass that runs no unit, and what every unit adds that runs by itself."""
+    common = _settled(work.store_images) - static
+    found = []
+    for inputs, run, run_heads in work.each():
+        taken = static + inputs.nbytes + common
+        alone = _settled(run) - taken
+        found.append(UnitFinishing(max(0, alone), max(0, alone, _settled(run, run_heads) - taken)))
+    return common, tuple(found)
+
+
+def _settled(*passes: Callable[[], None]) -> int:
+    """Resident bytes behind passes from a fresh start; their tensors have gone."""
+    release_memory()
+    for _ in range(_REPEATED):
+        for do in passes:
+            do()
+    return read_memory().resident_bytes
 
 
 def _most_live(do: Callable[[], None]) -> int:
@@ -135,11 +159,8 @@ class _Work:
 
     def measure(self) -> None:
         """What heads and exits get right, and outputs written."""
-        from planner.training.segment import infer
-
         for index, activations in enumerate(self._outputs()):
-            for head in self._heads[index] if index < len(self._heads) else ():
-                int((infer([head], activations).argmax(1) == self._labels).sum())
+            self._count(index, activations)
             self._store(activations)
         self._pass_one(None)
 
@@ -153,6 +174,39 @@ class _Work:
         """A sample alone, as small budgets have it and as one may be left at a pass's end: other kernels run."""
         for activations in self._outputs(1):
             self._store(activations, stored)
+
+    def store_images(self) -> None:
+        """What is done with outputs, without any unit."""
+        self._store(self._images)
+
+    def each(self) -> Iterator[tuple[Tensor, Callable[[], None], Callable[[], None]]]:
+        """Every unit's inputs, a pass through it alone, and one through it and the heads behind it."""
+        from planner.training.segment import infer
+
+        inputs = self._images
+        for index in range(len(self._network.units)):
+            yield inputs, partial(self._run_unit, index, inputs), partial(self._run_heads, index, inputs)
+            inputs = infer([self._network.units[index]], inputs)
+
+    def _run_unit(self, index: int, inputs: Tensor) -> None:
+        from planner.training.segment import infer
+
+        for given in (inputs, inputs[:1]):
+            self._store(infer([self._network.units[index]], given))
+
+    def _run_heads(self, index: int, inputs: Tensor) -> None:
+        from planner.training.segment import infer
+
+        outputs = infer([self._network.units[index]], inputs)
+        self._count(index, outputs)
+
+    def _count(self, index: int, activations: Tensor) -> None:
+        """What heads and exits behind a unit get right; of the last unit's output what it does itself."""
+        from planner.training.segment import infer
+
+        heads = self._heads[index] if index < len(self._heads) else ()
+        for logits in [infer([head], activations) for head in heads] or [activations]:
+            int((logits.argmax(1) == self._labels).sum())
 
     def centre(self) -> None:
         """Images, from bytes."""

@@ -227,7 +227,7 @@ class Run:
         if self.filling:
             stored = self.block.input.dtype
             filled = self._filled(self._writer(self.block.units[0], stored))
-            written = max(written, self._behind(filled, "pass", True, stored))
+            written = max(written, self._behind(filled, "pass", True, stored, frozen=True))
         fitted = self.fitted()
         fits = min(self.peak(), self._behind(running + sum(fitted), "fit", self._reads_images())) if fitted else 0
         return PhasePeaks(
@@ -265,13 +265,27 @@ class Run:
             found.append(4 * numbers)
         return found
 
-    def _behind(self, live: int, phase: str, images: bool = False, kept: Stored | None = None) -> int:
+    def _run_alone(self, phase: str, frozen: bool) -> int | None:
+        """What a pass through some of the units needs around tensors, if every unit was measured by itself."""
+        known = self.profile.runtime.finishing
+        if known is None or not known.units or phase not in ("pass", "heads"):
+            return None
+        count = self.plan.training.freeze if frozen else len(self.prefix)
+        running = [*range(count)] if frozen else [*range(count), *self.units]
+        alone = known.common_bytes if phase == "pass" else known.common_heads_bytes
+        return alone + sum(int(getattr(known.units[index], f"{phase}_bytes")) for index in running)
+
+    def _behind(
+        self, live: int, phase: str, images: bool = False, kept: Stored | None = None, frozen: bool = False
+    ) -> int:
         """Resident when a block's training is over and library pages of that have been given back."""
         as_ever, runtime = self._resident(live), self.profile.runtime
         known = runtime.finishing
         if known is None:
             return as_ever
         around = int(getattr(known, f"{phase}_bytes"))
+        alone = self._run_alone(phase, frozen)
+        around = around if alone is None else min(around, alone)
         around += known.images_bytes if images else 0
         if kept is not None and kept != self.profile.dtype:
             around += int(getattr(known, f"{kept}_bytes"))

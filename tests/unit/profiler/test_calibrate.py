@@ -124,13 +124,14 @@ def test_where_no_peak_can_be_read_single_units_stand_in_and_the_profile_says_wh
 def test_what_is_resident_behind_training_is_moved_to_the_runs_baseline_and_is_no_more_than_in_training() -> None:
     found = replace(
         _accounts(1_000_000, 300 * MIB, 600_000, 0),
-        finishing=Finishing(310 * MIB, 310 * MIB, 0, 280 * MIB, uint8_bytes=3 * MIB),
+        finishing=Finishing(310 * MIB, 310 * MIB, 0, 280 * MIB, uint8_bytes=3 * MIB, common_bytes=300 * MIB),
     )
     calibrated = Calibrated(20 * MIB, 0, 1, 8, 4 * MIB, 0.001, (), found)
     behind = calibrated.finishing(301 * MIB, 0)
     assert behind is not None
     # One MiB more of baseline, four less that come on top at large micro-batches.
     assert 307 * MIB <= behind.pass_bytes < behind.heads_bytes <= 321 * MIB
+    assert 297 * MIB < behind.common_bytes < behind.pass_bytes
     assert 277 * MIB < behind.still_bytes <= 280 * MIB
     # What a run holds beyond its steps was there when this was measured, and plans count it on top.
     beside = calibrated.finishing(301 * MIB, 2 * MIB)

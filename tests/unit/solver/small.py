@@ -21,6 +21,7 @@ from planner.schema.profile import (
     Storage,
     Trace,
     Traces,
+    UnitFinishing,
 )
 from planner.schema.request import Scope, Training
 from tests.unit.solver.tiny import policy_profile
@@ -106,7 +107,7 @@ def cases(draw: st.DrawFn, largest: int = 4) -> Case:
         dtype=dtype,
         optimizer=optimizer,
         allocator="tight",
-        runtime=_runtime(dice),
+        runtime=_runtime(dice, count),
         storage=Storage(dice.randint(1, 40) * 10**7, dice.randint(1, 40) * 10**7),
         units=tuple(random_piece(dice, sizes, optimizer, style, style.unit_parameters) for _ in range(count)),
         heads=(*heads, classifier),
@@ -137,14 +138,18 @@ def _few_sizes(batch: int, profiled: int) -> bool:
     return sum(batch % size == 0 for size in range(1, min(batch, 4 * profiled) + 1)) <= MOST_SIZES
 
 
-def _runtime(dice: random.Random) -> Runtime:
+def _runtime(dice: random.Random, units: int) -> Runtime:
     baseline, start, supervisor, overhead = (dice.randint(0, 40) * GRID_BYTES for _ in range(4))
     small = dice.randint(1, 4)
     large, growing = small + dice.randint(0, 4), dice.choice((0, 3)) * GRID_BYTES
     run = dice.choice((0, 777))
     behind = [dice.randint(0, baseline + overhead) for _ in range(4)]
     converting = [dice.choice((0, 3 * GRID_BYTES, 5 * GRID_BYTES)) for _ in range(4)]
-    finishing = dice.choice((None, Finishing(*behind, *converting)))
+    alone = tuple(UnitFinishing(*(dice.randint(0, overhead) for _ in range(2))) for _ in range(units))
+    common, with_heads = (dice.randint(0, baseline) for _ in range(2))
+    whole = Finishing(*behind, *converting)  # type: ignore[arg-type]  # eight numbers; mypy counts the tuple behind them
+    by_unit = replace(whole, common_bytes=common, common_heads_bytes=with_heads, units=alone)
+    finishing = dice.choice((None, whole, by_unit))
     return Runtime(
         baseline, start, supervisor, overhead, dice.choice((0, 7, 20)), small, large, growing, run, finishing
     )

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from planner.errors import InputError
 from planner.schema.model import Unit
-from planner.schema.profile import HeadProfile, Profile
+from planner.schema.profile import Finishing, HeadProfile, Profile, UnitFinishing
 from planner.schema.request import Budget, Request, Scope, Training
-from planner.solver.problem import Problem
+from planner.solver.problem import Phase, Problem
 from tests.unit.solver.small import LAYERS
 from tests.unit.solver.tiny import FIRST, HEAD, SGD, tiny_profile
 
@@ -56,6 +56,25 @@ def test_what_a_run_holds_beyond_its_steps_is_resident() -> None:
     less, more = _problem(), _problem(profile=_with_runtime(run_bytes=77))
     assert more.resident(1000) - less.resident(1000) == 77
     assert less.live_limit(10_000) > more.live_limit(10_000)
+
+
+def test_a_pass_through_some_units_is_charged_with_theirs_alone() -> None:
+    whole = Finishing(pass_bytes=900, heads_bytes=950, fit_bytes=990, still_bytes=500)
+    alone = (UnitFinishing(10, 20), UnitFinishing(30, 300))
+    by_unit = replace(whole, common_bytes=600, common_heads_bytes=640, units=alone)
+    some, every = (
+        _problem(profile=_with_runtime(baseline_bytes=800, overhead_bytes=10_000, run_bytes=0, finishing=found))
+        for found in (by_unit, whole)
+    )
+    level = every.resident_behind(0, "pass", range(2)) - 900
+    assert some.resident_behind(0, "pass", range(1)) == 600 + 10 + level
+    assert some.resident_behind(0, "pass", range(2)) == 600 + 10 + 30 + level
+    assert some.resident_behind(0, "heads", range(1)) == 640 + 20 + level
+    # Never more than what all units together were seen to take, and nothing else changes.
+    assert some.resident_behind(0, "heads", range(2)) == 950 + level
+    others: tuple[tuple[Phase, int], ...] = (("fit", 990), ("still", 500))
+    for phase, taken in others:
+        assert some.resident_behind(0, phase, range(1)) == every.resident_behind(0, phase, range(1)) == taken + level
 
 
 def test_a_budget_holds_the_start_of_the_processes_and_the_reserve() -> None:

@@ -41,6 +41,12 @@ def test_passes_take_more_than_rest_and_converting_comes_on_top(tmp_path: Path) 
     assert found["still_bytes"] < found["pass_bytes"] <= min(found["heads_bytes"], found["fit_bytes"])
     # Code of torch and the interpreter that a pass needs, and no tensors: these would be ten times as much.
     assert abs(found["pass_bytes"] - child["baseline"]) < 16 * MIB
+    # Every unit with weights brings code of its own into a pass that has none; none brings more than all of them.
+    assert found["still_bytes"] - MIB < found["common_bytes"] < found["pass_bytes"]
+    assert len(found["units"]) == 6
+    for unit in found["units"]:
+        assert MIB < unit["pass_bytes"] <= unit["heads_bytes"]
+        assert found["common_bytes"] + unit["pass_bytes"] <= found["pass_bytes"] + MIB // 4
     # Quantising calls for kernels that nothing else needs (minimum, maximum, division, rounding).
     assert MIB // 2 < found["uint8_bytes"] < 8 * MIB
     assert found["float32_bytes"] < MIB  # what these units compute in
