@@ -44,6 +44,23 @@ export function deviation(value, base) {
   return `${share > 0 ? "+" : share < 0 ? "−" : ""}${number(Math.abs(share), 1)} %`;
 }
 
+/** The fields of a head that say more of it than its kind. */
+function headFields(head) {
+  return Object.entries(head).filter(([name]) => name !== "kind");
+}
+
+/** What a person calls a head: 64 filters. */
+export function headName(head) {
+  if (head === undefined) return "–";
+  if (head === null) return "own";
+  return headFields(head).map(([name, value]) => `${number(value)} ${name}`).join(", ") || head.kind;
+}
+
+/** The same where there is little room: 64f. */
+export function headLabel(head) {
+  return headFields(head).map(([name, value]) => `${value}${name[0]}`).join(" ") || head.kind;
+}
+
 /** A large count, shortened: 9.2 M. */
 export function count(value) {
   return new Intl.NumberFormat(undefined, { notation: "compact", maximumFractionDigits: 1 }).format(value);

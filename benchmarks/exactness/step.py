@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.exactness.case import OPTIMIZER, Case
-from planner.model.heads import auxiliary_head
+from planner.heads.convolution import ConvHead
+from planner.model.heads import head_unit
 from planner.model.shapes import Shape, model_sizes
 from planner.schema.codec import read_document, to_json
 from planner.system.proc import read_memory, reset_peak
@@ -61,7 +62,7 @@ class Network:
         ]
         self.heads: list[nn.Module | None] = []
         for end, filters in zip(case.ends, case.filters, strict=True):
-            spec = auxiliary_head(shapes[end], filters, case.model.classes) if filters else None
+            spec = head_unit(ConvHead("auxiliary", filters), shapes[end], case.model.classes) if filters else None
             self.heads.append(build_unit(spec, shapes[end], generator, case.dtype) if spec else None)
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from planner.heads.kinds import AuxiliaryHead
 from planner.schema.common import DeviceKind, Dtype, Optimizer
 from planner.schema.model import Model
 from planner.schema.profile import Costs, Layers
@@ -23,8 +24,8 @@ class Job:
     """Its optimizer."""
     micro_batches: tuple[int, ...]
     """Rising."""
-    filters: tuple[int, ...]
-    """Of auxiliary heads."""
+    heads: tuple[AuxiliaryHead, ...]
+    """Auxiliary heads to measure behind every unit."""
     device: DeviceKind
     """Where."""
     threads: int

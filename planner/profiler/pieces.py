@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 
-from planner.model.heads import auxiliary_head
+from planner.heads.kinds import AuxiliaryHead
+from planner.model.heads import head_unit
 from planner.model.shapes import Shape, Sizes, model_sizes, unit_sizes
 from planner.profiler.job import Job
 from planner.schema.common import NUMBER_BYTES, Dtype
@@ -29,8 +30,8 @@ class Piece:
     """What it adds to the chain."""
     boundary: int
     """Units before it, itself included where it is one."""
-    filters: int
-    """Of an auxiliary head."""
+    head: AuxiliaryHead | None
+    """The auxiliary head that it is; none for a unit and the classifier's loss."""
     is_head: bool
     """Whether it ends in a loss."""
     micro_batches: tuple[int, ...]
@@ -68,18 +69,27 @@ def _pieces(job: Job) -> Iterator[Piece]:
     shape: Shape = job.model.input
     last = len(job.model.units)
     for index, (unit, sizes) in enumerate(zip(job.model.units, model_sizes(job.model), strict=True), start=1):
-        yield Piece(unit.name, unit, shape, sizes, index, 0, False, _wanted(job.micro_batches, sizes), job.dtype)
+        yield Piece(unit.name, unit, shape, sizes, index, None, False, _wanted(job.micro_batches, sizes), job.dtype)
         shape = sizes.output
         if index == last:
             wanted = _wanted(_for_heads(job.micro_batches), _NO_MODULE)
-            yield Piece("classifier's loss", None, shape, _NO_MODULE, index, 0, True, wanted, job.dtype)
+            yield Piece("classifier's loss", None, shape, _NO_MODULE, index, None, True, wanted, job.dtype)
             continue
-        for count in job.filters if len(shape) == 3 else job.filters[:1]:
-            head = auxiliary_head(shape, count, job.model.classes)
-            head_sizes = unit_sizes(head, shape)
+        for head, spec in _distinct_heads(job, shape):
+            head_sizes = unit_sizes(spec, shape)
             wanted = _wanted(_for_heads(job.micro_batches), head_sizes)
-            name = f"head behind {unit.name}, {count} filters"
-            yield Piece(name, head, shape, head_sizes, index, count, True, wanted, job.dtype)
+            name = f"head behind {unit.name}, {head.words}"
+            yield Piece(name, spec, shape, head_sizes, index, head, True, wanted, job.dtype)
+
+
+def _distinct_heads(job: Job, shape: Shape) -> Iterator[tuple[AuxiliaryHead, Unit]]:
+    """The job's heads behind an output, each with its layers; of those that are the same there the first."""
+    found: list[Unit] = []
+    for head in job.heads:
+        spec = head_unit(head, shape, job.model.classes)
+        if spec not in found:
+            found.append(spec)
+            yield head, spec
 
 
 def _for_heads(micro_batches: tuple[int, ...]) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from planner.errors import InfeasibleError, InputError, StorageError
-from planner.model.heads import FILTERS
+from planner.heads.kinds import MEASURED_HEADS, AuxiliaryHead
 from planner.model.shapes import model_sizes
 from planner.profiler.bounded import Bounds
 from planner.profiler.calibrate import calibrate
@@ -48,8 +48,8 @@ class ProfileRequest:
     """What units compute in."""
     device: DeviceKind = "cpu"
     """Where tensors live: in the processor's memory, or in the first accelerator's."""
-    filters: tuple[int, ...] = FILTERS
-    """Filters of auxiliary heads."""
+    heads: tuple[AuxiliaryHead, ...] = MEASURED_HEADS
+    """Auxiliary heads to measure behind every unit."""
     max_bytes: int | None = None
     """Most resident bytes of each measuring process; None: 80 % of what is available."""
     max_seconds: float | None = None
@@ -87,7 +87,7 @@ def take_profile(request: ProfileRequest, tell: Tell, folder: Path | None = None
         request.model,
         request.optimizer,
         sizes,
-        request.filters,
+        request.heads,
         request.device,
         request.threads,
         "tight",

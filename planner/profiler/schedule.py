@@ -300,9 +300,7 @@ class Survey:
             uncounted.update(facts.uncounted_operators)
             cost = _profile(piece, facts, tuple(progress.costs), progress.layers)
             if piece.is_head:
-                heads.append(
-                    HeadProfile(piece.boundary, "auxiliary" if piece.spec else "classifier", piece.filters, cost)
-                )
+                heads.append(HeadProfile.of(piece.boundary, piece.head, cost))
             else:
                 units.append(cost)
         return SurveyResult(

@@ -8,7 +8,16 @@ from typing import NamedTuple
 
 from planner.report.text import NOTHING, clean, columns, columns_of, counted, described, fields, mib, names, note
 from planner.schema.common import Machine
-from planner.schema.profile import Account, Costs, LayerProfile, Limits, PieceProfile, PolicyProfile, Profile
+from planner.schema.profile import (
+    Account,
+    Costs,
+    HeadProfile,
+    LayerProfile,
+    Limits,
+    PieceProfile,
+    PolicyProfile,
+    Profile,
+)
 from planner.units import MIB, format_bytes, format_seconds
 
 _NAME_WIDTH = 23
@@ -215,7 +224,7 @@ def _checks(profile: Profile) -> Iterator[tuple[str, str]]:
 
 def _audit(profile: Profile) -> str:
     pieces = [(_unit_name(profile, index), unit) for index, unit in enumerate(profile.units)]
-    pieces += [(_head_name(head.boundary, head.filters), head.cost) for head in profile.heads]
+    pieces += [(_head_name(found), found.cost) for found in profile.heads]
     audited = [
         (name, cost.micro_batch, cost.unexplained_bytes)
         for name, piece in pieces
@@ -240,8 +249,8 @@ def _unit_name(profile: Profile, index: int) -> str:
     return f"unit {index} ({names(profile.model, (index, index + 1), _NAME_WIDTH)})"
 
 
-def _head_name(boundary: int, filters: int) -> str:
-    return f"head behind unit {boundary - 1} ({f'{filters} filters' if filters else 'classifier'})"
+def _head_name(found: HeadProfile) -> str:
+    return f"head behind unit {found.boundary - 1} ({found.head.words if found.head else 'classifier'})"
 
 
 def _signed(count: int) -> str:

@@ -9,7 +9,7 @@ from planner.report.read import Unfinished
 from planner.report.tables import BATCH_COLUMN, batch_text, short_id
 from planner.report.text import NOTHING, clean, columns, counted, fields, indices, mib, names, note
 from planner.schema.confidence import accuracy_text, cell_text, share_text
-from planner.schema.plan import Plan, PooledHead
+from planner.schema.plan import Plan
 from planner.schema.report import BlockReport, Evaluation, Report
 from planner.schema.told import ExitReport
 from planner.units import format_bytes, format_seconds
@@ -175,7 +175,7 @@ def _head(plan: Plan, unit: int) -> str:
         return NOTHING
     if place.head is None:
         return "own"
-    return "pooled" if isinstance(place.head, PooledHead) else f"{place.head.filters} filters"
+    return place.head.words
 
 
 def _of(report: Report, plan: Plan) -> str:

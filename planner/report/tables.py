@@ -8,9 +8,10 @@ from itertools import groupby
 from types import MappingProxyType
 from typing import get_args
 
+from planner.heads.kinds import AuxiliaryHead
 from planner.report.text import NOTHING, clean, columns, counted, described, fields, indices, mib, names, note
 from planner.schema.model import every_layer
-from planner.schema.plan import Alternative, Block, Breakdown, Head, Plan, Segment
+from planner.schema.plan import Alternative, Block, Breakdown, Plan, Segment
 from planner.schema.request import Strategy
 from planner.units import format_bytes, format_seconds
 
@@ -31,7 +32,7 @@ def short_id(id_: str) -> str:
 
 def plan_table(plan: Plan) -> str:
     """The plan, block by block, with what it costs and what it was preferred to."""
-    cut = ("segments", "head\nfilters", "recomputed")
+    cut = ("segments", "head", "recomputed")
     head = ("block", "units", "names", *cut, BATCH_COLUMN, "input", "peak\nMiB", "per epoch")
     blocks = columns(head, list(_plan_rows(plan)), ">><<><><>>")
     parts = [fields(plan_header(plan)), blocks, fields(_plan_summary(plan))]
@@ -98,7 +99,7 @@ def batch_text(micro_batch: int, accumulate: int) -> str:
 
 
 def _segment_cells(block: Block) -> Iterator[tuple[str, str, str]]:
-    """Units, filters and recomputed units of each segment; three or more of one unit each that are alike share a line.
+    """Units, head and recomputed units of each segment; three or more of one unit each that are alike share a line.
 
     Recomputed spans that take too much room are counted here, and listed below the table.
     """
@@ -108,10 +109,10 @@ def _segment_cells(block: Block) -> Iterator[tuple[str, str, str]]:
         if len(segments) > 2:
             span = (segments[0].units[0], segments[-1].units[1])
             again = "each" if segments[0].recompute else NOTHING
-            yield f"{indices(span)} each", _filters(segments[0].head), again
+            yield f"{indices(span)} each", _head(segments[0].head), again
         else:
             for segment in segments:
-                yield indices(segment.units), _filters(segment.head), _again(segment)
+                yield indices(segment.units), _head(segment.head), _again(segment)
 
 
 def _again(segment: Segment) -> str:
@@ -123,11 +124,11 @@ def _again(segment: Segment) -> str:
 def _likeness(index: int, segment: Segment) -> tuple[int, str, bool]:
     """Equal for neighbours that may share a line; a segment of several units is like no other."""
     is_single = segment.units[1] - segment.units[0] == 1
-    return (-1 if is_single else index), _filters(segment.head), bool(segment.recompute)
+    return (-1 if is_single else index), _head(segment.head), bool(segment.recompute)
 
 
-def _filters(head: Head | None) -> str:
-    return "own" if head is None else str(head.filters)
+def _head(head: AuxiliaryHead | None) -> str:
+    return "own" if head is None else head.words
 
 
 def _plan_summary(plan: Plan) -> list[tuple[str, str]]:
@@ -253,9 +254,9 @@ def _extrapolations(plan: Plan) -> Iterator[str]:
 
 
 def _has_norm(plan: Plan, block: Block) -> bool:
-    """An auxiliary head always normalises."""
+    heads = (segment.head for segment in block.segments if segment.head is not None)
     layers = (layer for unit in plan.model.units[slice(*block.units)] for layer in every_layer(unit.layers))
-    return any(segment.head for segment in block.segments) or any(layer.depends_on_batch for layer in layers)
+    return any(part.depends_on_batch for part in (*heads, *layers))
 
 
 def alternatives_table(plan: Plan, needs: Mapping[Strategy, str] = MappingProxyType({})) -> str:

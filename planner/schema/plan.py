@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from planner.heads.kinds import AuxiliaryHead, ExitHead
 from planner.limits import MAX_BATCH, MAX_BYTES, MAX_UNITS
 from planner.schema.codec import added
 from planner.schema.common import Device, Machine, Stored, check_range
@@ -43,33 +44,12 @@ def check_calibration(seconds: float | None) -> None:
 
 
 @dataclass(frozen=True)
-class Head:
-    """An auxiliary head."""
-
-    kind: Literal["auxiliary"]
-    """Pool, convolution, normalisation, activation, pool, linear."""
-    filters: int
-    """Filters of its convolution."""
-
-    def __post_init__(self) -> None:
-        check_range("filters", self.filters, 1, 4096)
-
-
-@dataclass(frozen=True)
-class PooledHead:
-    """An exit that costs next to nothing: the mean of every channel, linear. No gradient comes from it."""
-
-    kind: Literal["pooled"]
-    """Fitted to the trained block's outputs, in one pass."""
-
-
-@dataclass(frozen=True)
 class Segment:
     """Units trained against one loss."""
 
     units: tuple[int, int]
     """First unit, and the one behind the last."""
-    head: Head | None
+    head: AuxiliaryHead | None
     """The auxiliary head; none behind the model's own classifier."""
     recompute: tuple[tuple[int, int], ...] = ()
     """Spans of units that keep only their input and run forward again before backward."""
@@ -238,7 +218,7 @@ class Exit:
 
     unit: int
     """Units before it."""
-    head: Head | PooledHead | None
+    head: ExitHead | None
     """Its head: at a cut the auxiliary one; none for the model's own classifier."""
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from planner.heads.convolution import ConvHead
+from planner.heads.kinds import AuxiliaryHead
 from planner.limits import MAX_BATCH, MAX_BYTES, MAX_UNITS
 from planner.schema.codec import added
 from planner.schema.common import Device, Dtype, Machine, Optimizer
@@ -214,11 +216,29 @@ class HeadProfile:
     kind: Literal["auxiliary", "classifier"]
     """An auxiliary head, or the loss alone behind the model's own classifier."""
     filters: int
-    """Filters of an auxiliary head; 0 for the classifier."""
+    """Filters of an auxiliary head; 0 for the classifier, and for a head that `described` tells of."""
     cost: PieceProfile
     """What it costs, its loss included."""
+    described: AuxiliaryHead | None = added(None)
+    """An auxiliary head that has more to it than filters; null: it has no more, or is the classifier."""
+
+    @classmethod
+    def of(cls, boundary: int, head: AuxiliaryHead | None, cost: PieceProfile) -> HeadProfile:
+        """Of the head behind so many units; none: the model's own classifier."""
+        if head is None:
+            return cls(boundary, "classifier", 0, cost)
+        filters = head.filter_count
+        return cls(boundary, "auxiliary", filters, cost, None if filters else head)
+
+    @property
+    def head(self) -> AuxiliaryHead | None:
+        """The head; none: the model's own classifier."""
+        if self.kind == "classifier":
+            return None
+        return self.described or ConvHead("auxiliary", self.filters)
 
     def __post_init__(self) -> None:
+        _ = self.head  # which refuses filters out of range
         if not 1 <= self.boundary <= MAX_UNITS:
             raise ValueError(f"boundary is {self.boundary}; it must lie between 1 and {MAX_UNITS}")
 

@@ -70,8 +70,8 @@ def unit_costs(problem: Problem, choice: Choice) -> list[PieceCost]:
 
 def head_costs(problem: Problem, choice: Choice) -> list[PieceCost]:
     """The block's heads."""
-    ends = zip(choice.ends, choice.filters, strict=True)
-    return [problem.head_cost(end, filters, choice.micro_batch) for end, filters in ends]
+    ends = zip(choice.ends, choice.heads, strict=True)
+    return [problem.head_cost(end, head, choice.micro_batch) for end, head in ends]
 
 
 def prefix_costs(problem: Problem, choice: Choice) -> list[PieceCost]:

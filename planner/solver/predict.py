@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
+from planner.heads.pooled import PooledHead
 from planner.schema.common import discriminant_bytes
 from planner.schema.plan import (
     Block,
@@ -11,10 +12,8 @@ from planner.schema.plan import (
     BlockPrediction,
     Breakdown,
     Exit,
-    Head,
     PhasePeaks,
     PlanPrediction,
-    PooledHead,
     Rung,
     Segment,
 )
@@ -29,7 +28,7 @@ from planner.solver.memory_model import (
     time_ns,
     total_ns,
 )
-from planner.solver.problem import CLASSIFIER, FAST_RETENTION_FACTOR, Choice, Problem
+from planner.solver.problem import FAST_RETENTION_FACTOR, Choice, Problem
 
 
 def predict_block(problem: Problem, choice: Choice) -> BlockPrediction:
@@ -84,7 +83,7 @@ def _fits(problem: Problem, choice: Choice, room: int) -> int:
 
 def _extrapolated_from(problem: Problem, choice: Choice) -> int | None:
     pieces = problem.profile.units[runs_from(problem, choice) : choice.last]
-    heads = (problem.head(end, filters) for end, filters in zip(choice.ends, choice.filters, strict=True))
+    heads = (problem.head(end, head) for end, head in zip(choice.ends, choice.heads, strict=True))
     measured = min(piece.costs[-1].micro_batch for piece in (*pieces, *heads))
     return measured if choice.micro_batch > measured else None
 
@@ -92,7 +91,7 @@ def _extrapolated_from(problem: Problem, choice: Choice) -> int | None:
 def _untouched(problem: Problem, choice: Choice) -> int:
     first = runs_from(problem, choice)
     units = (problem.unit_cost(unit, choice.micro_batch) for unit in range(first, choice.last))
-    heads = (problem.head_cost(*head, choice.micro_batch) for head in zip(choice.ends, choice.filters, strict=True))
+    heads = (problem.head_cost(*head, choice.micro_batch) for head in zip(choice.ends, choice.heads, strict=True))
     return max(piece.untouched for piece in (*units, *heads))
 
 
@@ -121,8 +120,8 @@ def make_block(problem: Problem, choice: Choice) -> Block:
     starts = (choice.first, *choice.ends)
     cached = choice.source == "cache"
     segments = tuple(
-        Segment(units=(first, end), head=_head(filters), recompute=spans_within(choice, first, end))
-        for first, end, filters in zip(starts, choice.ends, choice.filters, strict=False)
+        Segment(units=(first, end), head=head, recompute=spans_within(choice, first, end))
+        for first, end, head in zip(starts, choice.ends, choice.heads, strict=False)
     )
     return Block(
         units=(choice.first, choice.last),
@@ -141,10 +140,6 @@ def make_block(problem: Problem, choice: Choice) -> Block:
     )
 
 
-def _head(filters: int) -> Head | None:
-    return None if filters == CLASSIFIER else Head(kind="auxiliary", filters=filters)
-
-
 def _ladder(problem: Problem, choice: Choice, peak: int) -> tuple[Rung, ...]:
     """The same segments at smaller micro-batches, as far as each step down lowers the peak."""
     rungs: list[Rung] = []
@@ -160,9 +155,7 @@ def _ladder(problem: Problem, choice: Choice, peak: int) -> tuple[Rung, ...]:
 
 def make_exits(choices: tuple[Choice, ...]) -> tuple[Exit, ...]:
     """One exit behind every unit: its head where a segment ends, a pooled one elsewhere."""
-    heads = {
-        end: _head(filters) for choice in choices for end, filters in zip(choice.ends, choice.filters, strict=True)
-    }
+    heads = {end: head for choice in choices for end, head in zip(choice.ends, choice.heads, strict=True)}
     first, last = choices[0].first, choices[-1].last
     return tuple(Exit(unit, heads.get(unit, PooledHead("pooled"))) for unit in range(first + 1, last + 1))
 

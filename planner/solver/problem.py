@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 from typing import Literal
 
 from planner.errors import InputError
+from planner.heads.kinds import AuxiliaryHead
+from planner.heads.pooled import PooledHead
 from planner.model.shapes import Shape, unit_sizes
 from planner.schema.common import NUMBER_BYTES, Dtype, Policy, Stored, stored_bytes
 from planner.schema.profile import PieceProfile, PolicyProfile, Profile
@@ -17,8 +19,8 @@ from planner.solver.costs import NANOSECONDS, SAME_SCALE, PieceCost, PieceTable,
 from planner.solver.request import check_freeze, check_measured
 from planner.units import KIB
 
-CLASSIFIER = 0
-"""In place of filters: the model's own classifier."""
+CLASSIFIER: None = None
+"""In place of a head: the model's own classifier."""
 
 CACHE_WRITER_BYTES = 64 * KIB
 """Constant part of the activation cache's writer; a sample of the micro-batch adds `CACHE_WRITER_SAMPLE_BYTES`."""
@@ -76,8 +78,8 @@ class Choice:
     """Samples in one forward and backward."""
     ends: tuple[int, ...]
     """Where its segments end; the last is the block's end."""
-    filters: tuple[int, ...]
-    """Filters of the head at each end, `CLASSIFIER` for the model's own."""
+    heads: tuple[AuxiliaryHead | None, ...]
+    """The head at each end, `CLASSIFIER` for the model's own."""
     recompute: tuple[tuple[int, int], ...] = ()
     """Spans of units, each inside a segment, that keep only their input and run forward again before backward."""
     optimizer_in_backward: bool = False
@@ -112,8 +114,8 @@ class Problem:
         """The first unit that is trained."""
         self.count = len(profile.units)
         self.steps = -(-self.training.samples // self.training.batch)
-        self._pieces: dict[tuple[int, int, int], PieceCost] = {}
-        self._tables: dict[tuple[int, int], PieceTable] = {}
+        self._pieces: dict[tuple[Hashable, int], PieceCost] = {}
+        self._tables: dict[Hashable, PieceTable] = {}
         self._check_micro_batches()
         self._check_sums()
 
@@ -151,7 +153,7 @@ class Problem:
         """The search adds up 64-bit integers: bytes and times of the whole chain have to stay far below 2^63."""
         for size in self.micro_batches:
             pieces = [self.unit_cost(unit, size) for unit in range(self.count)]
-            pieces += [self.head_cost(end, min(heads), size) for end, heads in self.heads.items()]
+            pieces += [self.head_cost(end, narrowest(heads), size) for end, heads in self.heads.items()]
             together = sum(piece.most_bytes for piece in pieces)
             if together > MAX_CHAIN_BYTES:
                 raise InputError(
@@ -167,19 +169,18 @@ class Problem:
                 )
 
     @cached_property
-    def heads(self) -> dict[int, dict[int, PieceProfile]]:
-        """By boundary and filters: the auxiliary heads among trained units, and the classifier at the chain's end."""
-        found: dict[int, dict[int, PieceProfile]] = {}
-        for head in self.profile.heads:
-            if head.kind == "auxiliary" and self.start < head.boundary < self.count:
-                found.setdefault(head.boundary, {})[head.filters] = head.cost
-            elif head.kind == "classifier" and head.boundary == self.count:
-                found[self.count] = {CLASSIFIER: head.cost}
+    def heads(self) -> dict[int, dict[AuxiliaryHead | None, PieceProfile]]:
+        """By boundary and head: the auxiliary ones among trained units, and the classifier at the chain's end."""
+        found: dict[int, dict[AuxiliaryHead | None, PieceProfile]] = {}
+        for measured in self.profile.heads:
+            head, boundary = measured.head, measured.boundary
+            if boundary == self.count if head is None else self.start < boundary < self.count:
+                found.setdefault(boundary, {})[head] = measured.cost
         return found
 
-    def head(self, boundary: int, filters: int) -> PieceProfile:
+    def head(self, boundary: int, head: AuxiliaryHead | None) -> PieceProfile:
         """The profiled head at a boundary."""
-        return self.heads[boundary][filters]
+        return self.heads[boundary][head]
 
     @cached_property
     def depths(self) -> tuple[int, ...]:
@@ -226,20 +227,21 @@ class Problem:
 
     def unit_cost(self, unit: int, micro_batch: int) -> PieceCost:
         """One unit at one micro-batch."""
-        return self._cost(self.profile.units[unit], (unit, -1, micro_batch))
+        return self._cost(self.profile.units[unit], unit, micro_batch)
 
-    def head_cost(self, boundary: int, filters: int, micro_batch: int) -> PieceCost:
+    def head_cost(self, boundary: int, head: AuxiliaryHead | None, micro_batch: int) -> PieceCost:
         """One head at one micro-batch."""
-        return self._cost(self.head(boundary, filters), (boundary, filters, micro_batch))
+        return self._cost(self.head(boundary, head), (boundary, head), micro_batch)
 
-    def _cost(self, piece: PieceProfile, key: tuple[int, int, int]) -> PieceCost:
-        cost = self._pieces.get(key)
+    def _cost(self, piece: PieceProfile, key: Hashable, micro_batch: int) -> PieceCost:
+        cost = self._pieces.get((key, micro_batch))
         if cost is None:
-            table = self._tables.get(key[:2])
+            table = self._tables.get(key)
             if table is None:
-                table = self._tables[key[:2]] = PieceTable(piece)
-            cost = table.at(key[2], self.accumulates(key[2]), self._pace(key[2]))
-            cost = self._pieces[key] = cost.counted(FAST_RETENTION_FACTOR) if self._fast else cost
+                table = self._tables[key] = PieceTable(piece)
+            cost = table.at(micro_batch, self.accumulates(micro_batch), self._pace(micro_batch))
+            cost = cost.counted(FAST_RETENTION_FACTOR) if self._fast else cost
+            self._pieces[key, micro_batch] = cost
         return cost
 
     def _pace(self, micro_batch: int) -> TimeScale:
@@ -373,12 +375,12 @@ class Problem:
 
     @cached_property
     def features(self) -> tuple[int, ...]:
-        """Channels behind every unit, which are what a pooled exit sees."""
+        """What a pooled exit sees behind every unit: so many numbers of a sample."""
         shape: Shape = self.profile.model.input
         found = []
         for unit in self.profile.model.units:
             shape = unit_sizes(unit, shape).output
-            found.append(shape[0])
+            found.append(PooledHead.features(shape))
         return tuple(found)
 
     def live_limit(self, budget: int) -> int:
@@ -392,6 +394,20 @@ class Problem:
     def budget_for(self, live: int) -> int:
         """The smallest budget in which `live` bytes fit; inverse of `live_limit`."""
         return max(self.resident(live), self.start_bytes) + self.request.reserve_bytes
+
+
+def narrowest(heads: Iterable[AuxiliaryHead | None]) -> AuxiliaryHead | None:
+    """The head that is preferred least of those at a place."""
+    return min(heads, key=_rank)
+
+
+def widest(heads: Iterable[AuxiliaryHead | None]) -> AuxiliaryHead | None:
+    """The head that is preferred most of those at a place."""
+    return max(heads, key=_rank)
+
+
+def _rank(head: AuxiliaryHead | None) -> int:
+    return 0 if head is None else head.rank
 
 
 def step_ns(policy: PolicyProfile, micro_batch: int) -> int:

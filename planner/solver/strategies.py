@@ -30,7 +30,7 @@ from planner.solver.memory_model import is_legal, live_bytes, stored_bytes, tota
 from planner.solver.problem import CLASSIFIER, Choice, Problem
 from planner.solver.search.block import INF_TIME, BlockSpan
 from planner.solver.search.bounds import INF
-from planner.solver.search.filters import Widths, preferred_widths, widest_widths
+from planner.solver.search.heads import Heads, preferred_heads, widest_heads
 from planner.solver.search.search import Choices, Search
 
 
@@ -56,13 +56,13 @@ class StrategyPlanner(ABC):
 class OneBlock(StrategyPlanner):
     """A single block with given cuts, at its fastest micro-batch that fits."""
 
-    def __init__(self, problem: Problem, widths: Widths) -> None:
+    def __init__(self, problem: Problem, chosen: Heads) -> None:
         super().__init__(problem)
-        ends = tuple(sorted(widths))
-        filters = tuple(widths[end] for end in ends)
+        ends = tuple(sorted(chosen))
+        heads = tuple(chosen[end] for end in ends)
         first = problem.start
         choices = [
-            Choice(first, micro_batch, ends, filters, source=source)
+            Choice(first, micro_batch, ends, heads, source=source)
             for micro_batch in problem.micro_batches
             for source in problem.sources(first)
             if problem.storage_allows(first, problem.count, source, False)
@@ -109,20 +109,20 @@ class NeuroFlux(StrategyPlanner):
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
-        self._widths = preferred_widths(problem)
+        self._heads = preferred_heads(problem)
         self._marks = (problem.start, *problem.narrow_boundaries)
         self._sizes = lru_cache(maxsize=None)(self._measure)
 
     def _measure(self, first: int, end: int) -> tuple[tuple[int, Choice], ...]:
         """Live bytes of a group at every legal micro-batch, the largest first."""
         ends = tuple(mark for mark in self._marks if first < mark <= end)
-        filters = tuple(self._widths[end] for end in ends)
+        heads = tuple(self._heads[end] for end in ends)
         choices = [
             Choice(
                 first,
                 micro_batch,
                 ends,
-                filters,
+                heads,
                 source="cache" if first else "data",
                 caches=end < self.problem.count,
             )
@@ -173,7 +173,7 @@ class NeuroFlux(StrategyPlanner):
 
 def make_planners(problem: Problem, search: Search) -> dict[Strategy, StrategyPlanner]:
     """Every strategy but `auto`, by name."""
-    widest = widest_widths(problem)
+    widest = widest_heads(problem)
     return {
         "backprop": OneBlock(problem, {problem.count: CLASSIFIER}),
         "checkpoint": Checkpoint(problem, search),

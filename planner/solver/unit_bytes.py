@@ -38,16 +38,15 @@ class UnitBytes:
 
 def unit_bytes(profile: Profile, plan: Plan) -> tuple[UnitBytes, ...]:
     """Every unit in order, each head behind the unit it reads. `profile` is the one that the plan was made from."""
-    heads = {(head.boundary, head.filters): head.cost for head in profile.heads}
+    heads = {(found.boundary, found.head): found.cost for found in profile.heads}
     found = [_frozen(profile, plan, unit) for unit in range(plan.training.freeze)]
     for block in plan.blocks:
         for segment in block.segments:
             for unit in range(*segment.units):
                 found.append(_unit(profile, plan, block, segment, unit))
             last = segment.units[1]
-            filters = 0 if segment.head is None else segment.head.filters
             name = plan.model.units[last - 1].name
-            found.append(_piece(heads[last, filters], block, last - 1, name, "head", False, False))
+            found.append(_piece(heads[last, segment.head], block, last - 1, name, "head", False, False))
     return tuple(found)
 
 

@@ -16,6 +16,7 @@ from planner.profiler.library.applies import read_profile
 from planner.profiler.profile import ProfileRequest, take_profile
 from planner.schema.common import Optimizer
 from planner.schema.profile import Profile
+from tests.heads import conv_heads
 
 OPTIMIZER = Optimizer("sgd", 0.05, 0.9, weight_decay=5e-4)
 
@@ -27,7 +28,7 @@ def profile_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int],
 
     @cache
     def measure(name: str, batch: int) -> Path:
-        request = ProfileRequest(from_zoo(name, (1, 28, 28), 10), OPTIMIZER, batch, threads=2, filters=(32,))
+        request = ProfileRequest(from_zoo(name, (1, 28, 28), 10), OPTIMIZER, batch, threads=2, heads=conv_heads(32))
         path = folder / f"{name}-{batch}.json"
         from planner.schema.codec import to_json
 

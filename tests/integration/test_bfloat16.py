@@ -16,6 +16,7 @@ from planner.schema.plan import Plan
 from planner.schema.report import Report
 from planner.system.machine import check_dtype, probe
 from planner.units import MIB
+from tests.heads import conv_heads
 from tests.integration.conftest import OPTIMIZER
 
 BATCH = 64
@@ -35,7 +36,7 @@ pytestmark = pytest.mark.skipif(_lacks_bfloat16(), reason="this processor does n
 def test_a_network_trains_in_bfloat16_as_predicted_and_in_fewer_bytes(
     neuroflux: Callable[..., subprocess.CompletedProcess[str]], profile_of: Callable[[str, int], Path], tmp_path: Path
 ) -> None:
-    request = ProfileRequest(from_zoo("cnn6", (1, 28, 28), 10), OPTIMIZER, BATCH, 2, "bfloat16", filters=(32,))
+    request = ProfileRequest(from_zoo("cnn6", (1, 28, 28), 10), OPTIMIZER, BATCH, 2, "bfloat16", heads=conv_heads(32))
     files = {"float32": profile_of("cnn6", BATCH), "bfloat16": tmp_path / "profile.json"}
     files["bfloat16"].write_text(to_json(take_profile(request, lambda done, total, name: None)))
     least = {}

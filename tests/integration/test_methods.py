@@ -14,13 +14,15 @@ import torch
 from safetensors.torch import load_file
 
 from planner.cli.progress import Silent
-from planner.model.heads import auxiliary_head
+from planner.heads.convolution import ConvHead
+from planner.heads.pooled import PooledHead
+from planner.model.heads import head_unit
 from planner.model.shapes import model_sizes, unit_sizes
 from planner.runner.protocol import paths
 from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.schema.codec import content_id, decode, parse_json, read_document, to_json
 from planner.schema.model import Model
-from planner.schema.plan import Block, BlockInput, Exit, Head, Plan, PooledHead, Segment
+from planner.schema.plan import Block, BlockInput, Exit, Plan, Segment
 from planner.schema.profile import Profile
 from planner.schema.report import Report
 from planner.schema.request import Budget, Request, Training
@@ -32,7 +34,7 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 BATCH = 32
 STEPS = 4
 BOUNDS = (0, 2, 4, 6)
-HEAD = Head("auxiliary", 8)
+HEAD = ConvHead("auxiliary", 8)
 # Every block whole at once, or in two halves.
 MICRO_BATCHES = (BATCH, BATCH // 2, BATCH)
 # The first block's second unit, the last one's both.
@@ -143,6 +145,6 @@ def _parameters_of_exits(plan: Plan) -> list[int]:
             if isinstance(place.head, PooledHead):
                 total += shape[0] * classes + classes
             else:
-                total += unit_sizes(auxiliary_head(shape, place.head.filters, classes), shape).parameters
+                total += unit_sizes(head_unit(place.head, shape, classes), shape).parameters
         found.append(total)
     return found

@@ -19,6 +19,7 @@ from planner.schema.profile import PieceProfile, Profile
 from planner.schema.request import Budget, Request, Training
 from planner.solver.plan import make_plan
 from planner.units import MIB
+from tests.heads import conv_heads
 from tests.integration.conftest import OPTIMIZER
 from tests.memory_group import MemoryGroup, can_create
 
@@ -79,7 +80,7 @@ def test_a_limit_below_what_a_layer_takes_is_an_error_with_an_exit_code_of_its_o
 
 def _request(name: str, batch: int, max_seconds: float | None = None) -> ProfileRequest:
     model = from_zoo(name, (3, 32, 32), 10)
-    return ProfileRequest(model, OPTIMIZER, batch, threads=2, filters=(16,), max_seconds=max_seconds)
+    return ProfileRequest(model, OPTIMIZER, batch, threads=2, heads=conv_heads(16), max_seconds=max_seconds)
 
 
 def test_little_time_gives_a_smaller_profile_or_says_how_much_would_do() -> None:

@@ -1,7 +1,7 @@
 // The network as a row of units: what each takes as a stacked bar, and blocks, cuts, heads and recomputation on it.
 
 import { h, s, whenResized } from "../dom.js";
-import { bytes, number } from "../format.js";
+import { bytes, headLabel, headName, number } from "../format.js";
 import { legend, table } from "../parts.js";
 import { textSize } from "../theme.js";
 import { partName } from "./blocks.js";
@@ -101,16 +101,16 @@ function drawUnit(scene, unit) {
     s("text", spot, name));
 }
 
-/** The end of a segment: its head's filters, and a line where it is a cut. */
+/** The end of a segment: its head, and a line where it is a cut. */
 function drawCut({ plan, units, step, top, floor, size }, block, segment) {
   const last = segment.units[1];
   const head = units.find((unit) => unit.kind === "head" && unit.unit === last - 1);
   const x = last * step;
   const isEnd = last === plan.model.units.length;
-  const filters = segment.head === null ? "classifier" : `head, ${segment.head.filters} filters`;
-  const label = segment.head === null ? "" : `${segment.head.filters}f`;
+  const kind = segment.head === null ? "classifier" : `head, ${headName(segment.head)}`;
+  const label = segment.head === null ? "" : headLabel(segment.head);
   return s("g", {},
-    s("title", {}, `${filters}${head ? `: ${bytes(total(head))}` : ""}`),
+    s("title", {}, `${kind}${head ? `: ${bytes(total(head))}` : ""}`),
     isEnd ? null : s("line", { x1: x, x2: x, y1: top - 0.4 * size, y2: floor + 1.6 * size, stroke: "var(--peak)", "stroke-width": 2, "stroke-dasharray": "5 3" }),
     label ? s("rect", { x: x - 1.5 * size, y: floor + 0.15 * size, width: 3 * size, height: 1.35 * size, rx: 4, fill: "var(--card)", stroke: "var(--peak)" }) : null,
     label ? s("text", { x, y: floor + 1.15 * size, "text-anchor": "middle" }, label) : null);

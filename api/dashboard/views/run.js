@@ -4,7 +4,7 @@ import { address, get } from "../api.js";
 import { runCharts } from "../charts/run_charts.js";
 import { clock } from "../charts/time_chart.js";
 import { h, say } from "../dom.js";
-import { bytes, count, deviation, duration, moment, number, percent, short, unitNames } from "../format.js";
+import { bytes, count, deviation, duration, headName, moment, number, percent, short, unitNames } from "../format.js";
 import { badge, figures, meter, runState, table } from "../parts.js";
 import { link, setQuery } from "../router.js";
 import { RunData } from "../run_data.js";
@@ -181,7 +181,7 @@ function blockColumns(plan, data) {
     { name: "Block", of: (row) => number(row.index) },
     { name: "Units", of: (row) => unitNames(plan.model, row.block.units) },
     { name: "Micro-batch", number: true, of: (row) => `${number((row.report ?? row.block).micro_batch)} × ${number((row.report ?? row.block).accumulate)}` },
-    { name: "Filters", number: true, of: (row) => row.block.segments.map((segment) => (segment.head ? number(segment.head.filters) : "own")).join(", ") },
+    { name: "Heads", of: (row) => row.block.segments.map((segment) => headName(segment.head)).join(", ") },
     { name: "Predicted peak", number: true, of: (row) => bytes(row.block.predicted.peak_bytes) },
     { name: "Measured peak", number: true, of: (row) => (measured(row) ? bytes(measured(row)) : "–") },
     { name: "Differs by", number: true, of: (row) => (measured(row) ? deviation(measured(row), row.block.predicted.peak_bytes) : "–") },
@@ -199,12 +199,6 @@ const PHASE_COLUMNS = [
   { name: "Measured peak", number: true, of: (row) => bytes(row.measured_peak_bytes) },
   { name: "Differs by", number: true, of: (row) => (row.predicted_peak_bytes ? deviation(row.measured_peak_bytes, row.predicted_peak_bytes) : "–") },
 ];
-
-function headName(head) {
-  if (head === undefined) return "–";
-  if (head === null) return "own";
-  return head.kind === "pooled" ? "pooled" : `${number(head.filters)} filters`;
-}
 
 /** Where the network that comes out ends; the full model in a report that does not say. */
 function bestExit(report) {

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from planner.heads.kinds import MEASURED_HEADS, AuxiliaryHead
+from planner.heads.pooled import PooledHead
 from planner.model.build import build_unit
-from planner.model.heads import FILTERS, auxiliary_head, pooled_exit
+from planner.model.heads import head_unit
 from planner.model.shapes import Shape, model_sizes
 from planner.profiler.job import Job
 from planner.training.device import device_of, to_device
@@ -27,7 +29,7 @@ class WholeNetwork:
         self.input = job.model.input
         self.dtype = job.dtype
         self.device = device_of(job.device)
-        self._model, self._shapes, self._filters = job.model, shapes, min(job.filters, default=FILTERS[-1])
+        self._model, self._shapes, self._head = job.model, shapes, _narrowest(job)
         self.units: list[nn.Module] = [
             to_device(build_unit(unit, shape, generator, job.dtype), self.device)
             for unit, shape in zip(job.model.units, shapes, strict=False)
@@ -52,7 +54,7 @@ class WholeNetwork:
         """An auxiliary head and a pooled exit behind so many units."""
         shape, classes = self._shapes[unit], self._model.classes
         generator = torch.Generator().manual_seed(unit)
-        described = auxiliary_head(shape, self._filters, classes), pooled_exit(shape, classes)
+        described = (head_unit(head, shape, classes) for head in (self._head, PooledHead("pooled")))
         head, pooled = (to_device(build_unit(one, shape, generator, self.dtype), self.device) for one in described)
         return head, pooled
 
@@ -65,3 +67,7 @@ class WholeNetwork:
     def state_bytes(self) -> int:
         """Optimizer state."""
         return sum(t.nbytes for p in self.parameters for t in self.optimizer.state(p).values())
+
+
+def _narrowest(job: Job) -> AuxiliaryHead:
+    return min(job.heads or MEASURED_HEADS, key=lambda head: head.rank)

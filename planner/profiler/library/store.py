@@ -1,7 +1,7 @@
 """Profiles kept on this device, so that nothing is measured twice.
 
 A profile lies under `objects/`, named by its id, which is the hash of its content. `index/` leads to it: a folder for
-what was measured and where (model, device fingerprint, dtype, optimizer, filters, way of measuring), and in it a file
+what was measured and where (model, device fingerprint, dtype, optimizer, heads, way of measuring), and in it a file
 for each batch it was measured for, holding the id. The micro-batches follow from the batch. Objects stay when a newer
 measurement takes their place, for plans name their profile by id.
 """
@@ -129,7 +129,7 @@ class ProfileStore:
             "device": device,
             "dtype": request.dtype,
             "optimizer": [request.optimizer.kind, request.optimizer.state_copies],
-            "filters": request.filters,
+            "filters": [head.filter_count or encode(head) for head in request.heads],
         }
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         return self.folder / "index" / digest

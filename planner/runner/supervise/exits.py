@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from planner.heads.kinds import ExitHead
+from planner.heads.pooled import PooledHead
 from planner.limits import MAX_NAME_LENGTH
-from planner.model.heads import auxiliary_head, pooled_exit
+from planner.model.heads import head_unit
 from planner.model.shapes import model_sizes
 from planner.runner.protocol import paths
 from planner.runner.storage.safetensors import merge_tensors
 from planner.runner.storage.stored import stored_units
 from planner.schema.codec import to_json
 from planner.schema.model import Model
-from planner.schema.plan import Head, Plan, PooledHead
+from planner.schema.plan import Plan
 from planner.schema.told import ExitReport
 from planner.system.files import storage_errors, write_atomically
 
@@ -42,8 +44,7 @@ def exit_model(plan: Plan, unit: int) -> Model:
     head = _head(plan, unit)
     if head is None:
         return plan.model
-    shape, classes = model_sizes(plan.model)[unit - 1].output, plan.model.classes
-    last = pooled_exit(shape, classes) if isinstance(head, PooledHead) else auxiliary_head(shape, head.filters, classes)
+    last = head_unit(head, model_sizes(plan.model)[unit - 1].output, plan.model.classes)
     units = plan.model.units[:unit]
     taken = {before.name for before in units}
     names = (last.name, *(f"{last.name} {count}" for count in range(2, unit + 2)))
@@ -82,7 +83,7 @@ def _export(plan: Plan, unit: int, out: Path, description: str, weights: str) ->
     write_atomically(out / description, to_json(exit_model(plan, unit)))
 
 
-def _head(plan: Plan, unit: int) -> Head | PooledHead | None:
+def _head(plan: Plan, unit: int) -> ExitHead | None:
     return next(found.head for found in plan.exits if found.unit == unit)
 
 

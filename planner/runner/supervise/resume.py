@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from planner.errors import InputError, StorageError
+from planner.heads.pooled import PooledHead
 from planner.runner.protocol import paths
 from planner.runner.protocol.events import BlockDone
 from planner.runner.protocol.position import read_position
 from planner.runner.storage.cache import remove_cache
 from planner.runner.storage.safetensors import whole_checksum
 from planner.runner.storage.sealed import read_sealed
-from planner.schema.plan import Plan, PooledHead
+from planner.schema.plan import Plan
 from planner.system.files import remove_partials, storage_errors
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from planner.model.build import build_unit
-from planner.model.heads import auxiliary_head
+from planner.model.heads import head_unit
 from planner.model.shapes import Shape, model_sizes
 from planner.runner.storage.safetensors import CONVERTED, TensorFile
 from planner.runner.storage.stored import stored_units
@@ -248,6 +248,6 @@ def _load_segment(plan: Plan, segment: Segment, shapes: list[Shape], seed: int |
     units = [fresh_unit(plan, index, shapes, seed) for index in range(first, last)]
     head = None
     if segment.head is not None:
-        spec = auxiliary_head(shapes[last], segment.head.filters, plan.model.classes)
+        spec = head_unit(segment.head, shapes[last], plan.model.classes)
         head = build_unit(spec, shapes[last], _generator(seed, "head", last), plan.training.dtype)
     return LoadedSegment(segment, units, head)

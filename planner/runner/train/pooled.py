@@ -13,15 +13,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from planner.heads.pooled import PooledHead
 from planner.model.build import build_unit
-from planner.model.heads import pooled_exit
+from planner.model.heads import head_unit
 from planner.model.shapes import Shape
 from planner.runner.input.samples import Samples
 from planner.runner.storage.weights import named_tensors, save_tensors
 from planner.runner.train.block import LoadedBlock, input_shapes
 from planner.runner.train.stop import StopSignal
 from planner.schema.common import Dtype, discriminant_bytes
-from planner.schema.plan import Plan, PooledHead
+from planner.schema.plan import Plan
 from planner.training.device import to_device
 from planner.training.discriminant import Discriminant
 from planner.training.runtime import release_memory
@@ -49,7 +50,7 @@ def wanted_exits(plan: Plan, index: int, micro_batch: int, room_bytes: int) -> d
     found: dict[int, Shape] = {}
     for place in plan.exits:
         if first < place.unit <= last and isinstance(place.head, PooledHead):
-            room_bytes -= discriminant_bytes(shapes[place.unit][0], plan.model.classes, micro_batch)
+            room_bytes -= discriminant_bytes(place.head.features(shapes[place.unit]), plan.model.classes, micro_batch)
             if room_bytes < 0:
                 break
             found[place.unit] = shapes[place.unit]
@@ -67,7 +68,7 @@ def fit_exits(
     dtype: Dtype = "float32",
 ) -> Exits:
     """Run the first `count` samples through the trained block, in storage's order or as `key` draws them, and fit."""
-    fits = {unit: Discriminant(shape[0], classes) for unit, shape in wanted.items()}
+    fits = {unit: Discriminant(PooledHead.features(shape), classes) for unit, shape in wanted.items()}
     with closing(samples.in_order(0, key)) as batches:
         for inputs, labels in islice(batches, -(-count // samples.micro_batch)):
             for unit, activations in _through(block, inputs):
@@ -85,7 +86,7 @@ def fit_exits(
 
 
 def _exit(shape: Shape, classes: int, dtype: Dtype, weight: Tensor, bias: Tensor) -> nn.Module:
-    module = build_unit(pooled_exit(shape, classes), shape, dtype=dtype).eval()
+    module = build_unit(head_unit(PooledHead("pooled"), shape, classes), shape, dtype=dtype).eval()
     (linear,) = (layer for layer in module.modules() if isinstance(layer, nn.Linear))
     with torch.no_grad():
         linear.weight.copy_(weight)

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from planner.errors import OverBudgetError, RunError, StorageError
-from planner.model.heads import auxiliary_head
+from planner.model.heads import head_unit
 from planner.model.shapes import Shape, model_sizes, unit_sizes
 from planner.runner.input.samples import Batches, Samples, count_batches
 from planner.runner.protocol.events import BlockStarted, Checkpointed, Deviation, Event, Step
@@ -71,7 +71,7 @@ def least_micro_batch(plan: Plan, block: Block) -> int:
     for segment in block.segments:
         if segment.head is not None:
             shape: Shape = sizes[segment.units[1] - 1].output
-            head = auxiliary_head(shape, segment.head.filters, plan.model.classes)
+            head = head_unit(segment.head, shape, plan.model.classes)
             least = max(least, unit_sizes(head, shape).minimum_micro_batch)
     return least
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import fields, replace
 
 from planner.errors import PlannerError
+from planner.heads.pooled import PooledHead
 from planner.schema.codec import content_id
-from planner.schema.plan import Block, BlockPrediction, Breakdown, Exit, Plan, PooledHead
+from planner.schema.plan import Block, BlockPrediction, Breakdown, Exit, Plan
 from planner.schema.profile import Profile
 from planner.solver.checker.ledger import Run
 from planner.solver.checker.profile_figures import policy_figures, record

@@ -377,8 +377,8 @@ def _evaluate(ledger: Ledger, units: Sequence[Piece], heads: dict[int, Piece]) -
 
 
 def _head(profile: Profile, segment: Segment) -> PieceProfile:
-    wanted = ("classifier", 0) if segment.head is None else ("auxiliary", segment.head.filters)
-    for head in profile.heads:
-        if head.boundary == segment.units[1] and (head.kind, head.filters) == wanted:
-            return head.cost
-    raise PlannerError(f"the solver contradicts its checker: no head {wanted} is profiled behind {segment.units}")
+    for found in profile.heads:
+        if found.boundary == segment.units[1] and found.head == segment.head:
+            return found.cost
+    wanted = segment.head.words if segment.head else "the classifier"
+    raise PlannerError(f"the solver contradicts its checker: no head ({wanted}) is profiled behind {segment.units}")

@@ -102,7 +102,7 @@ class BlockSearch:
         self._place = place
         self._limit = limit
         self._start = _Used(base.static, base.weights, base.peak, base.validate_peak)
-        self._widths = space.widths
+        self._heads = space.chosen_heads
         self._least = base.fill
         self._fits = max(self._start.live, base.fill) <= limit
         inside = space.marks[(space.marks > place.first) & (space.marks < place.end)]
@@ -249,7 +249,7 @@ class BlockSearch:
             first=self._place.first,
             micro_batch=self._way.micro_batch,
             ends=partial.ends,
-            filters=tuple(self._widths[end] for end in partial.ends),
+            heads=tuple(self._heads[end] for end in partial.ends),
             recompute=tuple(span for recipe in partial.recipes for span in recipe.spans()),
             optimizer_in_backward=self._way.stepping,
             source=self._place.source,

@@ -164,7 +164,7 @@ class Bounds:
             sums = np.array(values, dtype=np.int64)
             return np.asarray(sums[ends] - sums[starts][:, None])
 
-        timed = [problem.head_cost(end, space.widths[end], micro_batch) for end in ends.tolist()]
+        timed = [problem.head_cost(end, space.chosen_heads[end], micro_batch) for end in ends.tolist()]
         samples, steps = float(problem.training.samples), float(micro_batch * problem.steps)
         leading = [row.units[mark].first_train_ns - row.units[mark].train_ns for mark in starts.tolist()]
         time = samples * (between(row.train_ns) + np.array(leading)[:, None] + [head.train_ns for head in timed])

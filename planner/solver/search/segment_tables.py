@@ -21,7 +21,7 @@ import numpy.typing as npt
 from planner.solver.costs import Levels, PieceCost
 from planner.solver.memory_model import fill_bytes
 from planner.solver.problem import Problem, Source
-from planner.solver.search.filters import preferred_widths
+from planner.solver.search.heads import preferred_heads
 from planner.solver.search.recompute_bound import RecomputeBound
 
 Integers = npt.NDArray[np.int64]
@@ -138,7 +138,7 @@ class SegmentTables:
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        self.widths = preferred_widths(problem)
+        self.chosen_heads = preferred_heads(problem)
         self.marks = np.array(problem.marks, dtype=np.int64)
         """Where a segment may begin or end."""
         self.allowed = np.less.outer(problem.depths, problem.depths)
@@ -189,8 +189,8 @@ class SegmentTables:
         count = problem.count
         found = {name: np.full(count + 1, -NEG_INF, dtype=np.int64) for name in HeadTable._fields if name != "legal"}
         legal = np.zeros(count + 1, dtype=np.bool_)
-        for end, filters in self.widths.items():
-            head = problem.head_cost(end, filters, way.micro_batch)
+        for end, chosen in self.chosen_heads.items():
+            head = problem.head_cost(end, chosen, way.micro_batch)
             levels = head.inner_stepping if way.stepping else head.inner
             found["top"][end] = max(levels.forward, levels.backward)
             found["static"][end] = head.static
@@ -209,7 +209,7 @@ class SegmentTables:
         """By boundary: what a cut adds, in the unit of `UncutBlock.time`; 0 where there can be none."""
         found = [0] * (self.problem.count + 1)
         for end in self.problem.boundaries[:-1]:
-            head = self.problem.head_cost(end, self.widths[end], micro_batch)
+            head = self.problem.head_cost(end, self.chosen_heads[end], micro_batch)
             unit = self.problem.unit_cost(end, micro_batch)
             micro_step = head.train_ns + unit.first_train_ns - unit.train_ns
             found[end] = self.problem.training.samples * micro_step + micro_batch * self.problem.steps * head.step_ns
@@ -218,7 +218,7 @@ class SegmentTables:
     def base_time(self, micro_batch: int, stepping: bool, first: int, end: int, prefix: int) -> int:
         """A block without cuts that runs `prefix` units in front of it, in the unit of `UncutBlock.time`."""
         row = self.row(micro_batch, stepping)
-        head = self.problem.head_cost(end, self.widths[end], micro_batch)
+        head = self.problem.head_cost(end, self.chosen_heads[end], micro_batch)
         micro_step = row.train_ns[end] - row.train_ns[first] - row.units[first].train_ns + head.train_ns
         micro_step += row.units[first].first_train_ns + row.inference_ns[prefix]
         step = row.step_ns[end] - row.step_ns[first] + head.step_ns
@@ -233,7 +233,7 @@ class SegmentTables:
         """The block [first, end); none where a batch normalisation in it needs a larger micro-batch."""
         micro_batch = way.micro_batch
         row, sums = self.row(micro_batch, way.stepping), self.sums(micro_batch, way.stepping)
-        head = self.problem.head_cost(end, self.widths[end], micro_batch)
+        head = self.problem.head_cost(end, self.chosen_heads[end], micro_batch)
         if head.minimum_micro_batch > micro_batch or row.too_small[end] > row.too_small[first]:
             return None
         prefix = first if source == "recompute" else 0

@@ -7,8 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from planner.heads.convolution import FILTERS, ConvHead
 from planner.model.build import build_unit
-from planner.model.heads import FILTERS, auxiliary_head
+from planner.model.heads import head_unit
 from planner.model.shapes import Shape, model_sizes, unit_sizes
 from planner.model.zoo import ZOO, from_zoo
 from planner.schema.model import AdaptivePool2d, Conv2d, Layer
@@ -32,7 +33,7 @@ def test_filters_fall_from_those_of_classic_local_learning() -> None:
 def test_a_head_fits_behind_every_unit_of_the_zoo(name: str, shape: tuple[int, int, int]) -> None:
     for sizes in model_sizes(from_zoo(name, shape, 10)):
         for filters in FILTERS:
-            head = unit_sizes(auxiliary_head(sizes.output, filters, 10), sizes.output)
+            head = unit_sizes(head_unit(ConvHead("auxiliary", filters), sizes.output, 10), sizes.output)
             assert head.output == (10,)
             assert head.parameters == head_parameters(sizes.output, filters, 10)
 
@@ -44,7 +45,7 @@ shapes: st.SearchStrategy[Shape] = st.one_of(
 
 @given(shapes, st.sampled_from(FILTERS), st.integers(2, 20))
 def test_a_head_turns_any_output_into_classes(shape: Shape, filters: int, classes: int) -> None:
-    head = auxiliary_head(shape, filters, classes)
+    head = head_unit(ConvHead("auxiliary", filters), shape, classes)
     sizes = unit_sizes(head, shape)
     assert sizes.output == (classes,)
     assert sizes.parameters == head_parameters(shape, filters, classes)
@@ -68,12 +69,12 @@ def test_a_head_turns_any_output_into_classes(shape: Shape, filters: int, classe
     ],
 )
 def test_a_head_pools_before_its_convolution_and_never_enlarges(shape: Shape, pools: list[tuple[int, int]]) -> None:
-    layers: tuple[Layer, ...] = auxiliary_head(shape, 8, 10).layers
+    layers: tuple[Layer, ...] = head_unit(ConvHead("auxiliary", 8), shape, 10).layers
     assert [(pool.height, pool.width) for pool in layers if isinstance(pool, AdaptivePool2d)] == pools
     convolution = next(index for index, layer in enumerate(layers) if isinstance(layer, Conv2d))
     assert convolution == (1 if max(shape[1:]) > 4 else 0)
 
 
 def test_a_head_over_single_pixels_needs_two_samples() -> None:
-    sizes = unit_sizes(auxiliary_head((64, 1, 1), 8, 10), (64, 1, 1))
+    sizes = unit_sizes(head_unit(ConvHead("auxiliary", 8), (64, 1, 1), 10), (64, 1, 1))
     assert sizes.minimum_micro_batch == 2

@@ -15,6 +15,7 @@ from planner.schema.common import Optimizer
 from planner.schema.model import Activation, BatchNorm2d, Conv2d, Flatten, Layer, Linear, Model, Unit
 from planner.schema.profile import Account, Finishing, StepTime
 from planner.units import MIB
+from tests.heads import conv_heads
 from tests.unit.system.support import run_child, with_read_only_proc
 
 HEADS = 2 * MIB
@@ -62,7 +63,7 @@ def _job(micro_batches: tuple[int, ...], norm: bool) -> Job:
         layers = (*layers, BatchNorm2d("batchnorm2d"))
     top = Unit("top", (Flatten("flatten"), Linear("linear", 2)))
     model = Model("model/1", "tiny", (1, 3, 3), 2, (Unit("conv", layers), top))
-    return Job(model, Optimizer("sgd", 0.1), micro_batches, (8,), "cpu", 1, "tight", 2**30)
+    return Job(model, Optimizer("sgd", 0.1), micro_batches, conv_heads(8), "cpu", 1, "tight", 2**30)
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,13 @@ from planner.schema.common import Optimizer
 from planner.training.device import accelerator_of
 from planner.units import MIB
 from tests.gpu import CONTEXT, OTHERS, tell_of_a_gpu
+from tests.heads import conv_heads
 
 JOB = Job(
     from_zoo("cnn6", (1, 28, 28), 10),
     Optimizer("sgd", 0.1),
     (1, 2, 8),
-    (32,),
+    conv_heads(32),
     "cuda",
     1,
     "tight",

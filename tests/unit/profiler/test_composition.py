@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from planner.heads.convolution import ConvHead
 from planner.model.build import build_unit
-from planner.model.heads import auxiliary_head
+from planner.model.heads import head_unit
 from planner.model.shapes import model_sizes
 from planner.profiler.child.meter import Meter, meter_for
 from planner.profiler.child.trace import set_gradients, trace_detached, trace_head, trace_unit
@@ -38,6 +39,7 @@ from planner.solver.problem import Choice, Problem
 from planner.training.optimizer_in_backward import optimizer_in_backward
 from planner.training.optimizers import Stepper, make_optimizer
 from planner.training.segment import train_segment
+from tests.heads import heads
 from tests.unit.solver.tiny import SGD, tiny_profile
 
 BATCH = 4
@@ -95,7 +97,7 @@ def _network(name: str, dtype: Dtype = "float32") -> _Network:
     modules: list[nn.Module] = [
         build_unit(unit, shape, generator, dtype) for unit, shape in zip(units, shapes, strict=False)
     ]
-    head = build_unit(auxiliary_head(shapes[CUT], FILTERS, CLASSES), shapes[CUT], generator, dtype)
+    head = build_unit(head_unit(ConvHead("auxiliary", FILTERS), shapes[CUT], CLASSES), shapes[CUT], generator, dtype)
     meter, optimizer = meter_for("cpu"), make_optimizer(SGD)
     inner = getattr(torch, dtype)
     came = [torch.rand(BATCH, *shape).to(torch.float32 if shape == IMAGE else inner) for shape in shapes]
@@ -168,8 +170,8 @@ def _real(network: _Network, choice: Choice, accumulating: bool) -> int:
     return step.peak - before.bytes
 
 
-UNCUT = Choice(0, BATCH, (4,), (0,))
-CUT_ONCE = Choice(0, BATCH, (CUT, 4), (FILTERS, 0))
+UNCUT = Choice(0, BATCH, (4,), heads(0))
+CUT_ONCE = Choice(0, BATCH, (CUT, 4), heads(FILTERS, 0))
 CHOICES = [
     UNCUT,
     replace(UNCUT, recompute=((0, 2),)),

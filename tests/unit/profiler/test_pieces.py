@@ -6,11 +6,14 @@ from planner.model.zoo import from_zoo
 from planner.profiler.job import Job
 from planner.profiler.pieces import Piece, pieces_of
 from planner.schema.common import Optimizer
+from tests.heads import conv_heads, heads
 
 
 def _pieces(micro_batches: tuple[int, ...] = (1, 2, 8, 32, 128), filters: tuple[int, ...] = (64, 16)) -> list[Piece]:
     model = from_zoo("cnn6", (3, 32, 32), 10)
-    return list(pieces_of(Job(model, Optimizer("sgd", 0.1), micro_batches, filters, "cpu", 1, "tight", 2**40)))
+    return list(
+        pieces_of(Job(model, Optimizer("sgd", 0.1), micro_batches, conv_heads(*filters), "cpu", 1, "tight", 2**40))
+    )
 
 
 def test_every_unit_has_a_head_of_each_width_and_the_last_one_the_loss() -> None:
@@ -18,8 +21,8 @@ def test_every_unit_has_a_head_of_each_width_and_the_last_one_the_loss() -> None
     pieces = _pieces()
     assert [piece.name for piece in pieces if piece.unit is not None] == [unit.name for unit in units]
     assert [piece.unit for piece in pieces if piece.unit is not None] == list(range(len(units)))
-    heads = [(piece.boundary, piece.filters) for piece in pieces if piece.is_head]
-    assert heads == [(at, count) for at in range(1, len(units)) for count in (64, 16)] + [(len(units), 0)]
+    found = [(piece.boundary, piece.head) for piece in pieces if piece.is_head]
+    assert found == [*((at, head) for at in range(1, len(units)) for head in heads(64, 16)), (len(units), None)]
     assert pieces[-1].spec is None and pieces[-1].output_bytes == 0
 
 
@@ -32,7 +35,7 @@ def test_no_piece_is_wanted_below_the_least_that_its_normalisation_needs() -> No
     pieces = _pieces((1,))
     assert all(piece.micro_batches[0] >= piece.sizes.minimum_micro_batch for piece in pieces)
     flat = from_zoo("vgg11", (3, 32, 32), 10)
-    deep = pieces_of(Job(flat, Optimizer("sgd", 0.1), (1,), (16,), "cpu", 1, "tight", 2**40))
+    deep = pieces_of(Job(flat, Optimizer("sgd", 0.1), (1,), conv_heads(16), "cpu", 1, "tight", 2**40))
     assert (2,) in {piece.micro_batches for piece in deep}
 
 

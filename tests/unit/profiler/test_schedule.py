@@ -17,6 +17,7 @@ from planner.schema.common import Optimizer
 from planner.schema.model import Activation, Conv2d, Flatten, Linear, Model, Unit
 from planner.schema.profile import Costs, Layers, LeftOut, Trace, Traces
 from planner.units import MIB
+from tests.heads import conv_heads
 
 MODEL = Model(
     schema="model/1",
@@ -30,7 +31,7 @@ MODEL = Model(
     ),
 )
 SIZES = (1, 4, 16, 64, 256)
-JOB = Job(MODEL, Optimizer("sgd", 0.1), SIZES, (16,), "cpu", 1, "tight", 2**40)
+JOB = Job(MODEL, Optimizer("sgd", 0.1), SIZES, conv_heads(16), "cpu", 1, "tight", 2**40)
 PIECES = pieces_of(JOB)
 SECOND = next(index for index, piece in enumerate(PIECES) if piece.name == "second")
 WANTED = [(index, size) for index, piece in enumerate(PIECES) for size in piece.micro_batches]
@@ -201,7 +202,7 @@ def test_a_unit_that_does_not_fit_at_all_is_named_with_the_limit_and_its_need() 
 
 def test_a_unit_whose_weights_alone_do_not_fit_is_not_tried() -> None:
     wide = Model("model/1", "wide", (65536, 1, 1), 4096, (Unit("wide", (Flatten("flatten"), Linear("linear", 4096))),))
-    job = Job(wide, JOB.optimizer, (1,), (16,), "cpu", 1, "tight", 2**40)
+    job = Job(wide, JOB.optimizer, (1,), conv_heads(16), "cpu", 1, "tight", 2**40)
     stage = Stage(measured)
     bounds = Bounds(2**30, 100.0, time.monotonic() + 100)
     with pytest.raises(InfeasibleError, match="unit 0: wide") as caught:

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from planner.heads.convolution import ConvHead
+from planner.heads.pooled import PooledHead
 from planner.schema.codec import to_json
 from planner.schema.common import Device, Optimizer
 from planner.schema.model import Activation, BatchNorm2d, Layer, Linear, Model, Residual, Unit
@@ -17,11 +19,9 @@ from planner.schema.plan import (
     BlockPrediction,
     Breakdown,
     Exit,
-    Head,
     PhasePeaks,
     Plan,
     PlanPrediction,
-    PooledHead,
     Segment,
 )
 from planner.schema.report import BlockReport, CacheReport, Report
@@ -45,7 +45,7 @@ def prediction(peak: int, seconds: float, binding: str = "transient") -> BlockPr
 
 def block(first: int, ends: tuple[int, ...], filters: tuple[int | None, ...], micro_batch: int, **others: Any) -> Block:
     starts = (first, *ends[:-1])
-    heads = [None if count is None else Head("auxiliary", count) for count in filters]
+    heads = [None if count is None else ConvHead("auxiliary", count) for count in filters]
     spans = zip(starts, ends, heads, strict=True)
     chosen: dict[str, Any] = {
         "units": (first, ends[-1]),

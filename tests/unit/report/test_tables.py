@@ -52,9 +52,9 @@ def flat(table: str) -> str:
 def test_a_plan_is_shown_block_by_block() -> None:
     table = plan_table(PLAN)
     assert cells(table, "0") == [
-        "0", "0–2", "alpha..gamma", "0", "8", "–", "16 × 2", "data", mib(255_000_000), "3.2 s",
+        "0", "0–2", "alpha..gamma", "0", "8 filters", "–", "16 × 2", "data", mib(255_000_000), "3.2 s",
     ]  # fmt: skip
-    assert cells(table, "1–2") == ["1–2", "24", "–"]
+    assert cells(table, "1–2") == ["1–2", "24 filters", "–"]
     assert cells(table, "1") == [
         "1", "3–4", "delta..omega", "3–4", "own", "–", "32 × 1", "cache", mib(271_000_000), "4.8 s",
     ]  # fmt: skip
@@ -207,7 +207,7 @@ def test_equal_segments_of_one_unit_share_a_line() -> None:
 def test_a_long_chain_of_equal_segments_is_one_line() -> None:
     model = make_model(tuple(f"u{index}" for index in range(300)))
     plan = make_plan(model, (block(0, tuple(range(1, 301)), (256,) * 299 + (None,), 32),))
-    assert cells(plan_table(plan), "0")[3:5] == ["0–298 each", "256"]
+    assert cells(plan_table(plan), "0")[3:5] == ["0–298 each", "256 filters"]
     assert cells(plan_table(plan), "299") == ["299", "own", "–"]
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from math import prod
 
-from planner.model.heads import FILTERS, auxiliary_head
+from planner.heads.convolution import FILTERS, ConvHead
+from planner.model.heads import head_unit
 from planner.model.shapes import Shape, Sizes, model_sizes, unit_sizes
 from planner.model.zoo import from_zoo
 from planner.schema.common import Device, Optimizer
@@ -40,7 +41,7 @@ def zoo_profile(name: str, micro_batches: tuple[int, ...] = (1, 2, 4, 8, 16, 32,
         shapes.append(sizes.output)
         if index + 1 < len(model.units):
             for filters in FILTERS[:5]:
-                head = auxiliary_head(sizes.output, filters, model.classes)
+                head = head_unit(ConvHead("auxiliary", filters), sizes.output, model.classes)
                 cost = _piece(head, sizes.output, unit_sizes(head, sizes.output), micro_batches)
                 heads.append(HeadProfile(index + 1, "auxiliary", filters, cost))
     heads.append(HeadProfile(len(units), "classifier", 0, _loss(model, micro_batches)))

@@ -13,6 +13,7 @@ from planner.solver.checker.check import check
 from planner.solver.checker.ledger import Run
 from planner.solver.predict import make_block, make_exits, predict_plan
 from planner.solver.problem import CLASSIFIER, Choice, Problem
+from tests.heads import heads
 from tests.unit.solver import tiny
 from tests.unit.solver.tiny import FIRST, HEAD, SECOND, SGD, UNUSED, costs, piece, policy_profile, tiny_profile, trace
 
@@ -21,7 +22,7 @@ TRAINING = Training(batch=2, epochs=3, samples=5, optimizer=SGD)
 HEADS = (HeadProfile(1, "auxiliary", 8, HEAD), HeadProfile(2, "auxiliary", 8, HEAD))
 ONE = Choice(0, 2, (2,), (CLASSIFIER,))
 """Of two units."""
-CACHING = Choice(0, 2, (1,), (8,), caches=True)
+CACHING = Choice(0, 2, (1,), heads(8), caches=True)
 CACHED = Choice(1, 2, (2,), (CLASSIFIER,), source="cache")
 PASSED = replace(CACHING, caches=False)
 AGAIN = replace(CACHED, source="recompute")

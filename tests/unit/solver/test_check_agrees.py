@@ -39,7 +39,7 @@ def plans(draw: st.DrawFn) -> tuple[Problem, tuple[Choice, ...]]:
             first=first,
             micro_batch=1,
             ends=ends,
-            filters=tuple(draw(st.sampled_from(sorted(problem.heads[end]))) for end in ends),
+            heads=tuple(draw(st.sampled_from(list(problem.heads[end]))) for end in ends),
             recompute=draw(_spans_in((first, *ends))),
             source=inputs[place],  # type: ignore[arg-type]
             caches=inputs[place + 1] == "cache",

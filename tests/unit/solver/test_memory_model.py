@@ -15,6 +15,7 @@ from planner.schema.request import Budget, Request, Scope, Training
 from planner.solver.memory_model import is_legal, live_bytes, stored_bytes, time_ns, total_ns
 from planner.solver.predict import predict_block
 from planner.solver.problem import Choice, Problem
+from tests.heads import heads
 from tests.unit.solver.asked import trainable
 from tests.unit.solver.oracle import Oracle
 from tests.unit.solver.small import Case, cases
@@ -33,10 +34,10 @@ from tests.unit.solver.tiny import (
 )
 
 TRAINING = Training(batch=2, epochs=3, samples=5, optimizer=SGD)
-ONE_SEGMENT = Choice(first=0, micro_batch=2, ends=(2,), filters=(0,))
-TWO_SEGMENTS = Choice(first=0, micro_batch=2, ends=(1, 2), filters=(8, 0))
-FIRST_BLOCK = Choice(first=0, micro_batch=2, ends=(1,), filters=(8,), caches=True)
-SECOND_BLOCK = Choice(first=1, micro_batch=2, ends=(2,), filters=(0,), source="cache")
+ONE_SEGMENT = Choice(first=0, micro_batch=2, ends=(2,), heads=heads(0))
+TWO_SEGMENTS = Choice(first=0, micro_batch=2, ends=(1, 2), heads=heads(8, 0))
+FIRST_BLOCK = Choice(first=0, micro_batch=2, ends=(1,), heads=heads(8), caches=True)
+SECOND_BLOCK = Choice(first=1, micro_batch=2, ends=(2,), heads=heads(0), source="cache")
 BEHIND_IMAGES = replace(SECOND_BLOCK, source="recompute")
 
 
@@ -72,14 +73,14 @@ def test_output_is_held_while_earlier_units_run_backward() -> None:
     # gradients of the head 20 and of the segment's last unit 50, and the held output of 2·8 bytes: 436.
     profile = tiny_profile((FIRST, SECOND, SECOND), (HeadProfile(2, "auxiliary", 8, HEAD),))
     problem = Problem(profile, Request(Budget(10**6, "training"), TRAINING))
-    live = live_bytes(problem, Choice(first=0, micro_batch=2, ends=(2, 3), filters=(8, 0)))
+    live = live_bytes(problem, Choice(first=0, micro_batch=2, ends=(2, 3), heads=heads(8, 0)))
     assert live.moment == (350 + 20 + 50 + 16, 16, 70)
 
 
 def test_accumulation_keeps_all_gradients() -> None:
     # Data 2·43 + 140 + 8 = 234; static 354 + 170 of gradients. First segment: forward 160 and 110+32, backward 110+50
     # and 205 held. Second above its held input of 40: 40+75, 85+11, 85+14, 40+85. Step 7.
-    live = live_bytes(_problem(), Choice(0, 1, (1, 2), (8, 0)))
+    live = live_bytes(_problem(), Choice(0, 1, (1, 2), heads(8, 0)))
     assert live.static_gradients == 170
     assert live.train == 234 + 354 + 170 + 205
 
@@ -142,17 +143,17 @@ def test_a_prefix_can_be_the_highest() -> None:
     costs_ = tuple(replace(cost, inference_peak_bytes=350 * cost.micro_batch) for cost in SECOND.costs)
     larger = replace(SECOND, costs=costs_)
     problem = _chain(FIRST, larger, SECOND, heads=(HeadProfile(2, "auxiliary", 8, HEAD),))
-    live = live_bytes(problem, Choice(2, 2, (3,), (0,), source="recompute"))
+    live = live_bytes(problem, Choice(2, 2, (3,), heads(0), source="recompute"))
     assert live.moment == (80 + 700, 0, 0)
     assert live.train == DATA + 2 * 8 + 110 + 50 + 50 + 50 + 780
-    live = live_bytes(problem, Choice(2, 1, (3,), (0,), source="recompute"))
+    live = live_bytes(problem, Choice(2, 1, (3,), heads(0), source="recompute"))
     assert live.train == 234 + 8 + 110 + 50 + 50 + 50 + 50 + 40 + 350
 
 
 def test_a_prefix_runs_while_the_cache_is_written() -> None:
     # Weights of both units and the head; the prefix's 120 is above the unit's 60; 65536 + 2·16 of the writer.
     problem = _chain(FIRST, SECOND, SECOND, heads=(HeadProfile(2, "auxiliary", 8, HEAD),))
-    live = live_bytes(problem, Choice(1, 2, (2,), (8,), source="recompute", caches=True))
+    live = live_bytes(problem, Choice(1, 2, (2,), heads(8), source="recompute", caches=True))
     assert live.cache == DATA + 80 + 110 + 50 + 24 + 120 + 65536 + 32
 
 
@@ -190,7 +191,7 @@ def test_time(choice: Choice, epoch: float, finish: float) -> None:
 def test_a_prefix_runs_again_for_the_cache() -> None:
     # 10 of the first and 5 of the second; 5·16 bytes at 2 MB/s.
     problem = _chain(FIRST, SECOND, SECOND, heads=(HeadProfile(2, "auxiliary", 8, HEAD),))
-    time = time_ns(problem, Choice(1, 2, (2,), (8,), source="recompute", caches=True))
+    time = time_ns(problem, Choice(1, 2, (2,), heads(8), source="recompute", caches=True))
     # 6+7 and the head's 2+3, the first's 8, 3 steps of 2+1.
     assert time == ((18 + 8) * 2500 + 3 * 3000, (8 + 5) * 2500 + 40_000)
 
@@ -261,11 +262,11 @@ def _chain(*units: PieceProfile, heads: tuple[HeadProfile, ...] = ()) -> Problem
 def test_a_recomputed_span_runs_forward_again_below_the_gradient_of_its_output() -> None:
     first = _unit(40, 130, _only(first=trace(300, 200, 210)))
     second = _unit(8, 60, _only(inner=trace(150, 90, 120, 10**6)))
-    live = live_bytes(_chain(first, second), Choice(0, 2, (2,), (0,), recompute=((0, 2),)))
+    live = live_bytes(_chain(first, second), Choice(0, 2, (2,), heads(0), recompute=((0, 2),)))
     # Forward: 130, 80 + 60, classifier 16 + 20. Backward: 16 + 25; again under 2·8 of gradient: 16 + 300 and
     # 16 + 200 + 150 = 366; then 200 + 120, and 210 + 50 of gradients. Step 100 + 3.
     assert live.moment == (366, 200, 0)
-    assert live_bytes(_chain(first, second), Choice(0, 2, (2,), (0,))).moment.level == 350
+    assert live_bytes(_chain(first, second), Choice(0, 2, (2,), heads(0))).moment.level == 350
 
 
 def test_a_recomputed_span_passes_forward_without_saving() -> None:
@@ -273,10 +274,10 @@ def test_a_recomputed_span_passes_forward_without_saving() -> None:
     first = _unit(40, 130, _only(first=trace(300, 200, 210)))
     second = _unit(8, 400, _only(inner=trace(150, 90, 120)))
     recompute = ((0, 2),)
-    assert live_bytes(_chain(first, second), Choice(0, 2, (2,), (0,), recompute)).moment == (80 + 400, 0, 0)
+    assert live_bytes(_chain(first, second), Choice(0, 2, (2,), heads(0), recompute)).moment == (80 + 400, 0, 0)
     # The first unit has its input below it, which others count: 500 and not more.
     larger = replace(first, costs=(replace(first.costs[0], detached_peak_bytes=500),))
-    assert live_bytes(_chain(larger, second), Choice(0, 2, (2,), (0,), recompute)).moment == (500, 0, 0)
+    assert live_bytes(_chain(larger, second), Choice(0, 2, (2,), heads(0), recompute)).moment == (500, 0, 0)
 
 
 def test_spans_behind_a_span_stand_on_its_output() -> None:
@@ -284,12 +285,12 @@ def test_spans_behind_a_span_stand_on_its_output() -> None:
     # reaches 80 + 16 + 450 = 546. The first: 80 of gradient + 50 of the second's + 300.
     first = _unit(40, 130, _only(first=trace(300, 200, 210)))
     second = _unit(8, 60, _only(inner=trace(450, 90, 120)))
-    live = live_bytes(_chain(first, second), Choice(0, 2, (2,), (0,), recompute=((0, 1), (1, 2))))
+    live = live_bytes(_chain(first, second), Choice(0, 2, (2,), heads(0), recompute=((0, 1), (1, 2))))
     assert live.moment == (546, 80, 0)
 
 
 HEADS = (HeadProfile(3, "auxiliary", 8, HEAD),)
-BEHIND = Choice(0, 2, (3, 4), (8, 0), recompute=((1, 3),))
+BEHIND = Choice(0, 2, (3, 4), heads(8, 0), recompute=((1, 3),))
 
 
 def _behind(last: Trace) -> Problem:
@@ -362,8 +363,8 @@ def test_recomputation_with_the_optimizer_in_backward() -> None:
         ({"optimizer_in_backward": True, "micro_batch": 1}, False),
         ({"recompute": ((0, 1), (1, 2))}, True),
         ({"recompute": ((0, 2),)}, False),  # across the cut
-        ({"recompute": ((0, 2),), "ends": (2,), "filters": (0,)}, True),
-        ({"recompute": ((0, 2), (1, 2)), "ends": (2,), "filters": (0,)}, False),  # overlapping
+        ({"recompute": ((0, 2),), "ends": (2,), "heads": heads(0)}, True),
+        ({"recompute": ((0, 2), (1, 2)), "ends": (2,), "heads": heads(0)}, False),  # overlapping
         ({"recompute": ((1, 2), (0, 1))}, False),  # falling
         ({"recompute": ((1, 3),)}, False),  # beyond the block
         ({"recompute": ((1, 1),)}, False),  # empty
@@ -385,7 +386,8 @@ def test_every_choice_is_what_was_played_out(case: Case) -> None:
         oracle = Oracle(case.profile, case.training, None, case.head_time_share, policy)
         for joint in oracle.blocks:
             for setting in oracle.settings(joint):
-                choice = Choice(setting.span[0], *setting[1:8])
+                first, size = setting.span[0], setting.micro_batch
+                choice = Choice(first, size, setting.ends, heads(*setting.filters), *setting[4:8])
                 assert is_legal(problem, choice)
                 assert live_bytes(problem, choice).peak == setting.live_bytes
                 assert total_ns(problem, (choice,)) == setting.time_ns

@@ -14,13 +14,15 @@ from typing import Any, get_args
 import pytest
 
 from planner.errors import InfeasibleError
+from planner.heads.pooled import PooledHead
 from planner.schema.codec import content_id, decode, parse_json, to_json
-from planner.schema.plan import Plan, PooledHead
+from planner.schema.plan import Plan
 from planner.schema.profile import HeadProfile, PieceProfile, Profile, Runtime
 from planner.schema.request import Budget, Request, Strategy, Training
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.predict import predict_block
 from planner.solver.problem import CLASSIFIER, Choice, Problem
+from tests.heads import heads
 from tests.unit.solver.chains import SGD, zoo_profile
 from tests.unit.solver.tiny import FIRST, HEAD, SECOND, tiny_profile
 from tests.unit.solver.tiny import SGD as TINY_SGD
@@ -99,8 +101,8 @@ def test_the_piece_measured_least_counts_and_only_in_its_own_block() -> None:
         tiny_profile(heads=(HeadProfile(1, "auxiliary", 8, _up_to(HEAD, 1)),)),
         Request(Budget(10**6, "training"), Training(batch=2, epochs=1, samples=4, optimizer=TINY_SGD)),
     )
-    first, last = Choice(0, 2, (1,), (8,)), Choice(1, 2, (2,), (CLASSIFIER,))
-    both = Choice(0, 2, (1, 2), (8, CLASSIFIER))
+    first, last = Choice(0, 2, (1,), heads(8)), Choice(1, 2, (2,), (CLASSIFIER,))
+    both = Choice(0, 2, (1, 2), heads(8, 0))
     found = [predict_block(problem, choice).extrapolated_from for choice in (first, last, both)]
     assert found == [1, None, 1]
     units = Problem(replace(problem.profile, units=(FIRST, _up_to(SECOND, 1))), problem.request)

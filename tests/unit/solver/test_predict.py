@@ -9,6 +9,7 @@ import pytest
 from planner.schema.request import Budget, Request, Training
 from planner.solver.predict import make_block, predict_block
 from planner.solver.problem import Choice, Problem
+from tests.heads import heads
 from tests.unit.solver.tiny import SGD, tiny_profile
 
 TRAINING = Training(batch=2, epochs=3, samples=5, optimizer=SGD)
@@ -20,7 +21,7 @@ def problem() -> Problem:
 
 
 def test_recomputed_spans_stand_in_their_segments_and_on_every_rung(problem: Problem) -> None:
-    choice = Choice(0, 2, (1, 2), (8, 0), recompute=((0, 1), (1, 2)))
+    choice = Choice(0, 2, (1, 2), heads(8, 0), recompute=((0, 1), (1, 2)))
     block = make_block(problem, choice)
     assert [segment.recompute for segment in block.segments] == [((0, 1),), ((1, 2),)]
     assert block.predicted == predict_block(problem, choice)
@@ -29,7 +30,7 @@ def test_recomputed_spans_stand_in_their_segments_and_on_every_rung(problem: Pro
 
 
 def test_a_smaller_rung_of_an_optimizer_in_backward_accumulates_and_steps_behind_it(problem: Problem) -> None:
-    choice = Choice(0, 2, (1, 2), (8, 0), optimizer_in_backward=True)
+    choice = Choice(0, 2, (1, 2), heads(8, 0), optimizer_in_backward=True)
     block = make_block(problem, choice)
     assert block.optimizer_in_backward
     behind = replace(choice, micro_batch=1, optimizer_in_backward=False)

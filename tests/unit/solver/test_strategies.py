@@ -15,6 +15,7 @@ from planner.solver.plan import make_plan
 from planner.solver.problem import Choice, Problem
 from planner.solver.search.search import Search
 from planner.solver.strategies import make_planners
+from tests.heads import filters_of, heads
 from tests.unit.solver.oracle import Oracle
 from tests.unit.solver.small import Case, cases
 from tests.unit.solver.tiny import HEAD, SGD, piece, tiny_profile, trace
@@ -72,7 +73,7 @@ def _one_block(oracle: Oracle, ends: tuple[int, ...], filters: tuple[int, ...], 
     if not fitting:
         return None
     best = min(fitting, key=lambda setting: (setting.time_ns, -setting.micro_batch, setting.source))
-    return [Choice(first, best.micro_batch, ends, filters, source=best.source)]
+    return [Choice(first, best.micro_batch, ends, heads(*filters), source=best.source)]
 
 
 def _shortest(oracle: Oracle) -> tuple[int, ...]:
@@ -131,7 +132,7 @@ def test_neuroflux_groups_by_feasible_micro_batch(found: tuple[Case, Problem, Or
     assert plan is not None
     assert [(choice.first, choice.last) for choice in plan] == [(first, end) for first, end, _ in groups]
     assert [choice.micro_batch for choice in plan] == [largest(first, end) for first, end, _ in groups]
-    assert all(choice.filters == tuple(oracle.preferred[end] for end in choice.ends) for choice in plan)
+    assert all(filters_of(choice.heads) == tuple(oracle.preferred[end] for end in choice.ends) for choice in plan)
 
 
 def test_speed_takes_a_strategy_that_wider_heads_make_faster() -> None:

@@ -12,6 +12,7 @@ from planner.schema.codec import decode, parse_json, to_json
 from planner.schema.common import Optimizer
 from planner.schema.model import Activation, BatchNorm2d, Conv2d, Flatten, Linear, Model, Unit
 from planner.units import MIB
+from tests.heads import conv_heads
 
 CONV = Unit("conv", (Conv2d("conv2d", 16, 3, padding=1), BatchNorm2d("batchnorm2d"), Activation("relu")))
 TOP = Unit("top", (Flatten("flatten"), Linear("linear", 10)))
@@ -21,7 +22,9 @@ def _take(folder: Path, *units: Unit, max_bytes: int = 2**40) -> Overhead:
     """What a process of its own says."""
     model = Model("model/1", "some", (16, 16, 16), 10, units)
     path = folder / "job.json"
-    path.write_text(to_json(Job(model, Optimizer("sgd", 0.05, 0.9), (1, 8), (16,), "cpu", 1, "tight", max_bytes)))
+    path.write_text(
+        to_json(Job(model, Optimizer("sgd", 0.05, 0.9), (1, 8), conv_heads(16), "cpu", 1, "tight", max_bytes))
+    )
     command = [sys.executable, "-m", "planner.profiler.child.kernels", str(path)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return decode(Overhead, parse_json(done.stdout))

@@ -17,6 +17,7 @@ from planner.schema.codec import content_id, to_json
 from planner.schema.common import Optimizer
 from planner.schema.profile import Profile
 from planner.system.machine import probe
+from tests.heads import conv_heads
 from tests.unit.profiler import profiles
 from tests.unit.profiler.profiles import here, request, with_torch
 from tests.unit.system.support import environment, python
@@ -51,7 +52,7 @@ def test_what_decides_the_measurement_tells_profiles_apart(store: ProfileStore) 
         request(optimizer=Optimizer("adam", 0.05)),
         request(optimizer=Optimizer("sgd", 0.05)),
         request(threads=2),
-        request(filters=(8,)),
+        request(heads=conv_heads(8)),
         request(dtype="bfloat16"),
         request(device="cuda"),
     )

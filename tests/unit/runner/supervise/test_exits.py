@@ -14,7 +14,9 @@ from safetensors.torch import load_file
 from planner.cli.main import main
 from planner.cli.progress import Silent
 from planner.data.dataset import open_data
-from planner.model.heads import auxiliary_head, pooled_exit
+from planner.heads.convolution import ConvHead
+from planner.heads.pooled import PooledHead
+from planner.model.heads import head_unit
 from planner.model.shapes import model_sizes
 from planner.runner.protocol import paths
 from planner.runner.protocol.events import BlockDone
@@ -97,7 +99,7 @@ def test_a_pooled_exits_model_ends_in_it(tmp_path: Path) -> None:
     export_models(plan, 6, 1, tmp_path)  # whichever exit two steps made the best
     model = read_document(tmp_path / paths.EXIT_DESCRIPTION, Model)
     shape = model_sizes(plan.model)[0].output
-    assert model.units == (plan.model.units[0], pooled_exit(shape, plan.model.classes))
+    assert model.units == (plan.model.units[0], head_unit(PooledHead("pooled"), shape, plan.model.classes))
     kept, whole = load_file(tmp_path / paths.EXIT_MODEL), load_file(tmp_path / paths.MODEL)
     fitted = load_file(paths.exits_path(tmp_path, 0))
     assert sorted(fitted) == ["exits.1.2.bias", "exits.1.2.weight"]
@@ -111,7 +113,7 @@ def test_an_exits_description_ends_in_its_head() -> None:
     model = exit_model(plan, 4)
     shape = model_sizes(plan.model)[3].output
     assert model.units[:4] == plan.model.units[:4]
-    assert model.units[4:] == (auxiliary_head(shape, 8, 10),)
+    assert model.units[4:] == (head_unit(ConvHead("auxiliary", 8), shape, 10),)
     assert (model.input, model.classes) == (plan.model.input, plan.model.classes)
     assert model_sizes(model)[-1].output == (10,)
     assert exit_model(plan, 6) == plan.model

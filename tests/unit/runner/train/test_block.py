@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from planner.errors import StorageError
+from planner.heads.convolution import ConvHead
 from planner.model.zoo import from_zoo
 from planner.runner.input.samples import Samples
 from planner.runner.train.block import LoadedBlock
@@ -22,7 +23,6 @@ from planner.schema.plan import (
     BlockPrediction,
     Breakdown,
     Exit,
-    Head,
     PhasePeaks,
     Plan,
     PlanPrediction,
@@ -50,7 +50,7 @@ def make_plan(*cuts_of_blocks: tuple[int, ...], micro_batch: int = BATCH, lr: fl
     for bounds in cuts_of_blocks:
         segments = []
         for first, last in pairwise(bounds):
-            head = None if last == len(model.units) else Head("auxiliary", 8)
+            head = None if last == len(model.units) else ConvHead("auxiliary", 8)
             segments.append(Segment((first, last), head))
             exits.append(Exit(last, head))
         kind = BlockInput("cache" if bounds[0] else "data", bounds[0], 64, "float32")

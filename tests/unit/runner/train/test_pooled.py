@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+from planner.heads.convolution import ConvHead
+from planner.heads.pooled import PooledHead
 from planner.runner.input.samples import Samples
 from planner.runner.train.block import LoadedBlock
 from planner.runner.train.pooled import fit_exits, samples_to_fit, save_exits, wanted_exits
@@ -15,7 +17,7 @@ from planner.runner.train.post_training import Prefix, validate
 from planner.runner.train.stop import StopSignal
 from planner.schema.codec import content_id
 from planner.schema.common import discriminant_bytes
-from planner.schema.plan import Exit, Head, Plan, PooledHead
+from planner.schema.plan import Exit, Plan
 from planner.training.discriminant import Discriminant
 from tests.unit.runner.train.test_block import make_plan
 from tests.unit.runner.train.test_train import Images
@@ -118,4 +120,4 @@ def test_validation_measures_them_in_their_place() -> None:
 def test_an_auxiliary_head_stays_where_a_segment_ends() -> None:
     plan = with_pooled_exits(make_plan((0, 2), (2, 6)))
     kinds = {found.unit: type(found.head) for found in plan.exits}
-    assert kinds == {1: PooledHead, 2: Head, 3: PooledHead, 4: PooledHead, 5: PooledHead, 6: type(None)}
+    assert kinds == {1: PooledHead, 2: ConvHead, 3: PooledHead, 4: PooledHead, 5: PooledHead, 6: type(None)}

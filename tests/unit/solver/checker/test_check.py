@@ -16,6 +16,7 @@ from planner.schema.profile import Profile
 from planner.schema.request import Budget, Training
 from planner.solver.checker.check import check
 from planner.solver.problem import CLASSIFIER, Choice
+from tests.heads import heads
 from tests.unit.solver.checked import (
     AGAIN,
     CACHED,
@@ -77,13 +78,13 @@ def test_finds_micro_batches_out_of_reach() -> None:
 def _rich() -> tuple[Plan, Profile]:
     """Every kind of input, recomputation, the optimizer in backward, ladders; under the fast allocator."""
     (first, second), (head, _) = stepping_profile().units, stepping_profile().heads
-    heads = tuple(replace(head, boundary=boundary) for boundary in (1, 2))
-    profile = with_policies(tiny_profile((first, second, second), heads), 3e-6, 2e-6, (3000, 50, 100))
+    found = tuple(replace(head, boundary=boundary) for boundary in (1, 2))
+    profile = with_policies(tiny_profile((first, second, second), found), 3e-6, 2e-6, (3000, 50, 100))
     # Reading takes less time than computing, so that every second of computing shows.
     profile = replace(profile, storage=replace(profile.storage, read_bytes_per_second=10**9))
     choices = (
-        Choice(0, 2, (1,), (8,), recompute=((0, 1),), optimizer_in_backward=True),
-        Choice(1, 2, (2,), (8,), recompute=((1, 2),), source="recompute", caches=True),
+        Choice(0, 2, (1,), heads(8), recompute=((0, 1),), optimizer_in_backward=True),
+        Choice(1, 2, (2,), heads(8), recompute=((1, 2),), source="recompute", caches=True),
         Choice(2, 2, (3,), (CLASSIFIER,), source="cache"),
     )
     return plan_of(problem_of(profile, "process", "fast"), *choices), profile
@@ -250,7 +251,7 @@ def test_finds_a_wrong_id() -> None:
 
 def test_finds_a_head_that_is_not_profiled() -> None:
     heads = tuple(head for head in PROFILE.heads if head.boundary != 2)
-    _refuse(RICH, replace(PROFILE, heads=heads), "no head ('auxiliary', 8) is profiled behind (1, 2)")
+    _refuse(RICH, replace(PROFILE, heads=heads), "no head (8 filters) is profiled behind (1, 2)")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from planner.schema.profile import HeadProfile, PieceProfile, Trace
 from planner.solver.checker.check import check
 from planner.solver.checker.ledger import Run
 from planner.solver.problem import Choice
+from tests.heads import heads
 from tests.unit.solver.checked import (
     AGAIN,
     CACHED,
@@ -59,7 +60,9 @@ def test_frozen_units_may_be_the_highest_moment_of_training() -> None:
     # Frozen units hand on their outputs: 2·40 + 500. Nothing else is dynamic then.
     larger = replace(SECOND, costs=tuple(replace(cost, inference_peak_bytes=500) for cost in SECOND.costs))
     profile = tiny_profile((FIRST, larger, SECOND), HEADS)
-    _, second = runs(problem_of(profile), Choice(0, 2, (2,), (8,)), Choice(2, 2, (3,), (0,), source="recompute"))
+    _, second = runs(
+        problem_of(profile), Choice(0, 2, (2,), heads(8)), Choice(2, 2, (3,), heads(0), source="recompute")
+    )
     # Images 468 and the prefix's output 2·8; weights 110 + 50 + 50, momentum 50.
     assert second.training.peak == 484 + 210 + 50 + 580
     assert second.training.moments == {(0, 0)}
@@ -76,8 +79,8 @@ def test_a_block_between_that_runs_units_again_and_caches() -> None:
     # The prefix's 120 and the writer's 65568 above 548 of data and 50 + 24 + 110 of weights. Inference 8 + 5 a
     # micro-batch, and 5 records of 16 bytes at 2 MB/s; it stores what it writes, the next what it reads.
     problem = problem_of(tiny_profile((FIRST, SECOND, SECOND), HEADS))
-    last = Choice(2, 2, (3,), (0,), source="cache")
-    _, middle, third = runs(problem, PASSED, Choice(1, 2, (2,), (8,), source="recompute", caches=True), last)
+    last = Choice(2, 2, (3,), heads(0), source="cache")
+    _, middle, third = runs(problem, PASSED, Choice(1, 2, (2,), heads(8), source="recompute", caches=True), last)
     assert middle.phases().cache == 66420 + 5 + 665
     assert middle.finish_ns() == 32_500 + 40_000
     assert [(run.read_bytes(), run.written_bytes()) for run in (middle, third)] == [(0, 80), (80, 0)]
@@ -131,7 +134,7 @@ def test_spans_before_a_cut(
     middle = unit(8, 60, inner=trace(300 if spans == ((1, 2),) else 150, 90, 120))
     units = (unit(40, 10**6, trace(300, 200, 350)), middle, unit(8, 60, inner=last), SECOND)
     profile = tiny_profile(units, (HeadProfile(3, "auxiliary", 8, HEAD),))
-    (run,) = runs(problem_of(profile), Choice(0, 2, (3, 4), (8, 0), recompute=spans))
+    (run,) = runs(problem_of(profile), Choice(0, 2, (3, 4), heads(8, 0), recompute=spans))
     # Weights 3·50 + 50 + 24 and momentum 220.
     assert run.training.peak == DATA + 224 + 220 + level
     assert run.training.moments == {moment}
@@ -145,7 +148,7 @@ def test_the_optimizer_in_backward() -> None:
     (one,) = runs(problem, stepping)
     assert one.training.peak == DATA + 160 + 150 + 360
     assert one.training.moments == {(200, 0)}
-    (two,) = runs(problem, replace(stepping, ends=(1, 2), filters=(8, 0)))
+    (two,) = runs(problem, replace(stepping, ends=(1, 2), heads=heads(8, 0)))
     assert two.training.peak == DATA + 184 + 170 + 380
     # A recomputed span: again 16 + 200 + 150.
     (again,) = runs(problem, replace(stepping, recompute=((0, 2),)))

@@ -9,7 +9,8 @@ import pytest
 from planner.schema.profile import HeadProfile, PieceProfile
 from planner.schema.request import Budget, Request, Training
 from planner.solver.problem import Problem
-from planner.solver.search.filters import preferred_widths, widest_widths
+from planner.solver.search.heads import preferred_heads, widest_heads
+from tests.heads import heads
 from tests.unit.solver.tiny import FIRST, HEAD, SECOND, SGD, tiny_profile
 
 
@@ -43,8 +44,8 @@ def _problem(share: float) -> Problem:
     ],
 )
 def test_widest_within_its_share(share: float, first: int, second: int) -> None:
-    assert preferred_widths(_problem(share)) == {1: first, 2: second, 3: 0}
+    assert preferred_heads(_problem(share)) == dict(enumerate(heads(first, second, 0), start=1))
 
 
 def test_widest() -> None:
-    assert widest_widths(_problem(0.0)) == {1: 16, 2: 32, 3: 0}
+    assert widest_heads(_problem(0.0)) == dict(enumerate(heads(16, 32, 0), start=1))
