@@ -6,6 +6,9 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+RUNS = Path("runs")
+"""Where output folders lie if nobody says where."""
+
 
 def command_line(*words: str | Path) -> str:
     """`neuroflux WORDS`, each quoted where a shell wants it."""
@@ -20,4 +23,4 @@ def run_command(plan: str | Path, data: str | None, out: Path | None, *options: 
 
 def default_folder(plan_id: str) -> Path:
     """Where a run's output lies if nobody says where."""
-    return Path("runs") / plan_id[:12]
+    return RUNS / plan_id[:12]

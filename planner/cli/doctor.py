@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from planner.cli import options
-from planner.cli.output import print_result
+from planner.cli.commands import RUNS
+from planner.cli.output import print_note, print_result
 from planner.schema.codec import encode, to_json
 from planner.units import format_bytes
 
@@ -48,7 +49,20 @@ def run(arguments: argparse.Namespace) -> int:
     """Look at the device and print what was found."""
     found = examine(arguments.folder, arguments.max_seconds)
     print_result(to_json(found) if arguments.json else _table(found))
+    _warn_of_memory(arguments.folder or RUNS)
     return 0
+
+
+def _warn_of_memory(folder: Path) -> None:
+    """Say where runs would store things in memory."""
+    from planner.system.storage import memory_kind
+
+    kind = memory_kind(folder)
+    if kind is not None:
+        print_note(
+            f"warning: {folder} is memory ({kind}): what a run keeps there counts in its budget; name an output folder "
+            "on storage (neuroflux run --out)"
+        )
 
 
 def examine(folder: Path | None = None, max_seconds: float | None = None) -> DeviceDocument:

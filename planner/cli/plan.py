@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from planner.cli import options
-from planner.cli.commands import command_line, default_folder, run_command
+from planner.cli.commands import RUNS, command_line, default_folder, run_command
 from planner.cli.measure import measured_profile, unmeasured_profile
 from planner.cli.output import print_note, print_result, tell_result
 from planner.errors import DocumentError, InfeasibleError, InputError
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from planner.schema.plan import Plan
     from planner.schema.profile import Profile
 
+
+_TEST_SHARE = 5
+"""Of so many training samples one more is taken to be held out or tested on, where the data is not looked at."""
 
 _EPILOG = """\
 how it goes:  the network is measured once on this device (or a profile is taken), then the fastest plan
@@ -225,6 +228,7 @@ def run(arguments: argparse.Namespace) -> int:
     profile = _profile(arguments, subject.model, request.training.optimizer)
     plan = _planned(profile, request, fixed_input=arguments.data is not None)
     _warn_of_limit(profile, plan)
+    _warn_of_memory(profile, plan)
     if arguments.output is not None:
         from planner.system.files import write_atomically
 
@@ -271,6 +275,24 @@ def _warn_of_limit(profile: Profile, plan: Plan) -> None:
     problem = limit_problem(plan)
     if problem is not None and not _is_foreign(profile):
         print_note(f"warning: {problem}; `neuroflux run` refuses it")
+
+
+def _warn_of_memory(profile: Profile, plan: Plan) -> None:
+    """Say where the run's output would lie in memory, and so in its budget, if no other folder is named."""
+    from planner.runner.supervise.stored import Samples, stored_bytes
+    from planner.system.storage import memory_kind
+
+    kind = memory_kind(RUNS)
+    if kind is None or plan.device.is_accelerator or _is_foreign(profile):
+        return
+    samples = plan.training.samples
+    kept = stored_bytes(plan, Samples(samples, samples // _TEST_SHARE), plan.training.epochs, 0).training_bytes
+    left = plan.budget.bytes - plan.predicted.peak_bytes
+    print_note(
+        f"warning: {RUNS.absolute()} is memory ({kind}): what a run keeps there counts in its budget, about "
+        f"{format_bytes(kept)} and the data, of which the plan leaves {format_bytes(left)}; name an output folder on "
+        "storage (neuroflux run --out)"
+    )
 
 
 def _is_foreign(profile: Profile) -> bool:

@@ -134,6 +134,8 @@ def verdict(report: Report) -> str:
         made_of = f"child {child} + supervisor {format_bytes(report.supervisor_peak_bytes)}"
     else:
         made_of = f"above the child's baseline of {format_bytes(report.baseline_bytes)}"
+    if report.stored_in_memory_bytes:
+        made_of += f" + up to {format_bytes(report.stored_in_memory_bytes)} in an output folder that is memory"
     over = report.peak_bytes - report.budget_bytes
     answer = "yes" if report.within_budget else "NO"
     when = f", {report.peak.words}" if report.peak else ""

@@ -148,6 +148,9 @@ class Report:
     """How many test samples `accuracy` is a share of; null: an earlier release did not tell."""
     accuracy_interval: tuple[float, float] | None = None
     """Lower and upper bound of the accuracy, with 95 % confidence (Wilson's score interval); null as for `samples`."""
+    stored_in_memory_bytes: int = 0
+    """What the run kept in its output folder at most, where that is memory (tmpfs): part of peak_bytes, and of no
+    block's. 0 where the folder is storage."""
 
     @property
     def exceeded(self) -> str:

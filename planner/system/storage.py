@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import ctypes
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
 from planner.errors import StorageError
 from planner.system.files import free_bytes, storage_errors
+from planner.system.hierarchy import FILESYSTEM_ROOT, read_value
 from planner.units import MIB, format_bytes
 
-IN_MEMORY = ("tmpfs", "ramfs")
+IN_MEMORY = ("tmpfs", "ramfs", "hugetlbfs")
 """File systems that lie in memory: what is written there takes memory, and says nothing of any device's speed."""
 
 _MAGIC = {
     0x01021994: "tmpfs", 0x858458F6: "ramfs", 0xEF53: "ext4", 0x58465342: "xfs", 0x9123683E: "btrfs",
     0xF2F52010: "f2fs", 0x2FC12FC1: "zfs", 0x4D44: "vfat", 0x2011BAB0: "exfat", 0x7366746E: "ntfs3",
     0x794C7630: "overlay", 0x65735546: "fuse", 0x6969: "nfs", 0xFF534D42: "cifs", 0xFE534D42: "smb2",
-    0x01021997: "9p", 0x24051905: "ubifs",
+    0x01021997: "9p", 0x24051905: "ubifs", 0x958458F6: "hugetlbfs",
 }  # fmt: skip
 """By the number that statfs(2) gives; ext2 and ext3 have the one of ext4."""
+
+_MEMORY_DEVICES = ("ram", "zram")
+"""Beginnings of the names of block devices that are memory, compressed or not."""
 
 _STATFS_BYTES = 512
 """Room for the kernel's answer, which takes 120 bytes; the kind is its first word."""
@@ -63,12 +66,48 @@ def file_system(folder: Path | str) -> str:
     return _MAGIC.get(magic, f"{magic:#x}")
 
 
+def memory_kind(folder: Path | str, root: Path = FILESYSTEM_ROOT) -> str | None:
+    """What makes a folder memory, so that what is written there takes some: `tmpfs`, `ext4 on zram0`.
+
+    None where it is storage. A folder that is not there yet is judged by the one that it would be made in. `root` is
+    where /proc and /sys are looked up. Raises StorageError.
+    """
+    place = Path(folder).absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    kind = file_system(place)
+    if kind in IN_MEMORY:
+        return kind
+    with storage_errors(place):
+        device = place.stat().st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    below = (root / "sys/dev/block" / number).resolve().name  # …/devices/virtual/block/zram0
+    if below.rstrip("0123456789") in _MEMORY_DEVICES:
+        return f"{kind} on {below}"
+    upper = _upper_folder(number, root) if kind == "overlay" else None
+    deeper = memory_kind(upper, root) if upper is not None and upper.is_dir() else None
+    return None if deeper is None else f"{kind} on {deeper}"
+
+
+def _upper_folder(device: str, root: Path) -> Path | None:
+    """Where the overlay file system with this number writes to; none where that is not told."""
+    for line in (read_value(root / "proc/self/mountinfo") or "").splitlines():
+        place, _, kind = line.partition(" - ")
+        if place.split()[2:3] == [device]:
+            for option in kind.rpartition(" ")[2].split(","):
+                if option.startswith("upperdir="):
+                    return Path(option.removeprefix("upperdir=").replace("\\040", " "))
+    return None
+
+
 def measure_storage(folder: Path | str, size_bytes: int = 64 * MIB) -> StorageSpeed:
     """Write a file of `size_bytes`, sync it, evict it from the page cache, read it back, remove it.
 
     The content is random, so that no file system compresses it. At most a tenth of the free space is used: the file is
     made smaller for that, down to 4 MiB, below which a StorageError says that there is too little room.
     """
+    import tempfile  # a run's supervisor looks at kinds alone, and pays for what it imports
+
     tenth = free_bytes(folder) // 10
     size_bytes = min(size_bytes, tenth) // _PIECE_BYTES * _PIECE_BYTES
     if size_bytes < _LEAST_BYTES:

@@ -116,6 +116,8 @@ class Record:
     """Whether every block is done."""
     job: Job | None = None
     """What the child was told."""
+    stored_bytes: int = 0
+    """What the output folder takes of memory at most; 0 where it is storage."""
     knows_start: bool = False
     """Whether a child of this session or of one before has told how it started."""
 
@@ -273,6 +275,7 @@ def make_report(plan: Plan, record: Record, seconds: float, exit_tolerance: floa
     extra = own if is_process else -record.baseline_bytes
     blocks = tuple(_block_report(plan, done, extra) for done in record.blocks)
     peak = record.life_peak_bytes + own if is_process else max(block.measured_peak_bytes for block in blocks)
+    peak += record.stored_bytes
     exits = tuple(found for done in record.blocks for found in done.exits)
     best = best_exit(exits)
     when = record.peak if is_process else _highest_of(blocks)
@@ -301,6 +304,7 @@ def make_report(plan: Plan, record: Record, seconds: float, exit_tolerance: floa
         exit_tolerance=exit_tolerance if best.validation_accuracy is not None else None,
         best_exit=best.unit,
         peak=when,
+        stored_in_memory_bytes=record.stored_bytes,
         samples=best.samples,
         accuracy_interval=None if best.samples is None else wilson(best.accuracy, best.samples),
     )

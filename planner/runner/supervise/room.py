@@ -18,7 +18,7 @@ CODE_BYTES = 24 * MIB
 def limit_problem(plan: Plan, root: Path = FILESYSTEM_ROOT) -> str | None:
     """Why a run may be killed while it stays within its budget: a container's limit is below that. None otherwise."""
     limit = memory.group_limit(root)
-    if plan.device.kind != "cpu" or limit is None:
+    if plan.device.is_accelerator or limit is None:
         return None
     budget = _with_runtime(plan, plan.budget.bytes)
     if budget <= limit.bytes:
@@ -39,7 +39,10 @@ def check_room(plan: Plan, ours_bytes: int, root: Path = FILESYSTEM_ROOT, ignore
     """
     if plan.device.is_accelerator:
         return None  # the budget is of its memory
-    peak, least = _needed(plan, (block.predicted for block in plan.blocks)), _needed(plan, map(_least, plan.blocks))
+    peak, least = (
+        _needed(plan, (block.predicted for block in plan.blocks)),
+        _needed(plan, map(least_prediction, plan.blocks)),
+    )
     limit = memory.cgroup_limit_bytes(root)
     ever, whose = (memory.total_bytes(root), "this machine has") if limit is None else (limit, "the limit here is")
     if peak > ever:
@@ -72,7 +75,7 @@ def check_room(plan: Plan, ours_bytes: int, root: Path = FILESYSTEM_ROOT, ignore
     return problem
 
 
-def _least(block: Block) -> BlockPrediction:
+def least_prediction(block: Block) -> BlockPrediction:
     """The lowest of a block's settings."""
     return min((block.predicted, *(rung.predicted for rung in block.ladder)), key=lambda found: found.peak_bytes)
 

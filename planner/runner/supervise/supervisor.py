@@ -25,6 +25,7 @@ from planner.runner.supervise.exits import export_models
 from planner.runner.supervise.preflight import Question, error_of, look
 from planner.runner.supervise.record import Record, Telemetry, make_report
 from planner.runner.supervise.resume import clear_leftovers, find_damage, first_open_block
+from planner.runner.supervise.stored import Samples, Stored, check_stored, stored_bytes
 from planner.schema.codec import decode, parse_json, to_json
 from planner.schema.plan import Plan
 from planner.schema.report import Report
@@ -34,6 +35,7 @@ from planner.system.files import FolderLock, lock_folder, make_folder, storage_e
 from planner.system.pages import allow_huge_pages
 from planner.system.proc import read_memory, reset_peak
 from planner.system.resident import trim_clean_pages
+from planner.system.storage import memory_kind
 from planner.units import MIB
 
 GROWTH_BYTES = MIB
@@ -107,7 +109,9 @@ def _begin(
     keeps_init = check_init(begun, out, trains)
     options = begun.options
     answer = look(Question(plan, data, str(out), options.any_device, trains, options.guard, options.ignore_limit))
-    for text in answer.warnings:
+    data_bytes = answer.data_bytes + _inside_bytes(out, data)
+    in_memory = _kept_in_memory(plan, begun, out, answer.samples, data_bytes) if options.guard else None
+    for text in (*answer.warnings, *([in_memory.text] if in_memory else [])):
         observer.observe(Warned("warning", text))
     footprint.claim(begun)
     begun = replace(lay(plan, out, begun, keeps_init), is_foreign=bool(answer.differences))
@@ -116,6 +120,7 @@ def _begin(
     first_block = first_open_block(out, plan)
     record = Record(out)
     record.read(first_block)
+    record.stored_bytes = in_memory.stored.training_bytes if in_memory else 0
     foreign = [f"run with the plan of another device: {'; '.join(answer.differences)}"] if begun.is_foreign else []
     for text in (*begun.mended, *(each.text for each in damage), *foreign):
         if all(text != known for known, _ in record.deviations):
@@ -123,6 +128,36 @@ def _begin(
     _note_resumption(plan, record, first_block)
     clear_leftovers(out, plan, first_block)
     return record, begun
+
+
+@dataclass(frozen=True)
+class _InMemory:
+    """An output folder that is memory."""
+
+    stored: Stored
+    """What the run keeps there."""
+    text: str
+    """What a person should know of it."""
+
+
+def _kept_in_memory(plan: Plan, begun: Begun, out: Path, samples: Samples | None, data_bytes: int) -> _InMemory | None:
+    """What counts in the budget because the output folder is memory. None where it is storage, or the budget a GPU's.
+
+    Raises InfeasibleError where the budget does not hold it.
+    """
+    kind = None if plan.device.is_accelerator else memory_kind(out)
+    if kind is None or samples is None:
+        return None
+    init, given = out / paths.INIT, begun.options.init
+    init_bytes = sum(path.stat().st_size for path in (init, given) if path is not None and path.is_file())
+    stored = stored_bytes(plan, samples, begun.options.epochs or plan.training.epochs, data_bytes, init_bytes)
+    return _InMemory(stored, check_stored(plan, stored, f"{out} ({kind})", read_memory().peak_bytes))
+
+
+def _inside_bytes(out: Path, data: str) -> int:
+    """Length of a data set that was written into the output folder for this run (`planner.run`)."""
+    path = Path(data)
+    return path.stat().st_size if path.is_file() and path.resolve().is_relative_to(out.resolve()) else 0
 
 
 def _note_resumption(plan: Plan, record: Record, first_block: int) -> None:
@@ -156,11 +191,11 @@ def release_start_memory() -> None:
     reset_peak()
 
 
-def allowed_bytes(plan: Plan) -> int:
-    """What the child may take of the plan's budget, beside this process."""
+def allowed_bytes(plan: Plan, stored_bytes: int = 0) -> int:
+    """What the child may take of the plan's budget, beside this process and what is stored in memory."""
     if plan.budget.scope == "process" and not plan.device.is_accelerator:
-        return plan.budget.bytes - read_memory().peak_bytes - GROWTH_BYTES
-    return plan.budget.bytes
+        stored_bytes += read_memory().peak_bytes + GROWTH_BYTES
+    return plan.budget.bytes - stored_bytes
 
 
 class _Supervision:
@@ -202,7 +237,7 @@ class _Supervision:
             options.epochs,
             options.max_steps,
             options.seed,
-            allowed_bytes(self._plan) if options.guard else None,
+            allowed_bytes(self._plan, self._record.stored_bytes) if options.guard else None,
             self._plan.budget.scope == "training",
             first_block,
             first_rung,

@@ -4,7 +4,8 @@ import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy
 import pytest
 
+from planner.cli import doctor
 from planner.cli.main import main
 from planner.profiler.library import shipped
 from planner.profiler.library.shipped import profile_path
@@ -23,8 +25,10 @@ from planner.schema.plan import Plan
 from planner.schema.profile import Profile
 from planner.system import machine
 from planner.system.machine import fingerprint, probe
+from planner.system.storage import memory_kind
 from planner.units import GIB
 from tests.memory_group import MemoryGroup, can_create
+from tests.unit.cli.test_doctor import DOCUMENT
 from tests.unit.profiler import profiles
 from tests.unit.profiler.profiles import FOREIGN, request
 from tests.unit.system.support import environment, run_child
@@ -360,3 +364,28 @@ def test_a_budget_above_the_containers_limit_is_warned_of(run: Run, write: Calla
         done = subprocess.run(elsewhere, preexec_fn=group.enter, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "is above the limit" not in done.stderr
+
+
+@pytest.fixture
+def in_memory() -> Iterator[Path]:
+    """A folder that is memory."""
+    shared = Path("/dev/shm")
+    if not shared.is_dir() or memory_kind(shared) is None:
+        pytest.skip("/dev/shm is no memory here")
+    with tempfile.TemporaryDirectory(dir=shared) as folder:
+        yield Path(folder)
+
+
+def test_where_runs_would_lie_in_memory_that_is_said(
+    run: Run, write: Callable[[Profile], Path], in_memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(_own())
+    assert "is memory" not in run(*MODEL, "--profile", file).err
+    monkeypatch.chdir(in_memory)
+    said = run(*MODEL, "--profile", file).err
+    assert f"warning: {in_memory}/runs is memory (tmpfs): what a run keeps there counts in its budget, about" in said
+    foreign = write(profiles.of(FOREIGN))
+    assert "is memory" not in run(*MODEL, "--profile", foreign, "--any-device").err
+    monkeypatch.setattr(doctor, "examine", lambda folder, seconds: DOCUMENT)
+    assert "warning: runs is memory (tmpfs)" in run("doctor").err
+    assert "is memory" not in run("doctor", "--folder", file.parent, "--json").err

@@ -323,6 +323,11 @@ def test_the_verdict_above_the_budget() -> None:
     assert "stayed under 267.0 MiB: NO, peak 268.5 MiB, 1.5 MiB above it" in flat(report_table(over, PLAN))
 
 
+def test_the_verdict_names_what_lies_in_memory() -> None:
+    said = flat(report_table(replace(REPORT, stored_in_memory_bytes=2**23, peak_bytes=268 * 2**20), PLAN))
+    assert "child 240.0 MiB + supervisor 20.0 MiB + up to 8.0 MiB in an output folder that is memory)" in said
+
+
 def test_the_verdict_under_scope_training_names_the_baseline() -> None:
     report = replace(REPORT, scope="training")
     said = flat(report_table(report, replace(PLAN, budget=Budget(280_000_000, "training"))))

@@ -9,8 +9,8 @@ import pytest
 
 from planner.errors import StorageError
 from planner.system import storage
-from planner.system.storage import file_system, measure_storage
-from tests.unit.system.support import MIB, mounting, names, run_child
+from planner.system.storage import file_system, measure_storage, memory_kind
+from tests.unit.system.support import MIB, mounting, names, needs_root, run_child
 
 # Measures in a file system of its own; prints the bytes measured, or the error, and what is left in the folder.
 MEASURE = """
@@ -103,6 +103,53 @@ def test_memory_is_told_from_storage(tmp_path: Path, kind: str) -> None:
     wrapper = list(mounting(tmp_path))
     wrapper[wrapper.index("sh") + 2] = wrapper[wrapper.index("sh") + 2].replace("-t tmpfs", f"-t {kind}")
     assert run_child(code, str(tmp_path), wrapper=tuple(wrapper)) == [kind, True]
+
+
+@pytest.mark.parametrize("kind", ["tmpfs", "ramfs"])
+def test_a_folder_in_memory_is_known_before_it_is_there(tmp_path: Path, kind: str) -> None:
+    code = """
+        import json, sys
+        from planner.system.storage import memory_kind
+        print(json.dumps([memory_kind(sys.argv[1]), memory_kind(sys.argv[1] + "/runs/first")]))
+    """
+    wrapper = list(mounting(tmp_path))
+    wrapper[wrapper.index("sh") + 2] = wrapper[wrapper.index("sh") + 2].replace("-t tmpfs", f"-t {kind}")
+    assert run_child(code, str(tmp_path), wrapper=tuple(wrapper)) == [kind, kind]
+    assert run_child(code, str(tmp_path)) == [None, None]
+
+
+@needs_root
+def test_an_overlay_is_what_it_writes_to(tmp_path: Path) -> None:
+    """As in a container, or a system that was started from a read-only medium."""
+    code = """
+        import json, os, subprocess, sys
+        from planner.system.storage import memory_kind
+        found = []
+        for upper in sys.argv[1:]:
+            for name in ("lower", "upper", "work", "merged"):
+                os.makedirs(f"{upper}/{name}", exist_ok=True)
+            options = ",".join(f"{name}dir={upper}/{name}" for name in ("lower", "upper", "work"))
+            command = ["mount", "-t", "overlay", "-o", options, "overlay", f"{upper}/merged"]
+            found.append(subprocess.run(command, capture_output=True).returncode or memory_kind(f"{upper}/merged"))
+        print(json.dumps(found))
+    """
+    memory, disk = tmp_path / "memory", tmp_path / "disk"
+    memory.mkdir()
+    in_memory, on_disk = run_child(code, str(memory), str(disk), wrapper=mounting(memory))
+    if isinstance(in_memory, int):
+        pytest.skip(f"an overlay cannot be mounted here ({in_memory})")
+    assert (in_memory, on_disk) == ("overlay on tmpfs", None)
+
+
+def test_a_disk_that_is_memory_is_told_by_its_name(tmp_path: Path) -> None:
+    device = tmp_path.stat().st_dev
+    links = tmp_path / "sys/dev/block"
+    links.mkdir(parents=True)
+    link = links / f"{os.major(device)}:{os.minor(device)}"
+    for name, expected in (("zram0", True), ("ram12", True), ("sda1", False), ("framework0", False)):
+        link.symlink_to(f"../../devices/virtual/block/{name}")
+        assert memory_kind(tmp_path, tmp_path) == (f"{file_system(tmp_path)} on {name}" if expected else None)
+        link.unlink()
 
 
 def test_what_was_measured_says_its_kind_and_a_missing_folder_none(tmp_path: Path) -> None:
