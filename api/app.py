@@ -19,11 +19,9 @@ from starlette.staticfiles import StaticFiles
 from api import openapi
 from api.auth import needs
 from api.guard import Guard
-from api.jobs.queue import JobQueue
 from api.limits import STORE_THREADS
 from api.problems import Problem, invalid
 from api.routes import devices, health, jobs, models, plan_views, plans, profiles, runs, session
-from api.secret_files import queue_secret
 from api.service import Service
 from api.settings import ServiceSettings
 
@@ -34,7 +32,7 @@ DASHBOARD = _FOLDER / "dashboard"
 
 def create_app(settings: ServiceSettings) -> FastAPI:
     """The service, on a database that is up to date (`api.store.migrate`)."""
-    service = Service(settings, JobQueue(settings.database, queue_secret(settings.data_folder)))
+    service = Service(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

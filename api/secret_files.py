@@ -10,23 +10,7 @@ from pathlib import Path
 from planner.errors import InputError, StorageError
 from planner.system.files import make_folder
 
-QUEUE_FILE = "queue.secret"
-"""The file in the data folder that holds the secret which signs messages to workers."""
-
-QUEUE_VARIABLE = "NEUROFLUX_QUEUE_SECRET"
-"""The environment variable that holds it where processes of several machines share a queue."""
-
 _LEAST = 32
-
-
-def queue_secret(data_folder: Path) -> str:
-    """The secret that signs messages: of the environment, else of the data folder. Raises InputError."""
-    given = os.environ.get(QUEUE_VARIABLE)
-    if given is None:
-        return read_or_make(data_folder / QUEUE_FILE, secrets.token_urlsafe(32))
-    if len(given) < _LEAST:
-        raise InputError(f"{QUEUE_VARIABLE}: at least {_LEAST} characters are needed")
-    return given
 
 
 def read_or_make(path: Path, fresh: str) -> str:

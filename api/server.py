@@ -87,7 +87,7 @@ async def _keep_worker(server: _Server, settings: ServiceSettings) -> None:
     """A worker's process, and another one when it ends."""
     while not server.started:  # the first answer comes before everything else
         await asyncio.sleep(0.05)
-    setup = {"database": settings.database, "data_folder": str(settings.data_folder), "parent_pid": os.getpid()}
+    setup = {"database": settings.database, "parent_pid": os.getpid()}
     while True:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "api.jobs.worker", stdin=asyncio.subprocess.PIPE

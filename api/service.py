@@ -8,7 +8,6 @@ import time
 from collections import OrderedDict
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
@@ -21,9 +20,6 @@ from api.solving import SolverPool
 from api.store.database import Database
 from api.store.runs import RunKey
 from api.store.writer import SampleWriter
-
-if TYPE_CHECKING:
-    from api.jobs.queue import JobQueue
 
 _PAGES = Path(__file__).parent / "pages"
 
@@ -79,10 +75,9 @@ class Changes:
 class Service:
     """The state of one process."""
 
-    def __init__(self, settings: ServiceSettings, queue: JobQueue) -> None:
+    def __init__(self, settings: ServiceSettings) -> None:
         self.settings = settings
         self.database = Database(settings.database)
-        self.queue = queue
         self.solvers = SolverPool(settings.solver_workers)
         self.metrics = Metrics()
         self.bodies = BodyMeter()
@@ -115,5 +110,4 @@ class Service:
         if "samples" in self.__dict__:
             await asyncio.to_thread(self.samples.close)
         await self.solvers.close()
-        self.queue.close()
         self.database.close()

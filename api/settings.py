@@ -25,7 +25,7 @@ class ServiceSettings:
     """One service. Raises InputError where it would be open to others without authentication."""
 
     data_folder: Path
-    """Holds the database (unless it is elsewhere), the secret that signs jobs, and tokens' files."""
+    """Holds the database (unless it is elsewhere), and tokens' files."""
     database: str
     """SQLAlchemy's URL of the database: `sqlite:///…` or `postgresql+psycopg://…`."""
     host: str = "127.0.0.1"

@@ -40,12 +40,9 @@ class _Progress:
     total: int = 0
 
 
-def run_job(database: Database, job_id: str, worker: str) -> None:
-    """Take the job, unless somebody else has, and see it through."""
-    claim = job_rows.claim(database, job_id, worker)
-    if claim is None:
-        return
-    _LOG.info("job %s begins", job_id)
+def run_job(database: Database, claim: Claim) -> None:
+    """See a job through that this worker has taken."""
+    _LOG.info("job %s begins", claim.id)
     with tempfile.TemporaryDirectory(prefix="neuroflux-job-") as name:
         folder = Path(name)
         (folder / "request.json").write_text(to_json(claim.request))

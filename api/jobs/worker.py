@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from types import FrameType
 
 from api.jobs.measure import run_job
-from api.jobs.queue import JobQueue
-from api.secret_files import queue_secret
 from api.store import content, device_rows, job_rows
 from api.store.database import Database
 from api.store.tables import profiles
@@ -31,6 +32,7 @@ from planner.system.rlimit import die_with_parent
 _LOG = logging.getLogger("neuroflux.jobs")
 
 _SWEEP_SECONDS = 5.0
+_POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,6 @@ class WorkerSetup:
 
     database: str
     """URL of the database."""
-    data_folder: str
-    """Holds the secret that signs messages."""
     parent_pid: int
     """The process that this one ends with."""
 
@@ -49,25 +49,46 @@ def main() -> None:
     """Read the setup and work until a signal."""
     setup = decode(WorkerSetup, parse_json(sys.stdin.readline()))
     die_with_parent(setup.parent_pid)
-    work(setup.database, Path(setup.data_folder))
+    work(setup.database)
 
 
-def work(url: str, data_folder: Path) -> None:
-    """Run jobs until a signal (SIGTERM: at once, the job goes back into the queue by its lease)."""
+def work(url: str) -> None:
+    """Run jobs, one at a time, until SIGTERM or SIGINT: it ends at once, and its job is queued again by its lease."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    logging.getLogger("huey").setLevel(logging.WARNING)
-    database, queue = Database(url), JobQueue(url, queue_secret(data_folder))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
+    database = Database(url)
     name = f"{os.getpid()}-{new_id()}"
     # In this order: who plans for this machine finds what is shipped, and measures nothing that is known.
     _store_shipped(database)
     _register(database)
-    stop = threading.Event()
-    background = threading.Thread(target=_sweep, args=(database, queue, stop), name="sweep", daemon=True)
-    background.start()
-    queue.receive(lambda job_id: run_job(database, job_id, name))
+    # Beside the jobs, each of which may take long.
+    threading.Thread(target=repeat, args=(lambda: _sweep(database), _SWEEP_SECONDS), name="sweep", daemon=True).start()
     # One at a time: two measurements on one machine would disturb each other's times.
-    queue.huey.create_consumer(workers=1, periodic=False, initial_delay=0.2, max_delay=1.0, backoff=1.2).run()
-    stop.set()
+    repeat(lambda: _run_next(database, name), _POLL_SECONDS)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """By an exception, so that the measuring process and the job's folder go as well."""
+    raise SystemExit(0)
+
+
+def repeat(step: Callable[[], bool], pause_seconds: float) -> None:
+    """Take a step for ever, with a pause where it had nothing to do. Whatever one step meets, there is a next one."""
+    while True:
+        try:
+            if step():
+                continue
+        except Exception:
+            _LOG.exception("this worker goes on after an error")
+        time.sleep(pause_seconds)
+
+
+def _run_next(database: Database, worker: str) -> bool:
+    claim = job_rows.claim_next(database, worker)
+    if claim is not None:
+        run_job(database, claim)
+    return claim is not None
 
 
 def _register(database: Database) -> None:
@@ -79,13 +100,10 @@ def _register(database: Database) -> None:
     device_rows.set_server(database, here.name, fingerprint(here, here.torch_version, here.cores), here)
 
 
-def _sweep(database: Database, queue: JobQueue, stop: threading.Event) -> None:
-    """Now and again, find jobs that were lost with their worker or their message."""
-    while True:
-        for job_id in job_rows.reclaim(database):
-            queue.send(job_id)
-        if stop.wait(_SWEEP_SECONDS):
-            return
+def _sweep(database: Database) -> bool:
+    """Find jobs that were lost with their worker."""
+    job_rows.reclaim(database)
+    return False
 
 
 def _store_shipped(database: Database) -> None:

@@ -61,9 +61,6 @@ def queue_profile(service: Service, terms: JobTerms, model: Model, once: Once | 
                 idempotency.point_to(connection, once, kept)
         else:
             kept = earlier
-    if kept == identity:
-        # The row is what counts. Should this process end before the next line, the workers' sweep finds the row.
-        service.queue.send(identity)
     job = job_rows.one(database, kept)
     assert job is not None
     return job

@@ -1,7 +1,7 @@
-"""Jobs: their row says everything; huey's queue only says which row to look at next.
+"""Jobs, which are their rows: the table is the queue between the service and its workers.
 
-A row moves queued → running → done, failed or cancelled. A running one is held by a lease that its worker renews; one
-whose lease has run out was held by a worker that is gone.
+A row moves queued → running → done, failed or cancelled. Workers take the oldest that is queued. A running one is held
+by a lease that its worker renews; one whose lease has run out was held by a worker that is gone.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy import and_, func, select, update
 
 from api.limits import JOB_ATTEMPTS, LEASE_SECONDS, MAX_QUEUED_JOBS
 from api.problems import overloaded
@@ -54,28 +54,30 @@ def create(connection: Any, database: Database, identity: str, request_id: str, 
     return identity
 
 
-def claim(database: Database, identity: str, worker: str) -> Claim | None:
-    """Take a queued job; None where it is taken, finished or cancelled already."""
-    now = now_ms()
-    taken = (
-        update(jobs)
-        .where(jobs.c.id == identity, jobs.c.state == "queued")
-        .values(
-            state="running",
-            worker=worker,
-            lease_ms=now + int(LEASE_SECONDS * 1000),
-            attempts=jobs.c.attempts + 1,
-            started_ms=now,
-            phase="starting",
-            done=0,
-            total=0,
-        )
-    )
-    with database.write() as connection:
-        if not connection.execute(taken).rowcount:
+def claim_next(database: Database, worker: str) -> Claim | None:
+    """Take the job that has been queued for longest; None where none is."""
+    oldest = select(jobs.c.id, jobs.c.request).where(jobs.c.state == "queued").order_by(jobs.c.number).limit(1)
+    with database.read() as connection:  # most of the time there is none, and a look keeps nobody from writing
+        if connection.execute(oldest).first() is None:
             return None
-        request = connection.execute(select(jobs.c.request).where(jobs.c.id == identity)).scalar_one()
-    return Claim(identity, json.loads(request), worker)
+    now = now_ms()
+    taken = {
+        "state": "running",
+        "worker": worker,
+        "lease_ms": now + int(LEASE_SECONDS * 1000),
+        "attempts": jobs.c.attempts + 1,
+        "started_ms": now,
+        "phase": "starting",
+        "done": 0,
+        "total": 0,
+    }
+    with database.write() as connection:
+        # PostgreSQL has several writers at a time: each takes a row that no other is about to take.
+        found = connection.execute(oldest.with_for_update(skip_locked=True)).first()
+        if found is None:
+            return None
+        connection.execute(update(jobs).where(jobs.c.id == found.id).values(**taken))
+    return Claim(found.id, json.loads(found.request), worker)
 
 
 def renew(database: Database, claim: Claim, phase: str, done: int, total: int) -> bool:
@@ -107,15 +109,10 @@ def give_back(database: Database, claim: Claim, error: str) -> bool:
         return bool(_requeue(connection, _mine(claim), error))
 
 
-def reclaim(database: Database) -> tuple[str, ...]:
-    """Requeue the jobs whose worker is gone (fail those that were retried), and name every job that waits for long."""
-    now = now_ms()
-    lost = and_(jobs.c.state == "running", jobs.c.lease_ms < now)
+def reclaim(database: Database) -> None:
+    """Queue the jobs again whose worker is gone; fail those that were retried."""
     with database.write() as connection:
-        _requeue(connection, lost, GONE)
-        old = or_(jobs.c.attempts > 0, jobs.c.created_ms < now - int(LEASE_SECONDS * 500))
-        waiting = connection.execute(select(jobs.c.id).where(jobs.c.state == "queued", old)).scalars().all()
-    return tuple(waiting)
+        _requeue(connection, and_(jobs.c.state == "running", jobs.c.lease_ms < now_ms()), GONE)
 
 
 def _requeue(connection: Any, chosen: Any, error: str) -> int:

@@ -67,8 +67,6 @@ def upgrade(url: str) -> None:
     from alembic import command
     from alembic.config import Config
 
-    from api.jobs.queue import JobQueue
-
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     database = Database(url)
@@ -77,8 +75,6 @@ def upgrade(url: str) -> None:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             connection.commit()
-            # huey's own tables are made here too, by one process alone; nothing is signed for that.
-            JobQueue(url, "no message is sent with this", create_tables=True).close()
     finally:
         database.close()
 

@@ -21,8 +21,7 @@ for others:   neuroflux serve --host 0.0.0.0 --admin-token-file admin.token
               curl -X POST -H "Authorization: Bearer $(cat admin.token)" -H 'Content-Type: application/json' \\
                    -d '{}' http://HOST:8000/v1/enrolments       (a token for `neuroflux enroll`)
 
-environment:  NEUROFLUX_DB is --db where that is not given (a password is better kept there);
-              NEUROFLUX_QUEUE_SECRET signs jobs where API and workers run on several machines
+environment:  NEUROFLUX_DB is --db where that is not given (a password is better kept there)
 """
 
 
@@ -67,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Bring the database up to date and serve until a signal."""
-    for name in ("fastapi", "sqlalchemy", "huey"):
+    for name in ("fastapi", "sqlalchemy", "uvicorn"):
         if importlib.util.find_spec(name) is None:
             raise InputError("the service needs the extra `api`: pip install 'neuroflux-planner[api]'")
     from api.settings import ServiceSettings, database_url, default_data_folder
@@ -88,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.only == "worker":
         from api.jobs.worker import work
 
-        work(settings.database, folder)
+        work(settings.database)
         return 0
     if arguments.admin_token_file is not None:
         _set_admin(settings.database, arguments.admin_token_file)

@@ -38,8 +38,8 @@ class Bench:
 
     def taken(self, job: str) -> Claim:
         """Begin with a job that waits."""
-        found = job_rows.claim(self._database, job, "the test")
-        assert found is not None
+        found = job_rows.claim_next(self._database, "the test")
+        assert found is not None and found.id == job
         return found
 
     def say(self, claim: Claim, phase: str, done: int, total: int) -> bool:

@@ -18,7 +18,6 @@ import httpx
 T = TypeVar("T")
 
 _START_SECONDS = 60
-SECRET = "the secret that these tests' processes share"
 
 
 class Server:

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.api.processes import SECRET, Server, serving
+from tests.integration.api.processes import Server, serving
 from tests.unit.api.service import CNN6, PLAN, sample
 
 JSON = {"Content-Type": "application/json"}
@@ -61,7 +61,7 @@ def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path, kind: str, r
 
 
 def test_a_stopped_service_ends_its_worker_and_says_nothing_bad(tmp_path: Path) -> None:
-    with serving(tmp_path, environment={"NEUROFLUX_QUEUE_SECRET": SECRET}) as server:
+    with serving(tmp_path) as server:
         assert server.client.get("/healthz").status_code == 200
         assert server.stop() == 0
         assert "Traceback" not in server.log()

@@ -7,21 +7,23 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
+from api.jobs import worker
 from api.routes.models import EXAMPLE
 from api.store import job_rows
 from api.store.database import Database
 from api.store.tables import jobs
 from planner.schema.codec import content_id
-from tests.integration.api.processes import SECRET, Server, serving, until
+from tests.integration.api.processes import Server, serving, until
 
 JOB = {"kind": "profile", "model": EXAMPLE, "batch": 2, "max_seconds": 120}
-SHARED = {"NEUROFLUX_QUEUE_SECRET": SECRET}
 
 
 def _state(server: Server, job: str, *wanted: str) -> dict[str, Any] | None:
@@ -77,6 +79,20 @@ def test_a_running_job_is_cancelled_and_its_process_is_gone(tmp_path: Path) -> N
         assert server.client.delete(f"/v1/jobs/{job}").status_code == 202
 
 
+def test_a_stopped_worker_leaves_no_process_and_no_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    with serving(tmp_path / "data", environment={"TMPDIR": str(folder)}) as server:
+        job = server.client.post("/v1/jobs", json=JOB).json()["id"]
+        until(lambda: any(folder.glob("neuroflux-job-*/request.json")), "the job's folder")
+        (stopped,) = server.children("api.jobs.worker")
+        os.kill(stopped, signal.SIGTERM)
+        until(lambda: server.children("api.jobs.worker") not in ([], [stopped]), "another worker")
+        assert not list(folder.glob("neuroflux-job-*"))
+        found = _state(server, job, "running", "queued")
+        assert found is not None and found["attempts"] == 1
+
+
 @pytest.mark.long
 def test_a_killed_worker_is_replaced_and_its_job_retried_once_then_failed(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
@@ -95,39 +111,13 @@ def _attempt(server: Server, job: str, attempt: int) -> bool:
     return found is not None and found["attempts"] == attempt
 
 
-def test_a_message_that_is_not_signed_by_us_is_never_unpickled(tmp_path: Path) -> None:
-    import pickle
-
-    from api.jobs.queue import JobQueue
-    from api.store.migrate import upgrade
-
-    class Trap:
-        def __reduce__(self) -> Any:
-            return (Path.touch, (tmp_path / "trapped",))
-
-    url = f"sqlite:///{tmp_path / 'queue.sqlite3'}"
-    upgrade(url)
-    queue = JobQueue(url, "a secret of more than thirty-two characters")
-    for forged in (pickle.dumps(Trap()), pickle.dumps(Trap()) + b":" + b"0" * 40):
-        queue.huey.storage.enqueue(forged)
-        with pytest.raises(ValueError, match=r"Separator|Signature"):
-            queue.huey.dequeue()
-    JobQueue(url, "another secret of thirty-two characters").send("stolen")
-    with pytest.raises(ValueError, match="Signature"):
-        queue.huey.dequeue()
-    assert not (tmp_path / "trapped").exists()
-
-
 @pytest.mark.long
 def test_three_apis_and_two_workers_share_one_postgres(postgres_url: str, tmp_path: Path) -> None:
     options = ("--db", postgres_url)
     with ExitStack() as stack:
-        apis = [
-            stack.enter_context(serving(tmp_path / f"api{n}", "--only", "api", *options, environment=SHARED))
-            for n in range(3)
-        ]
+        apis = [stack.enter_context(serving(tmp_path / f"api{n}", "--only", "api", *options)) for n in range(3)]
         for n in range(2):
-            stack.enter_context(serving(tmp_path / f"worker{n}", "--only", "worker", *options, environment=SHARED))
+            stack.enter_context(serving(tmp_path / f"worker{n}", "--only", "worker", *options))
         made = [
             apis[n % 3].client.post("/v1/jobs", json={**JOB, "batch": batch}).json()["id"]
             for n, batch in enumerate((1, 2, 3, 4))
@@ -147,23 +137,56 @@ def test_three_apis_and_two_workers_share_one_postgres(postgres_url: str, tmp_pa
 @pytest.mark.parametrize("cancelled", [False, True])
 def test_a_lost_job_is_queued_again_once(database_url: str, cancelled: bool) -> None:
     database = Database(database_url)
-    request = {"model": {"name": "m"}, "batch": 1}
-    with database.write() as connection:
-        job_rows.create(connection, database, "j", content_id(request), b'{"model": {"name": "m"}, "batch": 1}')
+    _queue(database, "j")
     states = []
     for _ in range(3):
-        claim = job_rows.claim(database, "j", "w")
-        if claim is None:
+        if job_rows.claim_next(database, "w") is None:
             break
-        assert job_rows.claim(database, "j", "other") is None  # one worker has it
+        assert job_rows.claim_next(database, "other") is None  # one worker has it
         if cancelled:
             job_rows.cancel(database, "j")
         with database.write() as connection:
             connection.execute(jobs.update().values(lease_ms=1))
-        waiting = job_rows.reclaim(database)
+        job_rows.reclaim(database)
         found = job_rows.one(database, "j")
         assert found is not None
-        states.append((found["state"], waiting))
-    expected = [("cancelled", ())] if cancelled else [("queued", ("j",)), ("failed", ())]
-    assert states == expected
+        states.append(found["state"])
+    assert states == (["cancelled"] if cancelled else ["queued", "failed"])
     database.close()
+
+
+def _queue(database: Database, identity: str) -> None:
+    request = {"model": {"name": identity}, "batch": 1}
+    with database.write() as connection:
+        job_rows.create(connection, database, identity, content_id(request), json.dumps(request).encode())
+
+
+def test_jobs_are_taken_in_their_order_and_each_by_one_of_many_workers(database_url: str) -> None:
+    database = Database(database_url)
+    names = [f"job {number}" for number in range(12)]
+    for name in names:
+        _queue(database, name)
+    first = job_rows.claim_next(database, "first")
+    assert first is not None and (first.id, first.request["model"]["name"]) == (names[0], names[0])
+    assert job_rows.cancel(database, names[1])
+    with ThreadPoolExecutor(4) as workers:
+        taken = list(workers.map(lambda number: job_rows.claim_next(database, f"w{number}"), range(len(names) - 2)))
+    assert sorted(claim.id for claim in taken if claim is not None) == sorted(names[2:])
+    assert job_rows.claim_next(database, "late") is None
+    database.close()
+
+
+def test_a_worker_survives_a_database_that_fails_for_a_while() -> None:
+    steps: list[str] = []
+
+    def step() -> bool:
+        steps.append("step")
+        if len(steps) == 1:
+            raise OperationalError("SELECT", {}, Exception("the database restarts"))
+        if len(steps) < 4:
+            return True
+        raise SystemExit(0)  # as a signal does
+
+    with pytest.raises(SystemExit):
+        worker.repeat(step, 0.0)
+    assert len(steps) == 4
