@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from mmap import PAGESIZE
 from pathlib import Path
 
 from planner.errors import InfeasibleError, OverBudgetError
@@ -21,7 +22,7 @@ def limit_problem(plan: Plan, root: Path = FILESYSTEM_ROOT) -> str | None:
     if plan.device.is_accelerator or limit is None:
         return None
     budget = _with_runtime(plan, plan.budget.bytes)
-    if budget <= limit.bytes:
+    if budget // PAGESIZE <= limit.bytes // PAGESIZE:  # both are used by the page; the kernel rounds limits down
         return None
     counted = "" if budget == plan.budget.bytes else f" and the {format_bytes(plan.baseline_bytes)} that torch takes"
     return (

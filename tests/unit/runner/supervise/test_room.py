@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 from dataclasses import replace
+from mmap import PAGESIZE
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,10 @@ def test_a_limit_below_the_budget_is_refused_unless_that_is_asked_for(tmp_path: 
     assert limit_problem(plan, root) == warning
     equal = replace(plan, budget=replace(plan.budget, bytes=240 * MIB))
     assert check_room(equal, 0, root) is None
+    # The kernel rounds a limit down to whole pages, and of the last one a run could use nothing.
+    within = replace(plan, budget=replace(plan.budget, bytes=240 * MIB + PAGESIZE - 1))
+    assert check_room(within, 0, root) is None
+    assert limit_problem(replace(plan, budget=replace(plan.budget, bytes=240 * MIB + PAGESIZE)), root) is not None
     # Where the budget counts tensors alone, the limit has to hold torch as well.
     tensors = replace(equal, budget=Budget(140 * MIB, "training"), baseline_bytes=100 * MIB)
     assert limit_problem(tensors, root) is None
