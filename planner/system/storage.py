@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -87,6 +89,30 @@ def memory_kind(folder: Path | str, root: Path = FILESYSTEM_ROOT) -> str | None:
     upper = _upper_folder(number, root) if kind == "overlay" else None
     deeper = memory_kind(upper, root) if upper is not None and upper.is_dir() else None
     return None if deeper is None else f"{kind} on {deeper}"
+
+
+@contextmanager
+def scratch_folder(beside: Path) -> Iterator[Path]:
+    """A folder for what is needed for a while; it goes at the end.
+
+    It is made in `beside`, or where nothing may be written there, or that is memory, in the first of the usual places
+    for temporary files of which neither is true; last in any that can be written to. Raises StorageError where there is
+    none.
+    """
+    import tempfile  # a run's supervisor looks at kinds alone, and pays for what it imports
+
+    places = [beside, Path(tempfile.gettempdir()), Path("/var/tmp"), Path.cwd()]
+    writable = [place for place in places if os.access(place, os.W_OK | os.X_OK)]
+    on_storage = [place for place in writable if memory_kind(place) is None]
+    for place in (*on_storage, *writable):
+        try:
+            made = tempfile.TemporaryDirectory(prefix="neuroflux-", dir=place, ignore_cleanup_errors=True)
+        except OSError:
+            continue  # a mount that can only be read, whatever its permissions say
+        with made as name:
+            yield Path(name)
+        return
+    raise StorageError(f"{beside}: nothing can be written there, nor in {tempfile.gettempdir()}; set TMPDIR")
 
 
 def _upper_folder(device: str, root: Path) -> Path | None:

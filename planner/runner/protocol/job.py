@@ -59,6 +59,8 @@ class EvaluationJob:
     """Its safetensors file; the description lies beside it."""
     data: str
     """Name or path of the data set."""
+    work_dir: str
+    """Where compressed data is unpacked."""
     threads: int
     """Threads to compute with."""
     allowed_bytes: int | None = None

@@ -20,6 +20,7 @@ from planner.schema.report import Evaluation
 from planner.system.child import ask
 from planner.system.machine import probe
 from planner.system.proc import read_memory
+from planner.system.storage import scratch_folder
 from planner.units import MIB, format_bytes
 
 _VARIES_BYTES = 4 * MIB
@@ -29,16 +30,16 @@ _VARIES_BYTES = 4 * MIB
 def evaluate(place: Path, data: str, budget_bytes: int | None = None) -> Evaluation:
     """Measure an exported model (a run's output folder, or a model's file) on the test part of `data`.
 
-    Compressed data is unpacked into the model's folder. Raises InfeasibleError where `budget_bytes`, which both
-    processes share, is too small; InputError, StorageError, RunError.
+    Nothing is left in the model's folder, which may be one that can only be read. Raises InfeasibleError where
+    `budget_bytes`, which both processes share, is too small; InputError, StorageError, RunError.
     """
     exported = find_exported(place)
     cores = probe().cores
     release_start_memory()
     own = read_memory().peak_bytes + GROWTH_BYTES
     allowed = None if budget_bytes is None else budget_bytes - own
-    job = EvaluationJob(str(exported.weights.absolute()), data, cores, allowed)
-    event = _answer(job)
+    with scratch_folder(exported.folder) as scratch:
+        event = _answer(EvaluationJob(str(exported.weights.absolute()), data, str(scratch), cores, allowed))
     if isinstance(event, events.Failed):
         raise _error(event, own, budget_bytes)
     return _evaluation(exported, data, event, budget_bytes)

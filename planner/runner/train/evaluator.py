@@ -24,7 +24,7 @@ from planner.training.runtime import start_torch
 
 def _evaluate(job: EvaluationJob) -> Evaluated:
     exported = find_exported(Path(job.weights))
-    with open_data(job.data, exported.folder, size=exported.model.input) as data:
+    with open_data(job.data, Path(job.work_dir), size=exported.model.input) as data:
         check_fits(data.info, exported.model, exported.model.name)
         started = start_torch("tight", job.threads)
         from planner.runner.train.evaluation import evaluate_split

@@ -9,8 +9,8 @@ import pytest
 
 from planner.errors import StorageError
 from planner.system import storage
-from planner.system.storage import file_system, measure_storage, memory_kind
-from tests.unit.system.support import MIB, mounting, names, needs_root, run_child
+from planner.system.storage import file_system, measure_storage, memory_kind, scratch_folder
+from tests.unit.system.support import MIB, environment, mounting, names, needs_root, run_child
 
 # Measures in a file system of its own; prints the bytes measured, or the error, and what is left in the folder.
 MEASURE = """
@@ -156,3 +156,32 @@ def test_what_was_measured_says_its_kind_and_a_missing_folder_none(tmp_path: Pat
     assert measure_storage(tmp_path, 8 * MIB).file_system == file_system(tmp_path)
     with pytest.raises(StorageError, match="the folder does not exist"):
         file_system(tmp_path / "absent")
+
+
+def test_scratch_lies_beside_what_it_is_for_and_goes(tmp_path: Path) -> None:
+    with scratch_folder(tmp_path) as scratch:
+        assert scratch.parent == tmp_path
+        (scratch / "file").touch()
+    assert names(tmp_path) == []
+
+
+def test_scratch_evades_memory_and_what_can_only_be_read(tmp_path: Path) -> None:
+    code = """
+        import json, os, sys
+        from pathlib import Path
+        from planner.errors import StorageError
+        from planner.system.storage import scratch_folder
+        beside, found = Path(sys.argv[1]), []
+        for options in sys.argv[2:]:
+            os.system(f"mount -o remount,{options} {beside}")
+            with scratch_folder(beside) as scratch:
+                found.append(str(scratch.parent))
+        print(json.dumps(found))
+    """
+    memory, disk = tmp_path / "memory", tmp_path / "disk"
+    memory.mkdir()
+    disk.mkdir()
+    wrapper = mounting(memory, "size=1m")
+    for folder, expected in ((disk, str(disk)), (memory, "/var/tmp")):
+        found = run_child(code, str(memory), "rw", "ro", wrapper=wrapper, env=environment(TMPDIR=str(folder)))
+        assert found == [expected, expected]

@@ -24,6 +24,7 @@ from planner.system.ends import End
 from planner.units import MIB
 from tests.fault.support import BATCH, small_plan
 from tests.unit.runner.storage.test_exported import export
+from tests.unit.system.support import environment, needs_root
 
 TEST_SAMPLES = 1000
 """Of the bundled images."""
@@ -97,6 +98,29 @@ def test_damaged_weights_are_told(out: Path, tmp_path: Path) -> None:
     (tmp_path / paths.MODEL).write_bytes(content)
     with pytest.raises(RunError, match="its checksum disagrees with its content"):
         evaluate(tmp_path, "sample")
+
+
+@needs_root
+def test_a_model_that_can_only_be_read_is_measured(out: Path, tmp_path: Path) -> None:
+    """Compressed data has to be unpacked somewhere: not here."""
+    mounted = tmp_path / "mounted"
+    mounted.mkdir()
+    script = 'mount --bind -o ro "$1" "$2" && mount -o remount,bind,ro "$2" && shift 2 && exec "$@"'
+    wrapper = ["unshare", "--mount", "sh", "-c", script, "sh", str(out), str(mounted)]
+    tried = subprocess.run([*wrapper, "true"], capture_output=True, text=True)
+    if tried.returncode != 0:
+        pytest.skip(f"needs a mount namespace of its own: {tried.stderr.strip()}")
+    assert subprocess.run([*wrapper, "touch", str(mounted / "file")], capture_output=True).returncode != 0
+    words = [sys.executable, "-m", "planner.cli.main", "evaluate", str(mounted), "--data", "sample", "--json"]
+    before = sorted(path.name for path in out.iterdir())
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    done = subprocess.run([*wrapper, *words], env=environment(TMPDIR=str(scratch)), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = decode(Evaluation, parse_json(done.stdout))
+    assert found.accuracy == read_document(out / paths.REPORT, Report).accuracy
+    assert sorted(path.name for path in out.iterdir()) == before
+    assert not any(scratch.iterdir())
 
 
 def test_data_that_does_not_fit_is_bad_input(tmp_path: Path) -> None:
