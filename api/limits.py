@@ -107,7 +107,7 @@ MAX_KEY_LENGTH = 128
 PLAN_CACHE_BYTES = 8 * MIB
 """Plans kept in memory, ready to be sent."""
 
-ANSWERS_KEPT = 2048
+CACHED_PLANS = 2048
 """Requests for plans, by the hash of their text, whose answer is remembered."""
 
 RETRY_SECONDS = 2

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from api.documents import adapter
 from api.problems import ProblemDocument
-from api.schemas import answers, requests
+from api.schemas import requests, responses
 from planner.schema.model import Model
 from planner.schema.plan import Plan
 from planner.schema.profile import Profile
@@ -31,35 +31,35 @@ _KINDS: tuple[type, ...] = (
     Profile,
     ProblemDocument,
     Report,
-    answers.Alternatives,
+    responses.Alternatives,
     requests.CompareRequest,
-    answers.Comparison,
-    answers.DeviceItem,
-    answers.DevicePage,
+    responses.Comparison,
+    responses.DeviceItem,
+    responses.DevicePage,
     requests.DeviceRequest,
-    answers.EnrolledDevice,
-    answers.Enrolment,
+    responses.EnrolledDevice,
+    responses.Enrolment,
     requests.EnrolmentRequest,
-    answers.Frontier,
-    answers.Health,
-    answers.JobItem,
-    answers.JobPage,
+    responses.Frontier,
+    responses.Health,
+    responses.JobItem,
+    responses.JobPage,
     requests.JobRequest,
-    answers.ModelPage,
-    answers.PlanPage,
+    responses.ModelPage,
+    responses.PlanPage,
     requests.PlanRequest,
     PlanTerms,
-    answers.PlanUnits,
-    answers.ProfileItem,
-    answers.ProfilePage,
-    answers.Run,
-    answers.RunItem,
-    answers.RunPage,
+    responses.PlanUnits,
+    responses.ProfileItem,
+    responses.ProfilePage,
+    responses.Run,
+    responses.RunItem,
+    responses.RunPage,
     requests.RunRequest,
     requests.SampleBatch,
-    answers.SampleChart,
-    answers.SamplesTaken,
-    answers.SessionItem,
+    responses.SampleChart,
+    responses.SamplesTaken,
+    responses.SessionItem,
 )
 
 _SECURITY = {

@@ -12,9 +12,9 @@ from pathlib import Path
 from starlette.responses import Response
 
 from api import limits
-from api.answers import Answers
 from api.bodies import BodyMeter
 from api.metrics import Metrics
+from api.plan_cache import PlanCache
 from api.settings import ServiceSettings
 from api.solving import SolverPool
 from api.store.database import Database
@@ -84,7 +84,7 @@ class Service:
         self.changes = Changes()
         self.in_flight = 0
         self.plans = Bytes(limits.PLAN_CACHE_BYTES)
-        self.answers = Answers(limits.ANSWERS_KEPT)
+        self.plan_cache = PlanCache(limits.CACHED_PLANS)
         self.run_keys: OrderedDict[str, RunKey] = OrderedDict()
         self._seen: dict[str, float] = {}
 

@@ -24,8 +24,8 @@ from api.routes.common import (
     service_of,
     takes,
 )
-from api.schemas.answers import DeviceItem, DevicePage, EnrolledDevice, Enrolment
 from api.schemas.requests import DeviceRequest, EnrolmentRequest
+from api.schemas.responses import DeviceItem, DevicePage, EnrolledDevice, Enrolment
 from api.service import Service
 from api.store import device_rows, tokens
 from api.store.content import timestamp

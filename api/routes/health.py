@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from api.auth import needs
 from api.routes.common import gives, json_answer, service_of
-from api.schemas.answers import Health
+from api.schemas.responses import Health
 from planner.system.proc import read_memory
 
 router = APIRouter(tags=["health"])

@@ -26,8 +26,8 @@ from api.routes.common import (
     takes,
 )
 from api.routes.models import model_of
-from api.schemas.answers import JobItem, JobPage
 from api.schemas.requests import JobRequest, JobTerms
+from api.schemas.responses import JobItem, JobPage
 from api.service import Service
 from api.store import idempotency, job_rows
 from api.store.content import to_bytes

@@ -25,7 +25,7 @@ from api.routes.common import (
     service_of,
     takes,
 )
-from api.schemas.answers import ModelPage
+from api.schemas.responses import ModelPage
 from api.store import content
 from api.store.content import Page
 from api.store.database import Database

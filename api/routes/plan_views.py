@@ -12,7 +12,7 @@ from starlette.responses import Response
 from api.auth import needs
 from api.problems import not_found
 from api.routes.common import gives, json_answer, service_of
-from api.schemas.answers import Frontier, PlanUnits
+from api.schemas.responses import Frontier, PlanUnits
 from api.service import Service
 from api.store import content
 from api.store.tables import plans, profiles

@@ -14,8 +14,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api import bodies
-from api.answers import Answered
 from api.auth import needs
+from api.plan_cache import CachedPlan
 from api.problems import Problem, from_error, invalid, not_found, overloaded
 from api.routes.common import (
     BODY_PROBLEMS,
@@ -32,8 +32,8 @@ from api.routes.common import (
 )
 from api.routes.jobs import queue_profile
 from api.routes.models import model_of
-from api.schemas.answers import Alternatives, Comparison, JobItem, PlanPage
 from api.schemas.requests import CompareRequest, CompareTerms, JobTerms, PlanRequest, ServiceTerms
+from api.schemas.responses import Alternatives, Comparison, JobItem, PlanPage
 from api.service import Service
 from api.store import content, device_rows
 from api.store.tables import plans, profiles
@@ -75,7 +75,7 @@ class _Asked:
     """The profile that answers it; none: there is none yet."""
     device: device_rows.DeviceKey | None
     """The device that was named."""
-    subject: content.Subject | None
+    subject: content.ProfileKey | None
     """What the profile was looked for by; none: it was named."""
 
     @property
@@ -107,7 +107,7 @@ def _asked(service: Service, terms: ServiceTerms, model_value: Any) -> _Asked:
     if device is None:
         raise invalid("$.device", "there is no device with this id; GET /v1/devices lists them")
     training = question.training
-    subject = content.Subject(
+    subject = content.ProfileKey(
         device.id, model_id, optimizer.kind, optimizer.state_copies, training.dtype, training.batch
     )
     return _Asked(model, question, content.find_profile(service.database, subject), device, subject)
@@ -186,14 +186,14 @@ async def make_plan(request: Request) -> Response:
     """
     service = service_of(request)
     text = await bodies.receive(request)
-    known = service.answers.get(text)
+    known = service.plan_cache.get(text)
     if known is not None and await _is_true(service, known):
         return content_answer(request, known.plan_id, await _text(service, known.plan_id), 200, _path(known.plan_id))
     terms, _, asked = await run_in_threadpool(_understood, service, text, ServiceTerms)
     if asked.profile_id is None:
         return await run_in_threadpool(_measure_first, service, terms, asked, _base(request))
     identity, plan, created = await _plan_of(service, asked)
-    service.answers.put(text, Answered(identity, asked.profile_id, asked.subject))
+    service.plan_cache.put(text, CachedPlan(identity, asked.profile_id, asked.subject))
     return content_answer(request, identity, plan, 201 if created else 200, _path(identity))
 
 
@@ -201,7 +201,7 @@ def _path(plan_id: str) -> str:
     return f"/v1/plans/{plan_id}"
 
 
-async def _is_true(service: Service, known: Answered) -> bool:
+async def _is_true(service: Service, known: CachedPlan) -> bool:
     """Whether the profile is still the one to be taken: another process may have stored a newer one, or revoked the
     device."""
     if known.subject is None:

@@ -25,7 +25,7 @@ from api.routes.common import (
     service_of,
     takes,
 )
-from api.schemas.answers import ProfileItem, ProfilePage
+from api.schemas.responses import ProfileItem, ProfilePage
 from api.store import content
 from api.store.tables import profiles
 from planner.schema.profile import Profile

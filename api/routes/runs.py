@@ -27,8 +27,8 @@ from api.routes.common import (
     service_of,
     takes,
 )
-from api.schemas.answers import Run, RunItem, RunPage, SampleChart, SamplesTaken
 from api.schemas.requests import RunRequest, SampleBatch
+from api.schemas.responses import Run, RunItem, RunPage, SampleChart, SamplesTaken
 from api.service import Service
 from api.store import content, idempotency, runs
 from api.store.idempotency import Once

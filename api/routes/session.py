@@ -18,7 +18,7 @@ from api.auth import COOKIE, check_origin, needs
 from api.limits import MAX_BODY_SECONDS, SESSION_SECONDS
 from api.problems import Problem
 from api.routes.common import gives, json_answer, service_of
-from api.schemas.answers import SessionItem
+from api.schemas.responses import SessionItem
 from api.service import Service
 from api.store import tokens
 from api.store.tokens import Principal

@@ -72,7 +72,7 @@ def timestamp(milliseconds: int | None) -> str | None:
 
 
 @dataclass(frozen=True)
-class Subject:
+class ProfileKey:
     """What a profile is looked for by. Field names are the statement's parameters."""
 
     device_id: str
@@ -106,7 +106,7 @@ _COVERING = (  # built once: building it takes longer than running it
 )
 
 
-def find_profile(database: Database, subject: Subject) -> str | None:
+def find_profile(database: Database, subject: ProfileKey) -> str | None:
     """The id of the newest profile with the smallest batch that still covers the subject's."""
     with database.read() as connection:
         return connection.execute(_COVERING, vars(subject)).scalar()

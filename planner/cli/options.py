@@ -220,7 +220,7 @@ def optimizer_from(arguments: argparse.Namespace) -> OptimizerTerms:
 
 
 @dataclass(frozen=True)
-class Subject:
+class ModelAndData:
     """What is to be trained on what."""
 
     model: Model
@@ -231,7 +231,7 @@ class Subject:
     """Storage that the data takes beside its own, because it is compressed."""
 
 
-def subject_from(arguments: argparse.Namespace, work_dir: Path) -> Subject:
+def subject_from(arguments: argparse.Namespace, work_dir: Path) -> ModelAndData:
     """The model asked for, shaped by the data where there is some. Data is unpacked into `work_dir`."""
     from planner.model.load import load_model
     from planner.model.zoo import ZOO
@@ -239,7 +239,7 @@ def subject_from(arguments: argparse.Namespace, work_dir: Path) -> Subject:
     if arguments.model not in ZOO:
         _check_length(Path(arguments.model))
     if arguments.data is None:
-        return Subject(load_model(arguments.model, arguments.input, arguments.classes), None)
+        return ModelAndData(load_model(arguments.model, arguments.input, arguments.classes), None)
     from planner.data.dataset import open_data
 
     is_zoo = arguments.model in ZOO
@@ -253,7 +253,7 @@ def subject_from(arguments: argparse.Namespace, work_dir: Path) -> Subject:
     )
     if model.classes < info.classes:
         raise InputError(f"{info.name}: has {info.classes} classes, but the model tells {model.classes} apart")
-    return Subject(model, info.train_samples, unpacked)
+    return ModelAndData(model, info.train_samples, unpacked)
 
 
 def _check_length(path: Path) -> None:

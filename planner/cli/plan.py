@@ -279,14 +279,14 @@ def _warn_of_limit(profile: Profile, plan: Plan) -> None:
 
 def _warn_of_memory(profile: Profile, plan: Plan) -> None:
     """Say where the run's output would lie in memory, and so in its budget, if no other folder is named."""
-    from planner.runner.supervise.stored import Samples, stored_bytes
+    from planner.runner.supervise.folder_bytes import SampleCounts, folder_bytes
     from planner.system.storage import memory_kind
 
     kind = memory_kind(RUNS)
     if kind is None or plan.device.is_accelerator or _is_foreign(profile):
         return
     samples = plan.training.samples
-    kept = stored_bytes(plan, Samples(samples, samples // _TEST_SHARE), plan.training.epochs, 0).training_bytes
+    kept = folder_bytes(plan, SampleCounts(samples, samples // _TEST_SHARE), plan.training.epochs, 0).training_bytes
     left = plan.budget.bytes - plan.predicted.peak_bytes
     print_note(
         f"warning: {RUNS.absolute()} is memory ({kind}): what a run keeps there counts in its budget, about "

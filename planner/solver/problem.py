@@ -209,7 +209,7 @@ class Problem:
         return tuple(sorted({self.depths[end]: end for end in self.boundaries}.values()))
 
     @cached_property
-    def marks(self) -> tuple[int, ...]:
+    def block_boundaries(self) -> tuple[int, ...]:
         """Where a block may begin or end, rising: the first trained unit, and every boundary behind it."""
         return (self.start, *self.boundaries)
 

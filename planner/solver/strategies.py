@@ -110,12 +110,12 @@ class NeuroFlux(StrategyPlanner):
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
         self._heads = preferred_heads(problem)
-        self._marks = (problem.start, *problem.narrow_boundaries)
+        self._block_boundaries = (problem.start, *problem.narrow_boundaries)
         self._sizes = lru_cache(maxsize=None)(self._measure)
 
     def _measure(self, first: int, end: int) -> tuple[tuple[int, Choice], ...]:
         """Live bytes of a group at every legal micro-batch, the largest first."""
-        ends = tuple(mark for mark in self._marks if first < mark <= end)
+        ends = tuple(boundary for boundary in self._block_boundaries if first < boundary <= end)
         heads = tuple(self._heads[end] for end in ends)
         choices = [
             Choice(
@@ -139,7 +139,7 @@ class NeuroFlux(StrategyPlanner):
         """Groups from the input on."""
         found: list[Choice] = []
         leader = 0
-        for first, end in zip(self._marks, self._marks[1:], strict=False):
+        for first, end in zip(self._block_boundaries, self._block_boundaries[1:], strict=False):
             alone = self._largest(first, end, limit)
             if alone is None:
                 return None
@@ -159,14 +159,14 @@ class NeuroFlux(StrategyPlanner):
 
         The plan changes only where a group begins to fit, so those limits are all that need trying.
         """
-        marks = self._marks
-        alone = [[live for live, _ in self._sizes(*span)] for span in pairwise(marks)]
+        boundaries = self._block_boundaries
+        alone = [[live for live, _ in self._sizes(*span)] for span in pairwise(boundaries)]
         if not all(alone):
             return None
         least = max(map(min, alone))
         if self.plan(least) is not None:
             return least
-        spans = [(first, end) for index, first in enumerate(marks) for end in marks[index + 1 :]]
+        spans = [(first, end) for index, first in enumerate(boundaries) for end in boundaries[index + 1 :]]
         limits = {live for span in spans for live, _ in self._sizes(*span) if live > least}
         return next((limit for limit in sorted(limits) if self.plan(limit) is not None), None)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from planner.errors import InfeasibleError, InputError, PlannerError, RunError
 from planner.runner.protocol.events import Failed
-from planner.runner.supervise.stored import Samples
+from planner.runner.supervise.folder_bytes import SampleCounts
 from planner.schema.codec import decode, parse_json, to_json
 from planner.schema.plan import Plan
 from planner.system.child import ask
@@ -46,7 +46,7 @@ class Answer:
     """What makes this another device than the plan's, where that is allowed."""
     warnings: tuple[str, ...] = ()
     """What a person should know before it begins."""
-    samples: Samples | None = None
+    samples: SampleCounts | None = None
     """How many samples the data has; none where it was not looked at."""
     data_bytes: int = 0
     """What the data takes in the output folder."""

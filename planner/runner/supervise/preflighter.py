@@ -9,9 +9,9 @@ from pathlib import Path
 from planner.data.dataset import check_fits, open_data
 from planner.errors import InfeasibleError, InputError, PlannerError
 from planner.runner.protocol.events import Failed
+from planner.runner.supervise.folder_bytes import SampleCounts
 from planner.runner.supervise.preflight import Answer, Question
 from planner.runner.supervise.room import check_room
-from planner.runner.supervise.stored import Samples
 from planner.schema.codec import decode, parse_json, to_json
 from planner.schema.plan import Plan
 from planner.system.answers import Answers
@@ -33,7 +33,7 @@ def answer(question: Question) -> Answer:
         warnings += filter(None, [check_room(plan, ours, ignore_limit=question.ignore_limit)])
     with open_data(question.data, Path(question.work_dir), size=plan.model.input) as data:
         check_fits(data.info, plan.model, "the plan's model")
-        samples = Samples(data.info.train_samples, data.info.test_samples)
+        samples = SampleCounts(data.info.train_samples, data.info.test_samples)
         stored = data.storage_bytes
     return Answer(None, found, tuple(warnings), samples, stored)
 

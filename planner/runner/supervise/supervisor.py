@@ -22,10 +22,10 @@ from planner.runner.protocol.sizes import sizes_of
 from planner.runner.storage.sealed import read_sealed, write_sealed
 from planner.runner.supervise.begin import Begun, Footprint, agree, check_init, check_plan, lay
 from planner.runner.supervise.exits import export_models
+from planner.runner.supervise.folder_bytes import FolderBytes, SampleCounts, check_folder, folder_bytes
 from planner.runner.supervise.preflight import Question, error_of, look
 from planner.runner.supervise.record import Record, Telemetry, make_report
 from planner.runner.supervise.resume import clear_leftovers, find_damage, first_open_block
-from planner.runner.supervise.stored import Samples, Stored, check_stored, stored_bytes
 from planner.schema.codec import decode, parse_json, to_json
 from planner.schema.plan import Plan
 from planner.schema.report import Report
@@ -134,13 +134,15 @@ def _begin(
 class _InMemory:
     """An output folder that is memory."""
 
-    stored: Stored
+    stored: FolderBytes
     """What the run keeps there."""
     text: str
     """What a person should know of it."""
 
 
-def _kept_in_memory(plan: Plan, begun: Begun, out: Path, samples: Samples | None, data_bytes: int) -> _InMemory | None:
+def _kept_in_memory(
+    plan: Plan, begun: Begun, out: Path, samples: SampleCounts | None, data_bytes: int
+) -> _InMemory | None:
     """What counts in the budget because the output folder is memory. None where it is storage, or the budget a GPU's.
 
     Raises InfeasibleError where the budget does not hold it.
@@ -150,8 +152,8 @@ def _kept_in_memory(plan: Plan, begun: Begun, out: Path, samples: Samples | None
         return None
     init, given = out / paths.INIT, begun.options.init
     init_bytes = sum(path.stat().st_size for path in (init, given) if path is not None and path.is_file())
-    stored = stored_bytes(plan, samples, begun.options.epochs or plan.training.epochs, data_bytes, init_bytes)
-    return _InMemory(stored, check_stored(plan, stored, f"{out} ({kind})", read_memory().peak_bytes))
+    stored = folder_bytes(plan, samples, begun.options.epochs or plan.training.epochs, data_bytes, init_bytes)
+    return _InMemory(stored, check_folder(plan, stored, f"{out} ({kind})", read_memory().peak_bytes))
 
 
 def _inside_bytes(out: Path, data: str) -> int:
@@ -191,11 +193,11 @@ def release_start_memory() -> None:
     reset_peak()
 
 
-def allowed_bytes(plan: Plan, stored_bytes: int = 0) -> int:
+def allowed_bytes(plan: Plan, folder_bytes: int = 0) -> int:
     """What the child may take of the plan's budget, beside this process and what is stored in memory."""
     if plan.budget.scope == "process" and not plan.device.is_accelerator:
-        stored_bytes += read_memory().peak_bytes + GROWTH_BYTES
-    return plan.budget.bytes - stored_bytes
+        folder_bytes += read_memory().peak_bytes + GROWTH_BYTES
+    return plan.budget.bytes - folder_bytes
 
 
 class _Supervision:

@@ -2,7 +2,7 @@
 
 Both walk the block's segments from the left, the most promising partial block first. What is still to come is bounded
 from below by the same problem with its memory coupling relaxed, so the first complete block that comes up is the best.
-A segment's trades of bytes against time are worked out only when nothing that does without them is more promising.
+A segment's Pareto points of bytes against time are worked out only when nothing without them is more promising.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class _Used(NamedTuple):
 class _Partial(NamedTuple):
     """Segments from the block's first unit on."""
 
-    mark: int
-    """Where the next one begins: an index into the block's marks."""
+    boundary: int
+    """Where the next one begins: an index into the block's boundaries."""
     time: int
     used: _Used
     ends: tuple[int, ...]
@@ -71,7 +71,7 @@ class MinTime(NamedTuple):
 
 
 class _Edges(NamedTuple):
-    """The block's segments, by the mark where they begin and the mark before that where they end."""
+    """The block's segments, by the boundary where they begin and the boundary before that where they end."""
 
     peak: Integers
     least: Integers
@@ -85,39 +85,41 @@ class _Edges(NamedTuple):
 
 
 class BlockSearch:
-    """The cuts of a block at one way of taking its batches that fit `limit` live bytes."""
+    """The cuts of a block in one batch mode that fit `limit` live bytes."""
 
     def __init__(
         self,
         space: SegmentTables,
-        trades: RecomputeFrontier,
-        way: BatchMode,
-        place: BlockSpan,
+        frontiers: RecomputeFrontier,
+        mode: BatchMode,
+        block_span: BlockSpan,
         base: UncutBlock,
         limit: int,
     ) -> None:
         self._space = space
-        self._trades = trades
-        self._way = way
-        self._place = place
+        self._frontiers = frontiers
+        self._mode = mode
+        self._block_span = block_span
         self._limit = limit
         self._start = _Used(base.static, base.weights, base.peak, base.validate_peak)
         self._heads = space.chosen_heads
         self._least = base.fill
         self._fits = max(self._start.live, base.fill) <= limit
-        inside = space.marks[(space.marks > place.first) & (space.marks < place.end)]
-        self._marks = [place.first, *inside.tolist(), place.end]
-        self._last = len(self._marks) - 1
+        inside = space.block_boundaries[
+            (space.block_boundaries > block_span.first) & (space.block_boundaries < block_span.end)
+        ]
+        self._block_boundaries = [block_span.first, *inside.tolist(), block_span.end]
+        self._last = len(self._block_boundaries) - 1
         if self._fits:
             self._edges = self._make_edges()
             self._magnitude = float(base.time + sum(map(abs, self._edges.time)))
 
     def _make_edges(self) -> _Edges:
         """Those that fit alone."""
-        space, way = self._space, self._way
-        row, heads, peaks = space.row(way.micro_batch, way.stepping), space.heads(way), space.peaks(way)
-        starts, ends = np.array(self._marks[:-1]), np.array(self._marks[1:])
-        given = np.where(starts > self._place.first, row.given[starts], 0)[:, None]
+        space, mode = self._space, self._mode
+        row, heads, peaks = space.row(mode.micro_batch, mode.stepping), space.heads(mode), space.peaks(mode)
+        starts, ends = np.array(self._block_boundaries[:-1]), np.array(self._block_boundaries[1:])
+        given = np.where(starts > self._block_span.first, row.given[starts], 0)[:, None]
         grid = np.ix_(starts, ends)
         peak, least = peaks.open[grid], peaks.least_open[grid]
         peak[:, -1], least[:, -1] = peaks.close[starts, ends[-1]], peaks.least_close[starts, ends[-1]]
@@ -128,9 +130,9 @@ class BlockSearch:
         room = self._limit - self._start.static - static
         fits = np.triu(least <= room) & space.allowed[grid]
         fits &= heads.legal[ends] & (weights + validate <= self._limit - self._start.weights)
-        times = space.cut_times(way.micro_batch)
-        kept = space.sums(way.micro_batch, way.stepping).kept[grid] + heads.top[ends] + given
-        replay = space.replay(way.micro_batch, way.stepping).least(
+        times = space.cut_times(mode.micro_batch)
+        kept = space.sums(mode.micro_batch, mode.stepping).kept[grid] + heads.top[ends] + given
+        replay = space.replay(mode.micro_batch, mode.stepping).least(
             starts[:, None], ends, (kept - room).astype(np.float64)
         )
         return _Edges(
@@ -140,16 +142,16 @@ class BlockSearch:
             static=static,
             weights=weights,
             validate=validate,
-            time=(*(times[end] for end in self._marks[1:-1]), 0),
+            time=(*(times[end] for end in self._block_boundaries[1:-1]), 0),
         )
 
     def _bounds(self, at_most: int | None) -> list[list[int]]:
-        """By segments left, and mark: least time from there to the end; one entry for any number of segments."""
+        """By segments left, and boundary: least time from there to the end; one entry for any number of segments."""
         cost = self._edges.replay + np.array(self._edges.time, dtype=np.float64)
         if at_most is None:
             bound = np.zeros(self._last + 1)
-            for mark in range(self._last - 1, -1, -1):
-                bound[mark] = (cost[mark, mark:] + bound[mark + 1 :]).min()
+            for boundary in range(self._last - 1, -1, -1):
+                bound[boundary] = (cost[boundary, boundary:] + bound[boundary + 1 :]).min()
             return [self._safe(bound)]
         bound = np.full(self._last + 1, np.inf)
         bound[-1] = 0
@@ -184,28 +186,28 @@ class BlockSearch:
         heap: list[tuple[int, int, int, _Partial, int]] = [(self._start.live, 0, 0, start, -1)]
         seen: dict[int, list[tuple[int, ...]]] = {}
         while heap:
-            live, _, _, partial, mark = heapq.heappop(heap)
-            if mark >= 0:
-                for longer in self.traded(partial, mark):
-                    heapq.heappush(heap, (longer.used.live, -longer.mark, next(serial), longer, -1))
+            live, _, _, partial, boundary = heapq.heappop(heap)
+            if boundary >= 0:
+                for longer in self.traded(partial, boundary):
+                    heapq.heappush(heap, (longer.used.live, -longer.boundary, next(serial), longer, -1))
                 continue
-            if partial.mark == self._last:
+            if partial.boundary == self._last:
                 return max(live, self._least)
             segments = 0 if at_most is None else len(partial.ends)
-            if _dominated(seen.setdefault(partial.mark, []), (segments, *partial.used)) or segments == at_most:
+            if _dominated(seen.setdefault(partial.boundary, []), (segments, *partial.used)) or segments == at_most:
                 continue
-            for end in self.follow(partial.mark):
-                used = self.with_edge(partial, end, int(self._edges.peak[partial.mark, end]))
+            for end in self.follow(partial.boundary):
+                used = self.with_edge(partial, end, int(self._edges.peak[partial.boundary, end]))
                 if used.live <= self._limit:
                     heapq.heappush(heap, (used.live, -end - 1, next(serial), self.longer(partial, end, used), -1))
-                least = self.with_edge(partial, end, int(self._edges.least[partial.mark, end])).live
+                least = self.with_edge(partial, end, int(self._edges.least[partial.boundary, end])).live
                 if least < used.live and least <= self._limit:
                     heapq.heappush(heap, (least, -end - 1, next(serial), partial, end))
         return None
 
-    def follow(self, mark: int) -> list[int]:
-        """Where segments from a mark may end: an index into the edges."""
-        found: list[int] = (np.nonzero(self._edges.replay[mark, mark:] < np.inf)[0] + mark).tolist()
+    def follow(self, boundary: int) -> list[int]:
+        """Where segments from a boundary may end: an index into the edges."""
+        found: list[int] = (np.nonzero(self._edges.replay[boundary, boundary:] < np.inf)[0] + boundary).tolist()
         return found
 
     def with_edge(self, partial: _Partial, end: int, peak: int) -> _Used:
@@ -219,16 +221,20 @@ class BlockSearch:
         )
 
     def traded(self, partial: _Partial, end: int, enough: int = 0) -> Iterator[_Partial]:
-        """The partial block with a segment behind it, in every way that recomputes something and fits."""
-        first, last, leading = self._marks[partial.mark], self._marks[end + 1], partial.mark == 0
-        closing = last == self._place.end
+        """The partial block with a segment behind it, with every Pareto point that recomputes something and fits."""
+        first, last, leading = (
+            self._block_boundaries[partial.boundary],
+            self._block_boundaries[end + 1],
+            partial.boundary == 0,
+        )
+        closing = last == self._block_span.end
         room = self._limit - partial.used.static - int(self._edges.static[end])
-        for trade in self._trades.of(self._way, first, last, closing, leading, _rounded(room)):
-            if trade.peak <= room and (trade.time or trade.recipe.spans()):
-                used = self.with_edge(partial, end, trade.peak)
-                if self.fits(used):  # validating may need more than training: a trade changes nothing about that
-                    yield self.longer(partial, end, used, trade.time, trade.recipe)
-                if trade.peak <= enough:
+        for point in self._frontiers.of(self._mode, first, last, closing, leading, _rounded(room)):
+            if point.peak <= room and (point.time or point.recipe.spans()):
+                used = self.with_edge(partial, end, point.peak)
+                if self.fits(used):  # validating may need more than training: recomputing changes nothing about that
+                    yield self.longer(partial, end, used, point.time, point.recipe)
+                if point.peak <= enough:
                     break
 
     def longer(
@@ -239,39 +245,43 @@ class BlockSearch:
             end + 1,
             partial.time + self._edges.time[end] + replay,
             used,
-            (*partial.ends, self._marks[end + 1]),
+            (*partial.ends, self._block_boundaries[end + 1]),
             partial.recipes if recipe is None else (*partial.recipes, recipe),
         )
 
     def choice(self, partial: _Partial) -> Choice:
         """The block that a complete walk describes."""
         return Choice(
-            first=self._place.first,
-            micro_batch=self._way.micro_batch,
+            first=self._block_span.first,
+            micro_batch=self._mode.micro_batch,
             ends=partial.ends,
             heads=tuple(self._heads[end] for end in partial.ends),
             recompute=tuple(span for recipe in partial.recipes for span in recipe.spans()),
-            optimizer_in_backward=self._way.stepping,
-            source=self._place.source,
-            caches=self._place.caches,
+            optimizer_in_backward=self._mode.stepping,
+            source=self._block_span.source,
+            caches=self._block_span.caches,
         )
 
     def is_complete(self, partial: _Partial) -> bool:
         """Whether it reaches the block's end."""
-        return partial.mark == self._last
+        return partial.boundary == self._last
 
     @property
     def start(self) -> _Partial:
         """No segment yet."""
         return _Partial(0, 0, self._start, (), ())
 
-    def fastest_edges(self, mark: int) -> Iterator[tuple[int, int, int, int]]:
-        """Where segments from a mark may end, their peak and least peak, and the least time of their replay."""
+    def fastest_edges(self, boundary: int) -> Iterator[tuple[int, int, int, int]]:
+        """Where segments from a boundary may end, their peak and least peak, and the least time of their replay."""
         edges = self._edges
-        ends = self.follow(mark)
-        replays = edges.replay[mark, ends] * (1 - SLACK)
+        ends = self.follow(boundary)
+        replays = edges.replay[boundary, ends] * (1 - SLACK)
         rows = zip(
-            ends, edges.peak[mark, ends].tolist(), edges.least[mark, ends].tolist(), replays.tolist(), strict=True
+            ends,
+            edges.peak[boundary, ends].tolist(),
+            edges.least[boundary, ends].tolist(),
+            replays.tolist(),
+            strict=True,
         )
         for end, peak, least, replay in rows:
             yield end, peak, least, edges.time[end] + int(replay)
@@ -332,10 +342,10 @@ class _LabelSearch:
             if end >= 0:
                 continue
             cost = (0, 0) if self._at_most is None else (segments, partial.time)
-            known = seen.setdefault(partial.mark, [])
+            known = seen.setdefault(partial.boundary, [])
             if _dominated(known, (*cost, *block.needed(partial.used))) or segments == self._at_most:
                 continue
-            for end, peak, least, time in block.fastest_edges(partial.mark):
+            for end, peak, least, time in block.fastest_edges(partial.boundary):
                 used = block.with_edge(partial, end, peak)
                 if block.fits(used):
                     longer = block.longer(partial, end, used)
@@ -344,16 +354,16 @@ class _LabelSearch:
                     self._push(partial, partial.time + time, end)
         return None
 
-    def _push_next(self, trades: Iterator[_Partial]) -> None:
+    def _push_next(self, frontiers: Iterator[_Partial]) -> None:
         """One way to run a segment; those that take longer wait until it comes up, and most of them for ever."""
-        longer = next(trades, None)
+        longer = next(frontiers, None)
         if longer is not None:
-            self._push(longer, longer.time, -1, trades)
+            self._push(longer, longer.time, -1, frontiers)
 
     def _push(self, partial: _Partial, least: int, end: int, slower: Iterator[_Partial] | None = None) -> None:
         segments = len(partial.ends) + (end >= 0)
         left = 0 if self._at_most is None else self._at_most - segments
-        least += self._bounds[left][end + 1 if end >= 0 else partial.mark]
+        least += self._bounds[left][end + 1 if end >= 0 else partial.boundary]
         if least >= self._below:
             return
         heapq.heappush(self._heap, (least, segments, next(self._serial), partial, end, slower))

@@ -4,7 +4,7 @@ A bound leaves out what couples a block's segments: a segment is held to the roo
 one all of the block's, leave free; what it has to shed is priced by `planner.solver.search.recompute_bound`. The search
 works out only blocks whose bound is promising.
 
-Blocks are tables over the marks (0 and every boundary) where they begin and, one on, where they end.
+Blocks are tables over the boundaries where they begin and, one on, where they end; the first trained unit's is one.
 """
 
 from __future__ import annotations
@@ -36,26 +36,29 @@ JOINTS: tuple[tuple[Source, bool], ...] = (
 _ALL = slice(None)
 
 _KEPT_LIMITS = 2
-"""Tables of `Bounds._added` that are remembered: those of one limit, for any number of segments and for so many."""
+"""Tables of `BlockBounds._added` in memory: those of one limit, for any number of segments and for so many."""
 
 
 class Clock:
     """From time × micro-batch of one epoch to the total of a block."""
 
-    def __init__(self, space: SegmentTables, place: BlockSpan, micro_batch: int) -> None:
+    def __init__(self, space: SegmentTables, block_span: BlockSpan, micro_batch: int) -> None:
         problem = space.problem
         row = space.row(micro_batch, False)
         self.micro_batch = micro_batch
         self.epochs = problem.training.epochs
-        self.read = read_ns(problem, place.first) if place.source == "cache" else 0
+        self.read = read_ns(problem, block_span.first) if block_span.source == "cache" else 0
         self.finish = 0
-        if problem.fills(place.first, place.source):
+        if problem.fills(block_span.first, block_span.source):
             self.finish += fill_ns(problem, micro_batch)
-        if place.caches:
+        if block_span.caches:
             inference = (
-                row.inference_ns[place.end] - row.inference_ns[0 if place.source == "recompute" else place.first]
+                row.inference_ns[block_span.end]
+                - row.inference_ns[0 if block_span.source == "recompute" else block_span.first]
             )
-            self.finish += write_ns(problem, place.end) + inference * problem.training.cached_samples // micro_batch
+            self.finish += (
+                write_ns(problem, block_span.end) + inference * problem.training.cached_samples // micro_batch
+            )
 
     def total(self, time: int) -> int:
         """Nanoseconds of all epochs and what follows them."""
@@ -69,7 +72,7 @@ class Clock:
 
 
 class _Tables(NamedTuple):
-    """All blocks at one way of taking their batches, without what depends on how they are joined."""
+    """All blocks in one batch mode, without what depends on how they are joined."""
 
     time: Reals
     """Without cuts, in the unit of `Base.time`; infinite where batch normalisation needs a larger micro-batch."""
@@ -84,13 +87,13 @@ class _Tables(NamedTuple):
     running: Integers
     """Highest level of units alone while they run without gradients."""
     cut: Reals
-    """By mark: what a cut adds."""
+    """By boundary: what a cut adds."""
 
 
 class _Edges(NamedTuple):
-    """All segments at one way, by the marks where they begin and, one on, where they end."""
+    """All segments in one batch mode, by the boundaries where they begin and, one on, where they end."""
 
-    marks: Integers
+    boundaries: Integers
     given: Integers
     """By start: the input that is held."""
     least: Integers
@@ -113,51 +116,62 @@ class _Edges(NamedTuple):
         given = np.where(np.eye(size, dtype=np.bool_), 0, self.given[low : last + 1])
         needed = np.maximum(given + self.least[low : last + 1, last], self.always[last])
         shed = (given + self.kept[low : last + 1, last] - room[:, None]).astype(np.float64)
-        end = self.marks[last + 1 : last + 2]
-        found = self.samples * self.replay.least(self.marks[low : last + 1], end, shed)
+        end = self.boundaries[last + 1 : last + 2]
+        found = self.samples * self.replay.least(self.boundaries[low : last + 1], end, shed)
         excluded = (needed > room[:, None]) | ~self.allowed[low : last + 1, last]
         found[excluded | np.tri(size, k=-1, dtype=np.bool_)] = np.inf
         return found
 
 
-class Bounds:
+class BlockBounds:
     """Bounds of all blocks of a space."""
 
     def __init__(self, space: SegmentTables) -> None:
         self._space = space
         self._problem = space.problem
-        self.count = len(space.marks) - 1
-        """Blocks begin at the marks before the last."""
+        self.count = len(space.block_boundaries) - 1
+        """Blocks begin at the boundaries before the last."""
         self._tables = lru_cache(maxsize=None)(self._make_tables)
         self._joint_bytes = lru_cache(maxsize=None)(self._make_joint_bytes)
         self._edges = lru_cache(maxsize=None)(self._make_edges)
         self._kept: OrderedDict[tuple[int, bool], dict[BatchMode, Reals]] = OrderedDict()
         self._writers = lru_cache(maxsize=None)(self._make_writers)
         self.allowed = lru_cache(maxsize=None)(self._make_allowed)
-        marks = space.marks.tolist()
-        self._reads = np.array([read_ns(self._problem, mark) if mark else 0 for mark in marks[:-1]], dtype=np.float64)
-        self._writes = np.array([*(write_ns(self._problem, mark) for mark in marks[1:-1]), 0], dtype=np.float64)
+        boundaries = space.block_boundaries.tolist()
+        self._reads = np.array(
+            [read_ns(self._problem, boundary) if boundary else 0 for boundary in boundaries[:-1]], dtype=np.float64
+        )
+        self._writes = np.array(
+            [*(write_ns(self._problem, boundary) for boundary in boundaries[1:-1]), 0], dtype=np.float64
+        )
 
     def _make_allowed(self, source: Source, caches: bool) -> Flags:
         """Blocks that may be joined so."""
         space, problem = self._space, self._problem
-        found: Flags = np.triu(space.allowed[np.ix_(space.marks[:-1], space.marks[1:])])
-        found &= np.array([source in problem.sources(mark) for mark in space.marks[:-1].tolist()])[:, None]
+        found: Flags = np.triu(space.allowed[np.ix_(space.block_boundaries[:-1], space.block_boundaries[1:])])
+        found &= np.array([source in problem.sources(boundary) for boundary in space.block_boundaries[:-1].tolist()])[
+            :, None
+        ]
         if caches:
             found[:, -1] = False
         if problem.request.storage_bytes is not None:
-            read = [problem.cache_bytes(mark) if source == "cache" else 0 for mark in space.marks[:-1].tolist()]
-            written = [problem.cache_bytes(mark) if caches else 0 for mark in space.marks[1:].tolist()]
+            read = [
+                problem.cache_bytes(boundary) if source == "cache" else 0
+                for boundary in space.block_boundaries[:-1].tolist()
+            ]
+            written = [
+                problem.cache_bytes(boundary) if caches else 0 for boundary in space.block_boundaries[1:].tolist()
+            ]
             found &= np.add.outer(np.array(read, dtype=object), np.array(written, dtype=object)) <= (
                 problem.request.storage_bytes
             )
         return found
 
-    def _make_tables(self, way: BatchMode) -> _Tables:
-        micro_batch = way.micro_batch
-        space, problem, marks = self._space, self._problem, self._space.marks
-        row, sums, heads = space.row(*way), space.sums(*way), space.heads(way)
-        starts, ends = marks[:-1], marks[1:]
+    def _make_tables(self, mode: BatchMode) -> _Tables:
+        micro_batch = mode.micro_batch
+        space, problem, boundaries = self._space, self._problem, self._space.block_boundaries
+        row, sums, heads = space.row(*mode), space.sums(*mode), space.heads(mode)
+        starts, ends = boundaries[:-1], boundaries[1:]
         grid = np.ix_(starts, ends)
 
         def between(values: tuple[int, ...]) -> Integers:
@@ -166,7 +180,7 @@ class Bounds:
 
         timed = [problem.head_cost(end, space.chosen_heads[end], micro_batch) for end in ends.tolist()]
         samples, steps = float(problem.training.samples), float(micro_batch * problem.steps)
-        leading = [row.units[mark].first_train_ns - row.units[mark].train_ns for mark in starts.tolist()]
+        leading = [row.units[boundary].first_train_ns - row.units[boundary].train_ns for boundary in starts.tolist()]
         time = samples * (between(row.train_ns) + np.array(leading)[:, None] + [head.train_ns for head in timed])
         time += steps * (between(row.step_ns) + [head.step_ns for head in timed])
         illegal = (between(row.too_small) > 0) | ~heads.legal[ends]
@@ -180,26 +194,26 @@ class Bounds:
             gradients=between((0, *np.cumsum(row.gradients).tolist())),
             inference=np.maximum(inference, heads.inference[ends]),
             running=inference,
-            cut=np.array([space.cut_times(micro_batch)[mark] for mark in ends.tolist()], dtype=np.float64),
+            cut=np.array([space.cut_times(micro_batch)[boundary] for boundary in ends.tolist()], dtype=np.float64),
         )
 
     def _make_joint_bytes(self, micro_batch: int, source: Source) -> Integers:
         """By start: samples, kernels, frozen units."""
         return np.array(
-            [self._space.fixed_bytes(micro_batch, mark, source) if source in self._problem.sources(mark) else 0
-             for mark in self._space.marks[:-1].tolist()],
+            [self._space.fixed_bytes(micro_batch, boundary, source) if source in self._problem.sources(boundary) else 0
+             for boundary in self._space.block_boundaries[:-1].tolist()],
             dtype=np.int64,
         )  # fmt: skip
 
     def _make_writers(self, micro_batch: int) -> Integers:
         """By end: what writes the cache there."""
-        ends = self._space.marks[1:].tolist()
+        ends = self._space.block_boundaries[1:].tolist()
         return np.array([self._problem.writer_bytes(end, micro_batch) for end in ends], dtype=np.int64)
 
     def _least_joint(self, micro_batch: int) -> Integers:
         """By start: what a block takes beside units and heads, wherever its input comes from."""
         data, cache, again = (self._joint_bytes(micro_batch, source) for source in ("data", "cache", "recompute"))
-        return np.where(self._space.marks[:-1] == 0, data, np.minimum(cache, again))
+        return np.where(self._space.block_boundaries[:-1] == 0, data, np.minimum(cache, again))
 
     def _added(self, limit: int, most: int | None) -> dict[BatchMode, Reals]:
         """`_make_added`, for `most` segments or more: what is known of many is known of few."""
@@ -213,18 +227,18 @@ class Bounds:
         return found
 
     def _make_added(self, limit: int, most: int | None) -> dict[BatchMode, Reals]:
-        """By way, what cuts and replays add to `_Tables.time`: by most segments (1 to `most`; or any), start and end.
+        """By batch mode, what cuts and replays add to `_Tables.time`, by most segments (to `most`; or any), start, end.
 
-        Where a way, were it free of replays, is slower than another one is known to be, that will do as its bound.
+        Where a mode, were it free of replays, is slower than another one is known to be, that will do as its bound.
         """
         found: dict[BatchMode, Reals] = {}
         fastest = np.full((self.count, self.count), np.inf)
-        for way in self._space.ways():
-            tables = self._tables(way)
+        for mode in self._space.modes():
+            tables = self._tables(mode)
             free = self._free(tables)
-            quick = (tables.time + free) / way.micro_batch >= fastest
-            found[way] = added = self._added_at(limit, most, way, free, quick)
-            fastest = np.minimum(fastest, (tables.time + added[0]) / way.micro_batch)
+            quick = (tables.time + free) / mode.micro_batch >= fastest
+            found[mode] = added = self._added_at(limit, most, mode, free, quick)
+            fastest = np.minimum(fastest, (tables.time + added[0]) / mode.micro_batch)
         return found
 
     def _free(self, tables: _Tables) -> Reals:
@@ -233,13 +247,13 @@ class Bounds:
         found: Reals = np.minimum(0.0, gains[:-1] - gains[:-1, None])
         return found
 
-    def _added_at(self, limit: int, most: int | None, way: BatchMode, free: Reals, quick: Flags) -> Reals:
-        tables, joint = self._tables(way), self._least_joint(way.micro_batch)
+    def _added_at(self, limit: int, most: int | None, mode: BatchMode, free: Reals, quick: Flags) -> Reals:
+        tables, joint = self._tables(mode), self._least_joint(mode.micro_batch)
         room = limit - joint[:, None] - tables.static
         alive = np.isfinite(tables.time) & (tables.peak <= room) & np.triu(np.ones_like(quick))
         found = np.where(alive, free, np.inf)
         found = np.broadcast_to(found, (1 if most is None else most, *found.shape)).copy()
-        edges = self._edges(way)
+        edges = self._edges(mode)
         for last in range(self.count):
             rows = np.nonzero(alive[:, last] & ~quick[:, last])[0]
             if len(rows):
@@ -251,19 +265,19 @@ class Bounds:
         magnitude = np.abs(tables.cut).sum() + np.where(np.isfinite(tables.time), tables.time, 0)
         return np.asarray(found - SLACK * (np.where(np.isfinite(found), np.abs(found), 0) + magnitude))
 
-    def _make_edges(self, way: BatchMode) -> _Edges:
-        space, marks = self._space, self._space.marks
-        row, sums, heads = space.row(*way), space.sums(*way), space.heads(way)
+    def _make_edges(self, mode: BatchMode) -> _Edges:
+        space, boundaries = self._space, self._space.block_boundaries
+        row, sums, heads = space.row(*mode), space.sums(*mode), space.heads(mode)
         peaks = peaks_of(row, sums, heads)
-        grid = np.ix_(marks[:-1], marks[1:])
+        grid = np.ix_(boundaries[:-1], boundaries[1:])
         return _Edges(
-            marks=marks,
-            given=row.given[marks[:-1]],
+            boundaries=boundaries,
+            given=row.given[boundaries[:-1]],
             least=np.minimum(peaks.least_open, peaks.least_close)[grid],
-            kept=sums.kept[grid] + heads.top[marks[1:]],
-            always=peaks.always[marks[1:]],
+            kept=sums.kept[grid] + heads.top[boundaries[1:]],
+            always=peaks.always[boundaries[1:]],
             allowed=space.allowed[grid],
-            replay=space.replay(*way),
+            replay=space.replay(*mode),
             samples=self._problem.training.samples,
         )
 
@@ -271,31 +285,31 @@ class Bounds:
         """Nanoseconds of all epochs and what follows them, at least: by most segments (1 to `most`; or any), start and
         end; `INF` where nothing fits."""
         found = np.full((most or 1, self.count, self.count), INF, dtype=np.int64)
-        for way in self._space.ways():
-            added = self._added(limit, most)[way][:most]
-            np.minimum(found, self._total_at(way, added, limit, source, caches, _ALL, _ALL), out=found)
+        for mode in self._space.modes():
+            added = self._added(limit, most)[mode][:most]
+            np.minimum(found, self._total_at(mode, added, limit, source, caches, _ALL, _ALL), out=found)
         return found
 
     def total_of(
         self, limit: int, most: int | None, source: Source, caches: bool, first: int, last: int
     ) -> list[tuple[int, BatchMode]]:
-        """The same of one block in at most `most` segments, for every way of its own."""
+        """The same of one block in at most `most` segments, for every batch mode of its own."""
         found = []
-        for way in self._space.ways():
+        for mode in self._space.modes():
             rows, columns = slice(first, first + 1), slice(last, last + 1)
-            added = self._added(limit, most)[way][(most or 1) - 1, rows, columns]
-            found.append((int(self._total_at(way, added, limit, source, caches, rows, columns).item()), way))
+            added = self._added(limit, most)[mode][(most or 1) - 1, rows, columns]
+            found.append((int(self._total_at(mode, added, limit, source, caches, rows, columns).item()), mode))
         return found
 
     def _total_at(
-        self, way: BatchMode, added: Reals, limit: int, source: Source, caches: bool, rows: slice, columns: slice
+        self, mode: BatchMode, added: Reals, limit: int, source: Source, caches: bool, rows: slice, columns: slice
     ) -> Integers:
-        """Blocks that begin in `rows` and end in `columns`, at one way; `added` is what `_added` has of these."""
-        micro_batch, training = way.micro_batch, self._problem.training
-        starts, ends = self._space.marks[:-1][rows], self._space.marks[1:][columns]
-        running = np.array(self._space.row(*way).inference_ns, dtype=np.float64)
+        """Blocks that begin in `rows` and end in `columns`, in one batch mode; `added` is what `_added` has of them."""
+        micro_batch, training = mode.micro_batch, self._problem.training
+        starts, ends = self._space.block_boundaries[:-1][rows], self._space.block_boundaries[1:][columns]
+        running = np.array(self._space.row(*mode).inference_ns, dtype=np.float64)
         prefix = running[starts] if source == "recompute" else np.zeros(len(starts))
-        time = self._tables(way).time[rows, columns] + added
+        time = self._tables(mode).time[rows, columns] + added
         time = np.minimum((time + training.samples * prefix[:, None]) / micro_batch, INF)
         epoch = np.floor(time - SLACK * np.abs(time))
         if source == "cache":
@@ -307,7 +321,7 @@ class Bounds:
             total = total + self._writes[columns]
         if self._is_filled(rows, source):
             total[..., 0, :] += fill_ns(self._problem, micro_batch) * (1 - SLACK)
-        fits = self.live_at(source, caches, None, way, rows, columns) <= limit
+        fits = self.live_at(source, caches, None, mode, rows, columns) <= limit
         total = np.where(fits & self.allowed(source, caches)[rows, columns], total * (1 - SLACK), np.inf)
         return np.asarray(np.minimum(total, INF), dtype=np.int64)
 
@@ -316,22 +330,22 @@ class Bounds:
         source: Source,
         caches: bool,
         segments: int | None,
-        way: BatchMode,
+        mode: BatchMode,
         rows: slice = _ALL,
         columns: slice = _ALL,
     ) -> Integers:
         """Live bytes, at least, of blocks that begin in `rows` and end in `columns`, in at most so many segments."""
-        tables, part = self._tables(way), (rows, columns)
-        joint = self._joint_bytes(way.micro_batch, source)[rows, None]
+        tables, part = self._tables(mode), (rows, columns)
+        joint = self._joint_bytes(mode.micro_batch, source)[rows, None]
         peak = tables.peak[part]
         if segments is not None:
             peak = np.maximum(peak, -(-tables.gradients[part] // segments))
         validate = tables.inference[part]
         if caches:
-            validate = np.maximum(validate, tables.running[part] + self._writers(way.micro_batch)[columns])
+            validate = np.maximum(validate, tables.running[part] + self._writers(mode.micro_batch)[columns])
         found = joint + np.maximum(tables.static[part] + peak, tables.weights[part] + validate)
         if self._is_filled(rows, source):
-            found[0] = np.maximum(found[0], self._space.fill_bytes(way.micro_batch))
+            found[0] = np.maximum(found[0], self._space.fill_bytes(mode.micro_batch))
         return np.where(np.isfinite(tables.time[part]) & self.allowed(source, caches)[part], found, INF)
 
     def _is_filled(self, rows: slice, source: Source) -> bool:

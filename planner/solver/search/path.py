@@ -1,7 +1,8 @@
 """The best path over blocks whose costs are partly lower bounds, found again as they become exact.
 
-A node is a mark of the chain, and whether a cache lies there; with segments counted also how many were used. Costs are
-a table by whether the block reads a cache, whether it writes one, its most segments, its first mark and its last.
+A node is a boundary of the chain (an index into those where blocks may begin or end), and whether a cache lies there;
+with segments counted also how many were used. Costs are a table by whether the block reads a cache, whether it writes
+one, its most segments, its first boundary and its last.
 """
 
 from __future__ import annotations
@@ -44,26 +45,26 @@ class LazyPath:
         self._count = costs.shape[-1]
         self._taken: Costs = np.zeros(0, dtype=np.int64)
         self._finite: Flags = np.any(costs < INF, axis=0)
-        """By whether a cache is written, segments, first and last mark: whether there is such a block."""
+        """By whether a cache is written, segments, first and last boundary: whether there is such a block."""
         self._worth: Flags = np.ones_like(self._finite)
         self._worth[:, 1:] = np.any(costs[:, :, 1:] < costs[:, :, :-1], axis=0)
         """The same: whether so many segments are better than one less."""
         self._low = np.where(np.any(self._finite, axis=1), np.arange(self._count)[:, None], self._count).min(axis=1)
-        """By whether a cache is written, and last mark: the lowest first mark."""
+        """By whether a cache is written, and last boundary: the lowest first boundary."""
 
     def cost(self, step: Edge) -> int:
         """What is known of a block."""
-        return int(self._costs[*self._place(step)])
+        return int(self._costs[*self._block_span(step)])
 
     def learn(self, step: Edge, cost: int) -> None:
         """The exact cost of a block, or a better bound; it bounds the block in fewer segments too."""
-        cached, caches, count, first, last = self._place(step)
+        cached, caches, count, first, last = self._block_span(step)
         self._costs[cached, caches, count, first, last] = cost
         fewer = self._costs[cached, caches, :count, first, last]
         np.maximum(fewer, cost, out=fewer)
         self._worth[caches, count : count + 2, first, last] = True
 
-    def _place(self, step: Edge) -> tuple[int, int, int, int, int]:
+    def _block_span(self, step: Edge) -> tuple[int, int, int, int, int]:
         return int(step.cached), int(step.caches), (step.segments or 1) - 1, step.first, step.last
 
     def best(self) -> tuple[int, list[Edge]]:
@@ -86,7 +87,7 @@ class LazyPath:
         return self._steps(self._taken, used)
 
     def _nodes(self) -> tuple[Costs, Costs]:
-        """The least cost to every node; how it is reached: segments, and the node before (cached × marks + mark)."""
+        """The least cost to every node; how it is reached: segments, and the node before (cached × count + index)."""
         used = 1 if self._most is None else self._most + 1
         least = np.full((2, self._count + 1, used), INF, dtype=np.int64)
         least[:, 0, 0] = 0  # frozen units may leave a cache before the first block
@@ -124,10 +125,10 @@ class LazyPath:
 
     def _steps(self, taken: Costs, used: int) -> list[Edge]:
         found: list[Edge] = []
-        caches, mark = 0, self._count
-        while mark:
-            segments, node = taken[caches, mark, used].tolist()
-            cached, first = divmod(node, mark)
-            found.append(Edge(bool(cached), bool(caches), first, mark - 1, segments or None))
-            caches, mark, used = cached, first, used - segments
+        caches, boundary = 0, self._count
+        while boundary:
+            segments, node = taken[caches, boundary, used].tolist()
+            cached, first = divmod(node, boundary)
+            found.append(Edge(bool(cached), bool(caches), first, boundary - 1, segments or None))
+            caches, boundary, used = cached, first, used - segments
         return found[::-1]

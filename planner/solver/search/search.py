@@ -21,7 +21,7 @@ import numpy as np
 
 from planner.solver.problem import Choice, Problem, Source
 from planner.solver.search.block import INF_TIME, BlockSearch, BlockSpan
-from planner.solver.search.bounds import INF, Bounds, Clock
+from planner.solver.search.bounds import INF, BlockBounds, Clock
 from planner.solver.search.path import Costs, Edge, LazyPath
 from planner.solver.search.segment_tables import BatchMode, SegmentTables
 from planner.solver.search.spans import RecomputeFrontier
@@ -83,10 +83,10 @@ class Search:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self.space = SegmentTables(problem)
-        self._trades = RecomputeFrontier(self.space)
-        self._bounds = Bounds(self.space)
-        self._marks: list[int] = self.space.marks.tolist()
-        self._index = {mark: index for index, mark in enumerate(self._marks)}
+        self._frontiers = RecomputeFrontier(self.space)
+        self._bounds = BlockBounds(self.space)
+        self._block_boundaries: list[int] = self.space.block_boundaries.tolist()
+        self._index = {boundary: index for index, boundary in enumerate(self._block_boundaries)}
 
     def fastest(self, limit: int, segments: int | None, below: int = INF_TIME, effort: Effort = EXACT) -> SearchResult:
         """The fastest plan within `limit` live bytes and `segments`, if it takes less than `below`.
@@ -160,8 +160,8 @@ class Search:
         for step in steps:
             if step not in exact:
                 known = path.cost(step)
-                place, slack = self._place(step), int(share * known)
-                exact[step] = self.fastest_block(place, limit, step.segments, known + room, slack=slack)
+                block_span, slack = self._block_span(step), int(share * known)
+                exact[step] = self.fastest_block(block_span, limit, step.segments, known + room, slack=slack)
                 path.learn(step, min(exact[step].least, INF))
         found = [exact[step] for step in steps]
         choices = tuple(one.choice for one in found if one.choice is not None)
@@ -179,7 +179,7 @@ class Search:
                 return None if highest >= INF else highest
             for step in unknown:
                 exact.add(step)
-                path.learn(step, min(self.smallest_block(self._place(step), INF, step.segments), INF))
+                path.learn(step, min(self.smallest_block(self._block_span(step), INF, step.segments), INF))
 
     def least_storage(self, limit: int, segments: int | None) -> int | None:
         """The least storage with which some plan fits `limit` live bytes; none where none does at any storage."""
@@ -193,7 +193,7 @@ class Search:
                 return None if highest >= INF else highest
             for step in unknown:
                 exact.add(step)
-                if self.smallest_block(self._place(step), limit, step.segments) > limit:
+                if self.smallest_block(self._block_span(step), limit, step.segments) > limit:
                     path.learn(step, INF)
 
     def _costs(self, table: Callable[[Source, bool], Costs]) -> Costs:
@@ -210,82 +210,82 @@ class Search:
         counts = (None,) if most is None else range(1, most + 1)
         return np.array(
             [
-                np.minimum.reduce([self._bounds.live_at(source, caches, count, way) for way in self.space.ways()])
+                np.minimum.reduce([self._bounds.live_at(source, caches, count, mode) for mode in self.space.modes()])
                 for count in counts
             ]
         )
 
     def _stored(self, limit: int, most: int | None, source: Source, caches: bool) -> Costs:
-        marks = self._marks
+        boundaries = self._block_boundaries
         fits = self._least_live(most, source, caches) <= limit
         stored = [
-            [self.problem.stored_bytes(first, end, source, caches) if first < end else INF for end in marks[1:]]
-            for first in marks[:-1]
+            [self.problem.stored_bytes(first, end, source, caches) if first < end else INF for end in boundaries[1:]]
+            for first in boundaries[:-1]
         ]
         return np.where(fits, np.array(stored, dtype=np.int64), INF)
 
-    def _place(self, step: Edge) -> BlockSpan:
-        first = self._marks[step.first]
+    def _block_span(self, step: Edge) -> BlockSpan:
+        first = self._block_boundaries[step.first]
         source: Source = "cache" if step.cached else "recompute" if first else "data"
-        return BlockSpan(first, self._marks[step.last + 1], source, step.caches)
+        return BlockSpan(first, self._block_boundaries[step.last + 1], source, step.caches)
 
     def fastest_block(
-        self, place: BlockSpan, limit: int, at_most: int | None, below: int, stepping: bool = True, slack: int = 0
+        self, block_span: BlockSpan, limit: int, at_most: int | None, below: int, stepping: bool = True, slack: int = 0
     ) -> TimedResult:
         """The fastest way through a block, if it takes less than `below`.
 
         `stepping` allows the optimizer in backward. With `slack`, a way that takes so much more than the best will do.
         """
         best = TimedResult(below, None, below)
-        first, last = self._index[place.first], self._index[place.end] - 1
+        first, last = self._index[block_span.first], self._index[block_span.end] - 1
         most = self._most(at_most)
-        found = self._bounds.total_of(limit, most, place.source, place.caches, first, last)
-        for least, way in sorted(found, key=_largest_first):
+        found = self._bounds.total_of(limit, most, block_span.source, block_span.caches, first, last)
+        for least, mode in sorted(found, key=_largest_first):
             if least >= min(best.time, INF):
                 break
-            if way.stepping and not stepping:
+            if mode.stepping and not stepping:
                 continue
-            best = self._fastest_way(place, way, limit, at_most, best, slack)
+            best = self._fastest_in_mode(block_span, mode, limit, at_most, best, slack)
         return best
 
-    def _ways(self, stepping: bool) -> list[BatchMode]:
-        return [way for way in self.space.ways() if stepping or not way.stepping]
+    def _modes(self, stepping: bool) -> list[BatchMode]:
+        return [mode for mode in self.space.modes() if stepping or not mode.stepping]
 
-    def _fastest_way(
-        self, place: BlockSpan, way: BatchMode, limit: int, at_most: int | None, best: TimedResult, slack: int
+    def _fastest_in_mode(
+        self, block_span: BlockSpan, mode: BatchMode, limit: int, at_most: int | None, best: TimedResult, slack: int
     ) -> TimedResult:
-        base = self.space.base(way, *place)
+        base = self.space.base(mode, *block_span)
         if base is None:
             return best
-        clock = Clock(self.space, place, way.micro_batch)
-        search = BlockSearch(self.space, self._trades, way, place, base, limit)
+        clock = Clock(self.space, block_span, mode.micro_batch)
+        search = BlockSearch(self.space, self._frontiers, mode, block_span, base, limit)
         below = clock.longest(best.time) - base.time
-        found = search.fastest(at_most, below, slack * way.micro_batch // clock.epochs)
+        found = search.fastest(at_most, below, slack * mode.micro_batch // clock.epochs)
         if found is None:
             return best
         least = min(clock.total(base.time + found.least), best.least)
         return TimedResult(clock.total(base.time + found.time), found.choice, least)
 
-    def smallest_block(self, place: BlockSpan, limit: int, at_most: int | None, stepping: bool = True) -> int:
+    def smallest_block(self, block_span: BlockSpan, limit: int, at_most: int | None, stepping: bool = True) -> int:
         """Least live bytes of a block, however cut, if they fit `limit`; `INF_TIME` where they do not."""
         best = INF_TIME
-        first, last = self._index[place.first], self._index[place.end] - 1
+        first, last = self._index[block_span.first], self._index[block_span.end] - 1
         found = []
-        for way in self._ways(stepping):
-            live = self._bounds.live_at(place.source, place.caches, at_most, way)[first, last]
-            found.append((int(live), way))
-        for live, way in sorted(found, key=_largest_first):
+        for mode in self._modes(stepping):
+            live = self._bounds.live_at(block_span.source, block_span.caches, at_most, mode)[first, last]
+            found.append((int(live), mode))
+        for live, mode in sorted(found, key=_largest_first):
             if live >= min(best, limit + 1):
                 break
-            base = self.space.base(way, *place)
+            base = self.space.base(mode, *block_span)
             if base is not None:
                 room = min(best - 1, limit)
-                least = BlockSearch(self.space, self._trades, way, place, base, room).smallest(at_most)
+                least = BlockSearch(self.space, self._frontiers, mode, block_span, base, room).smallest(at_most)
                 best = best if least is None else least
         return best
 
 
 def _largest_first(found: tuple[int, BatchMode]) -> tuple[int, int, bool]:
     """By what is known, and of equals the larger micro-batch."""
-    least, way = found
-    return least, -way.micro_batch, way.stepping
+    least, mode = found
+    return least, -mode.micro_batch, mode.stepping

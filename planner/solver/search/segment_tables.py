@@ -139,7 +139,7 @@ class SegmentTables:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self.chosen_heads = preferred_heads(problem)
-        self.marks = np.array(problem.marks, dtype=np.int64)
+        self.block_boundaries = np.array(problem.block_boundaries, dtype=np.int64)
         """Where a segment may begin or end."""
         self.allowed = np.less.outer(problem.depths, problem.depths)
         """By first unit and end: whether these units may be a segment (`Problem.allows_segment`)."""
@@ -152,7 +152,7 @@ class SegmentTables:
         self.cut_times = lru_cache(maxsize=None)(self._make_cut_times)
         self.fill_bytes = lru_cache(maxsize=None)(partial(fill_bytes, problem))
 
-    def ways(self) -> list[BatchMode]:
+    def modes(self) -> list[BatchMode]:
         """Micro-batches, falling, and whether the optimizer steps in backward: only where nothing is accumulated."""
         batch = self.problem.training.batch
         stepping = [BatchMode(batch, True)] if batch == self.problem.micro_batches[0] else []
@@ -184,26 +184,26 @@ class SegmentTables:
         most = [max(first.kept, inner.kept) for first, inner in zip(row.first, row.inner, strict=True)]
         return RecomputeBound(row.units, most, MULTIPLIERS)
 
-    def _make_heads(self, way: BatchMode) -> HeadTable:
-        problem, row = self.problem, self.row(way.micro_batch, way.stepping)
+    def _make_heads(self, mode: BatchMode) -> HeadTable:
+        problem, row = self.problem, self.row(mode.micro_batch, mode.stepping)
         count = problem.count
         found = {name: np.full(count + 1, -NEG_INF, dtype=np.int64) for name in HeadTable._fields if name != "legal"}
         legal = np.zeros(count + 1, dtype=np.bool_)
         for end, chosen in self.chosen_heads.items():
-            head = problem.head_cost(end, chosen, way.micro_batch)
-            levels = head.inner_stepping if way.stepping else head.inner
+            head = problem.head_cost(end, chosen, mode.micro_batch)
+            levels = head.inner_stepping if mode.stepping else head.inner
             found["top"][end] = max(levels.forward, levels.backward)
             found["static"][end] = head.static
             found["weights"][end] = head.weights
-            found["gradients"][end] = 0 if way.stepping else head.gradients
+            found["gradients"][end] = 0 if mode.stepping else head.gradients
             found["transient"][end] = head.step_transient
             found["inference"][end] = row.units[end - 1].output + head.inference_peak
-            legal[end] = head.minimum_micro_batch <= way.micro_batch
+            legal[end] = head.minimum_micro_batch <= mode.micro_batch
         return HeadTable(**found, legal=legal)
 
-    def _make_peaks(self, way: BatchMode) -> SegmentPeaks:
-        row, heads = self.row(way.micro_batch, way.stepping), self.heads(way)
-        return peaks_of(row, self.sums(way.micro_batch, way.stepping), heads)
+    def _make_peaks(self, mode: BatchMode) -> SegmentPeaks:
+        row, heads = self.row(mode.micro_batch, mode.stepping), self.heads(mode)
+        return peaks_of(row, self.sums(mode.micro_batch, mode.stepping), heads)
 
     def _make_cut_times(self, micro_batch: int) -> tuple[int, ...]:
         """By boundary: what a cut adds, in the unit of `UncutBlock.time`; 0 where there can be none."""
@@ -229,10 +229,10 @@ class SegmentTables:
         frozen = self.row(micro_batch, False).weights[first] if source == "recompute" else 0
         return self.problem.data_bytes(first, source, micro_batch) + self.problem.kernel_bytes(micro_batch) + frozen
 
-    def base(self, way: BatchMode, first: int, end: int, source: Source, caches: bool) -> UncutBlock | None:
+    def base(self, mode: BatchMode, first: int, end: int, source: Source, caches: bool) -> UncutBlock | None:
         """The block [first, end); none where a batch normalisation in it needs a larger micro-batch."""
-        micro_batch = way.micro_batch
-        row, sums = self.row(micro_batch, way.stepping), self.sums(micro_batch, way.stepping)
+        micro_batch = mode.micro_batch
+        row, sums = self.row(micro_batch, mode.stepping), self.sums(micro_batch, mode.stepping)
         head = self.problem.head_cost(end, self.chosen_heads[end], micro_batch)
         if head.minimum_micro_batch > micro_batch or row.too_small[end] > row.too_small[first]:
             return None
@@ -241,7 +241,7 @@ class SegmentTables:
         before = int(sums.inference[0, prefix]) if prefix else 0
         inference = max(before, int(sums.inference[first, end]))
         return UncutBlock(
-            time=self.base_time(micro_batch, way.stepping, first, end, prefix),
+            time=self.base_time(micro_batch, mode.stepping, first, end, prefix),
             static=fixed + head.static + row.static[end] - row.static[first],
             weights=fixed + head.weights + row.weights[end] - row.weights[first],
             peak=max(before, int(sums.step_transient[first, end])) if row.accumulating else before,

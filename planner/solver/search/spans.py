@@ -1,4 +1,4 @@
-"""What a segment can save by recomputing: every trade of dynamic bytes against time that is worth having and may fit.
+"""What a segment can save by recomputing: the Pareto frontier of dynamic bytes against time, as far as it may fit.
 
 From the segment's end to its start, unit by unit: what lies behind a unit needs so many bytes above whatever is kept
 before it, and costs so much time more. A unit either keeps what it saves, or opens a span that is recomputed. Of two
@@ -21,11 +21,11 @@ from planner.solver.search.segment_tables import BatchMode, Integers, SegmentRow
 Spans = tuple[tuple[int, int], ...]
 
 _KEPT_ENDINGS = 256
-"""Ends whose trades are remembered; older ones are worked out again when they are asked for."""
+"""Ends whose frontiers are in memory; older ones are worked out again when they are asked for."""
 
 
 class ParetoPoint(NamedTuple):
-    """A way to run a segment."""
+    """A Pareto point: a segment's dynamic bytes and the time that recomputing takes for that."""
 
     peak: int
     """Dynamic bytes, above what is kept before it."""
@@ -36,7 +36,7 @@ class ParetoPoint(NamedTuple):
 
 
 class RecomputeSchedule(NamedTuple):
-    """Recomputed spans that are not written out yet: of thousands of trades one is taken."""
+    """Recomputed spans that are not written out yet: of thousands of points one is taken."""
 
     ending: _Ending
     first: int
@@ -61,7 +61,7 @@ class _ReplayTables(NamedTuple):
 
 
 class RecomputeFrontier:
-    """Segments' trades, computed for all segments that end at one boundary at a time, as far down as is asked for."""
+    """Segments' frontiers, computed for all segments that end at one boundary at a time, as far down as is wanted."""
 
     def __init__(self, space: SegmentTables) -> None:
         self._space = space
@@ -69,27 +69,27 @@ class RecomputeFrontier:
         self._endings: OrderedDict[tuple[BatchMode, int, bool, int], _Ending] = OrderedDict()
 
     def of(
-        self, way: BatchMode, first: int, end: int, closing: bool, leading: bool, room: int
+        self, mode: BatchMode, first: int, end: int, closing: bool, leading: bool, room: int
     ) -> Iterator[ParetoPoint]:
-        """The trades of a segment that take at most `room` dynamic bytes, the fastest first."""
-        key = way, end, closing, room
+        """The Pareto points of a segment that take at most `room` dynamic bytes, the fastest first."""
+        key = mode, end, closing, room
         found = self._endings.pop(key, None)
         if found is None:
-            found = self._make_ending(way, end, closing, room)
+            found = self._make_ending(mode, end, closing, room)
         self._endings[key] = found
         if len(self._endings) > _KEPT_ENDINGS:
             self._endings.popitem(last=False)
-        return self._above(way, found, first, end, closing, leading)
+        return self._above(mode, found, first, end, closing, leading)
 
     def _above(
-        self, way: BatchMode, ending: _Ending, first: int, end: int, closing: bool, leading: bool
+        self, mode: BatchMode, ending: _Ending, first: int, end: int, closing: bool, leading: bool
     ) -> Iterator[ParetoPoint]:
         """With the input that is held, and the moments that no recomputation changes."""
-        row, heads = self._space.row(way.micro_batch, way.stepping), self._space.heads(way)
+        row, heads = self._space.row(mode.micro_batch, mode.stepping), self._space.heads(mode)
         given = 0 if leading else int(row.given[first])
         always = int(heads.transient[end]) if row.accumulating else 0
         if not (row.accumulating or row.stepping):
-            sums = self._space.sums(way.micro_batch, way.stepping)
+            sums = self._space.sums(mode.micro_batch, mode.stepping)
             transient = max(int(heads.transient[end]), int(sums.step_transient[first, end]))
             always = given + int(sums.gradients[first, end]) + int(heads.gradients[end]) + transient
             always += 0 if closing else int(row.given[end])
@@ -101,12 +101,12 @@ class RecomputeFrontier:
                 yield ParetoPoint(highest, samples * time, RecomputeSchedule(ending, first, entry))
                 last = highest
 
-    def _make_ending(self, way: BatchMode, end: int, closing: bool, room: int) -> _Ending:
-        row, heads = self._space.row(way.micro_batch, way.stepping), self._space.heads(way)
+    def _make_ending(self, mode: BatchMode, end: int, closing: bool, room: int) -> _Ending:
+        row, heads = self._space.row(mode.micro_batch, mode.stepping), self._space.heads(mode)
         last = row.inner[end - 1], row.first[end - 1]
         return _Ending(
             row=row,
-            replays=self._replays(way.micro_batch, way.stepping),
+            replays=self._replays(mode.micro_batch, mode.stepping),
             end=end,
             last=tuple(level.backward if closing else level.held_backward for level in last),
             held=0 if closing else int(row.given[end]),
@@ -148,7 +148,7 @@ _Fronts = tuple[Integers, Integers, Integers]
 
 
 class _Ending:
-    """Trades of all segments up to one end, from short to long ones.
+    """Frontiers of all segments up to one end, from short to long ones.
 
     What lies behind each unit is kept in one list, the end's single way first. An entry says where it goes on, and
     whether the unit before that opens a span: then that unit's own way on is where the span ends.
@@ -183,7 +183,7 @@ class _Ending:
         self._opening: dict[int, tuple[list[int], list[int], list[int]]] = {}
 
     def opening(self, first: int) -> tuple[list[int], list[int], list[int]]:
-        """Peak, time and entry of every trade of the segment from `first`, the fastest first."""
+        """Peak, time and entry of every Pareto point of the segment from `first`, the fastest first."""
         found = self._opening.get(first)
         if found is None:
             peak, time, link = self._open(first)
@@ -200,7 +200,7 @@ class _Ending:
         return self._front(first, True)
 
     def spans(self, first: int, link: int) -> Spans:
-        """The recomputed spans of a trade."""
+        """The recomputed spans of a Pareto point."""
         found, unit = [], first
         while link >= 0:
             follows, replayed = divmod(link, 2)

@@ -53,7 +53,7 @@ def test_an_earlier_database_is_brought_up_to_date_and_keeps_what_it_has(tmp_pat
         assert device_rows.page(database, None, 10).items[0]["last_seen_at"] is not None
         (profile,) = content.page(database, profiles, None, 10).items
         assert (profile["model"], profile["batch"], profile["dtype"]) == ({"name": "cnn6"}, 8, "float32")
-        found = [content.find_profile(database, content.Subject("one", "m", "sgd", 1, dtype, 8)) for dtype in DTYPES]
+        found = [content.find_profile(database, content.ProfileKey("one", "m", "sgd", 1, dtype, 8)) for dtype in DTYPES]
         assert found == ["two", None]
     finally:
         database.close()

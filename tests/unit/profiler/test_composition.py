@@ -40,7 +40,7 @@ from planner.training.optimizer_in_backward import optimizer_in_backward
 from planner.training.optimizers import Stepper, make_optimizer
 from planner.training.segment import train_segment
 from tests.heads import heads
-from tests.unit.solver.tiny import SGD, tiny_profile
+from tests.unit.solver.two_units import SGD, tiny_profile
 
 BATCH = 4
 FILTERS = 16

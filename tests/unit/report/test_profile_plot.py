@@ -25,9 +25,9 @@ from planner.solver.explain.training_step import training_step
 from planner.solver.memory_model import live_bytes
 from planner.solver.problem import CLASSIFIER, Choice, Problem
 from tests.unit.solver.chains import zoo_profile
-from tests.unit.solver.small import Case, cases
-from tests.unit.solver.tiny import CLASSIFIER as LOSS
-from tests.unit.solver.tiny import FIRST, SECOND, tiny_profile
+from tests.unit.solver.random_profiles import Case, cases
+from tests.unit.solver.two_units import CLASSIFIER as LOSS
+from tests.unit.solver.two_units import FIRST, SECOND, tiny_profile
 
 MIB = 2**20
 SVG = "{http://www.w3.org/2000/svg}"
@@ -254,7 +254,7 @@ import json, sys
 import planner.report.profile_plot, planner.report.profile_tables
 before = sorted({name.partition(".")[0] for name in sys.modules} & {"matplotlib", "numpy", "torch"})
 from planner.report.profile_plot import draw_profile
-from tests.unit.solver.tiny import tiny_profile
+from tests.unit.solver.two_units import tiny_profile
 from pathlib import Path
 from planner.solver.explain.training_step import training_step
 draw_profile(tiny_profile(), training_step(tiny_profile()), Path(sys.argv[1]))

@@ -23,7 +23,7 @@ from planner.schema.profile import (
     Traces,
 )
 from tests.unit.report.test_tables import NASTY, cells, flat
-from tests.unit.solver.tiny import HEAD, tiny_profile, trace
+from tests.unit.solver.two_units import HEAD, tiny_profile, trace
 
 KIB = 2**10
 MIB = 2**20

@@ -10,7 +10,7 @@ from planner.errors import DocumentError
 from planner.heads.convolution import ConvHead
 from planner.schema.codec import content_id, decode, encode
 from planner.schema.profile import HeadProfile
-from tests.unit.solver.tiny import HEAD
+from tests.unit.solver.two_units import HEAD
 
 
 def test_filters_say_all_of_a_convolution() -> None:

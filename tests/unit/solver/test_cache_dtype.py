@@ -19,8 +19,8 @@ from planner.solver.predict import predict_block
 from planner.solver.problem import Choice, Problem
 from tests.heads import heads
 from tests.unit.solver.chains import SGD, zoo_profile
-from tests.unit.solver.checked import CACHED, CACHING, TRAINING, plan_of, problem_of, runs
-from tests.unit.solver.tiny import tiny_profile
+from tests.unit.solver.checked_plans import CACHED, CACHING, TRAINING, plan_of, problem_of, runs
+from tests.unit.solver.two_units import tiny_profile
 
 OUTPUT = 40
 """Bytes of what the first unit makes of a sample."""

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from planner.schema.common import Policy
 from planner.solver.memory_model import is_legal, live_bytes
 from planner.solver.problem import Choice, Problem
-from tests.unit.solver.asked import trainable
-from tests.unit.solver.checked import (
+from tests.unit.solver.checked_plans import (
     problem_of,
     runs,
 )
-from tests.unit.solver.small import Case, cases
+from tests.unit.solver.random_profiles import Case, cases
+from tests.unit.solver.requests import trainable
 
 
 @st.composite
@@ -28,8 +28,8 @@ def plans(draw: st.DrawFn) -> tuple[Problem, tuple[Choice, ...]]:
     assume(trainable(case))
     problem = problem_of(case.profile, case.scope, policy, case.training)
     first = case.training.freeze
-    marks = [first, *draw(st.lists(st.sampled_from(problem.boundaries), unique=True).map(sorted))]
-    spans = list(pairwise([*(mark for mark in marks if mark < problem.count), problem.count]))
+    boundaries = [first, *draw(st.lists(st.sampled_from(problem.boundaries), unique=True).map(sorted))]
+    spans = list(pairwise([*(boundary for boundary in boundaries if boundary < problem.count), problem.count]))
     inputs = [draw(st.sampled_from(("cache", "recompute"))) if first else "data" for first, _ in spans] + ["none"]
     choices = []
     for place, (first, last) in enumerate(spans):
@@ -53,10 +53,10 @@ def plans(draw: st.DrawFn) -> tuple[Problem, tuple[Choice, ...]]:
 
 
 @st.composite
-def _spans_in(draw: st.DrawFn, marks: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
-    """Spans that may touch and cross no mark."""
+def _spans_in(draw: st.DrawFn, boundaries: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    """Spans that may touch and cross no boundary."""
     found = []
-    for first, last in pairwise(marks):
+    for first, last in pairwise(boundaries):
         edges = sorted({first, last, *draw(st.lists(st.integers(first, last), max_size=4))})
         found += [span for span in pairwise(edges) if draw(st.booleans())]
     return tuple(found)

@@ -25,10 +25,10 @@ from planner.solver.problem import CLASSIFIER, Choice, Problem
 from planner.solver.unit_bytes import unit_bytes
 from planner.units import MIB
 from tests.unit.solver.chains import SGD, zoo_profile
-from tests.unit.solver.checked import plan_of, problem_of, runs, signed
-from tests.unit.solver.small import Case, cases
-from tests.unit.solver.tiny import FIRST, SECOND, tiny_profile
-from tests.unit.solver.tiny import SGD as TINY_SGD
+from tests.unit.solver.checked_plans import plan_of, problem_of, runs, signed
+from tests.unit.solver.random_profiles import Case, cases
+from tests.unit.solver.two_units import FIRST, SECOND, tiny_profile
+from tests.unit.solver.two_units import SGD as TINY_SGD
 
 STRATEGIES: tuple[Strategy, ...] = ("auto", "backprop", "checkpoint", "classic-local", "neuroflux")
 PREFERENCES: tuple[Preference, ...] = ("speed", "balanced", "fidelity")

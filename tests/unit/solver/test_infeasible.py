@@ -7,7 +7,7 @@ import pytest
 from planner.errors import InfeasibleError
 from planner.schema.request import Budget, Request, Training
 from planner.solver.plan import make_plan
-from tests.unit.solver.tiny import SGD, policy_profile, tiny_profile
+from tests.unit.solver.two_units import SGD, policy_profile, tiny_profile
 
 REQUEST = Request(Budget(1, "training"), Training(batch=2, epochs=1, samples=4, optimizer=SGD), reserve_bytes=0)
 

@@ -16,10 +16,10 @@ from planner.solver.memory_model import is_legal, live_bytes, stored_bytes, time
 from planner.solver.predict import predict_block
 from planner.solver.problem import Choice, Problem
 from tests.heads import heads
-from tests.unit.solver.asked import trainable
 from tests.unit.solver.oracle import Oracle
-from tests.unit.solver.small import Case, cases
-from tests.unit.solver.tiny import (
+from tests.unit.solver.random_profiles import Case, cases
+from tests.unit.solver.requests import trainable
+from tests.unit.solver.two_units import (
     CLASSIFIER,
     FIRST,
     HEAD,

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, seed, settings
 from planner.errors import InfeasibleError
 from planner.schema.plan import Plan
 from planner.solver.plan import least_memory, make_plan
-from tests.unit.solver.asked import Asked, questions
 from tests.unit.solver.oracle import Feature
+from tests.unit.solver.requests import Asked, questions
 
 QUIET = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
 FEATURES: tuple[Feature, ...] = ("spans", "stepping", "cache", "prefix", "fill")

@@ -24,8 +24,8 @@ from planner.solver.predict import predict_block
 from planner.solver.problem import CLASSIFIER, Choice, Problem
 from tests.heads import heads
 from tests.unit.solver.chains import SGD, zoo_profile
-from tests.unit.solver.tiny import FIRST, HEAD, SECOND, tiny_profile
-from tests.unit.solver.tiny import SGD as TINY_SGD
+from tests.unit.solver.two_units import FIRST, HEAD, SECOND, tiny_profile
+from tests.unit.solver.two_units import SGD as TINY_SGD
 
 MIB = 2**20
 TRAINING = Training(batch=64, epochs=2, samples=5000, optimizer=SGD)

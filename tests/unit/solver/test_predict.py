@@ -10,7 +10,7 @@ from planner.schema.request import Budget, Request, Training
 from planner.solver.predict import make_block, predict_block
 from planner.solver.problem import Choice, Problem
 from tests.heads import heads
-from tests.unit.solver.tiny import SGD, tiny_profile
+from tests.unit.solver.two_units import SGD, tiny_profile
 
 TRAINING = Training(batch=2, epochs=3, samples=5, optimizer=SGD)
 

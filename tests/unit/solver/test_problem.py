@@ -14,8 +14,8 @@ from planner.schema.model import Unit
 from planner.schema.profile import Finishing, HeadProfile, Profile, UnitFinishing
 from planner.schema.request import Budget, Request, Scope, Training
 from planner.solver.problem import Phase, Problem
-from tests.unit.solver.small import LAYERS
-from tests.unit.solver.tiny import FIRST, HEAD, SGD, tiny_profile
+from tests.unit.solver.random_profiles import LAYERS
+from tests.unit.solver.two_units import FIRST, HEAD, SGD, tiny_profile
 
 
 def _problem(batch: int = 2, scope: Scope = "process", profile: Profile | None = None) -> Problem:
@@ -143,7 +143,7 @@ def _of_kinds(kinds: str, freeze: int = 0, linear_segments: bool = False, heads:
 def test_where_segments_may_end(problem: Problem, boundaries: tuple[int, ...], narrow: tuple[int, ...]) -> None:
     assert problem.boundaries == boundaries
     assert problem.narrow_boundaries == narrow
-    assert problem.marks == (problem.start, *boundaries)
+    assert problem.block_boundaries == (problem.start, *boundaries)
 
 
 def test_a_segment_in_the_middle_has_a_convolution_too() -> None:

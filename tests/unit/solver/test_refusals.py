@@ -13,7 +13,7 @@ from planner.schema.request import Budget, Request, Strategy, Training
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.problem import policies_of
 from tests.unit.solver.chains import SGD, zoo_profile
-from tests.unit.solver.tiny import policy_profile
+from tests.unit.solver.two_units import policy_profile
 
 REQUEST = Request(Budget(2**33, "process"), Training(batch=64, epochs=2, samples=5000, optimizer=SGD))
 BOTH = (policy_profile("tight", 240 * 2**20, 2**20, 20, 0.3), policy_profile("fast", 240 * 2**20, 2**20, 150, 0.2))

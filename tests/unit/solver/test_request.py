@@ -11,7 +11,7 @@ from planner.schema.common import Optimizer
 from planner.schema.profile import HeadProfile
 from planner.schema.request import Budget, Request, Training
 from planner.solver.plan import least_memory, make_plan
-from tests.unit.solver.tiny import FIRST, HEAD, SECOND, SGD, tiny_profile
+from tests.unit.solver.two_units import FIRST, HEAD, SECOND, SGD, tiny_profile
 
 REQUEST = Request(Budget(10**7, "training"), Training(batch=2, epochs=1, samples=4, optimizer=SGD))
 

@@ -17,8 +17,8 @@ from planner.solver.search.search import Search
 from planner.solver.strategies import make_planners
 from tests.heads import filters_of, heads
 from tests.unit.solver.oracle import Oracle
-from tests.unit.solver.small import Case, cases
-from tests.unit.solver.tiny import HEAD, SGD, piece, tiny_profile, trace
+from tests.unit.solver.random_profiles import Case, cases
+from tests.unit.solver.two_units import HEAD, SGD, piece, tiny_profile, trace
 
 
 @st.composite
@@ -111,8 +111,8 @@ def test_neuroflux_groups_by_feasible_micro_batch(found: tuple[Case, Problem, Or
     plan = make_planners(problem, Search(problem))["neuroflux"].plan(limit)
 
     def largest(first: int, end: int) -> int | None:
-        ends = tuple(mark for mark in _shortest(oracle) if first < mark <= end)
-        filters = tuple(oracle.preferred[mark] for mark in ends)
+        ends = tuple(boundary for boundary in _shortest(oracle) if first < boundary <= end)
+        filters = tuple(oracle.preferred[boundary] for boundary in ends)
         sizes = _legal_sizes(oracle, (first, end), ends, filters)
         return max(
             (s for s in sizes if oracle.setting((first, end), s, ends, filters).live_bytes <= limit), default=None

@@ -14,9 +14,9 @@ from planner.solver.plan import make_plan
 from planner.solver.predict import predict_block
 from planner.solver.problem import CLASSIFIER, Choice
 from tests.unit.solver.chains import SGD, zoo_profile
-from tests.unit.solver.checked import plan_of, problem_of, runs, signed
-from tests.unit.solver.tiny import SGD as TINY_SGD
-from tests.unit.solver.tiny import tiny_profile
+from tests.unit.solver.checked_plans import plan_of, problem_of, runs, signed
+from tests.unit.solver.two_units import SGD as TINY_SGD
+from tests.unit.solver.two_units import tiny_profile
 
 PLAIN = Training(batch=2, epochs=3, samples=5, optimizer=TINY_SGD, freeze=1)
 TWICE = replace(PLAIN, augment="crop", views=2)

@@ -17,7 +17,7 @@ from planner.schema.request import Budget, Training
 from planner.solver.checker.check import check
 from planner.solver.problem import CLASSIFIER, Choice
 from tests.heads import heads
-from tests.unit.solver.checked import (
+from tests.unit.solver.checked_plans import (
     AGAIN,
     CACHED,
     ONE,
@@ -29,8 +29,8 @@ from tests.unit.solver.checked import (
     stepping_profile,
     with_policies,
 )
-from tests.unit.solver.small import LAYERS
-from tests.unit.solver.tiny import FIRST, SECOND, SGD, tiny_profile
+from tests.unit.solver.random_profiles import LAYERS
+from tests.unit.solver.two_units import FIRST, SECOND, SGD, tiny_profile
 
 
 def _refuse(plan: Plan, profile: Profile, fault: str) -> None:

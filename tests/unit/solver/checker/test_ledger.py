@@ -12,7 +12,7 @@ from planner.solver.checker.check import check
 from planner.solver.checker.ledger import Run
 from planner.solver.problem import Choice
 from tests.heads import heads
-from tests.unit.solver.checked import (
+from tests.unit.solver.checked_plans import (
     AGAIN,
     CACHED,
     CACHING,
@@ -26,7 +26,7 @@ from tests.unit.solver.checked import (
     unit,
     with_policies,
 )
-from tests.unit.solver.tiny import FIRST, HEAD, SECOND, tiny_profile, trace
+from tests.unit.solver.two_units import FIRST, HEAD, SECOND, tiny_profile, trace
 
 # Images of 35 bytes and labels of 8: two read buffers 2·2·43 = 172, the batch as float32 2·35·4 = 280, labels 2·8 = 16.
 DATA = 468

@@ -15,8 +15,8 @@ from planner.schema.request import Budget, Request, Training
 from planner.solver.explain.advice import advice, with_input
 from planner.solver.plan import least_memory, make_plan
 from tests.unit.solver.chains import zoo_profile
-from tests.unit.solver.small import LAYERS
-from tests.unit.solver.tiny import FIRST, SECOND, SGD, tiny_profile
+from tests.unit.solver.random_profiles import LAYERS
+from tests.unit.solver.two_units import FIRST, SECOND, SGD, tiny_profile
 
 
 @pytest.mark.parametrize(("dtype", "number_bytes"), [("float32", 4), ("bfloat16", 2)])

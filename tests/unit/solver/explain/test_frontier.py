@@ -16,8 +16,8 @@ from planner.solver.explain import frontier as module
 from planner.solver.explain.frontier import MAX_SOLVES, frontier, knees, more_budget
 from planner.solver.plan import least_memory, make_plan
 from tests.unit.solver.chains import SGD, zoo_profile
-from tests.unit.solver.tiny import SGD as TINY_SGD
-from tests.unit.solver.tiny import tiny_profile
+from tests.unit.solver.two_units import SGD as TINY_SGD
+from tests.unit.solver.two_units import tiny_profile
 
 REQUEST = Request(Budget(1, "process"), Training(batch=64, epochs=2, samples=5000, optimizer=SGD), head_time_share=0.0)
 """No time for wider heads: then a larger budget is never slower."""

@@ -11,7 +11,7 @@ from planner.schema.request import Budget, Request, Training
 from planner.solver.problem import Problem
 from planner.solver.search.heads import preferred_heads, widest_heads
 from tests.heads import heads
-from tests.unit.solver.tiny import FIRST, HEAD, SECOND, SGD, tiny_profile
+from tests.unit.solver.two_units import FIRST, HEAD, SECOND, SGD, tiny_profile
 
 
 def _timed(microseconds: float) -> PieceProfile:

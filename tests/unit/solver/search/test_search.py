@@ -29,10 +29,10 @@ from planner.solver.problem import Problem
 from planner.solver.search.block import INF_TIME, BlockSpan
 from planner.solver.search.bounds import INF
 from planner.solver.search.search import Effort, Search
-from tests.unit.solver.asked import Asked, questions
 from tests.unit.solver.oracle import Oracle
-from tests.unit.solver.small import LAYERS, SGD, STYLES, Style, random_piece
-from tests.unit.solver.tiny import costs, piece, tiny_profile, trace
+from tests.unit.solver.random_profiles import LAYERS, SGD, STYLES, Style, random_piece
+from tests.unit.solver.requests import Asked, questions
+from tests.unit.solver.two_units import costs, piece, tiny_profile, trace
 
 STRATEGIES: tuple[Strategy, ...] = ("auto", "backprop", "checkpoint", "classic-local", "neuroflux")
 QUIET = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)

@@ -14,7 +14,7 @@ from planner.errors import InfeasibleError
 from planner.model.shapes import model_sizes
 from planner.runner.protocol import paths
 from planner.runner.protocol.events import Event
-from planner.runner.supervise.stored import Samples, Stored, check_stored, stored_bytes
+from planner.runner.supervise.folder_bytes import FolderBytes, SampleCounts, check_folder, folder_bytes
 from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.schema.codec import content_id, read_document, to_json
 from planner.schema.common import Optimizer
@@ -76,15 +76,15 @@ def test_what_is_promised_is_what_lies_there(kind: str, tmp_path: Path) -> None:
     options = RunOptions(checkpoint_seconds=0, exit_tolerance=0.5)
     run_plan(plan, str(tmp_path / "data.npz"), out, options, scales)
     end = weigh(out)
-    stored = stored_bytes(plan, Samples(300, 60), 1, 0)
+    stored = folder_bytes(plan, SampleCounts(300, 60), 1, 0)
     # Between two looks there may be one more checkpoint; nothing else of size is left out.
     assert scales.most_bytes <= stored.training_bytes <= 1.5 * scales.most_bytes + _SMALL_BYTES
     assert end <= stored.end_bytes
     # Its parts are told: more samples make larger caches, weights to begin with and data lie there too.
     cached = max(block.input.sample_bytes for block in plan.blocks if block.input.kind == "cache")
-    more = stored_bytes(plan, Samples(301, 60), 1, 0).training_bytes - stored.training_bytes
+    more = folder_bytes(plan, SampleCounts(301, 60), 1, 0).training_bytes - stored.training_bytes
     assert cached <= more <= 2 * cached + 200 * len(plan.blocks)
-    with_files = stored_bytes(plan, Samples(300, 60), 1, 1000, 100)
+    with_files = folder_bytes(plan, SampleCounts(300, 60), 1, 1000, 100)
     assert with_files.training_bytes - stored.training_bytes == 1100
     assert with_files.end_bytes - stored.end_bytes == 1100
 
@@ -92,14 +92,14 @@ def test_what_is_promised_is_what_lies_there(kind: str, tmp_path: Path) -> None:
 def test_a_folder_in_memory_counts_as_long_as_it_fits() -> None:
     plan = plan_of(200 * MIB, 120 * MIB)
     plan = replace(plan, budget=replace(plan.budget, bytes=240 * MIB))
-    said = check_stored(plan, Stored(40 * MIB, 200 * MIB), "out (tmpfs)", 40 * MIB)
+    said = check_folder(plan, FolderBytes(40 * MIB, 200 * MIB), "out (tmpfs)", 40 * MIB)
     assert said == "the output folder out (tmpfs) is memory: up to 40.0 MiB kept there are counted in the budget"
-    smaller = check_stored(plan, Stored(40 * MIB + 1, 0), "out (tmpfs)", 40 * MIB)
+    smaller = check_folder(plan, FolderBytes(40 * MIB + 1, 0), "out (tmpfs)", 40 * MIB)
     assert "smaller micro-batches than planned" in smaller
-    assert check_stored(plan, Stored(120 * MIB, 0), "out (tmpfs)", 0) == smaller.replace("40.0 MiB", "120.0 MiB")
-    for stored in (Stored(120 * MIB + 1, 0), Stored(0, 200 * MIB + 1)):
+    assert check_folder(plan, FolderBytes(120 * MIB, 0), "out (tmpfs)", 0) == smaller.replace("40.0 MiB", "120.0 MiB")
+    for stored in (FolderBytes(120 * MIB + 1, 0), FolderBytes(0, 200 * MIB + 1)):
         with pytest.raises(InfeasibleError, match=r"--out, or plan for 240\.0 MiB") as caught:
-            check_stored(plan, stored, "out (tmpfs)", 40 * MIB)
+            check_folder(plan, stored, "out (tmpfs)", 40 * MIB)
         assert caught.value.minimum_bytes == 240 * MIB + 1
 
 

@@ -14,8 +14,19 @@ from planner.solver.checker.ledger import Run
 from planner.solver.predict import make_block, make_exits, predict_plan
 from planner.solver.problem import CLASSIFIER, Choice, Problem
 from tests.heads import heads
-from tests.unit.solver import tiny
-from tests.unit.solver.tiny import FIRST, HEAD, SECOND, SGD, UNUSED, costs, piece, policy_profile, tiny_profile, trace
+from tests.unit.solver import two_units
+from tests.unit.solver.two_units import (
+    FIRST,
+    HEAD,
+    SECOND,
+    SGD,
+    UNUSED,
+    costs,
+    piece,
+    policy_profile,
+    tiny_profile,
+    trace,
+)
 
 ROOM = 10**8
 TRAINING = Training(batch=2, epochs=3, samples=5, optimizer=SGD)
@@ -95,5 +106,5 @@ def stepping_profile(step_transient: int = 7) -> Profile:
     second = stepping(SECOND, trace(145, 95, 155), trace(150, 90, 160))
     head = stepping(HEAD, UNUSED, trace(60, 30, 95))
     profile = tiny_profile((first, second), (HeadProfile(1, "auxiliary", 8, head),))
-    closing = HeadProfile(2, "classifier", 0, stepping(tiny.CLASSIFIER, UNUSED, trace(20, 12, 25)))
+    closing = HeadProfile(2, "classifier", 0, stepping(two_units.CLASSIFIER, UNUSED, trace(20, 12, 25)))
     return replace(profile, heads=(profile.heads[0], closing))

@@ -12,7 +12,7 @@ from planner.schema.common import Policy, Stored
 from planner.schema.plan import Plan
 from planner.schema.request import Budget, Request
 from tests.unit.solver.oracle import Feature, Oracle, Setting
-from tests.unit.solver.small import Case, cases
+from tests.unit.solver.random_profiles import Case, cases
 
 NEVER = 2**100
 """Above every budget."""

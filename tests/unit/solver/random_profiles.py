@@ -24,7 +24,7 @@ from planner.schema.profile import (
     UnitFinishing,
 )
 from planner.schema.request import Scope, Training
-from tests.unit.solver.tiny import policy_profile
+from tests.unit.solver.two_units import policy_profile
 
 GRID_BYTES = 8192
 GRID_SECONDS = 1e-4

@@ -30,7 +30,7 @@ _SMALL_BYTES = 2 * MIB
 
 
 @dataclass(frozen=True)
-class Samples:
+class SampleCounts:
     """How many samples a run has."""
 
     train: int
@@ -40,7 +40,7 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class Stored:
+class FolderBytes:
     """Bytes of a run's output folder, at most."""
 
     training_bytes: int
@@ -49,7 +49,7 @@ class Stored:
     """When the networks that come out are written; the training child has ended by then."""
 
 
-def stored_bytes(plan: Plan, samples: Samples, epochs: int, data_bytes: int, init_bytes: int = 0) -> Stored:
+def folder_bytes(plan: Plan, samples: SampleCounts, epochs: int, data_bytes: int, init_bytes: int = 0) -> FolderBytes:
     """What the run of a plan keeps in its folder at most.
 
     Args:
@@ -72,10 +72,10 @@ def stored_bytes(plan: Plan, samples: Samples, epochs: int, data_bytes: int, ini
     ]
     # The best exit, the full model and the smallest that is good enough, one of them twice while it is written.
     networks = 1 + min(3, len(plan.exits))
-    return Stored(always + max(passing), always + networks * (whole + weights.largest_head_bytes))
+    return FolderBytes(always + max(passing), always + networks * (whole + weights.largest_head_bytes))
 
 
-def check_stored(plan: Plan, stored: Stored, folder: str, supervisor_bytes: int) -> str:
+def check_folder(plan: Plan, stored: FolderBytes, folder: str, supervisor_bytes: int) -> str:
     """What a person should know of a run whose output folder is memory.
 
     Args:
@@ -107,7 +107,7 @@ def check_stored(plan: Plan, stored: Stored, folder: str, supervisor_bytes: int)
     return f"{said} the budget, so that blocks may need smaller micro-batches than planned"
 
 
-def _cache_bytes(plan: Plan, index: int, samples: Samples) -> int:
+def _cache_bytes(plan: Plan, index: int, samples: SampleCounts) -> int:
     """Storage of the cache that a block reads; 0 behind the last one, and where it reads something else."""
     if index >= len(plan.blocks) or plan.blocks[index].input.kind != "cache":
         return 0

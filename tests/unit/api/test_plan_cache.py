@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import event
 from starlette.testclient import TestClient
 
-from api.answers import Answered, Answers
+from api.plan_cache import CachedPlan, PlanCache
 from api.store.tables import devices
 from planner.profiler.library.applies import read_profile
 from planner.profiler.library.shipped import FOLDER
@@ -106,8 +106,8 @@ def test_a_revoked_device_gets_no_plan_from_another_process(
 
 
 def test_the_oldest_answers_go_and_the_newest_word_counts() -> None:
-    answers = Answers(2)
-    known = [Answered(str(index), "profile", None) for index in range(4)]
+    answers = PlanCache(2)
+    known = [CachedPlan(str(index), "profile", None) for index in range(4)]
     answers.put(b"a", known[0])
     answers.put(b"b", known[1])
     answers.get(b"a")

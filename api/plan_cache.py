@@ -6,11 +6,11 @@ import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from api.store.content import Subject
+from api.store.content import ProfileKey
 
 
 @dataclass(frozen=True)
-class Answered:
+class CachedPlan:
     """What is known of a request. Plans, profiles and models never change, so it is true as long as its profile is the
     one to be taken."""
 
@@ -18,18 +18,18 @@ class Answered:
     """The plan."""
     profile_id: str
     """The profile that it was made from."""
-    subject: Subject | None
+    subject: ProfileKey | None
     """What the profile was found by, to be looked up again; none: the request named the profile."""
 
 
-class Answers:
+class PlanCache:
     """The newest requests that got a plan, at most `most` of them."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._items: OrderedDict[bytes, Answered] = OrderedDict()
+        self._items: OrderedDict[bytes, CachedPlan] = OrderedDict()
 
-    def get(self, text: bytes) -> Answered | None:
+    def get(self, text: bytes) -> CachedPlan | None:
         """What an equal text got."""
         key = _key(text)
         found = self._items.get(key)
@@ -37,7 +37,7 @@ class Answers:
             self._items.move_to_end(key)
         return found
 
-    def put(self, text: bytes, answered: Answered) -> None:
+    def put(self, text: bytes, answered: CachedPlan) -> None:
         """Remember it, in place of what was remembered of this text."""
         key = _key(text)
         self._items[key] = answered
