@@ -25,10 +25,19 @@ class MapDataset(Protocol):
 
 
 def mapped_part(dataset: MapDataset, model: Model, prefix: str, name: str) -> Part:
-    """A data set as a part to be written; its samples are asked for one by one, as they are written.
+    """A data set as a part of a file to be written; its samples are asked for one by one, as they are written.
 
-    `name` is what errors call it. Raises InputError where it is no map-style data set, and later, from the samples,
-    where one of them does not fit `model`.
+    Args:
+        dataset: what is to be written: `dataset[index]` is an image and its label.
+        model: what it is for: its input (channels, height, width) and its classes.
+        prefix: of the part's arrays in the file, `test_` for the samples to measure on.
+        name: what errors call the data set.
+
+    Returns:
+        The part. Its samples raise InputError where one of them does not fit `model`.
+
+    Raises:
+        InputError: it is no map-style data set.
     """
     if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
         raise InputError(
@@ -40,45 +49,45 @@ def mapped_part(dataset: MapDataset, model: Model, prefix: str, name: str) -> Pa
 
 def _samples(dataset: MapDataset, count: int, model: Model, name: str) -> Iterator[tuple[bytes, int]]:
     for index in range(count):
-        place = f"{name}[{index}]"
+        where = f"{name}[{index}]"
         sample = dataset[index]
         if not isinstance(sample, tuple | list) or len(sample) != 2:
-            raise InputError(f"{place}: is a {type(sample).__name__}; a pair of image and label is needed")
+            raise InputError(f"{where}: is a {type(sample).__name__}; a pair of image and label is needed")
         image, label = sample
-        yield _values(image, model.input, place), _label(label, model.classes, place)
+        yield _values(image, model.input, where), _label(label, model.classes, where)
 
 
-def _label(label: Any, classes: int, place: str) -> int:
+def _label(label: Any, classes: int, where: str) -> int:
     try:
         value = operator.index(label)
     except TypeError:
-        raise InputError(f"{place}: its label is a {type(label).__name__}; a whole number is needed") from None
+        raise InputError(f"{where}: its label is a {type(label).__name__}; a whole number is needed") from None
     if not 0 <= value < classes:
-        raise InputError(f"{place}: its label is {value}; the plan's model tells 0 to {classes - 1} apart")
+        raise InputError(f"{where}: its label is {value}; the plan's model tells 0 to {classes - 1} apart")
     return value
 
 
-def _values(image: Any, shape: tuple[int, int, int], place: str) -> bytes:
+def _values(image: Any, shape: tuple[int, int, int], where: str) -> bytes:
     """An image as bytes in the order height, width, channels."""
     detached = image.detach().cpu() if hasattr(image, "detach") else image
-    array = _channels_last(np.asarray(detached), shape, place)
+    array = _channels_last(np.asarray(detached), shape, where)
     if array.dtype == np.uint8:
         return bytes(array.tobytes())
     if not np.issubdtype(array.dtype, np.floating):
-        raise InputError(f"{place}: its image is of {array.dtype}; uint8, or floats from 0 to 1, are needed")
+        raise InputError(f"{where}: its image is of {array.dtype}; uint8, or floats from 0 to 1, are needed")
     if not bool(((array >= 0) & (array <= 1)).all()):
         raise InputError(
-            f"{place}: its image has values from {array.min():.3g} to {array.max():.3g}; "
+            f"{where}: its image has values from {array.min():.3g} to {array.max():.3g}; "
             "floats from 0 to 1 are needed, so leave normalising to the run"
         )
     return bytes(np.rint(array * 255).astype(np.uint8).tobytes())
 
 
-def _channels_last(array: NDArray[Any], shape: tuple[int, int, int], place: str) -> NDArray[Any]:
+def _channels_last(array: NDArray[Any], shape: tuple[int, int, int], where: str) -> NDArray[Any]:
     channels, height, width = shape
     if array.shape == shape:
         return array.transpose(1, 2, 0)
     if array.shape == (height, width, channels) or (channels == 1 and array.shape == (height, width)):
         return array
     has = "×".join(str(extent) for extent in array.shape) or "a single number"
-    raise InputError(f"{place}: its image is {has}; the plan's model takes {channels}×{height}×{width}")
+    raise InputError(f"{where}: its image is {has}; the plan's model takes {channels}×{height}×{width}")

@@ -67,12 +67,36 @@ def profile(
     max_bytes: int | str | None = None,
     max_seconds: float | None = None,
 ) -> Profile:
-    """Measure a module that is a chain on this device. The module itself is not trained, nor changed.
+    """Measure on this device what training a network costs: bytes and seconds of every unit and head.
 
-    `sample` is one batch or one image, and says what the input looks like. `optimizer` is "sgd" (with momentum 0.9),
-    "adam", "adamw", or an `Optimizer`. `dtype` is what units compute in: "float32" or "bfloat16". `device` is where
-    tensors live: "cpu", or "cuda" for the first GPU. `max_bytes` (of that memory) and `max_seconds` bound the
-    measurement. Raises ModelError where the module is no chain of known layers.
+    The module is measured in processes of its own, from a description of its layers. It is neither trained nor changed;
+    its outputs are compared with the description's. Takes minutes.
+
+    Args:
+        model: a chain of known layers; residual sums and functional calls within it are understood.
+        sample: one image (channels, height, width) or a batch of them (samples, channels, height, width): what the
+            input looks like. Its values do not matter.
+        classes: how many classes the network tells apart; none: read off its output, with which it has to agree.
+        optimizer: "sgd" (with momentum 0.9), "adam", "adamw", or an `Optimizer` in full.
+        batch: samples of one optimizer step. Plans for smaller batches can be made from the same profile.
+        dtype: what units compute in, "float32" or "bfloat16". Weights and optimizer state are float32 in any case.
+        device: where tensors live: "cpu", or "cuda" for the first GPU.
+        max_bytes: most memory, of the device's, that measuring may take: bytes, or text like "2GiB"; none: 80 % of what
+            is available.
+        max_seconds: most time that it may take; none: 10 minutes.
+
+    Returns:
+        What was measured, for `plan`. What the limits left out is named in its `limits`, and extrapolated.
+
+    Raises:
+        ModelError: the module is no chain of known layers; the error names the layer.
+        InfeasibleError: a layer does not fit in `max_bytes` even with its smallest micro-batch.
+        InputError: an argument lies outside its range, torch is not installed, or the time was too short.
+        RunError: a measuring process failed.
+
+    Example:
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
+        >>> measured = planner.profile(network, torch.zeros(1, 28, 28), batch=64)
     """
     from planner.model.importers.module import import_module  # brings torch, which planning does without
 
@@ -116,33 +140,56 @@ def plan(
     head_time_share: float = PlanTerms.head_time_share,
     grouping_threshold: float = PlanTerms.grouping_threshold,
 ) -> Plan:
-    """The plan that trains a network within `budget` (bytes, or text like "300MiB").
+    """Find the fastest training of a network that stays within a memory budget. Nothing is trained.
 
-    Either `plan(profile, budget)`, with the optimizer that was profiled, or `plan(module, sample, budget=budget)` for
-    any `torch.nn.Module` that is a chain of known layers: it is profiled first, with `optimizer` ("sgd" where none is
-    named), as `planner.profile` does. The plan describes the network; the module's own weights are left alone.
+    Either `plan(profile, budget)`, with the optimizer that was profiled, or `plan(module, sample, budget=budget)`,
+    which profiles the module first, as `profile` does. The plan describes the network; the module's own weights are
+    left alone.
 
-    `schedule` is how the learning rate moves over a block's training ("cosine", "constant"); `seed` is of every random
-    stream.
+    Args:
+        subject: a profile, or a module that is a chain of known layers.
+        second: beside a profile the budget, beside a module a sample as in `profile`.
+        budget: memory that training never exceeds: bytes, or text like "300MiB".
+        optimizer: "sgd", "adam", "adamw", or an `Optimizer` in full; none: the profile's, or "sgd".
+        scope: what the budget counts. "process": everything resident, Python and torch included; "training": bytes
+            above what these take by themselves.
+        batch: samples of one optimizer step.
+        epochs: passes over the data, for each block.
+        samples: training samples of one pass.
+        schedule: how the learning rate moves over a block's training, "cosine" or "constant".
+        seed: of every random stream.
+        freeze: the first so many units are not trained, and keep the weights that `run(…, init=…)` gives them.
+        augment: what happens to images while training: "none", "crop", "flip", "crop-flip".
+        views: augmented passes that a cache between blocks holds; none: 4, or the epochs where these are fewer.
+        dtype: what units compute in, "float32" or "bfloat16"; none: the profile's, or "float32".
+        device: where tensors live, "cpu" or "cuda"; none: the profile's, or "cpu".
+        storage: most storage for caches of activations between blocks: bytes, or text; none: not limited.
+        cache_dtype: how these caches hold activations, "float32", "bfloat16" or "uint8"; none: as units compute, or
+            "bfloat16" where the storage does not hold the two largest so.
+        strategy: "auto" (the best of all), "backprop", "checkpoint", "classic-local" or "neuroflux".
+        prefer: what "auto" prefers of the plans that fit: "balanced" (fewest cuts within 10 % of the fastest), "speed"
+            or "fidelity" (fewest cuts).
+        max_cuts: most boundaries where gradient stops; none: any number. 0 trains as ordinary backpropagation does.
+        linear_segments: whether segments may do without a convolution, such as the classifier alone.
+        allocator: what the training process does with freed memory: "tight" gives it back, "fast" keeps it; none:
+            whichever is faster and fits.
+        reserve: part of the budget that is left free: bytes, or text; none: 4 MiB.
+        head_time_share: most time that a head may add to a typical segment, as a share of it, from 0 to 1.
+        grouping_threshold: under "neuroflux", largest relative difference of the micro-batches that fit within one
+            block, from 0 to 1.
 
-    The first `freeze` units are not trained: they keep the weights that `planner.run(…, init=…)` gives them.
+    Returns:
+        The plan, for `run`.
 
-    `augment` says what happens to images while training ("none", "crop", "flip", "crop-flip"), and `views` how many
-    such passes a cache between blocks holds; none: up to 4.
+    Raises:
+        InfeasibleError: nothing fits; its `minimum_bytes` is the smallest budget that would be enough.
+        InputError: an argument is missing or outside its range, or is not what the profile measured.
+        ModelError: the module is no chain of known layers.
 
-    `dtype` is what units compute in ("float32", "bfloat16"), `device` where tensors live ("cpu", "cuda"); none: what
-    the profile measured, else float32 and "cpu".
-
-    `storage` is what caches between blocks may take; `cache_dtype` how they hold activations ("float32", "bfloat16",
-    "uint8"); none: as units compute, or "bfloat16" where the storage does not hold the two largest so.
-
-    `max_cuts` bounds the boundaries where gradient stops. `linear_segments` allows segments without a convolution, such
-    as the classifier alone. `allocator` is "tight" or "fast"; none takes whichever is faster and fits. `reserve` is the
-    part of the budget that is left free; none takes the usual one. `head_time_share` is the most that a head may add to
-    a typical segment's time, `grouping_threshold` how far the micro-batches of one block differ under "neuroflux".
-
-    Raises InfeasibleError, which carries the smallest budget that is enough, where nothing fits; ModelError where a
-    module is no such chain.
+    Example:
+        >>> found = planner.plan(measured, "300MiB", batch=64, epochs=5, samples=60_000)
+        >>> found.predicted.peak_bytes <= 300 * 2**20
+        True
     """
     budget = second if budget is None and isinstance(second, int | str) else budget
     if budget is None:
@@ -228,25 +275,52 @@ def run(
     ignore_limit: bool = False,
     quiet: bool = False,
 ) -> Report:
-    """Train as `plan` says on `dataset`, into the folder `out` (runs/<first digits of the plan's id>); its report.
+    """Train as a plan says, within its budget, and export the network that comes out.
 
-    `dataset` is any map-style data set of (image, label) pairs, or what `neuroflux run --data` takes. `test` is another
-    one to measure on; without it every tenth sample is held out for that. An image is a tensor, an array or a Pillow
-    image of the size that the model takes: 8-bit values, or floats from 0 to 1, which are rounded to 8 bits. Values are
-    normalised by the run, and a random transformation is drawn once: what the data set gives is written down once.
+    The run is the command `neuroflux run` in a process of its own, since this one, with torch and whatever else in it,
+    is none that a budget could hold. It ends when this one does. Ctrl-C lets it save first.
 
-    That is how the samples get to the training process, which shares no memory with this one and never unpickles
-    anything: they are streamed, one in memory at a time, into an .npz file in a temporary folder within `out`, and read
-    from there as they are needed. The folder takes a byte for each value and is gone when this returns; where this
-    process is killed, it stays. The run itself is the command `neuroflux run` in a process of its own, since this one,
-    with torch and whatever else in it, is none that a budget could hold; it ends when this one does.
+    A data set of this program is written down once, one sample in memory at a time, into an .npz file in a temporary
+    folder within `out`, for the training process shares no memory with this one and never unpickles anything. That
+    takes a byte for each value, and is gone when this returns; where this process is killed, it stays. A random
+    transformation is drawn once.
 
-    The other arguments are that command's options; `resume` goes on with a run that was stopped, from the same samples,
-    `any_device` runs a plan that was made for another device, `ignore_limit` one whose budget is above the memory limit
-    of the container this is in. Ctrl-C lets it save first. Raises RunError,
-    InterruptedRunError, StorageError, InfeasibleError where the device has too little memory for the plan, and
-    InputError, which names the sample; a run that is refused leaves nothing behind. A run that has ended above its
-    budget raises ExceededError: its `report` says when and by how much, and the trained network lies in `out` as ever.
+    Args:
+        plan: what `plan` found.
+        dataset: a map-style data set of (image, label) pairs, or what `neuroflux run --data` takes: "sample",
+            "fashion-mnist", or a path. An image is a tensor, an array or a Pillow image of the size that the model
+            takes: 8-bit values, or floats from 0 to 1, which are rounded to 8 bits; the run normalises them. A label is
+            a whole number from 0.
+        test: another data set to measure on; none: a tenth of the samples is held out for that. A data set that is
+            named has a test part of its own.
+        out: the output folder; none: runs/<first 12 digits of the plan's id>.
+        epochs: passes over the data instead of the plan's.
+        max_steps: most optimizer steps of each block, for a short run.
+        seed: of every random stream, instead of the plan's.
+        init: weights to begin with: a safetensors file, or a run's output folder.
+        exit_tolerance: points of accuracy that the smallest exit kept may lose to the best, on a tenth of the training
+            samples that is held out to choose both by; none holds nothing out.
+        resume: go on with a run that was stopped, from the same samples.
+        any_device: run a plan that was made for another device.
+        ignore_limit: run a plan whose budget is above the memory limit of the container that this is in.
+        quiet: show no progress.
+
+    Returns:
+        What the run did; it also lies in `out`, with the trained network.
+
+    Raises:
+        ExceededError: the run has ended above its budget. Its `report` says when and by how much; the trained network
+            lies in `out` as ever.
+        InfeasibleError: the device has too little memory for the plan, or its container too low a limit.
+        InputError: an argument, the plan or a sample is wrong; a sample is named by its index. Nothing is left behind.
+        InterruptedRunError: it was stopped; `resume=True` goes on.
+        StorageError: nothing can be written to `out`.
+        RunError: the run failed.
+
+    Example:
+        >>> report = planner.run(found, torchvision.datasets.FashionMNIST("data"), out="runs/first")
+        >>> report.within_budget
+        True
     """
     folder = Path("runs") / plan.id[:12] if out is None else Path(out)
     given = {"--epochs": epochs, "--max-steps": max_steps, "--seed": seed, "--init": init}
