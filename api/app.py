@@ -86,8 +86,8 @@ async def _invalid(request: Request, error: Exception) -> Response:
     first = error.errors()[0]
     context = first.get("ctx", {})
     limits = [value for name, value in context.items() if name in ("le", "ge", "max_length") and type(value) is int]
-    place = ".".join(str(step) for step in first["loc"])
-    return invalid(place, str(first["msg"]), limits[0] if limits else None).response()
+    path = ".".join(str(step) for step in first["loc"])
+    return invalid(path, str(first["msg"]), limits[0] if limits else None).response()
 
 
 async def _http(request: Request, error: Exception) -> Response:

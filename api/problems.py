@@ -111,8 +111,8 @@ def from_error(error: PlannerError, field: str | None = None) -> Problem:
     if isinstance(error, DocumentError):
         return invalid(error.path if field is None else field + error.path.removeprefix("$"), error.problem)
     if isinstance(error, ModelError):
-        place = field or "$"
-        return invalid(place if error.unit is None else f"{place}.units[{error.unit}]", str(error))
+        path = field or "$"
+        return invalid(path if error.unit is None else f"{path}.units[{error.unit}]", str(error))
     if isinstance(error, InputError):
         return invalid(field or "$", str(error))
     return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "failed", str(error))

@@ -46,8 +46,8 @@ def run_job(database: Database, claim: Claim) -> None:
     with tempfile.TemporaryDirectory(prefix="neuroflux-job-") as name:
         folder = Path(name)
         (folder / "request.json").write_text(to_json(claim.request))
-        code, said = _watched(database, claim, folder)
-        _conclude(database, claim, folder, code, said)
+        code, message = _watched(database, claim, folder)
+        _conclude(database, claim, folder, code, message)
 
 
 def _watched(database: Database, claim: Claim, folder: Path) -> tuple[int, str]:
@@ -77,20 +77,20 @@ def _take(pipe: int, progress: _Progress) -> bool:
     arrived = os.read(pipe, 2**16)
     for line in arrived.splitlines():
         with contextlib.suppress(ValueError, KeyError):  # half a line: the next one says more
-            said = json.loads(line)
-            progress.phase, progress.done, progress.total = said["phase"], said["done"], said["total"]
+            message = json.loads(line)
+            progress.phase, progress.done, progress.total = message["phase"], message["done"], message["total"]
     return not arrived
 
 
-def _conclude(database: Database, claim: Claim, folder: Path, code: int, said: str) -> None:
+def _conclude(database: Database, claim: Claim, folder: Path, code: int, message: str) -> None:
     if code < 0:
         end = End(code)
-        again = job_rows.give_back(database, claim, f"its process was {end.explained}, twice: {said}")
+        again = job_rows.give_back(database, claim, f"its process was {end.explained}, twice: {message}")
         _LOG.warning("job %s: its process was %s; %s", claim.id, end.told, "again" if again else "given up")
         return
     if code:
-        job_rows.finish(database, claim, None, said)
-        _LOG.warning("job %s ends: %s", claim.id, said)
+        job_rows.finish(database, claim, None, message)
+        _LOG.warning("job %s ends: %s", claim.id, message)
         return
     try:
         profile = read_document(folder / "profile.json", Profile)

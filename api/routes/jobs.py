@@ -56,12 +56,12 @@ def queue_profile(service: Service, terms: JobTerms, model: Model, once: Once | 
     with database.write() as connection:
         earlier = idempotency.claim(connection, database, once, identity)
         if earlier is None:
-            kept = job_rows.create(connection, database, identity, content_id(request), to_bytes(request))
-            if kept != identity and once is not None:
-                idempotency.point_to(connection, once, kept)
+            job_id = job_rows.create(connection, database, identity, content_id(request), to_bytes(request))
+            if job_id != identity and once is not None:
+                idempotency.point_to(connection, once, job_id)
         else:
-            kept = earlier
-    job = job_rows.one(database, kept)
+            job_id = earlier
+    job = job_rows.one(database, job_id)
     assert job is not None
     return job
 

@@ -101,9 +101,9 @@ def _create(service: Service, principal: Principal, text: bytes, once: Once | No
         earlier = idempotency.claim(connection, database, once, identity)
         if earlier is None:
             runs.create(connection, database, identity, asked.plan_id, principal.device_id, asked.name)
-    kept = earlier or identity
-    item = runs.page(database, None, 1, (rows.c.id == kept,)).items[0]
-    return json_answer(item, HTTPStatus.CREATED, {"Location": f"/v1/runs/{kept}"})
+    wanted = earlier or identity
+    item = runs.page(database, None, 1, (rows.c.id == wanted,)).items[0]
+    return json_answer(item, HTTPStatus.CREATED, {"Location": f"/v1/runs/{wanted}"})
 
 
 @router.get(
@@ -199,11 +199,11 @@ async def post_report(request: Request, principal: Reporter, run_id: RunId) -> R
     if report.plan_id != run.plan_id:
         raise invalid("$.plan_id", f"is not the run's plan, {run.plan_id}")
     text, identity = content.to_bytes(report), content_id(report)
-    kept = await run_in_threadpool(runs.put_report, service.database, run_id, identity, text)
-    if kept == "another":
+    outcome = await run_in_threadpool(runs.put_report, service.database, run_id, identity, text)
+    if outcome == "another":
         raise Problem(HTTPStatus.CONFLICT, "report-exists", "the run has another report already")
     service.changes.tell(run.number)
-    return Response(text, 201 if kept == "created" else 200, media_type="application/json")
+    return Response(text, 201 if outcome == "created" else 200, media_type="application/json")
 
 
 @router.get(

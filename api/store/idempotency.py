@@ -45,15 +45,15 @@ def claim(connection: Any, database: Database, once: Once | None, resource_id: s
     row = {"key": once.key, "request_hash": once.request_hash, "resource_id": resource_id, "created_ms": now_ms()}
     if database.insert_new(connection, idempotency, "key", row):
         return None
-    kept = connection.execute(select(idempotency).where(idempotency.c.key == once.key)).one()
-    if kept.request_hash != once.request_hash:
+    existing = connection.execute(select(idempotency).where(idempotency.c.key == once.key)).one()
+    if existing.request_hash != once.request_hash:
         raise Problem(
             HTTPStatus.UNPROCESSABLE_ENTITY,
             "idempotency-key-reused",
             "this key came with another body before; take a new key for a new request",
             field="header.Idempotency-Key",
         )
-    return str(kept.resource_id)
+    return str(existing.resource_id)
 
 
 def point_to(connection: Any, once: Once, resource_id: str) -> None:

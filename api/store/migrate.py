@@ -39,10 +39,12 @@ def migrate(url: str) -> None:
         [sys.executable, "-m", "api.store.migrate"], input=url.encode(), capture_output=True, check=False
     )
     if found.returncode:
-        said = found.stderr.decode(errors="replace").strip().splitlines() or [
+        lines = found.stderr.decode(errors="replace").strip().splitlines() or [
             f"its process was {End(found.returncode).explained}"
         ]
-        raise RunError(f"{without_password(url)}: the database could not be brought to this release ({said[-1][:300]})")
+        raise RunError(
+            f"{without_password(url)}: the database could not be brought to this release ({lines[-1][:300]})"
+        )
 
 
 def _revision(url: str) -> str | None:

@@ -175,8 +175,8 @@ def put_report(
         )
         if done.rowcount:
             return "created"
-        kept = connection.execute(select(runs.c.report_id).where(runs.c.id == identity)).scalar()
-    return "same" if kept == report_id else "another"
+        stored_id = connection.execute(select(runs.c.report_id).where(runs.c.id == identity)).scalar()
+    return "same" if stored_id == report_id else "another"
 
 
 def report_of(database: Database, run: int) -> bytes | None:

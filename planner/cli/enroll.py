@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         print_note("torch is not installed here yet; enrol again when it is, for it decides which profiles apply")
     with ServiceClient(arguments.url, token) as service:
         device_id, own = service.enrol(arguments.name or here.name, here, here.cores)
-        place = remember(KnownService(service.address, device_id, own))
+        path = remember(KnownService(service.address, device_id, own))
     tell_result(f"enrolled as {device_id}")
-    print_note(f"this device's token is kept in {place}")
+    print_note(f"this device's token is kept in {path}")
     return 0

@@ -91,15 +91,15 @@ def finish(service: ServiceClient, out: Path, spool: Spool) -> None:
 
 def run_of(service: ServiceClient, out: Path) -> str:
     """The id of this folder's run at the service, begun there when it is asked for the first time."""
-    place = out / REPORTED
-    known: dict[str, Any] = read_json(place) if place.exists() else {}
+    path = out / REPORTED
+    known: dict[str, Any] = read_json(path) if path.exists() else {}
     if known.get("url") != service.address:
         known = {"url": service.address, "key": secrets.token_hex(16)}
-        write_atomically(place, to_json(known))
+        write_atomically(path, to_json(known))
     if "run_id" not in known:
         plan = read_document(out / paths.PLAN, Plan)
         known["run_id"] = service.create_run(plan.id, out.name[:100] or "run", known["key"])
-        write_atomically(place, to_json(known))
+        write_atomically(path, to_json(known))
     return str(known["run_id"])
 
 

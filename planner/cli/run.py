@@ -128,7 +128,7 @@ def run(arguments: argparse.Namespace) -> int:
         accuracy = accuracy_text(report.accuracy, report.samples)
         tell_result(
             f"{verdict} {format_bytes(report.budget_bytes)}: peak {format_bytes(report.peak_bytes)}; "
-            f"accuracy {accuracy}{_kept(report)}; {out}"
+            f"accuracy {accuracy}{_exits_text(report)}; {out}"
         )
         if report.missed is not None:
             from planner.report.run_tables import missed_text  # not before the run, which counts this process
@@ -145,8 +145,8 @@ def _check_apart(data: str, out: Path) -> None:
     """Raise InputError where the output would lie inside the data, and be read as a part of it from then on."""
     if data in _NAMED_DATA or not Path(data).is_dir():
         return
-    place, within = out.resolve(), Path(data).resolve()
-    if place.is_relative_to(within):
+    within = Path(data).resolve()
+    if out.resolve().is_relative_to(within):
         raise InputError(
             f"{out}: the output folder lies inside the data ({within}), where it would be read as a part of it; name "
             "another one with --out"
@@ -174,40 +174,40 @@ def _warn(plan: Plan, arguments: argparse.Namespace) -> None:
         print_note(f"warning: the plan freezes the {which}, and no --init gives weights: random ones are kept for good")
 
 
-def _kept(report: Report) -> str:
+def _exits_text(report: Report) -> str:
     """Which exit the accuracy is of where that is not the full model, and what else was exported is like."""
     from planner.schema.confidence import share_text
 
     full, best = report.exits[-1], report.best
     chosen = next(found for found in report.exits if found.unit == report.chosen_exit)
-    said = []
+    parts = []
     if best is not full:
-        said.append(
+        parts.append(
             f"behind unit {best.unit} of {full.unit}; the full model: {share_text(full.accuracy, full.samples)}"
         )
     if chosen is not best:
         share = f"{chosen.parameters / full.parameters:.0%} of the parameters" if full.parameters else "fewer units"
-        said.append(f"an exit with {share}: {share_text(chosen.accuracy, chosen.samples)}")
-    return f", {'; '.join(said)}" if said else ""
+        parts.append(f"an exit with {share}: {share_text(chosen.accuracy, chosen.samples)}")
+    return f", {'; '.join(parts)}" if parts else ""
 
 
-def _plan(place: str, report_to: str | None, token_file: Path | None) -> Plan:
+def _plan(source: str, report_to: str | None, token_file: Path | None) -> Plan:
     """The plan in a file or at a URL. The token is sent to one service alone: the run's, where the run has one."""
     from planner.schema.codec import decode, parse_json, read_document
     from planner.schema.plan import Plan
     from planner.system.child import ask
 
-    if not place.startswith(("http://", "https://")):
-        return read_document(Path(place), Plan)
+    if not source.startswith(("http://", "https://")):
+        return read_document(Path(source), Plan)
     from planner.client.credentials import service_address  # of no use to a plan that lies here
 
     check_client()
-    if report_to is not None and service_address(report_to) != service_address(place):
+    if report_to is not None and service_address(report_to) != service_address(source):
         token_file = None
     # Another process fetches it: this one counts in the budget, and would keep what a client takes.
-    fetched = ask(["-m", "planner.cli.fetch", place, *given(token_file)])
+    fetched = ask(["-m", "planner.cli.fetch", source, *given(token_file)])
     if fetched.code:
-        ended = f"{place}: the process that fetches it was {fetched.end.explained}"
+        ended = f"{source}: the process that fetches it was {fetched.end.explained}"
         raise (InputError if fetched.code == 2 else RunError)(fetched.said or ended)
     return decode(Plan, parse_json(fetched.text))
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import fields as dataclass_fields
 
 from planner.report.tables import alternatives_table
-from planner.report.text import NOTHING, columns, counted, indices, mib, note
+from planner.report.text import DASH, columns, counted, indices, mib, note
 from planner.schema.explain import Need, Point
 from planner.schema.plan import Block, PhasePeaks, Plan
 from planner.units import format_bytes, format_seconds
@@ -54,7 +54,7 @@ def frontier_table(plan: Plan, points: tuple[Point, ...], knees: tuple[Point, ..
         (
             mib(point.budget_bytes),
             format_seconds(point.seconds_total),
-            f"{point.seconds_total / slowest:.1%}" if slowest else NOTHING,
+            f"{point.seconds_total / slowest:.1%}" if slowest else DASH,
             str(point.blocks),
             str(point.cuts),
             str(point.recomputed),

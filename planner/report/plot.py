@@ -131,13 +131,13 @@ def _name_stage(axes: Axes, record: RunRecord, stage: _Stage) -> None:
     units = record.plan.blocks[stage.block].units
     title = f"block {stage.block}, {'unit' if units[1] - units[0] == 1 else 'units'} {indices(units)}"
     middle = (stage.start + stage.end) / 2
-    place = axes.get_xaxis_transform()
+    transform = axes.get_xaxis_transform()
     if len(title) <= room:
         text = f"{title}\n{names(record.plan.model, units, room)}"
-        axes.text(middle, 1.01, text, transform=place, ha="center", va="bottom", fontsize=9, linespacing=1.3)
+        axes.text(middle, 1.01, text, transform=transform, ha="center", va="bottom", fontsize=9, linespacing=1.3)
     elif share >= _NARROWEST:
         text = f"{stage.block}: {names(record.plan.model, units, 28)}"
-        axes.text(middle, 0.02, text, transform=place, ha="center", va="bottom", fontsize=8, rotation=90)
+        axes.text(middle, 0.02, text, transform=transform, ha="center", va="bottom", fontsize=8, rotation=90)
 
 
 def _draw_budget(axes: Axes, record: RunRecord) -> None:

@@ -80,13 +80,13 @@ def _draw_bands(axes: Axes, step: TrainingStep) -> None:
 
 def _name_phases(axes: Axes, step: TrainingStep) -> None:
     phases = [point.phase for point in step.points]
-    place = axes.get_xaxis_transform()
+    transform = axes.get_xaxis_transform()
     for phase in dict.fromkeys(phases):
         start = phases.index(phase)
         end = start + phases.count(phase)
         if start:
             axes.axvline(start, color="black", linewidth=0.8, linestyle=":")
-        axes.text((start + end) / 2, 1.01, phase, transform=place, ha="center", va="bottom", fontsize=10)
+        axes.text((start + end) / 2, 1.01, phase, transform=transform, ha="center", va="bottom", fontsize=10)
 
 
 def _title(profile: Profile, point: MemoryPoint) -> str:

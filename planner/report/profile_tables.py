@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from planner.report.text import NOTHING, clean, columns, columns_of, counted, described, fields, mib, names, note
+from planner.report.text import DASH, clean, columns, columns_of, counted, described, fields, mib, names, note
 from planner.schema.common import Machine
 from planner.schema.profile import (
     Account,
@@ -96,20 +96,20 @@ def _title(profile: Profile) -> str:
 
 
 def _legend(profile: Profile) -> str:
-    said = (
+    text = (
         "Transient is the highest level during a pass above the level before it. Times are of one micro-batch and one "
         "optimizer step."
     )
     layered = [(index, unit, unit.layers) for index, unit in enumerate(profile.units) if unit.layers]
     if not layered:
-        return said
-    said += " Layers stand below their unit."
+        return text
+    text += " Layers stand below their unit."
     other = [
         f"{index} (at {layers.micro_batch})"
         for index, unit, layers in layered
         if layers.micro_batch != _costs(profile, unit).micro_batch
     ]
-    return f"{said} Those of units {', '.join(other)} were measured at another micro-batch." if other else said
+    return f"{text} Those of units {', '.join(other)} were measured at another micro-batch." if other else text
 
 
 def _costs(profile: Profile, unit: PieceProfile) -> Costs:
@@ -194,7 +194,7 @@ def _aligned(values: Sequence[float | None], factor: float) -> list[str]:
     """A column in units of `factor`, all with as many digits as its largest leaves room for."""
     largest = max((value / factor for value in values if value is not None), default=0.0)
     digits = 3 if largest < 100 else 2 if largest < 1000 else 1
-    return [NOTHING if value is None else _number(value / factor, digits) for value in values]
+    return [DASH if value is None else _number(value / factor, digits) for value in values]
 
 
 def _number(value: float, digits: int) -> str:
@@ -286,14 +286,14 @@ def _account_table(profile: Profile) -> str:
 def _step_cells(policies: tuple[PolicyProfile, ...], size: int) -> Iterator[str]:
     for found in policies:
         times = {step.micro_batch: step.seconds for step in found.steps}
-        yield from (format_seconds(times[size]) if size in times else NOTHING, "")
+        yield from (format_seconds(times[size]) if size in times else DASH, "")
 
 
 def _account_row(accounts: list[Account], part: str, what: str) -> list[str]:
     cells = []
     for account in accounts:
         value = getattr(account, f"{part}_bytes")
-        share = f"{value / account.peak_bytes:.1%}" if account.peak_bytes else NOTHING
+        share = f"{value / account.peak_bytes:.1%}" if account.peak_bytes else DASH
         cells += [mib(value), share]
     return [part, *cells, what]
 

@@ -121,7 +121,7 @@ def _check_pair(folder: Path, plan: Plan, report: Report) -> None:
 def _read_samples(path: Path, blocks: int) -> Iterator[MemorySample]:
     """Every sample, on one clock: a resumed run counts from 0 again, so it is put behind what was done before."""
     before = offset = 0.0
-    for place, line, is_whole in _read_lines(path):
+    for where, line, is_whole in _read_lines(path):
         try:
             sample = decode(MemorySample, parse_json(line))
             if sample.block >= blocks:
@@ -129,7 +129,7 @@ def _read_samples(path: Path, blocks: int) -> Iterator[MemorySample]:
         except DocumentError as error:
             if not is_whole:
                 return
-            raise DocumentError(f"{place}: {error.path}", error.problem) from None
+            raise DocumentError(f"{where}: {error.path}", error.problem) from None
         if sample.seconds < before:
             offset += before
         before = sample.seconds
@@ -158,8 +158,8 @@ def merge_samples(samples: Iterable[MemorySample], most: int, blocks: int) -> tu
     thinned: dict[int, _Thinned] = {}
     for sample in samples:
         thinned.setdefault(sample.block, _Thinned(most // blocks)).append(sample)
-    kept = [sample for each in thinned.values() for sample in each.samples()]
-    return tuple(sorted(kept, key=lambda sample: sample.seconds))
+    merged = [sample for each in thinned.values() for sample in each.samples()]
+    return tuple(sorted(merged, key=lambda sample: sample.seconds))
 
 
 @dataclass

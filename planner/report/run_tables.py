@@ -7,7 +7,7 @@ from statistics import fmean
 
 from planner.report.read import Unfinished
 from planner.report.tables import BATCH_COLUMN, batch_text, short_id
-from planner.report.text import NOTHING, clean, columns, counted, fields, indices, mib, names, note
+from planner.report.text import DASH, clean, columns, counted, fields, indices, mib, names, note
 from planner.schema.confidence import accuracy_text, cell_text, share_text
 from planner.schema.plan import Plan
 from planner.schema.report import BlockReport, Evaluation, Report
@@ -60,8 +60,8 @@ def block_row(index: int, block: BlockReport) -> tuple[str, ...]:
         mib(block.measured_peak_bytes),
         _change(block.measured_peak_bytes, block.predicted_peak_bytes),
         format_seconds(block.predicted_seconds_per_epoch),
-        format_seconds(measured) if measured else NOTHING,
-        _change(measured, block.predicted_seconds_per_epoch) if measured else NOTHING,
+        format_seconds(measured) if measured else DASH,
+        _change(measured, block.predicted_seconds_per_epoch) if measured else DASH,
     )
 
 
@@ -75,7 +75,7 @@ def phase_rows(report: Report) -> list[tuple[str, ...]]:
         (
             str(index),
             found.phase,
-            NOTHING if found.predicted_peak_bytes is None else mib(found.predicted_peak_bytes),
+            DASH if found.predicted_peak_bytes is None else mib(found.predicted_peak_bytes),
             mib(found.measured_peak_bytes),
             _change(found.measured_peak_bytes, found.predicted_peak_bytes or 0),
         )
@@ -109,16 +109,16 @@ def _speed(plan: Plan, report: Report) -> str | None:
         return None
     then, now = plan.calibration_seconds, fmean(times)
     if abs(now / then - 1) < _SAME_SPEED:
-        said = "as fast as"
+        text = "as fast as"
     else:
-        said = f"{now / then:.2f}× slower than" if now > then else f"{then / now:.2f}× faster than"
-    said += f" when profiled (calibration kernel {format_seconds(now)}; {format_seconds(then)} then)"
+        text = f"{now / then:.2f}× slower than" if now > then else f"{then / now:.2f}× faster than"
+    text += f" when profiled (calibration kernel {format_seconds(now)}; {format_seconds(then)} then)"
     whole = _equal_speed(plan, report.blocks)
     if whole is None:
-        return said
+        return text
     single = ((index, _equal_speed(plan, [block])) for index, block in enumerate(report.blocks))
     parts = ", ".join(f"block {index} {change}" for index, change in single if change)
-    return f"{said}; at equal speed, epochs are off by {whole} ({parts})"
+    return f"{text}; at equal speed, epochs are off by {whole} ({parts})"
 
 
 def report_title(report: Report, plan: Plan) -> str:
@@ -162,11 +162,11 @@ def exit_row(plan: Plan, report: Report, found: ExitReport) -> tuple[str, ...]:
         str(found.unit),
         _head(plan, found.unit),
         f"{found.parameters:,}",
-        f"{found.parameters / full.parameters:.1%}" if full.parameters else NOTHING,
+        f"{found.parameters / full.parameters:.1%}" if full.parameters else DASH,
         cell_text(found.accuracy, found.samples),
-        NOTHING if held_out is None else cell_text(held_out, found.validation_samples),
+        DASH if held_out is None else cell_text(held_out, found.validation_samples),
         f"{found.samples_per_second:.1f}",
-        f"{found.samples_per_second / full.samples_per_second:.2f}" if full.samples_per_second else NOTHING,
+        f"{found.samples_per_second / full.samples_per_second:.2f}" if full.samples_per_second else DASH,
     )
 
 
@@ -174,13 +174,13 @@ def _head(plan: Plan, unit: int) -> str:
     """What an exit ends in; nothing where the plan has no such exit."""
     place = next((place for place in plan.exits if place.unit == unit), None)
     if place is None:
-        return NOTHING
+        return DASH
     if place.head is None:
         return "own"
     return place.head.words
 
 
-def _of(report: Report, plan: Plan) -> str:
+def _network(report: Report, plan: Plan) -> str:
     """Which network the accuracy is of."""
     if not report.exits or report.best is report.exits[-1]:
         return "the full model"
@@ -189,24 +189,24 @@ def _of(report: Report, plan: Plan) -> str:
 
 
 def _accuracy(report: Report, plan: Plan) -> str:
-    said = f"{accuracy_text(report.accuracy, report.samples)}, by {_of(report, plan)}"
+    text = f"{accuracy_text(report.accuracy, report.samples)}, by {_network(report, plan)}"
     best = report.best if report.exits and report.best_exit is not None else None
     if best is None or best.validation_accuracy is None:
-        return said
-    return f"{said}, the best on held-out samples ({share_text(best.validation_accuracy, best.validation_samples)})"
+        return text
+    return f"{text}, the best on held-out samples ({share_text(best.validation_accuracy, best.validation_samples)})"
 
 
-def _kept(report: Report, plan: Plan) -> str:
+def _exported(report: Report, plan: Plan) -> str:
     """What lies in the output folder, and what the marks in the list of exits stand for."""
     if report.exit_tolerance is None or not report.exits:
         return "the full model (*); no samples were held out to choose another exit by"
     best, points = report.best.unit, f"{report.exit_tolerance:g} points"
-    said = f"{_of(report, plan)} as model.safetensors"
+    text = f"{_network(report, plan)} as model.safetensors"
     if best != report.exits[-1].unit:
-        said += ", the full model as full.safetensors"
+        text += ", the full model as full.safetensors"
     if report.chosen_exit == best:
-        return f"{said}; every smaller exit than that (*) loses more than {points}"
-    return f"{said}, and as exit.safetensors the smallest exit (*) that loses at most {points} on held-out samples"
+        return f"{text}; every smaller exit than that (*) loses more than {points}"
+    return f"{text}, and as exit.safetensors the smallest exit (*) that loses at most {points} on held-out samples"
 
 
 def missed_text(found: ExitReport) -> str:
@@ -224,7 +224,7 @@ def report_summary(report: Report, plan: Plan) -> list[tuple[str, str]]:
     speed = _speed(plan, report)
     return [
         ("accuracy", _accuracy(report, plan)),
-        ("kept", _kept(report, plan)),
+        ("kept", _exported(report, plan)),
         *([("warning", missed_text(report.missed))] if report.missed is not None else []),
         ("time", format_seconds(report.seconds)),
         *([("device", speed)] if speed else []),
@@ -272,6 +272,6 @@ def evaluation_table(found: Evaluation) -> str:
 def _change(value: float, reference: float) -> str:
     """In percent; as a multiple where that reads better."""
     if reference <= 0:
-        return NOTHING
+        return DASH
     share = (value - reference) / reference
     return f"{share:+.1%}" if share < 10 else f"×{value / reference:.3g}"

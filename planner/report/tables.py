@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import get_args
 
 from planner.heads.kinds import AuxiliaryHead
-from planner.report.text import NOTHING, clean, columns, counted, described, fields, indices, mib, names, note
+from planner.report.text import DASH, clean, columns, counted, described, fields, indices, mib, names, note
 from planner.schema.model import every_layer
 from planner.schema.plan import Alternative, Block, Breakdown, Plan, Segment
 from planner.schema.request import Strategy
@@ -75,7 +75,7 @@ def _particulars(plan: Plan) -> str:
 def _plan_rows(plan: Plan) -> Iterator[tuple[str, ...]]:
     if plan.training.freeze:
         frozen = (0, plan.training.freeze)
-        yield (NOTHING, indices(frozen), names(plan.model, frozen, 16), "frozen", *[""] * 3, "data", "", "")
+        yield (DASH, indices(frozen), names(plan.model, frozen, 16), "frozen", *[""] * 3, "data", "", "")
     for index, block in enumerate(plan.blocks):
         predicted = block.predicted
         first, *others = _segment_cells(block)
@@ -108,7 +108,7 @@ def _segment_cells(block: Block) -> Iterator[tuple[str, str, str]]:
         segments = [segment for _, segment in group]
         if len(segments) > 2:
             span = (segments[0].units[0], segments[-1].units[1])
-            again = "each" if segments[0].recompute else NOTHING
+            again = "each" if segments[0].recompute else DASH
             yield f"{indices(span)} each", _head(segments[0].head), again
         else:
             for segment in segments:
@@ -116,7 +116,7 @@ def _segment_cells(block: Block) -> Iterator[tuple[str, str, str]]:
 
 
 def _again(segment: Segment) -> str:
-    spans = ", ".join(map(indices, segment.recompute)) or NOTHING
+    spans = ", ".join(map(indices, segment.recompute)) or DASH
     count = sum(last - first for first, last in segment.recompute)
     return spans if len(spans) <= _AGAIN_WIDTH else counted(count, "unit")
 
@@ -134,13 +134,13 @@ def _head(head: AuxiliaryHead | None) -> str:
 def _plan_summary(plan: Plan) -> list[tuple[str, str]]:
     ends = [segment.units[1] for block in plan.blocks for segment in block.segments][:-1]
     where = f", before unit {', '.join(map(str, ends))}" if ends else ""
-    kept = "" if plan.cache_dtype in (None, plan.training.dtype) else f", in {plan.cache_dtype}"
+    stored_as = "" if plan.cache_dtype in (None, plan.training.dtype) else f", in {plan.cache_dtype}"
     allowed = f" ({format_bytes(plan.storage_bytes)} allowed)" if plan.storage_bytes is not None else ""
     gap = f"; at most {plan.optimality_gap:.1%} slower than the best" if plan.optimality_gap else ""
     return [
         ("peak", f"{format_bytes(plan.predicted.peak_bytes)} of {format_bytes(plan.budget.bytes)}"),
         ("total time", f"{format_seconds(plan.predicted.seconds_total)}{gap}"),
-        ("caches", f"{format_bytes(plan.predicted.cache_bytes)} of storage at one time, at most{allowed}{kept}"),
+        ("caches", f"{format_bytes(plan.predicted.cache_bytes)} of storage at one time, at most{allowed}{stored_as}"),
         ("cuts", f"{plan.cuts}{where}"),
         ("recomputed", _recomputed(plan)),
         ("optimizer", _stepping(plan)),
@@ -177,24 +177,24 @@ def _trade(plan: Plan) -> str:
     fastest = min(frontier, key=lambda other: (other.seconds_total, other.cuts))
     fewest = min(frontier, key=lambda other: (other.cuts, other.seconds_total))
     what = plan.prefer if plan.strategy == "auto" else f"strategy {plan.strategy} was asked for"
-    said = f"{what}: {counted(plan.cuts, 'cut')} in {format_seconds(own)}. "
+    text = f"{what}: {counted(plan.cuts, 'cut')} in {format_seconds(own)}. "
     if fastest.seconds_total < own:
-        said += f"The fastest plan has {_beside(fastest, own)}. "
+        text += f"The fastest plan has {_beside(fastest, own)}. "
     else:
-        said += "No plan is faster. "
+        text += "No plan is faster. "
     if fewest.cuts < plan.cuts:
-        return said + f"With the fewest cuts that were sought: {_beside(fewest, own)}."
+        return text + f"With the fewest cuts that were sought: {_beside(fewest, own)}."
     if plan.prefer == "fidelity":
-        return said + "No plan was found with fewer cuts."
-    return said + "None that takes at most 10 % more than the fastest was found with fewer cuts."
+        return text + "No plan was found with fewer cuts."
+    return text + "None that takes at most 10 % more than the fastest was found with fewer cuts."
 
 
 def _beside(other: Alternative, seconds: float) -> str:
-    said = f"{counted(other.cuts, 'cut')} in {format_seconds(other.seconds_total)}"
+    text = f"{counted(other.cuts, 'cut')} in {format_seconds(other.seconds_total)}"
     if seconds <= 0:
-        return said
+        return text
     much = abs(other.seconds_total - seconds) / seconds
-    return f"{said} ({much:.1%} {'less' if other.seconds_total < seconds else 'more'} time)"
+    return f"{text} ({much:.1%} {'less' if other.seconds_total < seconds else 'more'} time)"
 
 
 def _plan_notes(plan: Plan) -> Iterator[str]:
@@ -226,16 +226,16 @@ def _views_note(plan: Plan) -> str:
     views = plan.training.views
     taken = "one augmented pass, the same in every epoch" if views == 1 else f"{views} augmented passes in turn"
     who = f"block {cached[0]} reads" if len(cached) == 1 else f"blocks {', '.join(cached)} read"
-    said = f"{who} {taken}, from a cache."
-    return f"{_FRESH}; {said}" if len(cached) < len(plan.blocks) else f"{said[0].upper()}{said[1:]}"
+    text = f"{who} {taken}, from a cache."
+    return f"{_FRESH}; {text}" if len(cached) < len(plan.blocks) else f"{text[0].upper()}{text[1:]}"
 
 
 def _frozen_note(plan: Plan) -> str:
     """What becomes of the units that are not trained."""
     first = plan.blocks[0].input
-    said = "run once, and block 0 reads their outputs from a cache" if first.kind == "cache" else "run in every epoch"
+    text = "run once, and block 0 reads their outputs from a cache" if first.kind == "cache" else "run in every epoch"
     which = "Unit 0 keeps" if plan.training.freeze == 1 else f"Units {indices((0, plan.training.freeze))} keep"
-    return f"{which} the weights that the run is given (--init): no gradients, no optimizer state; they {said}."
+    return f"{which} the weights that the run is given (--init): no gradients, no optimizer state; they {text}."
 
 
 def _extrapolations(plan: Plan) -> Iterator[str]:
@@ -269,7 +269,7 @@ def alternatives_table(plan: Plan, needs: Mapping[Strategy, str] = MappingProxyT
         fitting = [other for other in plan.alternatives if other.strategy == strategy]
         rows += [_alternative_row(plan, other) for other in sorted(fitting, key=lambda other: other.cuts)]
         if not fitting:
-            rows.append(("", strategy, needs.get(strategy, "does not fit"), *[NOTHING] * 5))
+            rows.append(("", strategy, needs.get(strategy, "does not fit"), *[DASH] * 5))
     head = ("", "strategy", "fits", "peak MiB", "time", "cuts", "blocks", "cache MiB")
     under = f"under {format_bytes(plan.budget.bytes)}, scope {plan.budget.scope}; * is this plan"
     return f"{columns(head, rows, '<<<>>>>>')}\n\n{under}"

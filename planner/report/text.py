@@ -13,7 +13,7 @@ from planner.units import MIB
 WIDTH = 100
 """Characters in a line of prose."""
 
-NOTHING = "–"
+DASH = "–"
 """A cell that has no value."""
 
 _GAP = "  "
