@@ -7,13 +7,14 @@ import binascii
 import json
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from fastapi import Header, Query, Request
+from fastapi import Depends, Header, Query, Request
 from starlette.responses import Response
 
+from api.auth import Scope, needs
 from api.limits import DEFAULT_PAGE, MAX_PAGE
-from api.problems import ProblemDocument, invalid
+from api.problems import ProblemDocument, invalid, not_found
 from api.service import Service
 from api.store.content import Page
 
@@ -24,6 +25,8 @@ Key = Annotated[
     Header(alias="Idempotency-Key", description="Sent again with the same body, it creates nothing twice"),
 ]
 DEFAULT_LIMIT = DEFAULT_PAGE
+
+T = TypeVar("T")
 
 _ID = re.compile(r"[0-9a-f]{64}")
 
@@ -114,6 +117,24 @@ def gives(kinds: Mapping[int, tuple[str, type | None]], problems: tuple[int, ...
         if status not in found:
             content = {"application/problem+json": {"schema": ref(ProblemDocument)}}
             found[status] = {"description": _WORDS[status], "content": content}
+    return found
+
+
+def reads(
+    operation: str, words: str, kind: type, *problems: int, scope: Scope = "read", never_changes: bool = False
+) -> dict[str, Any]:
+    """What `router.get` takes for a route whose answer is a `kind`, for whoever has `scope`."""
+    answers: dict[int, tuple[str, type | None]] = {200: (words, kind)}
+    if never_changes:
+        answers[304] = ("It has not changed", None)
+    responses = gives(answers, problems)
+    return {"operation_id": operation, "responses": responses, "dependencies": [Depends(needs(scope))]}
+
+
+def known(found: T | None, what: str) -> T:
+    """What was looked for. Raises Problem (404) where there is none."""
+    if found is None:
+        raise not_found(what)
     return found
 
 

@@ -20,7 +20,9 @@ from api.routes.common import (
     from_cursor,
     gives,
     json_answer,
+    known,
     page_answer,
+    reads,
     service_of,
     takes,
 )
@@ -100,29 +102,17 @@ def _enrol(service: Service, principal: Principal, asked: DeviceRequest) -> Resp
     return json_answer({"device": found, "token": token}, HTTPStatus.CREATED, headers)
 
 
-@router.get(
-    "/devices",
-    operation_id="list_devices",
-    responses=gives({200: ("A page of devices", DevicePage)}),
-    dependencies=[Depends(needs("read"))],
-)
+@router.get("/devices", **reads("list_devices", "A page of devices", DevicePage))
 def list_devices(request: Request, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT) -> Response:
     """Devices, newest first."""
     return page_answer(device_rows.page(service_of(request).database, from_cursor(cursor), limit))
 
 
-@router.get(
-    "/devices/{device_id}",
-    operation_id="get_device",
-    responses=gives({200: ("The device", DeviceItem)}, (404,)),
-    dependencies=[Depends(needs("read"))],
-)
+@router.get("/devices/{device_id}", **reads("get_device", "The device", DeviceItem, 404))
 def get_device(request: Request, device_id: Annotated[str, Path(max_length=64)]) -> Response:
     """A device."""
     found = device_rows.one(service_of(request).database, device_id)
-    if found is None:
-        raise not_found(f"device {device_id}")
-    return json_answer(found)
+    return json_answer(known(found, f"device {device_id}"))
 
 
 @router.delete(

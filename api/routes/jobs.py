@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from api import bodies
 from api.auth import needs
-from api.problems import Problem, invalid, not_found
+from api.problems import Problem, invalid
 from api.routes.common import (
     BODY_PROBLEMS,
     DEFAULT_LIMIT,
@@ -21,7 +21,9 @@ from api.routes.common import (
     from_cursor,
     gives,
     json_answer,
+    known,
     page_answer,
+    reads,
     service_of,
     takes,
 )
@@ -90,23 +92,13 @@ def _create(service: Service, text: bytes, once: Once | None) -> Response:
     return json_answer(job, HTTPStatus.ACCEPTED, {"Location": f"/v1/jobs/{job['id']}", "Retry-After": "5"})
 
 
-@router.get(
-    "",
-    operation_id="list_jobs",
-    responses=gives({200: ("A page of jobs", JobPage)}),
-    dependencies=[Depends(needs("read"))],
-)
+@router.get("", **reads("list_jobs", "A page of jobs", JobPage))
 def list_jobs(request: Request, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT) -> Response:
     """Jobs, newest first."""
     return page_answer(job_rows.page(service_of(request).database, from_cursor(cursor), limit))
 
 
-@router.get(
-    "/{job_id}",
-    operation_id="get_job",
-    responses=gives({200: ("The job", JobItem)}, (404,)),
-    dependencies=[Depends(needs("read"))],
-)
+@router.get("/{job_id}", **reads("get_job", "The job", JobItem, 404))
 def get_job(request: Request, job_id: Annotated[str, Path(max_length=64)]) -> Response:
     """How far a job is."""
     return json_answer(_job(service_of(request), job_id))
@@ -114,9 +106,7 @@ def get_job(request: Request, job_id: Annotated[str, Path(max_length=64)]) -> Re
 
 def _job(service: Service, job_id: str) -> dict[str, Any]:
     found = job_rows.one(service.database, job_id)
-    if found is None:
-        raise not_found(f"job {job_id}")
-    return found
+    return known(found, f"job {job_id}")
 
 
 @router.delete(

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from api import bodies
 from api.auth import needs
-from api.problems import from_error, not_found
+from api.problems import from_error
 from api.routes.common import (
     BODY_PROBLEMS,
     DEFAULT_LIMIT,
@@ -21,7 +21,9 @@ from api.routes.common import (
     from_cursor,
     gives,
     is_content_id,
+    known,
     page_answer,
+    reads,
     service_of,
     takes,
 )
@@ -100,12 +102,7 @@ def model_of(database: Database, value: Any, field: str) -> tuple[str, Model]:
     return content_id(model), model
 
 
-@router.get(
-    "",
-    operation_id="list_models",
-    responses=gives({200: ("A page of models", ModelPage)}),
-    dependencies=[Depends(needs("read"))],
-)
+@router.get("", **reads("list_models", "A page of models", ModelPage))
 def list_models(request: Request, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT) -> Response:
     """Stored models, newest first, and the zoo's behind them."""
     found = content.page(service_of(request).database, models, from_cursor(cursor), limit)
@@ -138,12 +135,7 @@ def _store(request: Request, text: bytes) -> Response:
     return content_answer(request, row["id"], row["body"].encode(), status, f"/v1/models/{row['id']}")
 
 
-@router.get(
-    "/{name}",
-    operation_id="get_model",
-    responses=gives({200: ("The description", Model), 304: ("It has not changed", None)}, (404,)),
-    dependencies=[Depends(needs("read"))],
-)
+@router.get("/{name}", **reads("get_model", "The description", Model, 404, never_changes=True))
 def get_model(
     request: Request, name: Annotated[str, Path(description="A zoo name, or a model's id", max_length=64)]
 ) -> Response:
@@ -152,6 +144,4 @@ def get_model(
         identity, model = zoo_model(name)
         return content_answer(request, identity, content.to_bytes(model))
     body = content.body(service_of(request).database, models, name) if is_content_id(name) else None
-    if body is None:
-        raise not_found(f"model {name}")
-    return content_answer(request, name, body)
+    return content_answer(request, name, known(body, f"model {name}"))

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Path, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from api.auth import needs
 from api.problems import not_found
-from api.routes.common import gives, json_answer, service_of
+from api.routes.common import json_answer, reads, service_of
 from api.schemas.responses import Frontier, PlanUnits
 from api.service import Service
 from api.store import content
@@ -23,10 +22,7 @@ PlanId = Annotated[str, Path(max_length=64)]
 
 
 @router.get(
-    "/{plan_id}/frontier",
-    operation_id="get_frontier",
-    responses=gives({200: ("The fastest plans by rising budget", Frontier)}, (404,)),
-    dependencies=[Depends(needs("plan"))],
+    "/{plan_id}/frontier", **reads("get_frontier", "The fastest plans by rising budget", Frontier, 404, scope="plan")
 )
 async def get_frontier(request: Request, plan_id: PlanId) -> Response:
     """What more or less budget buys: the fastest plans of the plan's strategy, from the smallest budget that fits."""
@@ -34,10 +30,7 @@ async def get_frontier(request: Request, plan_id: PlanId) -> Response:
 
 
 @router.get(
-    "/{plan_id}/units",
-    operation_id="get_plan_units",
-    responses=gives({200: ("Every unit and head, in order", PlanUnits)}, (404,)),
-    dependencies=[Depends(needs("plan"))],
+    "/{plan_id}/units", **reads("get_plan_units", "Every unit and head, in order", PlanUnits, 404, scope="plan")
 )
 async def get_plan_units(request: Request, plan_id: PlanId) -> Response:
     """What each unit and each head takes by itself at its block's micro-batch, in parts."""

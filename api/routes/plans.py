@@ -27,6 +27,7 @@ from api.routes.common import (
     gives,
     json_answer,
     page_answer,
+    reads,
     service_of,
     takes,
 )
@@ -241,44 +242,26 @@ def _missing(asked: _Asked, device: device_rows.DeviceKey, base: str) -> Problem
     )
 
 
-@router.get(
-    "",
-    operation_id="list_plans",
-    responses=gives({200: ("A page of plans", PlanPage)}),
-    dependencies=[Depends(needs("read"))],
-)
+@router.get("", **reads("list_plans", "A page of plans", PlanPage))
 def list_plans(request: Request, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT) -> Response:
     """Plans, newest first."""
     return page_answer(content.page(service_of(request).database, plans, from_cursor(cursor), limit))
 
 
-@router.get(
-    "/terms",
-    operation_id="get_plan_terms",
-    responses=gives({200: ("Every term with its default, and a budget to begin with", PlanTerms)}),
-    dependencies=[Depends(needs("read"))],
-)
+@router.get("/terms", **reads("get_plan_terms", "Every term with its default, and a budget to begin with", PlanTerms))
 def get_terms() -> Response:
     """What a request is taken to say where it says nothing: the defaults of command line, Python and REST."""
     return json_answer(encode(_TERMS))
 
 
-@router.get(
-    "/{plan_id}",
-    operation_id="get_plan",
-    responses=gives({200: ("The plan", Plan), 304: ("It has not changed", None)}, (404,)),
-    dependencies=[Depends(needs("read"))],
-)
+@router.get("/{plan_id}", **reads("get_plan", "The plan", Plan, 404, never_changes=True))
 async def get_plan(request: Request, plan_id: Annotated[str, Path(max_length=64)]) -> Response:
     """A plan, as `neuroflux run` takes it."""
     return content_answer(request, plan_id, await _text(service_of(request), plan_id))
 
 
 @router.get(
-    "/{plan_id}/alternatives",
-    operation_id="get_alternatives",
-    responses=gives({200: ("Other plans for the same request", Alternatives)}, (404,)),
-    dependencies=[Depends(needs("read"))],
+    "/{plan_id}/alternatives", **reads("get_alternatives", "Other plans for the same request", Alternatives, 404)
 )
 async def get_alternatives(request: Request, plan_id: Annotated[str, Path(max_length=64)]) -> Response:
     """Every strategy that fits, and the frontier of time against cuts."""

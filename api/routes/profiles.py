@@ -11,7 +11,6 @@ from starlette.responses import Response
 from api import bodies
 from api.auth import needs
 from api.limits import MAX_PROFILE_BYTES
-from api.problems import not_found
 from api.routes.common import (
     BODY_PROBLEMS,
     DEFAULT_LIMIT,
@@ -21,7 +20,9 @@ from api.routes.common import (
     from_cursor,
     gives,
     json_answer,
+    known,
     page_answer,
+    reads,
     service_of,
     takes,
 )
@@ -33,12 +34,7 @@ from planner.schema.profile import Profile
 router = APIRouter(prefix="/v1/profiles", tags=["profiles"])
 
 
-@router.get(
-    "",
-    operation_id="list_profiles",
-    responses=gives({200: ("A page of profiles", ProfilePage)}),
-    dependencies=[Depends(needs("read"))],
-)
+@router.get("", **reads("list_profiles", "A page of profiles", ProfilePage))
 def list_profiles(
     request: Request,
     cursor: Cursor = None,
@@ -71,15 +67,8 @@ async def store_profile(request: Request) -> Response:
     return json_answer(found.items[0], 201 if created else 200, headers)
 
 
-@router.get(
-    "/{profile_id}",
-    operation_id="get_profile",
-    responses=gives({200: ("The profile", Profile), 304: ("It has not changed", None)}, (404,)),
-    dependencies=[Depends(needs("read"))],
-)
+@router.get("/{profile_id}", **reads("get_profile", "The profile", Profile, 404, never_changes=True))
 def get_profile(request: Request, profile_id: Annotated[str, Path(max_length=64)]) -> Response:
     """A profile."""
     body = content.body(service_of(request).database, profiles, profile_id)
-    if body is None:
-        raise not_found(f"profile {profile_id}")
-    return content_answer(request, profile_id, body)
+    return content_answer(request, profile_id, known(body, f"profile {profile_id}"))

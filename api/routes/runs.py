@@ -23,7 +23,9 @@ from api.routes.common import (
     from_cursor,
     gives,
     json_answer,
+    known,
     page_answer,
+    reads,
     service_of,
     takes,
 )
@@ -106,12 +108,7 @@ def _create(service: Service, principal: Principal, text: bytes, once: Once | No
     return json_answer(item, HTTPStatus.CREATED, {"Location": f"/v1/runs/{wanted}"})
 
 
-@router.get(
-    "",
-    operation_id="list_runs",
-    responses=gives({200: ("A page of runs", RunPage)}),
-    dependencies=[Depends(needs("read"))],
-)
+@router.get("", **reads("list_runs", "A page of runs", RunPage))
 def list_runs(
     request: Request,
     cursor: Cursor = None,
@@ -123,18 +120,11 @@ def list_runs(
     return page_answer(runs.page(service_of(request).database, from_cursor(cursor), limit, conditions))
 
 
-@router.get(
-    "/{run_id}",
-    operation_id="get_run",
-    responses=gives({200: ("The run", Run)}, (404,)),
-    dependencies=[Depends(needs("read"))],
-)
+@router.get("/{run_id}", **reads("get_run", "The run", Run, 404))
 def get_run(request: Request, run_id: RunId) -> Response:
     """A run, with its report once that is there."""
     found = runs.one(service_of(request).database, run_id)
-    if found is None:
-        raise not_found(f"run {run_id}")
-    return json_answer(found)
+    return json_answer(known(found, f"run {run_id}"))
 
 
 @router.post(
@@ -158,12 +148,7 @@ async def post_samples(request: Request, principal: Reporter, run_id: RunId) -> 
     return json_answer({"accepted": len(taken), "last_sequence": last})
 
 
-@router.get(
-    "/{run_id}/samples",
-    operation_id="get_samples",
-    responses=gives({200: ("Samples for a chart", SampleChart)}, (404,)),
-    dependencies=[Depends(needs("read"))],
-)
+@router.get("/{run_id}/samples", **reads("get_samples", "Samples for a chart", SampleChart, 404))
 async def get_samples(
     request: Request,
     run_id: RunId,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Table, bindparam, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, bindparam, select
 
 from api.store.database import Database, now_ms
 from api.store.tables import devices, plan_requests, plans, profiles
@@ -53,13 +53,27 @@ def body(database: Database, table: Table, identity: str) -> bytes | None:
 def page(database: Database, table: Table, before: int | None, limit: int, conditions: tuple[Any, ...] = ()) -> Page:
     """Summaries, newest first, from the one before number `before` on."""
     statement = select(table.c.number, table.c.id, table.c.summary, table.c.created_ms).where(*conditions)
+    return page_of(database, statement, table.c.number, before, limit, _item)
+
+
+def _item(connection: Connection, row: Any) -> dict[str, Any]:
+    return {"id": row.id, **json.loads(row.summary), "created_at": timestamp(row.created_ms)}
+
+
+def page_of(
+    database: Database,
+    statement: Select[Any],
+    number: ColumnElement[int],
+    before: int | None,
+    limit: int,
+    item: Callable[[Connection, Any], dict[str, Any]],
+) -> Page:
+    """The rows of a statement as `item` shows them, those with the highest `number` first, all below `before`."""
     if before is not None:
-        statement = statement.where(table.c.number < before)
+        statement = statement.where(number < before)
     with database.read() as connection:
-        rows = connection.execute(statement.order_by(table.c.number.desc()).limit(limit + 1)).all()
-    items = tuple(
-        {"id": row.id, **json.loads(row.summary), "created_at": timestamp(row.created_ms)} for row in rows[:limit]
-    )
+        rows = connection.execute(statement.order_by(number.desc()).limit(limit + 1)).all()
+        items = tuple(item(connection, row) for row in rows[:limit])
     return Page(items, rows[limit - 1].number if len(rows) > limit else None)
 
 

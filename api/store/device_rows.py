@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, select, update
 
-from api.store.content import Page, timestamp, to_bytes
+from api.store.content import Page, page_of, timestamp, to_bytes
 from api.store.database import Database, now_ms
 from api.store.tables import devices
 from planner.schema.common import Machine
@@ -68,11 +68,7 @@ def key_of(database: Database, identity: str) -> DeviceKey | None:
 def page(database: Database, before: int | None, limit: int, conditions: tuple[ColumnElement[bool], ...] = ()) -> Page:
     """Devices, newest first."""
     statement = select(devices).where(*conditions)
-    if before is not None:
-        statement = statement.where(devices.c.number < before)
-    with database.read() as connection:
-        rows = connection.execute(statement.order_by(devices.c.number.desc()).limit(limit + 1)).all()
-    return Page(tuple(_item(row) for row in rows[:limit]), rows[limit - 1].number if len(rows) > limit else None)
+    return page_of(database, statement, devices.c.number, before, limit, lambda connection, row: _item(row))
 
 
 def one(database: Database, identity: str) -> dict[str, Any] | None:

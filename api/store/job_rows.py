@@ -15,7 +15,7 @@ from sqlalchemy import and_, func, select, update
 
 from api.limits import JOB_ATTEMPTS, LEASE_SECONDS, MAX_QUEUED_JOBS
 from api.problems import overloaded
-from api.store.content import Page, timestamp
+from api.store.content import Page, page_of, timestamp
 from api.store.database import Database, now_ms
 from api.store.tables import jobs
 
@@ -145,11 +145,7 @@ def one(database: Database, identity: str) -> dict[str, Any] | None:
 def page(database: Database, before: int | None, limit: int, conditions: tuple[Any, ...] = ()) -> Page:
     """Jobs, newest first."""
     statement = select(jobs).where(*conditions)
-    if before is not None:
-        statement = statement.where(jobs.c.number < before)
-    with database.read() as connection:
-        rows = connection.execute(statement.order_by(jobs.c.number.desc()).limit(limit + 1)).all()
-    return Page(tuple(_item(row) for row in rows[:limit]), rows[limit - 1].number if len(rows) > limit else None)
+    return page_of(database, statement, jobs.c.number, before, limit, lambda connection, row: _item(row))
 
 
 def _item(row: Any) -> dict[str, Any]:

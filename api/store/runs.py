@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, and_, func, select, update
 
-from api.store.content import Page, timestamp
+from api.store.content import Page, page_of, timestamp
 from api.store.database import Database, now_ms
 from api.store.tables import plans, runs, samples
 
@@ -65,12 +65,7 @@ _COLUMNS = (
 def page(database: Database, before: int | None, limit: int, conditions: tuple[ColumnElement[bool], ...]) -> Page:
     """Runs, newest first."""
     statement = select(*_COLUMNS).join(plans, plans.c.id == runs.c.plan_id).where(*conditions)
-    if before is not None:
-        statement = statement.where(runs.c.number < before)
-    with database.read() as connection:
-        rows = connection.execute(statement.order_by(runs.c.number.desc()).limit(limit + 1)).all()
-        items = tuple(_item(connection, row) for row in rows[:limit])
-    return Page(items, rows[limit - 1].number if len(rows) > limit else None)
+    return page_of(database, statement, runs.c.number, before, limit, _item)
 
 
 def one(database: Database, identity: str) -> dict[str, Any] | None:
