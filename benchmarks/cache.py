@@ -27,13 +27,13 @@ from planner.model.shapes import model_sizes
 from planner.model.zoo import from_zoo
 from planner.runner.input.order import Permutation, RunPermutation
 from planner.runner.input.samples import RUN_BYTES, RUNS_PER_BATCH
-from planner.runner.protocol import paths
 from planner.runner.storage.cache import CacheReader, CacheSpec, CacheWriter
 from planner.schema.codec import content_id, read_document, to_json
 from planner.schema.common import Stored, usual_optimizer
 from planner.schema.plan import Plan
 from planner.schema.report import Report
 from planner.schema.request import Budget, Request, Training
+from planner.schema.run_folder import RunFolder
 from planner.solver.plan import least_memory, make_plan
 from planner.units import MIB
 from tests.memory_group import MemoryGroup, can_create
@@ -125,7 +125,7 @@ def run(plan: Plan, steps: int | None, grouped: bool, cold: bool) -> Report:
         with limit as group, evicting(folder / "out" / "cache") if cold else nullcontext():
             command = within(group, command) if group else command
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        return read_document(folder / "out" / paths.REPORT, Report)
+        return read_document(RunFolder(folder / "out").report, Report)
 
 
 def small_budget_plan(name: str, epochs: int, room: int = MIB) -> Plan:

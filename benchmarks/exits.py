@@ -33,22 +33,22 @@ def run(name: str, epochs: int) -> Spent:
     from planner.cli.measure import measured_profile
     from planner.data.dataset import open_data
     from planner.model.zoo import from_zoo
-    from planner.runner.protocol import paths
     from planner.runner.protocol.events import BlockDone, Event
     from planner.runner.protocol.job import Job
-    from planner.runner.train import session
+    from planner.runner.train import finishing, session
     from planner.runner.train.guard import MemoryGuard
     from planner.runner.train.stop import StopSignal
     from planner.schema.codec import to_json
     from planner.schema.common import usual_optimizer
     from planner.schema.request import Budget, Request, Training
+    from planner.schema.run_folder import RunFolder
     from planner.solver.plan import least_memory, make_plan
     from planner.units import MIB
 
     profile = measured_profile(from_zoo(name, (1, 28, 28), 10), usual_optimizer("sgd"), BATCH)
     request = Request(Budget(2**40, "process"), Training(BATCH, epochs, 4000, usual_optimizer("sgd")))
     plan = make_plan(profile, Request(Budget(least_memory(profile, request) + 16 * MIB, "process"), request.training))
-    spent, fit = Spent(), session.fit_exits
+    spent, fit = Spent(), finishing.fit_exits
 
     def timed(*arguments: Any) -> Any:
         started = time.perf_counter()
@@ -61,15 +61,15 @@ def run(name: str, epochs: int) -> Spent:
         if isinstance(event, BlockDone):
             spent.training += 0.9 * event.seconds_per_epoch * event.epochs  # told for what is held out as well
 
-    session.fit_exits = timed
+    finishing.fit_exits = timed
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         (out / "weights").mkdir()
-        (out / paths.PLAN).write_text(to_json(plan))
+        RunFolder(out).plan.write_text(to_json(plan))
         with open_data("sample", out, size=plan.model.input) as data:
             job = Job(str(out), "sample", exit_tolerance=0.5, checkpoint_seconds=1e6)
             session.Session(job, plan, data, MemoryGuard(None), tell, StopSignal()).run()
-    session.fit_exits = fit
+    finishing.fit_exits = fit
     return spent
 
 

@@ -75,10 +75,12 @@ def by_runner(plan, data, folder) -> float:  # type: ignore[no-untyped-def]  # t
     from planner.runner.protocol.events import Message, Step
     from planner.runner.protocol.job import RunLength
     from planner.runner.storage.checkpoint import Checkpoints
+    from planner.runner.train.context import RunContext
     from planner.runner.train.guard import MemoryGuard
     from planner.runner.train.stop import StopSignal
     from planner.runner.train.train import BlockTrainer
     from planner.schema.codec import to_json
+    from planner.schema.run_folder import RunFolder
 
     marks: list[float] = []
     sink = io.StringIO()
@@ -90,8 +92,8 @@ def by_runner(plan, data, folder) -> float:  # type: ignore[no-untyped-def]  # t
 
     samples = lambda size: Samples(data.train, plan.model.input, None, size)  # noqa: E731  # one line says it
     checkpoints = Checkpoints(folder / "checkpoint", math.inf)
-    order = RunLength(1, STEPS + 1, 0)
-    BlockTrainer(plan, 0, order, samples, MemoryGuard(None), tell, checkpoints, StopSignal()).train()
+    block = RunContext(plan, RunFolder(folder), RunLength(1, STEPS + 1, 0)).blocks[0]
+    BlockTrainer(block, samples, MemoryGuard(None), tell, checkpoints, StopSignal()).train()
     return (marks[-1] - marks[0]) / STEPS
 
 
@@ -100,13 +102,17 @@ def by_hand(plan, data, folder) -> float:  # type: ignore[no-untyped-def]  # as 
     import torch
     from torch.nn.functional import cross_entropy
 
+    from planner.runner.protocol.job import RunLength
     from planner.runner.train.block import LoadedBlock
+    from planner.runner.train.context import RunContext
+    from planner.schema.run_folder import RunFolder
 
     count = STEPS * BATCH + BATCH
     raw = bytearray(count * 784)
     labels = torch.tensor([data.train.read_into(i, memoryview(raw)[i * 784 : (i + 1) * 784]) for i in range(count)])
     images = torch.frombuffer(raw, dtype=torch.uint8).view(count, 1, 28, 28)
-    network = torch.nn.Sequential(*LoadedBlock(plan, 0, 0).segments[0].units)
+    block = RunContext(plan, RunFolder(folder), RunLength(1, None, 0)).blocks[0]
+    network = torch.nn.Sequential(*LoadedBlock(block).segments[0].units)
     settings = plan.training.optimizer
     optimizer = torch.optim.SGD(
         network.parameters(), settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay

@@ -45,8 +45,8 @@ def run(profile: Profile, budget: int) -> Report:
     """Plan and run in processes of their own, as a person would."""
     import subprocess
 
-    from planner.runner.protocol import paths
     from planner.schema.codec import read_document
+    from planner.schema.run_folder import RunFolder
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -57,7 +57,7 @@ def run(profile: Profile, budget: int) -> Report:
             check=True,
             stdout=subprocess.DEVNULL,
         )
-        return read_document(folder / "out" / paths.REPORT, Report)
+        return read_document(RunFolder(folder / "out").report, Report)
 
 
 def rows(name: str) -> Iterator[tuple[str, float, float]]:

@@ -28,7 +28,6 @@ from benchmarks.judge import Watch, within
 from planner.cli.measure import measured_profile
 from planner.errors import InfeasibleError
 from planner.model.zoo import from_zoo
-from planner.runner.protocol import paths
 from planner.sample import SAMPLE_FILE
 from planner.schema.codec import decode, parse_json, read_document, to_json
 from planner.schema.common import Dtype, usual_optimizer
@@ -36,6 +35,7 @@ from planner.schema.plan import Plan
 from planner.schema.profile import Profile
 from planner.schema.report import Report
 from planner.schema.request import Budget, Request, Strategy, Training
+from planner.schema.run_folder import RunFolder
 from planner.solver.plan import least_memory, make_plan
 from planner.units import MIB
 from tests.memory_group import MemoryGroup
@@ -187,7 +187,7 @@ def run(case: Case, folder: Path) -> Found:
     with MemoryGroup(plan.budget.bytes) as group, Watch(group) as watch:
         done = subprocess.run(within(group, command), capture_output=True, text=True)
         kills = group.oom_kills()
-    kept = folder / "out" / paths.REPORT
+    kept = RunFolder(folder / "out").report
     report = read_document(kept, Report) if kept.exists() else None
     phases: tuple[PhaseFound, ...] = ()
     if report is not None and not report.deviations:

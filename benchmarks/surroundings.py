@@ -27,12 +27,12 @@ from PIL import Image
 from benchmarks.judge import Watch, within
 from planner.cli.measure import measured_profile
 from planner.model.zoo import from_zoo
-from planner.runner.protocol import paths
 from planner.schema.codec import decode, parse_json, to_json
 from planner.schema.common import usual_optimizer
 from planner.schema.plan import Plan
 from planner.schema.profile import Profile
 from planner.schema.request import Budget, Request, Strategy, Training
+from planner.schema.run_folder import RunFolder
 from planner.solver.plan import least_memory, make_plan
 from planner.system.storage import memory_kind
 from planner.units import MIB
@@ -218,7 +218,7 @@ def run(case: Case) -> Found:
         with MemoryGroup(case.limit_bytes) as group, Watch(group) as watch, _Scales(out) as scales:
             done = subprocess.run(within(group, command), capture_output=True, text=True)
             kills = group.oom_kills()
-        memory = out / paths.MEMORY
+        memory = RunFolder(out).memory
         return Found(
             f"{case.trouble}: {case.name}",
             case.plan.budget.bytes,

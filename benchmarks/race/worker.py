@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from planner.runner.train.block import LoadedBlock
+    from planner.runner.train.context import BlockContext
 
 
 class Racer:
@@ -29,16 +30,21 @@ class Racer:
     def __init__(self, plan: Plan) -> None:
         import torch
 
+        from planner.runner.protocol.job import RunLength
+        from planner.runner.train.context import RunContext
+        from planner.schema.run_folder import RunFolder
+
         self._batch = plan.training.batch
         generator = torch.Generator().manual_seed(0)
         self._blocks: list[tuple[LoadedBlock, Tensor, Tensor]] = []
-        for index, spec in enumerate(plan.blocks):
-            block = _load(plan, index)
-            shape = plan.model.input if block.frozen else block.input_shape
-            inputs = torch.rand(spec.micro_batch, *shape, generator=generator)
-            if spec.input.kind == "cache":
+        for context in RunContext(plan, RunFolder(Path()), RunLength(1, None, 0)).blocks:
+            block = _load(context)
+            size = context.spec.micro_batch
+            shape = plan.model.input if block.frozen else context.input_shape
+            inputs = torch.rand(size, *shape, generator=generator)
+            if context.reads_cache:
                 inputs = inputs.to(getattr(torch, plan.training.dtype))
-            labels = torch.randint(0, plan.model.classes, (spec.micro_batch,), generator=generator)
+            labels = torch.randint(0, plan.model.classes, (size,), generator=generator)
             self._blocks.append((block, inputs, labels))
 
     def step(self, index: int) -> float:
@@ -60,14 +66,13 @@ class Racer:
             yield inputs, labels
 
 
-def _load(plan: Plan, index: int) -> LoadedBlock:
-    from planner.runner.train.block import LoadedBlock, fresh_unit, input_shapes
+def _load(context: BlockContext) -> LoadedBlock:
+    from planner.runner.train.block import LoadedBlock, fresh_unit
 
     frozen: list[nn.Module] = []
-    if plan.blocks[index].input.kind == "recompute":
-        shapes = input_shapes(plan)
-        frozen = [fresh_unit(plan, unit, shapes, 0).eval() for unit in range(plan.blocks[index].units[0])]
-    return LoadedBlock(plan, index, 0, frozen)
+    if context.spec.input.kind == "recompute":
+        frozen = [fresh_unit(context.run, unit).eval() for unit in range(context.spec.units[0])]
+    return LoadedBlock(context, frozen)
 
 
 def main(path: Path) -> None:

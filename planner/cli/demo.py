@@ -85,14 +85,15 @@ def budget_for(profile: Profile, training: TrainingTerms) -> tuple[int, int]:
 
 def _clear(out: Path) -> None:
     """Remove an earlier demo: its files, nothing else. Raises InputError where the folder holds another run."""
-    from planner.runner.protocol import paths
     from planner.runner.supervise.begin import clear_run, is_taken
+    from planner.schema.run_folder import RunFolder
 
-    if is_taken(out) and not (out / _PLAN).exists():
+    folder = RunFolder(out)
+    if is_taken(folder) and not (out / _PLAN).exists():
         raise InputError(f"{out}: holds a run that is no demo; choose another folder with --out")
     if (out / _PLAN).exists():
-        (out / paths.REPORT).unlink(missing_ok=True)
-        clear_run(out)
+        folder.report.unlink(missing_ok=True)
+        clear_run(folder)
     make_folder(out)
 
 

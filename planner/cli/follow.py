@@ -20,10 +20,10 @@ from planner.cli.streams import lasting_streams
 from planner.client.credentials import token_given
 from planner.client.service import ServiceClient, UnreachableError
 from planner.errors import PlannerError
-from planner.runner.protocol import paths
 from planner.schema.codec import parse_json, read_document, read_json, to_json
 from planner.schema.plan import Plan
 from planner.schema.report import Report
+from planner.schema.run_folder import RunFolder
 from planner.system.files import write_atomically
 from planner.system.rlimit import die_with_parent
 
@@ -32,8 +32,6 @@ BATCH = 500
 
 _WAIT_SECONDS = 1.0
 _FAREWELL_SECONDS = 60.0
-REPORTED = paths.REPORTED
-"""The file in the output folder that says which run of which service this is."""
 
 
 def main() -> int:
@@ -43,31 +41,31 @@ def main() -> int:
 
 
 def _main() -> int:
-    out, url, parent_pid = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    folder, url, parent_pid = RunFolder(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3])
     token_file = next(map(Path, sys.argv[4:]), None)
     die_with_parent(parent_pid)
     if not os.read(sys.stdin.fileno(), 4096):
         return 0  # it was refused; what lies in the folder is another run's
-    spool = Spool(out / paths.MEMORY)
+    spool = Spool(folder.memory)
     try:
         token = token_given(url, token_file)
         with ServiceClient(url, token, patience_seconds=5.0) as service:
-            follow(service, out, spool)
+            follow(service, folder, spool)
         with ServiceClient(url, token, patience_seconds=_FAREWELL_SECONDS) as service:
-            finish(service, out, spool)
+            finish(service, folder, spool)
     except PlannerError as error:
         print_note(f"not everything was reported: {error}")
         return error.exit_code
     return 0
 
 
-def follow(service: ServiceClient, out: Path, spool: Spool) -> None:
+def follow(service: ServiceClient, folder: RunFolder, spool: Spool) -> None:
     """Send samples as they come. While the service does not answer they wait in their file."""
     while not _ended(_WAIT_SECONDS):
-        if not (out / paths.PLAN).exists():
+        if not folder.plan.exists():
             continue
         try:
-            _send(service, spool, run_of(service, out))
+            _send(service, spool, run_of(service, folder))
         except UnreachableError as error:
             print_note(f"reporting waits: {error}")
 
@@ -79,26 +77,26 @@ def _ended(seconds: float) -> bool:
     return not os.read(sys.stdin.fileno(), 4096)
 
 
-def finish(service: ServiceClient, out: Path, spool: Spool) -> None:
+def finish(service: ServiceClient, folder: RunFolder, spool: Spool) -> None:
     """Send every sample that the service lacks, and the report where there is one."""
-    if not (out / paths.PLAN).exists():
+    if not folder.plan.exists():
         return
-    run_id = run_of(service, out)
+    run_id = run_of(service, folder)
     _send(service, spool, run_id)
-    if (out / paths.REPORT).exists():
-        service.post_report(run_id, read_document(out / paths.REPORT, Report))
+    if folder.report.exists():
+        service.post_report(run_id, read_document(folder.report, Report))
 
 
-def run_of(service: ServiceClient, out: Path) -> str:
+def run_of(service: ServiceClient, folder: RunFolder) -> str:
     """The id of this folder's run at the service, begun there when it is asked for the first time."""
-    path = out / REPORTED
+    path = folder.reported
     known: dict[str, Any] = read_json(path) if path.exists() else {}
     if known.get("url") != service.address:
         known = {"url": service.address, "key": secrets.token_hex(16)}
         write_atomically(path, to_json(known))
     if "run_id" not in known:
-        plan = read_document(out / paths.PLAN, Plan)
-        known["run_id"] = service.create_run(plan.id, out.name[:100] or "run", known["key"])
+        plan = read_document(folder.plan, Plan)
+        known["run_id"] = service.create_run(plan.id, folder.path.name[:100] or "run", known["key"])
         write_atomically(path, to_json(known))
     return str(known["run_id"])
 

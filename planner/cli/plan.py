@@ -250,15 +250,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _next_command(arguments: argparse.Namespace, plan: Plan) -> str:
     """How to go on: train, go on with a training of the same plan that was stopped, or look at one that is done."""
-    from planner.runner.protocol import paths
     from planner.runner.supervise.begin import is_taken
+    from planner.schema.run_folder import RunFolder
 
     out = default_folder(plan.id)
-    if (out / paths.REPORT).exists():
+    folder = RunFolder(out)
+    if folder.report.exists():
         return f"it was trained before:\n  {command_line('report', out)}\nonce more, into another folder:\n  " + (
             run_command(arguments.output, arguments.data, out.with_name(f"{out.name}-again"), *_init(arguments))
         )
-    if is_taken(out):
+    if is_taken(folder):
         resuming = run_command(arguments.output, arguments.data, None, "--resume")
         return f"its training in {out} was stopped, go on with:\n  {resuming}"
     return f"train with:\n  {run_command(arguments.output, arguments.data, None, *_init(arguments))}"

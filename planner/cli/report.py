@@ -51,9 +51,9 @@ def _unfinished(folder: Path) -> int:
     """Print how far a run has come, and how to go on with it where nobody does."""
     from planner.report.read import read_unfinished
     from planner.report.run_tables import unfinished_table
-    from planner.runner.protocol import paths
     from planner.runner.protocol.job import Job
     from planner.runner.storage.sealed import read_sealed
+    from planner.schema.run_folder import RunFolder
     from planner.system.files import lock_holder
 
     found = read_unfinished(folder)
@@ -62,8 +62,8 @@ def _unfinished(folder: Path) -> int:
     print_result(unfinished_table(found, state))
     if holder is None:
         try:
-            data: str | None = read_sealed(folder / paths.JOB, Job).data
+            data: str | None = read_sealed(RunFolder(folder).job, Job).data
         except InputError:
             data = None
-        print_note(f"go on with:\n  {run_command(folder / paths.PLAN, data, folder, '--resume')}")
+        print_note(f"go on with:\n  {run_command(RunFolder(folder).plan, data, folder, '--resume')}")
     return 0

@@ -93,6 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
     from planner.runner.supervise.supervisor import RunOptions, run_plan
     from planner.schema.codec import to_json
     from planner.schema.confidence import accuracy_text
+    from planner.schema.run_folder import RunFolder
     from planner.units import format_bytes
 
     plan = _plan(arguments.plan, arguments.report_to, arguments.token_file)
@@ -117,7 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             report = run_plan(plan, arguments.data, out, wanted, announcing)
         except (RunError, InterruptedRunError) as error:
-            if announcing.has_begun and is_taken(out):
+            if announcing.has_begun and is_taken(RunFolder(out)):
                 error.add_note(f"go on with:\n  {_resuming(arguments, out)}")
             raise
         begun()  # a run whose blocks were all done has no event

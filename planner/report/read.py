@@ -11,6 +11,7 @@ from planner.limits import MAX_BYTES
 from planner.schema.codec import decode, parse_json, read_document
 from planner.schema.plan import Plan
 from planner.schema.report import Report
+from planner.schema.run_folder import RunFolder
 
 MAX_SAMPLES_KEPT = 20_000
 """Most samples that `read_run` returns; a picture has fewer columns."""
@@ -78,27 +79,27 @@ def read_run(folder: Path) -> RunRecord:
     Raises InputError or DocumentError, which name the file, and the line in memory.jsonl. Its last line is left out
     where the run was killed in the middle of it. Memory stays bounded however long the run was: see `merge_samples`.
     """
-    plan = _read_plan(folder)
+    plan, files = _read_plan(folder), RunFolder(folder)
     if not is_finished(folder):
         raise InputError(
-            f"{folder / 'report.json'}: is missing, so the run has not finished; go on with it (neuroflux run --resume)"
+            f"{files.report}: is missing, so the run has not finished; go on with it (neuroflux run --resume)"
         )
-    report = read_document(folder / "report.json", Report)
-    _check_pair(folder, plan, report)
-    samples = _read_samples(folder / "memory.jsonl", len(plan.blocks))
+    report = read_document(files.report, Report)
+    _check_pair(files, plan, report)
+    samples = _read_samples(files.memory, len(plan.blocks))
     return RunRecord(plan, report, merge_samples(samples, MAX_SAMPLES_KEPT, len(plan.blocks)))
 
 
 def is_finished(folder: Path) -> bool:
     """Whether a run's output folder holds its report."""
-    return (folder / "report.json").exists()
+    return RunFolder(folder).report.exists()
 
 
 def read_unfinished(folder: Path) -> Unfinished:
     """Read how far a run has come whose report is not there. Raises InputError or DocumentError, as `read_run` does."""
     plan = _read_plan(folder)
     last, steps, peak = None, 0, 0
-    memory = folder / "memory.jsonl"
+    memory = RunFolder(folder).memory
     for last in _read_samples(memory, len(plan.blocks)) if memory.exists() else ():
         steps, peak = steps + 1, max(peak, last.peak_bytes)
     return Unfinished(plan, last, steps, peak)
@@ -107,11 +108,11 @@ def read_unfinished(folder: Path) -> Unfinished:
 def _read_plan(folder: Path) -> Plan:
     if not folder.is_dir():
         raise InputError(f"{folder}: is not a folder; give the output folder of a run")
-    return read_document(folder / "plan.json", Plan)
+    return read_document(RunFolder(folder).plan, Plan)
 
 
-def _check_pair(folder: Path, plan: Plan, report: Report) -> None:
-    path = folder / "report.json"
+def _check_pair(files: RunFolder, plan: Plan, report: Report) -> None:
+    path = files.report
     if report.plan_id != plan.id:
         raise InputError(f"{path}: belongs to plan {report.plan_id[:12]!r}, but plan.json is {plan.id[:12]!r}")
     if [block.units for block in report.blocks] != [block.units for block in plan.blocks]:

@@ -193,6 +193,11 @@ class Block:
     ladder: tuple[Rung, ...]
     """Smaller settings, largest first."""
 
+    @property
+    def settings(self) -> tuple[Rung, ...]:
+        """The block's own setting, then its ladder."""
+        return (Rung(self.micro_batch, self.accumulate, self.predicted), *self.ladder)
+
     def __post_init__(self) -> None:
         _check_span("units", self.units)
         check_range("micro_batch", self.micro_batch, 1, MAX_BATCH)

@@ -19,7 +19,6 @@ from safetensors.torch import load_file
 
 from planner.data.dataset import open_data
 from planner.model.zoo import from_zoo
-from planner.runner.protocol import paths
 from planner.runner.protocol.events import Event, Initialised
 from planner.runner.protocol.job import Job
 from planner.runner.supervise.resume import clear_leftovers, first_open_block
@@ -29,6 +28,8 @@ from planner.runner.train.stop import StopSignal
 from planner.schema.codec import content_id, to_json
 from planner.schema.common import Optimizer
 from planner.schema.plan import BlockInput, Plan, Rung
+from planner.schema.run_folder import RunFolder
+from tests.unit.runner.contexts import planned_run
 from tests.unit.runner.train.test_block import make_plan
 
 BATCH = 8
@@ -73,8 +74,8 @@ def session(
 ) -> None:
     """What the training child does, in this process: begin a run in `out`, or go on with it."""
     (out / "weights").mkdir(parents=True, exist_ok=True)
-    first = first_open_block(out, plan)
-    clear_leftovers(out, plan, first)
+    first = first_open_block(planned_run(plan, out))
+    clear_leftovers(planned_run(plan, out), first)
     job = Job(str(out), "sample", max_steps=steps, first_block=first, checkpoint_seconds=checkpoint_seconds)
     torch.set_num_threads(1)
     with open_data("sample", out, size=plan.model.input) as data:
@@ -89,7 +90,7 @@ def weights(out: Path, plan: Plan) -> dict[str, bytes]:
     """All that was trained, by name, heads included."""
     found = {}
     for index in range(len(plan.blocks)):
-        for name, tensor in load_file(paths.weights_path(out, index)).items():
+        for name, tensor in load_file(RunFolder(out).block_weights(index)).items():
             found[name] = tensor.numpy().tobytes()
     return found
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from planner.errors import StorageError
-from planner.runner.protocol import paths
 from planner.runner.protocol.events import BlockStarted, Deviation, Event
 from planner.runner.storage import cache
 from planner.runner.storage.cache import shard_path
@@ -19,6 +18,7 @@ from planner.runner.train import session as session_module
 from planner.runner.train.block import LoadedBlock
 from planner.runner.train.repair import Repairer
 from planner.schema.plan import Plan
+from planner.schema.run_folder import RunFolder
 from tests.fault.support import session, small_plan, weights
 
 Spoil = Callable[[Path], None]
@@ -62,7 +62,7 @@ class _Spoiler:
     """Spoils a shard of a block's cache when that block begins, or its training does."""
 
     def __init__(self, out: Path, spoil: Spoil, phase: str, part: str = "train", times: int = 1) -> None:
-        self._folder = paths.cache_path(out, 1, part)
+        self._folder = RunFolder(out).block_cache(1, part)
         self._spoil = spoil
         self._phase = phase
         self.times = times
@@ -87,7 +87,7 @@ def test_a_spoiled_shard_is_computed_anew(
         # An open file stays readable: the loss shows when a session begins.
         with pytest.raises(ZeroDivisionError):
             session(plan, tmp_path, _stop_at(1))
-        shard_path(paths.cache_path(tmp_path, 1, part), 1).unlink()
+        shard_path(RunFolder(tmp_path).block_cache(1, part), 1).unlink()
         spoiler.times = 0
     session(plan, tmp_path, spoiler)
     assert len(spoiler.deviations) == 1
@@ -113,7 +113,7 @@ def test_a_whole_cache_that_is_gone_is_computed_anew_and_no_block_is_trained_twi
     with pytest.raises(ZeroDivisionError):
         session(plan, tmp_path, _stop_at(2))
     for part in ("train", "test"):
-        cache.remove_cache(paths.cache_path(tmp_path, 2, part))
+        cache.remove_cache(RunFolder(tmp_path).block_cache(2, part))
     events: list[Event] = []
     session(plan, tmp_path, events.append)
     assert {event.block for event in events if event.kind == "step"} == {2}

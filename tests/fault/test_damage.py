@@ -12,7 +12,6 @@ import pytest
 
 from planner.cli.progress import Silent
 from planner.errors import InputError
-from planner.runner.protocol import paths
 from planner.runner.protocol.position import read_position
 from planner.runner.storage.safetensors import Entry, content_checksum, write_tensors
 from planner.runner.supervise.resume import find_damage
@@ -20,7 +19,9 @@ from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.schema.codec import content_id, read_document
 from planner.schema.plan import Plan
 from planner.schema.report import Report
+from planner.schema.run_folder import RunFolder
 from tests.fault.support import Hurt, frozen_plan, small_plan, weights
+from tests.unit.runner.contexts import planned_run
 from tests.unit.runner.train.test_pooled import with_pooled_exits
 
 STEPS = 2
@@ -45,18 +46,18 @@ MENDED = {
     "weights/block-000.json": MEASURE,
     "weights/exits-000.safetensors": MEASURE,
     "weights/checkpoint.safetensors": "block 1 begins anew, its checkpoint is damaged",
-    paths.PLAN: "plan.json was damaged or lost",
-    paths.JOB: "job.json was damaged or lost",
-    paths.KNOWN: "",
-    paths.MEMORY: "",
-    paths.DEVIATIONS: "deviations.json was damaged",
+    "plan.json": "plan.json was damaged or lost",
+    "job.json": "job.json was damaged or lost",
+    "known.json": "",
+    "memory.jsonl": "",
+    "deviations.json": "deviations.json was damaged",
 }
 """What a run that stopped in its second block has on storage, and what is said where it is damaged."""
 
 QUIET = {
     ("weights/block-000.json", "lost"): "resumed at block 0",
     ("weights/checkpoint.safetensors", "lost"): "resumed at block 1",
-    (paths.DEVIATIONS, "lost"): "resumed at block 1",
+    ("deviations.json", "lost"): "resumed at block 1",
 }
 """Where a file that is not there is no damage: the run had not come so far, or had nothing to say."""
 
@@ -80,7 +81,7 @@ def stopped(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
     hurt = Hurt(plan, tmp_path_factory.mktemp("stopped") / "out", STEPS)
     assert hurt.run("block-done") == -signal.SIGKILL
     assert hurt.run("checkpoint") == -signal.SIGKILL
-    position = read_position(hurt.out / paths.CHECKPOINT)
+    position = read_position(RunFolder(hurt.out).checkpoint)
     assert position is not None and position.block == 1
     return hurt.out
 
@@ -101,8 +102,8 @@ def _check(plan: Plan, name: str, how: str, stopped: Path, whole: Path, tmp_path
     said = QUIET.get((name, how), MENDED[name])
     assert any(text.startswith(said) for text in report.deviations), report.deviations
     assert weights(out, plan) == weights(whole, plan)
-    assert (out / paths.MODEL).read_bytes() == (whole / paths.MODEL).read_bytes()
-    expected = read_document(whole / paths.REPORT, Report)
+    assert RunFolder(out).model.read_bytes() == RunFolder(whole).model.read_bytes()
+    expected = read_document(RunFolder(whole).report, Report)
     assert [(found.unit, found.accuracy) for found in report.exits] == [
         (found.unit, found.accuracy) for found in expected.exits
     ]
@@ -129,33 +130,33 @@ def test_every_file_in_every_way(plan: Plan, name: str, how: str, stopped: Path,
 @pytest.mark.parametrize("index", [0, 1, 2])
 def test_damage_is_found_wherever_it_is(plan: Plan, whole: Path, tmp_path: Path, index: int, how: str) -> None:
     out = _copied(whole, tmp_path)
-    assert find_damage(out, plan) == []
-    HURTS[how](paths.weights_path(out, index))
-    (found,) = find_damage(out, plan)
+    assert find_damage(planned_run(plan, out)) == []
+    HURTS[how](RunFolder(out).block_weights(index))
+    (found,) = find_damage(planned_run(plan, out))
     assert found.text.startswith(f"block {index} is trained again")
-    gone = {paths.weights_path(out, index), paths.exits_path(out, index)}
-    assert set(found.files) == gone | {paths.result_path(out, number) for number in range(index, 3)}
+    gone = {RunFolder(out).block_weights(index), RunFolder(out).block_exits(index)}
+    assert set(found.files) == gone | {RunFolder(out).block_result(number) for number in range(index, 3)}
 
 
 def test_another_blocks_weights_are_none(plan: Plan, whole: Path, tmp_path: Path) -> None:
     out = _copied(whole, tmp_path)
-    shutil.copy(paths.weights_path(out, 0), paths.weights_path(out, 1))
-    (found,) = find_damage(out, plan)
+    shutil.copy(RunFolder(out).block_weights(0), RunFolder(out).block_weights(1))
+    (found,) = find_damage(planned_run(plan, out))
     assert "is another block's" in found.text
 
 
 def test_a_finished_run_with_a_damaged_block_trains_that_one_alone(plan: Plan, whole: Path, tmp_path: Path) -> None:
     """It comes out to the bit as before, so that those behind it still belong to it."""
     out = _copied(whole, tmp_path)
-    before = (out / paths.MEMORY).read_bytes()
-    _flip(paths.weights_path(out, 1))
+    before = RunFolder(out).memory.read_bytes()
+    _flip(RunFolder(out).block_weights(1))
     report = _resume(plan, out)
     said, resumed, *rebuilt = report.deviations
     assert said.startswith("block 1 is trained again: ") and resumed.startswith("resumed at block 1;")
     assert len(rebuilt) == 2 and all(text.startswith("block 1: ") and "computed anew" in text for text in rebuilt)
-    steps = (out / paths.MEMORY).read_text()[len(before) :].splitlines()
+    steps = RunFolder(out).memory.read_text()[len(before) :].splitlines()
     assert len(steps) == STEPS and all('"block": 1' in line or '"block":1' in line for line in steps)
-    assert (out / paths.MODEL).read_bytes() == (whole / paths.MODEL).read_bytes()
+    assert RunFolder(out).model.read_bytes() == RunFolder(whole).model.read_bytes()
 
 
 def test_a_block_is_trained_again_behind_one_that_came_out_otherwise(plan: Plan, whole: Path, tmp_path: Path) -> None:
@@ -164,10 +165,10 @@ def test_a_block_is_trained_again_behind_one_that_came_out_otherwise(plan: Plan,
     other = replace(plan, blocks=(replace(plan.blocks[0], micro_batch=4, accumulate=2), *plan.blocks[1:]))
     hurt = Hurt(replace(other, id=content_id(other)), tmp_path / "other", STEPS)
     assert hurt.run() == 0, hurt.said
-    assert content_checksum(paths.weights_path(hurt.out, 0)) != content_checksum(paths.weights_path(out, 0))
+    assert content_checksum(RunFolder(hurt.out).block_weights(0)) != content_checksum(RunFolder(out).block_weights(0))
     # As if block 0 had been trained again, on a lower rung, by a session that then was killed.
-    shutil.copy(paths.weights_path(hurt.out, 0), paths.weights_path(out, 0))
-    paths.result_path(out, 0).unlink()
+    shutil.copy(RunFolder(hurt.out).block_weights(0), RunFolder(out).block_weights(0))
+    RunFolder(out).block_result(0).unlink()
     report = _resume(plan, out)
     said = "is trained again: what lies before it is no longer what it was trained behind"
     assert [f"block {index} {said}" in report.deviations for index in (0, 1, 2)] == [False, True, True]
@@ -180,7 +181,7 @@ def test_frozen_weights_are_written_again(tmp_path: Path, how: str) -> None:
     plan = frozen_plan()
     hurt = Hurt(plan, tmp_path / "out", STEPS)
     assert hurt.run("checkpoint") == -signal.SIGKILL
-    frozen = hurt.out / paths.FROZEN
+    frozen = RunFolder(hurt.out).frozen
     before = frozen.read_bytes()
     HURTS[how](frozen)
     assert hurt.run() == 0, hurt.said
@@ -198,9 +199,9 @@ def test_weights_to_begin_with_are_asked_for_again(tmp_path: Path, how: str) -> 
     _some_weights(given)
     options = RunOptions(max_steps=STEPS, init=given, checkpoint_seconds=0.0)
     run_plan(plan, "sample", out, options, Silent())
-    paths.result_path(out, 2).unlink()
-    paths.weights_path(out, 2).unlink()
-    HURTS[how](out / paths.INIT)
+    RunFolder(out).block_result(2).unlink()
+    RunFolder(out).block_weights(2).unlink()
+    HURTS[how](RunFolder(out).init)
     with pytest.raises(InputError, match=r"give the same file once more with --init"):
         _resume(plan, out)
     other = tmp_path / "other"
@@ -214,11 +215,11 @@ def test_weights_to_begin_with_are_asked_for_again(tmp_path: Path, how: str) -> 
 
 def test_what_no_file_tells_is_refused_with_a_way_out(plan: Plan, stopped: Path, tmp_path: Path) -> None:
     out = _copied(stopped, tmp_path)
-    _flip(out / paths.JOB)
-    _truncate(out / paths.KNOWN)
+    _flip(RunFolder(out).job)
+    _truncate(RunFolder(out).known)
     with pytest.raises(InputError, match=r"nothing says with which options .*choose another folder with --out"):
         _resume(plan, out)
-    _flip(out / paths.PLAN)
+    _flip(RunFolder(out).plan)
     with pytest.raises(InputError, match=r"nothing else says of which plan .*choose another folder with --out"):
         _resume(plan, out)
 
@@ -235,10 +236,10 @@ def test_a_run_killed_before_its_report_reports_what_it_would_have(tmp_path: Pat
     assert killed.run("block-done", done[-1] - done[0]) == -signal.SIGKILL
     assert (killed.events[-1]["kind"], killed.events[-1]["block"]) == ("block-done", 2)
     ready = next(event for event in killed.events if event["kind"] == "ready")
-    assert not (killed.out / paths.REPORT).exists()
+    assert not RunFolder(killed.out).report.exists()
     assert killed.run() == 0, killed.said
     assert killed.events == []  # no child was started
-    first, second = (read_document(hurt.out / paths.REPORT, Report) for hurt in (whole, killed))
+    first, second = (read_document(RunFolder(hurt.out).report, Report) for hurt in (whole, killed))
     assert (second.baseline_bytes, second.within_budget, second.deviations) == (ready["baseline_bytes"], True, ())
     assert second.init == first.init and first.init is not None
     assert [(b.units, b.micro_batch, b.steps, b.epochs, b.loss) for b in second.blocks] == [
@@ -249,9 +250,9 @@ def test_a_run_killed_before_its_report_reports_what_it_would_have(tmp_path: Pat
     ]
     assert second.peak_bytes == pytest.approx(first.peak_bytes, abs=4 * 2**20)
     # Where that file is lost as well, a child is started to tell it.
-    for name in (paths.REPORT, paths.KNOWN):
+    for name in ("report.json", "known.json"):
         (killed.out / name).unlink()
     assert killed.run() == 0, killed.said
     assert {"ready", "initialised", "finished"} == {event["kind"] for event in killed.events}
-    third = read_document(killed.out / paths.REPORT, Report)
+    third = read_document(RunFolder(killed.out).report, Report)
     assert third.init == first.init and third.baseline_bytes > 0 and third.within_budget

@@ -13,10 +13,10 @@ import pytest
 
 from planner.cli.progress import Silent
 from planner.errors import StorageError
-from planner.runner.protocol import paths
 from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.runner.train import session as session_module
 from planner.schema.plan import Plan
+from planner.schema.run_folder import RunFolder
 from tests.fault.support import failing, partials, session, small_plan, weights
 
 CALLS = ("write", "fsync", "fdatasync", "replace")
@@ -89,7 +89,7 @@ def test_a_write_cut_short_is_gone_on_with(expected: Expected, tmp_path: Path) -
 
 
 def _supervise(plan: Plan, out: Path) -> None:
-    run_plan(plan, "sample", out, RunOptions(max_steps=2, resume=(out / paths.PLAN).exists()), Silent())
+    run_plan(plan, "sample", out, RunOptions(max_steps=2, resume=RunFolder(out).plan.exists()), Silent())
 
 
 @pytest.mark.parametrize(
@@ -106,5 +106,5 @@ def test_a_fault_in_the_supervisors_own_files(tmp_path: Path, name: str) -> None
             _supervise(plan, out)
         assert partials(out) == []
         _supervise(plan, out)
-        assert (out / paths.MODEL).read_bytes() == (tmp_path / "whole" / paths.MODEL).read_bytes()
-        assert (out / paths.REPORT).exists()
+        assert RunFolder(out).model.read_bytes() == RunFolder(tmp_path / "whole").model.read_bytes()
+        assert RunFolder(out).report.exists()

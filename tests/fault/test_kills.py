@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from planner.runner.protocol import paths
 from planner.runner.protocol.events import Event, Step
 from planner.runner.protocol.position import read_position
 from planner.runner.supervise.supervisor import RunOptions, run_plan
@@ -19,6 +18,7 @@ from planner.schema.codec import read_document
 from planner.schema.common import Optimizer
 from planner.schema.plan import Plan
 from planner.schema.report import Report
+from planner.schema.run_folder import RunFolder
 from planner.system.files import LOCK_NAME, lock_folder
 from tests.fault.support import Hurt, frozen_plan, small_plan, weights
 
@@ -47,7 +47,7 @@ def undisturbed(
     """The plan, what its run ends in, and the model's file."""
     hurt = Hurt(request.param(), tmp_path_factory.mktemp("undisturbed") / "out", STEPS)
     assert hurt.run() == 0, hurt.said
-    return hurt.plan, weights(hurt.out, hurt.plan), (hurt.out / paths.MODEL).read_bytes()
+    return hurt.plan, weights(hurt.out, hurt.plan), RunFolder(hurt.out).model.read_bytes()
 
 
 def _kill_until(undisturbed: tuple[Plan, dict[str, bytes], bytes], folder: Path, kills: int, seed: int) -> Counter[str]:
@@ -67,8 +67,8 @@ def _kill_until(undisturbed: tuple[Plan, dict[str, bytes], bytes], folder: Path,
             if hurt.last in PHASES:
                 counted[PHASES[hurt.last]] += 1
         assert weights(hurt.out, plan) == expected
-        assert (hurt.out / paths.MODEL).read_bytes() == model
-        assert all("resumed at block" in text for text in read_document(hurt.out / paths.REPORT, Report).deviations)
+        assert RunFolder(hurt.out).model.read_bytes() == model
+        assert all("resumed at block" in text for text in read_document(RunFolder(hurt.out).report, Report).deviations)
         if counted.total() >= kills:
             return counted
     raise AssertionError(f"only {counted.total()} of {kills} kills hit a run at work")
@@ -106,7 +106,7 @@ def test_a_run_that_is_asked_to_stop_saves_first(tmp_path: Path) -> None:
         hurt = Hurt(plan, tmp_path / number.name, MANY_STEPS, checkpoint_seconds=1e6)
         assert hurt.run("step", 1, number=number) == 130
         assert "--resume" in hurt.said
-        position = read_position(hurt.out / paths.CHECKPOINT)
+        position = read_position(RunFolder(hurt.out).checkpoint)
         assert position is not None
         told = [event["step"] for event in hurt.events if event["kind"] == "checkpoint"]
         assert (position.block, [position.step]) == (0, told)
@@ -131,7 +131,7 @@ def test_a_run_that_is_asked_to_stop_while_it_caches_goes_on_there(
 def test_a_child_that_is_killed_while_frozen_units_run_goes_on_a_rung_lower(tmp_path: Path) -> None:
     hurt = Hurt(frozen_plan(), tmp_path / "out", STEPS)
     assert hurt.run("cache", whom="child") == 0, hurt.said
-    report = read_document(hurt.out / paths.REPORT, Report)
+    report = read_document(RunFolder(hurt.out).report, Report)
     assert [block.micro_batch for block in report.blocks] == [4, 8]
     (said,) = report.deviations
     assert said.startswith("block 0: the training process was killed (SIGKILL) at micro-batch 8 (cache); resumed")

@@ -13,7 +13,6 @@ import pytest
 from planner.cli.progress import Silent
 from planner.errors import PlannerError
 from planner.runner.input.samples import Samples
-from planner.runner.protocol import paths
 from planner.runner.protocol.events import BlockDone, BlockStarted, Deviation, Event
 from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.runner.train import session as session_module
@@ -22,6 +21,7 @@ from planner.runner.train.guard import MemoryGuard
 from planner.runner.train.post_training import Measured, validate
 from planner.schema.codec import content_id, decode, read_document
 from planner.schema.report import Report
+from planner.schema.run_folder import RunFolder
 from planner.system.ends import End
 from tests.fault.support import Hurt, session, small_plan, weights
 from tests.unit.system.support import MIB, run_child, with_read_only_proc
@@ -33,7 +33,7 @@ STEPS = 4
 def test_a_killed_child_is_resumed_one_rung_lower(tmp_path: Path, number: signal.Signals) -> None:
     hurt = Hurt(small_plan(), tmp_path / "out", STEPS)
     assert hurt.run("checkpoint", 1, whom="child", number=number) == 0, hurt.said
-    report = read_document(hurt.out / paths.REPORT, Report)
+    report = read_document(RunFolder(hurt.out).report, Report)
     assert len(report.deviations) == 1
     assert f"{End(-number).told} at micro-batch 8 (train)" in report.deviations[0]
     assert "resumed from the last checkpoint at micro-batch 4" in report.deviations[0]
@@ -51,7 +51,7 @@ def test_a_child_killed_behind_its_training_does_not_train_again(tmp_path: Path,
     assert hurt.run(phase, whom="child") == 0, hurt.said
     steps = [event["step"] for event in hurt.events if event["kind"] == "step" and event["block"] == 0]
     assert steps == list(range(STEPS))
-    report = read_document(hurt.out / paths.REPORT, Report)
+    report = read_document(RunFolder(hurt.out).report, Report)
     assert "killed (SIGKILL)" in report.deviations[0]
 
 
@@ -81,7 +81,7 @@ def test_a_child_killed_before_its_first_block_is_not_started_again(
         run_plan(small_plan(), "sample", out, RunOptions(max_steps=STEPS), Silent())
     assert caught.value.exit_code == 4
     assert starts.read_text() == "started\n"
-    assert not (out / paths.REPORT).exists()
+    assert not RunFolder(out).report.exists()
 
 
 def test_an_overrun_behind_training_goes_one_rung_lower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,6 +119,7 @@ from planner.schema.plan import Rung
 from planner.system.proc import read_memory
 from planner.units import MIB
 from tests.fault.support import small_plan
+from tests.unit.runner.contexts import run_context
 
 plan, folder = small_plan(), Path(sys.argv[1])
 ladder = (Rung(8, 16, plan.blocks[0].predicted),)
@@ -136,9 +137,8 @@ def tell(event):
 
 with open_data("sample", folder, size=plan.model.input) as data:
     make = lambda size: Samples(data.train, plan.model.input, None, size)
-    trainer = BlockTrainer(
-        plan, 0, RunLength(1, 5, 0), make, guard, tell, Checkpoints(folder / "c", math.inf), StopSignal()
-    )
+    block = run_context(plan, length=RunLength(1, 5, 0)).blocks[0]
+    trainer = BlockTrainer(block, make, guard, tell, Checkpoints(folder / "c", math.inf), StopSignal())
     trained = trainer.train()
 print(json.dumps([told, trained.setting.micro_batch, trained.position.step]))
 """
@@ -162,7 +162,7 @@ def test_a_child_that_ends_for_another_reason_than_memory_is_not_tried_lower(
     hurt = Hurt(small_plan(), tmp_path / "out", STEPS)
     assert hurt.run("checkpoint", 1, whom="child", number=number) == 4
     assert End(-number).explained in hurt.said
-    assert not (hurt.out / paths.REPORT).exists()
+    assert not RunFolder(hurt.out).report.exists()
     # What was trained is kept.
     assert hurt.run() == 0, hurt.said
 
@@ -181,7 +181,7 @@ def test_a_childs_log_survives_its_successor(tmp_path: Path, monkeypatch: pytest
     for number in (1, 2):
         with pytest.raises(PlannerError, match=rf"ended \(exit 3\), unexpectedly: words of {number}; its log is"):
             run_plan(small_plan(), "sample", out, RunOptions(max_steps=STEPS, resume=True), Silent())
-    lines = (out / paths.LOG).read_text().splitlines()
+    lines = RunFolder(out).log.read_text().splitlines()
     assert [line for line in lines if not line.startswith("---")] == ["words of 1", "words of 2"]
     assert [line.split(",")[1:] for line in lines if line.startswith("---")] == [[" block 0", " rung 0 ---"]] * 2
 
@@ -218,7 +218,7 @@ def test_where_no_peak_begins_anew_a_run_says_so_and_its_peaks_are_never_too_low
     # The start of torch is the highest that such a small run has; two runs of it differ by some library pages.
     highest = max(exact.measured_peak_bytes for exact in usual.blocks)
     assert found.child_peak_bytes > highest - usual.supervisor_peak_bytes - 4 * MIB
-    weights = [(folder / paths.MODEL).read_bytes() for folder in (tmp_path / "usual", tmp_path / "odd")]
+    weights = [RunFolder(folder).model.read_bytes() for folder in (tmp_path / "usual", tmp_path / "odd")]
     assert weights[0] == weights[1]
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from planner.runner.protocol import paths
 from planner.schema.codec import to_json
+from planner.schema.run_folder import RunFolder
 from planner.units import MIB
 from tests.fault.support import small_plan
 from tests.unit.system.support import environment, mounting
@@ -43,13 +43,13 @@ def trained(plan: Path) -> bytes:
     done = subprocess.run(_words(plan, out), env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "block 1/3" in done.stderr and "stayed under" in done.stdout  # it tells enough for readers to be missed
-    return (out / paths.MODEL).read_bytes()
+    return RunFolder(out).model.read_bytes()
 
 
 def _check(out: Path, trained: bytes) -> None:
-    assert (out / paths.MODEL).read_bytes() == trained
-    assert (out / paths.REPORT).exists()
-    for line in (out / paths.MEMORY).read_bytes().splitlines():
+    assert RunFolder(out).model.read_bytes() == trained
+    assert RunFolder(out).report.exists()
+    for line in RunFolder(out).memory.read_bytes().splitlines():
         json.loads(line)  # nothing but its lines: no message has found its way into a file with a low number
 
 

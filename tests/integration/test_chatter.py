@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from planner.runner.protocol import paths
 from planner.schema.codec import read_document
 from planner.schema.plan import Plan
 from planner.schema.report import Report
+from planner.schema.run_folder import RunFolder
 from tests.unit.system.support import REPOSITORY
 
 Command = Callable[..., subprocess.CompletedProcess[bytes]]
@@ -59,7 +59,7 @@ def test_the_whole_path_among_chatter(python: Command, tmp_path: Path) -> None:
         "--profile", tmp_path / "profile.json", "--budget", "2GiB", "-o", plan,
     )  # fmt: skip
     neuroflux("run", plan, "--data", "sample", "--out", out, "--max-steps", 2, "--quiet")
-    log = (out / paths.LOG).read_bytes()
+    log = RunFolder(out).log.read_bytes()
     assert b"\xff\xfe chatter" in log and b"onednn_verbose" in log, "what was printed belongs into the log"
     neuroflux("evaluate", out, "--data", "sample")
 
@@ -72,5 +72,5 @@ def test_the_whole_path_among_chatter(python: Command, tmp_path: Path) -> None:
     )
     assert called.returncode == 0, called.stderr.decode(errors="replace")
     assert b"onednn_verbose" not in called.stdout
-    reports = [read_document(tmp_path / folder / paths.REPORT, Report) for folder in ("out", "again")]
+    reports = [read_document(RunFolder(tmp_path / folder).report, Report) for folder in ("out", "again")]
     assert {report.plan_id for report in reports} == {read_document(plan, Plan).id}

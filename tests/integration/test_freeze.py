@@ -13,10 +13,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from planner.runner.protocol import paths
 from planner.schema.codec import decode, parse_json, read_document
 from planner.schema.plan import Plan
 from planner.schema.report import Report
+from planner.schema.run_folder import RunFolder
 from planner.units import MIB
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -51,7 +51,7 @@ def pretrained(neuroflux: Command, plan_file: Callable[..., Path], tmp_path: Pat
     """The weights of a short run that freezes nothing."""
     done = neuroflux("run", plan_file(), "--data", "sample", "--out", tmp_path / "before", *STEPS)
     assert done.returncode == 0, done.stderr
-    return tmp_path / "before" / paths.MODEL
+    return RunFolder(tmp_path / "before").model
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -76,16 +76,16 @@ def test_frozen_units_stay_as_given_and_the_others_are_trained_within_the_budget
     hurt = tmp_path / "hurt"
     words = ("run", file, "--data", "sample", "--out", hurt, *STEPS)
     _kill_at("measuring its heads", tmp_path, *words, "--init", pretrained)
-    assert not (hurt / paths.MODEL).exists()
+    assert not RunFolder(hurt).model.exists()
     done = neuroflux(*words, "--resume")
     assert done.returncode == 0, done.stderr
-    assert (hurt / paths.MODEL).read_bytes() == (out / paths.MODEL).read_bytes()
-    assert read_document(hurt / paths.REPORT, Report).within_budget
+    assert RunFolder(hurt).model.read_bytes() == RunFolder(out).model.read_bytes()
+    assert read_document(RunFolder(hurt).report, Report).within_budget
 
 
 def _stayed(out: Path, given: Path) -> None:
     """Exactly the frozen units' tensors, statistics included, are those that were given, to the bit."""
-    before, after = load_file(given), load_file(out / paths.MODEL)
+    before, after = load_file(given), load_file(RunFolder(out).model)
     assert before.keys() == after.keys()
     frozen = {name for name in before if int(name.split(".")[1]) < FROZEN}
     assert any("running_mean" in name for name in frozen)

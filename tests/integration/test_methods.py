@@ -18,7 +18,6 @@ from planner.heads.convolution import ConvHead
 from planner.heads.pooled import PooledHead
 from planner.model.heads import head_unit
 from planner.model.shapes import model_sizes, unit_sizes
-from planner.runner.protocol import paths
 from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.schema.codec import content_id, decode, parse_json, read_document, to_json
 from planner.schema.model import Model
@@ -26,6 +25,7 @@ from planner.schema.plan import Block, BlockInput, Exit, Plan, Segment
 from planner.schema.profile import Profile
 from planner.schema.report import Report
 from planner.schema.request import Budget, Request, Training
+from planner.schema.run_folder import RunFolder
 from planner.solver.plan import make_plan
 from tests.integration.conftest import OPTIMIZER
 
@@ -103,9 +103,9 @@ def test_a_run_with_every_method_ends_in_the_same_weights(
     assert done.returncode == 0, done.stderr
     report = decode(Report, parse_json(done.stdout))
 
-    assert (out / paths.MODEL).read_bytes() == (before / paths.MODEL).read_bytes()
+    assert RunFolder(out).model.read_bytes() == RunFolder(before).model.read_bytes()
     for index in range(len(plan.blocks)):
-        found, other = (load_file(paths.weights_path(folder, index)) for folder in (out, before))
+        found, other = (load_file(RunFolder(folder).block_weights(index)) for folder in (out, before))
         assert found.keys() == other.keys()
         assert all(torch.equal(found[name], other[name]) for name in found)
     assert [exit.accuracy for exit in report.exits] == [exit.accuracy for exit in expected.exits]
@@ -121,14 +121,14 @@ def test_a_run_with_every_method_ends_in_the_same_weights(
     # As if the run had been stopped in the block that reads no cache: what the blocks before have saved is enough.
     shutil.rmtree(out / "cache")
     for index in range(recomputing, len(plan.blocks)):
-        paths.weights_path(out, index).unlink()
-        paths.result_path(out, index).unlink()
-    for name in (paths.MODEL, paths.REPORT):
+        RunFolder(out).block_weights(index).unlink()
+        RunFolder(out).block_result(index).unlink()
+    for name in ("model.safetensors", "report.json"):
         (out / name).unlink()
     resumed = neuroflux(*command, "--resume")
     assert resumed.returncode == 0, resumed.stderr
-    assert (out / paths.MODEL).read_bytes() == (before / paths.MODEL).read_bytes()
-    again = read_document(out / paths.REPORT, Report)
+    assert RunFolder(out).model.read_bytes() == RunFolder(before).model.read_bytes()
+    again = read_document(RunFolder(out).report, Report)
     assert f"resumed at block {recomputing}" in " ".join(again.deviations)
     assert [exit.parameters for exit in again.exits] == _parameters_of_exits(plan)
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks.judge import Watch, within
-from planner.runner.protocol import paths
 from planner.schema.codec import content_id, read_document, to_json
 from planner.schema.plan import Plan
 from planner.schema.profile import Profile
 from planner.schema.report import Report
 from planner.schema.request import Budget, Request, Training
+from planner.schema.run_folder import RunFolder
 from planner.solver.plan import least_memory, make_plan
 from planner.units import MIB
 from tests.integration.conftest import OPTIMIZER
@@ -72,7 +72,7 @@ def test_a_run_lives_under_a_limit_that_is_its_budget(
         kills = group.oom_kills()
     assert done.returncode == 0, done.stderr
     assert kills == 0
-    report = read_document(tmp_path / "out" / paths.REPORT, Report)
+    report = read_document(RunFolder(tmp_path / "out").report, Report)
     assert report.deviations == (), report.deviations
     assert report.peak_bytes <= budget
     assert watch.peak_bytes <= budget
@@ -122,6 +122,6 @@ def test_the_control_without_a_guard_exceeds_the_limit_and_is_killed(
         assert group.oom_kills() >= 1
     assert done.returncode != 0
     assert "killed" in done.stderr
-    assert not (tmp_path / "killed" / paths.REPORT).exists()
+    assert not RunFolder(tmp_path / "killed").report.exists()
     free = _run_unguarded(plan_file, tmp_path / "free", None)
     assert free.returncode == 0, free.stderr

@@ -19,10 +19,10 @@ from safetensors.torch import load_file
 from planner.data.dataset import open_data
 from planner.model.build import build_unit
 from planner.model.shapes import model_sizes
-from planner.runner.protocol import paths
 from planner.schema.codec import decode, parse_json, read_document
 from planner.schema.plan import Plan
 from planner.schema.report import Report
+from planner.schema.run_folder import RunFolder
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 ProfileOf = Callable[[str, int], Path]
@@ -65,7 +65,7 @@ def test_a_plan_of_several_blocks_trains_validates_and_reports(
     done = neuroflux("run", small_plan, "--data", "sample", "--out", tmp_path / "out", "--max-steps", 8, "--json")
     assert done.returncode == 0, done.stderr
     report = decode(Report, parse_json(done.stdout))
-    assert report == read_document(tmp_path / "out" / paths.REPORT, Report)
+    assert report == read_document(RunFolder(tmp_path / "out").report, Report)
     assert report.within_budget
     assert report.plan_id == plan.id
     assert [block.steps for block in report.blocks] == [8] * len(plan.blocks)
@@ -75,7 +75,7 @@ def test_a_plan_of_several_blocks_trains_validates_and_reports(
     assert (report.exit_tolerance, report.best_exit, report.accuracy) == (0.5, best.unit, best.accuracy)
     # 8 steps of 32 samples are what the caches had to hold, and no cache is left.
     assert list((tmp_path / "out" / "cache").iterdir()) == []
-    lines = [json.loads(line) for line in (tmp_path / "out" / paths.MEMORY).read_text().splitlines()]
+    lines = [json.loads(line) for line in RunFolder(tmp_path / "out").memory.read_text().splitlines()]
     assert [(line["block"], line["step"]) for line in lines] == [
         (b, s) for b in range(len(plan.blocks)) for s in range(8)
     ]
@@ -99,7 +99,7 @@ def test_the_exported_weights_are_the_network_that_was_measured(
     assert [len(block.segments) for block in plan.blocks] == [1]
     assert report.accuracy > 0.5
 
-    weights = load_file(tmp_path / "out" / paths.MODEL)
+    weights = load_file(RunFolder(tmp_path / "out").model)
     shapes = [plan.model.input, *(sizes.output for sizes in model_sizes(plan.model))]
     units = []
     for index, (unit, shape) in enumerate(zip(plan.model.units, shapes, strict=False)):
@@ -138,7 +138,7 @@ def test_equal_seeds_give_equal_weights_and_other_seeds_others(
             "--quiet",
         )
         assert done.returncode == 0, done.stderr
-        found.append((tmp_path / out / paths.MODEL).read_bytes())
+        found.append(RunFolder(tmp_path / out).model.read_bytes())
     assert found[0] == found[1] != found[2]
 
 
@@ -152,7 +152,7 @@ def test_a_killed_run_is_resumed_at_its_unfinished_block_and_ends_alike(
     out = tmp_path / "killed"
     command = [sys.executable, "-m", "planner.cli.main", "run", str(small_plan), "--out", str(out), *options]
     victim = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
-    _wait_for(paths.result_path(out, 0), victim)
+    _wait_for(RunFolder(out).block_result(0), victim)
     os.kill(victim.pid, signal.SIGKILL)
     victim.wait()
 
@@ -160,8 +160,8 @@ def test_a_killed_run_is_resumed_at_its_unfinished_block_and_ends_alike(
     assert refused.returncode in (2, 4)  # 4 for the moment in which the orphaned child still dies and holds the lock
     resumed = neuroflux("run", small_plan, "--out", out, "--resume", *options)
     assert resumed.returncode == 0, resumed.stderr
-    assert (out / paths.MODEL).read_bytes() == (tmp_path / "whole" / paths.MODEL).read_bytes()
-    assert "resumed at block" in " ".join(read_document(out / paths.REPORT, Report).deviations)
+    assert RunFolder(out).model.read_bytes() == RunFolder(tmp_path / "whole").model.read_bytes()
+    assert "resumed at block" in " ".join(read_document(RunFolder(out).report, Report).deviations)
 
 
 def _wait_for(file: Path, process: subprocess.Popen[bytes]) -> None:
@@ -184,7 +184,7 @@ def test_ctrl_c_ends_with_130_and_no_child(small_plan: Path, tmp_path: Path) -> 
         str(out),
     ]
     victim = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    while not (out / paths.MEMORY).exists() or not (out / paths.MEMORY).stat().st_size:
+    while not RunFolder(out).memory.exists() or not RunFolder(out).memory.stat().st_size:
         assert victim.poll() is None
         time.sleep(0.01)  # polling for an event in another process, bounded by that process's life
     children = Path(f"/proc/{victim.pid}/task/{victim.pid}/children").read_text().split()

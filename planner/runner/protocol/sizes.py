@@ -10,7 +10,7 @@ def sizes_of(block: Block) -> tuple[int, ...]:
 
     Those need no whole batch and normalise by what was learned, so they go down to one sample whatever the ladder is.
     """
-    sizes = [block.micro_batch, *(rung.micro_batch for rung in block.ladder)]
+    sizes = [setting.micro_batch for setting in block.settings]
     while sizes[-1] > 1:
         sizes.append(sizes[-1] // 2)
     return tuple(sizes)

@@ -10,9 +10,9 @@ from pathlib import Path
 from planner.errors import InputError, StorageError
 from planner.model.load import load_model
 from planner.model.shapes import Shape, layer_output, model_sizes, walk
-from planner.runner.protocol import paths
 from planner.runner.storage.safetensors import Entry, TensorFile
 from planner.schema.model import Layer, Model, Unit
+from planner.schema.run_folder import RunFolder
 
 _ITEM_BYTES = 4
 _SHOWN = 3
@@ -50,7 +50,7 @@ def find_exported(place: Path) -> Exported:
 
 def _description(place: Path) -> Path:
     if place.is_dir():
-        found = place / paths.DESCRIPTION
+        found = RunFolder(place).description
         if not found.is_file():
             raise InputError(f"{found}: is missing; a run writes it at its end, so give a finished run's output folder")
         return found

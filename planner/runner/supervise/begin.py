@@ -14,42 +14,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from planner.errors import InfeasibleError, InputError, StorageError
-from planner.runner.protocol import paths
 from planner.runner.protocol.job import Job
+from planner.runner.storage.planned_run import PlannedRun
 from planner.runner.storage.safetensors import whole_checksum
 from planner.runner.storage.sealed import read_sealed
 from planner.runner.supervise.initial import keep_initial
 from planner.runner.supervise.record import read_known
 from planner.schema.codec import content_id, read_document, to_json
 from planner.schema.plan import Plan
+from planner.schema.run_folder import RunFolder
 from planner.system.files import LOCK_NAME, make_folder, missing_folders, remove_empty, write_atomically
 
 if TYPE_CHECKING:
     from planner.runner.supervise.supervisor import RunOptions
-
-_FILES = (
-    paths.PLAN,
-    paths.JOB,
-    paths.KNOWN,
-    paths.INIT,
-    paths.DEVIATIONS,
-    paths.MEMORY,
-    paths.LOG,
-    paths.REPORTED,
-)
-_RESULTS = (
-    paths.REPORT,
-    paths.MODEL,
-    paths.DESCRIPTION,
-    paths.FULL_MODEL,
-    paths.FULL_DESCRIPTION,
-    paths.EXIT_MODEL,
-    paths.EXIT_DESCRIPTION,
-)
-_INSIDE = {"weights": ("block-*", "exits-*", "frozen.*", "checkpoint.*"), "cache": ("block-*",)}
-"""Folders of a run, and what of theirs is its own: other people call folders so too."""
-_UNPACKED = "data"
-"""Compressed data sets are unpacked into this folder; others may have made it before."""
 
 
 @dataclass(frozen=True)
@@ -71,12 +48,13 @@ class Begun:
 class Footprint:
     """What a session has made in a folder; a session that is refused takes it away again, and nothing besides."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, folder: RunFolder) -> None:
         """To be made before anything else is."""
-        self._out = out
-        self._folders = missing_folders(out)
-        self._others = {name for name in (LOCK_NAME, *_FILES) if (out / name).exists()}
-        self._unpacked = set((out / _UNPACKED).glob("*"))
+        self._folder = folder
+        self._lock = folder.path / LOCK_NAME
+        self._missing = missing_folders(folder.path)
+        self._others = {path for path in (self._lock, *folder.kept()) if path.exists()}
+        self._unpacked = set(folder.unpacked.glob("*"))
         self._claim: Begun | None = None
 
     def claim(self, begun: Begun) -> None:
@@ -91,33 +69,32 @@ class Footprint:
             return
         if self._claim is None:
             self._remove()
-        elif self._claim.is_new and isinstance(error, (InputError, InfeasibleError)) and not is_taken(self._out):
-            clear_run(self._out, self._others)
+        elif self._claim.is_new and isinstance(error, (InputError, InfeasibleError)) and not is_taken(self._folder):
+            clear_run(self._folder, self._others)
             self._remove()
 
     def _remove(self) -> None:
         """What goes wrong here must not hide the error that led here."""
-        for path in set((self._out / _UNPACKED).glob("*")) - self._unpacked:
+        for path in set(self._folder.unpacked.glob("*")) - self._unpacked:
             _remove(path)
         if not self._unpacked:
             with suppress(OSError):
-                (self._out / _UNPACKED).rmdir()
-        if LOCK_NAME not in self._others:
-            _remove(self._out / LOCK_NAME)
-        remove_empty(self._folders)
+                self._folder.unpacked.rmdir()
+        if self._lock not in self._others:
+            _remove(self._lock)
+        remove_empty(self._missing)
 
 
-def clear_run(out: Path, keep: Collection[str] = ()) -> None:
-    """Remove what a run in which nothing was trained has left, but for the files named in `keep`."""
-    for name in _FILES:
-        if name not in keep:
-            _remove(out / name)
-    for name, patterns in _INSIDE.items():
-        for pattern in patterns:
-            for path in (out / name).glob(pattern):
-                _remove(path)
+def clear_run(folder: RunFolder, keep: Collection[Path] = ()) -> None:
+    """Remove what a run in which nothing was trained has left, but for the files in `keep`."""
+    for path in folder.kept():
+        if path not in keep:
+            _remove(path)
+    for inner in (folder.weights, folder.caches):
+        for path in folder.inside(inner):
+            _remove(path)
         with suppress(OSError):
-            (out / name).rmdir()  # only where nothing else lies in it
+            inner.rmdir()  # only where nothing else lies in it
 
 
 def _remove(path: Path) -> None:
@@ -134,69 +111,70 @@ def check_plan(plan: Plan) -> None:
         raise InputError(f"the plan's content does not match its id {plan.id[:12]}…: it was changed; plan again")
 
 
-def agree(plan: Plan, out: Path, options: RunOptions) -> Begun:
+def agree(run: PlannedRun, options: RunOptions) -> Begun:
     """How the session begins; nothing is written. Raises InputError where it cannot."""
-    taken = is_taken(out)
+    folder = run.folder
+    taken = is_taken(folder)
     if taken and not options.resume:
-        raise InputError(f"{out}: holds a run already; continue it with --resume, or choose another folder with --out")
-    if not options.resume or not (taken or (out / paths.PLAN).exists()):
-        _check_free(plan, out)
+        raise InputError(
+            f"{folder.path}: holds a run already; continue it with --resume, or choose another folder with --out"
+        )
+    if not options.resume or not (taken or folder.plan.exists()):
+        _check_free(run)
         return Begun(options, is_new=True)
-    job, said = _job_before(out)
-    mended = (*_check_same_plan(plan, out, job), *said)
+    job, said = _job_before(folder)
+    mended = (*_check_same_plan(run, job), *said)
     if job is None and taken:
         raise InputError(
-            f"{out / paths.JOB}: is damaged or lost, and so is its copy in {paths.KNOWN}: nothing says with which "
+            f"{folder.job}: is damaged or lost, and so is its copy in {folder.known.name}: nothing says with which "
             "options the run was begun; choose another folder with --out"
         )
     if job is None:
         return Begun(options, is_new=False)
-    return Begun(_as_begun(job, options, plan, out), False, job.init_checksum, mended)
+    return Begun(_as_begun(job, options, run), False, job.init_checksum, mended)
 
 
-def _check_free(plan: Plan, out: Path) -> None:
+def _check_free(run: PlannedRun) -> None:
     """Raise InputError where somebody else's files have names that a run writes; the plan itself may lie there."""
-    if _job_before(out)[0] is not None:
+    folder = run.folder
+    if _job_before(folder)[0] is not None:
         return  # a run's that came to nothing: nobody's
-    names = [name for name in (*_FILES, *_RESULTS) if (out / name).exists() and not _is_plan(out / name, plan)]
-    names += [f"{name}/" for name, patterns in _INSIDE.items() if any(any((out / name).glob(p)) for p in patterns)]
+    names = [path.name for path in (*folder.kept(), *folder.results()) if path.exists() and not _is_plan(path, run)]
+    names += [f"{inner.name}/" for inner in (folder.weights, folder.caches) if any(folder.inside(inner))]
     if names:
         raise InputError(
-            f"{out}: holds {', '.join(names)}, which the run would overwrite; choose another folder with --out"
+            f"{folder.path}: holds {', '.join(names)}, which the run would overwrite; choose another folder with --out"
         )
 
 
-def _is_plan(path: Path, plan: Plan) -> bool:
+def _is_plan(path: Path, run: PlannedRun) -> bool:
     try:
-        return path.name == paths.PLAN and read_document(path, Plan).id == plan.id
+        return path == run.folder.plan and read_document(path, Plan).id == run.plan.id
     except InputError:
         return False
 
 
-def is_taken(out: Path) -> bool:
+def is_taken(folder: RunFolder) -> bool:
     """Whether something was trained in a folder."""
-    memory = out / paths.MEMORY
-    if memory.exists() and memory.stat().st_size > 0:
+    if folder.memory.exists() and folder.memory.stat().st_size > 0:
         return True
-    return any((out / "weights").glob("block-*")) or any(
-        (out / name).exists() for name in (paths.CHECKPOINT, paths.REPORT)
-    )
+    return any(folder.weights.glob("block-*")) or folder.checkpoint.exists() or folder.report.exists()
 
 
-def _job_before(out: Path) -> tuple[Job | None, tuple[str, ...]]:
+def _job_before(folder: RunFolder) -> tuple[Job | None, tuple[str, ...]]:
     """What an earlier session was told, and what is to be said of where that stood."""
     try:
-        return read_sealed(out / paths.JOB, Job), ()
+        return read_sealed(folder.job, Job), ()
     except InputError:
-        known = read_known(out)
+        known = read_known(folder)
     if known is None:
         return None, ()
-    return known.job, (f"{paths.JOB} was damaged or lost; what it said is taken from {paths.KNOWN}",)
+    return known.job, (f"{folder.job.name} was damaged or lost; what it said is taken from {folder.known.name}",)
 
 
-def _check_same_plan(plan: Plan, out: Path, job: Job | None) -> tuple[str, ...]:
+def _check_same_plan(run: PlannedRun, job: Job | None) -> tuple[str, ...]:
     """Raise InputError where a folder holds the run of another plan, or nothing there says of which."""
-    kept = out / paths.PLAN
+    kept, out = run.folder.plan, run.folder.path
     said: tuple[str, ...] = ()
     try:
         found = read_document(kept, Plan)
@@ -204,20 +182,20 @@ def _check_same_plan(plan: Plan, out: Path, job: Job | None) -> tuple[str, ...]:
         before: str | None = found.id
     except InputError:
         before = None if job is None else job.plan_id
-        said = (f"{paths.PLAN} was damaged or lost, and is written anew",)
+        said = (f"{kept.name} was damaged or lost, and is written anew",)
     if before is None:
         raise InputError(
             f"{kept}: is damaged or lost, and nothing else says of which plan the run in {out} is; choose another "
             "folder with --out"
         )
-    if before != plan.id:
+    if before != run.plan.id:
         raise InputError(f"{out}: holds a run of another plan; choose another folder with --out")
     return said
 
 
-def _as_begun(job: Job, options: RunOptions, plan: Plan, out: Path) -> RunOptions:
+def _as_begun(job: Job, options: RunOptions, run: PlannedRun) -> RunOptions:
     """`options` with what the run was begun with. Raises InputError where they ask for something else."""
-    training = plan.training
+    training = run.plan.training
     usual = {"epochs": training.epochs, "max_steps": None, "seed": training.seed}
     for name, default in usual.items():
         asked, begun = getattr(options, name), getattr(job, name)
@@ -225,8 +203,8 @@ def _as_begun(job: Job, options: RunOptions, plan: Plan, out: Path) -> RunOption
             option = name.replace("_", "-")
             was = f"--{option} {begun}" if begun is not None else f"no --{option}"
             raise InputError(
-                f"--{option} is {asked}, but the run in {out} was begun with {was}; resume it so, or choose another "
-                "folder with --out"
+                f"--{option} is {asked}, but the run in {run.folder.path} was begun with {was}; resume it so, or "
+                "choose another folder with --out"
             )
     # Whether samples are held out decides what is trained on; by how much an exit may be worse is asked at the end.
     tolerance = options.exit_tolerance if options.exit_tolerance is not None else job.exit_tolerance
@@ -235,12 +213,12 @@ def _as_begun(job: Job, options: RunOptions, plan: Plan, out: Path) -> RunOption
     return replace(options, epochs=job.epochs, max_steps=job.max_steps, seed=job.seed, exit_tolerance=tolerance)
 
 
-def check_init(begun: Begun, out: Path, trains: bool) -> bool:
+def check_init(begun: Begun, folder: RunFolder, trains: bool) -> bool:
     """Whether the weights to begin with are to be kept (again). Raises InputError where they are needed and lost.
 
     `trains`: whether a block is left that may begin with them.
     """
-    given, kept = begun.options.init, out / paths.INIT
+    given, kept = begun.options.init, folder.init
     if begun.is_new:
         return given is not None
     try:
@@ -249,7 +227,7 @@ def check_init(begun: Begun, out: Path, trains: bool) -> bool:
     except StorageError as error:
         is_whole, problem = False, str(error).removeprefix(f"{kept}: ")
     if is_whole and given is not None:
-        raise InputError(f"--init: the run in {out} has begun, with weights of its own; resume it without")
+        raise InputError(f"--init: the run in {folder.path} has begun, with weights of its own; resume it without")
     if is_whole or not trains:
         return False
     if given is None:
@@ -260,17 +238,18 @@ def check_init(begun: Begun, out: Path, trains: bool) -> bool:
     return True
 
 
-def lay(plan: Plan, out: Path, begun: Begun, keeps_init: bool) -> Begun:
+def lay(run: PlannedRun, begun: Begun, keeps_init: bool) -> Begun:
     """Put into the folder what a session finds there; from here on it is this plan's.
 
     Raises StorageError, InputError where `--init` is no file of weights, or not the run's.
     """
+    folder = run.folder
     if begun.is_new:
-        clear_run(out)
-    make_folder(out / "weights")
+        clear_run(folder)
+    make_folder(folder.weights)
     if keeps_init and begun.options.init is not None:
-        begun = _with_init(begun, begun.options.init, out / paths.INIT)
-    write_atomically(out / paths.PLAN, to_json(plan))
+        begun = _with_init(begun, begun.options.init, folder.init)
+    write_atomically(folder.plan, to_json(run.plan))
     return begun
 
 
@@ -281,5 +260,5 @@ def _with_init(begun: Begun, given: Path, kept: Path) -> Begun:
         return replace(begun, init_checksum=checksum)
     if checksum != begun.init_checksum:
         raise InputError(f"--init: {given} holds other weights than the run was begun with; give the same file")
-    said = f"{paths.INIT} was damaged or lost, and is kept anew from the same weights"
+    said = f"{kept.name} was damaged or lost, and is kept anew from the same weights"
     return replace(begun, mended=(*begun.mended, said))

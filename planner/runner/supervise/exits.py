@@ -11,9 +11,8 @@ from planner.heads.pooled import PooledHead
 from planner.limits import MAX_NAME_LENGTH
 from planner.model.heads import head_unit
 from planner.model.shapes import model_sizes
-from planner.runner.protocol import paths
+from planner.runner.storage.planned_run import PlannedRun
 from planner.runner.storage.safetensors import merge_tensors
-from planner.runner.storage.stored import stored_units
 from planner.schema.codec import to_json
 from planner.schema.model import Model
 from planner.schema.plan import Plan
@@ -53,34 +52,36 @@ def exit_model(plan: Plan, unit: int) -> Model:
     return replace(plan.model, name=title, units=(*units, replace(last, name=name)))
 
 
-def export_models(plan: Plan, best_unit: int, chosen_unit: int, out: Path) -> None:
+def export_models(run: PlannedRun, best_unit: int, chosen_unit: int) -> None:
     """Write the best exit's model from the blocks' weights; beside it the full model and the chosen exit's, where these
     are others.
 
     Raises StorageError.
     """
-    _export(plan, best_unit, out, paths.DESCRIPTION, paths.MODEL)
-    full = len(plan.model.units)
-    for unit, *names in (
-        (full, paths.FULL_DESCRIPTION, paths.FULL_MODEL),
-        (chosen_unit, paths.EXIT_DESCRIPTION, paths.EXIT_MODEL),
+    folder = run.folder
+    _export(run, best_unit, folder.description, folder.model)
+    full = len(run.plan.model.units)
+    for unit, *files in (
+        (full, folder.full_description, folder.full_model),
+        (chosen_unit, folder.exit_description, folder.exit_model),
     ):
         if unit != best_unit:
-            _export(plan, unit, out, *names)
+            _export(run, unit, *files)
             continue
-        for name in names:
-            with storage_errors(out):
-                (out / name).unlink(missing_ok=True)  # of an earlier choice, by another tolerance
+        for file in files:
+            with storage_errors(folder.path):
+                file.unlink(missing_ok=True)  # of an earlier choice, by another tolerance
 
 
-def _export(plan: Plan, unit: int, out: Path, description: str, weights: str) -> None:
+def _export(run: PlannedRun, unit: int, description: Path, weights: Path) -> None:
     """Write the network that ends in the exit behind `unit` units."""
-    files = [path for units, path in stored_units(plan, len(plan.blocks), out) if units.start < unit]
+    plan = run.plan
+    files = [path for units, path in run.weight_files(len(plan.blocks)) if units.start < unit]
     if isinstance(_head(plan, unit), PooledHead):
         inside = (index for index, block in enumerate(plan.blocks) if block.units[0] < unit <= block.units[1])
-        files.append(paths.exits_path(out, next(inside)))
-    merge_tensors(files, out / weights, lambda name: _exit_name(name, unit))
-    write_atomically(out / description, to_json(exit_model(plan, unit)))
+        files.append(run.folder.block_exits(next(inside)))
+    merge_tensors(files, weights, lambda name: _exit_name(name, unit))
+    write_atomically(description, to_json(exit_model(plan, unit)))
 
 
 def _head(plan: Plan, unit: int) -> ExitHead | None:

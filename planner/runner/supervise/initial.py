@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from planner.errors import InputError, StorageError
-from planner.runner.protocol import paths
 from planner.runner.storage.safetensors import CONVERTED, Entry, TensorFile, write_tensors
+from planner.schema.run_folder import RunFolder
 
 _OURS = ("units.", "heads.")
 _COUNTER = ".num_batches_tracked"
@@ -27,8 +27,9 @@ def keep_initial(source: Path, target: Path) -> None:
     Raises InputError where it is no safetensors file, StorageError.
     """
     if source.is_dir():
-        whole = source / paths.FULL_MODEL  # what came out is an exit, where there is this one
-        source = whole if whole.is_file() else source / paths.MODEL
+        folder = RunFolder(source)
+        # What came out is an exit, where there is a full model beside it.
+        source = folder.full_model if folder.full_model.is_file() else folder.model
     try:
         file = TensorFile(source)
     except StorageError as error:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import IO, assert_never
 
 from planner.errors import InputError
-from planner.runner.protocol import paths
 from planner.runner.protocol.events import (
     BlockDone,
     BlockStarted,
@@ -31,6 +30,7 @@ from planner.schema.codec import to_json
 from planner.schema.confidence import wilson
 from planner.schema.plan import Plan
 from planner.schema.report import BlockReport, CacheReport, PeakMoment, PhaseReport, Report
+from planner.schema.run_folder import RunFolder
 from planner.schema.told import InitReport, Phase
 from planner.system.files import storage_errors
 from planner.system.proc import Memory, read_memory
@@ -68,10 +68,10 @@ class Known:
     """What training began with."""
 
 
-def read_known(out: Path) -> Known | None:
+def read_known(folder: RunFolder) -> Known | None:
     """What is known of a run; none where nothing is, or the file is damaged."""
     try:
-        return read_sealed(out / paths.KNOWN, Known)
+        return read_sealed(folder.known, Known)
     except InputError:
         return None
 
@@ -92,7 +92,7 @@ class ChildProgress:
 class Record:
     """What the child has said so far, in this session and those before."""
 
-    out: Path
+    folder: RunFolder
     """The output folder."""
     blocks: list[BlockDone] = field(default_factory=list)
     """Those that are done."""
@@ -126,11 +126,11 @@ class Record:
 
         Raises StorageError, DocumentError.
         """
-        self.blocks = [read_sealed(paths.result_path(self.out, index), BlockDone) for index in range(blocks)]
-        self.steps = _whole_lines(self.out / paths.MEMORY)
+        self.blocks = [read_sealed(self.folder.block_result(index), BlockDone) for index in range(blocks)]
+        self.steps = _whole_lines(self.folder.memory)
         for done in self.blocks:
             self._rise_by_block(done)
-        known = read_known(self.out)
+        known = read_known(self.folder)
         if known is not None:
             self.knows_start = True
             self.baseline_bytes, self.init = known.baseline_bytes, known.init
@@ -139,7 +139,7 @@ class Record:
         self._read_deviations()
 
     def _read_deviations(self) -> None:
-        kept = self.out / paths.DEVIATIONS
+        kept = self.folder.deviations
         self.deviations = []
         if not kept.exists():
             return
@@ -147,19 +147,19 @@ class Record:
             found = read_sealed(kept, Deviations)
             self.deviations = list(zip(found.texts, found.steps, strict=True))
         except (InputError, ValueError):
-            self.deviate(f"{paths.DEVIATIONS} was damaged: deviations before this one are lost")
+            self.deviate(f"{kept.name} was damaged: deviations before this one are lost")
 
     def deviate(self, text: str) -> None:
         """Note a deviation, on storage too. Raises StorageError."""
         self.deviations.append((text, self.steps))
         texts, steps = zip(*self.deviations, strict=True)
-        write_sealed(self.out / paths.DEVIATIONS, Deviations(texts, steps))
+        write_sealed(self.folder.deviations, Deviations(texts, steps))
 
     def _keep(self) -> None:
         """Put on storage what only a child can tell. Raises StorageError."""
         if self.job is not None:
             known = Known(self.job, self.baseline_bytes, self.life_peak_bytes, self.peak, self.init)
-            write_sealed(self.out / paths.KNOWN, known)
+            write_sealed(self.folder.known, known)
 
     def note(self, event: Event) -> None:
         """Take in an event. Raises StorageError."""

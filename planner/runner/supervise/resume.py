@@ -8,35 +8,36 @@ from pathlib import Path
 
 from planner.errors import InputError, StorageError
 from planner.heads.pooled import PooledHead
-from planner.runner.protocol import paths
 from planner.runner.protocol.events import BlockDone
 from planner.runner.protocol.position import read_position
 from planner.runner.storage.cache import remove_cache
+from planner.runner.storage.planned_run import PlannedRun
 from planner.runner.storage.safetensors import whole_checksum
 from planner.runner.storage.sealed import read_sealed
-from planner.schema.plan import Plan
+from planner.schema.run_folder import PARTS, RunFolder
 from planner.system.files import remove_partials, storage_errors
 
 
-def first_open_block(out: Path, plan: Plan) -> int:
+def first_open_block(run: PlannedRun) -> int:
     """The first block that is not done; the number of blocks where all are."""
-    return next((index for index in range(len(plan.blocks)) if not _is_done(out, index)), len(plan.blocks))
+    count = len(run.plan.blocks)
+    return next((index for index in range(count) if not _is_done(run.folder, index)), count)
 
 
-def _is_done(out: Path, index: int) -> bool:
-    return paths.result_path(out, index).is_file() and paths.weights_path(out, index).is_file()
+def _is_done(folder: RunFolder, index: int) -> bool:
+    return folder.block_result(index).is_file() and folder.block_weights(index).is_file()
 
 
-def clear_leftovers(out: Path, plan: Plan, first_block: int) -> None:
+def clear_leftovers(run: PlannedRun, first_block: int) -> None:
     """Remove what a killed session left: half-written files, and caches of blocks that are done.
 
     Only for who holds the folder's lock. Raises StorageError.
     """
-    for folder in (out, out / "weights"):
-        remove_partials(folder)
-    for index in range(min(first_block, len(plan.blocks))):
-        for part in paths.PARTS:
-            remove_cache(paths.cache_path(out, index, part))
+    for each in (run.folder.path, run.folder.weights):
+        remove_partials(each)
+    for index in range(min(first_block, len(run.plan.blocks))):
+        for part in PARTS:
+            remove_cache(run.folder.block_cache(index, part))
 
 
 @dataclass(frozen=True)
@@ -55,45 +56,46 @@ class Damage:
                 file.unlink(missing_ok=True)
 
 
-def find_damage(out: Path, plan: Plan) -> list[Damage]:
+def find_damage(run: PlannedRun) -> list[Damage]:
     """What storage has spoiled of frozen units and of blocks that are done; every byte of them is read.
 
     Blocks behind one that is trained or measured again are measured again too: their results go, their weights stay,
     and whether these still belong to what lies before them is seen when their turn comes.
     """
-    found = [*_frozen_damage(out, plan)]
-    for index in range(len(plan.blocks)):
-        damage = _block_damage(out, plan, index)
+    found = [*_frozen_damage(run)]
+    for index in range(len(run.plan.blocks)):
+        damage = _block_damage(run, index)
         if damage is not None:
-            later = range(index + 1, len(plan.blocks))
-            results = (paths.result_path(out, number) for number in later)
+            later = range(index + 1, len(run.plan.blocks))
+            results = map(run.folder.block_result, later)
             found.append(replace(damage, files=(*damage.files, *results)))
     return found
 
 
-def _frozen_damage(out: Path, plan: Plan) -> Iterator[Damage]:
-    path = out / paths.FROZEN
-    if plan.training.freeze == 0 or not any((out / "weights").glob("block-*")):
+def _frozen_damage(run: PlannedRun) -> Iterator[Damage]:
+    path = run.folder.frozen
+    if run.plan.training.freeze == 0 or not any(run.folder.weights.glob("block-*")):
         return
     problem = _problem(path)
     if problem is not None:
         yield Damage(f"the frozen units' weights are written anew: {problem}", (path,))
 
 
-def _block_damage(out: Path, plan: Plan, index: int) -> Damage | None:
-    weights, result, exits = (path(out, index) for path in (paths.weights_path, paths.result_path, paths.exits_path))
+def _block_damage(run: PlannedRun, index: int) -> Damage | None:
+    folder = run.folder
+    weights, result, exits = folder.block_weights(index), folder.block_result(index), folder.block_exits(index)
     if not weights.exists() and not result.exists():
         return None
     problem = _problem(weights) or _wrong_position(weights, index)
     if problem is not None:
         text = f"block {index} is trained again: {problem}"
         files = [weights, result, exits]
-        later = _checkpointed(out)
+        later = _checkpointed(folder)
         if later is not None and later > index:
             text += f"; block {later} begins anew behind it"
-            files.append(out / paths.CHECKPOINT)
+            files.append(folder.checkpoint)
         return Damage(text, tuple(files))
-    problem = _result_problem(plan, index, result, exits)
+    problem = _result_problem(run, index)
     return None if problem is None else Damage(f"block {index} is measured again: {problem}", (result, exits))
 
 
@@ -116,17 +118,18 @@ def _wrong_position(weights: Path, index: int) -> str | None:
     return None if position is not None and position.block == index else f"{weights} is another block's"
 
 
-def _checkpointed(out: Path) -> int | None:
+def _checkpointed(folder: RunFolder) -> int | None:
     """The block that the checkpoint is of; none without one that can be read."""
     try:
-        position = read_position(out / paths.CHECKPOINT)
+        position = read_position(folder.checkpoint)
     except StorageError:
         return None
     return None if position is None else position.block
 
 
-def _result_problem(plan: Plan, index: int, result: Path, exits: Path) -> str | None:
+def _result_problem(run: PlannedRun, index: int) -> str | None:
     """Why a trained block's result cannot be used; none where it can, or is not there yet."""
+    result = run.folder.block_result(index)
     if not result.exists():
         return None
     try:
@@ -135,5 +138,5 @@ def _result_problem(plan: Plan, index: int, result: Path, exits: Path) -> str | 
         return str(error)
     if done.block != index:
         return f"{result} is another block's"
-    pooled = {place.unit for place in plan.exits if isinstance(place.head, PooledHead)}
-    return _problem(exits) if any(each.unit in pooled for each in done.exits) else None
+    pooled = {place.unit for place in run.plan.exits if isinstance(place.head, PooledHead)}
+    return _problem(run.folder.block_exits(index)) if any(each.unit in pooled for each in done.exits) else None

@@ -78,7 +78,7 @@ def check_room(plan: Plan, ours_bytes: int, root: Path = FILESYSTEM_ROOT, ignore
 
 def least_prediction(block: Block) -> BlockPrediction:
     """The lowest of a block's settings."""
-    return min((block.predicted, *(rung.predicted for rung in block.ladder)), key=lambda found: found.peak_bytes)
+    return min((setting.predicted for setting in block.settings), key=lambda found: found.peak_bytes)
 
 
 def _needed(plan: Plan, predictions: Iterable[BlockPrediction]) -> int:

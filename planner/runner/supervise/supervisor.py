@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from planner.errors import InterruptedRunError, OverBudgetError, RunError, StorageError
-from planner.runner.protocol import paths
 from planner.runner.protocol.events import Event, Message, Warned
 from planner.runner.protocol.job import Job
 from planner.runner.protocol.position import Position, read_position
 from planner.runner.protocol.sizes import sizes_of
+from planner.runner.storage.planned_run import PlannedRun
 from planner.runner.storage.sealed import read_sealed, write_sealed
 from planner.runner.supervise.begin import Begun, Footprint, agree, check_init, check_plan, lay
 from planner.runner.supervise.exits import export_models
@@ -29,6 +29,7 @@ from planner.runner.supervise.resume import clear_leftovers, find_damage, first_
 from planner.schema.codec import decode, parse_json, to_json
 from planner.schema.plan import Plan
 from planner.schema.report import Report
+from planner.schema.run_folder import RunFolder
 from planner.system.child import ChildProcess
 from planner.system.ends import End
 from planner.system.files import FolderLock, lock_folder, make_folder, storage_errors, write_atomically
@@ -86,47 +87,48 @@ def run_plan(plan: Plan, data: str, out: Path, options: RunOptions, observer: Ob
     """
     started = time.perf_counter()
     check_plan(plan)
-    footprint = Footprint(out)
+    run = PlannedRun(plan, RunFolder(out))
+    footprint = Footprint(run.folder)
     make_folder(out)
     with lock_folder(out) as lock, footprint:
-        record, begun = _begin(plan, data, out, agree(plan, out, options), footprint, observer)
+        record, begun = _begin(run, data, agree(run, options), footprint, observer)
         release_start_memory()
         if len(record.blocks) < len(plan.blocks) or not record.knows_start:
-            _Supervision(plan, data, begun, record, observer, lock).run()
+            _Supervision(run, data, begun, record, observer, lock).run()
         tolerance = begun.options.exit_tolerance
         report = make_report(plan, record, time.perf_counter() - started, tolerance)
-        export_models(plan, report.best.unit, report.chosen_exit, out)
-        write_atomically(out / paths.REPORT, to_json(report))
+        export_models(run, report.best.unit, report.chosen_exit)
+        write_atomically(run.folder.report, to_json(report))
     return report
 
 
-def _begin(
-    plan: Plan, data: str, out: Path, begun: Begun, footprint: Footprint, observer: Observer
-) -> tuple[Record, Begun]:
+def _begin(run: PlannedRun, data: str, begun: Begun, footprint: Footprint, observer: Observer) -> tuple[Record, Begun]:
     """Look whether the run can begin, and only then lay into the folder what it begins with."""
-    damage = [] if begun.is_new else find_damage(out, plan)
-    trains = bool(damage) or begun.is_new or first_open_block(out, plan) < len(plan.blocks)
-    keeps_init = check_init(begun, out, trains)
+    damage = [] if begun.is_new else find_damage(run)
+    trains = bool(damage) or begun.is_new or first_open_block(run) < len(run.plan.blocks)
+    keeps_init = check_init(begun, run.folder, trains)
     options = begun.options
-    answer = look(Question(plan, data, str(out), options.any_device, trains, options.guard, options.ignore_limit))
-    data_bytes = answer.data_bytes + _inside_bytes(out, data)
-    in_memory = _kept_in_memory(plan, begun, out, answer.samples, data_bytes) if options.guard else None
+    folder = str(run.folder.path)
+    answer = look(Question(run.plan, data, folder, options.any_device, trains, options.guard, options.ignore_limit))
+    data_bytes = answer.data_bytes + _inside_bytes(run.folder, data)
+    in_memory = _kept_in_memory(run, begun, answer.samples, data_bytes) if options.guard else None
     for text in (*answer.warnings, *([in_memory.text] if in_memory else [])):
         observer.observe(Warned("warning", text))
     footprint.claim(begun)
-    begun = replace(lay(plan, out, begun, keeps_init), is_foreign=bool(answer.differences))
+    begun = replace(lay(run, begun, keeps_init), is_foreign=bool(answer.differences))
     for each in damage:
         each.remove()
-    first_block = first_open_block(out, plan)
-    record = Record(out)
+    first_block = first_open_block(run)
+    record = Record(run.folder)
     record.read(first_block)
     record.stored_bytes = in_memory.stored.training_bytes if in_memory else 0
     foreign = [f"run with the plan of another device: {'; '.join(answer.differences)}"] if begun.is_foreign else []
     for text in (*begun.mended, *(each.text for each in damage), *foreign):
         if all(text != known for known, _ in record.deviations):
             record.deviate(text)
-    _note_resumption(plan, record, first_block)
-    clear_leftovers(out, plan, first_block)
+    if first_block < len(run.plan.blocks):
+        _note_resumption(record, first_block)
+    clear_leftovers(run, first_block)
     return record, begun
 
 
@@ -140,40 +142,37 @@ class _InMemory:
     """What a person should know of it."""
 
 
-def _kept_in_memory(
-    plan: Plan, begun: Begun, out: Path, samples: SampleCounts | None, data_bytes: int
-) -> _InMemory | None:
+def _kept_in_memory(run: PlannedRun, begun: Begun, samples: SampleCounts | None, data_bytes: int) -> _InMemory | None:
     """What counts in the budget because the output folder is memory. None where it is storage, or the budget a GPU's.
 
     Raises InfeasibleError where the budget does not hold it.
     """
+    plan, out = run.plan, run.folder.path
     kind = None if plan.device.is_accelerator else memory_kind(out)
     if kind is None or samples is None:
         return None
-    init, given = out / paths.INIT, begun.options.init
-    init_bytes = sum(path.stat().st_size for path in (init, given) if path is not None and path.is_file())
+    files = (run.folder.init, begun.options.init)
+    init_bytes = sum(path.stat().st_size for path in files if path is not None and path.is_file())
     stored = folder_bytes(plan, samples, begun.options.epochs or plan.training.epochs, data_bytes, init_bytes)
     return _InMemory(stored, check_folder(plan, stored, f"{out} ({kind})", read_memory().peak_bytes))
 
 
-def _inside_bytes(out: Path, data: str) -> int:
+def _inside_bytes(folder: RunFolder, data: str) -> int:
     """Length of a data set that was written into the output folder for this run (`planner.run`)."""
     path = Path(data)
-    return path.stat().st_size if path.is_file() and path.resolve().is_relative_to(out.resolve()) else 0
+    return path.stat().st_size if path.is_file() and path.resolve().is_relative_to(folder.path.resolve()) else 0
 
 
-def _note_resumption(plan: Plan, record: Record, first_block: int) -> None:
-    if first_block == len(plan.blocks):
-        return
-    position = _position(record.out, first_block)
+def _note_resumption(record: Record, first_block: int) -> None:
+    position = _position(record.folder, first_block)
     if first_block or position:
         step = f", step {position.step}" if position else ""
         record.deviate(f"resumed at block {first_block}{step}; time is this session's")
 
 
-def _position(out: Path, block: int) -> Position | None:
+def _position(folder: RunFolder, block: int) -> Position | None:
     """How far the block's training was on storage; None where nothing of it is, or what is there is damaged."""
-    for path in (paths.weights_path(out, block), out / paths.CHECKPOINT):
+    for path in (folder.block_weights(block), folder.checkpoint):
         try:
             position = read_position(path)
         except StorageError:
@@ -204,21 +203,22 @@ class _Supervision:
     """Starts children until one has finished the run: a killed one's successor begins one rung lower."""
 
     def __init__(
-        self, plan: Plan, data: str, begun: Begun, record: Record, observer: Observer, lock: FolderLock
+        self, run: PlannedRun, data: str, begun: Begun, record: Record, observer: Observer, lock: FolderLock
     ) -> None:
-        self._plan = plan
+        self._run = run
+        self._plan = run.plan
+        self._folder = run.folder
         self._data = data
         self._begun = begun
         self._record = record
         self._observer = observer
         self._lock = lock
-        self._out = record.out
         self._tried: list[str] = []
         self._log_start = 0
 
     def run(self) -> None:
         """Raises PlannerError where the run cannot be finished."""
-        telemetry = Telemetry(self._plan, self._out / paths.MEMORY)
+        telemetry = Telemetry(self._plan, self._folder.memory)
         stopper = _Stopper()
         first_block, first_rung = len(self._record.blocks), 0
         try:
@@ -234,7 +234,7 @@ class _Supervision:
     def _write_job(self, first_block: int, first_rung: int) -> Path:
         options = self._begun.options
         job = Job(
-            str(self._out),
+            str(self._folder.path),
             self._data,
             options.epochs,
             options.max_steps,
@@ -250,16 +250,15 @@ class _Supervision:
             self._begun.is_foreign,
         )
         self._record.job = job
-        path = self._out / paths.JOB
-        write_sealed(path, job)
-        return path
+        write_sealed(self._folder.job, job)
+        return self._folder.job
 
     def _one_child(self, job: Path, telemetry: Telemetry, stopper: _Stopper) -> int:
         """Follow one child to its end and return its exit code."""
         self._record.place = None
         with ExitStack() as stack:
-            with storage_errors(self._out):
-                log = stack.enter_context((self._out / paths.LOG).open("ab", buffering=0))
+            with storage_errors(self._folder.path):
+                log = stack.enter_context(self._folder.log.open("ab", buffering=0))
                 log.write(_log_header(job))
                 self._log_start = log.tell()
             child = stack.enter_context(_child(job, log, self._lock))
@@ -288,13 +287,12 @@ class _Supervision:
         if end.may_be_memory:
             return
         raise RunError(
-            f"the training process was {end.explained}, unexpectedly{self._last_words()}; its log is "
-            f"{self._out / paths.LOG}"
+            f"the training process was {end.explained}, unexpectedly{self._last_words()}; its log is {self._folder.log}"
         )
 
     def _last_words(self) -> str:
         """The last line that the child of now has left in the log, if any."""
-        with storage_errors(self._out), (self._out / paths.LOG).open("rb") as log:
+        with storage_errors(self._folder.path), self._folder.log.open("rb") as log:
             log.seek(self._log_start)
             last = log.read().decode(errors="replace").strip().splitlines()[-1:]
         return f": {last[0][:300]}" if last else ""
@@ -310,7 +308,7 @@ class _Supervision:
             )
         block = self._plan.blocks[place.block]
         sizes = sizes_of(block)
-        first_block = first_open_block(self._out, self._plan)
+        first_block = first_open_block(self._run)
         self._record.read(first_block)
         said = f"{end.told} at micro-batch {sizes[place.rung]} ({place.phase})"
         if first_block > place.block:

@@ -13,11 +13,10 @@ from torch import Tensor, nn
 
 from planner.model.build import build_unit
 from planner.model.heads import head_unit
-from planner.model.shapes import Shape, model_sizes
 from planner.runner.storage.safetensors import CONVERTED, TensorFile
-from planner.runner.storage.stored import stored_units
 from planner.runner.storage.weights import fits, load_weights, named_tensors, read_tensor, save_tensors
-from planner.schema.plan import Block, Plan, Segment
+from planner.runner.train.context import BlockContext, RunContext
+from planner.schema.plan import Segment
 from planner.schema.told import InitReport
 from planner.training import device as devices
 from planner.training.optimizer_in_backward import optimizer_in_backward
@@ -49,21 +48,18 @@ class LoadedSegment:
 
 
 class LoadedBlock:
-    """A block's modules with fresh, seeded weights, ready to train."""
+    """A block's modules with fresh weights, a function of the run's seed, ready to train."""
 
-    def __init__(self, plan: Plan, index: int, seed: int, frozen: Sequence[nn.Module] = ()) -> None:
+    def __init__(self, context: BlockContext, frozen: Sequence[nn.Module] = ()) -> None:
         """`frozen` are the units that samples run through first, from `load_frozen`; blocks may share them."""
-        self.spec: Block = plan.blocks[index]
+        self.spec = context.spec
         self.frozen = frozen
-        shapes = input_shapes(plan)
-        self.input_shape: Shape = shapes[self.spec.units[0]]
-        self.output_shape: Shape = shapes[self.spec.units[1]]
-        self.device = devices.device_of(plan.device.kind)
+        self.device = context.run.device
         # Made by the processor, so that a seed gives the same weights wherever they come to lie.
-        self.segments = [_load_segment(plan, segment, shapes, seed) for segment in self.spec.segments]
+        self.segments = [_load_segment(context.run, segment) for segment in self.spec.segments]
         for _, module in self.named_modules():
             devices.to_device(module, self.device)
-        self._settings = plan.training.optimizer
+        self._settings = context.plan.training.optimizer
         self.optimizer: Stepper = make_optimizer(self._settings)
 
     def named_modules(self) -> Iterator[tuple[str, nn.Module]]:
@@ -173,39 +169,32 @@ def begin_with(path: Path, named_modules: Iterable[tuple[str, nn.Module]]) -> No
         file.close()
 
 
-def input_shapes(plan: Plan) -> list[Shape]:
-    """The shape that enters each unit, and behind the last the shape that leaves the model."""
-    return [plan.model.input, *(sizes.output for sizes in model_sizes(plan.model))]
-
-
-def load_frozen(plan: Plan, index: int, out: Path) -> list[nn.Module]:
+def load_frozen(context: BlockContext) -> list[nn.Module]:
     """The units before a block that its samples run through: an empty list where it does not recompute its input."""
-    return load_before(plan, index, out) if plan.blocks[index].input.kind == "recompute" else []
+    return load_before(context) if context.spec.input.kind == "recompute" else []
 
 
-def load_before(plan: Plan, index: int, out: Path) -> list[nn.Module]:
-    """The units before a block in evaluation mode, with the weights that were left in `out`."""
-    shapes = input_shapes(plan)
+def load_before(context: BlockContext) -> list[nn.Module]:
+    """The units before a block in evaluation mode, with the weights that the run has stored. Raises StorageError."""
     units: list[nn.Module] = []
-    for stored in stored_units(plan, index, out):
-        found = [fresh_unit(plan, unit, shapes, None).eval() for unit in stored.units]
+    for stored in context.weight_files_before():
+        found = [fresh_unit(context.run, unit, seeded=False).eval() for unit in stored.units]
         load_weights(stored.path, zip((f"units.{unit}" for unit in stored.units), found, strict=True))
-        units += [devices.to_device(unit, devices.device_of(plan.device.kind)) for unit in found]
+        units += [devices.to_device(unit, context.run.device) for unit in found]
     return units
 
 
-def compare_init(plan: Plan, path: Path) -> InitReport:
-    """What a file of weights holds of a plan's network and heads. Makes no tensor with content."""
+def compare_init(run: RunContext, path: Path) -> InitReport:
+    """What a file of weights holds of a run's network and heads. Makes no tensor with content. Raises StorageError."""
     file = TensorFile(path)
     try:
         file.verify()
     finally:
         file.close()
     given = {entry.name: entry for entry in file.entries}
-    shapes = input_shapes(plan)
     taken, left = set(), []
     with torch.device("meta"):
-        for name, tensor in named_tensors(_all_named(plan, shapes)):
+        for name, tensor in named_tensors(_all_named(run)):
             if fits(given.get(name), tensor):
                 taken.add(name)
             else:
@@ -214,13 +203,13 @@ def compare_init(plan: Plan, path: Path) -> InitReport:
     return InitReport(len(taken), tuple(left), unused, int(file.metadata.get(CONVERTED, 0)))
 
 
-def _all_named(plan: Plan, shapes: list[Shape]) -> Iterator[tuple[str, nn.Module]]:
-    """All units and heads, one segment at a time."""
-    for index in range(plan.training.freeze):
-        yield f"units.{index}", fresh_unit(plan, index, shapes, None)
-    for block in plan.blocks:
+def _all_named(run: RunContext) -> Iterator[tuple[str, nn.Module]]:
+    """All units and heads, one segment at a time, with whatever weights are there."""
+    for index in range(run.plan.training.freeze):
+        yield f"units.{index}", fresh_unit(run, index, seeded=False)
+    for block in run.plan.blocks:
         for segment in block.segments:
-            yield from _named(_load_segment(plan, segment, shapes, None))
+            yield from _named(_load_segment(run, segment, seeded=False))
 
 
 def _named(segment: LoadedSegment) -> Iterator[tuple[str, nn.Module]]:
@@ -231,23 +220,23 @@ def _named(segment: LoadedSegment) -> Iterator[tuple[str, nn.Module]]:
         yield f"heads.{last}", segment.head
 
 
-def _generator(seed: int | None, kind: str, index: int) -> torch.Generator | None:
-    if seed is None:
-        return None
-    digest = hashlib.sha256(f"{seed} {kind} {index}".encode()).digest()
+def _generator(run: RunContext, kind: str, index: int) -> torch.Generator:
+    digest = hashlib.sha256(f"{run.length.seed} {kind} {index}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
 
 
-def fresh_unit(plan: Plan, index: int, shapes: list[Shape], seed: int | None) -> nn.Module:
-    """A unit with weights that are a function of `seed` and its index; none: with whatever is there."""
-    return build_unit(plan.model.units[index], shapes[index], _generator(seed, "unit", index), plan.training.dtype)
+def fresh_unit(run: RunContext, index: int, seeded: bool = True) -> nn.Module:
+    """A unit whose weights are a function of the run's seed and its index; not `seeded`: with whatever is there."""
+    generator = _generator(run, "unit", index) if seeded else None
+    return build_unit(run.plan.model.units[index], run.shapes[index], generator, run.plan.training.dtype)
 
 
-def _load_segment(plan: Plan, segment: Segment, shapes: list[Shape], seed: int | None) -> LoadedSegment:
+def _load_segment(run: RunContext, segment: Segment, seeded: bool = True) -> LoadedSegment:
     first, last = segment.units
-    units = [fresh_unit(plan, index, shapes, seed) for index in range(first, last)]
+    units = [fresh_unit(run, index, seeded) for index in range(first, last)]
     head = None
     if segment.head is not None:
-        spec = head_unit(segment.head, shapes[last], plan.model.classes)
-        head = build_unit(spec, shapes[last], _generator(seed, "head", last), plan.training.dtype)
+        shape = run.shapes[last]
+        spec = head_unit(segment.head, shape, run.plan.model.classes)
+        head = build_unit(spec, shape, _generator(run, "head", last) if seeded else None, run.plan.training.dtype)
     return LoadedSegment(segment, units, head)

@@ -14,15 +14,15 @@ from pathlib import Path
 from planner.data.dataset import check_fits, open_data
 from planner.data.split import Dataset
 from planner.errors import InfeasibleError, PlannerError
-from planner.runner.protocol import paths
 from planner.runner.protocol.events import Deviation, Event, Failed, Finished, Initialised, Message, Ready
 from planner.runner.protocol.job import Job
 from planner.runner.storage.sealed import read_sealed
-from planner.runner.train.foreign import rungs_here
+from planner.runner.train.foreign import fallbacks_here
 from planner.runner.train.guard import MemoryGuard, describe
 from planner.runner.train.stop import StopSignal
 from planner.schema.codec import read_document, to_json
 from planner.schema.plan import Plan
+from planner.schema.run_folder import RunFolder
 from planner.system.answers import Answers
 from planner.system.exhaustion import is_out_of_memory
 from planner.system.proc import CANNOT_BEGIN_ANEW
@@ -40,23 +40,23 @@ def check_data(plan: Plan, data: Dataset) -> str | None:
     return None
 
 
-def _train(job: Job, tell: Callable[[Event], None]) -> None:
+def _train(job: Job, emit: Callable[[Event], None]) -> None:
     stop = StopSignal()
     stop.listen()
-    plan = read_document(Path(job.out) / paths.PLAN, Plan)
+    plan = read_document(RunFolder(Path(job.out)).plan, Plan)
     with open_data(job.data, Path(job.out), size=plan.model.input) as data:
         difference = check_data(plan, data)
         started = _start(plan)
         from planner.runner.train.session import Session
 
         guard = make_guard(job, plan, started)
-        rungs = _rungs(job, plan, started)
-        session = Session(job, plan, data, guard, tell, stop, rungs)
+        fallbacks = _first_fallbacks(job, plan, started)
+        session = Session(job, plan, data, guard, emit, stop, fallbacks)
         init = session.compare_init()
         guard.begin()
-        tell(Ready("ready", started.baseline_bytes, started.peak_bytes))  # from here on nothing can be refused
+        emit(Ready("ready", started.baseline_bytes, started.peak_bytes))  # from here on nothing can be refused
         if not guard.is_exact:
-            tell(
+            emit(
                 Deviation(
                     "deviation",
                     f"{CANNOT_BEGIN_ANEW}: measured peaks are the highest since the training process began, no less "
@@ -64,14 +64,14 @@ def _train(job: Job, tell: Callable[[Event], None]) -> None:
                 )
             )
         if difference is not None:
-            tell(Deviation("deviation", difference))
+            emit(Deviation("deviation", difference))
         if init is not None:
-            tell(Initialised("initialised", init.shortened()))
-        for text in _about_device(job, plan, started, rungs):
-            tell(Deviation("deviation", text))
+            emit(Initialised("initialised", init.shortened()))
+        for text in _about_device(job, plan, started, fallbacks):
+            emit(Deviation("deviation", text))
         session.run()
         guard.take()
-        tell(Finished("finished", guard.life_peak_bytes))
+        emit(Finished("finished", guard.life_peak_bytes))
 
 
 def _start(plan: Plan) -> Started:
@@ -89,14 +89,14 @@ def _allowed_bytes(job: Job, started: Started) -> int | None:
     return None if job.allowed_bytes is None else job.allowed_bytes + above
 
 
-def _rungs(job: Job, plan: Plan, started: Started) -> tuple[int, ...]:
+def _first_fallbacks(job: Job, plan: Plan, started: Started) -> tuple[int, ...]:
     """The largest setting of every block that may be tried. Raises InfeasibleError where there is none here."""
     if not job.any_device or plan.device.is_accelerator:
         return (0,) * len(plan.blocks)
-    return rungs_here(plan, _allowed_bytes(job, started), started.baseline_bytes, started.peak_bytes)
+    return fallbacks_here(plan, _allowed_bytes(job, started), started.baseline_bytes, started.peak_bytes)
 
 
-def _about_device(job: Job, plan: Plan, started: Started, rungs: tuple[int, ...]) -> Iterator[str]:
+def _about_device(job: Job, plan: Plan, started: Started, fallbacks: tuple[int, ...]) -> Iterator[str]:
     """What is to be said of a plan that is another device's."""
     if not job.any_device or job.first_block == len(plan.blocks):
         return
@@ -104,9 +104,9 @@ def _about_device(job: Job, plan: Plan, started: Started, rungs: tuple[int, ...]
         f"another device's plan: starting took {format_bytes(started.baseline_bytes)} here, the plan counts "
         f"{format_bytes(plan.baseline_bytes)}"
     )
-    for index, rung in enumerate(rungs):
-        if rung and index >= job.first_block:
-            size = plan.blocks[index].ladder[rung - 1].micro_batch
+    for index, fallback in enumerate(fallbacks):
+        if fallback and index >= job.first_block:
+            size = plan.blocks[index].settings[fallback].micro_batch
             yield f"block {index}: begins at micro-batch {size}, larger ones do not fit beside what starting takes here"
 
 
@@ -126,19 +126,19 @@ def main(job_path: str, supervisor_pid: int) -> int:
     die_with_parent(supervisor_pid)
     answers = Answers()
 
-    def tell(event: Event) -> None:
+    def emit(event: Event) -> None:
         answers.tell(to_json(Message(event), indent=None))
 
     try:
-        _train(read_sealed(Path(job_path), Job), tell)
+        _train(read_sealed(Path(job_path), Job), emit)
     except PlannerError as error:
         minimum = error.minimum_bytes if isinstance(error, InfeasibleError) else None
-        tell(Failed("failed", error.exit_code, str(error), minimum))
+        emit(Failed("failed", error.exit_code, str(error), minimum))
         return error.exit_code
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        tell(Failed("failed", 4, describe(error)))
+        emit(Failed("failed", 4, describe(error)))
         return 4
     return 0
 

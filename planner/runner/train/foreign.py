@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from planner.errors import InfeasibleError
-from planner.schema.plan import Block, BlockPrediction, Plan
+from planner.schema.plan import Plan, Rung
 from planner.units import format_bytes
 
 
-def rungs_here(plan: Plan, allowed_bytes: int | None, baseline_bytes: int, start_peak_bytes: int) -> tuple[int, ...]:
+def fallbacks_here(
+    plan: Plan, allowed_bytes: int | None, baseline_bytes: int, start_peak_bytes: int
+) -> tuple[int, ...]:
     """The first setting of every block that fits beside what the training process takes here: 0 is the plan's own.
 
     `allowed_bytes` is what that process may take, none: anything; `baseline_bytes` what it took when torch had started,
@@ -19,7 +21,7 @@ def rungs_here(plan: Plan, allowed_bytes: int | None, baseline_bytes: int, start
     if allowed_bytes is None:
         return (0,) * len(plan.blocks)
     counts_start = plan.budget.scope == "process"
-    needed = [[baseline_bytes + _dynamic_bytes(plan, found) for found in _settings(block)] for block in plan.blocks]
+    needed = [[baseline_bytes + _dynamic_bytes(plan, found) for found in block.settings] for block in plan.blocks]
     least = max(start_peak_bytes if counts_start else 0, *(min(sizes) for sizes in needed))
     if least > allowed_bytes:
         raise InfeasibleError(
@@ -33,12 +35,9 @@ def rungs_here(plan: Plan, allowed_bytes: int | None, baseline_bytes: int, start
     return tuple(_first(sizes, allowed_bytes) for sizes in needed)
 
 
-def _settings(block: Block) -> Sequence[BlockPrediction]:
-    return [block.predicted, *(rung.predicted for rung in block.ladder)]
-
-
-def _dynamic_bytes(plan: Plan, found: BlockPrediction) -> int:
+def _dynamic_bytes(plan: Plan, setting: Rung) -> int:
     """What a setting takes beside interpreter, libraries and supervisor, which the scope `training` leaves out."""
+    found = setting.predicted
     return found.peak_bytes - (found.breakdown.runtime if plan.budget.scope == "process" else 0)
 
 

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from planner.errors import InputError, StorageError
 from planner.runner.input.samples import Samples
-from planner.runner.protocol import paths
 from planner.runner.storage.safetensors import TensorFile
 from planner.runner.storage.weights import named_tensors, save_tensors
-from planner.runner.train.block import begin_with, fresh_unit, input_shapes
+from planner.runner.train.block import begin_with, fresh_unit, load_before
+from planner.runner.train.context import BlockContext, RunContext
+from planner.runner.train.guard import WARMING_BYTES
+from planner.runner.train.inputs import Inputs
+from planner.runner.train.passes import rehearse
+from planner.runner.train.phases import Phases
+from planner.runner.train.post_training import Prefix, try_writing
+from planner.schema.common import Stored
 from planner.schema.plan import Plan
 from planner.schema.told import InitReport
 from planner.training.device import wait_for
@@ -25,16 +32,17 @@ _TIMED = 8
 """Micro-batches that say how fast frozen units are."""
 
 
-def keep_frozen(plan: Plan, seed: int, init: Path | None, out: Path) -> None:
-    """Write the frozen units' weights into `out`, where they are not there whole: those of `init`, others seeded.
+def keep_frozen(run: RunContext) -> None:
+    """Write the frozen units' weights into the run's folder, where they are not there whole.
 
-    Raises StorageError.
+    They are those that the run begins with; what these lack is seeded. Raises StorageError.
     """
-    path = out / paths.FROZEN
-    if plan.training.freeze == 0 or _is_whole(path):
+    path = run.folder.frozen
+    count = run.plan.training.freeze
+    if count == 0 or _is_whole(path):
         return
-    shapes = input_shapes(plan)
-    units = [(f"units.{index}", fresh_unit(plan, index, shapes, seed)) for index in range(plan.training.freeze)]
+    units = [(f"units.{index}", fresh_unit(run, index)) for index in range(count)]
+    init = run.init
     if init is not None:
         begin_with(init, units)
     save_tensors(path, named_tensors(units))
@@ -79,3 +87,64 @@ def seconds_per_sample(units: Sequence[nn.Module], samples: Samples) -> float:
         count += len(labels)
     loaded.close()
     return seconds / count
+
+
+class FrozenPass:
+    """Samples run through the frozen units alone, before the first block: it fills the caches that this one reads."""
+
+    def __init__(self, first_block: BlockContext, inputs: Inputs, phases: Phases) -> None:
+        self._first = first_block
+        self._inputs = inputs
+        self._phases = phases
+        self.peak_bytes = 0
+        """Highest resident bytes in it; 0 before it."""
+        self.bytes_written = 0
+        """Bytes that it has written to caches."""
+
+    def run(self, first_fallback: int) -> Prefix:
+        """What lies before the first block, whose caches are there afterwards, if it reads any.
+
+        Raises OverBudgetError where that fits at none of the block's fallbacks, StorageError.
+        """
+        count = self._first.plan.training.freeze
+        if count == 0:
+            return Prefix(0, 0.0)
+        what = "running its frozen units"
+        seconds = self._phases.first_that_fits(self._first, first_fallback, what, self._run_once)
+        return Prefix(self._first.run.parameters_before(count), seconds)
+
+    def _run_once(self, fallback: int) -> float:
+        """Fill the caches that are not there; seconds that a sample takes."""
+        first, phases, inputs = self._first, self._phases, self._inputs
+        filled = [part for part in inputs.parts if first.reads_cache and not inputs.is_there(first, part)]
+        # Kernels are made here for the first time, which takes more than using them does.
+        phases.begin(first, "prepare", fallback)
+        unused = first.setting(fallback).predicted.untouched_bytes
+        phases.guard.begin_block(self.peak_bytes, unused + WARMING_BYTES)
+        watch = phases.watch(first, fallback, "running its frozen units")
+        size = first.micro_batches[fallback]
+        units = load_before(first)
+        seconds = 0.0
+        for part in dict.fromkeys([*filled, "test"]):
+            samples = inputs.images(part, size)
+            count = samples.count * inputs.views(part)
+            run = partial(_infer, units, first.spec.input.dtype if part in filled else None)
+            rehearse(units, run, samples, count, watch, lambda: phases.limit(first, fallback))
+            if part == "test":
+                seconds = seconds_per_sample(units, samples)
+            del samples  # its buffers; the next part has its own
+        if filled:
+            phases.begin(first, "cache", fallback)
+        for part in filled:
+            self.bytes_written += inputs.fill(first, part, units, inputs.images(part, size), watch)
+        phases.guard.take()
+        self.peak_bytes = phases.guard.block_peak_bytes
+        phases.guard.release()
+        release_memory()
+        return seconds
+
+
+def _infer(units: Sequence[nn.Module], stored: Stored | None, inputs: Tensor, labels: Tensor) -> None:
+    outputs = infer(units, inputs)
+    if stored is not None:
+        try_writing(outputs, stored)

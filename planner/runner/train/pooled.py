@@ -19,10 +19,10 @@ from planner.model.heads import head_unit
 from planner.model.shapes import Shape
 from planner.runner.input.samples import Samples
 from planner.runner.storage.weights import named_tensors, save_tensors
-from planner.runner.train.block import LoadedBlock, input_shapes
+from planner.runner.train.block import LoadedBlock
+from planner.runner.train.context import BlockContext
 from planner.runner.train.stop import StopSignal
 from planner.schema.common import Dtype, discriminant_bytes
-from planner.schema.plan import Plan
 from planner.training.device import to_device
 from planner.training.discriminant import Discriminant
 from planner.training.runtime import release_memory
@@ -43,17 +43,17 @@ def samples_to_fit(count: int, stepped: int) -> int:
     return min(count, _MOST_SAMPLES, max(_LEAST_SAMPLES, int(_SHARE * stepped)))
 
 
-def wanted_exits(plan: Plan, index: int, micro_batch: int, room_bytes: int) -> dict[int, Shape]:
+def wanted_exits(block: BlockContext, micro_batch: int, room_bytes: int) -> dict[int, Shape]:
     """Units before each pooled exit of a block, and the shape it sees: from the first on, as many as have room."""
-    shapes = input_shapes(plan)
-    first, last = plan.blocks[index].units
+    first, last = block.spec.units
     found: dict[int, Shape] = {}
-    for place in plan.exits:
+    for place in block.plan.exits:
         if first < place.unit <= last and isinstance(place.head, PooledHead):
-            room_bytes -= discriminant_bytes(place.head.features(shapes[place.unit]), plan.model.classes, micro_batch)
+            shape = block.run.shapes[place.unit]
+            room_bytes -= discriminant_bytes(place.head.features(shape), block.plan.model.classes, micro_batch)
             if room_bytes < 0:
                 break
-            found[place.unit] = shapes[place.unit]
+            found[place.unit] = shape
     return found
 
 

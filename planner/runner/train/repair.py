@@ -17,25 +17,22 @@ from planner.runner.input.loader import in_groups
 from planner.runner.input.order import Permutation
 from planner.runner.storage.cache import CacheSpec, ShardWriter
 from planner.runner.storage.safetensors import TensorFile
-from planner.runner.storage.stored import stored_units
-from planner.runner.train.block import input_shapes
+from planner.runner.train.context import BlockContext
 from planner.runner.train.stop import StopSignal
 from planner.runner.train.stream import run_stored
 from planner.schema.common import Stored
-from planner.schema.plan import Plan
-from planner.training import device as devices
 from planner.training.encoding import encode_samples, image_tensor
 
 
 class Repairer:
     """Computes shards of the cache that a block reads, from the data set and the weights of the blocks before it."""
 
-    def __init__(self, plan: Plan, index: int, out: Path, micro_batch: int) -> None:
-        self._plan = plan
-        self._index = index
-        self._out = out
+    def __init__(self, block: BlockContext, micro_batch: int) -> None:
+        """`micro_batch` is how many samples are in memory at once."""
+        self._block = block
+        self._model = block.plan.model
+        self._stored = block.weight_files_before()
         self._micro_batch = micro_batch
-        self._shapes = input_shapes(plan)
 
     def write(
         self,
@@ -51,7 +48,7 @@ class Repairer:
 
         Raises StorageError, which leaves the other shards as they are.
         """
-        dtype: Stored = self._plan.blocks[self._index].input.dtype
+        dtype: Stored = self._block.spec.input.dtype
         count = spec.samples // views
         order = range(count) if key is None else Permutation(count, *key)
         with ExitStack() as opened:
@@ -67,7 +64,7 @@ class Repairer:
                             stop.check()
 
     def _open_weights(self, opened: ExitStack) -> Iterator[TensorFile]:
-        for stored in stored_units(self._plan, self._index, self._out):
+        for stored in self._stored:
             file = TensorFile(stored.path)
             opened.callback(file.close)
             file.verify()
@@ -77,10 +74,10 @@ class Repairer:
         size = split.record_bytes
         view = memoryview(bytearray(len(indices) * size))
         labels = [split.read_into(index, view[at * size : (at + 1) * size]) for at, index in enumerate(indices)]
-        images = image_tensor(view, self._plan.model.input)
-        return images.to(devices.device_of(self._plan.device.kind)), labels
+        return image_tensor(view, self._model.input).to(self._block.run.device), labels
 
     def _run(self, inputs: Tensor, files: Sequence[TensorFile]) -> Tensor:
-        for stored, file in zip(stored_units(self._plan, self._index, self._out), files, strict=True):
-            inputs = run_stored(self._plan.model, stored.units, self._shapes, file, inputs, self._plan.training.dtype)
+        shapes, dtype = self._block.run.shapes, self._block.plan.training.dtype
+        for stored, file in zip(self._stored, files, strict=True):
+            inputs = run_stored(self._model, stored.units, shapes, file, inputs, dtype)
         return inputs

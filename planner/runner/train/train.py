@@ -1,4 +1,4 @@
-"""The training phase of one block: a dry step, a way down the ladder if it does not hold, then epoch after epoch."""
+"""The training phase of one block: a dry step, fallbacks to smaller micro-batches if it does not fit, then epochs."""
 
 from __future__ import annotations
 
@@ -8,48 +8,27 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from planner.errors import OverBudgetError, RunError, StorageError
 from planner.model.heads import head_unit
-from planner.model.shapes import Shape, model_sizes, unit_sizes
+from planner.model.shapes import unit_sizes
 from planner.runner.input.samples import Batches, Samples, count_batches
 from planner.runner.protocol.events import BlockStarted, Checkpointed, Deviation, Event, Step
-from planner.runner.protocol.job import RunLength
 from planner.runner.protocol.position import Position
 from planner.runner.storage.checkpoint import Checkpoints
 from planner.runner.train.block import LoadedBlock
+from planner.runner.train.context import BlockContext
 from planner.runner.train.guard import WARMING_BYTES, MemoryGuard, describe
 from planner.runner.train.rehearsal import rehearsal
 from planner.runner.train.stop import StopSignal
-from planner.schema.plan import Block, Plan
+from planner.schema.plan import Rung
 from planner.system.exhaustion import is_out_of_memory
 from planner.training.device import generators_of
 from planner.training.runtime import release_memory, trim_after_each
 from planner.units import format_bytes
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A rung: the plan's own setting, or a smaller one."""
-
-    micro_batch: int
-    """Samples in one forward and backward."""
-    accumulate: int
-    """Micro-batches in one optimizer step."""
-    untouched_bytes: int = 0
-    """What kernels map beside the peak and never write."""
-
-
-def rungs_of(block: Block) -> tuple[Setting, ...]:
-    """The plan's own setting and its ladder."""
-    return (
-        Setting(block.micro_batch, block.accumulate, block.predicted.untouched_bytes),
-        *(Setting(rung.micro_batch, rung.accumulate, rung.predicted.untouched_bytes) for rung in block.ladder),
-    )
 
 
 @dataclass(frozen=True)
@@ -60,18 +39,17 @@ class Trained:
     """Its modules."""
     position: Position
     """What training came to."""
-    setting: Setting
-    """The rung it ended on."""
+    setting: Rung
+    """The setting that training ended with."""
 
 
-def least_micro_batch(plan: Plan, block: Block) -> int:
+def least_micro_batch(block: BlockContext) -> int:
     """The smallest micro-batch that gives every batch normalisation of the block more than one value per channel."""
-    sizes = model_sizes(plan.model)
-    least = max(size.minimum_micro_batch for size in sizes[slice(*block.units)])
-    for segment in block.segments:
+    least = max(size.minimum_micro_batch for size in block.run.sizes[slice(*block.spec.units)])
+    for segment in block.spec.segments:
         if segment.head is not None:
-            shape: Shape = sizes[segment.units[1] - 1].output
-            head = head_unit(segment.head, shape, plan.model.classes)
+            shape = block.run.shapes[segment.units[1]]
+            head = head_unit(segment.head, shape, block.plan.model.classes)
             least = max(least, unit_sizes(head, shape).minimum_micro_batch)
     return least
 
@@ -81,84 +59,90 @@ class BlockTrainer:
 
     def __init__(
         self,
-        plan: Plan,
-        index: int,
-        order: RunLength,
+        context: BlockContext,
         make_samples: Callable[[int], Samples],
         guard: MemoryGuard,
-        tell: Callable[[Event], None],
+        emit: Callable[[Event], None],
         checkpoints: Checkpoints,
         stop: StopSignal,
         frozen: Sequence[nn.Module] = (),
-        first_rung: int = 0,
-        init: Path | None = None,
-        input_checksum: str | None = None,
+        first_fallback: int = 0,
     ) -> None:
-        """`make_samples` opens the block's input for a micro-batch; `frozen` is as in `LoadedBlock`.
+        """Open the block's last checkpoint, if it has one that can be used.
 
-        `init` is a file of weights to begin with, as far as it has them; `input_checksum` as in `Position`.
+        Args:
+            context: The block.
+            make_samples: Opens the block's input for a micro-batch.
+            guard: Keeps this process within its share of the budget.
+            emit: Takes every event.
+            checkpoints: Where checkpoints go.
+            stop: Looked at after every checkpoint.
+            frozen: As in `LoadedBlock`.
+            first_fallback: The largest setting to try: 0 is the plan's own.
+
+        Raises:
+            StorageError: The weights before the block cannot be read.
         """
-        self._init = init
-        self._plan = plan
-        self._index = index
-        self._order = order
+        self._context = context
+        self._index = context.index
+        self._length = context.run.length
         self._make_samples = make_samples
         self._guard = guard
-        self._tell = tell
+        self._emit = emit
         self._checkpoints = checkpoints
         self._stop = stop
         self._frozen = frozen
-        self._batch = plan.training.batch
-        self._least = least_micro_batch(plan, plan.blocks[index])
-        self._rungs = rungs_of(plan.blocks[index])
+        self._batch = context.plan.training.batch
+        self._least = least_micro_batch(context)
+        self._settings = context.settings
         self._block: LoadedBlock | None = None
         self._had_dry_step = True
-        self._position = Position(index, input_checksum=input_checksum)
-        self._begin_at(first_rung)
+        self._position = Position(context.index, input_checksum=context.input_checksum())
+        self._begin_at(first_fallback)
 
-    def _begin_at(self, first_rung: int) -> None:
+    def _begin_at(self, first_fallback: int) -> None:
         try:
             found = self._checkpoints.find(self._index)
         except StorageError as error:
-            self._tell(Deviation("deviation", f"block {self._index} begins anew, its checkpoint is damaged: {error}"))
+            self._emit(Deviation("deviation", f"block {self._index} begins anew, its checkpoint is damaged: {error}"))
             self._checkpoints.remove()
             found = None
         if found is not None and found.input_checksum not in (None, self._position.input_checksum):
             text = f"block {self._index} begins anew: its checkpoint was trained behind other weights"
-            self._tell(Deviation("deviation", text))
+            self._emit(Deviation("deviation", text))
             self._checkpoints.remove()
             found = None
         self._resumes = found is not None
         position = found or self._position
-        self._position = replace(position, rung=max(position.rung, first_rung))
+        self._position = replace(position, rung=max(position.rung, first_fallback))
 
     def train(self) -> Trained:
-        """Train on the first rung that holds. Raises OverBudgetError when none does."""
+        """Train with the first setting that fits. Raises OverBudgetError when none does."""
         tried: list[str] = []
-        for number in range(self._position.rung, len(self._rungs)):
-            self._position = replace(self._position, rung=number)
-            rung = self._rungs[number]
+        for fallback in range(self._position.rung, len(self._settings)):
+            self._position = replace(self._position, rung=fallback)
+            setting = self._settings[fallback]
             try:
-                return self._train_on(rung)
+                return self._train_with(setting)
             except (RuntimeError, MemoryError, OverBudgetError) as error:
                 if not is_out_of_memory(error):
                     raise
-                tried.append(f"micro-batch {rung.micro_batch}{self._since()}: {describe(error)}")
+                tried.append(f"micro-batch {setting.micro_batch}{self._since()}: {describe(error)}")
             # Out of the handler, so that the traceback no longer holds the failed step's tensors.
-            self._tell(Deviation("deviation", f"block {self._index}: does not fit with {tried[-1]}"))
+            self._emit(Deviation("deviation", f"block {self._index}: does not fit with {tried[-1]}"))
         raise exhausted(self._index, tried)
 
     def _since(self) -> str:
         return f", after step {self._position.step}" if self._block is not None else ""
 
-    def _train_on(self, rung: Setting) -> Trained:
+    def _train_with(self, setting: Rung) -> Trained:
         """From where the block stands. What an overrun has left of a batch is dropped, and the batch done again."""
         release_memory()
         self._guard.enter(self._index, "train")
         if self._block is None:
-            self._guard.begin_block(self._position.peak_bytes, rung.untouched_bytes + WARMING_BYTES)
-            samples = self._make_samples(rung.micro_batch)
-            self._dry_steps(samples, rung)
+            self._guard.begin_block(self._position.peak_bytes, setting.predicted.untouched_bytes + WARMING_BYTES)
+            samples = self._make_samples(setting.micro_batch)
+            self._dry_steps(samples, setting)
             self._guard.check("its dry step")
             samples.loader.stall_seconds = 0.0
             self._block = self._start()
@@ -166,13 +150,13 @@ class BlockTrainer:
             self._block.drop_gradients()
             self._had_dry_step = False
             release_memory()
-            self._guard.limit(rung.untouched_bytes)
-            samples = self._make_samples(rung.micro_batch)
-        self._tell_phase(samples)
+            self._guard.limit(setting.predicted.untouched_bytes)
+            samples = self._make_samples(setting.micro_batch)
+        self._emit_phase(samples)
         self._checkpoints.restart_clock()
-        self._epochs(self._block, samples, rung)
+        self._epochs(self._block, samples, setting)
         self._position = replace(self._position, is_trained=True)
-        return Trained(self._block, self._position, rung)
+        return Trained(self._block, self._position, setting)
 
     def _start(self) -> LoadedBlock:
         block = self._fresh_block()
@@ -181,13 +165,14 @@ class BlockTrainer:
         return block
 
     def _fresh_block(self) -> LoadedBlock:
-        block = LoadedBlock(self._plan, self._index, self._order.seed, self._frozen)
-        if self._init is not None:
-            block.begin_with(self._init)
+        block = LoadedBlock(self._context, self._frozen)
+        init = self._context.run.init
+        if init is not None:
+            block.begin_with(init)
         release_memory()  # the pages that random numbers came from
         return block
 
-    def _dry_steps(self, samples: Samples, rung: Setting) -> None:
+    def _dry_steps(self, samples: Samples, setting: Rung) -> None:
         """Short batches on a block of its own, in two passes.
 
         The first makes kernels. Library pages are given back after every unit: kernels touch up to 10 MiB the first
@@ -195,14 +180,16 @@ class BlockTrainer:
         its own. The second pass is as high as training: it meets every state that training has.
         """
         block = self._fresh_block()
-        accumulate = rung.accumulate > 1
-        rehearsed = rehearsal(samples.count, self._batch, rung.micro_batch, self._least, self._last_step(samples, rung))
+        accumulate = setting.accumulate > 1
+        rehearsed = rehearsal(
+            samples.count, self._batch, setting.micro_batch, self._least, self._last_step(samples, setting)
+        )
         with trim_after_each(block.modules()):
             for size in sorted({size for sizes in rehearsed for size in sizes}):
                 self._dry_batch(block, samples, (size,), accumulate)
         block.forget_steps()
         release_memory()
-        self._guard.limit(rung.untouched_bytes)  # what kernels have mapped is there
+        self._guard.limit(setting.predicted.untouched_bytes)  # what kernels have mapped is there
         for sizes in rehearsed:
             self._dry_batch(block, samples, sizes, accumulate)
 
@@ -210,42 +197,42 @@ class BlockTrainer:
         with closing(samples.sized(sizes)) as micro_batches:
             block.train_batch(micro_batches, sum(sizes), accumulate)
 
-    def _epochs(self, block: LoadedBlock, samples: Samples, rung: Setting) -> None:
+    def _epochs(self, block: LoadedBlock, samples: Samples, setting: Rung) -> None:
         """Step after step until none is left; `_position` stands behind the last one that was done."""
-        per_epoch = count_batches(samples.count, self._batch, rung.micro_batch, self._least)
-        last = self._last_step(samples, rung)
+        per_epoch = count_batches(samples.count, self._batch, setting.micro_batch, self._least)
+        last = self._last_step(samples, setting)
         while self._position.step < last:
-            key = (self._order.seed, self._index, self._position.epoch)
+            key = (self._length.seed, self._index, self._position.epoch)
             place = self._position.step_in_epoch
             batches = samples.shuffled(self._batch, self._least, key, place, self._position.epoch)
             try:
-                self._one_epoch(block, batches, samples, rung, last)
+                self._one_epoch(block, batches, samples, setting, last)
             finally:
                 batches.close()
             if self._position.step_in_epoch >= per_epoch:
                 self._end_epoch(samples.is_whole)
 
-    def _one_epoch(self, block: LoadedBlock, batches: Batches, samples: Samples, rung: Setting, last: int) -> None:
+    def _one_epoch(self, block: LoadedBlock, batches: Batches, samples: Samples, setting: Rung, last: int) -> None:
         mark = time.perf_counter()
         for count, micro_batches in batches:
             step = self._position.step
             block.optimizer.lr = self._rate(step, self._schedule_steps(samples))
-            draw_from(block.device, self._order.seed, self._index, step)
+            draw_from(block.device, self._length.seed, self._index, step)
             with self._trimming_first_batch(block):
-                loss = block.train_batch(micro_batches, count, rung.accumulate > 1)
+                loss = block.train_batch(micro_batches, count, setting.accumulate > 1)
             self._check_loss(loss, step)
             now = time.perf_counter()
             self._advance(loss, now - mark, samples)
             mark = now
-            peak = self._tell_step(step, count, loss)
+            peak = self._emit_step(step, count, loss)
             self._save_if_due(block)
             if step + 1 == last:
                 return
-            if self._guard.is_over(peak) and self._position.rung + 1 < len(self._rungs):
+            if self._guard.is_over(peak) and self._position.rung + 1 < len(self._settings):
                 raise OverBudgetError(f"a step took {format_bytes(peak)}, more than is allowed")
 
     def _trimming_first_batch(self, block: LoadedBlock) -> AbstractContextManager[None]:
-        """On a rung that had no dry step, its first batch is what makes new kernels, as the dry step's is."""
+        """With a setting that had no dry step, its first batch is what makes new kernels, as the dry step's is."""
         had_dry_step, self._had_dry_step = self._had_dry_step, True
         return nullcontext() if had_dry_step else trim_after_each(block.modules())
 
@@ -281,16 +268,16 @@ class BlockTrainer:
         self._position = replace(self._position, peak_bytes=self._guard.block_peak_bytes)
         self._checkpoints.save(block, self._position)
         seconds = time.perf_counter() - started
-        self._tell(Checkpointed("checkpoint", self._index, self._position.step, seconds))
+        self._emit(Checkpointed("checkpoint", self._index, self._position.step, seconds))
         self._stop.check()
 
-    def _last_step(self, samples: Samples, rung: Setting) -> int:
-        per_epoch = count_batches(samples.count, self._batch, rung.micro_batch, self._least)
-        total = per_epoch * self._order.epochs
-        return min(total, self._order.max_steps or total)
+    def _last_step(self, samples: Samples, setting: Rung) -> int:
+        per_epoch = count_batches(samples.count, self._batch, setting.micro_batch, self._least)
+        total = per_epoch * self._length.epochs
+        return min(total, self._length.max_steps or total)
 
     def _schedule_steps(self, samples: Samples) -> int:
-        return -(-samples.count // self._batch) * self._order.epochs
+        return -(-samples.count // self._batch) * self._length.epochs
 
     def _check_loss(self, loss: float, step: int) -> None:
         if not math.isfinite(loss):
@@ -300,35 +287,35 @@ class BlockTrainer:
             )
 
     def _rate(self, step: int, total: int) -> float:
-        base = self._plan.training.optimizer.lr
-        if self._plan.training.schedule == "constant":
+        base = self._context.plan.training.optimizer.lr
+        if self._context.plan.training.schedule == "constant":
             return base
         return base * 0.5 * (1 + math.cos(math.pi * step / total))
 
-    def _tell_phase(self, samples: Samples) -> None:
-        rung = self._rungs[self._position.rung]
-        self._tell(
+    def _emit_phase(self, samples: Samples) -> None:
+        setting = self._settings[self._position.rung]
+        self._emit(
             BlockStarted(
                 "phase",
                 self._index,
                 "train",
-                self._last_step(samples, rung),
-                rung.micro_batch,
-                rung.accumulate,
+                self._last_step(samples, setting),
+                setting.micro_batch,
+                setting.accumulate,
                 self._position.rung,
                 self._position.step,
             )
         )
 
-    def _tell_step(self, step: int, samples: int, loss: float) -> int:
-        """Tell a step that was done, and return its peak."""
+    def _emit_step(self, step: int, samples: int, loss: float) -> int:
+        """Emit a step that was done, and return its peak."""
         memory, epoch = self._guard.take(), self._position.epoch
-        self._tell(Step("step", self._index, epoch, step, samples, loss, memory.resident_bytes, memory.peak_bytes))
+        self._emit(Step("step", self._index, epoch, step, samples, loss, memory.resident_bytes, memory.peak_bytes))
         return memory.peak_bytes
 
 
 def exhausted(block: int, tried: Sequence[str]) -> OverBudgetError:
-    """What is said when no rung is left."""
+    """The error of a block that fits with none of the settings it may have."""
     said = f" Tried: {'; '.join(tried)}" if tried else ""
     return OverBudgetError(f"block {block} fits on no rung of its ladder.{said}")
 

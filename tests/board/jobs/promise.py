@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.judge import Watch, within
-from planner.runner.protocol import paths
 from planner.schema.codec import read_document, to_json
 from planner.schema.common import usual_optimizer
 from planner.schema.profile import Profile
 from planner.schema.report import Report
 from planner.schema.request import Budget, Request, Strategy, Training
+from planner.schema.run_folder import RunFolder
 from planner.solver.plan import least_memory, make_plan
 from tests.memory_group import MemoryGroup
 
@@ -59,7 +59,7 @@ def run(profile: Profile, data: str, strategy: Strategy, room: int, folder: Path
         "said": done.stderr.strip()[-500:],
     }
     if done.returncode == 0:
-        found["deviations"] = read_document(folder / "out" / paths.REPORT, Report).deviations
+        found["deviations"] = read_document(RunFolder(folder / "out").report, Report).deviations
     return found
 
 

@@ -14,6 +14,7 @@ import pytest
 from planner.cli.follow import Spool, finish, run_of
 from planner.client.service import ServiceClient, UnreachableError
 from planner.errors import InfeasibleError, InputError
+from planner.schema.run_folder import RunFolder
 from planner.system.machine import probe
 from planner.units import MIB
 from tests.integration.api.processes import serving
@@ -92,17 +93,17 @@ def test_a_run_is_reported_whole_although_the_service_was_away(tmp_path: Path) -
             (out / "plan.json").write_text(json.dumps(server.client.get(f"/v1/plans/{plan.id}").json()))
             spool = Spool(out / "memory.jsonl")
             (out / "memory.jsonl").write_text("\n".join(lines[:600]) + "\n" + lines[600][:20])  # half a line at the end
-            finish(client, out, spool)
-            run = run_of(client, out)
+            finish(client, RunFolder(out), spool)
+            run = run_of(client, RunFolder(out))
         url = server.url
         server.kill()
     with ServiceClient(url, patience_seconds=0.1) as client, pytest.raises(UnreachableError):
-        finish(client, out, spool)
+        finish(client, RunFolder(out), spool)
     (out / "memory.jsonl").write_text("\n".join(lines) + "\n")
     with serving(tmp_path / "data", *options, "--port", url.rpartition(":")[2]) as server:
         with ServiceClient(server.url) as client:
-            finish(client, out, spool)
-            assert run_of(client, out) == run
+            finish(client, RunFolder(out), spool)
+            assert run_of(client, RunFolder(out)) == run
         chart = server.client.get(f"/v1/runs/{run}/samples", params={"points": 5000}).json()
         assert chart["samples"] == samples
         assert len(server.client.get("/v1/runs").json()["items"]) == 1

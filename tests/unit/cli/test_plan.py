@@ -18,11 +18,11 @@ from planner.cli.main import main
 from planner.profiler.library import shipped
 from planner.profiler.library.shipped import profile_path
 from planner.profiler.library.store import ProfileStore
-from planner.runner.protocol import paths
 from planner.schema.codec import content_id, decode, read_document, to_json
 from planner.schema.common import DeviceKind, Machine
 from planner.schema.plan import Plan
 from planner.schema.profile import Profile
+from planner.schema.run_folder import RunFolder
 from planner.system import machine
 from planner.system.machine import fingerprint, probe
 from planner.system.storage import memory_kind
@@ -340,9 +340,9 @@ def test_the_next_command_is_the_one_that_fits_and_can_be_pasted(
     assert command() == ["neuroflux", "run", "my plan.json", "--data", "D"]
     out = Path("runs") / read_document(file, Plan).id[:12]
     out.mkdir(parents=True)
-    (out / paths.MEMORY).write_text("{}\n")
+    RunFolder(out).memory.write_text("{}\n")
     assert command() == ["neuroflux", "run", "my plan.json", "--data", "D", "--resume"]
-    (out / paths.REPORT).write_text("{}\n")
+    RunFolder(out).report.write_text("{}\n")
     assert command() == ["neuroflux", "run", "my plan.json", "--data", "D", "--out", f"{out}-again"]
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from planner.cli.main import main
-from planner.runner.protocol import paths
 from planner.runner.protocol.job import Job
 from planner.runner.storage.sealed import write_sealed
+from planner.schema.run_folder import RunFolder
 from planner.system.files import lock_folder
 from tests.unit.report.documents import write_run
 
@@ -20,8 +20,8 @@ from tests.unit.report.documents import write_run
 def folder(tmp_path: Path) -> Path:
     """Of a run that was stopped, in a folder whose name a shell would take apart."""
     out = write_run(tmp_path / "my runs" / "first")
-    (out / paths.REPORT).unlink()
-    write_sealed(out / paths.JOB, Job(str(out), "my data"))
+    RunFolder(out).report.unlink()
+    write_sealed(RunFolder(out).job, Job(str(out), "my data"))
     return out
 
 
@@ -38,7 +38,7 @@ def test_how_far_it_came_and_how_to_go_on(folder: Path, capsys: pytest.CaptureFi
         assert words in said.out
     assert "239.4 MiB of 267.0 MiB" in said.out  # 251 000 000 and 280 000 000 bytes
     command = shlex.split(said.err.splitlines()[-1])
-    resume = ["run", str(folder / paths.PLAN), "--data", "my data", "--out", str(folder), "--resume"]
+    resume = ["run", str(RunFolder(folder).plan), "--data", "my data", "--out", str(folder), "--resume"]
     assert command == ["neuroflux", *resume]
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
@@ -52,8 +52,8 @@ def test_a_run_that_goes_on_is_told_by_its_process(folder: Path, capsys: pytest.
 
 
 def test_one_that_has_not_begun_to_train(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (folder / paths.MEMORY).unlink()
-    (folder / paths.JOB).unlink()
+    RunFolder(folder).memory.unlink()
+    RunFolder(folder).job.unlink()
     assert main(["report", str(folder)]) == 0
     said = capsys.readouterr()
     assert "block" not in said.out

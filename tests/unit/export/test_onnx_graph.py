@@ -17,7 +17,6 @@ from planner.export.onnx_graph import OPSET
 from planner.model.build import build_unit
 from planner.model.shapes import model_sizes
 from planner.model.zoo import from_zoo
-from planner.runner.protocol import paths
 from planner.runner.storage.exported import find_exported
 from planner.schema.model import (
     Activation,
@@ -33,6 +32,7 @@ from planner.schema.model import (
     Residual,
     Unit,
 )
+from planner.schema.run_folder import RunFolder
 from tests.unit.runner.storage.test_exported import export, random_weights
 
 SHAPE = (4, 9, 11)
@@ -111,7 +111,7 @@ def test_damaged_weights_are_not_written(tmp_path: Path) -> None:
     from planner.runner.storage.safetensors import TensorFile, write_tensors
 
     folder = export(tmp_path / "out")
-    source = TensorFile(folder / paths.MODEL)
+    source = TensorFile(RunFolder(folder).model)
     entries = source.entries
     write_tensors(
         tmp_path / "own", entries, lambda: (piece for entry in entries for piece in source.pieces(entry.name))
@@ -119,7 +119,7 @@ def test_damaged_weights_are_not_written(tmp_path: Path) -> None:
     source.close()
     content = bytearray((tmp_path / "own").read_bytes())
     content[-1] ^= 1
-    (folder / paths.MODEL).write_bytes(content)
+    RunFolder(folder).model.write_bytes(content)
     with pytest.raises(StorageError, match="its checksum disagrees"):
         write_onnx(find_exported(folder), tmp_path / "net.onnx")
     assert not (tmp_path / "net.onnx").exists()

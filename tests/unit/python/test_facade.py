@@ -21,7 +21,6 @@ import planner
 from planner.cli import options
 from planner.errors import ExceededError, InfeasibleError, InputError, ModelError
 from planner.python import facade
-from planner.runner.protocol import paths
 from planner.schema.codec import content_id, read_document, to_json
 from planner.schema.common import Optimizer
 from planner.schema.model import Activation, BatchNorm2d, Conv2d, Linear
@@ -29,6 +28,7 @@ from planner.schema.plan import Plan
 from planner.schema.profile import Profile
 from planner.schema.report import Report
 from planner.schema.request import Budget, Request, Training
+from planner.schema.run_folder import RunFolder
 from planner.solver.plan import make_plan
 from planner.system.files import lock_folder
 from tests.fault.support import small_plan
@@ -222,7 +222,7 @@ def test_a_module_is_planned_at_once(colour_plan: Plan) -> None:
 
 def test_a_run_on_a_data_set_of_ones_own(colour_plan: Plan, tmp_path: Path) -> None:
     report: Report = planner.run(colour_plan, Colours(60), test=Colours(21), out=tmp_path / "out", quiet=True)
-    assert report == read_document(tmp_path / "out" / paths.REPORT, Report)
+    assert report == read_document(RunFolder(tmp_path / "out").report, Report)
     assert report.plan_id == colour_plan.id
     assert sum(block.steps for block in report.blocks) == 6 * 20 * len(report.blocks)
     assert report.accuracy * 21 == pytest.approx(round(report.accuracy * 21))  # of the 21 that were given to test on
@@ -250,7 +250,7 @@ def test_a_run_ends_with_the_program_that_started_it(tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-c", _RUNNING, str(tmp_path / "plan.json"), str(out)]
     with subprocess.Popen(command) as program:
-        while not (out / paths.MEMORY).exists() or not (out / paths.MEMORY).stat().st_size:
+        while not RunFolder(out).memory.exists() or not RunFolder(out).memory.stat().st_size:
             assert program.poll() is None
             time.sleep(0.01)  # polling for an event in another process, bounded by that process's life
         (run,) = Path(f"/proc/{program.pid}/task/{program.pid}/children").read_text().split()

@@ -18,7 +18,7 @@ from pathlib import Path
 from torch.nn import functional
 from tests.standin import install
 install()
-from planner.runner.storage import cache; from planner.runner.protocol import paths
+from planner.runner.storage import cache; from planner.schema.run_folder import RunFolder
 from planner.runner.storage.cache import shard_path
 from planner.runner.protocol.events import BlockStarted, Deviation, Step
 from planner.schema.common import Optimizer
@@ -51,7 +51,7 @@ def stopping(event):
     if case == "broken shard" and isinstance(event, BlockStarted) and (event.block, event.phase) == (1, "prepare"):
         if not stopped:
             stopped.append(True)
-            shard = shard_path(paths.cache_path(out / "there", 1, "train"), 0)
+            shard = shard_path(RunFolder(out / "there").block_cache(1, "train"), 0)
             content = bytearray(shard.read_bytes())
             content[len(content) // 2] ^= 1
             shard.write_bytes(content)

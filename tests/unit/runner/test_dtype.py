@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import load_file
 
 from planner.errors import InputError
-from planner.runner.protocol import paths
 from planner.runner.protocol.events import BlockDone, BlockStarted, Deviation, Event
 from planner.runner.storage import cache
 from planner.runner.storage.cache import shard_path
@@ -19,6 +18,7 @@ from planner.runner.train import session as session_module
 from planner.runner.train.block import LoadedBlock
 from planner.schema.codec import content_id
 from planner.schema.plan import Plan
+from planner.schema.run_folder import RunFolder
 from planner.training.encoding import decode_samples, encode_samples
 from planner.training.runtime import check_arithmetic
 from tests.fault.support import session, small_plan, weights
@@ -54,7 +54,7 @@ def test_caches_and_recomputed_inputs_give_the_same_weights_and_these_are_float3
     session(small_plan(), tmp_path / "float32")
     assert cached != weights(tmp_path / "float32", small_plan())
     for index in range(len(plan.blocks)):
-        tensors = load_file(paths.weights_path(tmp_path / "cached", index))
+        tensors = load_file(RunFolder(tmp_path / "cached").block_weights(index))
         assert {tensor.dtype for tensor in tensors.values()} == {torch.float32, torch.int64}
 
 
@@ -67,7 +67,7 @@ def test_a_spoiled_shard_in_bfloat16_is_computed_anew_to_the_bit(tmp_path: Path)
         if isinstance(event, Deviation):
             deviations.append(event.text)
         if isinstance(event, BlockStarted) and (event.block, event.phase) == (1, "prepare") and not deviations:
-            file = shard_path(paths.cache_path(out, 1, "train"), 0)
+            file = shard_path(RunFolder(out).block_cache(1, "train"), 0)
             content = bytearray(file.read_bytes())
             content[len(content) // 2] ^= 4
             file.write_bytes(content)

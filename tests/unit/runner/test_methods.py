@@ -14,13 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from planner.runner.input.samples import Samples
-from planner.runner.protocol import paths
-from planner.runner.train.block import LoadedBlock, input_shapes, load_frozen
+from planner.runner.train.block import LoadedBlock, load_frozen
 from planner.runner.train.pooled import fit_exits
 from planner.runner.train.post_training import Prefix, validate
 from planner.runner.train.stop import StopSignal
 from planner.schema.common import Optimizer
 from planner.schema.plan import BlockInput, Plan
+from planner.schema.run_folder import RunFolder
+from tests.unit.runner.contexts import block_context, loaded_block, run_context
 from tests.unit.runner.train.test_block import BATCH, make_plan
 from tests.unit.runner.train.test_train import Images
 
@@ -80,7 +81,7 @@ def test_recomputed_spans_run_forward_twice_and_change_no_bit(micro_batch: int, 
     first, second = plan.blocks[0].segments
     segments = (replace(first, recompute=((1, 2),)), replace(second, recompute=((3, 4), (4, 6))))
     spans = with_block(plan, 0, segments=segments, optimizer_in_backward=stepping)
-    block, plain = LoadedBlock(spans, 0, 3), LoadedBlock(plan, 0, 3)
+    block, plain = loaded_block(spans, 0, 3), loaded_block(plan, 0, 3)
     forwards: list[str] = []
     for name, module in block.named_modules():
         module.register_forward_hook(lambda *_, name=name: forwards.append(name))
@@ -114,7 +115,7 @@ class _Watched:
 
 def test_an_optimizer_in_backward_moves_one_parameter_at_a_time_to_the_same_weights() -> None:
     plan = with_momentum(make_plan((0, 3, 6)))
-    block, plain = LoadedBlock(with_block(plan, 0, optimizer_in_backward=True), 0, 3), LoadedBlock(plan, 0, 3)
+    block, plain = loaded_block(with_block(plan, 0, optimizer_in_backward=True), 0, 3), loaded_block(plan, 0, 3)
     watched = block.optimizer = _Watched(block)
     assert _train(block) == _train(plain)
     assert equal_states(block, plain)
@@ -124,7 +125,7 @@ def test_an_optimizer_in_backward_moves_one_parameter_at_a_time_to_the_same_weig
 
 def test_an_optimizer_in_backward_waits_for_the_whole_batch_on_a_rung_that_accumulates() -> None:
     plan = with_momentum(make_plan((0, 3, 6)))
-    block, plain = LoadedBlock(with_block(plan, 0, optimizer_in_backward=True), 0, 3), LoadedBlock(plan, 0, 3)
+    block, plain = loaded_block(with_block(plan, 0, optimizer_in_backward=True), 0, 3), loaded_block(plan, 0, 3)
     watched = block.optimizer = _Watched(block)
     assert _train(block, BATCH // 2) == _train(plain, BATCH // 2)
     assert equal_states(block, plain)
@@ -134,11 +135,11 @@ def test_an_optimizer_in_backward_waits_for_the_whole_batch_on_a_rung_that_accum
 
 def _save_trained(plan: Plan, index: int, out: Path) -> LoadedBlock:
     """A block trained a little and saved where a run keeps it; its statistics are no longer those of a fresh one."""
-    block = LoadedBlock(plan, index, 3, load_frozen(plan, index, out))
+    block = loaded_block(plan, index, 3, load_frozen(block_context(plan, index, out)))
     (out / "weights").mkdir(exist_ok=True)
     _train(block)
     block.stop_training()
-    block.save(paths.weights_path(out, index))
+    block.save(RunFolder(out).block_weights(index))
     return block
 
 
@@ -147,8 +148,8 @@ def test_a_block_behind_frozen_units_trains_as_from_their_outputs(tmp_path: Path
     cached = with_momentum(make_plan((0, 1), (1, 3), (3, 5, 6)))
     plan = with_recomputed_input(with_recomputed_input(cached, 1), 2)
     before = [_save_trained(plan, index, tmp_path) for index in (0, 1)]
-    assert load_frozen(cached, 2, tmp_path) == load_frozen(plan, 0, tmp_path) == []
-    block, plain = LoadedBlock(plan, 2, 3, load_frozen(plan, 2, tmp_path)), LoadedBlock(cached, 2, 3)
+    assert load_frozen(block_context(cached, 2, tmp_path)) == load_frozen(block_context(plan, 0, tmp_path)) == []
+    block, plain = loaded_block(plan, 2, 3, load_frozen(block_context(plan, 2, tmp_path))), loaded_block(cached, 2, 3)
     units = [unit for done in before for segment in done.segments for unit in segment.units]
     losses = _train(block, micro_batch)
     for batch, loss in zip(_batches(micro_batch), losses, strict=True):
@@ -186,7 +187,7 @@ class _Alive:
 def test_nothing_of_the_micro_batch_before_is_left_when_frozen_units_begin(tmp_path: Path) -> None:
     plan = with_recomputed_input(make_plan((0, 1), (1, 3, 5, 6)), 1)
     _save_trained(plan, 0, tmp_path)
-    block = LoadedBlock(plan, 1, 3, load_frozen(plan, 1, tmp_path))
+    block = loaded_block(plan, 1, 3, load_frozen(block_context(plan, 1, tmp_path)))
     alive = _Alive(block)
     gc.disable()  # nothing may wait for the collector
     try:
@@ -194,7 +195,7 @@ def test_nothing_of_the_micro_batch_before_is_left_when_frozen_units_begin(tmp_p
         block.stop_training()
         samples = Samples(Images(20), (1, 8, 8), cached=None, micro_batch=8)
         validate(block, samples, {}, None, Prefix(0, 0.0), StopSignal())
-        fit_exits(block, {2: input_shapes(plan)[2]}, samples, None, 20, 10, StopSignal())
+        fit_exits(block, {2: run_context(plan).shapes[2]}, samples, None, 20, 10, StopSignal())
     finally:
         gc.enable()
     assert alive.found == [0] * (3 + 3 + 3)
@@ -203,7 +204,7 @@ def test_nothing_of_the_micro_batch_before_is_left_when_frozen_units_begin(tmp_p
 def test_an_exits_speed_counts_the_units_before_the_block_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = with_recomputed_input(make_plan((0, 1), (1, 4), (4, 6)), 1)
     _save_trained(plan, 0, tmp_path)
-    block = LoadedBlock(plan, 1, 3, load_frozen(plan, 1, tmp_path))
+    block = loaded_block(plan, 1, 3, load_frozen(block_context(plan, 1, tmp_path)))
     block.stop_training()
     seconds = 0.0
 
@@ -231,7 +232,7 @@ def test_an_exits_speed_counts_the_units_before_the_block_once(tmp_path: Path, m
 
 
 def test_an_exits_speed_counts_no_head_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    block = LoadedBlock(make_plan((0, 1, 3), (3, 6)), 0, 3)
+    block = loaded_block(make_plan((0, 1, 3), (3, 6)), 0, 3)
     block.stop_training()
     seconds = 0.0
 

@@ -14,7 +14,6 @@ from torch import Tensor
 from planner.data.dataset import open_data
 from planner.model.shapes import model_sizes
 from planner.runner.input.augment import Augmented
-from planner.runner.protocol import paths
 from planner.runner.protocol.events import BlockStarted, Deviation, Event, Step
 from planner.runner.protocol.job import Job
 from planner.runner.storage import cache
@@ -27,9 +26,11 @@ from planner.runner.train.session import Session
 from planner.runner.train.stop import StopSignal
 from planner.schema.codec import content_id
 from planner.schema.plan import Plan
+from planner.schema.run_folder import RunFolder
 from planner.training.encoding import image_tensor
 from tests.fault.support import weights
 from tests.unit.data.support import cycling_labels, random_images
+from tests.unit.runner.contexts import planned_run
 from tests.unit.runner.test_methods import with_recomputed_input
 from tests.unit.runner.train.test_block import make_plan
 
@@ -78,8 +79,8 @@ def _recomputing() -> Plan:
 
 def _session(plan: Plan, data: Path, out: Path, tell: Tell = lambda event: None) -> dict[str, bytes]:
     (out / "weights").mkdir(parents=True, exist_ok=True)
-    first = first_open_block(out, plan)
-    clear_leftovers(out, plan, first)
+    first = first_open_block(planned_run(plan, out))
+    clear_leftovers(planned_run(plan, out), first)
     job = Job(str(out), str(data), first_block=first, checkpoint_seconds=0.0)
     torch.set_num_threads(1)
     with open_data(str(data), out, size=plan.model.input) as opened:
@@ -158,7 +159,7 @@ def test_no_more_views_are_written_than_a_shorter_run_reads(data: Path, tmp_path
 
     def tell(event: Event) -> None:
         if isinstance(event, BlockStarted) and (event.block, event.phase) == (1, "train"):
-            folder = paths.cache_path(tmp_path, 1, "train")
+            folder = RunFolder(tmp_path).block_cache(1, "train")
             sizes.append(sum(path.stat().st_size for path in folder.glob("shard-*")))
 
     plan = _plan(EPOCHS)
@@ -180,7 +181,7 @@ def test_a_shard_of_any_view_that_is_spoiled_is_computed_anew(data: Path, tmp_pa
         if isinstance(event, Deviation):
             deviations.append(event.text)
         if isinstance(event, BlockStarted) and (event.block, event.phase) == (1, "prepare") and not deviations:
-            shards = sorted(paths.cache_path(out, 1, "train").glob("shard-*"))
+            shards = sorted(RunFolder(out).block_cache(1, "train").glob("shard-*"))
             assert shards[0] == shard_path(shards[0].parent, 0) and len(shards) > EPOCHS
             content = bytearray(shards[shard].read_bytes())
             content[len(content) // 2] ^= 4

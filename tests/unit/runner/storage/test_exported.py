@@ -13,10 +13,10 @@ from planner.errors import InputError
 from planner.model.build import build_unit
 from planner.model.shapes import Shape, model_sizes
 from planner.model.zoo import ZOO, from_zoo
-from planner.runner.protocol import paths
 from planner.runner.storage.exported import find_exported, streamed_bytes, tensors_of
 from planner.schema.codec import to_json
 from planner.schema.model import Model
+from planner.schema.run_folder import RunFolder
 
 MODEL = from_zoo("cnn6", (1, 8, 8), 10)
 
@@ -38,8 +38,8 @@ def random_weights(model: Model, seed: int = 0) -> dict[str, torch.Tensor]:
 def export(folder: Path, model: Model = MODEL, weights: dict[str, torch.Tensor] | None = None) -> Path:
     """What a run leaves in its folder of the network."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / paths.DESCRIPTION).write_text(to_json(model))
-    save_file(random_weights(model) if weights is None else weights, folder / paths.MODEL)
+    RunFolder(folder).description.write_text(to_json(model))
+    save_file(random_weights(model) if weights is None else weights, RunFolder(folder).model)
     return folder
 
 
@@ -60,9 +60,9 @@ def test_the_tensors_of_a_description_are_those_of_its_modules(name: str) -> Non
 
 def test_a_folder_and_either_file_name_the_same_network(tmp_path: Path) -> None:
     folder = export(tmp_path / "out")
-    for place in (folder, folder / paths.DESCRIPTION, folder / paths.MODEL):
+    for place in (folder, RunFolder(folder).description, RunFolder(folder).model):
         found = find_exported(place)
-        assert (found.model, found.weights, found.folder) == (MODEL, folder / paths.MODEL, folder)
+        assert (found.model, found.weights, found.folder) == (MODEL, RunFolder(folder).model, folder)
 
 
 def _without(name: str) -> Callable[[Path], Path]:
@@ -88,15 +88,15 @@ def _other_file(folder: Path) -> Path:
 
 
 def _no_tensors(folder: Path) -> Path:
-    (folder / paths.MODEL).write_bytes(b"PK not tensors at all")
+    RunFolder(folder).model.write_bytes(b"PK not tensors at all")
     return folder
 
 
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (_without(paths.DESCRIPTION), r"model\.json: is missing; a run writes it at its end"),
-        (_without(paths.MODEL), r"model\.safetensors: is missing; the weights lie beside their description"),
+        (_without("model.json"), r"model\.json: is missing; a run writes it at its end"),
+        (_without("model.safetensors"), r"model\.safetensors: is missing; the weights lie beside their description"),
         (lambda folder: folder / "gone.json", r"gone\.json: is missing; the description lies beside its weights"),
         (_other_file, r"model\.pt: is neither a folder nor a \.json or \.safetensors file"),
         (_no_tensors, r"model\.safetensors: not a safetensors file"),

@@ -14,7 +14,6 @@ from torch import ones
 from planner.cli.main import main
 from planner.cli.progress import Silent
 from planner.errors import InfeasibleError, InputError, PlannerError
-from planner.runner.protocol import paths
 from planner.runner.protocol.job import Job
 from planner.runner.storage.sealed import write_sealed
 from planner.runner.supervise.begin import agree, clear_run, is_taken
@@ -22,7 +21,9 @@ from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.sample import __file__ as sample
 from planner.schema.codec import content_id, to_json
 from planner.schema.plan import Plan
+from planner.schema.run_folder import RunFolder
 from tests.fault.support import small_plan
+from tests.unit.runner.contexts import planned_run
 
 
 def _small_images(folder: Path) -> str:
@@ -116,21 +117,22 @@ def test_a_plan_of_another_device_that_has_no_room_beside_torch_is_infeasible_he
     assert not (tmp_path / "out").exists()
 
 
-LEFT = [paths.PLAN, paths.KNOWN, paths.INIT, paths.MEMORY, paths.LOG, paths.FROZEN, "cache/block-000-train"]
+LEFT = ["plan.json", "known.json", "init.safetensors", "memory.jsonl", "child.log", "weights/frozen.safetensors"]
+LEFT.append("cache/block-000-train")
 
 
 @pytest.mark.parametrize("name", LEFT)
 def test_a_run_that_came_to_nothing_claims_no_folder(tmp_path: Path, name: str) -> None:
-    write_sealed(tmp_path / paths.JOB, Job(str(tmp_path), "sample", plan_id="0" * 64))
+    write_sealed(RunFolder(tmp_path).job, Job(str(tmp_path), "sample", plan_id="0" * 64))
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("")
-    assert not is_taken(tmp_path)
-    assert agree(small_plan(), tmp_path, RunOptions()).is_new
-    clear_run(tmp_path)
+    assert not is_taken(RunFolder(tmp_path))
+    assert agree(planned_run(small_plan(), tmp_path), RunOptions()).is_new
+    clear_run(RunFolder(tmp_path))
     assert _names(tmp_path) == []
 
 
-@pytest.mark.parametrize("name", [*LEFT, paths.JOB, paths.DESCRIPTION, paths.EXIT_MODEL])
+@pytest.mark.parametrize("name", [*LEFT, "job.json", "model.json", "exit.safetensors"])
 def test_files_of_somebody_else_are_neither_overwritten_nor_removed(tmp_path: Path, name: str) -> None:
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("")
@@ -141,7 +143,7 @@ def test_files_of_somebody_else_are_neither_overwritten_nor_removed(tmp_path: Pa
 
 def test_in_a_folder_with_other_things_only_the_runs_own_go_again(tmp_path: Path) -> None:
     """The plan itself, and folders that are called as a run's are."""
-    (tmp_path / paths.PLAN).write_text(to_json(small_plan()))
+    RunFolder(tmp_path).plan.write_text(to_json(small_plan()))
     for name in ("weights/mine.pt", "cache/pip.json", "data/images.npz"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text("mine")
@@ -154,33 +156,40 @@ def test_in_a_folder_with_other_things_only_the_runs_own_go_again(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "name", [paths.REPORT, paths.CHECKPOINT, "weights/block-000.safetensors", "weights/block-000.json", paths.MEMORY]
+    "name",
+    [
+        "report.json",
+        "weights/checkpoint.safetensors",
+        "weights/block-000.safetensors",
+        "weights/block-000.json",
+        "memory.jsonl",
+    ],
 )
 def test_a_run_that_came_to_something_does(tmp_path: Path, name: str) -> None:
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("{}")
     with pytest.raises(InputError, match="holds a run already"):
-        agree(small_plan(), tmp_path, RunOptions())
+        agree(planned_run(small_plan(), tmp_path), RunOptions())
 
 
 def test_the_run_of_another_plan_is_never_gone_on_with(tmp_path: Path) -> None:
     plan = small_plan()
-    (tmp_path / paths.REPORT).write_text("{}")
+    RunFolder(tmp_path).report.write_text("{}")
     resumed = RunOptions(resume=True)
 
     def refusal() -> str:
         with pytest.raises(PlannerError) as caught:
-            agree(plan, tmp_path, resumed)
+            agree(planned_run(plan, tmp_path), resumed)
         assert caught.value.exit_code == 2
         return str(caught.value)
 
     assert "nothing else says of which plan" in refusal()
-    write_sealed(tmp_path / paths.JOB, Job(str(tmp_path), "sample", plan_id="0" * 64))
+    write_sealed(RunFolder(tmp_path).job, Job(str(tmp_path), "sample", plan_id="0" * 64))
     assert "holds a run of another plan" in refusal()
-    write_sealed(tmp_path / paths.JOB, Job(str(tmp_path), "sample", seed=5, plan_id=plan.id))
-    begun = agree(plan, tmp_path, resumed)
+    write_sealed(RunFolder(tmp_path).job, Job(str(tmp_path), "sample", seed=5, plan_id=plan.id))
+    begun = agree(planned_run(plan, tmp_path), resumed)
     assert (begun.options.seed, begun.is_new) == (5, False)
     assert begun.mended == ("plan.json was damaged or lost, and is written anew",)
-    (tmp_path / paths.PLAN).write_text(to_json(plan))
-    (tmp_path / paths.JOB).write_text("{")
+    RunFolder(tmp_path).plan.write_text(to_json(plan))
+    RunFolder(tmp_path).job.write_text("{")
     assert "is damaged or lost, and so is its copy in known.json" in refusal()

@@ -13,13 +13,13 @@ import pytest
 from planner.cli.main import main
 from planner.cli.progress import Silent
 from planner.errors import InfeasibleError, InputError, OverBudgetError, RunError
-from planner.runner.protocol import paths
 from planner.runner.supervise.evaluate import evaluate
 from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.runner.train.evaluation import MICRO_BATCH
 from planner.schema.codec import decode, parse_json, read_document
 from planner.schema.confidence import wilson
 from planner.schema.report import Evaluation, Report
+from planner.schema.run_folder import RunFolder
 from planner.system.ends import End
 from planner.units import MIB
 from tests.fault.support import BATCH, small_plan
@@ -40,7 +40,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_what_comes_out_and_the_exit_are_as_good_as_the_report_says(out: Path) -> None:
-    report = read_document(out / paths.REPORT, Report)
+    report = read_document(RunFolder(out).report, Report)
     found = evaluate(out, "sample")
     assert (found.samples, found.accuracy) == (report.samples, report.accuracy) == (TEST_SAMPLES, report.accuracy)
     assert found.accuracy_interval == report.accuracy_interval == wilson(report.accuracy, TEST_SAMPLES)
@@ -48,7 +48,7 @@ def test_what_comes_out_and_the_exit_are_as_good_as_the_report_says(out: Path) -
     assert found.parameters == report.best.parameters
     assert report.chosen_exit < report.exits[-1].unit
     chosen = next(each for each in report.exits if each.unit == report.chosen_exit)
-    smallest = paths.DESCRIPTION if chosen is report.best else paths.EXIT_DESCRIPTION
+    smallest = "model.json" if chosen is report.best else "exit.json"
     smaller = evaluate(out / smallest, "sample")
     assert (smaller.samples, smaller.accuracy) == (TEST_SAMPLES, chosen.accuracy)
     assert smaller.parameters == chosen.parameters
@@ -65,7 +65,7 @@ def test_the_smallest_budget_that_is_named_is_enough_and_kept(out: Path) -> None
     found = decode(Evaluation, parse_json(done.stdout))
     assert found.peak_bytes <= needed == found.budget_bytes
     assert found.micro_batch < MICRO_BATCH
-    assert found.accuracy == read_document(out / paths.REPORT, Report).accuracy
+    assert found.accuracy == read_document(RunFolder(out).report, Report).accuracy
 
 
 @pytest.mark.parametrize(
@@ -91,11 +91,11 @@ def _command(out: Path, budget: int) -> subprocess.CompletedProcess[str]:
 
 
 def test_damaged_weights_are_told(out: Path, tmp_path: Path) -> None:
-    for name in (paths.MODEL, paths.DESCRIPTION):
+    for name in ("model.safetensors", "model.json"):
         (tmp_path / name).write_bytes((out / name).read_bytes())
-    content = bytearray((tmp_path / paths.MODEL).read_bytes())
+    content = bytearray(RunFolder(tmp_path).model.read_bytes())
     content[-1] ^= 1
-    (tmp_path / paths.MODEL).write_bytes(content)
+    RunFolder(tmp_path).model.write_bytes(content)
     with pytest.raises(RunError, match="its checksum disagrees with its content"):
         evaluate(tmp_path, "sample")
 
@@ -118,7 +118,7 @@ def test_a_model_that_can_only_be_read_is_measured(out: Path, tmp_path: Path) ->
     done = subprocess.run([*wrapper, *words], env=environment(TMPDIR=str(scratch)), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = decode(Evaluation, parse_json(done.stdout))
-    assert found.accuracy == read_document(out / paths.REPORT, Report).accuracy
+    assert found.accuracy == read_document(RunFolder(out).report, Report).accuracy
     assert sorted(path.name for path in out.iterdir()) == before
     assert not any(scratch.iterdir())
 

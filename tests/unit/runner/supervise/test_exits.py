@@ -18,7 +18,6 @@ from planner.heads.convolution import ConvHead
 from planner.heads.pooled import PooledHead
 from planner.model.heads import head_unit
 from planner.model.shapes import model_sizes
-from planner.runner.protocol import paths
 from planner.runner.protocol.events import BlockDone
 from planner.runner.protocol.job import Job
 from planner.runner.protocol.position import read_position
@@ -32,9 +31,11 @@ from planner.schema.codec import read_document
 from planner.schema.confidence import wilson
 from planner.schema.model import Model
 from planner.schema.report import Report
+from planner.schema.run_folder import RunFolder
 from planner.schema.told import ExitReport
 from tests.fault.support import small_plan
 from tests.unit.data.support import cycling_labels, random_images
+from tests.unit.runner.contexts import planned_run
 from tests.unit.runner.train.test_block import make_plan
 from tests.unit.runner.train.test_pooled import with_pooled_exits
 
@@ -96,16 +97,16 @@ def test_a_pooled_exits_model_ends_in_it(tmp_path: Path) -> None:
     report = run_plan(plan, "sample", tmp_path, RunOptions(max_steps=2, exit_tolerance=100.0), Silent())
     assert [found.unit for found in report.exits] == [1, 2, 3, 4, 5, 6]
     assert report.chosen_exit == 1
-    export_models(plan, 6, 1, tmp_path)  # whichever exit two steps made the best
-    model = read_document(tmp_path / paths.EXIT_DESCRIPTION, Model)
+    export_models(planned_run(plan, tmp_path), 6, 1)  # whichever exit two steps made the best
+    model = read_document(RunFolder(tmp_path).exit_description, Model)
     shape = model_sizes(plan.model)[0].output
     assert model.units == (plan.model.units[0], head_unit(PooledHead("pooled"), shape, plan.model.classes))
-    kept, whole = load_file(tmp_path / paths.EXIT_MODEL), load_file(tmp_path / paths.MODEL)
-    fitted = load_file(paths.exits_path(tmp_path, 0))
+    kept, whole = load_file(RunFolder(tmp_path).exit_model), load_file(RunFolder(tmp_path).model)
+    fitted = load_file(RunFolder(tmp_path).block_exits(0))
     assert sorted(fitted) == ["exits.1.2.bias", "exits.1.2.weight"]
     assert torch.equal(kept["units.1.2.weight"], fitted["exits.1.2.weight"])
     assert all(torch.equal(kept[name], whole[name]) for name in kept if name.startswith("units.0."))
-    assert evaluate(tmp_path / paths.EXIT_DESCRIPTION, "sample").parameters == report.exits[0].parameters
+    assert evaluate(RunFolder(tmp_path).exit_description, "sample").parameters == report.exits[0].parameters
 
 
 def test_an_exits_description_ends_in_its_head() -> None:
@@ -153,12 +154,14 @@ def test_samples_are_held_out_of_training_only_where_there_is_a_choice(tmp_path:
 
 def _full(out: Path) -> Path:
     """The full model's weights, wherever the network that comes out ends."""
-    return out / (paths.FULL_MODEL if (out / paths.FULL_MODEL).exists() else paths.MODEL)
+    folder = RunFolder(out)
+    return folder.full_model if folder.full_model.exists() else folder.model
 
 
 def _smallest(out: Path) -> Path:
     """The chosen exit's weights."""
-    return out / (paths.EXIT_MODEL if (out / paths.EXIT_MODEL).exists() else paths.MODEL)
+    folder = RunFolder(out)
+    return folder.exit_model if folder.exit_model.exists() else folder.model
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +173,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_what_lies_there_are_the_best_exit_the_full_model_and_the_chosen_exit(out: Path) -> None:
-    report = read_document(out / paths.REPORT, Report)
+    report = read_document(RunFolder(out).report, Report)
     plan = small_plan()
     assert [found.unit for found in report.exits] == [2, 3, 4, 6]
     assert report.exit_tolerance == 100.0
@@ -178,13 +181,13 @@ def test_what_lies_there_are_the_best_exit_the_full_model_and_the_chosen_exit(ou
     assert report.chosen_exit == smallest.unit < 6
     most = max(found.validation_accuracy or 0.0 for found in report.exits)
     assert (report.best.validation_accuracy, report.best.accuracy) == (most, report.accuracy)
-    assert read_document(out / paths.DESCRIPTION, Model) == exit_model(plan, report.best.unit)
+    assert read_document(RunFolder(out).description, Model) == exit_model(plan, report.best.unit)
     assert all(found.validation_accuracy is not None for found in report.exits)
 
     full, kept = load_file(_full(out)), load_file(_smallest(out))
     assert read_document(_full(out).with_suffix(".json"), Model) == plan.model
     assert read_document(_smallest(out).with_suffix(".json"), Model) == exit_model(plan, smallest.unit)
-    trained = [load_file(paths.weights_path(out, index)) for index in range(3)]
+    trained = [load_file(RunFolder(out).block_weights(index)) for index in range(3)]
     everything = {name: tensor for block in trained for name, tensor in block.items()}
     assert full.keys() == {name for name in everything if name.startswith("units.")}
     unit, head = smallest.unit, f"heads.{smallest.unit}."
@@ -205,7 +208,7 @@ def test_another_tolerance_is_asked_of_a_run_that_is_done(out: Path) -> None:
     assert report.exit_tolerance == 0.0
     chosen = next(found for found in report.exits if found.unit == report.chosen_exit)
     assert chosen.validation_accuracy == best
-    assert (out / paths.EXIT_MODEL).exists() == (report.chosen_exit != report.best.unit)
+    assert RunFolder(out).exit_model.exists() == (report.chosen_exit != report.best.unit)
 
 
 @pytest.mark.parametrize(("best", "chosen"), [(6, 6), (6, 2), (3, 3), (3, 2), (2, 2), (4, 3)])
@@ -215,12 +218,12 @@ def test_what_comes_out_ends_in_the_best_exit_and_the_full_model_is_there_too(
     plan = small_plan()
     shutil.copytree(out / "weights", tmp_path / "weights")
     for earlier in ((2, 2), (6, 3)):  # whatever other choices have left there
-        export_models(plan, *earlier, tmp_path)
-    export_models(plan, best, chosen, tmp_path)
-    wanted = {paths.MODEL: best, paths.FULL_MODEL: 6, paths.EXIT_MODEL: chosen}
+        export_models(planned_run(plan, tmp_path), *earlier)
+    export_models(planned_run(plan, tmp_path), best, chosen)
+    wanted = {"model.safetensors": best, "full.safetensors": 6, "exit.safetensors": chosen}
     for name, unit in wanted.items():
         weights, description = tmp_path / name, (tmp_path / name).with_suffix(".json")
-        assert weights.exists() == description.exists() == (name == paths.MODEL or unit != best)
+        assert weights.exists() == description.exists() == (name == "model.safetensors" or unit != best)
         if weights.exists():
             found = find_exported(weights)
             assert found.model == exit_model(plan, unit)
@@ -241,7 +244,7 @@ def told(out: Path, tmp_path: Path) -> Path:
 def _measured(out: Path, accuracies: dict[int, tuple[float, float | None]]) -> None:
     """Have the run's blocks say so of their exits: on test samples, and on those held out."""
     for index in range(len(small_plan().blocks)):
-        path = paths.result_path(out, index)
+        path = RunFolder(out).block_result(index)
         done = read_sealed(path, BlockDone)
         exits = tuple(
             replace(
@@ -260,7 +263,7 @@ def test_a_full_model_that_is_worse_than_its_exit_does_not_come_out(
 ) -> None:
     """As it was seen: exits up to 77.6 %, a full model of 70.2 %, and "within 0.5 points" of that 69.8 %."""
     _measured(told, {2: (0.698, 0.701), 3: (0.776, 0.780), 4: (0.771, 0.776), 6: (0.702, 0.705)})
-    command = ["run", str(told / paths.PLAN), "--data", "sample", "--out", str(told), "--max-steps", "4", "--resume"]
+    command = ["run", str(RunFolder(told).plan), "--data", "sample", "--out", str(told), "--max-steps", "4", "--resume"]
     assert main([*command, "--exit-tolerance", "0.5"]) == 0
     said = capsys.readouterr()
     expected = (
@@ -268,12 +271,12 @@ def test_a_full_model_that_is_worse_than_its_exit_does_not_come_out(
     )
     assert f"{expected}70.2% of 1,000" in said.out
     assert "warning" not in said.err
-    report = read_document(told / paths.REPORT, Report)
+    report = read_document(RunFolder(told).report, Report)
     small = min((3, 4), key=lambda unit: next(found.parameters for found in report.exits if found.unit == unit))
     assert (report.best_exit, report.chosen_exit, report.accuracy) == (3, small, 0.776)
     assert (report.samples, report.accuracy_interval) == (1000, wilson(0.776, 1000))
     assert find_exported(told).model == exit_model(small_plan(), 3)
-    assert find_exported(told / paths.FULL_MODEL).model == small_plan().model
+    assert find_exported(RunFolder(told).full_model).model == small_plan().model
     assert evaluate(told, "sample").parameters == report.best.parameters
     assert main(["report", str(told)]) == 0
     assert "exit behind unit 3" in capsys.readouterr().out
@@ -283,7 +286,7 @@ def test_where_nothing_was_held_out_the_full_model_comes_out_with_a_warning(
     told: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _measured(told, {2: (0.698, None), 3: (0.776, None), 4: (0.5, None), 6: (0.702, None)})
-    command = ["run", str(told / paths.PLAN), "--data", "sample", "--out", str(told), "--max-steps", "4", "--resume"]
+    command = ["run", str(RunFolder(told).plan), "--data", "sample", "--out", str(told), "--max-steps", "4", "--resume"]
     assert main([*command, "--exit-tolerance", "none"]) == 0
     said = capsys.readouterr()
     assert "accuracy 70.2% of 1,000 test samples (95% interval: 67.3% to 73.0%); " in said.out
@@ -297,7 +300,7 @@ def test_seconds_per_epoch_are_those_of_all_training_samples(tmp_path: Path) -> 
     out = tmp_path / "out"
     report = run_plan(small_plan(), str(tmp_path / "data.npz"), out, RunOptions(exit_tolerance=0.5), Silent())
     for index, block in enumerate(report.blocks):
-        position = read_position(paths.weights_path(out, index))
+        position = read_position(RunFolder(out).block_weights(index))
         assert position is not None and position.whole_seconds > 0
         # 27 of the 30 samples were trained on, in four steps.
         assert (block.epochs, block.steps) == (1, 4)
@@ -307,7 +310,7 @@ def test_seconds_per_epoch_are_those_of_all_training_samples(tmp_path: Path) -> 
 def test_a_run_that_held_nothing_out_goes_on_so(tmp_path: Path) -> None:
     plan = small_plan()
     run_plan(plan, "sample", tmp_path, RunOptions(max_steps=1), Silent())
-    assert read_sealed(tmp_path / paths.JOB, Job).exit_tolerance is None
+    assert read_sealed(RunFolder(tmp_path).job, Job).exit_tolerance is None
     report = run_plan(plan, "sample", tmp_path, RunOptions(max_steps=1, resume=True, exit_tolerance=100.0), Silent())
     assert (report.exit_tolerance, report.chosen_exit, report.best_exit) == (None, 6, 6)
-    assert not (tmp_path / paths.EXIT_MODEL).exists()
+    assert not RunFolder(tmp_path).exit_model.exists()

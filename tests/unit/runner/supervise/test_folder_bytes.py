@@ -12,7 +12,6 @@ import pytest
 
 from planner.errors import InfeasibleError
 from planner.model.shapes import model_sizes
-from planner.runner.protocol import paths
 from planner.runner.protocol.events import Event
 from planner.runner.supervise.folder_bytes import FolderBytes, SampleCounts, check_folder, folder_bytes
 from planner.runner.supervise.supervisor import RunOptions, run_plan
@@ -20,6 +19,7 @@ from planner.schema.codec import content_id, read_document, to_json
 from planner.schema.common import Optimizer
 from planner.schema.plan import Plan
 from planner.schema.report import Report
+from planner.schema.run_folder import RunFolder
 from planner.units import MIB
 from tests.fault.support import small_plan
 from tests.unit.data.support import cycling_labels, random_images
@@ -147,4 +147,4 @@ def test_on_storage_nothing_of_it_counts(tmp_path: Path) -> None:
     out = tmp_path / "out"
     report = run_plan(_plan(), "sample", out, RunOptions(max_steps=1), _Scales(out))
     assert report.stored_in_memory_bytes == 0
-    assert (out / paths.REPORT).exists()
+    assert RunFolder(out).report.exists()

@@ -11,16 +11,17 @@ from safetensors.torch import load_file, save_file
 
 from planner.cli.progress import Silent
 from planner.errors import InputError
-from planner.runner.protocol import paths
 from planner.runner.protocol.events import BlockStarted, Event, Initialised
 from planner.runner.supervise.initial import keep_initial
 from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.runner.train import session as session_module
-from planner.runner.train.block import LoadedBlock, compare_init
+from planner.runner.train.block import compare_init
 from planner.schema.codec import decode, parse_json, read_document, to_json
 from planner.schema.report import Report
+from planner.schema.run_folder import RunFolder
 from planner.schema.told import InitReport
 from tests.fault.support import session, small_plan, weights
+from tests.unit.runner.contexts import loaded_block, run_context
 from tests.unit.runner.test_methods import state_of
 from tests.unit.runner.train.test_block import make_plan
 from tests.unit.system.support import run_child
@@ -30,7 +31,7 @@ def _given(seed: int = 9) -> dict[str, torch.Tensor]:
     """All weights of a network without heads, as an exported model holds them."""
     return {
         name: tensor.contiguous()
-        for name, tensor in state_of(LoadedBlock(make_plan((0, 6)), 0, seed)).items()
+        for name, tensor in state_of(loaded_block(make_plan((0, 6)), 0, seed)).items()
         if name.startswith("units.")
     }
 
@@ -43,13 +44,13 @@ def test_what_fits_is_taken_and_the_rest_is_named(tmp_path: Path) -> None:
     save_file(given, tmp_path / "w")
     keep_initial(tmp_path / "w", tmp_path / "init")
     plan = make_plan((0, 2, 4), (4, 6))
-    found = compare_init(plan, tmp_path / "init")
-    heads = [name for name in state_of(LoadedBlock(plan, 0, 0)) if name.startswith("heads.")]
+    found = compare_init(run_context(plan), tmp_path / "init")
+    heads = [name for name in state_of(loaded_block(plan, 0, 0)) if name.startswith("heads.")]
     assert set(found.left) == {"units.0.0.weight", "units.3.0.weight", *heads}
     assert set(found.unused) == {"units.0.0.weight", "classifier.weight"}
     assert found.taken == len(given) - 2
 
-    block, fresh = LoadedBlock(plan, 0, 3), LoadedBlock(plan, 0, 3)
+    block, fresh = loaded_block(plan, 0, 3), loaded_block(plan, 0, 3)
     block.begin_with(tmp_path / "init")
     for name, tensor in state_of(block).items():
         expected = state_of(fresh)[name] if name in found.left else given[name]
@@ -59,13 +60,13 @@ def test_what_fits_is_taken_and_the_rest_is_named(tmp_path: Path) -> None:
 def test_a_run_tells_what_it_began_with_and_exports_it_where_nothing_moved_it(tmp_path: Path) -> None:
     plan = small_plan()
     run_plan(plan, "sample", tmp_path / "first", RunOptions(max_steps=2), Silent())
-    options = RunOptions(max_steps=2, init=tmp_path / "first" / paths.MODEL)  # nothing held out: the full model
+    options = RunOptions(max_steps=2, init=RunFolder(tmp_path / "first").model)  # nothing held out: the full model
     report = run_plan(plan, "sample", tmp_path / "second", options, Silent())
     assert report.init is not None and report.init.unused == ()
     assert all(name.startswith("heads.") for name in report.init.left)
-    assert read_document(tmp_path / "second" / paths.REPORT, Report) == report
+    assert read_document(RunFolder(tmp_path / "second").report, Report) == report
     with pytest.raises(InputError, match="resume it without"):
-        again = RunOptions(max_steps=2, init=tmp_path / "first" / paths.MODEL, resume=True)
+        again = RunOptions(max_steps=2, init=RunFolder(tmp_path / "first").model, resume=True)
         run_plan(plan, "sample", tmp_path / "second", again, Silent())
 
 
@@ -74,11 +75,11 @@ def test_of_a_runs_output_folder_the_full_model_is_taken(tmp_path: Path) -> None
     given = _given()
     out = tmp_path / "run"
     out.mkdir()
-    save_file(given, out / paths.MODEL)
+    save_file(given, RunFolder(out).model)
     keep_initial(out, tmp_path / "init")
     assert load_file(tmp_path / "init").keys() == given.keys()
-    (out / paths.MODEL).rename(out / paths.FULL_MODEL)
-    save_file({"units.0.0.weight": given["units.0.0.weight"]}, out / paths.MODEL)
+    RunFolder(out).model.rename(RunFolder(out).full_model)
+    save_file({"units.0.0.weight": given["units.0.0.weight"]}, RunFolder(out).model)
     keep_initial(out, tmp_path / "init")
     assert load_file(tmp_path / "init").keys() == given.keys()
     (tmp_path / "none").mkdir()
@@ -110,7 +111,7 @@ def test_a_run_stopped_between_blocks_begins_the_next_with_the_same_weights(
 ) -> None:
     monkeypatch.setattr(session_module, "calibration_seconds", lambda device: 1.0)
     plan = small_plan()
-    whole = LoadedBlock(plan, 2, 77)
+    whole = loaded_block(plan, 2, 77)
     save_file({name: tensor.contiguous() for name, tensor in state_of(whole).items()}, tmp_path / "w")
 
     def stop(event: Event) -> None:
@@ -119,7 +120,7 @@ def test_a_run_stopped_between_blocks_begins_the_next_with_the_same_weights(
 
     for name in ("at once", "stopped"):
         (tmp_path / name).mkdir()
-        keep_initial(tmp_path / "w", tmp_path / name / paths.INIT)
+        keep_initial(tmp_path / "w", RunFolder(tmp_path / name).init)
     events: list[Event] = []
     session(plan, tmp_path / "at once", events.append)
     assert [event.init.taken for event in events if isinstance(event, Initialised)] == [len(state_of(whole))]
@@ -146,11 +147,11 @@ def test_numbers_of_16_bits_are_made_float32_to_the_bit(tmp_path: Path, dtype: t
     assert torch.equal(kept["units.99.every"][known].view(torch.int32), numbers[known].view(torch.int32))
     assert kept["classifier.weight"].dtype == dtype, "what no network of ours has is left as it is"
     plan = make_plan((0, 2, 4), (4, 6))
-    found = compare_init(plan, tmp_path / "init")
+    found = compare_init(run_context(plan), tmp_path / "init")
     floats = [name for name, tensor in given.items() if tensor.is_floating_point()]
     assert (found.taken, found.converted) == (len(given), len(floats) + 1)
     assert set(found.unused) == {"units.99.every", "classifier.weight"}
-    block = LoadedBlock(plan, 0, 3)
+    block = loaded_block(plan, 0, 3)
     block.begin_with(tmp_path / "init")
     for name, tensor in state_of(block).items():
         if name in given:

@@ -30,6 +30,7 @@ from planner.schema.plan import (
 )
 from planner.schema.request import Budget, Training
 from planner.system.machine import fingerprint, probe
+from tests.unit.runner.contexts import loaded_block
 
 BATCH = 8
 
@@ -93,27 +94,27 @@ def _weights(block: LoadedBlock) -> dict[str, torch.Tensor]:
 
 
 def test_weights_depend_on_seed_and_unit_not_on_the_grouping() -> None:
-    whole = _weights(LoadedBlock(make_plan((0, 6)), 0, seed=3))
+    whole = _weights(loaded_block(make_plan((0, 6)), 0, 3))
     parted = make_plan((0, 1, 3), (3, 6))
-    parts = _weights(LoadedBlock(parted, 0, seed=3)) | _weights(LoadedBlock(parted, 1, seed=3))
+    parts = _weights(loaded_block(parted, 0, 3)) | _weights(loaded_block(parted, 1, 3))
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
-    other = _weights(LoadedBlock(make_plan((0, 6)), 0, seed=4))
+    other = _weights(loaded_block(make_plan((0, 6)), 0, 4))
     assert not torch.equal(whole["units.0.0.weight"], other["units.0.0.weight"])
 
 
 def test_a_later_segments_loss_does_not_reach_an_earlier_one() -> None:
-    alone, together = LoadedBlock(make_plan((0, 2), (2, 6)), 0, 0), LoadedBlock(make_plan((0, 2, 6)), 0, 0)
+    alone, together = loaded_block(make_plan((0, 2), (2, 6)), 0, 0), loaded_block(make_plan((0, 2, 6)), 0, 0)
     for block in (alone, together):
         block.train_batch(iter([_batch()]), BATCH, accumulate=False)
     first, second = _weights(alone), _weights(together)
     assert all(torch.equal(first[name], second[name]) for name in first)
-    untouched = _weights(LoadedBlock(make_plan((0, 2, 6)), 0, 0))
+    untouched = _weights(loaded_block(make_plan((0, 2, 6)), 0, 0))
     assert all(not torch.equal(second[name], untouched[name]) for name in second if name.endswith("0.weight"))
 
 
 def test_a_step_of_one_segment_is_plain_backpropagation() -> None:
-    block = LoadedBlock(make_plan((0, 6)), 0, 0)
-    reference = LoadedBlock(make_plan((0, 6)), 0, 0)
+    block = loaded_block(make_plan((0, 6)), 0, 0)
+    reference = loaded_block(make_plan((0, 6)), 0, 0)
     inputs, labels = _batch()
     loss = block.train_batch(iter([(inputs, labels)]), BATCH, accumulate=False)
     output = inputs
@@ -130,8 +131,8 @@ def test_a_step_of_one_segment_is_plain_backpropagation() -> None:
 
 def test_accumulation_steps_once_with_the_mean_gradient() -> None:
     # Normalisation in evaluation mode, for its statistics are the micro-batch's.
-    halves = LoadedBlock(make_plan((0, 2, 6), micro_batch=4), 0, 0)
-    whole = LoadedBlock(make_plan((0, 2, 6)), 0, 0)
+    halves = loaded_block(make_plan((0, 2, 6), micro_batch=4), 0, 0)
+    whole = loaded_block(make_plan((0, 2, 6)), 0, 0)
     for block in (halves, whole):
         for _, module in block.named_modules():
             module.eval()
@@ -145,15 +146,15 @@ def test_accumulation_steps_once_with_the_mean_gradient() -> None:
 
 def test_saved_weights_are_read_back_and_foreign_ones_refused(tmp_path: Path) -> None:
     plan = make_plan((0, 2, 4), (4, 6))
-    trained = LoadedBlock(plan, 0, 0)
+    trained = loaded_block(plan, 0, 0)
     trained.train_batch(iter([_batch()]), BATCH, accumulate=False)
     trained.save(tmp_path / "b0")
-    again = LoadedBlock(plan, 0, seed=9)
+    again = loaded_block(plan, 0, 9)
     again.load(tmp_path / "b0")
     first, second = _weights(trained), _weights(again)
     assert all(torch.equal(first[name], second[name]) for name in first)
     with pytest.raises(StorageError, match=r"no tensor called 'units\.4"):
-        LoadedBlock(plan, 1, 0).load(tmp_path / "b0")
+        loaded_block(plan, 1, 0).load(tmp_path / "b0")
 
 
 class _Images:
@@ -171,7 +172,7 @@ class _Images:
 
 
 def test_validation_counts_what_each_head_gets_right_and_every_parameter_up_to_it() -> None:
-    block = LoadedBlock(make_plan((0, 2, 4), (4, 6)), 0, 0)
+    block = loaded_block(make_plan((0, 2, 4), (4, 6)), 0, 0)
     block.stop_training()
     samples = Samples(_Images(), (1, 8, 8), cached=None, micro_batch=8)
     measured = validate(block, samples, {}, None, Prefix(0, 0.0), StopSignal())
@@ -191,7 +192,7 @@ def test_validation_counts_what_each_head_gets_right_and_every_parameter_up_to_i
 
 
 def test_after_training_nothing_but_the_weights_is_left() -> None:
-    block = LoadedBlock(make_plan((0, 6)), 0, 0)
+    block = loaded_block(make_plan((0, 6)), 0, 0)
     inputs, labels = _batch()
     block.train_batch(iter([(inputs, labels)]), BATCH, accumulate=False)
     block.stop_training()

@@ -10,13 +10,13 @@ import pytest
 from planner.cli.progress import Silent
 from planner.errors import InputError
 from planner.model.zoo import from_zoo
-from planner.runner.protocol import paths
 from planner.runner.protocol.events import BlockDone
 from planner.runner.storage.sealed import read_sealed
 from planner.runner.supervise.supervisor import RunOptions, allowed_bytes, run_plan
 from planner.schema.codec import content_id, read_document
 from planner.schema.plan import Plan
 from planner.schema.report import Report
+from planner.schema.run_folder import RunFolder
 from tests.unit.runner.train.test_block import make_plan, this_device
 
 BLOCKS = 2
@@ -37,8 +37,8 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_block_says_how_fast_the_device_was(out: Path) -> None:
-    report = read_document(out / paths.REPORT, Report)
-    told = [read_sealed(paths.result_path(out, index), BlockDone).calibration_seconds for index in range(BLOCKS)]
+    report = read_document(RunFolder(out).report, Report)
+    told = [read_sealed(RunFolder(out).block_result(index), BlockDone).calibration_seconds for index in range(BLOCKS)]
     assert [block.calibration_seconds for block in report.blocks] == told
     assert all(seconds is not None and 0 < seconds < 60 for seconds in told)
 
@@ -46,7 +46,7 @@ def test_every_block_says_how_fast_the_device_was(out: Path) -> None:
 def test_a_result_without_that_is_still_read(out: Path) -> None:
     """A run that an earlier release began is resumed."""
     for index in range(BLOCKS):
-        path = paths.result_path(out, index)
+        path = RunFolder(out).block_result(index)
         text = path.read_text()
         begin = text.index(',\n "calibration_seconds"')
         path.write_text(text[:begin] + "\n}")

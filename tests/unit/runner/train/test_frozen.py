@@ -19,29 +19,30 @@ from planner.heads.convolution import ConvHead
 from planner.model.heads import head_unit
 from planner.model.shapes import model_sizes, unit_sizes
 from planner.runner.input.samples import Samples
-from planner.runner.protocol import paths
 from planner.runner.protocol.events import BlockDone, BlockStarted, Deviation, Event, Step
 from planner.runner.storage import cache
 from planner.runner.storage.cache import CacheReader, CacheSpec, shard_path
-from planner.runner.storage.stored import Stored, stored_units
+from planner.runner.storage.planned_run import WeightFile
 from planner.runner.supervise.exits import export_models
 from planner.runner.supervise.initial import keep_initial
+from planner.runner.train import frozen as frozen_module
 from planner.runner.train import session as session_module
-from planner.runner.train.block import LoadedBlock, load_before, load_frozen
+from planner.runner.train.block import load_before, load_frozen
 from planner.runner.train.frozen import check_given, keep_frozen
 from planner.runner.train.passes import Pass, rehearse
-from planner.runner.train.train import rungs_of
 from planner.schema.plan import Plan
+from planner.schema.run_folder import RunFolder
 from planner.schema.told import InitReport
 from tests.fault.support import FROZEN as COUNT
 from tests.fault.support import frozen_plan, session, small_plan, weights
+from tests.unit.runner.contexts import block_context, loaded_block, planned_run, run_context
 from tests.unit.runner.test_methods import state_of
 from tests.unit.runner.train.test_block import make_plan
 
 
 def given(plan: Plan, seed: int = 99) -> dict[str, Tensor]:
     """Weights of all units; the batch normalisations have seen something."""
-    whole = LoadedBlock(make_whole(plan), 0, seed)
+    whole = loaded_block(make_whole(plan), 0, seed)
     generator = torch.Generator().manual_seed(seed)
     found = {}
     for name, tensor in state_of(whole).items():
@@ -62,7 +63,7 @@ def begin(plan: Plan, out: Path) -> dict[str, Tensor]:
     tensors = given(plan)
     out.mkdir(parents=True, exist_ok=True)
     save_file(tensors, out / "given")
-    keep_initial(out / "given", out / paths.INIT)
+    keep_initial(out / "given", RunFolder(out).init)
     (out / "weights").mkdir(exist_ok=True)
     return tensors
 
@@ -75,45 +76,46 @@ def _small_and_untimed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_files_of_a_run_hold_its_units_in_the_order_of_the_chain(tmp_path: Path) -> None:
-    plan = frozen_plan()
-    frozen, first = Stored(range(2), tmp_path / paths.FROZEN), Stored(range(2, 4), paths.weights_path(tmp_path, 0))
-    assert stored_units(plan, 0, tmp_path) == [frozen]
-    assert stored_units(plan, 2, tmp_path) == [frozen, first, Stored(range(4, 6), paths.weights_path(tmp_path, 1))]
-    assert stored_units(small_plan(), 0, tmp_path) == []
+    run, folder = planned_run(frozen_plan(), tmp_path), RunFolder(tmp_path)
+    frozen, first = WeightFile(range(2), folder.frozen), WeightFile(range(2, 4), folder.block_weights(0))
+    assert run.weight_files(0) == [frozen]
+    assert run.weight_files(2) == [frozen, first, WeightFile(range(4, 6), folder.block_weights(1))]
+    assert planned_run(small_plan(), tmp_path).weight_files(0) == []
 
 
 def test_frozen_units_keep_what_they_are_given_to_the_bit(tmp_path: Path) -> None:
     plan = frozen_plan()
     tensors = begin(plan, tmp_path)
-    keep_frozen(plan, 3, tmp_path / paths.INIT, tmp_path)
-    kept = load_file(tmp_path / paths.FROZEN)
+    keep_frozen(run_context(plan, tmp_path, 3))
+    kept = load_file(RunFolder(tmp_path).frozen)
     assert kept.keys() == {name for name in tensors if name.startswith(("units.0.", "units.1."))}
     assert any(tensor.dtype == torch.int64 for tensor in kept.values())
     assert all(torch.equal(kept[name], tensors[name]) for name in kept)
-    units = load_before(plan, 0, tmp_path)
+    units = load_before(block_context(plan, 0, tmp_path))
     assert len(units) == COUNT and not any(unit.training for unit in units)
-    assert load_frozen(plan, 0, tmp_path) == [] and len(load_frozen(frozen_plan("recompute"), 0, tmp_path)) == COUNT
+    assert load_frozen(block_context(plan, 0, tmp_path)) == []
+    assert len(load_frozen(block_context(frozen_plan("recompute"), 0, tmp_path))) == COUNT
 
 
 def test_without_given_weights_they_are_those_that_training_would_begin_with(tmp_path: Path) -> None:
     plan = frozen_plan()
     (tmp_path / "weights").mkdir()
-    keep_frozen(plan, 3, None, tmp_path)
-    fresh = state_of(LoadedBlock(small_plan(), 0, 3))
-    kept = load_file(tmp_path / paths.FROZEN)
+    keep_frozen(run_context(plan, tmp_path, 3))
+    fresh = state_of(loaded_block(small_plan(), 0, 3))
+    kept = load_file(RunFolder(tmp_path).frozen)
     assert kept and all(torch.equal(kept[name], fresh[name]) for name in kept)
 
 
 def test_what_is_kept_stays_and_what_is_damaged_is_written_again(tmp_path: Path) -> None:
     plan = frozen_plan()
     begin(plan, tmp_path)
-    keep_frozen(plan, 3, tmp_path / paths.INIT, tmp_path)
-    file = tmp_path / paths.FROZEN
+    keep_frozen(run_context(plan, tmp_path, 3))
+    file = RunFolder(tmp_path).frozen
     whole, inode = file.read_bytes(), file.stat().st_ino
-    keep_frozen(plan, 3, tmp_path / paths.INIT, tmp_path)
+    keep_frozen(run_context(plan, tmp_path, 3))
     assert file.stat().st_ino == inode
     file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    keep_frozen(plan, 3, tmp_path / paths.INIT, tmp_path)
+    keep_frozen(run_context(plan, tmp_path, 3))
     assert file.read_bytes() == whole
 
 
@@ -131,8 +133,8 @@ def test_a_run_trains_what_is_behind_them_and_exports_them_as_they_were(tmp_path
     events: list[Event] = []
     session(plan, tmp_path, events.append)
     unit = len(plan.model.units)
-    export_models(plan, unit, unit, tmp_path)
-    model = load_file(tmp_path / paths.MODEL)
+    export_models(planned_run(plan, tmp_path), unit, unit)
+    model = load_file(RunFolder(tmp_path).model)
     assert model.keys() == tensors.keys()
     frozen = {name for name in tensors if name.startswith(("units.0.", "units.1."))}
     assert {name for name in model if torch.equal(model[name], tensors[name])} == frozen
@@ -165,8 +167,8 @@ def test_what_is_cached_is_what_they_make_of_the_data_in_evaluation_mode(tmp_pat
     begin(plan, tmp_path)
     with pytest.raises(ZeroDivisionError):
         session(plan, tmp_path, _Stop(BlockStarted, "train"))
-    whole = LoadedBlock(make_whole(plan), 0, 0)
-    whole.begin_with(tmp_path / paths.INIT)
+    whole = loaded_block(make_whole(plan), 0, 0)
+    whole.begin_with(RunFolder(tmp_path).init)
     whole.stop_training()
     stem = nn.Sequential(*whole.segments[0].units[:COUNT])
     count, size = 3 * 8, 4 * prod(model_sizes(plan.model)[COUNT - 1].output)
@@ -174,10 +176,10 @@ def test_what_is_cached_is_what_they_make_of_the_data_in_evaluation_mode(tmp_pat
         images, labels = next(Samples(data.test, plan.model.input, None, count).in_order())
     with torch.no_grad():
         expected = stem(images)
-    done = (paths.cache_path(tmp_path, 0, "test") / "done").read_text()
+    done = (RunFolder(tmp_path).block_cache(0, "test") / "done").read_text()
     spec = CacheSpec(count, size, done.split()[-1])
     assert spec.done() == done
-    reader = CacheReader(paths.cache_path(tmp_path, 0, "test"), spec)
+    reader = CacheReader(RunFolder(tmp_path).block_cache(0, "test"), spec)
     records = memoryview(bytearray(count * size))
     assert reader.read_many(range(count), records) == labels.tolist()
     reader.close()
@@ -247,7 +249,7 @@ def test_a_damaged_shard_of_their_outputs_is_computed_anew(tmp_path: Path, part:
         events.append(event)
         begun = [event.phase for event in events if isinstance(event, BlockStarted)]
         if isinstance(event, BlockStarted) and begun == ["prepare", "cache", "prepare"]:
-            shard = shard_path(paths.cache_path(tmp_path / "spoiled", 0, part), 1)
+            shard = shard_path(RunFolder(tmp_path / "spoiled").block_cache(0, part), 1)
             content = bytearray(shard.read_bytes())
             content[len(content) // 2] ^= 4
             shard.write_bytes(content)
@@ -264,7 +266,7 @@ def test_they_run_a_rung_lower_where_memory_does_not_do(
 ) -> None:
     plan = frozen_plan()
     begin(plan, tmp_path)
-    rungs = [rung.micro_batch for rung in rungs_of(plan.blocks[0])]
+    rungs = [rung.micro_batch for rung in plan.blocks[0].settings]
     tried: list[int] = []
 
     def refuse(modules: Iterable[nn.Module], run: Pass, samples: Samples, *others: Any) -> None:
@@ -273,7 +275,7 @@ def test_they_run_a_rung_lower_where_memory_does_not_do(
             raise error
         rehearse(modules, run, samples, *others)
 
-    monkeypatch.setattr(session_module, "rehearse", refuse)
+    monkeypatch.setattr(frozen_module, "rehearse", refuse)
     events: list[Event] = []
     session(plan, tmp_path, events.append)
     assert tried[:2] == rungs[:2]

@@ -11,7 +11,6 @@ from safetensors.torch import load_file
 from planner.heads.convolution import ConvHead
 from planner.heads.pooled import PooledHead
 from planner.runner.input.samples import Samples
-from planner.runner.train.block import LoadedBlock
 from planner.runner.train.pooled import fit_exits, samples_to_fit, save_exits, wanted_exits
 from planner.runner.train.post_training import Prefix, validate
 from planner.runner.train.stop import StopSignal
@@ -19,6 +18,7 @@ from planner.schema.codec import content_id
 from planner.schema.common import discriminant_bytes
 from planner.schema.plan import Exit, Plan
 from planner.training.discriminant import Discriminant
+from tests.unit.runner.contexts import block_context, loaded_block
 from tests.unit.runner.train.test_block import make_plan
 from tests.unit.runner.train.test_train import Images
 
@@ -38,18 +38,18 @@ def with_pooled_exits(plan: Plan) -> Plan:
 
 def test_every_boundary_of_a_block_without_a_head_has_one() -> None:
     plan = with_pooled_exits(make_plan((0, 2, 4), (4, 6)))
-    assert list(wanted_exits(plan, 0, SIZE, AMPLE)) == [1, 3]
-    assert list(wanted_exits(plan, 1, SIZE, AMPLE)) == [5]
-    assert wanted_exits(make_plan((0, 2, 4), (4, 6)), 0, SIZE, AMPLE) == {}
+    assert list(wanted_exits(block_context(plan, 0), SIZE, AMPLE)) == [1, 3]
+    assert list(wanted_exits(block_context(plan, 1), SIZE, AMPLE)) == [5]
+    assert wanted_exits(block_context(make_plan((0, 2, 4), (4, 6)), 0), SIZE, AMPLE) == {}
 
 
 def test_what_has_no_room_is_left_out() -> None:
     plan = with_pooled_exits(make_plan((0, 6)))
-    shapes = wanted_exits(plan, 0, SIZE, AMPLE)
+    shapes = wanted_exits(block_context(plan, 0), SIZE, AMPLE)
     first = discriminant_bytes(shapes[1][0], 10, SIZE)
-    assert list(wanted_exits(plan, 0, SIZE, first)) == [1]
-    assert wanted_exits(plan, 0, SIZE, first - 1) == {}
-    assert wanted_exits(plan, 0, SIZE, -1) == {}
+    assert list(wanted_exits(block_context(plan, 0), SIZE, first)) == [1]
+    assert wanted_exits(block_context(plan, 0), SIZE, first - 1) == {}
+    assert wanted_exits(block_context(plan, 0), SIZE, -1) == {}
 
 
 def test_fitting_takes_a_few_samples_at_most() -> None:
@@ -63,10 +63,10 @@ def test_fitting_takes_a_few_samples_at_most() -> None:
 
 def test_they_are_fitted_to_the_outputs_of_the_units_before_them(tmp_path: Path) -> None:
     plan = with_pooled_exits(make_plan((0, 2, 6)))
-    block = LoadedBlock(plan, 0, 3)
+    block = loaded_block(plan, 0, 3)
     block.stop_training()
     samples = Samples(Images(40), (1, 8, 8), cached=None, micro_batch=8)
-    wanted = wanted_exits(plan, 0, SIZE, AMPLE)
+    wanted = wanted_exits(block_context(plan, 0), SIZE, AMPLE)
     assert list(wanted) == [1, 3, 4, 5]
     exits = fit_exits(block, wanted, samples, (1, 2), 20, 10, StopSignal())
 
@@ -92,10 +92,10 @@ def test_they_are_fitted_to_the_outputs_of_the_units_before_them(tmp_path: Path)
 
 def test_validation_measures_them_in_their_place() -> None:
     plan = with_pooled_exits(make_plan((0, 2, 6)))
-    block = LoadedBlock(plan, 0, 3)
+    block = loaded_block(plan, 0, 3)
     block.stop_training()
     samples = Samples(Images(40), (1, 8, 8), cached=None, micro_batch=8)
-    exits = fit_exits(block, wanted_exits(plan, 0, SIZE, AMPLE), samples, None, 40, 10, StopSignal())
+    exits = fit_exits(block, wanted_exits(block_context(plan, 0), SIZE, AMPLE), samples, None, 40, 10, StopSignal())
     measured = validate(block, samples, exits, None, Prefix(0, 0.0), StopSignal())
     assert [found.unit for found in measured.exits] == [1, 2, 3, 4, 5, 6]
     without = validate(block, samples, {}, None, Prefix(0, 0.0), StopSignal())

@@ -20,13 +20,15 @@ from planner.runner.protocol.job import RunLength
 from planner.runner.storage.checkpoint import Checkpoints
 from planner.runner.train import train
 from planner.runner.train.block import LoadedBlock
+from planner.runner.train.context import BlockContext
 from planner.runner.train.guard import WARMING_BYTES, MemoryGuard
 from planner.runner.train.stop import StopSignal
-from planner.runner.train.train import BlockTrainer, Setting, least_micro_batch
+from planner.runner.train.train import BlockTrainer, least_micro_batch
 from planner.schema.common import Optimizer
 from planner.schema.model import Dropout
 from planner.schema.plan import Plan, Rung
 from planner.training.runtime import trim_after_each
+from tests.unit.runner.contexts import block_context, run_context
 from tests.unit.runner.train.test_block import BATCH, make_plan
 
 
@@ -73,6 +75,10 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 CHECKPOINT = Path("checkpoint")
 
 
+def _context(plan: Plan, length: RunLength) -> BlockContext:
+    return run_context(plan, length=length).blocks[0]
+
+
 def _trainer(
     plan: Plan,
     order: RunLength,
@@ -92,7 +98,7 @@ def _trainer(
         return Samples(images, (1, 8, 8), cached=None, micro_batch=size)
 
     checkpoints = Checkpoints(CHECKPOINT, every_seconds)
-    return BlockTrainer(plan, 0, order, make, guard, events.append, checkpoints, stop or StopSignal(), frozen)
+    return BlockTrainer(_context(plan, order), make, guard, events.append, checkpoints, stop or StopSignal(), frozen)
 
 
 def test_the_plans_own_setting_is_used_when_it_holds() -> None:
@@ -150,7 +156,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
 
     checkpoints = Checkpoints(CHECKPOINT, math.inf)
     plan = _with_ladder(make_plan((0, 6)))
-    trainer = BlockTrainer(plan, 0, order, make, FakeLimit(BATCH), events.append, checkpoints, StopSignal())
+    trainer = BlockTrainer(_context(plan, order), make, FakeLimit(BATCH), events.append, checkpoints, StopSignal())
     with pytest.raises(RuntimeError, match="channels"):
         trainer.train()
     assert events == []
@@ -225,7 +231,7 @@ def test_training_stopped_behind_any_step_goes_on_to_the_same_bits(optimizer: Op
     stop = _StopAt(step)
     with pytest.raises(InterruptedRunError, match="--resume"):
         trainer = _trainer(plan, order, BATCH, [], stop=stop)
-        trainer._tell = stop.tell
+        trainer._emit = stop.tell
         trainer.train()
     torch.manual_seed(step)  # whatever else has drawn numbers in between
     events: list[Event] = []
@@ -277,7 +283,7 @@ def test_an_overrun_in_training_costs_the_current_batch_and_no_step(monkeypatch:
     with monkeypatch.context() as patch:
         patch.setattr(LoadedBlock, "train_batch", overrun)
         trained = _trainer(plan, order, BATCH, events).train()
-    assert trained.setting == Setting(4, 2)
+    assert (trained.setting.micro_batch, trained.setting.accumulate) == (4, 2)
     assert [event.step for event in events if isinstance(event, Step)] == list(range(6))
     told = [event.text for event in events if isinstance(event, Deviation)]
     assert told == [
@@ -287,7 +293,7 @@ def test_an_overrun_in_training_costs_the_current_batch_and_no_step(monkeypatch:
     stop = _StopAt(2)
     with pytest.raises(InterruptedRunError):
         trainer = _trainer(plan, order, BATCH, [], stop=stop)
-        trainer._tell = stop.tell
+        trainer._emit = stop.tell
         trainer.train()
     lower = replace(plan, blocks=(replace(plan.blocks[0], micro_batch=4, accumulate=2, ladder=()),))
     reference = _trainer(lower, order, BATCH, []).train()
@@ -317,7 +323,7 @@ def test_a_peak_above_the_allowance_in_training_leads_one_rung_lower() -> None:
 
     trainer._guard.is_over = is_over  # type: ignore[method-assign]  # memory that really runs out is tests/fault's
     trained = trainer.train()
-    assert trained.setting == Setting(4, 2)
+    assert (trained.setting.micro_batch, trained.setting.accumulate) == (4, 2)
     # The step that went over is done, and not done again.
     assert [(event.epoch, event.step) for event in events if isinstance(event, Step)] == [
         (0, 0), (0, 1), (0, 2), (1, 3), (1, 4), (1, 5),
@@ -397,5 +403,5 @@ def test_dry_steps_meet_every_state_that_training_has_and_no_other(
 def test_the_least_micro_batch_counts_heads_too() -> None:
     # cnn6 at 8×8 has no unit that normalises over one position, but a head behind its last pool does.
     whole, cut = make_plan((0, 6)), make_plan((0, 5, 6))
-    assert least_micro_batch(whole, whole.blocks[0]) == 1
-    assert least_micro_batch(cut, cut.blocks[0]) == 2
+    assert least_micro_batch(block_context(whole, 0)) == 1
+    assert least_micro_batch(block_context(cut, 0)) == 2

@@ -1,0 +1,100 @@
+"""What a run and each of its blocks go by in the training child: computed once, and passed on as one thing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from planner.model.shapes import Shape, model_sizes
+from planner.runner.protocol.job import RunLength
+from planner.runner.protocol.sizes import sizes_of
+from planner.runner.storage.planned_run import PlannedRun, WeightFile
+from planner.runner.storage.safetensors import content_checksum
+from planner.schema.plan import Plan, Rung
+from planner.schema.run_folder import RunFolder
+from planner.training import device as devices
+
+
+class RunContext(PlannedRun):
+    """A planned run as the training child executes it."""
+
+    def __init__(self, plan: Plan, folder: RunFolder, length: RunLength) -> None:
+        super().__init__(plan, folder)
+        self.length = length
+        """How long to train, and from which seed."""
+        self.device = devices.device_of(plan.device.kind)
+        """Where the run's tensors lie."""
+        self.sizes = model_sizes(plan.model)
+        """Shapes and counts of every unit."""
+        self.shapes: tuple[Shape, ...] = (plan.model.input, *(sizes.output for sizes in self.sizes))
+        """The shape that enters each unit, and behind the last the shape that leaves the model."""
+        self.blocks = tuple(BlockContext(self, index) for index in range(len(plan.blocks)))
+        """What each block goes by."""
+
+    @property
+    def init(self) -> Path | None:
+        """The weights that the run begins with, as its folder keeps them; none without."""
+        return self.folder.init if self.folder.init.exists() else None
+
+    def parameters_before(self, unit: int) -> int:
+        """Parameters of the units before unit number `unit`, heads left out."""
+        return sum(sizes.parameters for sizes in self.sizes[:unit])
+
+
+class BlockContext:
+    """One block of a run: what the plan says of it, the sizes it may have, and where its files lie."""
+
+    def __init__(self, run: RunContext, index: int) -> None:
+        self.run = run
+        """The run that it is of."""
+        self.index = index
+        """Its place in the plan, from 0."""
+        self.spec = run.plan.blocks[index]
+        """What the plan says of it."""
+        self.settings = self.spec.settings
+        """The settings that it may train with: the plan's own, then its fallbacks."""
+        self.micro_batches = sizes_of(self.spec)
+        """The micro-batches of `settings`, and behind them smaller ones for what runs without gradients."""
+        folder = run.folder
+        self.weights_path = folder.block_weights(index)
+        """Where its weights lie, once it is trained."""
+        self.result_path = folder.block_result(index)
+        """Where its result lies, once it is done."""
+        self.exits_path = folder.block_exits(index)
+        """Where the weights of its pooled exits lie."""
+
+    @property
+    def plan(self) -> Plan:
+        """The plan that it is of."""
+        return self.run.plan
+
+    @property
+    def input_shape(self) -> Shape:
+        """The shape that enters its first unit."""
+        return self.run.shapes[self.spec.units[0]]
+
+    @property
+    def reads_cache(self) -> bool:
+        """Whether its samples come from an activation cache."""
+        return self.spec.input.kind == "cache"
+
+    @property
+    def following(self) -> BlockContext | None:
+        """The block behind it; none behind the last."""
+        return self.run.blocks[self.index + 1] if self.index + 1 < len(self.run.blocks) else None
+
+    def setting(self, fallback: int) -> Rung:
+        """What is in force at a fallback: 0 is the plan's own setting; the last holds for all smaller micro-batches."""
+        return self.settings[min(fallback, len(self.settings) - 1)]
+
+    def cache_path(self, part: str) -> Path:
+        """Where the activation cache that it reads lies; `part` is one of `PARTS`."""
+        return self.run.folder.block_cache(self.index, part)
+
+    def weight_files_before(self) -> list[WeightFile]:
+        """Where the weights of all units before it lie, in the order of the chain."""
+        return self.run.weight_files(self.index)
+
+    def input_checksum(self) -> str | None:
+        """Of the weights right before it; none where it has the data itself. Raises StorageError."""
+        before = self.weight_files_before()
+        return content_checksum(before[-1].path) if before else None
