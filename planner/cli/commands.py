@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 RUNS = Path("runs")
-"""Where output folders lie if nobody says where."""
+"""Default folder of output folders."""
 
 
 def command_line(*words: str | Path) -> str:
@@ -16,11 +16,11 @@ def command_line(*words: str | Path) -> str:
 
 
 def run_command(plan: str | Path, data: str | None, out: Path | None, *options: str) -> str:
-    """The command that runs a plan, with `D` where nobody has said which data."""
+    """The command that runs a plan, with `D` in place of data that is not known."""
     folder: Sequence[str | Path] = () if out is None else ("--out", out)
     return command_line("run", plan, "--data", data or "D", *folder, *options)
 
 
 def default_folder(plan_id: str) -> Path:
-    """Where a run's output lies if nobody says where."""
+    """A run's output folder where `--out` is not given."""
     return RUNS / plan_id[:12]

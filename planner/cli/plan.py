@@ -426,7 +426,7 @@ def _shape(model: Model) -> str:
 
 
 def request_from(arguments: argparse.Namespace, samples: int, unpacked_bytes: int) -> Request:
-    """The solver's question in the person's words. Compressed data, once unpacked, takes its part of the storage."""
+    """The request that the arguments make. Compressed data, once unpacked, takes its part of the storage."""
     storage = arguments.storage
     if storage is not None:
         if storage < unpacked_bytes:

@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _unfinished(folder: Path) -> int:
-    """Print how far a run has come, and how to go on with it where nobody does."""
+    """Print how far a run has come, and the command that goes on with it where no process does."""
     from planner.report.read import read_unfinished
     from planner.report.run_tables import unfinished_table
     from planner.runner.protocol.job import Job

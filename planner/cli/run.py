@@ -168,7 +168,7 @@ def _resuming(arguments: argparse.Namespace, out: Path) -> str:
 
 
 def _warn(plan: Plan, arguments: argparse.Namespace) -> None:
-    """Say where units would be frozen that nobody has trained; a run that is resumed keeps what it began with."""
+    """Warn where units would be frozen at random weights; a resumed run keeps the weights that it began with."""
     count = plan.training.freeze
     if count and arguments.init is None and not arguments.resume:
         which = "first unit" if count == 1 else f"first {count} units"

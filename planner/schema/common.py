@@ -16,7 +16,7 @@ Policy = Literal["tight", "fast"]
 """How eagerly an allocator gives memory back (`planner.system.allocator.apply_policy`)."""
 
 HugePages = Literal["always", "madvise", "never"]
-"""To whom the kernel gives huge pages: everybody, those who ask, nobody (`planner.system.pages`)."""
+"""Which processes get transparent huge pages: all, those that ask (madvise), none (`planner.system.pages`)."""
 
 DeviceKind = Literal["cpu", "cuda"]
 """Where tensors live, and so which memory a budget is of: the processor's, or an accelerator's own. What training does
@@ -124,9 +124,9 @@ class Machine:
     torch_threads: int | None = None
     """Threads torch computes with unless told otherwise; null where it was not asked."""
     huge_pages: HugePages | None = added(None)
-    """To whom the kernel gives huge pages; null where it has none, or nobody looked."""
+    """Which processes get transparent huge pages; null: the kernel has none, or it was not recorded."""
     page_bytes: int | None = added(None)
-    """Size of the kernel's pages: 4 KiB, on some Arm boards 16 or 64; null where nobody looked."""
+    """Size of the kernel's pages: 4 KiB, on some Arm boards 16 or 64; null: not recorded."""
 
 
 OptimizerKind = Literal["sgd", "adam", "adamw"]

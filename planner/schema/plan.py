@@ -1,4 +1,4 @@
-"""`plan/2`: who trains what, when, with how much memory. Written by the solver, executed by the runner. No torch here.
+"""`plan/2`: a network in blocks, how each is trained, and the memory and time predicted for that. No torch here.
 
 `predicted` is what the solver computes; it is never altered after a measurement. `plan/1`, which earlier releases
 wrote, is read as well: it lacks the `request`.

@@ -359,7 +359,7 @@ class Account:
     activations_bytes: int
     """Everything else that is resident at the peak: saved, outputs, their gradients, library scratch where written."""
     retention_bytes: int
-    """Held by the allocator and used by nobody: rounding to pages, free blocks it keeps."""
+    """Resident in the allocator without being allocated: rounding to pages, free blocks that it retains."""
     rest_bytes: int
     """What the parts above do not explain; negative where they explain too much."""
 
@@ -482,7 +482,7 @@ class Profile:
     calibration_seconds: float | None = None
     """A fixed kernel's time here (`planner.training.calibration`): what times are compared by; null: not timed."""
     machine: Machine | None = None
-    """The device as `doctor` sees it; null where nobody looked."""
+    """The device as `neuroflux doctor` describes it; null: not recorded."""
     policies: tuple[PolicyProfile, ...] = ()
     """Every allocator policy measured."""
     limits: Limits | None = None

@@ -28,9 +28,9 @@ class PhaseReport:
     """One phase of a block, predicted against measured."""
 
     phase: Phase
-    """Which."""
+    """Which part of the block's work."""
     predicted_peak_bytes: int | None
-    """The plan's word, under its scope; null: it says nothing of this phase."""
+    """Predicted peak resident bytes under the budget's scope; null: the plan does not predict this phase."""
     measured_peak_bytes: int
     """Peak resident bytes (VmHWM), counted as the budget's scope says."""
 
@@ -65,13 +65,13 @@ class BlockReport:
     accumulate: int
     """Micro-batches in one optimizer step, as run."""
     predicted_peak_bytes: int
-    """The plan's word, under its scope."""
+    """Predicted peak resident bytes under the budget's scope."""
     measured_peak_bytes: int
     """Peak resident bytes (VmHWM), counted as the budget's scope says."""
     predicted_seconds_per_epoch: float
-    """The plan's word."""
+    """Predicted wall time of one pass over the data."""
     measured_seconds_per_epoch: float
-    """The clock's word, for as many samples as the data set has to train on; 0 where no whole epoch was run."""
+    """Measured wall time of one pass over all training samples of the data set; 0 where no whole epoch was run."""
     epochs: int
     """Whole passes over the data."""
     steps: int
@@ -105,7 +105,7 @@ class Report:
     plan_id: str
     """The plan that was run."""
     budget_bytes: int
-    """The budget."""
+    """The user's memory limit."""
     scope: Scope
     """What the budget covers."""
     peak_bytes: int

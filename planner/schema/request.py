@@ -30,7 +30,7 @@ class Budget:
     """The user's memory limit: bytes, and whether they count the whole process or only training."""
 
     bytes: int
-    """The budget."""
+    """The most memory, in bytes."""
     scope: Scope
     """`process`: resident bytes of child and supervisor. `training`: bytes above the child's baseline."""
 

@@ -12,11 +12,11 @@ from planner.schema.common import Dtype, Optimizer, OptimizerKind, Policy, Store
 from planner.schema.request import Augment, Budget, Preference, Request, Schedule, Scope, Strategy, Training
 
 USUAL_VIEWS = 4
-"""Augmented passes that caches hold where nobody says how many."""
+"""Default number of augmented passes that a cache holds."""
 
 
 def usual_views(augment: Augment, epochs: int) -> int:
-    """How many distinct passes caches hold where nobody says: a few where passes differ, none more than is read."""
+    """Default number of augmented passes in a cache: 1 without augmentation, otherwise 4, or fewer epochs."""
     return 1 if augment == "none" else min(USUAL_VIEWS, epochs)
 
 
@@ -102,7 +102,7 @@ class BudgetTerms:
     """What must not be exceeded."""
 
     bytes: int
-    """The budget."""
+    """The most memory, in bytes."""
     scope: Scope = "process"
     """`process`: everything resident, Python and torch included; `training`: bytes above what these take."""
 

@@ -120,7 +120,7 @@ class Problem:
         self._check_sums()
 
     def _usual_cache(self) -> Stored:
-        """How caches hold activations where nobody says: whatever the budget, so that a larger one is never slower."""
+        """Default type of cached activations. It does not depend on the budget, so a larger one is never slower."""
         storage = self.request.storage_bytes
         binds = storage is not None and storage < self.ample_storage_bytes
         return "bfloat16" if binds else self.training.dtype

@@ -355,7 +355,7 @@ class _LabelSearch:
         return None
 
     def _push_next(self, frontiers: Iterator[_Partial]) -> None:
-        """One way to run a segment; those that take longer wait until it comes up, and most of them for ever."""
+        """One Pareto point of a segment; slower ones are generated when it leaves the heap, most of them never."""
         longer = next(frontiers, None)
         if longer is not None:
             self._push(longer, longer.time, -1, frontiers)
