@@ -63,6 +63,9 @@ was 37 windows, for measuring 23, for a pass up to 5, for fitting 10; a third mo
 Where units are looked at one by one, 19 windows of a pass are only there in others': in runs of cnn6 a pass through one
 unit took up to 0.7 MiB more than with the same room."""
 
+_KEPT_PERMILLE = 900
+"""Of what a unit's kernels keep by small steps, so much is taken to be lacking in blocks before it."""
+
 _UNSEEN_BYTES = 2 * MIB
 _UNSEEN_PERMILLE = 5
 """Added to the kernels' growth where no whole step fitted: what it would have shown beyond."""
@@ -90,6 +93,8 @@ class Calibrated:
     """What was found under `tight`; none where no whole step fitted."""
     notes: tuple[str, ...] = ()
     """What could not be measured as it should be, and why."""
+    kept_bytes: tuple[int, ...] = ()
+    """What every unit's kernels keep, by small steps of one unit after another; empty: not measured."""
 
     def finishing(self, baseline_bytes: int, run_bytes: int) -> Finishing | None:
         """What is resident behind training in a child of that baseline: no more than what is in training.
@@ -113,7 +118,20 @@ class Calibrated:
             still_bytes=at(found.still_bytes + _STILL_BYTES),
             common_bytes=at(found.common_bytes + _COMMON_BYTES),
             common_heads_bytes=at(found.common_heads_bytes + _HEADS_BYTES),
+            units=tuple(
+                replace(unit, kernel_bytes=kept)
+                for unit, kept in zip(found.units, self._kept(self.tight.account.code_bytes), strict=True)
+            ),
         )
+
+    def _kept(self, seen_bytes: int) -> tuple[int, ...]:
+        """What blocks before a unit lack of `seen_bytes`, which all kernels keep: no more than was seen, less a bit."""
+        assert self.tight is not None
+        total = sum(self.kept_bytes)
+        if total == 0:
+            return (0,) * len(self.tight.finishing.units)
+        share = min(max(0, seen_bytes), total) * _KEPT_PERMILLE
+        return tuple(kept * share // (1000 * total) for kept in self.kept_bytes)
 
 
 def calibrate(job: Job, path: Path, bounds: Bounds) -> Calibrated:
@@ -130,15 +148,26 @@ def calibrate(job: Job, path: Path, bounds: Bounds) -> Calibrated:
         notes += [f"its kernels are not among those that a step is taken to need: {text}" for text in kernels.problems]
         seconds = kernels.calibration_seconds
         return Calibrated(constant, _UNSEEN_PERMILLE, small, small, 0, seconds, policies, None, tuple(notes))
+    kept = _kept_by_kernels(path, bounds, notes)
     constant, permille = split_overhead(tight)
     seconds, size = tight.calibration_seconds, tight.account.micro_batch
     least = _take_accounts(path, "tight", (small,), bounds, notes) if small < size else None
     if least is None:
-        return Calibrated(constant, permille, size, size, 0, seconds, policies, tight, tuple(notes))
+        return Calibrated(constant, permille, size, size, 0, seconds, policies, tight, tuple(notes), kept)
     base = min(constant, split_overhead(least, permille)[0])
     # Taken in processes as young as a run's: in one that has measured for long the same kernel is up to twice as fast.
     seconds = (seconds + least.calibration_seconds) / 2
-    return Calibrated(base, permille, small, size, constant - base, seconds, policies, tight, tuple(notes))
+    return Calibrated(base, permille, small, size, constant - base, seconds, policies, tight, tuple(notes), kept)
+
+
+def _kept_by_kernels(path: Path, bounds: Bounds, notes: list[str]) -> tuple[int, ...]:
+    """By unit; empty where that cannot be measured: `notes` gets why."""
+    try:
+        line = first_line(bounds, "planner.profiler.child.kernels", str(path))
+    except (InfeasibleError, InputError) as error:
+        notes.append(f"what kernels keep is not known unit by unit: {error}")
+        return ()
+    return decode(Overhead, parse_json(line)).kept_bytes
 
 
 def step_sizes(job: Job) -> tuple[int, int]:

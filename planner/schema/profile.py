@@ -251,9 +251,11 @@ class UnitFinishing:
     """When it runs."""
     heads_bytes: int
     """When it runs with the heads behind it."""
+    kernel_bytes: int = added(0)
+    """What its kernels keep once they are made. All other figures hold those of every unit; blocks before lack it."""
 
     def __post_init__(self) -> None:
-        _check_bytes(self, "pass_bytes", "heads_bytes")
+        _check_bytes(self, "pass_bytes", "heads_bytes", "kernel_bytes")
 
 
 @dataclass(frozen=True)

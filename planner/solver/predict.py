@@ -45,7 +45,7 @@ def predict_block(problem: Problem, choice: Choice) -> BlockPrediction:
         cache=_cache_peak(problem, live, units, images),
         # Test samples go to the cache as they are measured.
         validate=problem.resident_behind(max(live.validate, live.cache), "heads", units, images, choice.caches),
-        save=problem.resident_behind(live.weights, "still"),
+        save=problem.resident_behind(live.weights, "still", units),
         fit=min(peak, problem.resident_behind(live.running + fits, "fit", units, images)) if fits else 0,
     )
     parts = _breakdown(problem, live)

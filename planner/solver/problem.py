@@ -342,13 +342,11 @@ class Problem:
         constant, permille = self._overhead
         return constant + live - (-live * permille // 1000)
 
-    def resident_behind(
-        self, live: int, phase: Phase, units: range = range(0), images: bool = False, writes: bool = False
-    ) -> int:
+    def resident_behind(self, live: int, phase: Phase, units: range, images: bool = False, writes: bool = False) -> int:
         """Resident bytes where `live` bytes are allocated behind training; never more than in training.
 
-        `units` run. `images`: they come from the data set. `writes`: outputs go to a cache, which they may be converted
-        for.
+        `units` run, and those behind them have never run. `images`: they come from the data set. `writes`: outputs go
+        to a cache, which they may be converted for.
         """
         found = self.profile.runtime.finishing
         if found is None:
@@ -363,6 +361,7 @@ class Problem:
             around = min(around, found.common_bytes + sum(found.units[unit].pass_bytes for unit in units))
         elif found.units and phase == "heads":
             around = min(around, found.common_heads_bytes + sum(found.units[unit].heads_bytes for unit in units))
+        around -= sum(unit.kernel_bytes for unit in found.units[units.stop :])
         around += found.images_bytes if images else 0
         if writes and self.cache_dtype != self.training.dtype:
             around += {

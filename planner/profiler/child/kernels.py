@@ -7,7 +7,9 @@ their kernels are in use (compiled code, arenas, library pages) is the constant 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from planner.model.shapes import Shape, model_sizes
@@ -30,6 +32,9 @@ class Overhead:
     """What stays resident, above the baseline, while every unit's kernels are in use."""
     calibration_seconds: float
     """The calibration kernel's time."""
+    kept_bytes: tuple[int, ...]
+    """What stays resident behind every unit that the unit before it did not leave, once library pages are given back:
+    compiled code, and what libraries keep of it."""
     problems: tuple[str, ...] = ()
     """Of every unit whose kernels are not among them: its name, and why."""
 
@@ -41,14 +46,21 @@ def use_kernels(job: Job) -> Overhead:
 
     seconds = calibration_seconds()
     OwnLimit(job.max_bytes).renew()
-    _use_units(job)
+    levels = [read_memory().anonymous_bytes]
+
+    def settle() -> None:
+        release_memory()
+        levels.append(read_memory().anonymous_bytes)
+
+    _use_units(job, settle)
+    kept = tuple(max(0, after - before) for before, after in pairwise(levels))
     release_memory()
     problems = _use_units(job)
     release()
-    return Overhead(max(0, read_memory().resident_bytes - started.baseline_bytes), seconds, problems)
+    return Overhead(max(0, read_memory().resident_bytes - started.baseline_bytes), seconds, kept, problems)
 
 
-def _use_units(job: Job) -> tuple[str, ...]:
+def _use_units(job: Job, behind_each: Callable[[], None] = lambda: None) -> tuple[str, ...]:
     """A small training step of every unit, as a batch that accumulates takes it. Those that fail are named, and why."""
     problems = []
     shape: Shape = job.model.input
@@ -58,6 +70,7 @@ def _use_units(job: Job) -> tuple[str, ...]:
                 _use(job, unit, shape)
             except (RuntimeError, ValueError, MemoryError) as error:
                 problems.append(f"{unit.name}: {problem_of(error)}")
+        behind_each()
         shape = sizes.output
     return tuple(problems)
 

@@ -286,6 +286,8 @@ class Run:
         around = int(getattr(known, f"{phase}_bytes"))
         alone = self._run_alone(phase, frozen)
         around = around if alone is None else min(around, alone)
+        reached = self.plan.training.freeze if frozen else self.block.units[1]
+        around -= sum(later.kernel_bytes for later in known.units[reached:])
         around += known.images_bytes if images else 0
         if kept is not None and kept != self.profile.dtype:
             around += int(getattr(known, f"{kept}_bytes"))

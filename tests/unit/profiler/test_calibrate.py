@@ -13,7 +13,7 @@ from planner.profiler.job import Job
 from planner.schema.codec import to_json
 from planner.schema.common import Optimizer
 from planner.schema.model import Activation, BatchNorm2d, Conv2d, Flatten, Layer, Linear, Model, Unit
-from planner.schema.profile import Account, Finishing, StepTime
+from planner.schema.profile import Account, Finishing, StepTime, UnitFinishing
 from planner.units import MIB
 from tests.heads import conv_heads
 from tests.unit.system.support import run_child, with_read_only_proc
@@ -138,6 +138,11 @@ def test_what_is_resident_behind_training_is_moved_to_the_runs_baseline_and_is_n
     beside = calibrated.finishing(301 * MIB, 2 * MIB)
     assert beside is not None and beside.pass_bytes == behind.pass_bytes - 2 * MIB
     assert beside.uint8_bytes == behind.uint8_bytes == 3 * MIB
+    # Of what single units' kernels keep, no more than a whole step's were seen to take is lacking before them.
+    alone = replace(found.finishing, units=(UnitFinishing(1, 2),) * 3)
+    seen = replace(found, finishing=alone, account=replace(found.account, code_bytes=2000))
+    kept = Calibrated(20 * MIB, 0, 1, 8, 4 * MIB, 0.001, (), seen, kept_bytes=(1000, 0, 3000)).finishing(301 * MIB, 0)
+    assert kept is not None and [unit.kernel_bytes for unit in kept.units] == [450, 0, 1350]
     most = Calibrated(MIB, 0, 1, 8, 0, 0.001, (), found).finishing(301 * MIB, 0)
     assert most is not None and most.pass_bytes == 302 * MIB
     assert Calibrated(20 * MIB, 0, 1, 8, 0, 0.001, (), None).finishing(301 * MIB, 0) is None

@@ -145,7 +145,7 @@ def _runtime(dice: random.Random, units: int) -> Runtime:
     run = dice.choice((0, 777))
     behind = [dice.randint(0, baseline + overhead) for _ in range(4)]
     converting = [dice.choice((0, 3 * GRID_BYTES, 5 * GRID_BYTES)) for _ in range(4)]
-    alone = tuple(UnitFinishing(*(dice.randint(0, overhead) for _ in range(2))) for _ in range(units))
+    alone = tuple(UnitFinishing(*(dice.randint(0, overhead) for _ in range(3))) for _ in range(units))
     common, with_heads = (dice.randint(0, baseline) for _ in range(2))
     whole = Finishing(*behind, *converting)  # type: ignore[arg-type]  # eight numbers; mypy counts the tuple behind them
     by_unit = replace(whole, common_bytes=common, common_heads_bytes=with_heads, units=alone)
