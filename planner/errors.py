@@ -105,3 +105,14 @@ class InterruptedRunError(PlannerError):
     """Stopped by a signal after saving; `--resume` continues."""
 
     exit_code = 130
+
+
+def error_of(exit_code: int, message: str, minimum_bytes: int | None = None) -> PlannerError:
+    """The error that another process of ours has ended with, as one of this process: the inverse of `exit_code`.
+
+    `minimum_bytes` is what an InfeasibleError carries; none stands for every other error.
+    """
+    if minimum_bytes is not None:
+        return InfeasibleError(message, minimum_bytes, "memory")
+    kinds: dict[int, type[PlannerError]] = {kind.exit_code: kind for kind in (InputError, InterruptedRunError)}
+    return kinds.get(exit_code, RunError)(message)

@@ -5,7 +5,6 @@ Alembic takes 15 MiB that the service needs no more once its tables are there.
 
 from __future__ import annotations
 
-import fcntl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.store.database import Database, without_password
 from planner.errors import RunError
 from planner.system.ends import End
-from planner.system.files import make_folder
+from planner.system.files import make_folder, waiting_lock
 
 HEAD = "0003"
 """The newest revision under `migrations/versions`."""
@@ -94,8 +93,7 @@ def _alone(database: Database, connection: Connection) -> Iterator[None]:
         return
     file = Path(make_url(database.url).database or "")
     make_folder(file.parent)
-    with file.with_name(file.name + ".migrating").open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with waiting_lock(file.with_name(file.name + ".migrating")):
         yield
 
 

@@ -11,14 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from planner.data.write import write_npz
-from planner.errors import (
-    ExceededError,
-    InfeasibleError,
-    InputError,
-    InterruptedRunError,
-    PlannerError,
-    RunError,
-)
+from planner.errors import ExceededError, InputError, RunError, error_of
 from planner.limits import MAX_BATCH
 from planner.profiler.profile import ProfileRequest, take_profile
 from planner.python.datasets import MapDataset, mapped_part
@@ -389,10 +382,7 @@ def _run_command(words: list[str], quiet: bool) -> Report:
         if not report.within_budget:
             raise ExceededError(report.exceeded, report)
         return report
-    if process.returncode == InfeasibleError.exit_code:
-        raise InfeasibleError(value["error"], value["minimum_bytes"], "memory")
-    kinds: dict[int, type[PlannerError]] = {2: InputError, 130: InterruptedRunError}
-    raise kinds.get(process.returncode, RunError)(value["error"])
+    raise error_of(process.returncode, value["error"], value.get("minimum_bytes"))
 
 
 def _bytes(value: int | str, name: str) -> int:

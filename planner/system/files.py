@@ -6,7 +6,7 @@ import errno
 import fcntl
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -242,6 +242,26 @@ def lock_holder(folder: Path | str) -> int | None:
         if len(words) >= 6 and words[1] == "FLOCK" and words[5] == wanted:
             return int(words[4])
     return None
+
+
+@contextmanager
+def waiting_lock(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Within this, the lock on the file `path`, which is made where it is not there; unlike a folder's this waits.
+
+    `waiting` is called where that takes a wait. The kernel frees the lock however its holder ends. Raises StorageError.
+    """
+    with storage_errors(path):
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        with storage_errors(path):
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waiting()
+                fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 @contextmanager

@@ -20,6 +20,8 @@ from planner.errors import (
     RunError,
     StorageError,
 )
+from planner.runner.protocol.events import Failed, Message
+from planner.schema.codec import decode, parse_json, to_json
 
 CLASSES = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if kind.__module__ == errors.__name__]
 
@@ -40,6 +42,27 @@ CLASSES = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if ki
 )
 def test_the_class_decides_the_exit_code(kind: type[PlannerError], code: int) -> None:
     assert kind.exit_code == code
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (InputError("x"), InputError),
+        (DocumentError("$", "x"), InputError),
+        (InfeasibleError("x", 7, "memory"), InfeasibleError),
+        (StorageError("x"), RunError),
+        (InterruptedRunError("x"), InterruptedRunError),
+    ],
+)
+def test_another_processs_error_comes_back_with_its_exit_code_and_words(
+    error: PlannerError, kind: type[PlannerError]
+) -> None:
+    told = decode(Message, parse_json(to_json(Message(Failed.of(error))))).event
+    assert isinstance(told, Failed)
+    found = told.error()
+    assert type(found) is kind
+    assert (found.exit_code, str(found)) == (error.exit_code, str(error))
+    assert getattr(found, "minimum_bytes", None) == getattr(error, "minimum_bytes", None)
 
 
 def test_the_tree_at_the_top_of_the_module_is_the_tree() -> None:

@@ -8,13 +8,11 @@ measurement takes their place, for plans name their profile by id.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +21,7 @@ from planner.profiler.library.applies import covers, read_profile
 from planner.profiler.profile import ProfileRequest
 from planner.schema.codec import encode, to_json
 from planner.schema.profile import Profile
-from planner.system.files import make_folder, storage_errors, write_atomically
+from planner.system.files import make_folder, waiting_lock, write_atomically
 from planner.system.machine import fingerprint, probe
 
 _METHOD = 12
@@ -88,29 +86,13 @@ class ProfileStore:
         found = None if fresh else self.find(request)
         if found is not None:
             return found
-        with self._alone(waiting):
+        make_folder(self.folder)
+        with waiting_lock(self.folder / "measuring.lock", waiting):
             found = None if fresh else self.find(request)
             if found is None:
                 found = measure()
                 self.keep(request, found)
         return found
-
-    @contextmanager
-    def _alone(self, waiting: Callable[[], None]) -> Iterator[None]:
-        """Hold the right to measure. Unlike a folder's lock this waits; the kernel frees it however a holder ends."""
-        make_folder(self.folder)
-        with storage_errors(self.folder):
-            fd = os.open(self.folder / "measuring.lock", os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            with storage_errors(self.folder):
-                try:
-                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    waiting()
-                    fcntl.flock(fd, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(fd)
 
     def _read(self, entry: Path) -> Profile | None:
         try:

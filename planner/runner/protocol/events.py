@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from planner.errors import InfeasibleError, PlannerError, error_of
 from planner.schema.told import ExitReport, InitReport, Phase
 
 
@@ -168,6 +169,16 @@ class Failed:
     """Fit to be shown."""
     minimum_bytes: int | None = None
     """The child's part of the smallest budget that is enough, where the budget is too small."""
+
+    @classmethod
+    def of(cls, error: PlannerError) -> Failed:
+        """What is told of an error of this process."""
+        minimum = error.minimum_bytes if isinstance(error, InfeasibleError) else None
+        return cls("failed", error.exit_code, str(error), minimum)
+
+    def error(self) -> PlannerError:
+        """The same error as one of the process that is told."""
+        return error_of(self.exit_code, self.message, self.minimum_bytes)
 
 
 Event = Ready | Initialised | BlockStarted | Step | Checkpointed | Deviation | Warned | BlockDone | Finished | Failed

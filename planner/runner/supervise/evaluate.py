@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from planner.errors import InfeasibleError, InputError, OverBudgetError, PlannerError, RunError
+from planner.errors import InfeasibleError, OverBudgetError, PlannerError, RunError, error_of
 from planner.model.shapes import model_sizes
 from planner.runner.protocol import events
 from planner.runner.protocol.job import EvaluationJob
@@ -66,7 +66,7 @@ def _error(event: events.Failed, own_bytes: int, budget_bytes: int | None) -> Pl
             needed,
             "one unit and one sample",
         )
-    return (InputError if event.exit_code == 2 else RunError)(event.message)
+    return error_of(event.exit_code, event.message)
 
 
 def _evaluation(exported: Exported, data: str, event: events.Evaluated, budget_bytes: int | None) -> Evaluation:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from planner.errors import InfeasibleError, InputError, PlannerError, RunError
+from planner.errors import RunError
 from planner.runner.protocol.events import Failed
 from planner.runner.supervise.folder_bytes import SampleCounts
 from planner.schema.codec import decode, parse_json, to_json
@@ -60,13 +60,5 @@ def look(question: Question) -> Answer:
         raise RunError(f"what looks at data and device was {done.end.explained}, unexpectedly: {done.last_words}")
     answer = decode(Answer, parse_json(done.text))
     if answer.refusal is not None:
-        raise error_of(answer.refusal)
+        raise answer.refusal.error()
     return answer
-
-
-def error_of(failed: Failed) -> PlannerError:
-    """The error that another process met, as one of this process."""
-    if failed.minimum_bytes is not None:
-        return InfeasibleError(failed.message, failed.minimum_bytes, "memory")
-    kinds: dict[int, type[PlannerError]] = {2: InputError}
-    return kinds.get(failed.exit_code, RunError)(failed.message)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from planner.data.dataset import check_fits, open_data
-from planner.errors import InfeasibleError, InputError, PlannerError
+from planner.errors import InputError, PlannerError
 from planner.runner.protocol.events import Failed
 from planner.runner.supervise.folder_bytes import SampleCounts
 from planner.runner.supervise.preflight import Answer, Question
@@ -56,8 +56,7 @@ def main(parent_pid: int) -> int:
     try:
         found = answer(decode(Question, parse_json(sys.stdin.buffer.read())))
     except PlannerError as error:
-        minimum = error.minimum_bytes if isinstance(error, InfeasibleError) else None
-        found = Answer(Failed("failed", error.exit_code, str(error), minimum))
+        found = Answer(Failed.of(error))
     Answers().tell(to_json(found, indent=None))
     return 0
 

@@ -23,7 +23,7 @@ from planner.runner.storage.sealed import read_sealed, write_sealed
 from planner.runner.supervise.begin import Begun, Footprint, agree, check_init, check_plan, lay
 from planner.runner.supervise.exits import export_models
 from planner.runner.supervise.folder_bytes import FolderBytes, SampleCounts, check_folder, folder_bytes
-from planner.runner.supervise.preflight import Question, error_of, look
+from planner.runner.supervise.preflight import Question, look
 from planner.runner.supervise.record import Record, Telemetry, make_report
 from planner.runner.supervise.resume import clear_leftovers, find_damage, first_open_block
 from planner.schema.codec import decode, parse_json, to_json
@@ -278,9 +278,7 @@ class _Supervision:
         if record.finished and code == 0:
             return
         if record.failed is not None:
-            if record.failed.exit_code == 130:
-                raise InterruptedRunError(record.failed.message)
-            raise error_of(record.failed)
+            raise record.failed.error()
         if stopper.is_stopping:
             raise InterruptedRunError("stopped; the last checkpoint is kept, --resume goes on from there")
         end = End(code)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from planner.data.dataset import check_fits, open_data
 from planner.data.split import Dataset
-from planner.errors import InfeasibleError, PlannerError
+from planner.errors import OverBudgetError, PlannerError
 from planner.runner.protocol.events import Deviation, Event, Failed, Finished, Initialised, Message, Ready
 from planner.runner.protocol.job import Job
 from planner.runner.storage.sealed import read_sealed
@@ -132,14 +132,14 @@ def main(job_path: str, supervisor_pid: int) -> int:
     try:
         _train(read_sealed(Path(job_path), Job), emit)
     except PlannerError as error:
-        minimum = error.minimum_bytes if isinstance(error, InfeasibleError) else None
-        emit(Failed("failed", error.exit_code, str(error), minimum))
+        emit(Failed.of(error))
         return error.exit_code
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        emit(Failed("failed", 4, describe(error)))
-        return 4
+        refused = OverBudgetError(describe(error))
+        emit(Failed.of(refused))
+        return refused.exit_code
     return 0
 
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from planner.data.dataset import check_fits, open_data
-from planner.errors import InfeasibleError, PlannerError
+from planner.errors import OverBudgetError, PlannerError
 from planner.runner.protocol.events import Evaluated, Evaluation, Failed
 from planner.runner.protocol.job import EvaluationJob
 from planner.runner.storage.exported import find_exported
@@ -42,12 +42,11 @@ def main(text: str, supervisor_pid: int) -> int:
     try:
         told = _evaluate(decode(EvaluationJob, parse_json(text)))
     except PlannerError as error:
-        minimum = error.minimum_bytes if isinstance(error, InfeasibleError) else None
-        told = Failed("failed", error.exit_code, str(error), minimum)
+        told = Failed.of(error)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        told = Failed("failed", 4, describe(error))
+        told = Failed.of(OverBudgetError(describe(error)))
     answers.tell(to_json(Evaluation(told), indent=None))
     return told.exit_code if isinstance(told, Failed) else 0
 

@@ -18,6 +18,7 @@ from planner.system.files import (
     make_folder,
     remove_partials,
     sync_folder,
+    waiting_lock,
     write_atomically,
 )
 from tests.unit.system.support import BECOME_NOBODY, MIB, environment, mounting, names, needs_root, python, run_child
@@ -378,3 +379,29 @@ def test_folders_that_were_made_go_again_while_they_are_empty(tmp_path: Path) ->
     (tmp_path / "a" / "kept").touch()
     files.remove_empty(missing)
     assert names(tmp_path / "a") == ["kept"]
+
+
+_WAITING = """
+    import sys
+    from pathlib import Path
+    from planner.system.files import waiting_lock
+    with waiting_lock(Path(sys.argv[1]), lambda: print("waits", flush=True)):
+        print("has it", flush=True)
+"""
+
+
+def test_who_waits_for_a_lock_is_told_so_and_gets_it_when_the_holder_is_done(tmp_path: Path) -> None:
+    file = tmp_path / "lock"
+    command = python(_WAITING, str(file))
+    with waiting_lock(file, lambda: pytest.fail("nobody has it")):
+        waiter = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment())
+        assert waiter.stdout is not None
+        assert waiter.stdout.readline() == b"waits\n"
+        assert waiter.poll() is None
+    with waiter:
+        assert waiter.stdout.read() == b"has it\n"
+
+
+def test_a_lock_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="does not exist"), waiting_lock(tmp_path / "no folder" / "lock"):
+        pass
