@@ -25,11 +25,11 @@ from benchmarks.judge import within
 from planner.cli.measure import measured_profile
 from planner.model.shapes import model_sizes
 from planner.model.zoo import from_zoo
-from planner.runner.input.order import Permutation, RunPermutation
+from planner.runner.input.order import FeistelPermutation, RunPermutation
 from planner.runner.input.samples import RUN_BYTES, RUNS_PER_BATCH
 from planner.runner.storage.cache import CacheReader, CacheSpec, CacheWriter
 from planner.schema.codec import content_id, read_document, to_json
-from planner.schema.common import Stored, usual_optimizer
+from planner.schema.common import CacheDtype, usual_optimizer
 from planner.schema.plan import Plan
 from planner.schema.report import Report
 from planner.schema.request import Budget, Request, Training
@@ -47,7 +47,7 @@ RECORDS = (
 CACHE_BYTES = 512 * MIB
 BATCH = 128
 EVICT_SECONDS = 0.05
-DTYPES: tuple[Stored, ...] = get_args(Stored)
+DTYPES: tuple[CacheDtype, ...] = get_args(CacheDtype)
 
 
 def evict(folder: Path) -> None:
@@ -93,14 +93,14 @@ def throughput(size: int, folder: Path) -> tuple[float, float, float, float]:
         writer.finish()
     written = count * spec.stride / 1e6 / (time.perf_counter() - started)
     run = max(1, min(RUN_BYTES // size, BATCH // RUNS_PER_BATCH))
-    orders: tuple[Sequence[int] | Permutation | RunPermutation, ...] = (
-        range(count), RunPermutation(count, run, 3), Permutation(count, 3)
+    orders: tuple[Sequence[int] | FeistelPermutation | RunPermutation, ...] = (
+        range(count), RunPermutation(count, run, 3), FeistelPermutation(count, 3)
     )  # fmt: skip
     first, second, third = (_read(folder, spec, order) for order in orders)
     return written, first, second, third
 
 
-def _read(folder: Path, spec: CacheSpec, order: Sequence[int] | Permutation | RunPermutation) -> float:
+def _read(folder: Path, spec: CacheSpec, order: Sequence[int] | FeistelPermutation | RunPermutation) -> float:
     """MB/s over at most a fifth of the cache, cold."""
     evict(folder)
     count = max(BATCH, spec.samples // 5)
@@ -137,7 +137,7 @@ def small_budget_plan(name: str, epochs: int, room: int = MIB) -> Plan:
     return make_plan(profile, replace(anything, budget=Budget(least + room, "process")))
 
 
-def with_dtype(plan: Plan, dtype: Stored) -> Plan:
+def with_dtype(plan: Plan, dtype: CacheDtype) -> Plan:
     """The same blocks with other caches, so that accuracies compare; what converting takes has to fit its reserve."""
     blocks = tuple(
         replace(block, input=replace(block.input, dtype=dtype)) if block.input.kind == "cache" else block

@@ -34,7 +34,7 @@ def run(name: str, epochs: int) -> Spent:
     from planner.data.dataset import open_data
     from planner.model.zoo import from_zoo
     from planner.runner.protocol.events import BlockDone, Event
-    from planner.runner.protocol.job import Job
+    from planner.runner.protocol.job import TrainingJob
     from planner.runner.train import finishing, session
     from planner.runner.train.guard import MemoryGuard
     from planner.runner.train.stop import StopSignal
@@ -67,7 +67,7 @@ def run(name: str, epochs: int) -> Spent:
         (out / "weights").mkdir()
         RunFolder(out).plan.write_text(to_json(plan))
         with open_data("sample", out, size=plan.model.input) as data:
-            job = Job(str(out), "sample", exit_tolerance=0.5, checkpoint_seconds=1e6)
+            job = TrainingJob(str(out), "sample", exit_tolerance=0.5, checkpoint_seconds=1e6)
             session.Session(job, plan, data, MemoryGuard(None), tell, StopSignal()).run()
     finishing.fit_exits = fit
     return spent

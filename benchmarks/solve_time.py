@@ -25,7 +25,7 @@ from itertools import product
 from typing import get_args
 
 from planner.errors import InfeasibleError
-from planner.schema.common import Device, Optimizer
+from planner.schema.common import Device, OptimizerConfig
 from planner.schema.model import Activation, Model, Unit
 from planner.schema.profile import (
     Account,
@@ -49,7 +49,7 @@ FILTERS = (16, 64, 256)
 STAGES = ((32, 32), (64, 16), (128, 8), (256, 4), (512, 2))
 """Channels and extent."""
 OPERATIONS_PER_SECOND = 4e10
-SGD = Optimizer(kind="sgd", lr=0.05, momentum=0.9)
+SGD = OptimizerConfig(kind="sgd", lr=0.05, momentum=0.9)
 SHARES = (0.0, 0.05, 0.2, 0.5, 1.0)
 """Where between the smallest feasible budget and twice backpropagation's the budgets lie."""
 TARGETS = {16: 0.2, 50: 0.5, 100: 1.5, 200: 4.0}

@@ -25,7 +25,7 @@ from planner.training.runtime import release_memory, start_torch, trim_after_eac
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from planner.training.optimizers import Stepper
+    from planner.training.optimizers import Optimizer
 
 _LEAST_STEPS = 4
 _ENOUGH_SECONDS = 0.6
@@ -79,7 +79,7 @@ class Network:
         modules = [*self.units[first:end], *([head] if head else [])]
         return [parameter for module in modules for parameter in module.parameters()]
 
-    def step(self, optimizer: Stepper, batches: list[tuple[Tensor, Tensor]]) -> None:
+    def step(self, optimizer: Optimizer, batches: list[tuple[Tensor, Tensor]]) -> None:
         """One optimizer step."""
         from planner.training.optimizer_in_backward import optimizer_in_backward
         from planner.training.segment import train_segment
@@ -107,7 +107,7 @@ class Network:
                 _move(optimizer, self.parameters(*segment))
 
 
-def _move(optimizer: Stepper, parameters: list[nn.Parameter]) -> None:
+def _move(optimizer: Optimizer, parameters: list[nn.Parameter]) -> None:
     optimizer.step(parameters)
     for parameter in parameters:
         parameter.grad = None
@@ -141,7 +141,7 @@ def take(case: Case) -> Stepped:
     return Stepped(peak, baseline, statistics.median(seconds), calibration)
 
 
-def _timed(network: Network, optimizer: Stepper, batches: list[tuple[Tensor, Tensor]]) -> float:
+def _timed(network: Network, optimizer: Optimizer, batches: list[tuple[Tensor, Tensor]]) -> float:
     started = time.perf_counter()
     network.step(optimizer, batches)
     return time.perf_counter() - started

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from planner.cli.output import print_note
 from planner.errors import InputError
 from planner.extras import lacks
-from planner.schema.common import DeviceKind, Dtype, Optimizer, is_accelerator
+from planner.schema.common import DeviceKind, Dtype, OptimizerConfig, is_accelerator
 from planner.system.storage import IN_MEMORY
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def measured_profile(
     model: Model,
-    optimizer: Optimizer,
+    optimizer: OptimizerConfig,
     batch: int,
     dtype: Dtype = "float32",
     device: DeviceKind = "cpu",
@@ -76,7 +76,7 @@ def _measure(request: ProfileRequest, folder: Path | None) -> Profile:
 
 def unmeasured_profile(
     model: Model,
-    optimizer: Optimizer,
+    optimizer: OptimizerConfig,
     batch: int,
     dtype: Dtype = "float32",
     device: DeviceKind = "cpu",

@@ -15,7 +15,7 @@ from planner.cli.output import print_note, print_result, tell_result
 from planner.errors import DocumentError, InfeasibleError, InputError
 from planner.limits import MAX_EPOCHS, MAX_UNITS
 from planner.schema.codec import to_json
-from planner.schema.common import Optimizer, Policy, Stored
+from planner.schema.common import CacheDtype, OptimizerConfig, Policy
 from planner.schema.request import Augment, Preference, Request, Scope, Strategy
 from planner.schema.terms import USUAL_VIEWS, BudgetTerms, PlanTerms, TrainingTerms
 from planner.units import format_bytes
@@ -92,7 +92,7 @@ def _add_budget(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--cache-dtype",
-        choices=get_args(Stored),
+        choices=get_args(CacheDtype),
         help="how caches hold activations (default: as units compute, or bfloat16 where --storage does not hold the "
         "two largest caches so)",
     )
@@ -363,7 +363,7 @@ def _draw(file: Path, plan: Plan, points: tuple[Point, ...]) -> None:
     print_note(f"time against budget drawn in {file}")
 
 
-def _profile(arguments: argparse.Namespace, model: Model, optimizer: Optimizer) -> Profile:
+def _profile(arguments: argparse.Namespace, model: Model, optimizer: OptimizerConfig) -> Profile:
     if arguments.profile is not None:
         _check_beginning(arguments.profile, model, arguments.budget)
         profile = _profile_in_file(arguments.profile, arguments.any_device)

@@ -14,12 +14,12 @@ from planner.runner.protocol.events import (
     BlockDone,
     BlockStarted,
     Checkpointed,
+    ChildFailed,
+    ChildReady,
     Deviation,
     Event,
-    Failed,
     Finished,
     Initialised,
-    Ready,
     Step,
     Warned,
 )
@@ -59,7 +59,7 @@ class RunProgress:
     def observe(self, event: Event) -> None:
         """Take note of an event and show it when it is time."""
         match event:
-            case Ready():
+            case ChildReady():
                 is_process = self._plan.budget.scope == "process"
                 self._extra = read_memory().resident_bytes if is_process else -event.baseline_bytes
             case Initialised():
@@ -80,7 +80,7 @@ class RunProgress:
                 peak = format_bytes(event.peak_bytes + self._extra)
                 accuracy = share_text(exits.accuracy, exits.samples)
                 self._say(f"{self._name(event.block)}: done, peak {peak}, accuracy {accuracy}")
-            case Checkpointed() | Warned() | Failed() | Finished():
+            case Checkpointed() | Warned() | ChildFailed() | Finished():
                 pass  # told at the end, or not at all
             case _:
                 assert_never(event)

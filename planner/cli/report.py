@@ -51,7 +51,7 @@ def _unfinished(folder: Path) -> int:
     """Print how far a run has come, and the command that goes on with it where no process does."""
     from planner.report.read import read_unfinished
     from planner.report.run_tables import unfinished_table
-    from planner.runner.protocol.job import Job
+    from planner.runner.protocol.job import TrainingJob
     from planner.runner.storage.sealed import read_sealed
     from planner.schema.run_folder import RunFolder
     from planner.system.files import lock_holder
@@ -62,7 +62,7 @@ def _unfinished(folder: Path) -> int:
     print_result(unfinished_table(found, state))
     if holder is None:
         try:
-            data: str | None = read_sealed(RunFolder(folder).job, Job).data
+            data: str | None = read_sealed(RunFolder(folder).job, TrainingJob).data
         except InputError:
             data = None
         print_note(f"go on with:\n  {run_command(RunFolder(folder).plan, data, folder, '--resume')}")

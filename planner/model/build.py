@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from planner.model.half import HalfConv2d, HalfLinearLayer
+from planner.model.bfloat16 import BFloat16Conv2d, BFloat16Linear
 from planner.model.shapes import Shape, layer_output, unit_sizes
 from planner.operators.base import Weight
 from planner.schema.common import Dtype
@@ -73,7 +73,7 @@ class _Residual(nn.Module):
 
 _OWN: Mapping[Dtype, Mapping[str, type[nn.Module]]] = {
     "float32": {"Conv2d": _Conv2d, "Linear": _Linear, "Residual": _Residual},
-    "bfloat16": {"Conv2d": HalfConv2d, "Linear": HalfLinearLayer, "Residual": _Residual},
+    "bfloat16": {"Conv2d": BFloat16Conv2d, "Linear": BFloat16Linear, "Residual": _Residual},
 }
 """Classes of ours in place of those in `torch.nn`."""
 

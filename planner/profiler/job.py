@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from planner.heads.kinds import AuxiliaryHead
-from planner.schema.common import DeviceKind, Dtype, Optimizer
+from planner.schema.common import DeviceKind, Dtype, OptimizerConfig
 from planner.schema.model import Model
 from planner.schema.profile import Costs, Layers
 
@@ -20,7 +20,7 @@ class Job:
 
     model: Model
     """The chain."""
-    optimizer: Optimizer
+    optimizer: OptimizerConfig
     """Its optimizer."""
     micro_batches: tuple[int, ...]
     """Rising."""

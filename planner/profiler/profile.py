@@ -21,7 +21,7 @@ from planner.profiler.job import Job
 from planner.profiler.schedule import MeasuringChild, Survey, Tell, first_line
 from planner.profiler.torch_facts import complete
 from planner.schema.codec import content_id, decode, parse_json, to_json
-from planner.schema.common import Device, DeviceKind, Dtype, Machine, Optimizer, Policy, is_accelerator
+from planner.schema.common import Device, DeviceKind, Dtype, Machine, OptimizerConfig, Policy, is_accelerator
 from planner.schema.model import Model
 from planner.schema.profile import Limits, Profile, Runtime, Storage
 from planner.system.machine import check_dtype, fingerprint, probe
@@ -38,7 +38,7 @@ class ProfileRequest:
 
     model: Model
     """The chain."""
-    optimizer: Optimizer
+    optimizer: OptimizerConfig
     """Its optimizer."""
     batch: int
     """The batch that will be asked for; micro-batches up to it are measured."""

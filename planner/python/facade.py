@@ -16,7 +16,7 @@ from planner.limits import MAX_BATCH
 from planner.profiler.profile import ProfileRequest, take_profile
 from planner.python.datasets import MapDataset, mapped_part
 from planner.schema.codec import decode, parse_json, to_json
-from planner.schema.common import DeviceKind, Dtype, Optimizer, Policy, Stored, usual_optimizer
+from planner.schema.common import CacheDtype, DeviceKind, Dtype, OptimizerConfig, Policy, usual_optimizer
 from planner.schema.device_checks import check_device
 from planner.schema.plan import Plan
 from planner.schema.profile import Profile
@@ -53,7 +53,7 @@ def profile(
     sample: Tensor,
     *,
     classes: int | None = None,
-    optimizer: str | Optimizer = "sgd",
+    optimizer: str | OptimizerConfig = "sgd",
     batch: int = TrainingTerms.batch,
     dtype: Dtype = TrainingTerms.dtype,
     device: DeviceKind = "cpu",
@@ -70,7 +70,7 @@ def profile(
         sample: one image (channels, height, width) or a batch of them (samples, channels, height, width): what the
             input looks like. Its values do not matter.
         classes: how many classes the network tells apart; none: read off its output, with which it has to agree.
-        optimizer: "sgd" (with momentum 0.9), "adam", "adamw", or an `Optimizer` in full.
+        optimizer: "sgd" (with momentum 0.9), "adam", "adamw", or an `OptimizerConfig` in full.
         batch: samples of one optimizer step. Plans for smaller batches can be made from the same profile.
         dtype: what units compute in, "float32" or "bfloat16". Weights and optimizer state are float32 in any case.
         device: where tensors live: "cpu", or "cuda" for the first GPU.
@@ -110,7 +110,7 @@ def plan(
     /,
     *,
     budget: int | str | None = None,
-    optimizer: str | Optimizer | None = None,
+    optimizer: str | OptimizerConfig | None = None,
     scope: Scope = BudgetTerms.scope,
     batch: int = TrainingTerms.batch,
     epochs: int = TrainingTerms.epochs,
@@ -123,7 +123,7 @@ def plan(
     dtype: Dtype | None = None,
     device: DeviceKind | None = None,
     storage: int | str | None = None,
-    cache_dtype: Stored | None = PlanTerms.cache_dtype,
+    cache_dtype: CacheDtype | None = PlanTerms.cache_dtype,
     strategy: Strategy = PlanTerms.strategy,
     prefer: Preference = PlanTerms.prefer,
     max_cuts: int | None = PlanTerms.max_cuts,
@@ -143,7 +143,7 @@ def plan(
         subject: a profile, or a module that is a chain of known layers.
         second: beside a profile the budget, beside a module a sample as in `profile`.
         budget: memory that training never exceeds: bytes, or text like "300MiB".
-        optimizer: "sgd", "adam", "adamw", or an `Optimizer` in full; none: the profile's, or "sgd".
+        optimizer: "sgd", "adam", "adamw", or an `OptimizerConfig` in full; none: the profile's, or "sgd".
         scope: what the budget counts. "process": everything resident, Python and torch included; "training": bytes
             above what these take by themselves.
         batch: samples of one optimizer step.
@@ -196,7 +196,7 @@ def plan(
         ("strategy", strategy, Strategy),
         ("prefer", prefer, Preference),
         ("allocator", "tight" if allocator is None else allocator, Policy),
-        ("cache_dtype", cache_dtype or "float32", Stored),
+        ("cache_dtype", cache_dtype or "float32", CacheDtype),
     ):
         _check_choice(name, value, choices)
     if isinstance(subject, Profile) and dtype not in (None, subject.dtype):
@@ -243,7 +243,7 @@ def plan(
     return make_plan(measured, request)
 
 
-def _chosen_optimizer(subject: Profile | nn.Module, optimizer: str | Optimizer | None) -> Optimizer:
+def _chosen_optimizer(subject: Profile | nn.Module, optimizer: str | OptimizerConfig | None) -> OptimizerConfig:
     """The one that was named; a profile's own, which is the only one that it tells anything about."""
     if not isinstance(subject, Profile):
         return _optimizer(optimizer or "sgd")
@@ -399,11 +399,11 @@ def _check_batch(batch: int) -> None:
         raise InputError(f"batch is {batch}; it must lie between 1 and {MAX_BATCH}")
 
 
-def _optimizer(wanted: str | Optimizer) -> Optimizer:
+def _optimizer(wanted: str | OptimizerConfig) -> OptimizerConfig:
     """An optimizer by name, as the command line means it."""
-    if isinstance(wanted, Optimizer):
+    if isinstance(wanted, OptimizerConfig):
         return wanted
     for kind in _KINDS:
         if wanted == kind:
             return usual_optimizer(kind)
-    raise InputError(f"optimizer is {wanted!r}; it is sgd, adam, adamw, or an Optimizer")
+    raise InputError(f"optimizer is {wanted!r}; it is sgd, adam, adamw, or an OptimizerConfig")

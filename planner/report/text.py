@@ -6,7 +6,7 @@ import textwrap
 import unicodedata
 from collections.abc import Sequence
 
-from planner.schema.common import Optimizer
+from planner.schema.common import OptimizerConfig
 from planner.schema.model import Model
 from planner.units import MIB
 
@@ -64,7 +64,7 @@ def counted(number: int, one: str) -> str:
     return f"{number} {one}" if number == 1 else f"{number} {one}s"
 
 
-def described(optimizer: Optimizer) -> str:
+def described(optimizer: OptimizerConfig) -> str:
     """`sgd with learning rate 0.05`."""
     return f"{optimizer.kind} with learning rate {optimizer.lr:g}"
 

@@ -35,7 +35,7 @@ gradients, optimizer state and losses stay float32 (what torch calls autocast)."
 NUMBER_BYTES: Mapping[Dtype, int] = {"float32": 4, "bfloat16": 2}
 """Of one number of an activation."""
 
-Stored = Literal["uint8", "bfloat16", "float32"]
+CacheDtype = Literal["uint8", "bfloat16", "float32"]
 """How caches hold activations; uint8 ones have a scale for every sample."""
 
 SCALE_BYTES = 8
@@ -48,7 +48,7 @@ def check_range(name: str, value: float, low: float, high: float) -> None:
         raise ValueError(f"{name} is {value}; it must lie between {low} and {high}")
 
 
-def stored_bytes(dtype: Stored, numbers: int) -> int:
+def stored_bytes(dtype: CacheDtype, numbers: int) -> int:
     """One sample's activations, so many numbers, as a cache holds them."""
     return SCALE_BYTES + numbers if dtype == "uint8" else NUMBER_BYTES[dtype] * numbers
 
@@ -134,7 +134,7 @@ OptimizerKind = Literal["sgd", "adam", "adamw"]
 
 
 @dataclass(frozen=True)
-class Optimizer:
+class OptimizerConfig:
     """How parameters move."""
 
     kind: OptimizerKind
@@ -171,16 +171,16 @@ class Optimizer:
         assert_never(self.kind)
 
 
-def usual_optimizer(kind: OptimizerKind, lr: float | None = None) -> Optimizer:
+def usual_optimizer(kind: OptimizerKind, lr: float | None = None) -> OptimizerConfig:
     """What a person means who names an optimizer and no more: SGD has momentum 0.9 and weight decay 5e-4.
 
     Raises ValueError where `lr` lies outside its range.
     """
     match kind:
         case "sgd":
-            return Optimizer(kind, 0.05 if lr is None else lr, 0.9, weight_decay=5e-4)
+            return OptimizerConfig(kind, 0.05 if lr is None else lr, 0.9, weight_decay=5e-4)
         case "adam" | "adamw":
-            return Optimizer(kind, 0.001 if lr is None else lr)
+            return OptimizerConfig(kind, 0.001 if lr is None else lr)
     assert_never(kind)
 
 

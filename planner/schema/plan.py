@@ -12,7 +12,7 @@ from typing import Literal
 from planner.heads.kinds import AuxiliaryHead, ExitHead
 from planner.limits import MAX_BATCH, MAX_BYTES, MAX_UNITS
 from planner.schema.codec import added
-from planner.schema.common import Device, Machine, Stored, check_range
+from planner.schema.common import CacheDtype, Device, Machine, check_range
 from planner.schema.model import Model
 from planner.schema.request import Budget, Preference, Request, Strategy, Training
 
@@ -73,7 +73,7 @@ class BlockInput:
     """The unit whose input the records are."""
     sample_bytes: int
     """Bytes of one record on storage."""
-    dtype: Stored
+    dtype: CacheDtype
     """Type of the stored numbers; a cache's uint8 ones have a scale for every sample."""
 
     def __post_init__(self) -> None:
@@ -161,7 +161,7 @@ class BlockPrediction:
 
 
 @dataclass(frozen=True)
-class Rung:
+class BatchSetting:
     """A smaller complete setting to fall back to."""
 
     micro_batch: int
@@ -190,13 +190,13 @@ class Block:
     """In order; together exactly the block's units."""
     predicted: BlockPrediction
     """What the solver predicts."""
-    ladder: tuple[Rung, ...]
+    ladder: tuple[BatchSetting, ...]
     """Smaller settings, largest first."""
 
     @property
-    def settings(self) -> tuple[Rung, ...]:
+    def settings(self) -> tuple[BatchSetting, ...]:
         """The block's own setting, then its ladder."""
-        return (Rung(self.micro_batch, self.accumulate, self.predicted), *self.ladder)
+        return (BatchSetting(self.micro_batch, self.accumulate, self.predicted), *self.ladder)
 
     def __post_init__(self) -> None:
         _check_span("units", self.units)
@@ -327,7 +327,7 @@ class Plan:
             raise ValueError("segments: exactly the last of the plan ends in the model's own classifier (head null)")
 
     @property
-    def cache_dtype(self) -> Stored | None:
+    def cache_dtype(self) -> CacheDtype | None:
         """How its caches hold activations; none without any."""
         return next((block.input.dtype for block in self.blocks if block.input.kind == "cache"), None)
 

@@ -13,7 +13,7 @@ from planner.heads.convolution import ConvHead
 from planner.heads.kinds import AuxiliaryHead
 from planner.limits import MAX_BATCH, MAX_BYTES, MAX_UNITS
 from planner.schema.codec import added
-from planner.schema.common import Device, Dtype, Machine, Optimizer
+from planner.schema.common import Device, Dtype, Machine, OptimizerConfig
 from planner.schema.model import Model
 
 
@@ -467,7 +467,7 @@ class Profile:
     """Where."""
     dtype: Dtype
     """Type of parameters and activations."""
-    optimizer: Optimizer
+    optimizer: OptimizerConfig
     """The optimizer whose state and step were measured."""
     allocator: Literal["tight", "fast"]
     """Allocator policy in force."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from planner.limits import MAX_BATCH, MAX_BYTES, MAX_EPOCHS, MAX_SAMPLES, MAX_UNITS
-from planner.schema.common import Dtype, Optimizer, Policy, Stored, check_range
+from planner.schema.common import CacheDtype, Dtype, OptimizerConfig, Policy, check_range
 from planner.units import MIB
 
 Strategy = Literal["auto", "backprop", "checkpoint", "classic-local", "neuroflux"]
@@ -48,7 +48,7 @@ class Training:
     """Passes over the data, for each block."""
     samples: int
     """Training samples of one pass."""
-    optimizer: Optimizer
+    optimizer: OptimizerConfig
     """How parameters move."""
     schedule: Schedule = "cosine"
     """How the learning rate moves over a block's training."""
@@ -118,7 +118,7 @@ class Request:
     """Most boundaries where gradient stops; none: any number."""
     allocator: Policy | None = None
     """The allocator policy; none: whichever is faster of those that fit."""
-    cache_dtype: Stored | None = None
+    cache_dtype: CacheDtype | None = None
     """How caches hold activations; none: in what units compute in, or in bfloat16 where the storage asked for does not
     hold the two largest caches so."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from planner.errors import InputError
-from planner.schema.common import Dtype, Optimizer, OptimizerKind, Policy, Stored, usual_optimizer
+from planner.schema.common import CacheDtype, Dtype, OptimizerConfig, OptimizerKind, Policy, usual_optimizer
 from planner.schema.request import Augment, Budget, Preference, Request, Schedule, Scope, Strategy, Training
 
 USUAL_VIEWS = 4
@@ -30,7 +30,7 @@ class OptimizerTerms:
     """Learning rate at the start (0.05 for SGD, else 0.001)."""
     momentum: float | None = None
     """SGD's momentum (0.9)."""
-    nesterov: bool = Optimizer.nesterov
+    nesterov: bool = OptimizerConfig.nesterov
     """SGD's Nesterov momentum."""
     weight_decay: float | None = None
     """Weight decay (5e-4 for SGD, else 0)."""
@@ -39,16 +39,16 @@ class OptimizerTerms:
         self.optimizer()
 
     @classmethod
-    def of(cls, optimizer: Optimizer) -> OptimizerTerms:
+    def of(cls, optimizer: OptimizerConfig) -> OptimizerTerms:
         """Terms that leave nothing of `optimizer` out."""
         return cls(**asdict(optimizer))
 
-    def optimizer(self) -> Optimizer:
+    def optimizer(self) -> OptimizerConfig:
         """In full. Raises ValueError where a value lies outside its range."""
         usual = usual_optimizer(self.kind, self.lr)
         momentum = usual.momentum if self.momentum is None else self.momentum
         decay = usual.weight_decay if self.weight_decay is None else self.weight_decay
-        return Optimizer(self.kind, usual.lr, momentum, self.nesterov, decay)
+        return OptimizerConfig(self.kind, usual.lr, momentum, self.nesterov, decay)
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class PlanTerms:
     """How training goes."""
     storage_bytes: int | None = Request.storage_bytes
     """Storage the activation caches may take; null: not limited."""
-    cache_dtype: Stored | None = Request.cache_dtype
+    cache_dtype: CacheDtype | None = Request.cache_dtype
     """How caches hold activations; null: as units compute, or in bfloat16 where the storage does not hold the two
     largest so."""
     strategy: Strategy = Request.strategy

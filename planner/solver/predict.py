@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from planner.heads.pooled import PooledHead
 from planner.schema.common import discriminant_bytes
 from planner.schema.plan import (
+    BatchSetting,
     Block,
     BlockInput,
     BlockPrediction,
@@ -14,7 +15,6 @@ from planner.schema.plan import (
     Exit,
     PhasePeaks,
     PlanPrediction,
-    Rung,
     Segment,
 )
 from planner.solver.costs import NANOSECONDS
@@ -140,16 +140,16 @@ def make_block(problem: Problem, choice: Choice) -> Block:
     )
 
 
-def _ladder(problem: Problem, choice: Choice, peak: int) -> tuple[Rung, ...]:
+def _ladder(problem: Problem, choice: Choice, peak: int) -> tuple[BatchSetting, ...]:
     """The same segments at smaller micro-batches, as far as each step down lowers the peak."""
-    rungs: list[Rung] = []
+    rungs: list[BatchSetting] = []
     for micro_batch in problem.micro_batches:
         smaller = replace(choice, micro_batch=micro_batch, optimizer_in_backward=False)  # a rung accumulates
         if micro_batch < choice.micro_batch and is_legal(problem, smaller):
             predicted = predict_block(problem, smaller)
             if predicted.peak_bytes < peak:
                 peak = predicted.peak_bytes
-                rungs.append(Rung(micro_batch, problem.training.batch // micro_batch, predicted))
+                rungs.append(BatchSetting(micro_batch, problem.training.batch // micro_batch, predicted))
     return tuple(rungs)
 
 

@@ -12,7 +12,7 @@ from planner.errors import InputError
 from planner.heads.kinds import AuxiliaryHead
 from planner.heads.pooled import PooledHead
 from planner.model.shapes import Shape, unit_sizes
-from planner.schema.common import NUMBER_BYTES, Dtype, Policy, Stored, stored_bytes
+from planner.schema.common import NUMBER_BYTES, CacheDtype, Dtype, Policy, stored_bytes
 from planner.schema.profile import PieceProfile, PolicyProfile, Profile
 from planner.schema.request import Request
 from planner.solver.costs import NANOSECONDS, SAME_SCALE, PieceCost, PieceTable, TimeScale, interpolate, nanoseconds
@@ -27,13 +27,13 @@ CACHE_WRITER_BYTES = 64 * KIB
 
 CACHE_WRITER_SAMPLE_BYTES = 16
 
-DECODED: Mapping[tuple[Dtype, Stored], int] = {
+DECODED: Mapping[tuple[Dtype, CacheDtype], int] = {
     ("float32", "bfloat16"): 1, ("float32", "uint8"): 1, ("bfloat16", "float32"): 1, ("bfloat16", "uint8"): 3,
 }  # fmt: skip
 """How often a micro-batch is in memory beside the buffers it was read into, by what units compute in and how caches
 hold it; not at all where these are the same."""
 
-ENCODED: Mapping[tuple[Dtype, Stored], int] = {
+ENCODED: Mapping[tuple[Dtype, CacheDtype], int] = {
     ("float32", "bfloat16"): 1, ("float32", "uint8"): 3, ("bfloat16", "float32"): 4, ("bfloat16", "uint8"): 7,
 }  # fmt: skip
 """How often one sample is in memory while it is made what a cache holds, the one before included."""
@@ -109,7 +109,7 @@ class Problem:
         self._fast = measured["fast"] if policy == "fast" else None
         self._tight = measured["tight"] if policy == "fast" else None
         self.training = request.training
-        self.cache_dtype: Stored = request.cache_dtype or self._usual_cache()
+        self.cache_dtype: CacheDtype = request.cache_dtype or self._usual_cache()
         self.start = request.training.freeze
         """The first unit that is trained."""
         self.count = len(profile.units)
@@ -119,7 +119,7 @@ class Problem:
         self._check_micro_batches()
         self._check_sums()
 
-    def _usual_cache(self) -> Stored:
+    def _usual_cache(self) -> CacheDtype:
         """Default type of cached activations. It does not depend on the budget, so a larger one is never slower."""
         storage = self.request.storage_bytes
         binds = storage is not None and storage < self.ample_storage_bytes
@@ -302,7 +302,7 @@ class Problem:
     def _elsewhere(self) -> bool:
         return self.profile.device.is_accelerator
 
-    def _times(self, table: Mapping[tuple[Dtype, Stored], int]) -> int:
+    def _times(self, table: Mapping[tuple[Dtype, CacheDtype], int]) -> int:
         return table.get((self.training.dtype, self.cache_dtype), 0)
 
     def kernel_bytes(self, micro_batch: int) -> int:

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from planner.model.shapes import Shape
-from planner.schema.common import SCALE_BYTES, Dtype, Stored, stored_bytes
+from planner.schema.common import SCALE_BYTES, CacheDtype, Dtype, stored_bytes
 from planner.training.device import bytes_of
 
 
-def encode_samples(outputs: Tensor, dtype: Stored) -> Iterator[memoryview]:
+def encode_samples(outputs: Tensor, dtype: CacheDtype) -> Iterator[memoryview]:
     """The stored form of each of (micro-batch, …) outputs; copies at most one sample at a time."""
     for sample in map(Tensor.cpu, outputs.contiguous()):
         if dtype == "float32":
@@ -32,7 +32,7 @@ def _quantised(sample: Tensor) -> memoryview:
     return memoryview(bytes(bytes_of(torch.stack((least, step)))) + bytes(bytes_of(numbers)))
 
 
-def decode_samples(records: memoryview, stored: Stored, shape: Shape, dtype: Dtype = "float32") -> Tensor:
+def decode_samples(records: memoryview, stored: CacheDtype, shape: Shape, dtype: Dtype = "float32") -> Tensor:
     """Samples one behind the other, as they are stored, in `dtype` (micro-batch, …): not copied where that is equal."""
     wanted = getattr(torch, dtype)
     if stored != "uint8":

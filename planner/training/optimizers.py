@@ -13,10 +13,10 @@ from typing import Protocol, assert_never
 import torch
 from torch import Tensor
 
-from planner.schema.common import Optimizer
+from planner.schema.common import OptimizerConfig
 
 
-class Stepper(Protocol):
+class Optimizer(Protocol):
     """Moves parameters by their gradients."""
 
     lr: float
@@ -34,7 +34,7 @@ class Stepper(Protocol):
 class SGD:
     """Stochastic gradient descent with momentum, Nesterov momentum and weight decay (Sutskever et al., 2013)."""
 
-    def __init__(self, settings: Optimizer) -> None:
+    def __init__(self, settings: OptimizerConfig) -> None:
         self.lr = settings.lr
         self._momentum = settings.momentum
         self._nesterov = settings.nesterov
@@ -78,7 +78,7 @@ class Adam:
     _BETAS = (0.9, 0.999)
     _EPS = 1e-8
 
-    def __init__(self, settings: Optimizer) -> None:
+    def __init__(self, settings: OptimizerConfig) -> None:
         self.lr = settings.lr
         self._decoupled = settings.kind == "adamw"
         self._weight_decay = settings.weight_decay
@@ -124,7 +124,7 @@ def _with_gradient(parameters: Iterable[Tensor]) -> Iterator[Tensor]:
     return (parameter for parameter in parameters if parameter.grad is not None)
 
 
-def make_optimizer(settings: Optimizer) -> Stepper:
+def make_optimizer(settings: OptimizerConfig) -> Optimizer:
     """The optimizer that `settings` describes."""
     match settings.kind:
         case "sgd":

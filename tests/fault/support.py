@@ -20,14 +20,14 @@ from safetensors.torch import load_file
 from planner.data.dataset import open_data
 from planner.model.zoo import from_zoo
 from planner.runner.protocol.events import Event, Initialised
-from planner.runner.protocol.job import Job
+from planner.runner.protocol.job import TrainingJob
 from planner.runner.supervise.resume import clear_leftovers, first_open_block
 from planner.runner.train.guard import MemoryGuard
 from planner.runner.train.session import Session
 from planner.runner.train.stop import StopSignal
 from planner.schema.codec import content_id, to_json
-from planner.schema.common import Optimizer
-from planner.schema.plan import BlockInput, Plan, Rung
+from planner.schema.common import OptimizerConfig
+from planner.schema.plan import BatchSetting, BlockInput, Plan
 from planner.schema.run_folder import RunFolder
 from tests.unit.runner.contexts import planned_run
 from tests.unit.runner.train.test_block import make_plan
@@ -38,13 +38,13 @@ FROZEN = 2
 """Units that `frozen_plan` does not train: the whole first block of `small_plan`."""
 
 
-def small_plan(optimizer: Optimizer | None = None, dtype: str = "float32") -> Plan:
+def small_plan(optimizer: OptimizerConfig | None = None, dtype: str = "float32") -> Plan:
     """Three blocks of cnn6 on images of the sample's size, the second of two segments; ladders down to 2 samples."""
     plan = replace(make_plan((0, 2), (2, 3, 4), (4, 6)), model=from_zoo("cnn6", (1, 28, 28), 10))
-    optimizer = optimizer or Optimizer("sgd", 0.05, 0.9, weight_decay=5e-4)
+    optimizer = optimizer or OptimizerConfig("sgd", 0.05, 0.9, weight_decay=5e-4)
     blocks = []
     for block in plan.blocks:
-        ladder = tuple(Rung(size, BATCH // size, block.predicted) for size in (4, 2))
+        ladder = tuple(BatchSetting(size, BATCH // size, block.predicted) for size in (4, 2))
         source = block.input
         if source.kind == "cache":
             source = BlockInput("cache", block.units[0], source.sample_bytes, dtype)  # type: ignore[arg-type]  # literal
@@ -76,7 +76,7 @@ def session(
     (out / "weights").mkdir(parents=True, exist_ok=True)
     first = first_open_block(planned_run(plan, out))
     clear_leftovers(planned_run(plan, out), first)
-    job = Job(str(out), "sample", max_steps=steps, first_block=first, checkpoint_seconds=checkpoint_seconds)
+    job = TrainingJob(str(out), "sample", max_steps=steps, first_block=first, checkpoint_seconds=checkpoint_seconds)
     torch.set_num_threads(1)
     with open_data("sample", out, size=plan.model.input) as data:
         begun = Session(job, plan, data, MemoryGuard(None), tell, StopSignal())

@@ -15,7 +15,7 @@ from planner.runner.protocol.events import Event, Step
 from planner.runner.protocol.position import read_position
 from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.schema.codec import read_document
-from planner.schema.common import Optimizer
+from planner.schema.common import OptimizerConfig
 from planner.schema.plan import Plan
 from planner.schema.report import Report
 from planner.schema.run_folder import RunFolder
@@ -147,7 +147,7 @@ def test_a_run_is_resumed_as_it_was_begun(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
 def test_optimizer_state_is_kept_to_the_bit(tmp_path: Path, kind: str) -> None:
-    plan = small_plan(Optimizer(kind, 0.01, weight_decay=0.01))  # type: ignore[arg-type]  # a literal
+    plan = small_plan(OptimizerConfig(kind, 0.01, weight_decay=0.01))  # type: ignore[arg-type]  # a literal
     whole, hurt = Hurt(plan, tmp_path / "whole", STEPS), Hurt(plan, tmp_path / "killed", STEPS)
     assert whole.run() == 0, whole.said
     assert hurt.run("checkpoint", 2) == -signal.SIGKILL

@@ -18,7 +18,7 @@ from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.runner.train import session as session_module
 from planner.runner.train.block import LoadedBlock
 from planner.runner.train.guard import MemoryGuard
-from planner.runner.train.post_training import Measured, validate
+from planner.runner.train.post_training import MeasuredBlock, validate
 from planner.schema.codec import content_id, decode, read_document
 from planner.schema.report import Report
 from planner.schema.run_folder import RunFolder
@@ -88,7 +88,7 @@ def test_an_overrun_behind_training_goes_one_rung_lower(tmp_path: Path, monkeypa
     plan = small_plan()
     events: list[Event] = []
 
-    def fail_or_validate(block: LoadedBlock, samples: Samples, *more: Any) -> Measured:
+    def fail_or_validate(block: LoadedBlock, samples: Samples, *more: Any) -> MeasuredBlock:
         if samples.micro_batch == 8:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
         return validate(block, samples, *more)
@@ -115,14 +115,14 @@ from planner.runner.protocol.job import RunLength
 from planner.runner.input.samples import Samples
 from planner.runner.train.stop import StopSignal
 from planner.runner.train.train import BlockTrainer
-from planner.schema.plan import Rung
+from planner.schema.plan import BatchSetting
 from planner.system.proc import read_memory
 from planner.units import MIB
 from tests.fault.support import small_plan
 from tests.unit.runner.contexts import run_context
 
 plan, folder = small_plan(), Path(sys.argv[1])
-ladder = (Rung(8, 16, plan.blocks[0].predicted),)
+ladder = (BatchSetting(8, 16, plan.blocks[0].predicted),)
 blocks = tuple(replace(block, micro_batch=128, accumulate=1, ladder=ladder) for block in plan.blocks)
 plan = replace(plan, blocks=blocks, training=replace(plan.training, batch=128))
 guard = MemoryGuard(read_memory().resident_bytes + 1024 * MIB)

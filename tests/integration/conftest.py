@@ -14,11 +14,11 @@ import pytest
 from planner.model.zoo import from_zoo
 from planner.profiler.library.applies import read_profile
 from planner.profiler.profile import ProfileRequest, take_profile
-from planner.schema.common import Optimizer
+from planner.schema.common import OptimizerConfig
 from planner.schema.profile import Profile
 from tests.heads import conv_heads
 
-OPTIMIZER = Optimizer("sgd", 0.05, 0.9, weight_decay=5e-4)
+OPTIMIZER = OptimizerConfig("sgd", 0.05, 0.9, weight_decay=5e-4)
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from planner.errors import (
     RunError,
     StorageError,
 )
-from planner.runner.protocol.events import Failed, Message
+from planner.runner.protocol.events import ChildFailed, Message
 from planner.schema.codec import decode, parse_json, to_json
 
 CLASSES = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if kind.__module__ == errors.__name__]
@@ -57,8 +57,8 @@ def test_the_class_decides_the_exit_code(kind: type[PlannerError], code: int) ->
 def test_another_processs_error_comes_back_with_its_exit_code_and_words(
     error: PlannerError, kind: type[PlannerError]
 ) -> None:
-    told = decode(Message, parse_json(to_json(Message(Failed.of(error))))).event
-    assert isinstance(told, Failed)
+    told = decode(Message, parse_json(to_json(Message(ChildFailed.of(error))))).event
+    assert isinstance(told, ChildFailed)
     found = told.error()
     assert type(found) is kind
     assert (found.exit_code, str(found)) == (error.exit_code, str(error))

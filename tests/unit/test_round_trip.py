@@ -36,7 +36,7 @@ from tests.unit.corpus import documents, kind_of
 
 DOCUMENTS = (Model, ZooReference, Profile, Plan, Report, Evaluation, DeviceDocument, KnownServices)
 MESSAGES = (
-    events.Message, events.Evaluation, job.Job, job.RunLength, job.EvaluationJob, Position, MemorySample,
+    events.Message, events.EvaluationMessage, job.TrainingJob, job.RunLength, job.EvaluationJob, Position, MemorySample,
     measuring.Job, measuring.Task, measuring.Reply, account.AccountResult, accelerator_account.AcceleratorAccountResult,
     kernels.Overhead, torch_facts.TorchFacts, Start, ProfileRequest, Request, Asked, WorkerSetup,
 )  # fmt: skip

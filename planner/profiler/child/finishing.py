@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, get_args
 
-from planner.schema.common import Stored
+from planner.schema.common import CacheDtype
 from planner.schema.profile import Finishing, UnitFinishing
 from planner.system.proc import read_memory, reset_peak
 from planner.training.runtime import release_memory, trim_after_each
@@ -37,7 +37,7 @@ def watch_finishing(network: WholeNetwork, data: tuple[Tensor, Tensor]) -> Finis
             work.make_kernels()
         still = _watch(work.save)[0] - static
         peaks = [_watch(do) for do in phases]
-        beyond = {stored: _beyond(work, partial(work.write, stored)) for stored in get_args(Stored)}
+        beyond = {stored: _beyond(work, partial(work.write, stored)) for stored in get_args(CacheDtype)}
         beyond["images"] = _beyond(work, work.centre)
         common, units = _alone(work, static)
         # Recorded last, for the recorder keeps memory of its own. What the highest moment held need not be most.
@@ -164,13 +164,13 @@ class _Work:
             self._store(activations)
         self._pass_one(None)
 
-    def write(self, stored: Stored | None = None) -> None:
+    def write(self, stored: CacheDtype | None = None) -> None:
         """Outputs, as they are unless told otherwise."""
         for activations in self._outputs():
             self._store(activations, stored)
         self._pass_one(stored)
 
-    def _pass_one(self, stored: Stored | None) -> None:
+    def _pass_one(self, stored: CacheDtype | None) -> None:
         """A sample alone, as small budgets have it and as one may be left at a pass's end: other kernels run."""
         for activations in self._outputs(1):
             self._store(activations, stored)
@@ -228,7 +228,7 @@ class _Work:
             outputs = infer([unit], outputs)
             yield outputs
 
-    def _store(self, outputs: Tensor, stored: Stored | None = None) -> None:
+    def _store(self, outputs: Tensor, stored: CacheDtype | None = None) -> None:
         """One sample goes to a cache; where it is converted for that, it comes back as well."""
         from planner.training.encoding import decode_samples, encode_samples
 

@@ -20,7 +20,7 @@ from planner.profiler.child.meter import MARK, Meter, Node, is_allocation
 from planner.profiler.child.trace import downstream, set_gradients
 from planner.schema.model import Layer, Unit
 from planner.schema.profile import Costs, LayerProfile, Layers
-from planner.training.optimizers import Stepper
+from planner.training.optimizers import Optimizer
 
 _RANGE = "planner:layer:"
 _STEPS = 3
@@ -79,7 +79,7 @@ def profile_layers(
     spec: Unit,
     unit: nn.Module,
     inputs: Tensor,
-    optimizer: Stepper,
+    optimizer: Optimizer,
     costs: Costs,
     flops: dict[str, int] | None,
 ) -> Layers:
@@ -120,7 +120,7 @@ def _own_flops(flops: dict[str, int], path: str, names: Iterable[str]) -> int:
     return max(0, flops.get(path, 0) - inside)
 
 
-def _step_seconds(meter: Meter, parameters: list[nn.Parameter], optimizer: Stepper) -> float:
+def _step_seconds(meter: Meter, parameters: list[nn.Parameter], optimizer: Optimizer) -> float:
     if not parameters:
         return 0.0
     set_gradients(parameters, existing=True)

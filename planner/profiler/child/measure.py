@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from planner.profiler.child.accelerator_limit import OwnAcceleratorLimit
     from planner.profiler.child.flops import FlopCounter
-    from planner.training.optimizers import Stepper
+    from planner.training.optimizers import Optimizer
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class _Loaded:
     index: int
     piece: Piece
     module: nn.Module | None
-    optimizer: Stepper
+    optimizer: Optimizer
 
     @property
     def parameters(self) -> list[nn.Parameter]:

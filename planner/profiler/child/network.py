@@ -13,7 +13,7 @@ from planner.model.heads import head_unit
 from planner.model.shapes import Shape, model_sizes
 from planner.profiler.job import Job
 from planner.training.device import device_of, to_device
-from planner.training.optimizers import Stepper, make_optimizer
+from planner.training.optimizers import Optimizer, make_optimizer
 from planner.training.segment import train_segment
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class WholeNetwork:
             to_device(build_unit(unit, shape, generator, job.dtype), self.device)
             for unit, shape in zip(job.model.units, shapes, strict=False)
         ]
-        self.optimizer: Stepper = make_optimizer(job.optimizer)
+        self.optimizer: Optimizer = make_optimizer(job.optimizer)
         self.optimizer.lr = 0.0  # the same work, and weights stay where they are
         self.parameters = [parameter for unit in self.units for parameter in unit.parameters()]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import planner
 from planner.errors import InputError
 from planner.profiler.library.applies import covers, read_profile
-from planner.schema.common import Dtype, Optimizer
+from planner.schema.common import Dtype, OptimizerConfig
 from planner.schema.model import Model
 from planner.schema.profile import Profile
 
@@ -16,7 +16,7 @@ FOLDER = Path(planner.__file__).parent.parent / "profiles"
 """Where they lie: beside the package, in a source tree and where it is installed alike."""
 
 
-def profile_path(model: Model, optimizer: Optimizer, folder: Path = FOLDER) -> Path:
+def profile_path(model: Model, optimizer: OptimizerConfig, folder: Path = FOLDER) -> Path:
     """The place of a model's profile, for instance `models/vgg16-3x32x32-10-sgd.json`."""
     shape = "x".join(str(extent) for extent in model.input)
     return folder / "models" / f"{slug(model.name)}-{shape}-{model.classes}-{optimizer.kind}.json"
@@ -33,7 +33,7 @@ def slug(text: str) -> str:
 
 
 def find_shipped(
-    model: Model, optimizer: Optimizer, batch: int, folder: Path = FOLDER, dtype: Dtype = "float32"
+    model: Model, optimizer: OptimizerConfig, batch: int, folder: Path = FOLDER, dtype: Dtype = "float32"
 ) -> Profile:
     """The shipped profile of an equal description with this optimizer, measured up to this batch or beyond.
 

@@ -15,7 +15,7 @@ _ROUNDS = 4
 _MASK = 2**64 - 1
 
 
-class Permutation:
+class FeistelPermutation:
     """A permutation of `range(count)`; equal arguments give the same one on every machine."""
 
     def __init__(self, count: int, *key: int) -> None:
@@ -57,8 +57,8 @@ class RunPermutation:
         self.count = count
         self._run = run
         self._whole = count // run
-        self._runs = Permutation(max(1, self._whole), *key)
-        self._shift = Permutation(count, *key, run)[0]
+        self._runs = FeistelPermutation(max(1, self._whole), *key)
+        self._shift = FeistelPermutation(count, *key, run)[0]
 
     def __getitem__(self, index: int) -> int:
         """Where `index` goes."""

@@ -11,8 +11,8 @@ from torch import Tensor
 from planner.data.split import Split
 from planner.model.shapes import Shape
 from planner.runner.input.loader import Loaded, Loader, in_groups
-from planner.runner.input.order import Permutation, RunPermutation
-from planner.schema.common import Dtype, Stored
+from planner.runner.input.order import FeistelPermutation, RunPermutation
+from planner.schema.common import CacheDtype, Dtype
 from planner.training.device import CPU
 from planner.training.encoding import decode_samples, image_tensor
 
@@ -41,7 +41,7 @@ class Samples:
         self,
         split: Split,
         shape: Shape,
-        cached: Stored | None,
+        cached: CacheDtype | None,
         micro_batch: int,
         limit: int | None = None,
         run: int = 1,
@@ -60,7 +60,7 @@ class Samples:
         self.count = min(split.samples, limit or split.samples)
         self.is_whole = self.count == split.samples
         self._shape = shape
-        self._cached: Stored | None = cached
+        self._cached: CacheDtype | None = cached
         self._run = run
         self._stored = stored
         self._views = views
@@ -78,7 +78,7 @@ class Samples:
 
         In the order of storage, or drawn as `key` says; that is every view's order.
         """
-        order = range(self.count) if key is None else Permutation(self.count, *key)
+        order = range(self.count) if key is None else FeistelPermutation(self.count, *key)
         positions = range(first // self.micro_batch * self.micro_batch, views * self.count)
         drawn = (at // self.count * self._stride + order[at % self.count] for at in positions)
         for loaded in self.loader.load(in_groups(drawn, self.micro_batch)):
@@ -111,10 +111,10 @@ class Samples:
 
     def _order(self, batch: int, key: tuple[int, ...]) -> Callable[[int], int]:
         run = min(self._run, batch // RUNS_PER_BATCH)
-        drawn = (RunPermutation(self.count, run, *key) if run > 1 else Permutation(self.count, *key)).__getitem__
+        drawn = (RunPermutation(self.count, run, *key) if run > 1 else FeistelPermutation(self.count, *key)).__getitem__
         if self._stored is None:
             return drawn
-        place = Permutation(self.count, *self._stored)
+        place = FeistelPermutation(self.count, *self._stored)
         return lambda index: place[drawn(index)]
 
     def _some(self, loads: Iterator[Loaded], count: int) -> Iterator[MicroBatch]:

@@ -20,7 +20,7 @@ class PhasePeak:
 
 
 @dataclass(frozen=True)
-class Ready:
+class ChildReady:
     """Torch has started and the data is open."""
 
     kind: Literal["ready"]
@@ -159,7 +159,7 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class Failed:
+class ChildFailed:
     """The child gives up."""
 
     kind: Literal["failed"]
@@ -171,7 +171,7 @@ class Failed:
     """The child's part of the smallest budget that is enough, where the budget is too small."""
 
     @classmethod
-    def of(cls, error: PlannerError) -> Failed:
+    def of(cls, error: PlannerError) -> ChildFailed:
         """What is told of an error of this process."""
         minimum = error.minimum_bytes if isinstance(error, InfeasibleError) else None
         return cls("failed", error.exit_code, str(error), minimum)
@@ -181,7 +181,18 @@ class Failed:
         return error_of(self.exit_code, self.message, self.minimum_bytes)
 
 
-Event = Ready | Initialised | BlockStarted | Step | Checkpointed | Deviation | Warned | BlockDone | Finished | Failed
+Event = (
+    ChildReady
+    | Initialised
+    | BlockStarted
+    | Step
+    | Checkpointed
+    | Deviation
+    | Warned
+    | BlockDone
+    | Finished
+    | ChildFailed
+)
 
 
 @dataclass(frozen=True)
@@ -212,8 +223,8 @@ class Evaluated:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvaluationMessage:
     """The one line of an evaluating child."""
 
-    event: Evaluated | Failed
+    event: Evaluated | ChildFailed
     """What happened."""

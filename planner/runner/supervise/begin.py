@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from planner.errors import InfeasibleError, InputError, StorageError
-from planner.runner.protocol.job import Job
+from planner.runner.protocol.job import TrainingJob
 from planner.runner.storage.planned_run import PlannedRun
 from planner.runner.storage.safetensors import whole_checksum
 from planner.runner.storage.sealed import read_sealed
@@ -161,10 +161,10 @@ def is_taken(folder: RunFolder) -> bool:
     return any(folder.weights.glob("block-*")) or folder.checkpoint.exists() or folder.report.exists()
 
 
-def _job_before(folder: RunFolder) -> tuple[Job | None, tuple[str, ...]]:
+def _job_before(folder: RunFolder) -> tuple[TrainingJob | None, tuple[str, ...]]:
     """What an earlier session was told, and what is to be said of where that stood."""
     try:
-        return read_sealed(folder.job, Job), ()
+        return read_sealed(folder.job, TrainingJob), ()
     except InputError:
         known = read_known(folder)
     if known is None:
@@ -172,7 +172,7 @@ def _job_before(folder: RunFolder) -> tuple[Job | None, tuple[str, ...]]:
     return known.job, (f"{folder.job.name} was damaged or lost; what it said is taken from {folder.known.name}",)
 
 
-def _check_same_plan(run: PlannedRun, job: Job | None) -> tuple[str, ...]:
+def _check_same_plan(run: PlannedRun, job: TrainingJob | None) -> tuple[str, ...]:
     """Raise InputError where a folder holds the run of another plan, or nothing there says of which."""
     kept, out = run.folder.plan, run.folder.path
     said: tuple[str, ...] = ()
@@ -193,7 +193,7 @@ def _check_same_plan(run: PlannedRun, job: Job | None) -> tuple[str, ...]:
     return said
 
 
-def _as_begun(job: Job, options: RunOptions, run: PlannedRun) -> RunOptions:
+def _as_begun(job: TrainingJob, options: RunOptions, run: PlannedRun) -> RunOptions:
     """`options` with what the run was begun with. Raises InputError where they ask for something else."""
     training = run.plan.training
     usual = {"epochs": training.epochs, "max_steps": None, "seed": training.seed}

@@ -40,15 +40,15 @@ def evaluate(place: Path, data: str, budget_bytes: int | None = None) -> Evaluat
     allowed = None if budget_bytes is None else budget_bytes - own
     with scratch_folder(exported.folder) as scratch:
         event = _answer(EvaluationJob(str(exported.weights.absolute()), data, str(scratch), cores, allowed))
-    if isinstance(event, events.Failed):
+    if isinstance(event, events.ChildFailed):
         raise _error(event, own, budget_bytes)
     return _evaluation(exported, data, event, budget_bytes)
 
 
-def _answer(job: EvaluationJob) -> events.Evaluated | events.Failed:
+def _answer(job: EvaluationJob) -> events.Evaluated | events.ChildFailed:
     done = ask(["-m", "planner.runner.train.evaluator", to_json(job, indent=None), str(os.getpid())])
     if done.text.endswith(b"\n"):
-        return decode(events.Evaluation, parse_json(done.text)).event
+        return decode(events.EvaluationMessage, parse_json(done.text)).event
     if done.end.may_be_memory:
         raise OverBudgetError(
             f"the evaluating process was {done.end.explained}: {done.last_words}; where that was memory, free some on "
@@ -57,7 +57,7 @@ def _answer(job: EvaluationJob) -> events.Evaluated | events.Failed:
     raise RunError(f"the evaluating process was {done.end.explained}, unexpectedly: {done.last_words}")
 
 
-def _error(event: events.Failed, own_bytes: int, budget_bytes: int | None) -> PlannerError:
+def _error(event: events.ChildFailed, own_bytes: int, budget_bytes: int | None) -> PlannerError:
     if event.minimum_bytes is not None and budget_bytes is not None:
         needed = event.minimum_bytes + own_bytes + _VARIES_BYTES
         return InfeasibleError(

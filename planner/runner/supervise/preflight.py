@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 
 from planner.errors import RunError
-from planner.runner.protocol.events import Failed
+from planner.runner.protocol.events import ChildFailed
 from planner.runner.supervise.folder_bytes import SampleCounts
 from planner.schema.codec import decode, parse_json, to_json
 from planner.schema.plan import Plan
@@ -17,7 +17,7 @@ from planner.system.child import ask
 
 
 @dataclass(frozen=True)
-class Question:
+class PreflightQuestion:
     """What is to be looked at."""
 
     plan: Plan
@@ -37,10 +37,10 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Answer:
+class PreflightAnswer:
     """What was found."""
 
-    refusal: Failed | None
+    refusal: ChildFailed | None
     """Why the run cannot begin."""
     differences: tuple[str, ...] = ()
     """What makes this another device than the plan's, where that is allowed."""
@@ -52,13 +52,13 @@ class Answer:
     """What the data takes in the output folder."""
 
 
-def look(question: Question) -> Answer:
+def look(question: PreflightQuestion) -> PreflightAnswer:
     """Ask the other process. Raises the PlannerError that it found: InputError, InfeasibleError, RunError."""
     text = to_json(question, indent=None).encode()
     done = ask(["-m", "planner.runner.supervise.preflighter", str(os.getpid())], question=text)
     if not done.text.endswith(b"\n"):
         raise RunError(f"what looks at data and device was {done.end.explained}, unexpectedly: {done.last_words}")
-    answer = decode(Answer, parse_json(done.text))
+    answer = decode(PreflightAnswer, parse_json(done.text))
     if answer.refusal is not None:
         raise answer.refusal.error()
     return answer

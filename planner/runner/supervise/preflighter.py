@@ -1,4 +1,7 @@
-"""`python -m planner.runner.supervise.preflighter PARENT_PID`: a `Question` in, an `Answer` out. No torch here."""
+"""`python -m planner.runner.supervise.preflighter PARENT_PID`: a `PreflightQuestion` in, a `PreflightAnswer` out.
+
+No torch here.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ from pathlib import Path
 
 from planner.data.dataset import check_fits, open_data
 from planner.errors import InputError, PlannerError
-from planner.runner.protocol.events import Failed
+from planner.runner.protocol.events import ChildFailed
 from planner.runner.supervise.folder_bytes import SampleCounts
-from planner.runner.supervise.preflight import Answer, Question
+from planner.runner.supervise.preflight import PreflightAnswer, PreflightQuestion
 from planner.runner.supervise.room import check_room
 from planner.schema.codec import decode, parse_json, to_json
 from planner.schema.plan import Plan
@@ -20,7 +23,7 @@ from planner.system.proc import read_memory
 from planner.system.rlimit import die_with_parent
 
 
-def answer(question: Question) -> Answer:
+def answer(question: PreflightQuestion) -> PreflightAnswer:
     """Look at device, memory and data. Raises PlannerError where the run cannot begin."""
     plan = question.plan
     found: tuple[str, ...] = ()
@@ -35,7 +38,7 @@ def answer(question: Question) -> Answer:
         check_fits(data.info, plan.model, "the plan's model")
         samples = SampleCounts(data.info.train_samples, data.info.test_samples)
         stored = data.storage_bytes
-    return Answer(None, found, tuple(warnings), samples, stored)
+    return PreflightAnswer(None, found, tuple(warnings), samples, stored)
 
 
 def check_device(plan: Plan, any_device: bool) -> tuple[str, ...]:
@@ -54,9 +57,9 @@ def main(parent_pid: int) -> int:
     """Answer the question on standard input."""
     die_with_parent(parent_pid)
     try:
-        found = answer(decode(Question, parse_json(sys.stdin.buffer.read())))
+        found = answer(decode(PreflightQuestion, parse_json(sys.stdin.buffer.read())))
     except PlannerError as error:
-        found = Answer(Failed.of(error))
+        found = PreflightAnswer(ChildFailed.of(error))
     Answers().tell(to_json(found, indent=None))
     return 0
 

@@ -11,7 +11,7 @@ import json
 import sys
 from typing import cast
 
-from planner.runner.protocol.events import Message, Ready
+from planner.runner.protocol.events import ChildReady, Message
 from planner.runner.supervise import supervisor
 from planner.schema.codec import decode, parse_json
 from planner.schema.common import Policy
@@ -24,13 +24,13 @@ _CHILD = """
 import sys
 from planner.schema.codec import to_json
 from planner.runner.train import child
-from planner.runner.protocol.events import Ready, Message
+from planner.runner.protocol.events import ChildReady, Message
 from planner.system.answers import Answers
 answers = Answers()
 from planner.training.runtime import start_torch
 started = start_torch(sys.argv[1], int(sys.argv[2]))
 import planner.runner.train.session
-answers.tell(to_json(Message(Ready("ready", started.baseline_bytes, started.peak_bytes)), indent=None))
+answers.tell(to_json(Message(ChildReady("ready", started.baseline_bytes, started.peak_bytes)), indent=None))
 """
 
 
@@ -42,7 +42,7 @@ def probe(policy: Policy, threads: int) -> dict[str, int]:
         if child.process.wait():
             raise SystemExit(End(child.process.returncode).passed_on())
         ready = decode(Message, parse_json(line)).event
-    assert isinstance(ready, Ready)
+    assert isinstance(ready, ChildReady)
     own = read_memory().peak_bytes + supervisor.GROWTH_BYTES
     return {"baseline_bytes": ready.baseline_bytes, "start_peak_bytes": ready.peak_bytes, "supervisor_bytes": own}
 

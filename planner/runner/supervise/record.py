@@ -14,16 +14,16 @@ from planner.runner.protocol.events import (
     BlockDone,
     BlockStarted,
     Checkpointed,
+    ChildFailed,
+    ChildReady,
     Deviation,
     Event,
-    Failed,
     Finished,
     Initialised,
-    Ready,
     Step,
     Warned,
 )
-from planner.runner.protocol.job import Job
+from planner.runner.protocol.job import TrainingJob
 from planner.runner.storage.sealed import read_sealed, write_sealed
 from planner.runner.supervise.exits import best_exit, choose_exit
 from planner.schema.codec import to_json
@@ -56,7 +56,7 @@ class Deviations:
 class Known:
     """What `known.json` holds, so that a report can be made when no child is left to tell it."""
 
-    job: Job
+    job: TrainingJob
     """What the child was told: a copy, should that file be lost."""
     baseline_bytes: int
     """Resident bytes of the last session's child before any block."""
@@ -110,11 +110,11 @@ class Record:
     """Where the child of now is; none before its first block."""
     init: InitReport | None = None
     """What training began with."""
-    failed: Failed | None = None
+    failed: ChildFailed | None = None
     """Why it gave up."""
     finished: bool = False
     """Whether every block is done."""
-    job: Job | None = None
+    job: TrainingJob | None = None
     """What the child was told."""
     stored_bytes: int = 0
     """What the output folder takes of memory at most; 0 where it is storage."""
@@ -164,7 +164,7 @@ class Record:
     def note(self, event: Event) -> None:
         """Take in an event. Raises StorageError."""
         match event:
-            case Ready():
+            case ChildReady():
                 self.baseline_bytes, self.knows_start = event.baseline_bytes, True
                 self._rise(event.peak_bytes, "start")
                 self._keep()
@@ -184,7 +184,7 @@ class Record:
                 self.deviate(event.text)
             case Checkpointed():
                 pass  # it lies in the folder
-            case Failed():
+            case ChildFailed():
                 self.failed = event
             case Finished():
                 self.finished = True

@@ -15,7 +15,7 @@ from typing import IO, Any, Protocol
 
 from planner.errors import InterruptedRunError, OverBudgetError, RunError, StorageError
 from planner.runner.protocol.events import Event, Message, Warned
-from planner.runner.protocol.job import Job
+from planner.runner.protocol.job import TrainingJob
 from planner.runner.protocol.position import Position, read_position
 from planner.runner.protocol.sizes import sizes_of
 from planner.runner.storage.planned_run import PlannedRun
@@ -23,7 +23,7 @@ from planner.runner.storage.sealed import read_sealed, write_sealed
 from planner.runner.supervise.begin import Begun, Footprint, agree, check_init, check_plan, lay
 from planner.runner.supervise.exits import export_models
 from planner.runner.supervise.folder_bytes import FolderBytes, SampleCounts, check_folder, folder_bytes
-from planner.runner.supervise.preflight import Question, look
+from planner.runner.supervise.preflight import PreflightQuestion, look
 from planner.runner.supervise.record import Record, Telemetry, make_report
 from planner.runner.supervise.resume import clear_leftovers, find_damage, first_open_block
 from planner.schema.codec import decode, parse_json, to_json
@@ -109,7 +109,9 @@ def _begin(run: PlannedRun, data: str, begun: Begun, footprint: Footprint, obser
     keeps_init = check_init(begun, run.folder, trains)
     options = begun.options
     folder = str(run.folder.path)
-    answer = look(Question(run.plan, data, folder, options.any_device, trains, options.guard, options.ignore_limit))
+    answer = look(
+        PreflightQuestion(run.plan, data, folder, options.any_device, trains, options.guard, options.ignore_limit)
+    )
     data_bytes = answer.data_bytes + _inside_bytes(run.folder, data)
     in_memory = _kept_in_memory(run, begun, answer.samples, data_bytes) if options.guard else None
     for text in (*answer.warnings, *([in_memory.text] if in_memory else [])):
@@ -233,7 +235,7 @@ class _Supervision:
 
     def _write_job(self, first_block: int, first_rung: int) -> Path:
         options = self._begun.options
-        job = Job(
+        job = TrainingJob(
             str(self._folder.path),
             self._data,
             options.epochs,
@@ -329,7 +331,7 @@ class _Supervision:
 
 def _log_header(job: Path) -> bytes:
     """What parts a child's lines in the log from those of the children before it."""
-    begun = read_sealed(job, Job)
+    begun = read_sealed(job, TrainingJob)
     now = time.strftime("%Y-%m-%d %H:%M:%S %z")
     return f"--- training process of {now}, block {begun.first_block}, rung {begun.first_rung} ---\n".encode()
 

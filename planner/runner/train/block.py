@@ -20,7 +20,7 @@ from planner.schema.plan import Segment
 from planner.schema.told import InitReport
 from planner.training import device as devices
 from planner.training.optimizer_in_backward import optimizer_in_backward
-from planner.training.optimizers import Stepper, make_optimizer
+from planner.training.optimizers import Optimizer, make_optimizer
 from planner.training.segment import Spans, infer, train_segment
 
 
@@ -60,7 +60,7 @@ class LoadedBlock:
         for _, module in self.named_modules():
             devices.to_device(module, self.device)
         self._settings = context.plan.training.optimizer
-        self.optimizer: Stepper = make_optimizer(self._settings)
+        self.optimizer: Optimizer = make_optimizer(self._settings)
 
     def named_modules(self) -> Iterator[tuple[str, nn.Module]]:
         """What is trained: units as `units.<index>`, heads as `heads.<units before it>`."""

@@ -14,8 +14,8 @@ from pathlib import Path
 from planner.data.dataset import check_fits, open_data
 from planner.data.split import Dataset
 from planner.errors import OverBudgetError, PlannerError
-from planner.runner.protocol.events import Deviation, Event, Failed, Finished, Initialised, Message, Ready
-from planner.runner.protocol.job import Job
+from planner.runner.protocol.events import ChildFailed, ChildReady, Deviation, Event, Finished, Initialised, Message
+from planner.runner.protocol.job import TrainingJob
 from planner.runner.storage.sealed import read_sealed
 from planner.runner.train.foreign import fallbacks_here
 from planner.runner.train.guard import MemoryGuard, describe
@@ -40,7 +40,7 @@ def check_data(plan: Plan, data: Dataset) -> str | None:
     return None
 
 
-def _train(job: Job, emit: Callable[[Event], None]) -> None:
+def _train(job: TrainingJob, emit: Callable[[Event], None]) -> None:
     stop = StopSignal()
     stop.listen()
     plan = read_document(RunFolder(Path(job.out)).plan, Plan)
@@ -54,7 +54,7 @@ def _train(job: Job, emit: Callable[[Event], None]) -> None:
         session = Session(job, plan, data, guard, emit, stop, fallbacks)
         init = session.compare_init()
         guard.begin()
-        emit(Ready("ready", started.baseline_bytes, started.peak_bytes))  # from here on nothing can be refused
+        emit(ChildReady("ready", started.baseline_bytes, started.peak_bytes))  # from here on nothing can be refused
         if not guard.is_exact:
             emit(
                 Deviation(
@@ -84,19 +84,19 @@ def _start(plan: Plan) -> Started:
     return started
 
 
-def _allowed_bytes(job: Job, started: Started) -> int | None:
+def _allowed_bytes(job: TrainingJob, started: Started) -> int | None:
     above = started.baseline_bytes if job.above_baseline else 0
     return None if job.allowed_bytes is None else job.allowed_bytes + above
 
 
-def _first_fallbacks(job: Job, plan: Plan, started: Started) -> tuple[int, ...]:
+def _first_fallbacks(job: TrainingJob, plan: Plan, started: Started) -> tuple[int, ...]:
     """The largest setting of every block that may be tried. Raises InfeasibleError where there is none here."""
     if not job.any_device or plan.device.is_accelerator:
         return (0,) * len(plan.blocks)
     return fallbacks_here(plan, _allowed_bytes(job, started), started.baseline_bytes, started.peak_bytes)
 
 
-def _about_device(job: Job, plan: Plan, started: Started, fallbacks: tuple[int, ...]) -> Iterator[str]:
+def _about_device(job: TrainingJob, plan: Plan, started: Started, fallbacks: tuple[int, ...]) -> Iterator[str]:
     """What is to be said of a plan that is another device's."""
     if not job.any_device or job.first_block == len(plan.blocks):
         return
@@ -110,7 +110,7 @@ def _about_device(job: Job, plan: Plan, started: Started, fallbacks: tuple[int, 
             yield f"block {index}: begins at micro-batch {size}, larger ones do not fit beside what starting takes here"
 
 
-def make_guard(job: Job, plan: Plan, started: Started) -> MemoryGuard:
+def make_guard(job: TrainingJob, plan: Plan, started: Started) -> MemoryGuard:
     """The guard of the memory that the plan's budget is of."""
     allowed = _allowed_bytes(job, started)
     if not plan.device.is_accelerator:
@@ -122,7 +122,7 @@ def make_guard(job: Job, plan: Plan, started: Started) -> MemoryGuard:
 
 
 def main(job_path: str, supervisor_pid: int) -> int:
-    """Run the job; what goes wrong is told as a `Failed` event."""
+    """Run the job; what goes wrong is told as a `ChildFailed` event."""
     die_with_parent(supervisor_pid)
     answers = Answers()
 
@@ -130,15 +130,15 @@ def main(job_path: str, supervisor_pid: int) -> int:
         answers.tell(to_json(Message(event), indent=None))
 
     try:
-        _train(read_sealed(Path(job_path), Job), emit)
+        _train(read_sealed(Path(job_path), TrainingJob), emit)
     except PlannerError as error:
-        emit(Failed.of(error))
+        emit(ChildFailed.of(error))
         return error.exit_code
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         refused = OverBudgetError(describe(error))
-        emit(Failed.of(refused))
+        emit(ChildFailed.of(refused))
         return refused.exit_code
     return 0
 

@@ -9,7 +9,7 @@ from planner.runner.protocol.job import RunLength
 from planner.runner.protocol.sizes import sizes_of
 from planner.runner.storage.planned_run import PlannedRun, WeightFile
 from planner.runner.storage.safetensors import content_checksum
-from planner.schema.plan import Plan, Rung
+from planner.schema.plan import BatchSetting, Plan
 from planner.schema.run_folder import RunFolder
 from planner.training import device as devices
 
@@ -82,7 +82,7 @@ class BlockContext:
         """The block behind it; none behind the last."""
         return self.run.blocks[self.index + 1] if self.index + 1 < len(self.run.blocks) else None
 
-    def setting(self, fallback: int) -> Rung:
+    def setting(self, fallback: int) -> BatchSetting:
         """What is in force at a fallback: 0 is the plan's own setting; the last holds for all smaller micro-batches."""
         return self.settings[min(fallback, len(self.settings) - 1)]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from planner.data.dataset import check_fits, open_data
 from planner.errors import OverBudgetError, PlannerError
-from planner.runner.protocol.events import Evaluated, Evaluation, Failed
+from planner.runner.protocol.events import ChildFailed, Evaluated, EvaluationMessage
 from planner.runner.protocol.job import EvaluationJob
 from planner.runner.storage.exported import find_exported
 from planner.runner.train.guard import MemoryGuard, describe
@@ -35,20 +35,20 @@ def _evaluate(job: EvaluationJob) -> Evaluated:
 
 
 def main(text: str, supervisor_pid: int) -> int:
-    """Do the job; what goes wrong is told as a `Failed` event."""
+    """Do the job; what goes wrong is told as a `ChildFailed` event."""
     die_with_parent(supervisor_pid)
     answers = Answers()
-    told: Evaluated | Failed
+    told: Evaluated | ChildFailed
     try:
         told = _evaluate(decode(EvaluationJob, parse_json(text)))
     except PlannerError as error:
-        told = Failed.of(error)
+        told = ChildFailed.of(error)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        told = Failed.of(OverBudgetError(describe(error)))
-    answers.tell(to_json(Evaluation(told), indent=None))
-    return told.exit_code if isinstance(told, Failed) else 0
+        told = ChildFailed.of(OverBudgetError(describe(error)))
+    answers.tell(to_json(EvaluationMessage(told), indent=None))
+    return told.exit_code if isinstance(told, ChildFailed) else 0
 
 
 if __name__ == "__main__":

@@ -14,7 +14,15 @@ from planner.runner.train.inputs import Inputs, Parts
 from planner.runner.train.passes import Watch, rehearse
 from planner.runner.train.phases import Phases
 from planner.runner.train.pooled import Exits, fit_exits, samples_to_fit, save_exits, wanted_exits
-from planner.runner.train.post_training import Measured, Prefix, Target, try_heads, try_writing, validate, write_cache
+from planner.runner.train.post_training import (
+    MeasuredBlock,
+    Prefix,
+    Target,
+    try_heads,
+    try_writing,
+    validate,
+    write_cache,
+)
 from planner.runner.train.train import Trained
 from planner.schema.told import ExitReport
 from planner.training.runtime import release_memory, trim_after_each
@@ -74,7 +82,7 @@ class BlockFinisher:
             return {}
         return {part: self._inputs.target(self._target, part, opened) for part in self._splits}
 
-    def _measure(self, fallback: int, exits: Exits, targets: Mapping[str, Target]) -> dict[str, Measured]:
+    def _measure(self, fallback: int, exits: Exits, targets: Mapping[str, Target]) -> dict[str, MeasuredBlock]:
         measured = {}
         watch = self._phases.watch(self._context, fallback, "measuring its heads")
         for part in self._splits:
@@ -146,7 +154,7 @@ class BlockFinisher:
         rehearse(modules, run, samples, count, watch, lambda: self._phases.limit(self._context, fallback))
 
 
-def _exit_reports(measured: Mapping[str, Measured]) -> tuple[ExitReport, ...]:
+def _exit_reports(measured: Mapping[str, MeasuredBlock]) -> tuple[ExitReport, ...]:
     """A block's heads as the test part showed them, each with its accuracy on what was held out of training data."""
     exits = measured["test"].exits
     if "validation" not in measured:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from planner.errors import InfeasibleError
-from planner.schema.plan import Plan, Rung
+from planner.schema.plan import BatchSetting, Plan
 from planner.units import format_bytes
 
 
@@ -35,7 +35,7 @@ def fallbacks_here(
     return tuple(_first(sizes, allowed_bytes) for sizes in needed)
 
 
-def _dynamic_bytes(plan: Plan, setting: Rung) -> int:
+def _dynamic_bytes(plan: Plan, setting: BatchSetting) -> int:
     """What a setting takes beside interpreter, libraries and supervisor, which the scope `training` leaves out."""
     found = setting.predicted
     return found.peak_bytes - (found.breakdown.runtime if plan.budget.scope == "process" else 0)

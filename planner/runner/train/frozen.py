@@ -21,7 +21,7 @@ from planner.runner.train.inputs import Inputs
 from planner.runner.train.passes import rehearse
 from planner.runner.train.phases import Phases
 from planner.runner.train.post_training import Prefix, try_writing
-from planner.schema.common import Stored
+from planner.schema.common import CacheDtype
 from planner.schema.plan import Plan
 from planner.schema.told import InitReport
 from planner.training.device import wait_for
@@ -144,7 +144,7 @@ class FrozenPass:
         return seconds
 
 
-def _infer(units: Sequence[nn.Module], stored: Stored | None, inputs: Tensor, labels: Tensor) -> None:
+def _infer(units: Sequence[nn.Module], stored: CacheDtype | None, inputs: Tensor, labels: Tensor) -> None:
     outputs = infer(units, inputs)
     if stored is not None:
         try_writing(outputs, stored)

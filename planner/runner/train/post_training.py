@@ -14,7 +14,7 @@ from planner.runner.storage.cache import CacheWriter
 from planner.runner.train.block import LoadedBlock
 from planner.runner.train.pooled import Exits
 from planner.runner.train.stop import StopSignal
-from planner.schema.common import Stored
+from planner.schema.common import CacheDtype
 from planner.schema.told import ExitReport
 from planner.training.device import wait_for
 from planner.training.encoding import encode_samples
@@ -46,7 +46,7 @@ class Prefix:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredBlock:
     """What running samples through a block has shown."""
 
     exits: tuple[ExitReport, ...]
@@ -61,7 +61,7 @@ class Target:
 
     writer: CacheWriter
     """Its writer."""
-    dtype: Stored
+    dtype: CacheDtype
     """How it holds them."""
 
     def append(self, first: int, outputs: Tensor, labels: Tensor) -> None:
@@ -73,7 +73,7 @@ class Target:
 
 def validate(
     block: LoadedBlock, samples: Samples, exits: Exits, target: Target | None, prefix: Prefix, stop: StopSignal
-) -> Measured:
+) -> MeasuredBlock:
     """Run samples through the block once: accuracy and speed of every head and exit, outputs to `target` on the way."""
     meters = _meters(block, exits)
     first = 0
@@ -93,7 +93,7 @@ def try_heads(block: LoadedBlock, exits: Exits, inputs: Tensor, labels: Tensor) 
     return _count(_meters(block, exits), block.enter(inputs), labels)
 
 
-def try_writing(outputs: Tensor, stored: Stored) -> None:
+def try_writing(outputs: Tensor, stored: CacheDtype) -> None:
     """What a cache that holds activations as `stored` does with outputs (micro-batch, …), without writing them."""
     for record in encode_samples(outputs, stored):
         zlib.crc32(record)
@@ -132,7 +132,7 @@ def _count(meters: list[_ExitMeter], inputs: Tensor, labels: Tensor) -> Tensor:
     return activations
 
 
-def _measured(meters: list[_ExitMeter], count: int, prefix: Prefix) -> Measured:
+def _measured(meters: list[_ExitMeter], count: int, prefix: Prefix) -> MeasuredBlock:
     exits: list[ExitReport] = []
     parameters, units_seconds = prefix.parameters, prefix.seconds_per_sample
     for meter in meters:
@@ -141,7 +141,7 @@ def _measured(meters: list[_ExitMeter], count: int, prefix: Prefix) -> Measured:
         units_seconds = prefix.seconds_per_sample + meter.units_seconds / count
         speed = 1 / (units_seconds + meter.head_seconds / count)
         exits.append(ExitReport(meter.unit, parameters + head, meter.right / count, speed, samples=count))
-    return Measured(tuple(exits), Prefix(parameters, units_seconds))
+    return MeasuredBlock(tuple(exits), Prefix(parameters, units_seconds))
 
 
 def write_cache(

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from planner.data.split import Split
 from planner.runner.input.loader import in_groups
-from planner.runner.input.order import Permutation
+from planner.runner.input.order import FeistelPermutation
 from planner.runner.storage.cache import CacheSpec, ShardWriter
 from planner.runner.storage.safetensors import TensorFile
 from planner.runner.train.context import BlockContext
 from planner.runner.train.stop import StopSignal
 from planner.runner.train.stream import run_stored
-from planner.schema.common import Stored
+from planner.schema.common import CacheDtype
 from planner.training.encoding import encode_samples, image_tensor
 
 
@@ -48,9 +48,9 @@ class Repairer:
 
         Raises StorageError, which leaves the other shards as they are.
         """
-        dtype: Stored = self._block.spec.input.dtype
+        dtype: CacheDtype = self._block.spec.input.dtype
         count = spec.samples // views
-        order = range(count) if key is None else Permutation(count, *key)
+        order = range(count) if key is None else FeistelPermutation(count, *key)
         with ExitStack() as opened:
             files = list(self._open_weights(opened))
             for shard in shards:

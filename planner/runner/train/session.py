@@ -9,7 +9,7 @@ from pathlib import Path
 from planner.data.split import Dataset, Split
 from planner.errors import InputError, ShardError
 from planner.runner.protocol.events import BlockDone, Deviation, Event, PhasePeak
-from planner.runner.protocol.job import Job, RunLength
+from planner.runner.protocol.job import RunLength, TrainingJob
 from planner.runner.protocol.position import read_position
 from planner.runner.storage.checkpoint import Checkpoints
 from planner.runner.storage.sealed import read_sealed, write_sealed
@@ -36,7 +36,7 @@ class Session:
 
     def __init__(
         self,
-        job: Job,
+        job: TrainingJob,
         plan: Plan,
         data: Dataset,
         guard: MemoryGuard,

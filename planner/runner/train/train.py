@@ -24,7 +24,7 @@ from planner.runner.train.context import BlockContext
 from planner.runner.train.guard import WARMING_BYTES, MemoryGuard, describe
 from planner.runner.train.rehearsal import rehearsal
 from planner.runner.train.stop import StopSignal
-from planner.schema.plan import Rung
+from planner.schema.plan import BatchSetting
 from planner.system.exhaustion import is_out_of_memory
 from planner.training.device import generators_of
 from planner.training.runtime import release_memory, trim_after_each
@@ -39,7 +39,7 @@ class Trained:
     """Its modules."""
     position: Position
     """What training came to."""
-    setting: Rung
+    setting: BatchSetting
     """The setting that training ended with."""
 
 
@@ -135,7 +135,7 @@ class BlockTrainer:
     def _since(self) -> str:
         return f", after step {self._position.step}" if self._block is not None else ""
 
-    def _train_with(self, setting: Rung) -> Trained:
+    def _train_with(self, setting: BatchSetting) -> Trained:
         """From where the block stands. What an overrun has left of a batch is dropped, and the batch done again."""
         release_memory()
         self._guard.enter(self._index, "train")
@@ -172,7 +172,7 @@ class BlockTrainer:
         release_memory()  # the pages that random numbers came from
         return block
 
-    def _dry_steps(self, samples: Samples, setting: Rung) -> None:
+    def _dry_steps(self, samples: Samples, setting: BatchSetting) -> None:
         """Short batches on a block of its own, in two passes.
 
         The first makes kernels. Library pages are given back after every unit: kernels touch up to 10 MiB the first
@@ -197,7 +197,7 @@ class BlockTrainer:
         with closing(samples.sized(sizes)) as micro_batches:
             block.train_batch(micro_batches, sum(sizes), accumulate)
 
-    def _epochs(self, block: LoadedBlock, samples: Samples, setting: Rung) -> None:
+    def _epochs(self, block: LoadedBlock, samples: Samples, setting: BatchSetting) -> None:
         """Step after step until none is left; `_position` stands behind the last one that was done."""
         per_epoch = count_batches(samples.count, self._batch, setting.micro_batch, self._least)
         last = self._last_step(samples, setting)
@@ -212,7 +212,9 @@ class BlockTrainer:
             if self._position.step_in_epoch >= per_epoch:
                 self._end_epoch(samples.is_whole)
 
-    def _one_epoch(self, block: LoadedBlock, batches: Batches, samples: Samples, setting: Rung, last: int) -> None:
+    def _one_epoch(
+        self, block: LoadedBlock, batches: Batches, samples: Samples, setting: BatchSetting, last: int
+    ) -> None:
         mark = time.perf_counter()
         for count, micro_batches in batches:
             step = self._position.step
@@ -271,7 +273,7 @@ class BlockTrainer:
         self._emit(Checkpointed("checkpoint", self._index, self._position.step, seconds))
         self._stop.check()
 
-    def _last_step(self, samples: Samples, setting: Rung) -> int:
+    def _last_step(self, samples: Samples, setting: BatchSetting) -> int:
         per_epoch = count_batches(samples.count, self._batch, setting.micro_batch, self._least)
         total = per_epoch * self._length.epochs
         return min(total, self._length.max_steps or total)

@@ -13,7 +13,7 @@ from math import ceil, floor
 
 from planner.errors import PlannerError
 from planner.model.shapes import Shape, unit_sizes
-from planner.schema.common import Stored
+from planner.schema.common import CacheDtype
 from planner.schema.plan import BlockInput, PhasePeaks, Plan, Segment
 from planner.schema.profile import PieceProfile, Profile
 from planner.solver.checker.profile_figures import Piece, converting, policy_figures, record
@@ -197,7 +197,7 @@ class Run:
         _evaluate(ledger, self.filling, {})
         return ledger.peak
 
-    def _writer(self, boundary: int, kept: Stored) -> int:
+    def _writer(self, boundary: int, kept: CacheDtype) -> int:
         if self.elsewhere:
             return 0
         again = converting(self.profile.dtype, kept)[1]
@@ -276,7 +276,7 @@ class Run:
         return alone + sum(int(getattr(known.units[index], f"{phase}_bytes")) for index in running)
 
     def _behind(
-        self, live: int, phase: str, images: bool = False, kept: Stored | None = None, frozen: bool = False
+        self, live: int, phase: str, images: bool = False, kept: CacheDtype | None = None, frozen: bool = False
     ) -> int:
         """Resident when a block's training is over and library pages of that have been given back."""
         as_ever, runtime = self._resident(live), self.profile.runtime

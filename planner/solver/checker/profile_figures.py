@@ -10,7 +10,7 @@ from fractions import Fraction
 from math import ceil
 
 from planner.errors import PlannerError
-from planner.schema.common import Dtype, Stored
+from planner.schema.common import CacheDtype, Dtype
 from planner.schema.plan import Plan
 from planner.schema.profile import Costs, PieceProfile, PolicyProfile, Profile
 
@@ -147,7 +147,7 @@ class Piece:
         return ceil(_ns(self.fixed.step_seconds) * self.pace)
 
 
-def record(profile: Profile, boundary: int, kept: Stored) -> int:
+def record(profile: Profile, boundary: int, kept: CacheDtype) -> int:
     """One sample on storage, kept as that: what the unit behind the boundary reads, and the label."""
     channels, height, width = profile.model.input
     if boundary == 0:
@@ -159,7 +159,7 @@ def record(profile: Profile, boundary: int, kept: Stored) -> int:
     return numbers * {"uint8": 1, "bfloat16": 2, "float32": 4}[kept] + 8 * (2 if kept == "uint8" else 1)
 
 
-def converting(computed: Dtype, kept: Stored) -> tuple[int, int]:
+def converting(computed: Dtype, kept: CacheDtype) -> tuple[int, int]:
     """Activations that reading a micro-batch makes besides, and writing a sample does, in sizes of what units make.
 
     Reading: what units compute in, and before it, of 8-bit numbers for bfloat16, what the scale is applied to in

@@ -16,7 +16,7 @@ from typing import get_args
 from planner.errors import InfeasibleError, ModelError, PlannerError
 from planner.limits import MAX_BYTES
 from planner.model.shapes import Sizes, model_sizes
-from planner.schema.common import NUMBER_BYTES, Optimizer, usual_optimizer
+from planner.schema.common import NUMBER_BYTES, OptimizerConfig, usual_optimizer
 from planner.schema.explain import Need
 from planner.schema.plan import Plan
 from planner.schema.profile import Costs, PieceProfile, Profile, Trace, Traces
@@ -183,7 +183,7 @@ def _more_cuts(profile: Profile, request: Request) -> Iterator[Change]:
 def _lighter_optimizers(profile: Profile, request: Request) -> Iterator[Change]:
     """SGD with momentum, then without. Bytes of state are scaled by the number of copies."""
     own = request.training.optimizer
-    plain = Optimizer("sgd", own.lr if own.kind == "sgd" else usual_optimizer("sgd").lr)
+    plain = OptimizerConfig("sgd", own.lr if own.kind == "sgd" else usual_optimizer("sgd").lr)
     for optimizer, how in ((usual_optimizer("sgd"), "--optimizer sgd"), (plain, "from Python")):
         if optimizer.state_copies < own.state_copies:
             training = replace(request.training, optimizer=optimizer)
@@ -196,7 +196,7 @@ def _lighter_optimizers(profile: Profile, request: Request) -> Iterator[Change]:
                 yield Change(words, least, is_estimate=True)
 
 
-def _with_optimizer(profile: Profile, optimizer: Optimizer) -> Profile:
+def _with_optimizer(profile: Profile, optimizer: OptimizerConfig) -> Profile:
     copies, measured = optimizer.state_copies, profile.optimizer.state_copies
 
     def adapted(piece: PieceProfile) -> PieceProfile:

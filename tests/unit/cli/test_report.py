@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from planner.cli.main import main
-from planner.runner.protocol.job import Job
+from planner.runner.protocol.job import TrainingJob
 from planner.runner.storage.sealed import write_sealed
 from planner.schema.run_folder import RunFolder
 from planner.system.files import lock_folder
@@ -21,7 +21,7 @@ def folder(tmp_path: Path) -> Path:
     """Of a run that was stopped, in a folder whose name a shell would take apart."""
     out = write_run(tmp_path / "my runs" / "first")
     RunFolder(out).report.unlink()
-    write_sealed(RunFolder(out).job, Job(str(out), "my data"))
+    write_sealed(RunFolder(out).job, TrainingJob(str(out), "my data"))
     return out
 
 

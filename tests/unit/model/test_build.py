@@ -257,7 +257,7 @@ def test_building_brings_nothing_into_the_process_but_our_own_small_modules() ->
         "planner.errors",
         "planner.model",
         "planner.model.build",
-        "planner.model.half",
+        "planner.model.bfloat16",
         "planner.model.shapes",
         "planner.schema.codec",
         "planner.schema.common",

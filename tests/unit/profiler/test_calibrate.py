@@ -11,7 +11,7 @@ from planner.profiler.calibrate import Calibrated, policy_profile, split_overhea
 from planner.profiler.child.account import Accounts
 from planner.profiler.job import Job
 from planner.schema.codec import to_json
-from planner.schema.common import Optimizer
+from planner.schema.common import OptimizerConfig
 from planner.schema.model import Activation, BatchNorm2d, Conv2d, Flatten, Layer, Linear, Model, Unit
 from planner.schema.profile import Account, Finishing, StepTime, UnitFinishing
 from planner.units import MIB
@@ -63,7 +63,7 @@ def _job(micro_batches: tuple[int, ...], norm: bool) -> Job:
         layers = (*layers, BatchNorm2d("batchnorm2d"))
     top = Unit("top", (Flatten("flatten"), Linear("linear", 2)))
     model = Model("model/1", "tiny", (1, 3, 3), 2, (Unit("conv", layers), top))
-    return Job(model, Optimizer("sgd", 0.1), micro_batches, conv_heads(8), "cpu", 1, "tight", 2**30)
+    return Job(model, OptimizerConfig("sgd", 0.1), micro_batches, conv_heads(8), "cpu", 1, "tight", 2**30)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from planner.profiler.calibrate_accelerator import calibrate_accelerator, calibr
 from planner.profiler.child.accelerator_account import AcceleratorAccount, AcceleratorAccountResult
 from planner.profiler.child.accelerator_limit import OwnAcceleratorLimit
 from planner.profiler.job import Job
-from planner.schema.common import Optimizer
+from planner.schema.common import OptimizerConfig
 from planner.training.device import accelerator_of
 from planner.units import MIB
 from tests.gpu import CONTEXT, OTHERS, tell_of_a_gpu
@@ -22,7 +22,7 @@ from tests.heads import conv_heads
 
 JOB = Job(
     from_zoo("cnn6", (1, 28, 28), 10),
-    Optimizer("sgd", 0.1),
+    OptimizerConfig("sgd", 0.1),
     (1, 2, 8),
     conv_heads(32),
     "cuda",

@@ -37,7 +37,7 @@ from planner.schema.request import Budget, Request, Training
 from planner.solver.memory_model import is_legal, live_bytes
 from planner.solver.problem import Choice, Problem
 from planner.training.optimizer_in_backward import optimizer_in_backward
-from planner.training.optimizers import Stepper, make_optimizer
+from planner.training.optimizers import Optimizer, make_optimizer
 from planner.training.segment import train_segment
 from tests.heads import heads
 from tests.unit.solver.two_units import SGD, tiny_profile
@@ -79,7 +79,7 @@ class _Network:
     meter: Meter
     units: list[nn.Module]
     head: nn.Module
-    optimizer: Stepper
+    optimizer: Optimizer
     profile: Profile
 
     @property
@@ -109,7 +109,7 @@ def _network(name: str, dtype: Dtype = "float32") -> _Network:
     return _Network(meter, modules, head, optimizer, replace(tiny_profile(tuple(pieces)), heads=heads))
 
 
-def _unit(meter: Meter, optimizer: Stepper, module: nn.Module, inputs: Tensor) -> PieceProfile:
+def _unit(meter: Meter, optimizer: Optimizer, module: nn.Module, inputs: Tensor) -> PieceProfile:
     parameters = list(module.parameters())
     _make_state(optimizer, parameters)
     traces, _ = trace_unit(meter, module, inputs, optimizer.step)
@@ -117,14 +117,14 @@ def _unit(meter: Meter, optimizer: Stepper, module: nn.Module, inputs: Tensor) -
     return _piece(parameters, traces, output[0].nbytes, trace_detached(meter, module, inputs))
 
 
-def _head(meter: Meter, optimizer: Stepper, module: nn.Module | None, inputs: Tensor) -> PieceProfile:
+def _head(meter: Meter, optimizer: Optimizer, module: nn.Module | None, inputs: Tensor) -> PieceProfile:
     parameters = list(module.parameters()) if module else []
     _make_state(optimizer, parameters)
     labels = torch.zeros(BATCH, dtype=torch.int64)
     return _piece(parameters, trace_head(meter, module, inputs, labels, optimizer.step), 0, 0)
 
 
-def _make_state(optimizer: Stepper, parameters: list[nn.Parameter]) -> None:
+def _make_state(optimizer: Optimizer, parameters: list[nn.Parameter]) -> None:
     set_gradients(parameters, existing=True)
     optimizer.step(parameters)
 

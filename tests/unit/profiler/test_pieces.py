@@ -5,14 +5,16 @@ from __future__ import annotations
 from planner.model.zoo import from_zoo
 from planner.profiler.job import Job
 from planner.profiler.pieces import Piece, pieces_of
-from planner.schema.common import Optimizer
+from planner.schema.common import OptimizerConfig
 from tests.heads import conv_heads, heads
 
 
 def _pieces(micro_batches: tuple[int, ...] = (1, 2, 8, 32, 128), filters: tuple[int, ...] = (64, 16)) -> list[Piece]:
     model = from_zoo("cnn6", (3, 32, 32), 10)
     return list(
-        pieces_of(Job(model, Optimizer("sgd", 0.1), micro_batches, conv_heads(*filters), "cpu", 1, "tight", 2**40))
+        pieces_of(
+            Job(model, OptimizerConfig("sgd", 0.1), micro_batches, conv_heads(*filters), "cpu", 1, "tight", 2**40)
+        )
     )
 
 
@@ -35,7 +37,7 @@ def test_no_piece_is_wanted_below_the_least_that_its_normalisation_needs() -> No
     pieces = _pieces((1,))
     assert all(piece.micro_batches[0] >= piece.sizes.minimum_micro_batch for piece in pieces)
     flat = from_zoo("vgg11", (3, 32, 32), 10)
-    deep = pieces_of(Job(flat, Optimizer("sgd", 0.1), (1,), conv_heads(16), "cpu", 1, "tight", 2**40))
+    deep = pieces_of(Job(flat, OptimizerConfig("sgd", 0.1), (1,), conv_heads(16), "cpu", 1, "tight", 2**40))
     assert (2,) in {piece.micro_batches for piece in deep}
 
 

@@ -13,7 +13,7 @@ from planner.errors import InfeasibleError, InputError, StorageError
 from planner.model.zoo import from_zoo
 from planner.profiler import profile as profile_module
 from planner.profiler.profile import ProfileRequest, Start, micro_batches_for, start_of_accelerator, take_profile
-from planner.schema.common import Optimizer
+from planner.schema.common import OptimizerConfig
 from planner.system.machine import probe
 from planner.system.storage import file_system
 from planner.units import MIB
@@ -29,7 +29,7 @@ def test_the_micro_batches_are_the_batch_and_its_quarters(batch: int, sizes: tup
 
 
 def _refused(kind: type[Exception], **limits: float) -> str:
-    request = ProfileRequest(from_zoo("cnn6", (1, 28, 28), 10), Optimizer("sgd", 0.1), 8, 1, **limits)  # type: ignore[arg-type]  # either of two fields
+    request = ProfileRequest(from_zoo("cnn6", (1, 28, 28), 10), OptimizerConfig("sgd", 0.1), 8, 1, **limits)  # type: ignore[arg-type]  # either of two fields
     with pytest.raises(kind) as caught:
         take_profile(request, lambda done, total, name: None)
     return str(caught.value)
@@ -59,7 +59,7 @@ def test_a_gpu_that_cannot_be_measured_is_refused(
 ) -> None:
     machine = replace(probe(), **changes)
     monkeypatch.setattr(profile_module, "probe", lambda: machine)
-    request = ProfileRequest(from_zoo("cnn6", (1, 28, 28), 10), Optimizer("sgd", 0.1), 8, 1, device="cuda")
+    request = ProfileRequest(from_zoo("cnn6", (1, 28, 28), 10), OptimizerConfig("sgd", 0.1), 8, 1, device="cuda")
     with pytest.raises(InputError, match=f"device is cuda, but .*{said}.* use cpu"):
         take_profile(request, lambda done, total, name: None)
 
@@ -103,6 +103,6 @@ def test_where_no_run_can_write_the_temporary_folder_stands_in_unless_the_folder
 
 
 def test_a_folder_that_cannot_be_written_to_ends_it_before_anything_is_measured(tmp_path: Path) -> None:
-    request = ProfileRequest(from_zoo("cnn6", (1, 28, 28), 10), Optimizer("sgd", 0.1), 8, 1, max_bytes=1)
+    request = ProfileRequest(from_zoo("cnn6", (1, 28, 28), 10), OptimizerConfig("sgd", 0.1), 8, 1, max_bytes=1)
     with pytest.raises(StorageError, match="the folder does not exist"):
         take_profile(request, lambda done, total, name: None, tmp_path / "absent")

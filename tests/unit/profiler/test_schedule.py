@@ -13,7 +13,7 @@ from planner.profiler.bounded import Bounds, EndedError, OutOfTimeError
 from planner.profiler.job import DoesNotFit, Facts, Failed, Job, Measured, Task
 from planner.profiler.pieces import pieces_of
 from planner.profiler.schedule import Survey, SurveyResult, starting
-from planner.schema.common import Optimizer
+from planner.schema.common import OptimizerConfig
 from planner.schema.model import Activation, Conv2d, Flatten, Linear, Model, Unit
 from planner.schema.profile import Costs, Layers, LeftOut, Trace, Traces
 from planner.units import MIB
@@ -31,7 +31,7 @@ MODEL = Model(
     ),
 )
 SIZES = (1, 4, 16, 64, 256)
-JOB = Job(MODEL, Optimizer("sgd", 0.1), SIZES, conv_heads(16), "cpu", 1, "tight", 2**40)
+JOB = Job(MODEL, OptimizerConfig("sgd", 0.1), SIZES, conv_heads(16), "cpu", 1, "tight", 2**40)
 PIECES = pieces_of(JOB)
 SECOND = next(index for index, piece in enumerate(PIECES) if piece.name == "second")
 WANTED = [(index, size) for index, piece in enumerate(PIECES) for size in piece.micro_batches]

@@ -22,7 +22,7 @@ from planner.cli import options
 from planner.errors import ExceededError, InfeasibleError, InputError, ModelError
 from planner.python import facade
 from planner.schema.codec import content_id, read_document, to_json
-from planner.schema.common import Optimizer
+from planner.schema.common import OptimizerConfig
 from planner.schema.model import Activation, BatchNorm2d, Conv2d, Linear
 from planner.schema.plan import Plan
 from planner.schema.profile import Profile
@@ -78,7 +78,7 @@ def test_a_module_is_profiled_as_the_chain_it_is() -> None:
     # Four bytes for each weight: 4·3·9 + 4, scale and shift of 4 channels, 10·4 + 10.
     assert [unit.parameter_bytes for unit in profile.units] == [4 * (108 + 4 + 8), 4 * 50]
     assert profile.units[0].costs[-1].micro_batch == 4
-    assert profile.optimizer == Optimizer("sgd", 0.05, 0.9, weight_decay=5e-4)
+    assert profile.optimizer == OptimizerConfig("sgd", 0.05, 0.9, weight_decay=5e-4)
     assert profile.id == content_id(profile)
     # And it can be planned from.
     plan = planner.plan(profile, "2GiB", batch=4, epochs=1, samples=16)
@@ -141,7 +141,7 @@ def test_an_optimizer_by_name_is_the_command_lines(name: str, monkeypatch: pytes
         ({"batch": 0}, "batch is 0; it must lie between 1 and 65536"),
         ({"dtype": "float64"}, "dtype is 'float64'; it is one of float32, bfloat16"),
         ({"device": "tpu"}, "device is 'tpu'; it is one of cpu, cuda"),
-        ({"optimizer": "lbfgs"}, "optimizer is 'lbfgs'; it is sgd, adam, adamw, or an Optimizer"),
+        ({"optimizer": "lbfgs"}, "optimizer is 'lbfgs'; it is sgd, adam, adamw, or an OptimizerConfig"),
     ],
 )
 def test_a_profile_of_nonsense(arguments: dict[str, Any], message: str) -> None:
@@ -215,7 +215,7 @@ def colour_plan() -> Plan:
 
 
 def test_a_module_is_planned_at_once(colour_plan: Plan) -> None:
-    assert colour_plan.training.optimizer == Optimizer("adam", 0.001)
+    assert colour_plan.training.optimizer == OptimizerConfig("adam", 0.001)
     assert (colour_plan.model.input, colour_plan.model.classes) == ((3, 8, 8), 3)
     assert colour_plan.budget.bytes == 2 * 2**30
 

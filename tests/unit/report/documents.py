@@ -10,7 +10,7 @@ from typing import Any
 from planner.heads.convolution import ConvHead
 from planner.heads.pooled import PooledHead
 from planner.schema.codec import to_json
-from planner.schema.common import Device, Optimizer
+from planner.schema.common import Device, OptimizerConfig
 from planner.schema.model import Activation, BatchNorm2d, Layer, Linear, Model, Residual, Unit
 from planner.schema.plan import (
     Alternative,
@@ -73,7 +73,7 @@ def make_plan(model: Model, blocks: tuple[Block, ...], **others: Any) -> Plan:
         "reserve_bytes": 4 * 2**20,
         "allocator": "tight",
         "profile_id": "1" * 64,
-        "training": Training(32, 3, 640, Optimizer("sgd", 0.05, 0.9)),
+        "training": Training(32, 3, 640, OptimizerConfig("sgd", 0.05, 0.9)),
         "baseline_bytes": 170_000_000,
         "blocks": blocks,
         "exits": (Exit(1, PooledHead("pooled")), Exit(len(model.units), None)),

@@ -17,7 +17,7 @@ from matplotlib.patches import StepPatch
 from planner.errors import InputError, StorageError
 from planner.limits import MAX_BYTES
 from planner.report.profile_plot import draw_profile, make_profile_figure
-from planner.schema.common import Optimizer
+from planner.schema.common import OptimizerConfig
 from planner.schema.model import Activation, Model, Unit
 from planner.schema.profile import Profile
 from planner.schema.request import Budget, Request, Scope, Training
@@ -173,7 +173,7 @@ def test_bands_lie_on_one_another_in_one_order() -> None:
 
 def test_an_optimizer_without_state_has_no_band() -> None:
     units = tuple(replace(unit, optimizer_bytes=0) for unit in ZOO.units)
-    plain = replace(ZOO, optimizer=Optimizer("sgd", 0.1), units=units)
+    plain = replace(ZOO, optimizer=OptimizerConfig("sgd", 0.1), units=units)
     assert "optimizer state" not in bands(figure_of(plain))
 
 

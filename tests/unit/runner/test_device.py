@@ -21,7 +21,7 @@ install()
 from planner.runner.storage import cache; from planner.schema.run_folder import RunFolder
 from planner.runner.storage.cache import shard_path
 from planner.runner.protocol.events import BlockStarted, Deviation, Step
-from planner.schema.common import Optimizer
+from planner.schema.common import OptimizerConfig
 from tests.fault import support
 from tests.unit.runner.test_methods import with_block
 cache._SHARD_BYTES = 400_000
@@ -32,7 +32,7 @@ def make():
         return support.frozen_plan()
     if case == "recomputed input":
         return support.frozen_plan("recompute")
-    plan = support.small_plan(Optimizer("adamw", 0.01, weight_decay=0.1) if case == "adamw" else None,
+    plan = support.small_plan(OptimizerConfig("adamw", 0.01, weight_decay=0.1) if case == "adamw" else None,
                               "uint8" if case == "uint8" else "float32")
     if case == "bfloat16":
         plan = replace(plan, training=replace(plan.training, dtype="bfloat16"))

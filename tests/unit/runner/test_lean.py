@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import torch
 
-from planner.runner.protocol.job import Job
+from planner.runner.protocol.job import TrainingJob
 from planner.schema.codec import to_json
-from planner.schema.common import Optimizer
+from planner.schema.common import OptimizerConfig
 from planner.schema.run_folder import RunFolder
 from planner.units import MIB
 from tests.fault.support import small_plan
@@ -38,11 +38,11 @@ sys.exit(code)
 
 def _train(tmp_path: Path, kind: str = "sgd") -> tuple[list[dict[str, Any]], str]:
     """What a real child tells, and which of `HEAVY` it has imported at the end."""
-    plan = small_plan(Optimizer(kind, 0.01))  # type: ignore[arg-type]  # a literal
+    plan = small_plan(OptimizerConfig(kind, 0.01))  # type: ignore[arg-type]  # a literal
     (tmp_path / "weights").mkdir()
     RunFolder(tmp_path).plan.write_text(to_json(plan))
     job = RunFolder(tmp_path).job
-    job.write_text(to_json(Job(str(tmp_path), "sample", max_steps=2, checkpoint_seconds=0.0)))
+    job.write_text(to_json(TrainingJob(str(tmp_path), "sample", max_steps=2, checkpoint_seconds=0.0)))
     command = [sys.executable, "-c", _CODE, str(job), *HEAVY]
     done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ))
     assert done.returncode == 0, done.stderr

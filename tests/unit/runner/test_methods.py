@@ -18,7 +18,7 @@ from planner.runner.train.block import LoadedBlock, load_frozen
 from planner.runner.train.pooled import fit_exits
 from planner.runner.train.post_training import Prefix, validate
 from planner.runner.train.stop import StopSignal
-from planner.schema.common import Optimizer
+from planner.schema.common import OptimizerConfig
 from planner.schema.plan import BlockInput, Plan
 from planner.schema.run_folder import RunFolder
 from tests.unit.runner.contexts import block_context, loaded_block, run_context
@@ -35,7 +35,7 @@ def with_block(plan: Plan, index: int, **changes: Any) -> Plan:
 
 def with_momentum(plan: Plan) -> Plan:
     """`plan` with an optimizer that has a state."""
-    return replace(plan, training=replace(plan.training, optimizer=Optimizer("sgd", 0.1, 0.9, weight_decay=1e-2)))
+    return replace(plan, training=replace(plan.training, optimizer=OptimizerConfig("sgd", 0.1, 0.9, weight_decay=1e-2)))
 
 
 def with_recomputed_input(plan: Plan, index: int) -> Plan:

@@ -15,7 +15,7 @@ from planner.data.dataset import open_data
 from planner.model.shapes import model_sizes
 from planner.runner.input.augment import Augmented
 from planner.runner.protocol.events import BlockStarted, Deviation, Event, Step
-from planner.runner.protocol.job import Job
+from planner.runner.protocol.job import TrainingJob
 from planner.runner.storage import cache
 from planner.runner.storage.cache import shard_path
 from planner.runner.supervise.resume import clear_leftovers, first_open_block
@@ -81,7 +81,7 @@ def _session(plan: Plan, data: Path, out: Path, tell: Tell = lambda event: None)
     (out / "weights").mkdir(parents=True, exist_ok=True)
     first = first_open_block(planned_run(plan, out))
     clear_leftovers(planned_run(plan, out), first)
-    job = Job(str(out), str(data), first_block=first, checkpoint_seconds=0.0)
+    job = TrainingJob(str(out), str(data), first_block=first, checkpoint_seconds=0.0)
     torch.set_num_threads(1)
     with open_data(str(data), out, size=plan.model.input) as opened:
         Session(job, plan, opened, MemoryGuard(None), tell, StopSignal()).run()
@@ -164,7 +164,7 @@ def test_no_more_views_are_written_than_a_shorter_run_reads(data: Path, tmp_path
 
     plan = _plan(EPOCHS)
     (tmp_path / "weights").mkdir()
-    job = Job(str(tmp_path), str(data), epochs=1, checkpoint_seconds=0.0)
+    job = TrainingJob(str(tmp_path), str(data), epochs=1, checkpoint_seconds=0.0)
     with open_data(str(data), tmp_path, size=plan.model.input) as opened:
         Session(job, plan, opened, MemoryGuard(None), tell, StopSignal()).run()
     record = 4 * int(np.prod(model_sizes(plan.model)[1].output))

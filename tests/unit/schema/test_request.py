@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from planner.schema.common import Optimizer
+from planner.schema.common import OptimizerConfig
 from planner.schema.request import Budget, Request, Training
 
-REQUEST = Request(Budget(10**7, "training"), Training(2, 1, 4, Optimizer("sgd", 0.1)))
+REQUEST = Request(Budget(10**7, "training"), Training(2, 1, 4, OptimizerConfig("sgd", 0.1)))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from planner.errors import InputError
 from planner.schema.codec import decode, encode, parse_json, to_json
-from planner.schema.common import Optimizer, usual_optimizer
+from planner.schema.common import OptimizerConfig, usual_optimizer
 from planner.schema.request import Augment, Budget, Request, Training
 from planner.schema.terms import BudgetTerms, OptimizerTerms, PlanTerms, TrainingTerms, usual_views
 from planner.units import MIB
@@ -35,7 +35,7 @@ def test_the_usual_number_of_views(augment: Augment, epochs: int, views: int) ->
 @pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
 def test_what_is_left_out_of_an_optimizer_is_as_usual_for_it(kind: str) -> None:
     assert decode(OptimizerTerms, {"kind": kind}).optimizer() == usual_optimizer(kind)  # type: ignore[arg-type]
-    plain = Optimizer(kind, 0.5)  # type: ignore[arg-type]  # one of the three
+    plain = OptimizerConfig(kind, 0.5)  # type: ignore[arg-type]  # one of the three
     assert OptimizerTerms.of(plain).optimizer() == plain
 
 
@@ -50,7 +50,7 @@ def test_every_term_is_unlike_its_default() -> None:
 
 def test_a_plans_request_is_terms_that_ask_for_the_same() -> None:
     request = decode(PlanTerms, EVERY_TERM).request()
-    request = replace(request, training=replace(request.training, optimizer=Optimizer("sgd", 1, 0.5, True, 0.25)))
+    request = replace(request, training=replace(request.training, optimizer=OptimizerConfig("sgd", 1, 0.5, True, 0.25)))
     assert decode(PlanTerms, parse_json(to_json(request))).request() == request
 
 

@@ -12,7 +12,7 @@ from planner.heads.convolution import FILTERS, ConvHead
 from planner.model.heads import head_unit
 from planner.model.shapes import Shape, Sizes, model_sizes, unit_sizes
 from planner.model.zoo import from_zoo
-from planner.schema.common import Device, Optimizer
+from planner.schema.common import Device, OptimizerConfig
 from planner.schema.model import Conv2d, Linear, Model, Residual, Unit
 from planner.schema.profile import (
     Costs,
@@ -26,7 +26,7 @@ from planner.schema.profile import (
 )
 
 OPERATIONS_PER_SECOND = 1e10
-SGD = Optimizer(kind="sgd", lr=0.05, momentum=0.9)
+SGD = OptimizerConfig(kind="sgd", lr=0.05, momentum=0.9)
 DEVICE = Device("test", "0" * 64, "cpu", 1, "2.13.0", 2**34)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Literal, NamedTuple
 
-from planner.schema.common import Policy, Stored
+from planner.schema.common import CacheDtype, Policy
 from planner.schema.model import Layer
 from planner.schema.profile import PieceProfile, Profile
 from planner.schema.request import Scope, Training
@@ -99,7 +99,7 @@ class Oracle:
         policy: Policy = "tight",
         without: frozenset[Feature] = frozenset(),
         figures: Figures | None = None,
-        kept: Stored | None = None,
+        kept: CacheDtype | None = None,
         linear_segments: bool = True,
     ) -> None:
         """`without` says what plans must do without; `figures` of the same profile and batch spare the time;

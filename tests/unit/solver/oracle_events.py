@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Literal, NamedTuple
 
-from planner.schema.common import Stored
+from planner.schema.common import CacheDtype
 from planner.schema.profile import PieceProfile, Profile
 
 Event = tuple[str, str, int]
@@ -63,10 +63,10 @@ def bytes_value(table: dict[int, int], size: int) -> int:
 class Figures:
     """Bytes of a profile's pieces at any micro-batch, and what running them takes and frees."""
 
-    def __init__(self, profile: Profile, batch: int, times: int = 1, kept: Stored | None = None) -> None:
+    def __init__(self, profile: Profile, batch: int, times: int = 1, kept: CacheDtype | None = None) -> None:
         """`times`: how often bytes count that come and go, since the allocator may keep them as well. `kept`: what
         caches hold; none: what units compute in."""
-        self.kept: Stored = kept or profile.dtype
+        self.kept: CacheDtype = kept or profile.dtype
         self.times = times
         self.profile = profile
         self.batch = batch
@@ -236,7 +236,7 @@ class Figures:
         yield "free", "activation", 0
 
 
-def record(profile: Profile, boundary: int, kept: Stored) -> int:
+def record(profile: Profile, boundary: int, kept: CacheDtype) -> int:
     """Bytes of a sample in a cache, its label and checksum included; scales stand before 8-bit numbers."""
     output = profile.units[boundary - 1].output_bytes
     if kept == profile.dtype:

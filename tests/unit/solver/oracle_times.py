@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-from planner.schema.common import Policy, Stored
+from planner.schema.common import CacheDtype, Policy
 from planner.schema.profile import PieceProfile, Profile
 from planner.schema.request import Training
 from tests.unit.solver.oracle_events import Source, Span, record, value
@@ -14,7 +14,7 @@ from tests.unit.solver.oracle_events import Source, Span, record, value
 class Clock:
     """Nanoseconds, each of a profile's figures rounded once."""
 
-    def __init__(self, profile: Profile, training: Training, policy: Policy, kept: Stored) -> None:
+    def __init__(self, profile: Profile, training: Training, policy: Policy, kept: CacheDtype) -> None:
         self.kept = kept
         self.profile = profile
         self.training = training

@@ -8,7 +8,7 @@ from typing import get_args
 
 from hypothesis import strategies as st
 
-from planner.schema.common import Device, DeviceKind, Dtype, Optimizer, Stored
+from planner.schema.common import CacheDtype, Device, DeviceKind, Dtype, OptimizerConfig
 from planner.schema.model import Activation, Conv2d, Layer, Model, Pool2d, Residual, Unit
 from planner.schema.profile import (
     Costs,
@@ -28,7 +28,7 @@ from tests.unit.solver.two_units import policy_profile
 
 GRID_BYTES = 8192
 GRID_SECONDS = 1e-4
-SGD = Optimizer(kind="sgd", lr=0.1, momentum=0.9)
+SGD = OptimizerConfig(kind="sgd", lr=0.1, momentum=0.9)
 TABLES = ((1,), (2,), (4,), (1, 2), (1, 4), (2, 8), (1, 2, 4), (1, 2, 8))
 BATCHES = (1, 2, 3, 4, 4, 6, 8, 9, 12)
 MOST_SIZES = 3
@@ -43,7 +43,7 @@ class Case:
     scope: Scope
     reserve_bytes: int
     head_time_share: float
-    cache_dtype: Stored | None = None
+    cache_dtype: CacheDtype | None = None
     """How caches hold activations, where that is asked for."""
     linear_segments: bool = False
     """Whether segments may do without a convolution."""
@@ -90,7 +90,7 @@ def cases(draw: st.DrawFn, largest: int = 4) -> Case:
     style = draw(st.sampled_from(STYLES))
     dice = random.Random(draw(st.integers(0, 2**32)))
     widths = [draw(st.sampled_from(((), (8,), (16,), (8, 16), (8, 16)))) for _ in range(count - 1)]
-    optimizer = draw(st.sampled_from((SGD, Optimizer(kind="sgd", lr=0.1), Optimizer(kind="adam", lr=0.1))))
+    optimizer = draw(st.sampled_from((SGD, OptimizerConfig(kind="sgd", lr=0.1), OptimizerConfig(kind="adam", lr=0.1))))
     heads = [
         HeadProfile(boundary, "auxiliary", filters, head)
         for boundary, found in enumerate(widths, start=1)
@@ -129,7 +129,7 @@ def cases(draw: st.DrawFn, largest: int = 4) -> Case:
         freeze=draw(st.sampled_from((*[0] * count, *range(1, count)))),
     )
     scope: Scope = draw(st.sampled_from(("process", "training")))
-    asked: Stored | None = draw(st.sampled_from((None, None, *get_args(Stored))))
+    asked: CacheDtype | None = draw(st.sampled_from((None, None, *get_args(CacheDtype))))
     linear = draw(st.sampled_from((False, False, False, True)))
     return Case(profile, training, scope, dice.choice((0, 5000)), dice.choice((0.0, 0.2, 1.0)), asked, linear)
 
@@ -189,7 +189,7 @@ def _model(kinds: str, count: int) -> Model:
 
 
 def _heads(
-    dice: random.Random, sizes: tuple[int, ...], optimizer: Optimizer, style: Style, count: int
+    dice: random.Random, sizes: tuple[int, ...], optimizer: OptimizerConfig, style: Style, count: int
 ) -> list[PieceProfile]:
     """By rising width; mostly each as slow as the one before or slower, as real ones are. Half of them take no time."""
     if dice.random() < 0.5:
@@ -211,7 +211,7 @@ def _heads(
 
 
 def random_piece(
-    dice: random.Random, sizes: tuple[int, ...], optimizer: Optimizer, style: Style, most_parameters: int
+    dice: random.Random, sizes: tuple[int, ...], optimizer: OptimizerConfig, style: Style, most_parameters: int
 ) -> PieceProfile:
     """A unit or a head."""
     parameters = dice.randint(0, most_parameters) * GRID_BYTES

@@ -8,7 +8,7 @@ from functools import cached_property
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from planner.schema.common import Policy, Stored
+from planner.schema.common import CacheDtype, Policy
 from planner.schema.plan import Plan
 from planner.schema.request import Budget, Request
 from tests.unit.solver.oracle import Feature, Oracle, Setting
@@ -49,7 +49,7 @@ class Asked:
         }
 
     @property
-    def kept(self) -> Stored:
+    def kept(self) -> CacheDtype:
         """What caches hold: what is asked for; else bfloat16 where two of the largest may be too many."""
         if self.case.cache_dtype is not None:
             return self.case.cache_dtype

@@ -10,7 +10,7 @@ from typing import get_args
 
 import pytest
 
-from planner.schema.common import Dtype, Stored
+from planner.schema.common import CacheDtype, Dtype
 from planner.schema.profile import Profile
 from planner.schema.request import Budget, Request, Training
 from planner.solver.memory_model import live_bytes, time_ns
@@ -26,7 +26,7 @@ OUTPUT = 40
 """Bytes of what the first unit makes of a sample."""
 
 
-def _problem(dtype: Dtype, kept: Stored | None, storage: int | None = None) -> Problem:
+def _problem(dtype: Dtype, kept: CacheDtype | None, storage: int | None = None) -> Problem:
     usual = problem_of(replace(tiny_profile(), dtype=dtype), training=replace(TRAINING, dtype=dtype))
     return Problem(usual.profile, replace(usual.request, cache_dtype=kept, storage_bytes=storage))
 
@@ -42,7 +42,7 @@ def _problem(dtype: Dtype, kept: Stored | None, storage: int | None = None) -> P
         ("bfloat16", "uint8", 8 + 20 + 8),
     ],
 )
-def test_bytes_and_seconds_follow_from_the_record(dtype: Dtype, kept: Stored, record: int) -> None:
+def test_bytes_and_seconds_follow_from_the_record(dtype: Dtype, kept: CacheDtype, record: int) -> None:
     problem = _problem(dtype, kept)
     assert problem.record_bytes(1) == record
     assert problem.cache_bytes(1) == 5 * record
@@ -65,7 +65,7 @@ def test_bytes_and_seconds_follow_from_the_record(dtype: Dtype, kept: Stored, re
         ("bfloat16", "uint8", 2 * OUTPUT + 2 * 2 * OUTPUT, OUTPUT + 3 * 2 * OUTPUT),
     ],
 )
-def test_what_converting_takes_is_counted(dtype: Dtype, kept: Stored, read: int, written: int) -> None:
+def test_what_converting_takes_is_counted(dtype: Dtype, kept: CacheDtype, read: int, written: int) -> None:
     problem, usual = _problem(dtype, kept), _problem(dtype, dtype)
     buffers = 2 * 2 * (problem.record_bytes(1) - usual.record_bytes(1))
     assert live_bytes(problem, CACHED).data - live_bytes(usual, CACHED).data == buffers + read
@@ -94,8 +94,8 @@ def test_storage_that_does_not_hold_the_two_largest_caches_makes_them_bfloat16(p
     assert Problem(half, few).cache_dtype == "bfloat16"
 
 
-@pytest.mark.parametrize("kept", get_args(Stored))
-def test_a_plan_says_what_its_caches_hold(profile: Profile, kept: Stored) -> None:
+@pytest.mark.parametrize("kept", get_args(CacheDtype))
+def test_a_plan_says_what_its_caches_hold(profile: Profile, kept: CacheDtype) -> None:
     request = Request(Budget(2**40, "process"), Training(64, 2, 5000, SGD), strategy="neuroflux", cache_dtype=kept)
     least = least_memory(profile, request)
     plan = make_plan(profile, replace(request, budget=Budget(least, "process")))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from planner.errors import InputError
-from planner.schema.common import Optimizer
+from planner.schema.common import OptimizerConfig
 from planner.schema.profile import HeadProfile
 from planner.schema.request import Budget, Request, Training
 from planner.solver.plan import least_memory, make_plan
@@ -18,16 +18,16 @@ REQUEST = Request(Budget(10**7, "training"), Training(batch=2, epochs=1, samples
 
 @pytest.mark.parametrize(
     "optimizer",
-    [Optimizer(kind="sgd", lr=0.1), Optimizer(kind="adam", lr=0.1), Optimizer(kind="adamw", lr=0.1)],
+    [OptimizerConfig(kind="sgd", lr=0.1), OptimizerConfig(kind="adam", lr=0.1), OptimizerConfig(kind="adamw", lr=0.1)],
 )
-def test_optimizer_that_was_not_measured(optimizer: Optimizer) -> None:
+def test_optimizer_that_was_not_measured(optimizer: OptimizerConfig) -> None:
     request = replace(REQUEST, training=replace(REQUEST.training, optimizer=optimizer))
     with pytest.raises(InputError, match=f"optimizer is {optimizer.kind} .* measured sgd with 1"):
         make_plan(tiny_profile(), request)
 
 
 def test_other_learning_rate_and_momentum_are_fine() -> None:
-    optimizer = Optimizer(kind="sgd", lr=0.5, momentum=0.5, nesterov=True)
+    optimizer = OptimizerConfig(kind="sgd", lr=0.5, momentum=0.5, nesterov=True)
     request = replace(REQUEST, training=replace(REQUEST.training, optimizer=optimizer))
     assert make_plan(tiny_profile(), request).training.optimizer == optimizer
 

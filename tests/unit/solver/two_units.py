@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from planner.schema.common import Device, Optimizer, Policy
+from planner.schema.common import Device, OptimizerConfig, Policy
 from planner.schema.model import Activation, Model, Unit
 from planner.schema.profile import (
     Account,
@@ -18,7 +18,7 @@ from planner.schema.profile import (
     Traces,
 )
 
-SGD = Optimizer(kind="sgd", lr=0.1, momentum=0.9)
+SGD = OptimizerConfig(kind="sgd", lr=0.1, momentum=0.9)
 MICROSECOND = 1e-6
 
 

@@ -7,13 +7,13 @@ from math import prod
 import pytest
 import torch
 
-from planner.schema.common import Stored, stored_bytes
+from planner.schema.common import CacheDtype, stored_bytes
 from planner.training.encoding import decode_samples, encode_samples
 
 SHAPE = (3, 4, 5)
 
 
-def _there_and_back(outputs: torch.Tensor, dtype: Stored) -> torch.Tensor:
+def _there_and_back(outputs: torch.Tensor, dtype: CacheDtype) -> torch.Tensor:
     records = [bytes(record) for record in encode_samples(outputs, dtype)]
     assert [len(record) for record in records] == [stored_bytes(dtype, prod(SHAPE))] * len(outputs)
     return decode_samples(memoryview(bytearray(b"".join(records))), dtype, SHAPE)
@@ -47,7 +47,7 @@ def test_uint8_is_off_by_half_a_step_of_the_samples_own_range(outputs: torch.Ten
 
 
 @pytest.mark.parametrize(("dtype", "expected"), [("float32", 240), ("bfloat16", 120), ("uint8", 68)])
-def test_bytes_of_a_sample(dtype: Stored, expected: int) -> None:
+def test_bytes_of_a_sample(dtype: CacheDtype, expected: int) -> None:
     assert stored_bytes(dtype, prod(SHAPE)) == expected
 
 

@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from planner.schema.common import Optimizer
+from planner.schema.common import OptimizerConfig
 from planner.training.optimizer_in_backward import optimizer_in_backward
 from planner.training.optimizers import make_optimizer
 from planner.training.segment import train_segment
 
 LABELS = torch.tensor([0, 2, 1, 0])
 SETTINGS = {
-    "sgd": Optimizer("sgd", 0.1, 0.9, nesterov=True, weight_decay=1e-2),
-    "adamw": Optimizer("adamw", 1e-2, weight_decay=0.1),
+    "sgd": OptimizerConfig("sgd", 0.1, 0.9, nesterov=True, weight_decay=1e-2),
+    "adamw": OptimizerConfig("adamw", 1e-2, weight_decay=0.1),
 }
 
 

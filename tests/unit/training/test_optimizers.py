@@ -10,28 +10,28 @@ import pytest
 import torch
 from torch import nn
 
-from planner.schema.common import Optimizer, usual_optimizer
+from planner.schema.common import OptimizerConfig, usual_optimizer
 from planner.training.optimizers import make_optimizer
 
 Make = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
-CASES: dict[str, tuple[Optimizer, Make]] = {
-    "sgd": (Optimizer("sgd", 0.1), lambda p: torch.optim.SGD(p, 0.1, foreach=False)),
+CASES: dict[str, tuple[OptimizerConfig, Make]] = {
+    "sgd": (OptimizerConfig("sgd", 0.1), lambda p: torch.optim.SGD(p, 0.1, foreach=False)),
     "momentum": (
-        Optimizer("sgd", 0.05, 0.9, weight_decay=5e-4),
+        OptimizerConfig("sgd", 0.05, 0.9, weight_decay=5e-4),
         lambda p: torch.optim.SGD(p, 0.05, momentum=0.9, weight_decay=5e-4, foreach=False),
     ),
     "nesterov": (
-        Optimizer("sgd", 0.05, 0.9, nesterov=True, weight_decay=1e-2),
+        OptimizerConfig("sgd", 0.05, 0.9, nesterov=True, weight_decay=1e-2),
         lambda p: torch.optim.SGD(p, 0.05, momentum=0.9, nesterov=True, weight_decay=1e-2, foreach=False),
     ),
-    "adam": (Optimizer("adam", 1e-3), lambda p: torch.optim.Adam(p, 1e-3, foreach=False)),
+    "adam": (OptimizerConfig("adam", 1e-3), lambda p: torch.optim.Adam(p, 1e-3, foreach=False)),
     "adam with decay": (
-        Optimizer("adam", 3e-3, weight_decay=0.1),
+        OptimizerConfig("adam", 3e-3, weight_decay=0.1),
         lambda p: torch.optim.Adam(p, 3e-3, weight_decay=0.1, foreach=False),
     ),
     "adamw": (
-        Optimizer("adamw", 1e-3, weight_decay=0.05),
+        OptimizerConfig("adamw", 1e-3, weight_decay=0.05),
         lambda p: torch.optim.AdamW(p, 1e-3, weight_decay=0.05, foreach=False),
     ),
 }
@@ -73,10 +73,10 @@ def test_state_has_as_many_copies_as_the_settings_say(name: str) -> None:
 def test_an_unknown_optimizer_is_no_adam() -> None:
     unknown: Any = "lion"
     with pytest.raises(ValueError, match="kind is 'lion'; it is one of sgd, adam, adamw"):
-        Optimizer(unknown, 0.1)
+        OptimizerConfig(unknown, 0.1)
     with pytest.raises(AssertionError, match="lion"):
         usual_optimizer(unknown)
-    new = Optimizer("adam", 0.1)
+    new = OptimizerConfig("adam", 0.1)
     object.__setattr__(new, "kind", "lion")  # a kind that settings got later, and the optimizers did not
     with pytest.raises(AssertionError, match="lion"):
         make_optimizer(new)

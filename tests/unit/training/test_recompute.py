@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from planner.model.build import build_unit
-from planner.schema.common import Dtype, Optimizer
+from planner.schema.common import Dtype, OptimizerConfig
 from planner.schema.model import (
     Activation,
     BatchNorm2d,
@@ -45,7 +45,7 @@ MIDDLES: dict[str, tuple[Layer, ...]] = {
     "pooling and gelu": (*CONV, Activation("gelu"), Pool2d("max_pool2d", 3, 1, 1)),
     "cumulative statistics": (*CONV, RELU),
 }
-SETTINGS = {"sgd": Optimizer("sgd", 0.1, 0.9, weight_decay=1e-2), "adam": Optimizer("adam", 1e-2)}
+SETTINGS = {"sgd": OptimizerConfig("sgd", 0.1, 0.9, weight_decay=1e-2), "adam": OptimizerConfig("adam", 1e-2)}
 SPANS = [((0, 1),), ((0, 2),), ((1, 3),), ((0, 1), (1, 3)), ((0, 4),)]
 
 
@@ -65,7 +65,7 @@ def _units(middle: str, dtype: Dtype = "float32") -> list[nn.Module]:
 
 
 def _trained(
-    units: Sequence[nn.Module], settings: Optimizer, recompute: Sequence[tuple[int, int]]
+    units: Sequence[nn.Module], settings: OptimizerConfig, recompute: Sequence[tuple[int, int]]
 ) -> tuple[list[Tensor], Tensor]:
     """Losses and gradients of three steps, and the generator's state behind them."""
     optimizer = make_optimizer(settings)

@@ -14,13 +14,13 @@ from planner.model.zoo import from_zoo
 from planner.profiler.child.account import AccountResult, Accounts
 from planner.profiler.job import Job
 from planner.schema.codec import decode, parse_json, to_json
-from planner.schema.common import Optimizer
+from planner.schema.common import OptimizerConfig
 from planner.units import MIB
 from tests.heads import conv_heads
 from tests.unit.system.support import run_child
 
 MODEL = from_zoo("vgg11", (3, 32, 32), 10)
-JOB = Job(MODEL, Optimizer("sgd", 0.05, 0.9), (2, 8), conv_heads(16), "cpu", 1, "tight", 2**40)
+JOB = Job(MODEL, OptimizerConfig("sgd", 0.05, 0.9), (2, 8), conv_heads(16), "cpu", 1, "tight", 2**40)
 
 
 def _take(folder: Path, policy: Literal["tight", "fast"]) -> Accounts:

@@ -7,7 +7,7 @@ from pathlib import Path
 from planner.model.zoo import from_zoo
 from planner.profiler.job import Job
 from planner.schema.codec import to_json
-from planner.schema.common import Optimizer
+from planner.schema.common import OptimizerConfig
 from planner.units import MIB
 from tests.heads import conv_heads
 from tests.unit.system.support import run_child
@@ -34,7 +34,14 @@ WATCH = """
 
 def test_passes_take_more_than_rest_and_converting_comes_on_top(tmp_path: Path) -> None:
     job = Job(
-        from_zoo("cnn6", (1, 28, 28), 10), Optimizer("sgd", 0.05, 0.9), (4,), conv_heads(16), "cpu", 1, "tight", 2**40
+        from_zoo("cnn6", (1, 28, 28), 10),
+        OptimizerConfig("sgd", 0.05, 0.9),
+        (4,),
+        conv_heads(16),
+        "cpu",
+        1,
+        "tight",
+        2**40,
     )
     path = tmp_path / "job.json"
     path.write_text(to_json(job))

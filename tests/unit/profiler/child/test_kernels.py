@@ -9,7 +9,7 @@ from pathlib import Path
 from planner.profiler.child.kernels import Overhead
 from planner.profiler.job import Job
 from planner.schema.codec import decode, parse_json, to_json
-from planner.schema.common import Optimizer
+from planner.schema.common import OptimizerConfig
 from planner.schema.model import Activation, BatchNorm2d, Conv2d, Flatten, Linear, Model, Unit
 from planner.units import MIB
 from tests.heads import conv_heads
@@ -23,7 +23,7 @@ def _take(folder: Path, *units: Unit, max_bytes: int = 2**40) -> Overhead:
     model = Model("model/1", "some", (16, 16, 16), 10, units)
     path = folder / "job.json"
     path.write_text(
-        to_json(Job(model, Optimizer("sgd", 0.05, 0.9), (1, 8), conv_heads(16), "cpu", 1, "tight", max_bytes))
+        to_json(Job(model, OptimizerConfig("sgd", 0.05, 0.9), (1, 8), conv_heads(16), "cpu", 1, "tight", max_bytes))
     )
     command = [sys.executable, "-m", "planner.profiler.child.kernels", str(path)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)

@@ -15,7 +15,7 @@ from planner.model import build
 from planner.profiler.child.measure import Measurer, check_finite
 from planner.profiler.job import Answer, DoesNotFit, Failed, Job, Measured, Task
 from planner.profiler.pieces import pieces_of
-from planner.schema.common import Optimizer
+from planner.schema.common import OptimizerConfig
 from planner.schema.model import Activation, BatchNorm2d, Conv2d, Flatten, Linear, Model, Unit
 from tests.heads import conv_heads
 from tests.unit.system.support import run_child
@@ -30,7 +30,7 @@ MODEL = Model(
         Unit("last", (Flatten("flatten"), Linear("linear", 10))),
     ),
 )
-JOB = Job(MODEL, Optimizer("adam", 1000.0, weight_decay=1.0), (1, 2, 4), conv_heads(16), "cpu", 1, "tight", 2**40)
+JOB = Job(MODEL, OptimizerConfig("adam", 1000.0, weight_decay=1.0), (1, 2, 4), conv_heads(16), "cpu", 1, "tight", 2**40)
 CONV, LOSS = 0, len(pieces_of(JOB)) - 1
 
 

@@ -22,7 +22,7 @@ from planner.profiler.child.trace import (
     trace_step,
     trace_unit,
 )
-from planner.schema.common import Optimizer
+from planner.schema.common import OptimizerConfig
 from planner.schema.profile import Traces
 from planner.training.optimizers import make_optimizer
 from planner.training.segment import train_segment
@@ -36,7 +36,7 @@ def one_thread() -> None:
 
 
 def _step() -> Step:
-    optimizer = make_optimizer(Optimizer("sgd", 0.1, 0.9))
+    optimizer = make_optimizer(OptimizerConfig("sgd", 0.1, 0.9))
     optimizer.lr = 0.0
     return optimizer.step
 
@@ -107,7 +107,7 @@ def test_somebody_who_holds_a_block_keeps_it_from_the_moment_it_would_have_gone(
 
 def test_an_adam_step_needs_one_tensor_and_sgd_none() -> None:
     for kind, expected in (("sgd", 0), ("adam", 4 * 1000)):
-        settings = Optimizer(kind, 0.1, 0.9 if kind == "sgd" else 0.0)  # type: ignore[arg-type]  # a literal in a loop
+        settings = OptimizerConfig(kind, 0.1, 0.9 if kind == "sgd" else 0.0)  # type: ignore[arg-type]  # a literal in a loop
         parameters = [nn.Parameter(torch.rand(1000)), nn.Parameter(torch.rand(10))]
         step = partial(make_optimizer(settings).step, parameters)
         set_gradients(parameters, existing=True)

@@ -11,7 +11,7 @@ from planner.model.zoo import ZOO, from_zoo
 from planner.profiler.library.applies import read_profile
 from planner.profiler.library.shipped import FOLDER, device_path, find_shipped, profile_path, slug
 from planner.schema.codec import content_id, encode, read_document, to_json
-from planner.schema.common import Optimizer
+from planner.schema.common import OptimizerConfig
 from planner.schema.device import DeviceDocument
 from planner.schema.profile import Profile
 from tests.unit.profiler import profiles
@@ -42,7 +42,7 @@ def test_the_folder_lies_beside_the_package_and_says_what_it_is() -> None:
 def test_a_shipped_profile_answers_batches_up_to_its_own(folder: Path) -> None:
     for batch in (1, 100, 128):
         assert find_shipped(PROFILE.model, SGD, batch, folder) == PROFILE
-    assert find_shipped(PROFILE.model, Optimizer("sgd", 0.7, 0.5, weight_decay=0.1), 1, folder) == PROFILE
+    assert find_shipped(PROFILE.model, OptimizerConfig("sgd", 0.7, 0.5, weight_decay=0.1), 1, folder) == PROFILE
     with pytest.raises(InputError, match=r"a batch of 129 .*shipped are: cnn6-3x32x32-10-sgd\."):
         find_shipped(PROFILE.model, SGD, 129, folder)
 
@@ -53,12 +53,12 @@ def test_a_shipped_profile_answers_batches_up_to_its_own(folder: Path) -> None:
         ("vgg11", (3, 32, 32), 10, SGD),
         ("cnn6", (1, 28, 28), 10, SGD),
         ("cnn6", (3, 32, 32), 9, SGD),
-        ("cnn6", (3, 32, 32), 10, Optimizer("adam", 0.1)),
-        ("cnn6", (3, 32, 32), 10, Optimizer("sgd", 0.1)),
+        ("cnn6", (3, 32, 32), 10, OptimizerConfig("adam", 0.1)),
+        ("cnn6", (3, 32, 32), 10, OptimizerConfig("sgd", 0.1)),
     ],
 )
 def test_anything_else_is_refused_with_a_list_of_what_is_shipped(
-    folder: Path, name: str, shape: tuple[int, int, int], classes: int, optimizer: Optimizer
+    folder: Path, name: str, shape: tuple[int, int, int], classes: int, optimizer: OptimizerConfig
 ) -> None:
     with pytest.raises(InputError, match=rf"no shipped profile for {name}.*shipped are: cnn6-3x32x32-10-sgd\."):
         find_shipped(from_zoo(name, shape, classes), optimizer, 128, folder)

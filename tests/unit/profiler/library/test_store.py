@@ -14,7 +14,7 @@ from planner.errors import StorageError
 from planner.profiler.library.applies import differences
 from planner.profiler.library.store import ProfileStore
 from planner.schema.codec import content_id, to_json
-from planner.schema.common import Optimizer
+from planner.schema.common import OptimizerConfig
 from planner.schema.profile import Profile
 from planner.system.machine import probe
 from tests.heads import conv_heads
@@ -49,15 +49,15 @@ def test_what_decides_the_measurement_tells_profiles_apart(store: ProfileStore) 
     store.keep(request(), here())
     others = (
         request(model=replace(request().model, classes=11)),
-        request(optimizer=Optimizer("adam", 0.05)),
-        request(optimizer=Optimizer("sgd", 0.05)),
+        request(optimizer=OptimizerConfig("adam", 0.05)),
+        request(optimizer=OptimizerConfig("sgd", 0.05)),
         request(threads=2),
         request(heads=conv_heads(8)),
         request(dtype="bfloat16"),
         request(device="cuda"),
     )
     assert [store.find(other) for other in others] == [None] * 7
-    assert store.find(request(optimizer=Optimizer("sgd", 0.7, 0.5, weight_decay=0.1))) is not None
+    assert store.find(request(optimizer=OptimizerConfig("sgd", 0.7, 0.5, weight_decay=0.1))) is not None
 
 
 def test_profiles_of_the_processor_and_of_the_gpu_are_told_apart(store: ProfileStore) -> None:
@@ -148,7 +148,7 @@ DAMAGE: dict[str, Callable[[ProfileStore], object]] = {
     "index leads outside": _escape,
     "index leads to another model": lambda store: _point_to(store, here(name="vgg11")),
     "index leads to another device": lambda store: _point_to(store, profiles.of(profiles.FOREIGN)),
-    "index leads to another optimizer": lambda store: _point_to(store, here(optimizer=Optimizer("adam", 0.1))),
+    "index leads to another optimizer": lambda store: _point_to(store, here(optimizer=OptimizerConfig("adam", 0.1))),
 }
 
 

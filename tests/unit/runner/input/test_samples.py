@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.runner.input.order import Permutation
+from planner.runner.input.order import FeistelPermutation
 from planner.runner.input.samples import Samples, count_batches, list_batches
 from planner.training.encoding import image_tensor
 
@@ -102,7 +102,7 @@ def test_a_pass_in_order_begins_with_the_micro_batch_that_is_asked_for() -> None
 def test_a_data_set_gives_the_batches_of_the_cache_that_could_be_made_of_it(count: int, run: int, epoch: int) -> None:
     """Position i of the cache holds the sample that the key draws for it."""
     stored = (7, -2)
-    place = Permutation(count, *stored)
+    place = FeistelPermutation(count, *stored)
     cache = Samples(Bytes(count), (1, 1, 1), None, 4, run=run)
     data = Samples(Bytes(count), (1, 1, 1), None, 4, run=run, stored=stored)
     for samples in (cache, data):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from planner.runner.protocol.sizes import sizes_of
-from planner.schema.plan import Rung
+from planner.schema.plan import BatchSetting
 from tests.unit.runner.train.test_block import make_plan
 
 
@@ -25,5 +25,5 @@ def test_the_ladder_comes_first_and_one_sample_last(
     micro_batch: int, ladder: tuple[int, ...], sizes: tuple[int, ...]
 ) -> None:
     block = make_plan((0, 6)).blocks[0]
-    rungs = tuple(Rung(size, 1, block.predicted) for size in ladder)
+    rungs = tuple(BatchSetting(size, 1, block.predicted) for size in ladder)
     assert sizes_of(replace(block, micro_batch=micro_batch, accumulate=1, ladder=rungs)) == sizes

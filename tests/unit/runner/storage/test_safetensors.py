@@ -17,7 +17,7 @@ from planner.heads.convolution import ConvHead
 from planner.model.build import build_unit
 from planner.model.heads import head_unit
 from planner.runner.storage.safetensors import Entry, TensorFile, merge_tensors, write_tensors
-from planner.schema.common import Optimizer
+from planner.schema.common import OptimizerConfig
 from planner.schema.model import (
     Activation,
     AdaptivePool2d,
@@ -154,7 +154,7 @@ def test_no_network_has_more_tensors_than_a_file(tmp_path: Path) -> None:
     """The layer with most, as often as a unit may have layers, behind a head: with what Adam keeps of each."""
     unit = Unit("all", (BatchNorm2d("batchnorm2d"),) * limits.MAX_LAYERS_PER_UNIT)
     modules = [build_unit(unit, (3, 8, 8)), build_unit(head_unit(ConvHead("auxiliary", 4), (3, 8, 8), 10), (3, 8, 8))]
-    states = Optimizer("adam", 0.1).state_copies
+    states = OptimizerConfig("adam", 0.1).state_copies
     tensors = sum(len(module.state_dict()) + states * len(list(module.parameters())) for module in modules)
     assert limits.MAX_UNITS * tensors == limits.MAX_TENSORS
     every = (

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from planner.errors import InputError
-from planner.runner.protocol.job import Job
+from planner.runner.protocol.job import TrainingJob
 from planner.runner.storage.sealed import read_sealed, write_sealed
 from planner.schema.codec import to_json
 
-JOB = Job("out", "sample", epochs=12, seed=345, checkpoint_seconds=1.5)
+JOB = TrainingJob("out", "sample", epochs=12, seed=345, checkpoint_seconds=1.5)
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_what_was_written_is_read(file: Path) -> None:
-    assert read_sealed(file, Job) == JOB
+    assert read_sealed(file, TrainingJob) == JOB
 
 
 def test_every_flipped_bit_of_what_it_says_is_damage(file: Path) -> None:
@@ -32,7 +32,7 @@ def test_every_flipped_bit_of_what_it_says_is_damage(file: Path) -> None:
         for bit in range(8):
             file.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
             try:
-                found = read_sealed(file, Job)
+                found = read_sealed(file, TrainingJob)
             except InputError:
                 continue
             assert found == JOB
@@ -43,9 +43,9 @@ def test_every_shorter_file_is_damage(file: Path) -> None:
     for length in range(len(content)):
         file.write_bytes(content[:length])
         with pytest.raises(InputError, match=str(file)):
-            read_sealed(file, Job)
+            read_sealed(file, TrainingJob)
 
 
 def test_one_of_an_earlier_release_is_believed(file: Path) -> None:
     file.write_text(to_json(JOB))
-    assert read_sealed(file, Job) == JOB
+    assert read_sealed(file, TrainingJob) == JOB

@@ -14,7 +14,7 @@ from torch import ones
 from planner.cli.main import main
 from planner.cli.progress import Silent
 from planner.errors import InfeasibleError, InputError, PlannerError
-from planner.runner.protocol.job import Job
+from planner.runner.protocol.job import TrainingJob
 from planner.runner.storage.sealed import write_sealed
 from planner.runner.supervise.begin import agree, clear_run, is_taken
 from planner.runner.supervise.supervisor import RunOptions, run_plan
@@ -123,7 +123,7 @@ LEFT.append("cache/block-000-train")
 
 @pytest.mark.parametrize("name", LEFT)
 def test_a_run_that_came_to_nothing_claims_no_folder(tmp_path: Path, name: str) -> None:
-    write_sealed(RunFolder(tmp_path).job, Job(str(tmp_path), "sample", plan_id="0" * 64))
+    write_sealed(RunFolder(tmp_path).job, TrainingJob(str(tmp_path), "sample", plan_id="0" * 64))
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("")
     assert not is_taken(RunFolder(tmp_path))
@@ -184,9 +184,9 @@ def test_the_run_of_another_plan_is_never_gone_on_with(tmp_path: Path) -> None:
         return str(caught.value)
 
     assert "nothing else says of which plan" in refusal()
-    write_sealed(RunFolder(tmp_path).job, Job(str(tmp_path), "sample", plan_id="0" * 64))
+    write_sealed(RunFolder(tmp_path).job, TrainingJob(str(tmp_path), "sample", plan_id="0" * 64))
     assert "holds a run of another plan" in refusal()
-    write_sealed(RunFolder(tmp_path).job, Job(str(tmp_path), "sample", seed=5, plan_id=plan.id))
+    write_sealed(RunFolder(tmp_path).job, TrainingJob(str(tmp_path), "sample", seed=5, plan_id=plan.id))
     begun = agree(planned_run(plan, tmp_path), resumed)
     assert (begun.options.seed, begun.is_new) == (5, False)
     assert begun.mended == ("plan.json was damaged or lost, and is written anew",)

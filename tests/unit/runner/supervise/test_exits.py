@@ -19,7 +19,7 @@ from planner.heads.pooled import PooledHead
 from planner.model.heads import head_unit
 from planner.model.shapes import model_sizes
 from planner.runner.protocol.events import BlockDone
-from planner.runner.protocol.job import Job
+from planner.runner.protocol.job import TrainingJob
 from planner.runner.protocol.position import read_position
 from planner.runner.storage.exported import find_exported
 from planner.runner.storage.sealed import read_sealed, write_sealed
@@ -310,7 +310,7 @@ def test_seconds_per_epoch_are_those_of_all_training_samples(tmp_path: Path) -> 
 def test_a_run_that_held_nothing_out_goes_on_so(tmp_path: Path) -> None:
     plan = small_plan()
     run_plan(plan, "sample", tmp_path, RunOptions(max_steps=1), Silent())
-    assert read_sealed(RunFolder(tmp_path).job, Job).exit_tolerance is None
+    assert read_sealed(RunFolder(tmp_path).job, TrainingJob).exit_tolerance is None
     report = run_plan(plan, "sample", tmp_path, RunOptions(max_steps=1, resume=True, exit_tolerance=100.0), Silent())
     assert (report.exit_tolerance, report.chosen_exit, report.best_exit) == (None, 6, 6)
     assert not RunFolder(tmp_path).exit_model.exists()

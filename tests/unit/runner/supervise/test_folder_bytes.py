@@ -16,7 +16,7 @@ from planner.runner.protocol.events import Event
 from planner.runner.supervise.folder_bytes import FolderBytes, SampleCounts, check_folder, folder_bytes
 from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.schema.codec import content_id, read_document, to_json
-from planner.schema.common import Optimizer
+from planner.schema.common import OptimizerConfig
 from planner.schema.plan import Plan
 from planner.schema.report import Report
 from planner.schema.run_folder import RunFolder
@@ -30,7 +30,7 @@ _SMALL_BYTES = 2 * MIB
 """What is allowed for documents, whatever the run."""
 
 
-def _plan(optimizer: Optimizer | None = None) -> Plan:
+def _plan(optimizer: OptimizerConfig | None = None) -> Plan:
     """`small_plan` with the records that its caches really have: float32 activations, label and checksum."""
     plan = small_plan(optimizer)
     outputs = [math.prod(sizes.output) for sizes in model_sizes(plan.model)]
@@ -70,7 +70,7 @@ def weigh(out: Path) -> int:
 def test_what_is_promised_is_what_lies_there(kind: str, tmp_path: Path) -> None:
     images, labels = random_images(300, 28, 28), cycling_labels(300, 10)
     np.savez(tmp_path / "data.npz", images=images, labels=labels, test_images=images[:60], test_labels=labels[:60])
-    optimizer = Optimizer("sgd", 0.05, 0.9) if kind == "sgd" else Optimizer("adam", 0.001)
+    optimizer = OptimizerConfig("sgd", 0.05, 0.9) if kind == "sgd" else OptimizerConfig("adam", 0.001)
     plan, out = _plan(optimizer), tmp_path / "out"
     scales = _Scales(out)
     options = RunOptions(checkpoint_seconds=0, exit_tolerance=0.5)

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from planner.runner.protocol.events import BlockDone, BlockStarted, Deviation, Event, PhasePeak, Ready, Step
+from planner.runner.protocol.events import BlockDone, BlockStarted, ChildReady, Deviation, Event, PhasePeak, Step
 from planner.runner.supervise.record import Record, Telemetry, make_report
 from planner.schema.codec import to_json
 from planner.schema.plan import Plan
@@ -99,7 +99,7 @@ def test_a_peak_knows_the_phase_block_and_step_that_it_was_in(tmp_path: Path) ->
     _tell(
         tmp_path,
         record,
-        Ready("ready", MIB, 2 * MIB),
+        ChildReady("ready", MIB, 2 * MIB),
         _phase("train", 2 * MIB),
         _step(0, GIB),
         _step(1, 2 * GIB),
@@ -125,7 +125,7 @@ def test_a_peak_knows_the_phase_block_and_step_that_it_was_in(tmp_path: Path) ->
 
 def test_what_starting_takes_is_at_the_start(tmp_path: Path) -> None:
     record = Record(RunFolder(tmp_path))
-    _tell(tmp_path, record, Ready("ready", MIB, 9 * GIB), _phase("train", 9 * GIB), _step(0), _done())
+    _tell(tmp_path, record, ChildReady("ready", MIB, 9 * GIB), _phase("train", 9 * GIB), _step(0), _done())
     assert make_report(_plan(8 * GIB), record, 1.0).peak == PeakMoment("start", None, 0)
 
 
@@ -147,7 +147,7 @@ def test_under_scope_training_the_peak_is_the_highest_blocks(tmp_path: Path) -> 
     plan = replace(PLAIN, budget=replace(PLAIN.budget, bytes=MIB, scope="training"))
     done = replace(_done(), peak_bytes=3 * MIB, phases=(PhasePeak("prepare", 1), PhasePeak("validate", 3 * MIB)))
     record = Record(RunFolder(tmp_path))
-    _tell(tmp_path, record, Ready("ready", MIB, GIB), _phase("train", GIB), _step(0), done)
+    _tell(tmp_path, record, ChildReady("ready", MIB, GIB), _phase("train", GIB), _step(0), done)
     report = make_report(plan, record, 1.0)
     assert (report.peak_bytes, report.within_budget) == (2 * MIB, False)
     assert report.peak == PeakMoment("validate", 0, 3)

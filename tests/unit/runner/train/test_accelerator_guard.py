@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from planner.errors import OverBudgetError
-from planner.runner.protocol.job import Job
+from planner.runner.protocol.job import TrainingJob
 from planner.runner.train.accelerator_guard import AcceleratorGuard
 from planner.runner.train.child import make_guard
 from planner.runner.train.train import draw_from
@@ -74,7 +74,7 @@ def test_a_peak_above_the_budget_is_an_error_that_says_both(told: Told) -> None:
 def test_a_budget_above_the_baseline_leaves_all_of_itself(told: Told, above: bool, limit: int) -> None:
     plan = two_blocks()
     plan = replace(plan, device=replace(plan.device, kind="cuda"), baseline_bytes=CONTEXT)
-    job = Job("out", "sample", allowed_bytes=500 * MIB, above_baseline=above)
+    job = TrainingJob("out", "sample", allowed_bytes=500 * MIB, above_baseline=above)
     guard = make_guard(job, plan, Started(CONTEXT, CONTEXT))
     guard.limit()
     assert told.limit == limit

@@ -16,7 +16,7 @@ from planner.runner.input.samples import Samples
 from planner.runner.train.block import LoadedBlock
 from planner.runner.train.post_training import Prefix, validate
 from planner.runner.train.stop import StopSignal
-from planner.schema.common import Device, DeviceKind, Optimizer
+from planner.schema.common import Device, DeviceKind, OptimizerConfig
 from planner.schema.plan import (
     Block,
     BlockInput,
@@ -69,7 +69,7 @@ def make_plan(*cuts_of_blocks: tuple[int, ...], micro_batch: int = BATCH, lr: fl
         reserve_bytes=0,
         allocator="tight",
         profile_id="0",
-        training=Training(BATCH, 1, 64, Optimizer("sgd", lr)),
+        training=Training(BATCH, 1, 64, OptimizerConfig("sgd", lr)),
         baseline_bytes=1,
         blocks=tuple(blocks),
         exits=tuple(exits),

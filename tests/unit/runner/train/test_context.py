@@ -9,7 +9,7 @@ import torch
 
 from planner.model.build import build_unit
 from planner.runner.storage.weights import save_tensors
-from planner.schema.plan import Rung
+from planner.schema.plan import BatchSetting
 from tests.fault.support import frozen_plan, small_plan
 from tests.unit.runner.contexts import block_context, run_context
 from tests.unit.runner.train.test_block import make_plan
@@ -33,7 +33,7 @@ def test_shapes_and_parameters_are_those_of_the_modules() -> None:
 def test_behind_the_last_fallback_its_setting_stays_in_force_at_smaller_micro_batches() -> None:
     plan = make_plan((0, 6))
     block = plan.blocks[0]
-    ladder = (Rung(4, 2, block.predicted),)
+    ladder = (BatchSetting(4, 2, block.predicted),)
     context = block_context(replace(plan, blocks=(replace(block, micro_batch=8, accumulate=1, ladder=ladder),)), 0)
     assert context.micro_batches == (8, 4, 2, 1)
     assert [context.setting(fallback).accumulate for fallback in range(4)] == [1, 2, 2, 2]

@@ -8,7 +8,7 @@ import pytest
 
 from planner.errors import InfeasibleError
 from planner.runner.train.foreign import fallbacks_here
-from planner.schema.plan import BlockPrediction, Plan, Rung
+from planner.schema.plan import BatchSetting, BlockPrediction, Plan
 from planner.schema.request import Scope
 from tests.fault.support import BATCH, small_plan
 from tests.unit.system.support import MIB
@@ -31,7 +31,7 @@ def plan_of(*dynamic_of_blocks: tuple[int, ...], scope: Scope = "process") -> Pl
             block,
             predicted=predicted(block.predicted, sizes[0]),
             ladder=tuple(
-                Rung(BATCH >> number, 2**number, predicted(block.predicted, size))
+                BatchSetting(BATCH >> number, 2**number, predicted(block.predicted, size))
                 for number, size in enumerate(sizes[1:], start=1)
             ),
         )

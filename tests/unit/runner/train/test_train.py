@@ -24,9 +24,9 @@ from planner.runner.train.context import BlockContext
 from planner.runner.train.guard import WARMING_BYTES, MemoryGuard
 from planner.runner.train.stop import StopSignal
 from planner.runner.train.train import BlockTrainer, least_micro_batch
-from planner.schema.common import Optimizer
+from planner.schema.common import OptimizerConfig
 from planner.schema.model import Dropout
-from planner.schema.plan import Plan, Rung
+from planner.schema.plan import BatchSetting, Plan
 from planner.training.runtime import trim_after_each
 from tests.unit.runner.contexts import block_context, run_context
 from tests.unit.runner.train.test_block import BATCH, make_plan
@@ -63,7 +63,7 @@ class FakeLimit(MemoryGuard):
 
 def _with_ladder(plan: Plan) -> Plan:
     block = plan.blocks[0]
-    rungs = tuple(Rung(size, BATCH // size, block.predicted) for size in (4, 2, 1))
+    rungs = tuple(BatchSetting(size, BATCH // size, block.predicted) for size in (4, 2, 1))
     return replace(plan, blocks=(replace(block, ladder=rungs),))
 
 
@@ -203,7 +203,7 @@ def _equal(first: LoadedBlock, second: LoadedBlock) -> bool:
     return all(torch.equal(one, other) for one, other in pairs)
 
 
-def _with_dropout(plan: Plan, optimizer: Optimizer) -> Plan:
+def _with_dropout(plan: Plan, optimizer: OptimizerConfig) -> Plan:
     """Random numbers in every step, and an optimizer with a state."""
     units = list(plan.model.units)
     units[2] = replace(units[2], layers=(*units[2].layers, Dropout("dropout", 0.4)))
@@ -223,9 +223,11 @@ class _StopAt(StopSignal):
             self.set()
 
 
-@pytest.mark.parametrize("optimizer", [Optimizer("sgd", 0.1, 0.9, weight_decay=0.01), Optimizer("adam", 0.01)])
+@pytest.mark.parametrize(
+    "optimizer", [OptimizerConfig("sgd", 0.1, 0.9, weight_decay=0.01), OptimizerConfig("adam", 0.01)]
+)
 @pytest.mark.parametrize("step", [1, 2, 3, 5])
-def test_training_stopped_behind_any_step_goes_on_to_the_same_bits(optimizer: Optimizer, step: int) -> None:
+def test_training_stopped_behind_any_step_goes_on_to_the_same_bits(optimizer: OptimizerConfig, step: int) -> None:
     plan, order = _with_dropout(make_plan((0, 3, 6)), optimizer), RunLength(2, None, 0)
     whole = _trainer(plan, order, BATCH, []).train()
     stop = _StopAt(step)
@@ -265,7 +267,10 @@ def test_a_damaged_checkpoint_is_told_and_the_block_begins_anew() -> None:
 
 def test_an_overrun_in_training_costs_the_current_batch_and_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two steps on the plan's rung, then the rest one rung lower: as if stopped there, and resumed on that rung."""
-    plan, order = _with_ladder(_with_dropout(make_plan((0, 3, 6)), Optimizer("adam", 0.01))), RunLength(2, None, 0)
+    plan, order = (
+        _with_ladder(_with_dropout(make_plan((0, 3, 6)), OptimizerConfig("adam", 0.01))),
+        RunLength(2, None, 0),
+    )
     events: list[Event] = []
     real = LoadedBlock.train_batch
 
@@ -365,7 +370,7 @@ def test_dry_steps_meet_every_state_that_training_has_and_no_other(
     batch = size * accumulate
     plan = make_plan((0, 6))
     block = replace(plan.blocks[0], micro_batch=size, accumulate=accumulate)
-    training = replace(plan.training, batch=batch, optimizer=Optimizer("sgd", 0.01, 0.9))
+    training = replace(plan.training, batch=batch, optimizer=OptimizerConfig("sgd", 0.01, 0.9))
     plan = replace(plan, training=training, blocks=(block,))
     met: dict[LoadedBlock, set[tuple[bool, bool, int]]] = {}
     is_trimming = False

@@ -17,7 +17,7 @@ Geometry = tuple[tuple[int, ...], tuple[int, ...], int]
 """Stride, padding, groups."""
 
 
-def _half(tensor: Tensor | None) -> Tensor | None:
+def _narrowed(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.to(torch.bfloat16)
 
 
@@ -25,7 +25,7 @@ def _as_wide(gradient: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     return None if gradient is None else gradient.to(dtype)
 
 
-class HalfConvolution(torch.autograd.Function):
+class BFloat16Convolution(torch.autograd.Function):
     """`F.conv2d` of (micro-batch, channels, height, width)."""
 
     @staticmethod
@@ -35,7 +35,7 @@ class HalfConvolution(torch.autograd.Function):
         x = x.to(torch.bfloat16)
         ctx.save_for_backward(x, weight)
         stride, padding, groups = geometry
-        return F.conv2d(x, weight.to(torch.bfloat16), _half(bias), stride, padding, 1, groups)
+        return F.conv2d(x, weight.to(torch.bfloat16), _narrowed(bias), stride, padding, 1, groups)
 
     @staticmethod
     @once_differentiable
@@ -60,7 +60,7 @@ class HalfConvolution(torch.autograd.Function):
         return _as_wide(of_x, ctx.dtype), _as_wide(of_weight, weight.dtype), _as_wide(of_bias, weight.dtype), None
 
 
-class HalfLinear(torch.autograd.Function):
+class BFloat16LinearFunction(torch.autograd.Function):
     """`F.linear` of (micro-batch, features)."""
 
     @staticmethod
@@ -69,7 +69,7 @@ class HalfLinear(torch.autograd.Function):
         ctx.dtype = x.dtype
         x = x.to(torch.bfloat16)
         ctx.save_for_backward(x, weight)
-        return F.linear(x, weight.to(torch.bfloat16), _half(bias))
+        return F.linear(x, weight.to(torch.bfloat16), _narrowed(bias))
 
     @staticmethod
     @once_differentiable
@@ -83,7 +83,7 @@ class HalfLinear(torch.autograd.Function):
         return _as_wide(of_x, ctx.dtype), _as_wide(of_weight, weight.dtype), _as_wide(of_bias, weight.dtype)
 
 
-class HalfConv2d(nn.Conv2d):
+class BFloat16Conv2d(nn.Conv2d):
     """A convolution in bfloat16."""
 
     def reset_parameters(self) -> None:
@@ -93,11 +93,11 @@ class HalfConv2d(nn.Conv2d):
         """Shapes as in `nn.Conv2d`."""
         assert isinstance(self.padding, tuple)
         geometry = self.stride, self.padding, self.groups
-        output: Tensor = HalfConvolution.apply(x, self.weight, self.bias, geometry)  # type: ignore[no-untyped-call]  # torch gives it no type
+        output: Tensor = BFloat16Convolution.apply(x, self.weight, self.bias, geometry)  # type: ignore[no-untyped-call]  # torch gives it no type
         return output
 
 
-class HalfLinearLayer(nn.Linear):
+class BFloat16Linear(nn.Linear):
     """A linear layer in bfloat16."""
 
     def reset_parameters(self) -> None:
@@ -105,5 +105,5 @@ class HalfLinearLayer(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """(micro-batch, features)."""
-        output: Tensor = HalfLinear.apply(x, self.weight, self.bias)  # type: ignore[no-untyped-call]  # torch gives it no type
+        output: Tensor = BFloat16LinearFunction.apply(x, self.weight, self.bias)  # type: ignore[no-untyped-call]  # torch gives it no type
         return output
