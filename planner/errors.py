@@ -7,7 +7,7 @@ PlannerError
 │   └── DataError                   a data set that cannot be read as stated
 ├── InfeasibleError             3   no plan fits; carries the smallest budget that does
 ├── RunError                    4   a run failed
-│   ├── OverBudgetError             memory above the budget, every rung of the ladder tried
+│   ├── OverBudgetError             memory above the budget, every fallback tried
 │   ├── ExceededError               a run ended, above its budget; carries its report
 │   └── StorageError                storage full, corrupt or locked
 │       └── ShardError                  a shard of an activation cache is damaged, lost or another run's
@@ -76,7 +76,7 @@ class RunError(PlannerError):
 
 
 class OverBudgetError(RunError):
-    """A step needed more memory than the budget leaves, and no smaller rung was left."""
+    """A step needed more memory than the budget leaves, and no fallback to a smaller one was left."""
 
 
 class ExceededError(RunError):

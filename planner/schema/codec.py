@@ -47,6 +47,18 @@ def added(default: T) -> T:
     return dataclasses.field(default=default, metadata={_ADDED: True})
 
 
+_FORMERLY = "formerly"
+"""In a field's metadata: see `formerly`."""
+
+
+def formerly(name: str, default: T) -> T:
+    """The default of a field that an earlier release wrote as `name`: a document may say either, but not both.
+
+    For documents that only `decode` reads; pydantic does not know of it.
+    """
+    return dataclasses.field(default=default, metadata={_FORMERLY: name})
+
+
 def parse_json(text: str | bytes, longest: int | None = None, most_items: int | None = None) -> Any:
     """Parse one JSON value and refuse what no schema allows. Bytes are read as UTF-8, without a byte order mark.
 
@@ -196,6 +208,13 @@ def _required(kind: type) -> frozenset[str]:
     return frozenset(field.name for field in fields if field.default is missing and field.default_factory is missing)
 
 
+@cache
+def _former_names(kind: type) -> dict[str, str]:
+    """What a schema's fields are called, by what they were called before."""
+    fields = dataclasses.fields(kind)
+    return {field.metadata[_FORMERLY]: field.name for field in fields if _FORMERLY in field.metadata}
+
+
 def _decode(kind: Any, value: Any, path: str) -> Any:
     origin = get_origin(kind)
     if dataclasses.is_dataclass(kind):
@@ -259,6 +278,9 @@ def _decode_dataclass(kind: type, value: Any, path: str) -> Any:
     if not isinstance(value, dict):
         raise DocumentError(path, f"an object is needed, not {_name(value)}")
     hints = _hints(kind)
+    for former, name in _former_names(kind).items():
+        if former in value and name not in value:
+            value = {name if key == former else key: item for key, item in value.items()}
     for key in value:
         if key not in hints:
             raise DocumentError(f"{path}.{key[:40]}", f"unknown field; {kind.__name__} has {', '.join(hints)}")

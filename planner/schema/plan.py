@@ -183,7 +183,7 @@ class Block:
     accumulate: int
     """Micro-batches in one optimizer step."""
     optimizer_in_backward: bool
-    """Whether each parameter steps as soon as its gradient exists; a rung that accumulates does not."""
+    """Whether each parameter steps as soon as its gradient exists; a fallback that accumulates does not."""
     input: BlockInput
     """Where samples come from."""
     segments: tuple[Segment, ...]
@@ -191,11 +191,11 @@ class Block:
     predicted: BlockPrediction
     """What the solver predicts."""
     ladder: tuple[BatchSetting, ...]
-    """Smaller settings, largest first."""
+    """Its fallbacks: smaller settings, largest first."""
 
     @property
     def settings(self) -> tuple[BatchSetting, ...]:
-        """The block's own setting, then its ladder."""
+        """The block's own setting, then its fallbacks."""
         return (BatchSetting(self.micro_batch, self.accumulate, self.predicted), *self.ladder)
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""A child that is killed, and a step that does not get its memory: the run goes on one rung lower, and says so."""
+"""A child that is killed, and a step that does not get its memory: the run goes on at the next fallback and says so."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_without_a_smaller_rung_the_run_ends_with_4_and_what_was_tried(tmp_path:
     plan = replace(plan, blocks=(replace(plan.blocks[0], ladder=()), *plan.blocks[1:]))
     hurt = Hurt(replace(plan, id=content_id(plan)), tmp_path / "out", STEPS)
     assert hurt.run("checkpoint", whom="child") == 4
-    assert "block 0 has no smaller rung left" in hurt.said
+    assert "block 0 has no fallback left" in hurt.said
     assert "block 0 killed (SIGKILL) at micro-batch 8 (train)" in hurt.said
     # What was trained is kept.
     assert hurt.run() == 0, hurt.said
@@ -145,7 +145,7 @@ print(json.dumps([told, trained.setting.micro_batch, trained.position.step]))
 
 
 def test_an_overrun_that_the_kernel_refuses_costs_one_batch(tmp_path: Path) -> None:
-    """RLIMIT_DATA leaves too little in the middle of training: a real refusal, caught, and the next rung fits."""
+    """RLIMIT_DATA leaves too little in the middle of training: a real refusal, caught, and the next fallback fits."""
     (tmp_path / "work").mkdir()
     told, micro_batch, steps = run_child(_RLIMIT, str(tmp_path / "work"))
     deviations = [text for kind, text, _ in told if kind == "deviation"]
@@ -183,7 +183,7 @@ def test_a_childs_log_survives_its_successor(tmp_path: Path, monkeypatch: pytest
             run_plan(small_plan(), "sample", out, RunOptions(max_steps=STEPS, resume=True), Silent())
     lines = RunFolder(out).log.read_text().splitlines()
     assert [line for line in lines if not line.startswith("---")] == ["words of 1", "words of 2"]
-    assert [line.split(",")[1:] for line in lines if line.startswith("---")] == [[" block 0", " rung 0 ---"]] * 2
+    assert [line.split(",")[1:] for line in lines if line.startswith("---")] == [[" block 0", " fallback 0 ---"]] * 2
 
 
 def test_a_child_that_said_nothing_is_not_given_another_ones_words(

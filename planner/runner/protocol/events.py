@@ -54,8 +54,8 @@ class BlockStarted:
     """In force."""
     accumulate: int
     """In force."""
-    rung: int = 0
-    """In force: 0 is the plan's own setting, then its ladder."""
+    fallback: int = 0
+    """In force: 0 is the plan's own setting, then its fallbacks."""
     done_steps: int = 0
     """Optimizer steps that were done before."""
     peak_bytes: int = 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from planner.schema.codec import formerly
+
 
 @dataclass(frozen=True)
 class TrainingJob:
@@ -25,8 +27,8 @@ class TrainingJob:
     """Whether `allowed_bytes` counts from the child's own baseline (scope `training`)."""
     first_block: int = 0
     """Blocks before this one are done."""
-    first_rung: int = 0
-    """The largest setting of that block that may still be tried: 0 is the plan's own, then its ladder."""
+    first_fallback: int = formerly("first_rung", 0)
+    """The largest setting of that block that may still be tried: 0 is the plan's own, then its fallbacks."""
     checkpoint_seconds: float = 60.0
     """Minimum interval between two checkpoints within a block, in seconds; 0 checkpoints after every step."""
     exit_tolerance: float | None = None

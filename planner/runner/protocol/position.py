@@ -7,7 +7,7 @@ from pathlib import Path
 
 from planner.errors import DocumentError, StorageError
 from planner.runner.storage.safetensors import TensorFile
-from planner.schema.codec import decode, parse_json, to_json
+from planner.schema.codec import decode, formerly, parse_json, to_json
 
 _KEY = "position"
 
@@ -18,8 +18,8 @@ class Position:
 
     block: int
     """Index of the block."""
-    rung: int = 0
-    """The setting in force: 0 is the plan's own, then its ladder."""
+    fallback: int = formerly("rung", 0)
+    """The setting in force: 0 is the plan's own, then its fallbacks."""
     epoch: int = 0
     """The pass over the data that the next step belongs to."""
     step_in_epoch: int = 0

@@ -82,8 +82,8 @@ class ChildProgress:
 
     block: int
     """Index of the block."""
-    rung: int
-    """The setting in force."""
+    fallback: int
+    """The setting in force: 0 is the plan's own, then its fallbacks."""
     phase: Phase
     """What it does there."""
 
@@ -106,7 +106,7 @@ class Record:
     """Highest resident bytes of any child."""
     peak: PeakMoment | None = None
     """When that was first known; none: an earlier release has not told."""
-    place: ChildProgress | None = None
+    progress: ChildProgress | None = None
     """Where the child of now is; none before its first block."""
     init: InitReport | None = None
     """What training began with."""
@@ -173,7 +173,7 @@ class Record:
                 self._keep()
             case BlockStarted():
                 self._rise_here(event.peak_bytes)
-                self.place = ChildProgress(event.block, event.rung, event.phase)
+                self.progress = ChildProgress(event.block, event.fallback, event.phase)
             case Step():
                 self.steps += 1
                 self._rise_here(event.peak_bytes)
@@ -196,10 +196,10 @@ class Record:
                 assert_never(event)
 
     def _rise_here(self, peak_bytes: int) -> None:
-        if self.place is None:
+        if self.progress is None:
             self._rise(peak_bytes, "start")
         else:
-            self._rise(peak_bytes, self.place.phase, self.place.block)
+            self._rise(peak_bytes, self.progress.phase, self.progress.block)
 
     def _rise_by_block(self, done: BlockDone) -> None:
         highest = max(done.phases, key=lambda found: found.peak_bytes, default=None)

@@ -202,7 +202,7 @@ def allowed_bytes(plan: Plan, folder_bytes: int = 0) -> int:
 
 
 class _Supervision:
-    """Starts children until one has finished the run: a killed one's successor begins one rung lower."""
+    """Starts children until one has finished the run: a killed one's successor begins at the next fallback."""
 
     def __init__(
         self, run: PlannedRun, data: str, begun: Begun, record: Record, observer: Observer, lock: FolderLock
@@ -222,18 +222,18 @@ class _Supervision:
         """Raises PlannerError where the run cannot be finished."""
         telemetry = Telemetry(self._plan, self._folder.memory)
         stopper = _Stopper()
-        first_block, first_rung = len(self._record.blocks), 0
+        first_block, first_fallback = len(self._record.blocks), 0
         try:
             with stopper:
                 while not self._record.finished:
-                    code = self._one_child(self._write_job(first_block, first_rung), telemetry, stopper)
+                    code = self._one_child(self._write_job(first_block, first_fallback), telemetry, stopper)
                     self._judge(code, stopper)
                     if not self._record.finished:
-                        first_block, first_rung = self._lower(code)
+                        first_block, first_fallback = self._lower(code)
         finally:
             telemetry.close()
 
-    def _write_job(self, first_block: int, first_rung: int) -> Path:
+    def _write_job(self, first_block: int, first_fallback: int) -> Path:
         options = self._begun.options
         job = TrainingJob(
             str(self._folder.path),
@@ -244,7 +244,7 @@ class _Supervision:
             allowed_bytes(self._plan, self._record.stored_bytes) if options.guard else None,
             self._plan.budget.scope == "training",
             first_block,
-            first_rung,
+            first_fallback,
             options.checkpoint_seconds,
             options.exit_tolerance,
             self._plan.id,
@@ -257,7 +257,7 @@ class _Supervision:
 
     def _one_child(self, job: Path, telemetry: Telemetry, stopper: _Stopper) -> int:
         """Follow one child to its end and return its exit code."""
-        self._record.place = None
+        self._record.progress = None
         with ExitStack() as stack:
             with storage_errors(self._folder.path):
                 log = stack.enter_context(self._folder.log.open("ab", buffering=0))
@@ -298,42 +298,43 @@ class _Supervision:
         return f": {last[0][:300]}" if last else ""
 
     def _lower(self, code: int) -> tuple[int, int]:
-        """Where a killed child's successor begins: block and rung. Raises OverBudgetError where there is no rung."""
-        place = self._record.place
+        """Where a killed child's successor begins: block and fallback. Raises OverBudgetError where there is none."""
+        reached = self._record.progress
         end = End(code)
-        if place is None:
+        if reached is None:
             raise OverBudgetError(
                 f"the training process was {end.explained}, before its first block: where that was memory, torch alone "
                 "takes more than there is. Free memory on the device, or plan for what there is"
             )
-        block = self._plan.blocks[place.block]
+        block = self._plan.blocks[reached.block]
         sizes = sizes_of(block)
         first_block = first_open_block(self._run)
         self._record.read(first_block)
-        said = f"{end.told} at micro-batch {sizes[place.rung]} ({place.phase})"
-        if first_block > place.block:
-            self._record.deviate(f"block {place.block}: the training process was {said}; it was done already")
+        said = f"{end.told} at micro-batch {sizes[reached.fallback]} ({reached.phase})"
+        if first_block > reached.block:
+            self._record.deviate(f"block {reached.block}: the training process was {said}; it was done already")
             return first_block, 0
-        self._tried.append(f"block {place.block} {said}")
-        # Behind the ladder there are sizes for what runs without gradients alone.
-        if place.rung + 1 == (len(block.ladder) + 1 if place.phase in ("prepare", "train", "save") else len(sizes)):
+        self._tried.append(f"block {reached.block} {said}")
+        # Behind the fallbacks there are sizes for what runs without gradients alone.
+        with_gradients = reached.phase in ("prepare", "train", "save")
+        if reached.fallback + 1 == len(block.settings if with_gradients else sizes):
             raise OverBudgetError(
-                f"the training process was {end.explained}, and block {place.block} has no smaller rung left. Tried: "
+                f"the training process was {end.explained}, and block {reached.block} has no fallback left. Tried: "
                 f"{'; '.join(self._tried)}. Plan for a smaller budget, or free memory on the device; --resume goes on "
                 "from the last checkpoint"
             )
         self._record.deviate(
-            f"block {place.block}: the training process was {said}; resumed from the last checkpoint at micro-batch "
-            f"{sizes[place.rung + 1]}"
+            f"block {reached.block}: the training process was {said}; resumed from the last checkpoint at micro-batch "
+            f"{sizes[reached.fallback + 1]}"
         )
-        return first_block, place.rung + 1
+        return first_block, reached.fallback + 1
 
 
 def _log_header(job: Path) -> bytes:
     """What parts a child's lines in the log from those of the children before it."""
     begun = read_sealed(job, TrainingJob)
     now = time.strftime("%Y-%m-%d %H:%M:%S %z")
-    return f"--- training process of {now}, block {begun.first_block}, rung {begun.first_rung} ---\n".encode()
+    return f"--- training process of {now}, block {begun.first_block}, fallback {begun.first_fallback} ---\n".encode()
 
 
 class _Stopper:

@@ -121,7 +121,7 @@ class Session:
             calibration = calibration_seconds(self._run.device)
             trained = self._trained_before(block) or self._train(block, splits)
             finisher = BlockFinisher(block, trained, self._inputs, splits, prefix, self._phases)
-            first = max(trained.position.rung, self._first_fallback(block))
+            first = max(trained.position.fallback, self._first_fallback(block))
             finished = self._phases.first_that_fits(block, first, "finishing", finisher.finish)
             self._guard.take()
             done = self._result(block, trained, finished, calibration)
@@ -132,7 +132,7 @@ class Session:
 
     def _first_fallback(self, block: BlockContext) -> int:
         """The largest setting that a block may try: 0 is the plan's own."""
-        first = self._job.first_rung if block.index == self._job.first_block else 0
+        first = self._job.first_fallback if block.index == self._job.first_block else 0
         return max(first, self._first_fallbacks[block.index] if self._first_fallbacks else 0)
 
     def _trained_before(self, block: BlockContext) -> Trained | None:
@@ -154,7 +154,7 @@ class Session:
         loaded = LoadedBlock(block, load_frozen(block))
         loaded.load(path)
         loaded.stop_training()
-        return Trained(loaded, position, block.settings[position.rung])
+        return Trained(loaded, position, block.settings[position.fallback])
 
     def _train(self, block: BlockContext, splits: Parts) -> Trained:
         """Train a block and save its weights."""
@@ -171,7 +171,7 @@ class Session:
         )
         trained = trainer.train()
         trained.block.stop_training()
-        self._phases.begin(block, "save", trained.position.rung)
+        self._phases.begin(block, "save", trained.position.fallback)
         self._guard.limit()
         trained.block.save(block.weights_path, trained.position.metadata())
         self._checkpoints.remove()

@@ -114,13 +114,13 @@ class BlockTrainer:
             found = None
         self._resumes = found is not None
         position = found or self._position
-        self._position = replace(position, rung=max(position.rung, first_fallback))
+        self._position = replace(position, fallback=max(position.fallback, first_fallback))
 
     def train(self) -> Trained:
         """Train with the first setting that fits. Raises OverBudgetError when none does."""
         tried: list[str] = []
-        for fallback in range(self._position.rung, len(self._settings)):
-            self._position = replace(self._position, rung=fallback)
+        for fallback in range(self._position.fallback, len(self._settings)):
+            self._position = replace(self._position, fallback=fallback)
             setting = self._settings[fallback]
             try:
                 return self._train_with(setting)
@@ -230,7 +230,7 @@ class BlockTrainer:
             self._save_if_due(block)
             if step + 1 == last:
                 return
-            if self._guard.is_over(peak) and self._position.rung + 1 < len(self._settings):
+            if self._guard.is_over(peak) and self._position.fallback + 1 < len(self._settings):
                 raise OverBudgetError(f"a step took {format_bytes(peak)}, more than is allowed")
 
     def _trimming_first_batch(self, block: LoadedBlock) -> AbstractContextManager[None]:
@@ -295,7 +295,7 @@ class BlockTrainer:
         return base * 0.5 * (1 + math.cos(math.pi * step / total))
 
     def _emit_phase(self, samples: Samples) -> None:
-        setting = self._settings[self._position.rung]
+        setting = self._settings[self._position.fallback]
         self._emit(
             BlockStarted(
                 "phase",
@@ -304,7 +304,7 @@ class BlockTrainer:
                 self._last_step(samples, setting),
                 setting.micro_batch,
                 setting.accumulate,
-                self._position.rung,
+                self._position.fallback,
                 self._position.step,
             )
         )
@@ -319,7 +319,7 @@ class BlockTrainer:
 def exhausted(block: int, tried: Sequence[str]) -> OverBudgetError:
     """The error of a block that fits with none of the settings it may have."""
     said = f" Tried: {'; '.join(tried)}" if tried else ""
-    return OverBudgetError(f"block {block} fits on no rung of its ladder.{said}")
+    return OverBudgetError(f"block {block} fits with none of its fallbacks.{said}")
 
 
 def draw_from(device: torch.device, *key: int) -> None:

@@ -143,7 +143,9 @@ def test_every_rung_is_left_room_for_what_its_kernels_map_and_never_write(monkey
 
 def test_an_exhausted_ladder_says_what_was_tried() -> None:
     trainer = _trainer(_with_ladder(make_plan((0, 6))), RunLength(1, None, 0), 0, [])
-    with pytest.raises(OverBudgetError, match=r"no rung.*micro-batch 8.*micro-batch 4.*micro-batch 2.*micro-batch 1"):
+    with pytest.raises(
+        OverBudgetError, match=r"no.* fallbacks.*micro-batch 8.*micro-batch 4.*micro-batch 2.*micro-batch 1"
+    ):
         trainer.train()
 
 
@@ -266,7 +268,7 @@ def test_a_damaged_checkpoint_is_told_and_the_block_begins_anew() -> None:
 
 
 def test_an_overrun_in_training_costs_the_current_batch_and_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two steps on the plan's rung, then the rest one rung lower: as if stopped there, and resumed on that rung."""
+    """Two steps with the plan's setting, the rest with its first fallback: as if stopped, and resumed with that."""
     plan, order = (
         _with_ladder(_with_dropout(make_plan((0, 3, 6)), OptimizerConfig("adam", 0.01))),
         RunLength(2, None, 0),
@@ -315,7 +317,9 @@ def test_overruns_down_to_the_last_rung_end_training(monkeypatch: pytest.MonkeyP
         return real(*arguments)
 
     monkeypatch.setattr(LoadedBlock, "train_batch", overrun)
-    with pytest.raises(OverBudgetError, match=r"no rung.*micro-batch 8, after step 1.*micro-batch 1, after step 1"):
+    with pytest.raises(
+        OverBudgetError, match=r"no.* fallbacks.*micro-batch 8, after step 1.*micro-batch 1, after step 1"
+    ):
         _trainer(_with_ladder(make_plan((0, 6))), RunLength(1, None, 0), BATCH, events).train()
 
 
@@ -324,7 +328,7 @@ def test_a_peak_above_the_allowance_in_training_leads_one_rung_lower() -> None:
     trainer = _trainer(_with_ladder(make_plan((0, 6))), RunLength(2, None, 0), BATCH, events)
 
     def is_over(peak_bytes: int) -> bool:
-        return trainer._position.step == 3 and trainer._position.rung == 0
+        return trainer._position.step == 3 and trainer._position.fallback == 0
 
     trainer._guard.is_over = is_over  # type: ignore[method-assign]  # memory that really runs out is tests/fault's
     trained = trainer.train()
