@@ -7,6 +7,7 @@ mkdir -p $TMPDIR $XDG_CACHE_HOME $XDG_DATA_HOME $XDG_STATE_HOME steps
 step() {
     name=$1; shift
     echo "--- $name: $*"
+    : > steps/$name.available  # a command may be over before the watcher begins
     while :; do sed -n 's/^MemAvailable: *\([0-9]*\).*/\1/p' /proc/meminfo; sleep 2; done > steps/$name.available &
     watcher=$!
     "$@" > steps/$name.out 2> steps/$name.err
