@@ -28,12 +28,12 @@ _PLACES = {
 """Where in torch the functions and methods lie, by what a person calls them."""
 
 
-def _target(place: str) -> Any:
+def _target(where: str) -> Any:
     """What a graph's node calls: a method by its name, a function itself."""
-    return place.removeprefix("Tensor.") if place.startswith("Tensor.") else attrgetter(place)(torch)
+    return where.removeprefix("Tensor.") if where.startswith("Tensor.") else attrgetter(where)(torch)
 
 
-_KNOWN: dict[Any, str] = {_target(place): name for name, places in _PLACES.items() for place in places.split()}
+_KNOWN: dict[Any, str] = {_target(where): name for name, places in _PLACES.items() for where in places.split()}
 
 
 def function_name(node: fx.Node) -> str:
@@ -41,24 +41,24 @@ def function_name(node: fx.Node) -> str:
     return _KNOWN.get(node.target) or str(getattr(node.target, "__name__", node.target))
 
 
-def function_layers(node: fx.Node, place: str) -> tuple[Layer, ...]:
-    """The layers that a call of a function or method is. Raises ModelError that starts with `place`."""
+def function_layers(node: fx.Node, where: str) -> tuple[Layer, ...]:
+    """The layers that a call of a function or method is. Raises ModelError that starts with `where`."""
     name = _KNOWN.get(node.target)
     if name is None:
-        raise ModelError(f"{place}: {_refusal(node)}")
+        raise ModelError(f"{where}: {_refusal(node)}")
     if name == "contiguous":
         return ()
     if name == "reshape":
-        return _reshape(node, place)
+        return _reshape(node, where)
     if name == "mean":
-        return _mean(node, place)
+        return _mean(node, where)
     if name == "dropout":
-        return _dropout(node, place)
+        return _dropout(node, where)
     kind, _, arguments = _CALLS[name]
     defaults = dict(argument.split("=") for argument in arguments.split() if "=" in argument)
     names = [argument.partition("=")[0] for argument in arguments.split()]
-    given = {name: int(value) for name, value in defaults.items()} | _arguments(node, names, place)
-    layer = layer_from(getattr(nn, kind)(**given), place)
+    given = {name: int(value) for name, value in defaults.items()} | _arguments(node, names, where)
+    layer = layer_from(getattr(nn, kind)(**given), where)
     return () if layer is None else (layer,)
 
 
@@ -70,24 +70,24 @@ def _refusal(node: fx.Node) -> str:
     return joins + outside(name)
 
 
-def _arguments(node: fx.Node, names: Sequence[str], place: str) -> dict[str, Any]:
+def _arguments(node: fx.Node, names: Sequence[str], where: str) -> dict[str, Any]:
     """The arguments behind the tensor, by name. None of them may be computed from the input's shape."""
     given = dict(zip(names, node.args[1:], strict=False)) | {
         name: value for name, value in node.kwargs.items() if name in names
     }
     for name, value in given.items():
         if any(isinstance(part, fx.Node) for part in (value if isinstance(value, (tuple, list)) else (value,))):
-            raise ModelError(f"{place}: {name} is computed from the input's shape; a number is needed")
+            raise ModelError(f"{where}: {name} is computed from the input's shape; a number is needed")
     return given
 
 
-def _reshape(node: fx.Node, place: str) -> tuple[Layer, ...]:
+def _reshape(node: fx.Node, where: str) -> tuple[Layer, ...]:
     """`x.view(x.size(0), -1)` and its relatives: the batch stays, everything else becomes one row."""
     shape = node.args[1:]
     if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
         shape = tuple(shape[0])
     if len(shape) != 2 or not (_is_batch(shape[0]) or shape[0] == -1):
-        raise ModelError(f"{place}: only a reshape to (batch, features) can be expressed, as a flatten")
+        raise ModelError(f"{where}: only a reshape to (batch, features) can be expressed, as a flatten")
     return (Flatten("flatten"),)
 
 
@@ -110,18 +110,18 @@ def _is_call(node: fx.Node, method: str) -> bool:
     return node.op == "call_method" and node.target == method
 
 
-def _mean(node: fx.Node, place: str) -> tuple[Layer, ...]:
-    given = _arguments(node, ("dim", "keepdim"), place)
+def _mean(node: fx.Node, where: str) -> tuple[Layer, ...]:
+    given = _arguments(node, ("dim", "keepdim"), where)
     dim = given.get("dim")
     if not isinstance(dim, (tuple, list)) or sorted(int(part) % 4 for part in dim) != [2, 3]:
-        raise ModelError(f"{place}: a mean over dimensions {dim}; only one over rows and columns can be expressed")
+        raise ModelError(f"{where}: a mean over dimensions {dim}; only one over rows and columns can be expressed")
     pool = AdaptivePool2d("adaptive_avg_pool2d", 1, 1)
     return (pool,) if given.get("keepdim") else (pool, Flatten("flatten"))
 
 
-def _dropout(node: fx.Node, place: str) -> tuple[Layer, ...]:
-    given = _arguments(node, ("p", "training"), place)
+def _dropout(node: fx.Node, where: str) -> tuple[Layer, ...]:
+    given = _arguments(node, ("p", "training"), where)
     if not given.get("training", True):
         return ()
-    layer = layer_from(nn.Dropout(given.get("p", 0.5)), place)
+    layer = layer_from(nn.Dropout(given.get("p", 0.5)), where)
     return () if layer is None else (layer,)

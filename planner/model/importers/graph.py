@@ -25,18 +25,18 @@ from planner.schema.model import Layer, Residual
 
 
 @dataclass(frozen=True)
-class Piece:
+class TracedLayer:
     """One layer of the flat chain."""
 
     layer: Layer
     """What it is in `model/1`."""
-    place: str
+    module_path: str
     """The module it comes from, by its path within the network; for a sum or a function, the module that calls it."""
     sources: tuple[tuple[str, nn.Module], ...] = ()
     """Path and module of each layer with weights, bodies before shortcuts."""
 
 
-def trace_chain(module: nn.Module) -> tuple[Piece, ...]:
+def trace_chain(module: nn.Module) -> tuple[TracedLayer, ...]:
     """The layers of `module`, in the order of forward. It is traced as its `training` flags say.
 
     Raises ModelError naming the layer: a forward that depends on data, an operator outside the list, two tensors where
@@ -48,9 +48,9 @@ def trace_chain(module: nn.Module) -> tuple[Piece, ...]:
     if not isinstance(output, fx.Node):
         raise ModelError(f"forward gives {_kind(output)}; one tensor is needed")
     walk = _Walk(module, graph)
-    pieces = walk.chain(output, next(node for node in graph.nodes if node.op == "placeholder"))
-    _check_all_used(module, pieces)
-    return pieces
+    chain = walk.chain(output, next(node for node in graph.nodes if node.op == "placeholder"))
+    _check_all_used(module, chain)
+    return chain
 
 
 def _kind(value: object) -> str:
@@ -58,8 +58,8 @@ def _kind(value: object) -> str:
     return f"a {type(value).__name__}{size}"
 
 
-def _check_all_used(module: nn.Module, pieces: tuple[Piece, ...]) -> None:
-    used = {id(parameter) for piece in pieces for _, source in piece.sources for parameter in source.parameters()}
+def _check_all_used(module: nn.Module, chain: tuple[TracedLayer, ...]) -> None:
+    used = {id(parameter) for traced in chain for _, source in traced.sources for parameter in source.parameters()}
     for name, parameter in module.named_parameters():
         if id(parameter) not in used:
             raise ModelError(f"parameter {name!r} lies on no way from input to output; remove what does not take part")
@@ -155,9 +155,9 @@ class _Walk:
         self._taken: set[fx.Node] = set()
         self._weights: set[int] = set()
 
-    def chain(self, end: fx.Node, start: fx.Node, depth: int = 0) -> tuple[Piece, ...]:
+    def chain(self, end: fx.Node, start: fx.Node, depth: int = 0) -> tuple[TracedLayer, ...]:
         """Everything behind `start` up to and including `end`."""
-        found: list[tuple[Piece, ...]] = []
+        found: list[tuple[TracedLayer, ...]] = []
         node = end
         while node is not start:
             if node in self._taken:
@@ -167,9 +167,9 @@ class _Walk:
             if node not in self._before:
                 raise ModelError(f"{_place(node)}: works on something that is not computed from the input alone")
             node = self._before[node]
-        return tuple(piece for pieces in reversed(found) for piece in pieces)
+        return tuple(traced for chain in reversed(found) for traced in chain)
 
-    def _pieces(self, node: fx.Node, depth: int) -> tuple[Piece, ...]:
+    def _pieces(self, node: fx.Node, depth: int) -> tuple[TracedLayer, ...]:
         if node.op == "call_module":
             return self._module_piece(str(node.target))
         if node.op not in _CALLS:
@@ -178,9 +178,9 @@ class _Walk:
         if _branches(node) is not None:
             return (self._residual(node, depth),)
         layers = function_layers(node, _place(node))
-        return tuple(Piece(layer, node.meta["within"]) for layer in layers)
+        return tuple(TracedLayer(layer, node.meta["within"]) for layer in layers)
 
-    def _module_piece(self, path: str) -> tuple[Piece, ...]:
+    def _module_piece(self, path: str) -> tuple[TracedLayer, ...]:
         module = self._module.get_submodule(path)
         layer = layer_from(module, f"layer {path!r}")
         if layer is None:
@@ -189,9 +189,9 @@ class _Walk:
         if weights & self._weights:
             raise ModelError(f"layer {path!r}: its weights are used in two places; each layer has weights of its own")
         self._weights |= weights
-        return (Piece(layer, path, ((path, module),) if weights else ()),)
+        return (TracedLayer(layer, path, ((path, module),) if weights else ()),)
 
-    def _residual(self, node: fx.Node, depth: int) -> Piece:
+    def _residual(self, node: fx.Node, depth: int) -> TracedLayer:
         branches, start = _branches(node), self._before.get(node)
         if depth >= limits.MAX_RESIDUAL_DEPTH:
             raise ModelError(f"{_place(node)}: residuals nested deeper than {limits.MAX_RESIDUAL_DEPTH}")
@@ -205,8 +205,8 @@ class _Walk:
             layer = Residual("residual", tuple(p.layer for p in body), tuple(p.layer for p in shortcut))
         except ValueError as error:
             raise ModelError(f"{_place(node)}: {error}") from None
-        sources = tuple(source for piece in (*body, *shortcut) for source in piece.sources)
-        return Piece(layer, node.meta["within"], sources)
+        sources = tuple(source for traced in (*body, *shortcut) for source in traced.sources)
+        return TracedLayer(layer, node.meta["within"], sources)
 
 
 def _place(node: fx.Node) -> str:

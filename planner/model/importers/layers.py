@@ -35,19 +35,19 @@ def known_type(module: nn.Module) -> type[nn.Module] | None:
     return None
 
 
-def layer_from(module: nn.Module, place: str) -> Layer | None:
-    """The layer that `module` is; None for an identity. Raises ModelError that starts with `place`."""
+def layer_from(module: nn.Module, where: str) -> Layer | None:
+    """The layer that `module` is; None for an identity. Raises ModelError that starts with `where`."""
     base = known_type(module)
     if base is nn.Identity:
         return None
     if base is None:
-        raise ModelError(f"{place}: {outside(type(module).__name__)}")
+        raise ModelError(f"{where}: {outside(type(module).__name__)}")
     try:
         _check_plain(module)
         operator, op = _READERS[base]
         return operator.from_torch(op, module)
     except ValueError as error:
-        raise ModelError(f"{place}: {error}") from None
+        raise ModelError(f"{where}: {error}") from None
 
 
 def outside(name: str) -> str:

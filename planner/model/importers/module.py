@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from planner.errors import ModelError
 from planner.limits import MAX_NAME_LENGTH
 from planner.model.build import build_unit
-from planner.model.importers.graph import Piece, trace_chain
+from planner.model.importers.graph import TracedLayer, trace_chain
 from planner.model.shapes import Shape, model_sizes
 from planner.schema.model import AdaptivePool2d, Dropout, Flatten, Linear, Model, Pool2d, Unit
 
-Group = tuple[Piece, ...]
+Group = tuple[TracedLayer, ...]
 """The layers of one unit."""
 
 
@@ -36,7 +36,7 @@ def import_module(module: nn.Module, sample: Tensor, classes: int | None = None)
         expected = _output(module, images)
         _output(module, images[:1])
         _set_training(module, True)  # traced as it is trained: with its dropouts
-        groups = group_pieces(trace_chain(module))
+        groups = group_layers(trace_chain(module))
     if classes not in (None, expected.shape[1]):
         raise ModelError(f"classes is {classes}, but the output has {expected.shape[1]} per sample")
     model = _describe(type(module).__name__, groups, images, expected.shape[1])
@@ -44,30 +44,30 @@ def import_module(module: nn.Module, sample: Tensor, classes: int | None = None)
     return model
 
 
-def group_pieces(pieces: Group) -> tuple[Group, ...]:
+def group_layers(traced_layers: Group) -> tuple[Group, ...]:
     """Units: each begins with a convolution, linear layer or residual and takes what follows up to the next one.
 
     Average pools and flattens before a linear layer go with it; a maximum pool stays behind its convolution. What comes
     before the first of them goes with the first. Raises ModelError where there is none.
     """
-    groups: list[list[Piece]] = []
-    waiting: list[Piece] = []
-    for piece in pieces:
-        if piece.layer.starts_unit:
-            if groups and isinstance(piece.layer, Linear):
+    groups: list[list[TracedLayer]] = []
+    waiting: list[TracedLayer] = []
+    for traced in traced_layers:
+        if traced.layer.starts_unit:
+            if groups and isinstance(traced.layer, Linear):
                 waiting = _split_tail(groups[-1])
-            groups.append([*waiting, piece])
+            groups.append([*waiting, traced])
             waiting = []
         elif groups:
-            groups[-1].append(piece)
+            groups[-1].append(traced)
         else:
-            waiting.append(piece)
+            waiting.append(traced)
     if not groups:
         raise ModelError("it has neither a convolution nor a linear layer; there is nothing to train")
     return tuple(tuple(group) for group in groups)
 
 
-def _split_tail(group: list[Piece]) -> list[Piece]:
+def _split_tail(group: list[TracedLayer]) -> list[TracedLayer]:
     """Cut off, and return, the last layers of `group` that prepare for a linear layer."""
     start = len(group)
     while _is_global(group[start - 1]) or isinstance(group[start - 1].layer, Dropout):
@@ -79,8 +79,8 @@ def _split_tail(group: list[Piece]) -> list[Piece]:
     return tail
 
 
-def _is_global(piece: Piece) -> bool:
-    layer = piece.layer
+def _is_global(traced: TracedLayer) -> bool:
+    layer = traced.layer
     return isinstance(layer, (Flatten, AdaptivePool2d)) or (isinstance(layer, Pool2d) and layer.op == "avg_pool2d")
 
 
@@ -158,8 +158,10 @@ def _output(module: nn.Module, images: Tensor) -> Tensor:
         try:
             output: object = module(images.clone())  # it may write into its input
         except Exception as error:  # whatever somebody else's forward raises
-            place = f"layer {within[-1]!r}" if within and within[-1] else "forward"
-            raise ModelError(f"{place}: fails at batch {count} ({type(error).__name__}: {str(error)[:300]})") from error
+            module_path = f"layer {within[-1]!r}" if within and within[-1] else "forward"
+            raise ModelError(
+                f"{module_path}: fails at batch {count} ({type(error).__name__}: {str(error)[:300]})"
+            ) from error
     if not isinstance(output, Tensor):
         raise ModelError(f"forward gives a {type(output).__name__}; one tensor (batch, classes) is needed")
     if output.dim() != 2 or len(output) != count:
@@ -176,7 +178,7 @@ def _describe(name: str, groups: tuple[Group, ...], images: Tensor, classes: int
     try:
         for group in groups:
             names.append(_name(group, names))
-            units.append(Unit(names[-1], tuple(piece.layer for piece in group)))
+            units.append(Unit(names[-1], tuple(traced.layer for traced in group)))
         model = Model("model/1", name[:MAX_NAME_LENGTH], (channels, height, width), classes, tuple(units))
     except ValueError as error:
         raise ModelError(f"{names[-1]}: {error}" if len(units) < len(groups) else str(error)) from None
@@ -186,8 +188,8 @@ def _describe(name: str, groups: tuple[Group, ...], images: Tensor, classes: int
 
 def _name(group: Group, taken: list[str]) -> str:
     """The path of the layer that the unit begins with, made unique."""
-    place = next(piece.place for piece in group if piece.layer.starts_unit) or "residual"
-    base = (f"layer {place}" if place.isdigit() else place)[: MAX_NAME_LENGTH - 8]
+    module_path = next(traced.module_path for traced in group if traced.layer.starts_unit) or "residual"
+    base = (f"layer {module_path}" if module_path.isdigit() else module_path)[: MAX_NAME_LENGTH - 8]
     name, count = base, 1
     while name in taken:
         count += 1
@@ -219,7 +221,7 @@ def _prove(model: Model, groups: tuple[Group, ...], images: Tensor, expected: Te
 
 
 def _load(built: nn.Sequential, group: Group, index: int) -> None:
-    sources = [source for piece in group for source in piece.sources]
+    sources = [source for traced in group for source in traced.sources]
     layers = [part for part in built.modules() if next(part.parameters(recurse=False), None) is not None]
     for layer, (path, source) in zip(layers, sources, strict=True):
         given = dict(source.named_parameters()) | dict(source.named_buffers())

@@ -12,7 +12,7 @@ from planner.heads.pooled import PooledHead
 from planner.schema.codec import content_id
 from planner.schema.plan import Block, BlockPrediction, Breakdown, Exit, Plan
 from planner.schema.profile import Profile
-from planner.solver.checker.ledger import Run
+from planner.solver.checker.ledger import BlockRun
 from planner.solver.checker.profile_figures import policy_figures, record
 
 _REACH = 4
@@ -26,8 +26,8 @@ def check(plan: Plan, profile: Profile) -> None:
     """
     judge = _Checker(plan, profile)
     judge.whole()
-    for place, block in enumerate(plan.blocks):
-        judge.block(place, block)
+    for index, block in enumerate(plan.blocks):
+        judge.block(index, block)
     if judge.faults:
         shown = "; ".join(judge.faults[:_SHOWN])
         raise PlannerError(f"the solver contradicts its checker, please report this: {shown}")
@@ -65,16 +65,16 @@ class _Checker:
             exits += [Exit(unit, PooledHead("pooled")) for unit in range(segment.units[0] + 1, segment.units[1])]
             exits.append(Exit(segment.units[1], segment.head))
         self.same("exits", plan.exits, tuple(exits))
-        kept = {block.input.dtype for block in plan.blocks if block.input.kind == "cache"}
-        self.true(f"caches hold one type: {', '.join(sorted(kept))}", len(kept) <= 1)
+        dtypes = {block.input.dtype for block in plan.blocks if block.input.kind == "cache"}
+        self.true(f"caches hold one type: {', '.join(sorted(dtypes))}", len(dtypes) <= 1)
         self.same("the first trained unit", plan.blocks[0].units[0], plan.training.freeze)
         cuts = len(segments) - 1
         self.true(f"{cuts} cuts ≤ max_cuts {plan.max_cuts}", plan.max_cuts is None or cuts <= plan.max_cuts)
         self._budget()
         self._totals()
-        for place, other in enumerate(plan.alternatives):
-            self._fits(f"alternatives[{place}].peak_bytes", other.peak_bytes)
-            self._stores(f"alternatives[{place}].cache_bytes", other.cache_bytes)
+        for index, other in enumerate(plan.alternatives):
+            self._fits(f"alternatives[{index}].peak_bytes", other.peak_bytes)
+            self._stores(f"alternatives[{index}].cache_bytes", other.cache_bytes)
 
     def _features(self, spans: list[tuple[int, int]]) -> None:
         """Every segment has a unit that extracts features, in a network that has any, unless nothing is cut."""
@@ -99,7 +99,7 @@ class _Checker:
         peak = max(block.predicted.peak_bytes for block in plan.blocks)
         self.same("predicted.peak_bytes", predicted.peak_bytes, peak)
         self._fits("predicted.peak_bytes", peak)
-        runs = [Run(plan, self.profile, place, block.micro_batch) for place, block in enumerate(plan.blocks)]
+        runs = [BlockRun(plan, self.profile, index, block.micro_batch) for index, block in enumerate(plan.blocks)]
         total = sum(plan.training.epochs * run.epoch_ns() + run.finish_ns() for run in runs)
         self.same("predicted.seconds_total", predicted.seconds_total, total / 1e9)
         stored = max(run.read_bytes() + run.written_bytes() for run in runs)
@@ -114,8 +114,8 @@ class _Checker:
         storage = self.plan.storage_bytes
         self.true(f"{what} {stored} ≤ storage_bytes {storage}", storage is None or stored <= storage)
 
-    def block(self, place: int, block: Block) -> None:
-        where = f"blocks[{place}]"
+    def block(self, index: int, block: Block) -> None:
+        where = f"blocks[{index}]"
         cached = block.input.kind == "cache"
         boundary = block.units[0] if cached else 0
         if not cached:
@@ -124,17 +124,19 @@ class _Checker:
         self.same(
             f"{where}.input.sample_bytes", block.input.sample_bytes, record(self.profile, boundary, block.input.dtype)
         )
-        run = Run(self.plan, self.profile, place, block.micro_batch)
+        run = BlockRun(self.plan, self.profile, index, block.micro_batch)
         self._setting(where, run, block.accumulate, block.predicted)
         peak, size = block.predicted.peak_bytes, block.micro_batch
         for step, rung in enumerate(block.ladder):
             here = f"{where}.ladder[{step}]"
             self.true(f"{here} is smaller than what stands before it", rung.micro_batch < size)
             self.true(f"{here} needs less than what stands before it", rung.predicted.peak_bytes < peak)
-            self._setting(here, Run(self.plan, self.profile, place, rung.micro_batch), rung.accumulate, rung.predicted)
+            self._setting(
+                here, BlockRun(self.plan, self.profile, index, rung.micro_batch), rung.accumulate, rung.predicted
+            )
             peak, size = rung.predicted.peak_bytes, rung.micro_batch
 
-    def _setting(self, where: str, run: Run, accumulate: int, predicted: BlockPrediction) -> None:
+    def _setting(self, where: str, run: BlockRun, accumulate: int, predicted: BlockPrediction) -> None:
         self._reach(where, run, predicted)
         self.same(f"{where}: micro_batch × accumulate", run.size * accumulate, self.plan.training.batch)
         phases = run.phases()
@@ -147,7 +149,7 @@ class _Checker:
         self.same(f"{where}: seconds_per_epoch", predicted.seconds_per_epoch, run.epoch_ns() / 1e9)
         self.same(f"{where}: finish_seconds", predicted.finish_seconds, run.finish_ns() / 1e9)
 
-    def _reach(self, where: str, run: Run, predicted: BlockPrediction) -> None:
+    def _reach(self, where: str, run: BlockRun, predicted: BlockPrediction) -> None:
         """Frozen units have to be known at the micro-batch as well, but normalise by what they learned before."""
         low = max(piece.fixed.minimum_micro_batch for piece in run.trained)
         running = [*run.filling, *run.pieces]
@@ -159,7 +161,7 @@ class _Checker:
         untouched = max(piece.untouched() for piece in running)
         self.same(f"{where}: untouched_bytes", predicted.untouched_bytes, untouched)
 
-    def _parts(self, where: str, run: Run, predicted: BlockPrediction, peak: int) -> None:
+    def _parts(self, where: str, run: BlockRun, predicted: BlockPrediction, peak: int) -> None:
         parts = predicted.breakdown
         self.same(f"{where}: breakdown's sum", parts.total, peak)
         self.same(f"{where}: breakdown.runtime", parts.runtime, run.processes())

@@ -16,7 +16,7 @@ from planner.model.shapes import Shape, unit_sizes
 from planner.schema.common import CacheDtype
 from planner.schema.plan import BlockInput, PhasePeaks, Plan, Segment
 from planner.schema.profile import PieceProfile, Profile
-from planner.solver.checker.profile_figures import Piece, converting, policy_figures, record
+from planner.solver.checker.profile_figures import ComponentFigures, converting, policy_figures, record
 
 _WRITER = 65536, 16
 
@@ -60,7 +60,7 @@ class Ledger:
         return sum(size for owner, size in self.owners.items() if owner.split()[0] == kind)
 
 
-class Run:
+class BlockRun:
     """One block at one micro-batch; as its rung where that is smaller than the block's own."""
 
     def __init__(self, plan: Plan, profile: Profile, place: int, size: int) -> None:
@@ -82,12 +82,12 @@ class Run:
         self.heads = [self._piece(_head(profile, segment)) for segment in block.segments]
         self.trained = [*self.units.values(), *self.heads]
 
-    def _piece(self, profile: PieceProfile) -> Piece:
+    def _piece(self, profile: PieceProfile) -> ComponentFigures:
         case = "_accumulating" if self.accumulating else "_stepping" if self.stepping else ""
-        return Piece(profile, self.size, case, self.around)
+        return ComponentFigures(profile, self.size, case, self.around)
 
     @property
-    def pieces(self) -> list[Piece]:
+    def pieces(self) -> list[ComponentFigures]:
         """All that are in memory while it trains."""
         return [*self.prefix, *self.trained]
 
@@ -145,7 +145,7 @@ class Run:
             ledger.touch(max(piece.step() for piece in self.trained))
         return ledger
 
-    def _segment(self, ledger: Ledger, segment: Segment, head: Piece) -> None:
+    def _segment(self, ledger: Ledger, segment: Segment, head: ComponentFigures) -> None:
         start, end = segment.units
         chain = [*(self.units[index] for index in range(start, end)), head]
         spans = [range(first - start, last - start) for first, last in segment.recompute]
@@ -156,7 +156,7 @@ class Run:
         ledger.drop("gradients fresh")
         ledger.hand_over("activations output", "activations input")
 
-    def _backward(self, ledger: Ledger, chain: list[Piece], spans: list[range], outlives: bool) -> None:
+    def _backward(self, ledger: Ledger, chain: list[ComponentFigures], spans: list[range], outlives: bool) -> None:
         """`outlives`: the next segment needs the output of the last unit, the piece before the head."""
         for place in reversed(range(len(chain))):
             piece = chain[place]
@@ -327,7 +327,7 @@ class Run:
         behind = self._write_ns([*self.prefix, *self.units.values()], self.written_bytes()) if self.caches else 0
         return behind + (self._write_ns(self.filling, self.read_bytes()) if self.filling else 0)
 
-    def _write_ns(self, units: Sequence[Piece], size: int) -> int:
+    def _write_ns(self, units: Sequence[ComponentFigures], size: int) -> int:
         """A pass over every view of the samples, and what comes out to storage."""
         inference = sum(unit.nanoseconds("inference_seconds") for unit in units)
         passes = self._passes(inference, self.plan.training.views)
@@ -349,13 +349,13 @@ class Run:
         return ceil(Fraction(size * 10**9, speed))
 
 
-def _keep(ledger: Ledger, chain: list[Piece], place: int) -> None:
+def _keep(ledger: Ledger, chain: list[ComponentFigures], place: int) -> None:
     """Forward of a piece that keeps what its backward needs."""
     ledger.touch(chain[place].trace("forward_peak_bytes", place == 0))
     ledger.take(f"activations {place}", chain[place].trace("kept_bytes", place == 0))
 
 
-def _forward(ledger: Ledger, chain: list[Piece], spans: list[range]) -> None:
+def _forward(ledger: Ledger, chain: list[ComponentFigures], spans: list[range]) -> None:
     """Inside a span that will be recomputed each output goes as soon as the next is there."""
     for place, piece in enumerate(chain):
         span = next((span for span in spans if place in span), None)
@@ -367,7 +367,7 @@ def _forward(ledger: Ledger, chain: list[Piece], spans: list[range]) -> None:
         ledger.take(f"activations {place}" if place == span[-1] else "passing", piece.output())
 
 
-def _evaluate(ledger: Ledger, units: Sequence[Piece], heads: dict[int, Piece]) -> None:
+def _evaluate(ledger: Ledger, units: Sequence[ComponentFigures], heads: dict[int, ComponentFigures]) -> None:
     """Units one behind the other without gradients, and the heads that stand behind so many of them."""
     for count, unit in enumerate(units, start=1):
         ledger.touch(unit.inference())

@@ -89,7 +89,7 @@ def _on_lines(table: list[tuple[int, int]], size: int) -> int:
     return value if above else max(value, y1)
 
 
-class Piece:
+class ComponentFigures:
     """A unit or head at one micro-batch; figures between profiled ones lie on straight lines, rounded up."""
 
     def __init__(self, profile: PieceProfile, size: int, case: str, around: PolicyFigures) -> None:

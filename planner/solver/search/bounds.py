@@ -90,7 +90,7 @@ class _Tables(NamedTuple):
     """By boundary: what a cut adds."""
 
 
-class _Edges(NamedTuple):
+class _SegmentBounds(NamedTuple):
     """All segments in one batch mode, by the boundaries where they begin and, one on, where they end."""
 
     boundaries: Integers
@@ -265,12 +265,12 @@ class BlockBounds:
         magnitude = np.abs(tables.cut).sum() + np.where(np.isfinite(tables.time), tables.time, 0)
         return np.asarray(found - SLACK * (np.where(np.isfinite(found), np.abs(found), 0) + magnitude))
 
-    def _make_edges(self, mode: BatchMode) -> _Edges:
+    def _make_edges(self, mode: BatchMode) -> _SegmentBounds:
         space, boundaries = self._space, self._space.block_boundaries
         row, sums, heads = space.row(*mode), space.sums(*mode), space.heads(mode)
         peaks = peaks_of(row, sums, heads)
         grid = np.ix_(boundaries[:-1], boundaries[1:])
-        return _Edges(
+        return _SegmentBounds(
             boundaries=boundaries,
             given=row.given[boundaries[:-1]],
             least=np.minimum(peaks.least_open, peaks.least_close)[grid],

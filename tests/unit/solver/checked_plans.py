@@ -10,7 +10,7 @@ from planner.schema.plan import Alternative, Plan
 from planner.schema.profile import HeadProfile, PieceProfile, Profile, Trace, Traces
 from planner.schema.request import Budget, Request, Scope, Training
 from planner.solver.checker.check import check
-from planner.solver.checker.ledger import Run
+from planner.solver.checker.ledger import BlockRun
 from planner.solver.predict import make_block, make_exits, predict_plan
 from planner.solver.problem import CLASSIFIER, Choice, Problem
 from tests.heads import heads
@@ -77,11 +77,11 @@ def problem_of(
     return Problem(profile, Request(Budget(ROOM, scope), training, reserve_bytes=0), policy)
 
 
-def runs(problem: Problem, *choices: Choice) -> list[Run]:
+def runs(problem: Problem, *choices: Choice) -> list[BlockRun]:
     """Every block played out, in a plan that the checker accepts."""
     plan = plan_of(problem, *choices)
     check(plan, problem.profile)
-    return [Run(plan, problem.profile, place, choice.micro_batch) for place, choice in enumerate(choices)]
+    return [BlockRun(plan, problem.profile, place, choice.micro_batch) for place, choice in enumerate(choices)]
 
 
 def with_policies(profile: Profile, tight: float, fast: float, figures: tuple[int, int, int]) -> Profile:

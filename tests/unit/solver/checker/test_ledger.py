@@ -9,7 +9,7 @@ import pytest
 from planner.schema.plan import PhasePeaks
 from planner.schema.profile import HeadProfile, PieceProfile, Trace
 from planner.solver.checker.check import check
-from planner.solver.checker.ledger import Run
+from planner.solver.checker.ledger import BlockRun
 from planner.solver.problem import Choice
 from tests.heads import heads
 from tests.unit.solver.checked_plans import (
@@ -72,7 +72,7 @@ def test_frozen_units_may_be_the_highest_moment_of_training() -> None:
 def test_the_smaller_setting_of_a_block_that_runs_units_again() -> None:
     # At 1: data 2·43 + 8 + 140 + 40 = 274, weights 160, momentum and gradients of the trained unit 50, backward 85.
     plan = plan_of(problem_of(tiny_profile()), PASSED, AGAIN)
-    assert Run(plan, tiny_profile(), 1, 1).phases().train == 274 + 160 + 50 + 50 + 85 + 5 + 7
+    assert BlockRun(plan, tiny_profile(), 1, 1).phases().train == 274 + 160 + 50 + 50 + 85 + 5 + 7
 
 
 def test_a_block_between_that_runs_units_again_and_caches() -> None:
@@ -162,7 +162,7 @@ def test_a_smaller_setting_accumulates_and_steps_behind_backward() -> None:
     plan = plan_of(problem, replace(ONE, optimizer_in_backward=True))
     assert plan.blocks[0].ladder
     check(plan, problem.profile)
-    rung = Run(plan, problem.profile, 0, 1)
+    rung = BlockRun(plan, problem.profile, 0, 1)
     assert rung.phases().train == 234 + 160 + 150 + 150 + 198 + 5 + 9
     assert rung.epoch_ns() == 27_000 * 5 + 18_000
 
