@@ -54,14 +54,14 @@ def main() -> None:
     answers = Answers()
     limit_data(int(sys.argv[2]))
     profiles: OrderedDict[str, Profile] = OrderedDict()
-    answers.tell("ready")
+    answers.emit("ready")
     while line := sys.stdin.buffer.readline():
         try:
             answer = json.dumps(_answer(line, sys.stdin.buffer, profiles), allow_nan=False)
         except MemoryError:
             profiles.clear()
             answer = '{"over": "memory"}'  # after which another worker takes this one's place
-        answers.tell(answer)
+        answers.emit(answer)
 
 
 def _answer(line: bytes, source: BinaryIO, profiles: OrderedDict[str, Profile]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def main() -> int:
     url, token_file = sys.argv[1], next(map(Path, sys.argv[2:]), None)
     try:
         with ServiceClient(url, token_given(url, token_file)) as service:
-            answers.tell(to_json(service.plan_at(url), indent=None))
+            answers.emit(to_json(service.plan_at(url), indent=None))
     except PlannerError as error:
         print_note(str(error))
         return error.exit_code

@@ -33,7 +33,7 @@ def main() -> int:
     answers = Answers()
 
     def tell(done: int, total: int, name: str) -> None:
-        answers.tell(json.dumps({"phase": name, "done": done, "total": total}))
+        answers.emit(json.dumps({"phase": name, "done": done, "total": total}))
 
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 10))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

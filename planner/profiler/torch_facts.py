@@ -30,7 +30,7 @@ _HOLD_A_CONTEXT = """
 import sys
 from planner.system.answers import Answers
 from planner.training.runtime import start_accelerator
-Answers().tell(str(start_accelerator(sys.argv[1]).memory().reserved_bytes))
+Answers().emit(str(start_accelerator(sys.argv[1]).memory().reserved_bytes))
 sys.stdin.read()
 """
 
@@ -110,4 +110,4 @@ def _context_bytes(kind: str, backend: Accelerator) -> int:
 
 if __name__ == "__main__":
     answers = Answers()
-    answers.tell(to_json(ask_torch(sys.argv[1:]), indent=None))
+    answers.emit(to_json(ask_torch(sys.argv[1:]), indent=None))

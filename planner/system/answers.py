@@ -22,7 +22,7 @@ class Answers:
         os.set_inheritable(number, False)
         self.stream: BinaryIO = os.fdopen(number, "wb")
 
-    def tell(self, line: str) -> None:
+    def emit(self, line: str) -> None:
         """Send one line, at once."""
         self.stream.write(line.encode() + b"\n")
         self.stream.flush()

@@ -78,7 +78,7 @@ def main(path: str, micro_batch: int) -> None:
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-    answers.tell(to_json(AcceleratorAccountResult(found), indent=None))
+    answers.emit(to_json(AcceleratorAccountResult(found), indent=None))
 
 
 if __name__ == "__main__":

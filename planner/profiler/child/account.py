@@ -322,7 +322,7 @@ def main(path: str, policy: Policy, micro_batch: int, timed: Sequence[int]) -> N
     # Lack of memory, or a unit that fails: the survey measures unit by unit and says which.
     except (RuntimeError, ValueError, MemoryError, RunError) as error:
         problem = problem_of(error)
-    answers.tell(to_json(AccountResult(found, problem), indent=None))
+    answers.emit(to_json(AccountResult(found, problem), indent=None))
 
 
 if __name__ == "__main__":

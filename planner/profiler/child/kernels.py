@@ -93,4 +93,4 @@ def _use(job: Job, unit: Unit, shape: Shape) -> None:
 
 if __name__ == "__main__":
     answers = Answers()
-    answers.tell(to_json(use_kernels(read_document(Path(sys.argv[1]), Job)), indent=None))
+    answers.emit(to_json(use_kernels(read_document(Path(sys.argv[1]), Job)), indent=None))

@@ -244,7 +244,7 @@ def main(path: str, parent_pid: int, tasks: Iterable[str]) -> None:
     answers = Answers()
 
     def tell(line: Ready | Answer) -> None:
-        answers.tell(to_json({"line": line}, indent=None))
+        answers.emit(to_json({"line": line}, indent=None))
 
     job = read_document(Path(path), Job)
     start_torch(job.allocator, job.threads, numpy=True)

@@ -50,12 +50,20 @@ class Samples:
         dtype: Dtype = "float32",
         device: torch.device = CPU,
     ) -> None:
-        """`cached` is how a cache holds activations, which come in `dtype`; none stands for uint8 images.
+        """Allocate the buffers.
 
-        `limit` keeps to the first samples of the split. An epoch takes `run` neighbours at a time. `stored` is the key
-        of the order in which a cache would hold the split's samples: those are neighbours then, so that a block trains
-        on the same batches whether it reads a cache or the data set. `views` is how many passes of the split differ,
-        one behind the other; none: all do. `device` is where the tensors come to lie.
+        Args:
+            split: Where samples come from.
+            shape: Of one sample, without the batch.
+            cached: The dtype that a cache stores activations as; none: the split holds uint8 images.
+            micro_batch: Samples in one forward.
+            limit: Use the first so many samples only; none: all.
+            run: Neighbouring samples that an epoch takes together, for storage that is slow to seek.
+            stored: Key of the order in which a cache would hold the split's samples. Neighbours are then those of the
+                cache, so that a block trains on the same batches whether it reads a cache or the data set.
+            views: Passes over the split that differ, one behind the other; none: every pass does.
+            dtype: What cached activations are decoded to.
+            device: Where the tensors are put.
         """
         self.count = min(split.samples, limit or split.samples)
         self.is_whole = self.count == split.samples

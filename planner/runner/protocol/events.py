@@ -14,9 +14,9 @@ class PhasePeak:
     """A phase of a block, as measured."""
 
     phase: Phase
-    """Which."""
+    """The phase."""
     peak_bytes: int
-    """Highest resident bytes of the child in it."""
+    """Highest resident bytes of the training child during the phase."""
 
 
 @dataclass(frozen=True)
@@ -36,30 +36,30 @@ class Initialised:
 
     kind: Literal["initialised"]
     init: InitReport
-    """What of them fits."""
+    """Which tensors of the file fit the network, and which do not."""
 
 
 @dataclass(frozen=True)
 class BlockStarted:
-    """A block is about to do something else."""
+    """A block enters a phase."""
 
     kind: Literal["phase"]
     block: int
-    """Its index."""
+    """Index of the block."""
     phase: Phase
-    """What comes."""
+    """The phase that begins."""
     total_steps: int
     """Optimizer steps of the training phase."""
     micro_batch: int
-    """In force."""
+    """Samples in one forward of the phase."""
     accumulate: int
-    """In force."""
+    """Micro-batches in one optimizer step."""
     fallback: int = 0
-    """In force: 0 is the plan's own setting, then its fallbacks."""
+    """Which setting that is: 0 is the plan's own, 1 the first of its fallbacks."""
     done_steps: int = 0
-    """Optimizer steps that were done before."""
+    """Optimizer steps of the block that earlier sessions have done."""
     peak_bytes: int = 0
-    """Highest resident bytes of the child until now."""
+    """Highest resident bytes of the child over its life so far."""
 
 
 @dataclass(frozen=True)
@@ -98,11 +98,11 @@ class Checkpointed:
 
 @dataclass(frozen=True)
 class Deviation:
-    """The run leaves its plan."""
+    """The run departs from its plan, for instance to a smaller micro-batch; the report lists it."""
 
     kind: Literal["deviation"]
     text: str
-    """What, where and why."""
+    """What is done differently, in which block, and why, as a sentence."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Warned:
 
     kind: Literal["warning"]
     text: str
-    """What."""
+    """The warning, as a sentence."""
 
 
 @dataclass(frozen=True)
@@ -122,9 +122,9 @@ class BlockDone:
     block: int
     """Its index."""
     micro_batch: int
-    """As run."""
+    """Samples in one forward and backward when training ended."""
     accumulate: int
-    """As run."""
+    """Micro-batches in one optimizer step when training ended."""
     peak_bytes: int
     """Highest resident bytes of the child in this block, all phases."""
     seconds_per_epoch: float
@@ -144,9 +144,9 @@ class BlockDone:
     calibration_seconds: float | None = None
     """The calibration kernel's time as the block began."""
     seconds_per_sample: float | None = None
-    """Forward from the model's first unit to the block's last, heads left out; null: an earlier release told it not."""
+    """Forward from the model's first unit to the block's last, without heads; null in files of earlier releases."""
     phases: tuple[PhasePeak, ...] = ()
-    """Its phases, in the order of their first; empty: an earlier release told them not apart."""
+    """The peak of every phase, in the order in which they first began; empty in files of earlier releases."""
 
 
 @dataclass(frozen=True)

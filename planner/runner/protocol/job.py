@@ -24,7 +24,7 @@ class TrainingJob:
     allowed_bytes: int | None = None
     """Resident bytes the child may reach; none leaves the guard off."""
     above_baseline: bool = False
-    """Whether `allowed_bytes` counts from the child's own baseline (scope `training`)."""
+    """Whether `allowed_bytes` is above the child's resident bytes before training (budget scope `training`)."""
     first_block: int = 0
     """Blocks before this one are done."""
     first_fallback: int = formerly("first_rung", 0)
@@ -34,23 +34,23 @@ class TrainingJob:
     exit_tolerance: float | None = None
     """Points of accuracy that a smaller exit may lose to the best; none holds no samples out to choose by."""
     plan_id: str | None = None
-    """The plan's; none: an earlier release told it not."""
+    """The plan's `id`; none in files of earlier releases."""
     init_checksum: str | None = None
-    """Of the weights that the run was told to begin with, as it keeps them; none without."""
+    """Checksum of `init.safetensors` in the output folder; none where training begins with random weights."""
     any_device: bool = False
-    """Whether the plan is another device's: then it is held against what starting takes here."""
+    """Whether the plan is another device's; its settings are then checked against what starting takes here."""
 
 
 @dataclass(frozen=True)
 class RunLength:
-    """How long to train, and from which seed: the plan's word, or the job's where it has one."""
+    """How long to train, and from which seed: the plan's values, or the job's where it overrides them."""
 
     epochs: int
     """Passes over the data."""
     max_steps: int | None
     """Most optimizer steps of each block."""
     seed: int
-    """Of every random stream."""
+    """Seed of initial weights, order of samples, augmentation and dropout."""
 
 
 @dataclass(frozen=True)

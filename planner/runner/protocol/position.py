@@ -14,7 +14,7 @@ _KEY = "position"
 
 @dataclass(frozen=True)
 class Position:
-    """A place between two optimizer steps."""
+    """How far the training of a block has come, between two optimizer steps."""
 
     block: int
     """Index of the block."""
@@ -56,7 +56,7 @@ class Position:
         return self.whole_seconds / max(1, self.whole_epochs)
 
     def metadata(self) -> dict[str, str]:
-        """In the words of a tensor file."""
+        """Itself as metadata of a safetensors file."""
         return {_KEY: to_json(self, indent=None)}
 
 

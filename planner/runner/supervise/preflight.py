@@ -1,6 +1,6 @@
-"""What can be refused is refused before a run begins: its data, its device, and the memory there is now.
+"""The checks before a run: that data and model fit, that the device is the plan's, and that there is memory enough.
 
-Another process looks, for this one's memory counts in the budget and that one's is gone when training starts.
+A process of its own makes them: the supervisor's memory counts in the budget, that one's is free again before training.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from planner.system.child import ask
 
 @dataclass(frozen=True)
 class PreflightQuestion:
-    """What is to be looked at."""
+    """What the checking process is given."""
 
     plan: Plan
-    """The plan."""
+    """The plan that is to be run."""
     data: str
     """Name or path of the data set."""
     work_dir: str
@@ -31,19 +31,19 @@ class PreflightQuestion:
     trains: bool
     """Whether a block is left to train: otherwise neither device nor memory matter."""
     in_memory: bool
-    """Whether the memory that there is matters."""
+    """Whether available memory is checked too."""
     ignore_limit: bool = False
     """Whether a container's limit may be below the budget."""
 
 
 @dataclass(frozen=True)
 class PreflightAnswer:
-    """What was found."""
+    """What the checks found."""
 
     refusal: ChildFailed | None
-    """Why the run cannot begin."""
+    """Why the run cannot begin; none where it can."""
     differences: tuple[str, ...] = ()
-    """What makes this another device than the plan's, where that is allowed."""
+    """How this device differs from the plan's, where `any_device` allows that."""
     warnings: tuple[str, ...] = ()
     """What a person should know before it begins."""
     samples: SampleCounts | None = None
@@ -53,7 +53,7 @@ class PreflightAnswer:
 
 
 def look(question: PreflightQuestion) -> PreflightAnswer:
-    """Ask the other process. Raises the PlannerError that it found: InputError, InfeasibleError, RunError."""
+    """Run the checks. Raises what they found: InputError, InfeasibleError or RunError."""
     text = to_json(question, indent=None).encode()
     done = ask(["-m", "planner.runner.supervise.preflighter", str(os.getpid())], question=text)
     if not done.text.endswith(b"\n"):

@@ -60,7 +60,7 @@ def main(parent_pid: int) -> int:
         found = answer(decode(PreflightQuestion, parse_json(sys.stdin.buffer.read())))
     except PlannerError as error:
         found = PreflightAnswer(ChildFailed.of(error))
-    Answers().tell(to_json(found, indent=None))
+    Answers().emit(to_json(found, indent=None))
     return 0
 
 

@@ -30,7 +30,7 @@ answers = Answers()
 from planner.training.runtime import start_torch
 started = start_torch(sys.argv[1], int(sys.argv[2]))
 import planner.runner.train.session
-answers.tell(to_json(Message(ChildReady("ready", started.baseline_bytes, started.peak_bytes)), indent=None))
+answers.emit(to_json(Message(ChildReady("ready", started.baseline_bytes, started.peak_bytes)), indent=None))
 """
 
 
@@ -49,4 +49,4 @@ def probe(policy: Policy, threads: int) -> dict[str, int]:
 
 if __name__ == "__main__":
     answers = Answers()
-    answers.tell(json.dumps(probe(cast(Policy, sys.argv[1]), int(sys.argv[2]))))
+    answers.emit(json.dumps(probe(cast(Policy, sys.argv[1]), int(sys.argv[2]))))

@@ -52,7 +52,7 @@ class Observer(Protocol):
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run differs from its plan's own word."""
+    """What a run does otherwise than its plan says, and how it goes about it."""
 
     epochs: int | None = None
     """Passes over the data."""

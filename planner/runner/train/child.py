@@ -127,7 +127,7 @@ def main(job_path: str, supervisor_pid: int) -> int:
     answers = Answers()
 
     def emit(event: Event) -> None:
-        answers.tell(to_json(Message(event), indent=None))
+        answers.emit(to_json(Message(event), indent=None))
 
     try:
         _train(read_sealed(Path(job_path), TrainingJob), emit)

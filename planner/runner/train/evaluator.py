@@ -47,7 +47,7 @@ def main(text: str, supervisor_pid: int) -> int:
         if not is_out_of_memory(error):
             raise
         told = ChildFailed.of(OverBudgetError(describe(error)))
-    answers.tell(to_json(EvaluationMessage(told), indent=None))
+    answers.emit(to_json(EvaluationMessage(told), indent=None))
     return told.exit_code if isinstance(told, ChildFailed) else 0
 
 

@@ -17,10 +17,17 @@ Pass = Callable[[Tensor, Tensor], object]
 
 
 class Watch(StopSignal):
-    """Looked at between two micro-batches of a pass: whether to stop, and whether the last one stayed within bounds."""
+    """Checked between micro-batches of a pass: whether to stop, and whether the last one stayed within its limit."""
 
     def __init__(self, stop: StopSignal, guard: MemoryGuard, what: str, has_smaller: bool) -> None:
-        """`what` is passing. Where no smaller micro-batch is left to turn to, peaks are only remembered."""
+        """Make a check for one pass.
+
+        Args:
+            stop: Whether the run is to stop.
+            guard: Measures peaks.
+            what: What runs, for the error's message.
+            has_smaller: Whether a smaller micro-batch is left; without one, peaks are recorded and never refused.
+        """
         super().__init__()
         self._stop = stop
         self._guard = guard

@@ -23,46 +23,46 @@ from planner.training.segment import infer
 
 @dataclass
 class _ExitMeter:
-    """Where a model may end, and its running count."""
+    """An exit being measured: its correct predictions and its seconds so far."""
 
     unit: int
     units: Sequence[nn.Module]
-    """From the exit before it."""
+    """The units between the exit before it and this one."""
     head: nn.Module | None
     right: int = 0
     units_seconds: float = 0.0
-    """From the block's first unit to the head's, without any head."""
+    """Forward from the block's first unit to this exit's last, without heads."""
     head_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class Prefix:
-    """What lies before a block in the finished model."""
+    """The units before a block, as every exit's size and speed count them."""
 
     parameters: int
-    """Parameters of the units before it."""
+    """Their parameters."""
     seconds_per_sample: float
-    """Forward through them."""
+    """Seconds of a forward through them, for one sample."""
 
 
 @dataclass(frozen=True)
 class MeasuredBlock:
-    """What running samples through a block has shown."""
+    """A block's exits, measured on one part of the data set."""
 
     exits: tuple[ExitReport, ...]
-    """Its heads; the last is the end of the block."""
+    """Accuracy, parameters and speed of each exit; the last is the end of the block."""
     behind: Prefix
-    """What the next block has before it."""
+    """The units before the next block."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A cache that a block's outputs go to."""
+    """An activation cache that is being written."""
 
     writer: CacheWriter
-    """Its writer."""
+    """Takes encoded records, in order."""
     dtype: CacheDtype
-    """How it holds them."""
+    """The numbers that it stores activations as."""
 
     def append(self, first: int, outputs: Tensor, labels: Tensor) -> None:
         """Write outputs (micro-batch, …) of the samples from position `first` on."""
@@ -89,12 +89,12 @@ def validate(
 
 
 def try_heads(block: LoadedBlock, exits: Exits, inputs: Tensor, labels: Tensor) -> Tensor:
-    """What `validate` does with one micro-batch, without counting; the block's outputs."""
+    """Run one micro-batch as `validate` does and keep no count: a dry step. Returns the block's outputs."""
     return _count(_meters(block, exits), block.enter(inputs), labels)
 
 
 def try_writing(outputs: Tensor, stored: CacheDtype) -> None:
-    """What a cache that holds activations as `stored` does with outputs (micro-batch, …), without writing them."""
+    """Encode outputs (micro-batch, …) as a cache of dtype `stored` would, and write nothing: a dry step."""
     for record in encode_samples(outputs, stored):
         zlib.crc32(record)
 

@@ -42,7 +42,7 @@ def test_a_child_is_spoken_to_in_lines_and_marked_as_the_first_to_be_killed(modu
         answers = Answers()
         for line in sys.stdin:
             words = [line.strip().upper(), open("/proc/self/oom_score_adj").read().strip(), *sys.argv[1:]]
-            answers.tell(" ".join(words))
+            answers.emit(" ".join(words))
     """)
     with Child(bounds(), "measured_module", "given") as child:
         child.send("one")
@@ -57,7 +57,7 @@ def test_a_child_goes_without_huge_pages_as_a_runs_does(module: Write, monkeypat
     module("""
         from planner.system.answers import Answers
         found = [line for line in open("/proc/self/status") if line.startswith("THP_enabled")]
-        Answers().tell(found[0].strip())
+        Answers().emit(found[0].strip())
     """)
     with Child(bounds(), "measured_module") as child:
         assert child.read().split() == ["THP_enabled:", "0"]
@@ -121,7 +121,7 @@ def test_what_a_child_started_ends_with_it(module: Write) -> None:
         import subprocess
         from planner.system.answers import Answers
         answers = Answers()
-        answers.tell(str(subprocess.Popen(["sleep", "600"]).pid))
+        answers.emit(str(subprocess.Popen(["sleep", "600"]).pid))
         input()
     """)
     with Child(bounds(), "measured_module") as child:
@@ -187,7 +187,7 @@ def test_a_limit_of_a_gpu_is_none_of_what_a_child_takes_here(module: Write) -> N
     module("""
         from planner.system.answers import Answers
         taken = b"x" * (128 * 2**20)
-        Answers().tell(input() + str(len(taken)))
+        Answers().emit(input() + str(len(taken)))
     """)
     limits = Bounds.begin(100 * MIB, 60.0, accelerator_bytes=2**40)
     with Child(limits, "measured_module") as child:

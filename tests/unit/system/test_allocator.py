@@ -133,7 +133,7 @@ HAVE = """
         had = 0
         while had < 160 and malloc(4 * MIB):
             had += 4
-    Answers().tell(str(had))
+    Answers().emit(str(had))
     '''
     import textwrap
     with ChildProcess(["-c", textwrap.dedent(child)], STANDARD_ERROR) as started:

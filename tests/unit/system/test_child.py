@@ -27,9 +27,9 @@ def test_what_a_child_prints_is_no_answer() -> None:
             os.write(1, b"\\xff\\xfe no text\\n")
             print("printed", flush=True)
             answers = Answers()
-            answers.tell("one")
+            answers.emit("one")
             os.write(1, b"onednn_verbose,v1\\n")
-            answers.tell("é")
+            answers.emit("é")
             sys.stderr.write("last\\n")
         """)
     )
@@ -43,7 +43,7 @@ def test_a_child_that_says_much_on_both_ways_does_not_wait_for_us() -> None:
             answers = Answers()
             for part in range(64):
                 print("x" * 2**16, flush=True)
-                answers.tell("y" * 2**16)
+                answers.emit("y" * 2**16)
             print("z" * 1000)
         """)
     )
@@ -71,9 +71,9 @@ def test_answers_end_with_the_child_though_what_it_started_lives_on() -> None:
         import subprocess
         answers = Answers()
         other = subprocess.Popen(["sleep", "600"], close_fds=False)
-        answers.tell(str(other.pid))
-        answers.tell(str(sys.argv))
-        answers.tell(str(os.environ.get("NEUROFLUX_ANSWERS")))
+        answers.emit(str(other.pid))
+        answers.emit(str(sys.argv))
+        answers.emit(str(os.environ.get("NEUROFLUX_ANSWERS")))
     """)
     with ChildProcess([*started, "a b"], subprocess.DEVNULL) as child:
         pid, words, variable, *more = child.answers.read().decode().splitlines()
@@ -90,7 +90,7 @@ def test_only_what_is_named_is_inherited(tmp_path: Path) -> None:
         with ChildProcess(
             code("""
                 answers = Answers()
-                answers.tell(" ".join(os.readlink(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd")
+                answers.emit(" ".join(os.readlink(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd")
                              if os.path.exists(f"/proc/self/fd/{n}")))
             """),
             subprocess.DEVNULL,
@@ -113,19 +113,19 @@ def test_a_child_that_cannot_be_started_leaves_no_pipe(monkeypatch: pytest.Monke
 
 def test_run_by_hand_answers_are_standard_output() -> None:
     assert VARIABLE not in os.environ
-    done = subprocess.run([sys.executable, *code("Answers().tell('here')")], capture_output=True, check=True)
+    done = subprocess.run([sys.executable, *code("Answers().emit('here')")], capture_output=True, check=True)
     assert done.stdout == b"here\n"
 
 
 def test_a_question_of_any_length_arrives_whole_and_one_that_is_not_read_is_no_error() -> None:
     question = os.urandom(2**20)
-    reads = code("import zlib; Answers().tell(str(zlib.crc32(sys.stdin.buffer.read())))")
+    reads = code("import zlib; Answers().emit(str(zlib.crc32(sys.stdin.buffer.read())))")
     assert ask(reads, question=question).text == f"{zlib.crc32(question)}\n".encode()
-    assert ask(code("Answers().tell('done')"), question=question).text == b"done\n"
+    assert ask(code("Answers().emit('done')"), question=question).text == b"done\n"
 
 
 def test_children_are_the_first_to_be_killed() -> None:
-    score = "Answers().tell(open('/proc/self/oom_score_adj').read().strip())"
+    score = "Answers().emit(open('/proc/self/oom_score_adj').read().strip())"
     # It has been marked by the time that it is asked.
     assert ask(code(f"sys.stdin.read(); {score}"), question=b"?").text == b"1000\n"
     assert Path("/proc/self/oom_score_adj").read_text().strip() != "1000"
