@@ -13,7 +13,7 @@ from planner.units import MIB
 from tests.browser.conftest import Open
 from tests.browser.served import Served
 from tests.unit.api.service import CNN6
-from tests.unit.asked import EVERY_TERM
+from tests.unit.every_term import EVERY_TERM
 
 
 def shown_plan(page: Page, served: Served) -> Any:

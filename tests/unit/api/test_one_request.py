@@ -19,7 +19,7 @@ from planner.schema.profile import Profile
 from planner.schema.terms import BudgetTerms, PlanTerms
 from planner.units import MIB
 from tests.unit.api.service import send
-from tests.unit.asked import EVERY_TERM, fitting_profile
+from tests.unit.every_term import EVERY_TERM, fitting_profile
 
 OPTIONS = shlex.split("""
     --budget 700MiB --scope training --batch 64 --epochs 5 --samples 1000 --optimizer adam --lr 0.002

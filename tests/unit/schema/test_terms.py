@@ -12,7 +12,7 @@ from planner.schema.common import OptimizerConfig, usual_optimizer
 from planner.schema.request import Augment, Budget, Request, Training
 from planner.schema.terms import BudgetTerms, OptimizerTerms, PlanTerms, TrainingTerms, usual_views
 from planner.units import MIB
-from tests.unit.asked import EVERY_TERM, values
+from tests.unit.every_term import EVERY_TERM, values
 
 
 def test_who_names_a_budget_and_no_more_asks_for_the_usual() -> None:
