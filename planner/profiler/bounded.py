@@ -31,7 +31,7 @@ _DEFAULT_PERCENT = 80
 """Of what is available: the rest is room for everybody else while the measurement runs."""
 
 _CODE_BYTES = 40 * MIB
-"""Code pages that measuring a piece touches (33 to 36 MiB were seen). RLIMIT_DATA does not count them."""
+"""Code pages that measuring a component touches (33 to 36 MiB were seen). RLIMIT_DATA does not count them."""
 
 _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 1.0
@@ -157,8 +157,8 @@ class OwnLimit:
         """Give back what is free, limit anew, and return what this process takes at rest.
 
         The limit counts what is mapped, and a heap with holes maps more than it has: what is mapped and not resident
-        grows with every piece, and would in the end leave no room. Where the process takes more than it may already,
-        nothing is limited: whoever reads the returned bytes sees to that.
+        grows with every component, and would in the end leave no room. Where the process takes more than it may
+        already, nothing is limited: whoever reads the returned bytes sees to that.
         """
         release()
         if read_memory().file_bytes > _CODE_BYTES:

@@ -40,10 +40,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Task:
-    """One piece at one micro-batch."""
+    """One component at one micro-batch."""
 
-    piece: int
-    """Its index among the job's pieces."""
+    component: int
+    """Its index among the job's components."""
     micro_batch: int
     """Samples."""
     with_facts: bool
@@ -54,7 +54,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a piece costs whatever the micro-batch."""
+    """What a component costs whatever the micro-batch."""
 
     parameter_bytes: int
     """Bytes of the parameters."""
@@ -69,7 +69,7 @@ class Facts:
     flops: int | None
     """Multiply-adds of one sample's forward, as fvcore counts them; null without fvcore."""
     uncounted_operators: tuple[str, ...]
-    """Operators that fvcore did not count, in this piece or one before."""
+    """Operators that fvcore did not count, in this component or one before."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Ready:
 
     kind: Literal["ready"]
     resident_bytes: int
-    """What it takes before any piece: measured, and the code pages that kernels will touch."""
+    """What it takes before any component: measured, and the code pages that kernels will touch."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class DoesNotFit:
 
 @dataclass(frozen=True)
 class Failed:
-    """The piece fails whatever the memory."""
+    """The component fails whatever the memory."""
 
     kind: Literal["failed"]
     problem: str

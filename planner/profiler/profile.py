@@ -69,8 +69,8 @@ def take_profile(request: ProfileRequest, tell: Tell, folder: Path | None = None
     """Measure `request` on this machine. `folder` is where caches would lie: see `measured_storage`.
 
     Where a micro-batch does not fit within the request's limits, smaller ones take its place (`Profile.limits`). Raises
-    ModelError naming the unit that fails, InfeasibleError where a piece does not fit at its smallest micro-batch,
-    InputError where time ends before every piece has been measured once, RunError when a child fails.
+    ModelError naming the unit that fails, InfeasibleError where a component does not fit at its smallest micro-batch,
+    InputError where time ends before every component has been measured once, RunError when a child fails.
     """
     model_sizes(request.model)
     machine = probe()

@@ -1,6 +1,6 @@
-"""Which piece is measured at which micro-batch next, and what to do when one does not fit or time runs out.
+"""Which component is measured at which micro-batch next, and what to do when one does not fit or time runs out.
 
-Every piece is measured at its smallest micro-batch first, then every one at its next, so that time which runs out
+Every component is measured at its smallest micro-batch first, then every one at its next, so that time which runs out
 takes the largest micro-batches and nothing else. No torch: a child measures, and when it dies another one takes over.
 """
 
@@ -17,8 +17,8 @@ from typing import Literal, Protocol
 
 from planner.errors import InfeasibleError, InputError, ModelError, RunError
 from planner.profiler.bounded import Bounds, Child, EndedError, OutOfTimeError
+from planner.profiler.components import Component, components_of
 from planner.profiler.job import DoesNotFit, Facts, Failed, Job, Measured, Ready, Reply, Task
-from planner.profiler.pieces import Piece, pieces_of
 from planner.schema.codec import decode, parse_json, to_json
 from planner.schema.profile import Costs, HeadProfile, Layers, LeftOut, PieceProfile, Trace
 from planner.units import format_bytes, format_seconds
@@ -39,7 +39,7 @@ class Measuring(Protocol):
     """A measuring child: `planner.profiler.child.measure`, or a stand-in for it."""
 
     resident_bytes: int
-    """What it takes before any piece."""
+    """What it takes before any component."""
 
     def send(self, task: Task) -> None:
         """Have it start."""
@@ -84,10 +84,10 @@ class MeasuringChild:
 
 @dataclass
 class _Progress:
-    """How far a piece has come."""
+    """How far a component has come."""
 
     index: int
-    piece: Piece
+    component: Component
     state_copies: int
     costs: list[Costs] = field(default_factory=list)
     facts: Facts | None = None
@@ -106,15 +106,15 @@ class _Progress:
 
     def wants_layers(self, size: int) -> bool:
         """Whether to look at layers at `size`: once early, in case nothing larger fits, and at the largest of all."""
-        if self.piece.is_head:
+        if self.component.is_head:
             return False
-        wanted = self.piece.micro_batches[-1]
+        wanted = self.component.micro_batches[-1]
         early = self.layers is None and size >= wanted // _EARLY_LAYERS
         return early or size == wanted or self.limit is not None
 
     def predicted_bytes(self, size: int) -> int:
         """What measuring at `size` takes at least: by arithmetic, and by growth in proportion from the last size."""
-        least = self.piece.least_bytes(size, self.state_copies)
+        least = self.component.least_bytes(size, self.state_copies)
         if not self.costs or self.facts is None:
             return least
         cost, facts = self.costs[-1], self.facts
@@ -122,7 +122,7 @@ class _Progress:
         peak = max(cost.inference_peak_bytes, *(trace.held_backward_peak_bytes for trace in traces))
         gradients = min(peak, facts.parameter_bytes)
         static = 2 * facts.parameter_bytes + facts.buffer_bytes + facts.optimizer_bytes
-        inputs = least - self.piece.least_bytes(0, self.state_copies) - size * self.piece.output_bytes
+        inputs = least - self.component.least_bytes(0, self.state_copies) - size * self.component.output_bytes
         return max(least, static + inputs + gradients + (peak - gradients) * size // cost.micro_batch)
 
     def predicted_seconds(self, size: int) -> float:
@@ -147,18 +147,20 @@ class SurveyResult:
 
 
 class Survey:
-    """Measures every piece of a job within bounds."""
+    """Measures every component of a job within bounds."""
 
     def __init__(self, job: Job, bounds: Bounds, start: Callable[[], Measuring], tell: Tell) -> None:
         self._bounds = bounds
         self._start = start
         self._tell = tell
-        self._pieces = [_Progress(i, piece, job.optimizer.state_copies) for i, piece in enumerate(pieces_of(job))]
+        self._components = [
+            _Progress(i, component, job.optimizer.state_copies) for i, component in enumerate(components_of(job))
+        ]
         self._child: Measuring | None = None
         self._taken_bytes = 0
         self._deaths = 0
         self._done = 0
-        self._total = sum(len(progress.piece.micro_batches) for progress in self._pieces)
+        self._total = sum(len(progress.component.micro_batches) for progress in self._components)
         self._left_out: list[LeftOut] = []
         self._notes: list[str] = []
 
@@ -166,14 +168,17 @@ class Survey:
         """Measure.
 
         Raises ModelError naming a unit that fails, InfeasibleError one that does not fit at its smallest micro-batch,
-        InputError where time ends before every piece is measured once, and RunError where children die of other causes.
+        InputError where time ends before every component is measured once, and RunError where children die of other
+        causes.
         """
         try:
-            for progress in self._pieces:
-                self._measure(progress, progress.piece.micro_batches[0])
-            for size in sorted({size for progress in self._pieces for size in progress.piece.micro_batches[1:]}):
-                for progress in self._pieces:
-                    if size in progress.piece.micro_batches[1:]:
+            for progress in self._components:
+                self._measure(progress, progress.component.micro_batches[0])
+            for size in sorted(
+                {size for progress in self._components for size in progress.component.micro_batches[1:]}
+            ):
+                for progress in self._components:
+                    if size in progress.component.micro_batches[1:]:
                         self._measure(progress, size)
         finally:
             if self._child is not None:
@@ -182,7 +187,7 @@ class Survey:
         return self._found()
 
     def _measure(self, progress: _Progress, size: int) -> None:
-        """Measure a piece at a wanted size, or at half of it, a quarter, … where that does not fit."""
+        """Measure a component at a wanted size, or at half of it, a quarter, … where that does not fit."""
         self._done += 1
         if progress.limit is not None:
             return
@@ -190,8 +195,8 @@ class Survey:
         if given_up is None:
             return
         progress.limit = size
-        wanted = [larger for larger in progress.piece.micro_batches if larger >= size]
-        self._left_out += [LeftOut(progress.piece.name, larger, given_up) for larger in wanted]
+        wanted = [larger for larger in progress.component.micro_batches if larger >= size]
+        self._left_out += [LeftOut(progress.component.name, larger, given_up) for larger in wanted]
         while given_up == "does not fit" and (size := size // 2) > progress.largest:
             given_up = self._try(progress, size)
             if given_up is None:
@@ -221,7 +226,7 @@ class Survey:
             return False
         started = time.monotonic()
         child.send(Task(progress.index, size, progress.facts is None, progress.wants_layers(size)))
-        self._tell(self._done - 1, self._total, f"{progress.piece.name}, micro-batch {size}")
+        self._tell(self._done - 1, self._total, f"{progress.component.name}, micro-batch {size}")
         try:
             answer = child.answer()
         except EndedError as error:
@@ -230,7 +235,9 @@ class Survey:
             self._judge(error, progress, size)
             return False
         if isinstance(answer, Failed):
-            raise ModelError(f"{progress.piece.name}: fails while measured: {answer.problem}", progress.piece.unit)
+            raise ModelError(
+                f"{progress.component.name}: fails while measured: {answer.problem}", progress.component.unit
+            )
         if isinstance(answer, DoesNotFit):
             return False
         progress.costs.append(answer.costs)
@@ -266,15 +273,15 @@ class Survey:
     def _judge(self, error: EndedError, progress: _Progress, size: int) -> None:
         """An end that may be for lack of memory is an answer: it does not fit. Raise RunError for any other."""
         if not error.end.may_be_memory:
-            raise RunError(f"{progress.piece.name}: the measuring process was {error}")
+            raise RunError(f"{progress.component.name}: the measuring process was {error}")
         progress.ended = error.end.explained
         if error.end.signal != signal.SIGKILL:
-            where = f"{progress.piece.name} at micro-batch {size}"
+            where = f"{progress.component.name} at micro-batch {size}"
             self._notes.append(f"{where} is taken not to fit: the measuring process was {error.end.explained}")
 
     def _too_large(self, progress: _Progress, size: int) -> InfeasibleError:
-        piece = progress.piece
-        where = piece.name if piece.unit is None else f"unit {piece.unit}: {piece.name}"
+        component = progress.component
+        where = component.name if component.unit is None else f"unit {component.unit}: {component.name}"
         needed = max(self._bounds.max_bytes, self._taken_bytes + progress.predicted_bytes(size))
         return InfeasibleError(
             f"{where}: does not fit in {format_bytes(self._bounds.max_bytes)} (--max-bytes, or what is available) at "
@@ -282,25 +289,27 @@ class Survey:
             f"{format_bytes(self._taken_bytes)} before any layer"
             f"{f'; the measuring process was {progress.ended}' if progress.ended else ''}",
             needed,
-            piece.name,
+            component.name,
         )
 
     def _too_slow(self) -> InputError:
-        once = sum(bool(progress.costs) for progress in self._pieces)
+        once = sum(bool(progress.costs) for progress in self._components)
         spent = self._bounds.max_seconds - self._bounds.seconds_left
-        return out_of_time(self._bounds, f"{once} of {len(self._pieces)} parts", spent * len(self._pieces) / (once + 1))
+        return out_of_time(
+            self._bounds, f"{once} of {len(self._components)} parts", spent * len(self._components) / (once + 1)
+        )
 
     def _found(self) -> SurveyResult:
         units: list[PieceProfile] = []
         heads: list[HeadProfile] = []
         uncounted: set[str] = set()
-        for progress in self._pieces:
-            piece, facts = progress.piece, progress.facts
+        for progress in self._components:
+            component, facts = progress.component, progress.facts
             assert facts is not None
             uncounted.update(facts.uncounted_operators)
-            cost = _profile(piece, facts, tuple(progress.costs), progress.layers)
-            if piece.is_head:
-                heads.append(HeadProfile.of(piece.boundary, piece.head, cost))
+            cost = _profile(component, facts, tuple(progress.costs), progress.layers)
+            if component.is_head:
+                heads.append(HeadProfile.of(component.boundary, component.head, cost))
             else:
                 units.append(cost)
         return SurveyResult(
@@ -308,17 +317,17 @@ class Survey:
         )
 
 
-def _profile(piece: Piece, facts: Facts, costs: tuple[Costs, ...], layers: Layers | None) -> PieceProfile:
+def _profile(component: Component, facts: Facts, costs: tuple[Costs, ...], layers: Layers | None) -> PieceProfile:
     return PieceProfile(
-        parameters=piece.sizes.parameters,
+        parameters=component.sizes.parameters,
         parameter_bytes=facts.parameter_bytes,
         buffer_bytes=facts.buffer_bytes,
         optimizer_bytes=facts.optimizer_bytes,
         step_transient_bytes=facts.step_transient_bytes,
         step_seconds=facts.step_seconds,
         flops=facts.flops,
-        output_bytes=piece.output_bytes,
-        minimum_micro_batch=piece.sizes.minimum_micro_batch,
+        output_bytes=component.output_bytes,
+        minimum_micro_batch=component.sizes.minimum_micro_batch,
         costs=costs,
         layers=layers,
     )

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from planner.errors import ModelError
 from planner.profiler.bounded import OwnLimit
+from planner.profiler.components import Component, components_of
 from planner.profiler.job import Answer, DoesNotFit, Facts, Failed, Job, Measured, Ready, Task
-from planner.profiler.pieces import Piece, pieces_of
 from planner.schema.codec import decode, parse_json, read_document, to_json
 from planner.schema.common import is_accelerator
 from planner.schema.profile import Costs, Layers
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Loaded:
-    """A piece in memory, its optimizer's state made."""
+    """A component in memory, its optimizer's state made."""
 
     index: int
-    piece: Piece
+    component: Component
     module: nn.Module | None
     optimizer: Optimizer
 
@@ -48,14 +48,14 @@ class _Loaded:
 
 
 class Measurer:
-    """Measures the pieces of a job, one in memory at a time."""
+    """Measures the components of a job, one in memory at a time."""
 
     def __init__(self, job: Job) -> None:
         from planner.profiler.child.meter import meter_for
         from planner.profiler.child.timing import ColdCaches
 
         self._job = job
-        self._pieces = pieces_of(job)
+        self._components = components_of(job)
         self._meter = meter_for(job.device, job.allocator)
         self._caches = ColdCaches(job.max_bytes)
         self._counter = _flop_counter()
@@ -79,15 +79,15 @@ class Measurer:
     def _measure(self, task: Task) -> Measured:
         import torch
 
-        if self._loaded is None or self._loaded.index != task.piece:
+        if self._loaded is None or self._loaded.index != task.component:
             self._loaded = None  # first, or both were in memory
-            self._loaded = self._load(task.piece)
-        piece = self._loaded.piece
+            self._loaded = self._load(task.component)
+        component = self._loaded.component
         generator = torch.Generator().manual_seed(task.micro_batch)
-        inputs = torch.rand((task.micro_batch, *piece.shape), generator=generator)
-        inputs = inputs.to(self._meter.device, getattr(torch, piece.input_dtype))
+        inputs = torch.rand((task.micro_batch, *component.shape), generator=generator)
+        inputs = inputs.to(self._meter.device, getattr(torch, component.input_dtype))
         facts = self._facts(self._loaded, inputs) if task.with_facts else None
-        if not piece.is_head:
+        if not component.is_head:
             costs = self._unit_costs(self._loaded, inputs)
             layers = self._layers(self._loaded, inputs, costs) if task.with_layers else None
             return Measured("measured", costs, facts, layers)
@@ -101,14 +101,14 @@ class Measurer:
         from planner.profiler.child.trace import set_gradients
         from planner.training.optimizers import make_optimizer
 
-        piece = self._pieces[index]
+        component = self._components[index]
         module = None
-        if piece.spec:
+        if component.spec:
             generator = torch.Generator().manual_seed(0)
-            module = build_unit(piece.spec, piece.shape, generator, piece.dtype).to(self._meter.device)
+            module = build_unit(component.spec, component.shape, generator, component.dtype).to(self._meter.device)
         optimizer = make_optimizer(self._job.optimizer)
         optimizer.lr = 0.0  # a step costs the same, and the weights stay what they are
-        loaded = _Loaded(index, piece, module, optimizer)
+        loaded = _Loaded(index, component, module, optimizer)
         set_gradients(loaded.parameters, existing=True)
         optimizer.step(loaded.parameters)
         set_gradients(loaded.parameters, existing=False)
@@ -126,7 +126,7 @@ class Measurer:
             optimizer_bytes=sum(t.nbytes for p in parameters for t in loaded.optimizer.state(p).values()),
             step_transient_bytes=transient,
             step_seconds=seconds,
-            flops=self._counter.count(self._counted(loaded), loaded.piece.shape) if self._counter else None,
+            flops=self._counter.count(self._counted(loaded), loaded.component.shape) if self._counter else None,
             uncounted_operators=self._counter.uncounted() if self._counter else (),
         )
 
@@ -134,9 +134,9 @@ class Measurer:
         """The module whose operators are counted: a tracer knows the processor's, in float32, and they are the same."""
         from planner.model.build import build_unit
 
-        assert loaded.module is not None and loaded.piece.spec is not None
-        is_plain = loaded.piece.dtype == "float32" and self._meter.device.type == "cpu"
-        return loaded.module if is_plain else build_unit(loaded.piece.spec, loaded.piece.shape)
+        assert loaded.module is not None and loaded.component.spec is not None
+        is_plain = loaded.component.dtype == "float32" and self._meter.device.type == "cpu"
+        return loaded.module if is_plain else build_unit(loaded.component.spec, loaded.component.shape)
 
     def _step_costs(self, loaded: _Loaded) -> tuple[float, int]:
         from planner.profiler.child.timing import time_step
@@ -154,11 +154,11 @@ class Measurer:
     def _layers(self, loaded: _Loaded, inputs: Tensor, costs: Costs) -> Layers:
         from planner.profiler.child.layers import profile_layers
 
-        assert loaded.module is not None and loaded.piece.spec is not None
+        assert loaded.module is not None and loaded.component.spec is not None
         flops = None
         if self._counter is not None:
-            flops = self._counter.count_by_module(self._counted(loaded), loaded.piece.shape)
-        return profile_layers(self._meter, loaded.piece.spec, loaded.module, inputs, loaded.optimizer, costs, flops)
+            flops = self._counter.count_by_module(self._counted(loaded), loaded.component.shape)
+        return profile_layers(self._meter, loaded.component.spec, loaded.module, inputs, loaded.optimizer, costs, flops)
 
     def _unit_costs(self, loaded: _Loaded, inputs: Tensor) -> Costs:
         from planner.profiler.child.audit import unexplained_bytes

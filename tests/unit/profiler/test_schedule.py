@@ -10,8 +10,8 @@ import pytest
 
 from planner.errors import InfeasibleError, InputError, ModelError, RunError
 from planner.profiler.bounded import Bounds, EndedError, OutOfTimeError
+from planner.profiler.components import components_of
 from planner.profiler.job import DoesNotFit, Facts, Failed, Job, Measured, Task
-from planner.profiler.pieces import pieces_of
 from planner.profiler.schedule import Survey, SurveyResult, starting
 from planner.schema.common import OptimizerConfig
 from planner.schema.model import Activation, Conv2d, Flatten, Linear, Model, Unit
@@ -32,9 +32,9 @@ MODEL = Model(
 )
 SIZES = (1, 4, 16, 64, 256)
 JOB = Job(MODEL, OptimizerConfig("sgd", 0.1), SIZES, conv_heads(16), "cpu", 1, "tight", 2**40)
-PIECES = pieces_of(JOB)
-SECOND = next(index for index, piece in enumerate(PIECES) if piece.name == "second")
-WANTED = [(index, size) for index, piece in enumerate(PIECES) for size in piece.micro_batches]
+COMPONENTS = components_of(JOB)
+SECOND = next(index for index, component in enumerate(COMPONENTS) if component.name == "second")
+WANTED = [(index, size) for index, component in enumerate(COMPONENTS) for size in component.micro_batches]
 
 Behaviour = Callable[[Task], Measured | DoesNotFit | Failed]
 
@@ -56,7 +56,7 @@ class Stage:
         self.behave = behave
         self.asked: list[tuple[int, int]] = []
         self.looked_at: list[tuple[int, int]] = []
-        """Pieces and micro-batches whose layers were asked for."""
+        """Components and micro-batches whose layers were asked for."""
         self.started = 0
         self.closed = 0
 
@@ -77,9 +77,9 @@ class Child:
 
     def send(self, task: Task) -> None:
         self._task = task
-        self._stage.asked.append((task.piece, task.micro_batch))
+        self._stage.asked.append((task.component, task.micro_batch))
         if task.with_layers:
-            self._stage.looked_at.append((task.piece, task.micro_batch))
+            self._stage.looked_at.append((task.component, task.micro_batch))
 
     def answer(self) -> Measured | DoesNotFit | Failed:
         return self._stage.behave(self._task)
@@ -110,21 +110,21 @@ def test_everything_that_fits_is_measured_once_and_in_the_order_of_size() -> Non
 
 def test_where_a_micro_batch_does_not_fit_halves_of_it_are_tried_and_larger_ones_are_not() -> None:
     def behave(task: Task) -> Measured | DoesNotFit:
-        return DoesNotFit("does not fit") if task.piece == SECOND and task.micro_batch > 20 else measured(task)
+        return DoesNotFit("does not fit") if task.component == SECOND and task.micro_batch > 20 else measured(task)
 
     stage = Stage(behave)
     found = stage.survey()
     # 64 and 32 do not fit, 16 has been measured, and 256 is not tried.
     assert sizes(found, 1) == [1, 4, 16]
     assert sizes(found, 0) == sizes(found, 2) == list(SIZES)
-    assert [size for piece, size in stage.asked if piece == SECOND] == [1, 4, 16, 64, 32]
+    assert [size for component, size in stage.asked if component == SECOND] == [1, 4, 16, 64, 32]
     assert found.left_out == (LeftOut("second", 64, "does not fit"), LeftOut("second", 256, "does not fit"))
     assert stage.started == 1
 
 
 def test_a_half_that_fits_takes_the_place_of_what_does_not() -> None:
     def behave(task: Task) -> Measured | DoesNotFit:
-        return DoesNotFit("does not fit") if task.piece == SECOND and task.micro_batch > 200 else measured(task)
+        return DoesNotFit("does not fit") if task.component == SECOND and task.micro_batch > 200 else measured(task)
 
     found = Stage(behave).survey()
     assert sizes(found, 1) == [1, 4, 16, 64, 128]
@@ -133,14 +133,16 @@ def test_a_half_that_fits_takes_the_place_of_what_does_not() -> None:
 
 def test_layers_are_looked_at_once_early_and_at_the_largest_micro_batch_that_fits() -> None:
     def behave(task: Task) -> Measured | DoesNotFit:
-        return DoesNotFit("does not fit") if task.piece == SECOND and task.micro_batch > 200 else measured(task)
+        return DoesNotFit("does not fit") if task.component == SECOND and task.micro_batch > 200 else measured(task)
 
     stage = Stage(behave)
     found = stage.survey()
     assert [unit.layers and unit.layers.micro_batch for unit in found.units] == [256, 128, 256]
     # The middle unit's half took the place of what did not fit; heads have no layers of interest.
-    assert [size for piece, size in stage.looked_at if piece == SECOND] == [4, 256, 128]
-    assert {piece for piece, _ in stage.looked_at} == {i for i, piece in enumerate(PIECES) if not piece.is_head}
+    assert [size for component, size in stage.looked_at if component == SECOND] == [4, 256, 128]
+    assert {component for component, _ in stage.looked_at} == {
+        i for i, component in enumerate(COMPONENTS) if not component.is_head
+    }
 
 
 def test_layers_stay_known_where_nothing_larger_is_measured() -> None:
@@ -152,7 +154,7 @@ def test_what_is_foreseen_not_to_fit_is_not_tried() -> None:
     sample = MIB
 
     def behave(task: Task) -> Measured:
-        return measured(task, sample if task.piece == SECOND else 1)
+        return measured(task, sample if task.component == SECOND else 1)
 
     stage = Stage(behave)
     found = stage.survey(Child.resident_bytes + 40 * sample)
@@ -164,7 +166,7 @@ def test_what_is_foreseen_not_to_fit_is_not_tried() -> None:
 
 def test_a_killed_child_is_an_answer_and_another_one_takes_over() -> None:
     def behave(task: Task) -> Measured:
-        return killed(task) if task.piece == SECOND and task.micro_batch > 100 else measured(task)
+        return killed(task) if task.component == SECOND and task.micro_batch > 100 else measured(task)
 
     stage = Stage(behave)
     found = stage.survey()
@@ -179,7 +181,7 @@ def test_a_child_killed_over_the_smallest_is_given_a_second_chance() -> None:
     deaths: list[Task] = []
 
     def behave(task: Task) -> Measured:
-        if task.piece == SECOND and not deaths:
+        if task.component == SECOND and not deaths:
             deaths.append(task)
             killed(task)
         return measured(task)
@@ -190,7 +192,7 @@ def test_a_child_killed_over_the_smallest_is_given_a_second_chance() -> None:
 
 
 def test_a_unit_that_does_not_fit_at_all_is_named_with_the_limit_and_its_need() -> None:
-    stage = Stage(lambda task: killed(task) if task.piece == SECOND else measured(task))
+    stage = Stage(lambda task: killed(task) if task.component == SECOND else measured(task))
     with pytest.raises(
         InfeasibleError, match=r"unit 1: second: does not fit in 200\.0 MiB .* micro-batch, 1"
     ) as caught:
@@ -220,7 +222,7 @@ def test_a_child_that_takes_all_there_is_before_it_begins_is_an_error() -> None:
 
 
 def test_a_unit_that_fails_is_named() -> None:
-    stage = Stage(lambda task: Failed("failed", "no such kernel") if task.piece == SECOND else measured(task))
+    stage = Stage(lambda task: Failed("failed", "no such kernel") if task.component == SECOND else measured(task))
     with pytest.raises(ModelError, match="unit 1: second: fails while measured: no such kernel") as caught:
         stage.survey()
     assert caught.value.unit == 1
@@ -237,7 +239,7 @@ def test_a_child_that_ends_by_itself_is_an_error_with_its_last_words() -> None:
 
 def test_a_fault_in_a_library_counts_as_too_large_and_is_told_as_what_it_is() -> None:
     def behave(task: Task) -> Measured:
-        if task.micro_batch > 1 and task.piece == SECOND:
+        if task.micro_batch > 1 and task.component == SECOND:
             raise EndedError(-signal.SIGSEGV, "it said nothing")
         return measured(task)
 
@@ -307,7 +309,7 @@ def test_when_time_runs_out_the_largest_micro_batches_are_left_out(clock: Clock)
         return measured(task)
 
     stage = Stage(behave)
-    # All pieces at 1, 4 and 16 take less than this, and no one can take 64 afterwards.
+    # All components at 1, 4 and 16 take less than this, and no one can take 64 afterwards.
     limit = sum(size for _, size in WANTED if size <= 16) + 50.0
     found = Survey(JOB, Bounds(2**40, limit, limit), stage.start, lambda done, total, name: None).run()
     assert max(size for _, size in stage.asked) == 16
@@ -329,7 +331,7 @@ def test_a_child_over_the_deadline_leaves_out_what_it_was_at(clock: Clock) -> No
 
 def test_time_that_ends_before_every_piece_was_measured_once_is_an_error_that_names_more() -> None:
     def behave(task: Task) -> Measured:
-        if task.piece > 0:
+        if task.component > 0:
             raise OutOfTimeError
         return measured(task)
 

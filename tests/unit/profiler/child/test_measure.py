@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from planner.errors import ModelError
 from planner.model import build
 from planner.profiler.child.measure import Measurer, check_finite
+from planner.profiler.components import components_of
 from planner.profiler.job import Answer, DoesNotFit, Failed, Job, Measured, Task
-from planner.profiler.pieces import pieces_of
 from planner.schema.common import OptimizerConfig
 from planner.schema.model import Activation, BatchNorm2d, Conv2d, Flatten, Linear, Model, Unit
 from tests.heads import conv_heads
@@ -31,7 +31,7 @@ MODEL = Model(
     ),
 )
 JOB = Job(MODEL, OptimizerConfig("adam", 1000.0, weight_decay=1.0), (1, 2, 4), conv_heads(16), "cpu", 1, "tight", 2**40)
-CONV, LOSS = 0, len(pieces_of(JOB)) - 1
+CONV, LOSS = 0, len(components_of(JOB)) - 1
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +99,7 @@ class _Broken(nn.Module):
 
 @pytest.fixture
 def answer_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[nn.Module], Answer]:
-    """The answer where a piece's module is another one."""
+    """The answer where a component's module is another one."""
 
     def answer(module: nn.Module) -> Answer:
         with monkeypatch.context() as patched:
@@ -165,12 +165,13 @@ import torch
 from planner.profiler.job import Task
 from planner.profiler.child.measure import Measurer
 from planner.profiler.child.network import WholeNetwork
-from planner.profiler.pieces import pieces_of
+from planner.profiler.components import components_of
 from planner.training.calibration import calibration_seconds
 from tests.unit.profiler.child.test_measure import JOB
 job = replace(JOB, dtype=DTYPE, device="cuda")
 measurer = Measurer(job)
-kinds = [measurer.answer(Task(index, 2, True, not piece.is_head)).kind for index, piece in enumerate(pieces_of(job))]
+kinds = [measurer.answer(Task(index, 2, True, not component.is_head)).kind
+         for index, component in enumerate(components_of(job))]
 whole = WholeNetwork(job)
 whole.step(*whole.data(2))
 print(json.dumps([sorted(set(kinds)), {parameter.device.type for parameter in whole.parameters} == {"standin"},

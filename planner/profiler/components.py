@@ -17,7 +17,7 @@ _NO_MODULE = Sizes((), 0, 0, 0, 1)
 
 
 @dataclass(frozen=True)
-class Piece:
+class Component:
     """A unit, an auxiliary head, or the loss behind the classifier."""
 
     name: str
@@ -60,26 +60,26 @@ class Piece:
         return weights + micro_batch * (NUMBER_BYTES[self.input_dtype] * prod(self.shape) + self.output_bytes)
 
 
-def pieces_of(job: Job) -> tuple[Piece, ...]:
-    """Every piece of the job's model, in the order of the chain. Raises ModelError where the chain does not hold."""
-    return tuple(_pieces(job))
+def components_of(job: Job) -> tuple[Component, ...]:
+    """All components of the job's model, in the order of the chain. Raises ModelError where that does not hold."""
+    return tuple(_components(job))
 
 
-def _pieces(job: Job) -> Iterator[Piece]:
+def _components(job: Job) -> Iterator[Component]:
     shape: Shape = job.model.input
     last = len(job.model.units)
     for index, (unit, sizes) in enumerate(zip(job.model.units, model_sizes(job.model), strict=True), start=1):
-        yield Piece(unit.name, unit, shape, sizes, index, None, False, _wanted(job.micro_batches, sizes), job.dtype)
+        yield Component(unit.name, unit, shape, sizes, index, None, False, _wanted(job.micro_batches, sizes), job.dtype)
         shape = sizes.output
         if index == last:
             wanted = _wanted(_for_heads(job.micro_batches), _NO_MODULE)
-            yield Piece("classifier's loss", None, shape, _NO_MODULE, index, None, True, wanted, job.dtype)
+            yield Component("classifier's loss", None, shape, _NO_MODULE, index, None, True, wanted, job.dtype)
             continue
         for head, spec in _distinct_heads(job, shape):
             head_sizes = unit_sizes(spec, shape)
             wanted = _wanted(_for_heads(job.micro_batches), head_sizes)
             name = f"head behind {unit.name}, {head.words}"
-            yield Piece(name, spec, shape, head_sizes, index, head, True, wanted, job.dtype)
+            yield Component(name, spec, shape, head_sizes, index, head, True, wanted, job.dtype)
 
 
 def _distinct_heads(job: Job, shape: Shape) -> Iterator[tuple[AuxiliaryHead, Unit]]:

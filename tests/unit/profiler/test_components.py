@@ -1,0 +1,51 @@
+"""Which components a model has, and at which micro-batches each is wanted."""
+
+from __future__ import annotations
+
+from planner.model.zoo import from_zoo
+from planner.profiler.components import Component, components_of
+from planner.profiler.job import Job
+from planner.schema.common import OptimizerConfig
+from tests.heads import conv_heads, heads
+
+
+def _components(
+    micro_batches: tuple[int, ...] = (1, 2, 8, 32, 128), filters: tuple[int, ...] = (64, 16)
+) -> list[Component]:
+    model = from_zoo("cnn6", (3, 32, 32), 10)
+    return list(
+        components_of(
+            Job(model, OptimizerConfig("sgd", 0.1), micro_batches, conv_heads(*filters), "cpu", 1, "tight", 2**40)
+        )
+    )
+
+
+def test_every_unit_has_a_head_of_each_width_and_the_last_one_the_loss() -> None:
+    units = from_zoo("cnn6", (3, 32, 32), 10).units
+    components = _components()
+    assert [component.name for component in components if component.unit is not None] == [unit.name for unit in units]
+    assert [component.unit for component in components if component.unit is not None] == list(range(len(units)))
+    found = [(component.boundary, component.head) for component in components if component.is_head]
+    assert found == [*((at, head) for at in range(1, len(units)) for head in heads(64, 16)), (len(units), None)]
+    assert components[-1].spec is None and components[-1].output_bytes == 0
+
+
+def test_heads_are_wanted_at_every_other_micro_batch_the_largest_included() -> None:
+    assert {component.micro_batches for component in _components() if component.is_head} == {(1, 8, 128)}
+    assert {component.micro_batches for component in _components((1, 2, 8, 32)) if component.is_head} == {(1, 2, 8, 32)}
+
+
+def test_no_piece_is_wanted_below_the_least_that_its_normalisation_needs() -> None:
+    components = _components((1,))
+    assert all(component.micro_batches[0] >= component.sizes.minimum_micro_batch for component in components)
+    flat = from_zoo("vgg11", (3, 32, 32), 10)
+    deep = components_of(Job(flat, OptimizerConfig("sgd", 0.1), (1,), conv_heads(16), "cpu", 1, "tight", 2**40))
+    assert (2,) in {component.micro_batches for component in deep}
+
+
+def test_the_least_a_piece_takes_is_counted_from_its_description() -> None:
+    first = _components()[0]
+    weights = 4 * first.sizes.parameters
+    images, output = 4 * 3 * 32 * 32, first.output_bytes
+    # Weights, gradients and two copies of state; running statistics once.
+    assert first.least_bytes(8, 2) == 4 * weights + 4 * first.sizes.buffers + 8 * (images + output)
