@@ -166,7 +166,7 @@ def test_a_block_is_trained_again_behind_one_that_came_out_otherwise(plan: Plan,
     hurt = Hurt(replace(other, id=content_id(other)), tmp_path / "other", STEPS)
     assert hurt.run() == 0, hurt.said
     assert content_checksum(RunFolder(hurt.out).block_weights(0)) != content_checksum(RunFolder(out).block_weights(0))
-    # As if block 0 had been trained again, on a lower rung, by a session that then was killed.
+    # As if block 0 had been trained again, at a fallback, by a session that then was killed.
     shutil.copy(RunFolder(hurt.out).block_weights(0), RunFolder(out).block_weights(0))
     RunFolder(out).block_result(0).unlink()
     report = _resume(plan, out)

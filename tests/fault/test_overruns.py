@@ -15,7 +15,7 @@ from planner.errors import PlannerError
 from planner.runner.input.samples import Samples
 from planner.runner.protocol.events import BlockDone, BlockStarted, Deviation, Event
 from planner.runner.supervise.supervisor import RunOptions, run_plan
-from planner.runner.train import session as session_module
+from planner.runner.train import finishing
 from planner.runner.train.block import LoadedBlock
 from planner.runner.train.guard import MemoryGuard
 from planner.runner.train.post_training import MeasuredBlock, validate
@@ -30,7 +30,7 @@ STEPS = 4
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV])
-def test_a_killed_child_is_resumed_one_rung_lower(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_killed_child_is_resumed_at_the_next_fallback(tmp_path: Path, number: signal.Signals) -> None:
     hurt = Hurt(small_plan(), tmp_path / "out", STEPS)
     assert hurt.run("checkpoint", 1, whom="child", number=number) == 0, hurt.said
     report = read_document(RunFolder(hurt.out).report, Report)
@@ -55,7 +55,7 @@ def test_a_child_killed_behind_its_training_does_not_train_again(tmp_path: Path,
     assert "killed (SIGKILL)" in report.deviations[0]
 
 
-def test_without_a_smaller_rung_the_run_ends_with_4_and_what_was_tried(tmp_path: Path) -> None:
+def test_without_a_fallback_left_the_run_ends_with_4_and_what_was_tried(tmp_path: Path) -> None:
     plan = small_plan()
     plan = replace(plan, blocks=(replace(plan.blocks[0], ladder=()), *plan.blocks[1:]))
     hurt = Hurt(replace(plan, id=content_id(plan)), tmp_path / "out", STEPS)
@@ -84,7 +84,7 @@ def test_a_child_killed_before_its_first_block_is_not_started_again(
     assert not RunFolder(out).report.exists()
 
 
-def test_an_overrun_behind_training_goes_one_rung_lower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_overrun_behind_training_falls_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = small_plan()
     events: list[Event] = []
 
@@ -93,7 +93,7 @@ def test_an_overrun_behind_training_goes_one_rung_lower(tmp_path: Path, monkeypa
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
         return validate(block, samples, *more)
 
-    monkeypatch.setattr(session_module, "validate", fail_or_validate)
+    monkeypatch.setattr(finishing, "validate", fail_or_validate)
     session(plan, tmp_path / "hurt", events.append)
     told = [event.text for event in events if isinstance(event, Deviation)]
     said = "finishing does not fit with micro-batch 8"

@@ -109,7 +109,7 @@ def test_the_control_without_a_guard_exceeds_the_limit_and_is_killed(
 ) -> None:
     """Were this run not killed, the runs above would prove nothing: the limit would not bite."""
     profile = read("vgg11", 32)
-    # Under `tight` what is predicted is what is taken; and without a ladder the supervisor cannot go on one rung lower.
+    # Under `tight` what is predicted is what is taken; and without fallbacks the supervisor cannot go on.
     plan = _without_ladder(make_plan(profile, replace(_request(2**33, "backprop"), allocator="tight")))
     plan_file = tmp_path / "plan.json"
     plan_file.write_text(to_json(plan))

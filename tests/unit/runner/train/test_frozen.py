@@ -261,12 +261,12 @@ def test_a_damaged_shard_of_their_outputs_is_computed_anew(tmp_path: Path, part:
 
 
 @pytest.mark.parametrize("error", [MemoryError(), OverBudgetError("too much")], ids=["refused", "seen too late"])
-def test_they_run_a_rung_lower_where_memory_does_not_do(
+def test_they_fall_back_where_memory_does_not_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     plan = frozen_plan()
     begin(plan, tmp_path)
-    rungs = [rung.micro_batch for rung in plan.blocks[0].settings]
+    sizes = [rung.micro_batch for rung in plan.blocks[0].settings]
     tried: list[int] = []
 
     def refuse(modules: Iterable[nn.Module], run: Pass, samples: Samples, *others: Any) -> None:
@@ -278,8 +278,8 @@ def test_they_run_a_rung_lower_where_memory_does_not_do(
     monkeypatch.setattr(frozen_module, "rehearse", refuse)
     events: list[Event] = []
     session(plan, tmp_path, events.append)
-    assert tried[:2] == rungs[:2]
+    assert tried[:2] == sizes[:2]
     said = [event.text for event in events if isinstance(event, Deviation)]
     assert len(said) == 1 and said[0].startswith("block 0: running its frozen units does not fit with micro-batch 8")
     # Training itself still begins with the plan's own setting.
-    assert next(event for event in events if isinstance(event, BlockDone)).micro_batch == rungs[0]
+    assert next(event for event in events if isinstance(event, BlockDone)).micro_batch == sizes[0]

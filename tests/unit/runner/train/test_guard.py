@@ -141,7 +141,7 @@ _MONOTONE = """
     guard.begin_block()
     found += [refused(1), refused(40), refused(64)]
     highest = guard.life_peak_bytes - before
-    guard.begin_block()  # one rung lower: what came before does not count again
+    guard.begin_block()  # at the next fallback: what came before does not count again
     found += [refused(32), refused(80)]
     print(json.dumps([guard.is_exact, found, first, highest, guard.life_peak_bytes - before]))
 """
