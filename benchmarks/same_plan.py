@@ -125,7 +125,6 @@ class _Planner:
 
     def __init__(self) -> None:
         self.codec = _first("planner.schema.codec", "planner.document")
-        self.common = _first("planner.schema.common", "planner.settings")
         self.profile = _first("planner.schema.profile", "planner.profiler.schema").Profile
         self.plan = _first("planner.schema.plan", "planner.solver.schema").Plan
         self.terms = _first("planner.schema.request", "planner.solver.schema")
@@ -142,7 +141,7 @@ class _Planner:
         values = dict(values)
         said = {"batch": 128, "epochs": 10, "samples": 50_000, **values.pop("training", {})}
         if optimizer := said.pop("optimizer", None):
-            profile = replace(profile, optimizer=self.common.Optimizer(**optimizer))
+            profile = replace(profile, optimizer=type(profile.optimizer)(**optimizer))
         if "dtype" in said:
             profile = replace(profile, dtype=said["dtype"])
         training = self.terms.Training(**said, optimizer=profile.optimizer)
