@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch.nn.functional as F
+
 from benchmarks.exactness.case import OPTIMIZER, Case
 from planner.heads.convolution import ConvHead
 from planner.model.heads import head_unit
@@ -95,7 +97,14 @@ class Network:
                 last = end == case.ends[-1]
                 with manner:
                     _, held = train_segment(
-                        self.units[first:end], head, inputs, labels, 1 / case.accumulate, not last, spans
+                        self.units[first:end],
+                        head,
+                        F.cross_entropy,
+                        inputs,
+                        labels,
+                        1 / case.accumulate,
+                        not last,
+                        spans,
                     )
                 if case.accumulate == 1:
                     _move(optimizer, parameters)

@@ -240,7 +240,7 @@ def subject_from(arguments: argparse.Namespace, work_dir: Path) -> ModelAndData:
         _check_length(Path(arguments.model))
     if arguments.data is None:
         return ModelAndData(load_model(arguments.model, arguments.input, arguments.classes), None)
-    from planner.data.dataset import open_data
+    from planner.data.dataset import check_labels, open_data
 
     is_zoo = arguments.model in ZOO
     wanted = arguments.input if is_zoo else load_model(arguments.model, arguments.input, arguments.classes).input
@@ -251,8 +251,7 @@ def subject_from(arguments: argparse.Namespace, work_dir: Path) -> ModelAndData:
     model = load_model(
         arguments.model, shape if is_zoo else None, arguments.classes or (info.classes if is_zoo else None)
     )
-    if model.classes < info.classes:
-        raise InputError(f"{info.name}: has {info.classes} classes, but the model tells {model.classes} apart")
+    check_labels(info, model, "the model")
     return ModelAndData(model, info.train_samples, unpacked)
 
 

@@ -422,7 +422,7 @@ def _profile_in_file(file: Path, any_device: bool) -> Profile:
 
 
 def _shape(model: Model) -> str:
-    return f"{'x'.join(str(extent) for extent in model.input)} with {model.classes} classes"
+    return f"{'x'.join(str(extent) for extent in model.input)} with {model.task.told(model.classes)}"
 
 
 def request_from(arguments: argparse.Namespace, samples: int, unpacked_bytes: int) -> Request:

@@ -23,7 +23,6 @@ from planner.runner.protocol.events import (
     Step,
     Warned,
 )
-from planner.schema.confidence import share_text
 from planner.schema.plan import Plan
 from planner.system.proc import read_memory
 from planner.units import MIB, format_bytes, format_seconds
@@ -78,8 +77,9 @@ class RunProgress:
             case BlockDone():
                 exits = event.exits[-1]
                 peak = format_bytes(event.peak_bytes + self._extra)
-                accuracy = share_text(exits.accuracy, exits.samples)
-                self._say(f"{self._name(event.block)}: done, peak {peak}, accuracy {accuracy}")
+                metric = self._plan.model.task.metric
+                good = f"{metric.name} {metric.share(exits.accuracy, exits.samples)}"
+                self._say(f"{self._name(event.block)}: done, peak {peak}, {good}")
             case Checkpointed() | Warned() | ChildFailed() | Finished():
                 pass  # told at the end, or not at all
             case _:

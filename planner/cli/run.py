@@ -92,7 +92,6 @@ def run(arguments: argparse.Namespace) -> int:
     from planner.runner.supervise.begin import is_taken
     from planner.runner.supervise.supervisor import RunOptions, run_plan
     from planner.schema.codec import to_json
-    from planner.schema.confidence import accuracy_text
     from planner.schema.run_folder import RunFolder
     from planner.units import format_bytes
 
@@ -126,15 +125,15 @@ def run(arguments: argparse.Namespace) -> int:
         tell_result(to_json(report))
     else:
         verdict = "stayed under" if report.within_budget else "DID NOT STAY under"
-        accuracy = accuracy_text(report.accuracy, report.samples)
+        metric = report.task.metric
         tell_result(
             f"{verdict} {format_bytes(report.budget_bytes)}: peak {format_bytes(report.peak_bytes)}; "
-            f"accuracy {accuracy}{_exits_text(report)}; {out}"
+            f"{metric.name} {metric.sentence(report.accuracy, report.samples)}{_exits_text(report)}; {out}"
         )
         if report.missed is not None:
             from planner.report.run_tables import missed_text  # not before the run, which counts this process
 
-            print_note(f"warning: {missed_text(report.missed)}")
+            print_note(f"warning: {missed_text(report.missed, metric)}")
         print_note(f"more: {command_line('report', out)}")
     if report.within_budget:
         return 0
@@ -177,18 +176,16 @@ def _warn(plan: Plan, arguments: argparse.Namespace) -> None:
 
 def _exits_text(report: Report) -> str:
     """Which exit the accuracy is of where that is not the full model, and what else was exported is like."""
-    from planner.schema.confidence import share_text
-
-    full, best = report.exits[-1], report.best
+    full, best, metric = report.exits[-1], report.best, report.task.metric
     chosen = next(found for found in report.exits if found.unit == report.chosen_exit)
     parts = []
     if best is not full:
         parts.append(
-            f"behind unit {best.unit} of {full.unit}; the full model: {share_text(full.accuracy, full.samples)}"
+            f"behind unit {best.unit} of {full.unit}; the full model: {metric.share(full.accuracy, full.samples)}"
         )
     if chosen is not best:
         share = f"{chosen.parameters / full.parameters:.0%} of the parameters" if full.parameters else "fewer units"
-        parts.append(f"an exit with {share}: {share_text(chosen.accuracy, chosen.samples)}")
+        parts.append(f"an exit with {share}: {metric.share(chosen.accuracy, chosen.samples)}")
     return f", {'; '.join(parts)}" if parts else ""
 
 

@@ -64,8 +64,15 @@ def check_fits(info: DataInfo, model: Model, called: str) -> None:
     if shape != model.input:
         has, takes = ("×".join(str(extent) for extent in extents) for extents in (shape, model.input))
         raise InputError(f"{info.name}: its images are {has}, but {called} takes {takes}")
-    if info.classes > model.classes:
-        raise InputError(f"{info.name}: has {info.classes} classes, but {called} tells {model.classes} apart")
+    check_labels(info, model, called)
+
+
+def check_labels(info: DataInfo, model: Model, called: str) -> None:
+    """Raise InputError, which calls the model what it is `called`, where its outputs cannot be what labels say."""
+    try:
+        model.task.check_data(info.classes, model.classes, called)
+    except ValueError as error:
+        raise InputError(f"{info.name}: {error}") from None
 
 
 def _open_named(name: str, work_dir: Path, size: tuple[int, int, int] | None, resources: ExitStack) -> Parts:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from planner.data.write import Part
 from planner.errors import InputError
 from planner.schema.model import Model
+from planner.tasks.base import Label
 
 
 class MapDataset(Protocol):
@@ -54,17 +54,14 @@ def _samples(dataset: MapDataset, count: int, model: Model, name: str) -> Iterat
         if not isinstance(sample, tuple | list) or len(sample) != 2:
             raise InputError(f"{where}: is a {type(sample).__name__}; a pair of image and label is needed")
         image, label = sample
-        yield _values(image, model.input, where), _label(label, model.classes, where)
+        yield _values(image, model.input, where), _label(label, model, where)
 
 
-def _label(label: Any, classes: int, where: str) -> int:
+def _label(label: Any, model: Model, where: str) -> Label:
     try:
-        value = operator.index(label)
-    except TypeError:
-        raise InputError(f"{where}: its label is a {type(label).__name__}; a whole number is needed") from None
-    if not 0 <= value < classes:
-        raise InputError(f"{where}: its label is {value}; the plan's model tells 0 to {classes - 1} apart")
-    return value
+        return model.task.label(label, model.classes)
+    except ValueError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 def _values(image: Any, shape: tuple[int, int, int], where: str) -> bytes:

@@ -8,10 +8,10 @@ from statistics import fmean
 from planner.report.read import Unfinished
 from planner.report.tables import BATCH_COLUMN, batch_text, short_id
 from planner.report.text import DASH, clean, columns, counted, fields, indices, mib, names, note
-from planner.schema.confidence import accuracy_text, cell_text, share_text
 from planner.schema.plan import Plan
 from planner.schema.report import BlockReport, Evaluation, Report
 from planner.schema.told import ExitReport
+from planner.tasks.base import Metric
 from planner.units import format_bytes, format_seconds
 
 _SAME_SPEED = 0.05
@@ -153,7 +153,7 @@ EXIT_COLUMNS = (
 def exit_row(plan: Plan, report: Report, found: ExitReport) -> tuple[str, ...]:
     """One exit beside the full model; `*` marks the smallest that is good enough, where samples were held out to choose
     by `best` the best."""
-    full, held_out = report.exits[-1], found.validation_accuracy
+    full, held_out, metric = report.exits[-1], found.validation_accuracy, report.task.metric
     is_best = report.exit_tolerance is not None and found.unit == report.best.unit
     marks = ("best" if is_best else "", "*" if found.unit == report.chosen_exit else "")
     return (
@@ -163,8 +163,8 @@ def exit_row(plan: Plan, report: Report, found: ExitReport) -> tuple[str, ...]:
         _head(plan, found.unit),
         f"{found.parameters:,}",
         f"{found.parameters / full.parameters:.1%}" if full.parameters else DASH,
-        cell_text(found.accuracy, found.samples),
-        DASH if held_out is None else cell_text(held_out, found.validation_samples),
+        metric.cell(found.accuracy, found.samples),
+        DASH if held_out is None else metric.cell(held_out, found.validation_samples),
         f"{found.samples_per_second:.1f}",
         f"{found.samples_per_second / full.samples_per_second:.2f}" if full.samples_per_second else DASH,
     )
@@ -189,11 +189,12 @@ def _network(report: Report, plan: Plan) -> str:
 
 
 def _accuracy(report: Report, plan: Plan) -> str:
-    text = f"{accuracy_text(report.accuracy, report.samples)}, by {_network(report, plan)}"
+    metric = report.task.metric
+    text = f"{metric.sentence(report.accuracy, report.samples)}, by {_network(report, plan)}"
     best = report.best if report.exits and report.best_exit is not None else None
     if best is None or best.validation_accuracy is None:
         return text
-    return f"{text}, the best on held-out samples ({share_text(best.validation_accuracy, best.validation_samples)})"
+    return f"{text}, the best on held-out samples ({metric.share(best.validation_accuracy, best.validation_samples)})"
 
 
 def _exported(report: Report, plan: Plan) -> str:
@@ -209,11 +210,11 @@ def _exported(report: Report, plan: Plan) -> str:
     return f"{text}, and as exit.safetensors the smallest exit (*) that loses at most {points} on held-out samples"
 
 
-def missed_text(found: ExitReport) -> str:
+def missed_text(found: ExitReport, metric: Metric) -> str:
     """That the full model came out, although an exit is better."""
     return (
         f"on test samples the exit behind unit {found.unit} is better than the full model: "
-        f"{share_text(found.accuracy, found.samples)}; with "
+        f"{metric.share(found.accuracy, found.samples)}; with "
         "--exit-tolerance, samples are held out to choose it by, and the best comes out"
     )
 
@@ -223,9 +224,9 @@ def report_summary(report: Report, plan: Plan) -> list[tuple[str, str]]:
     stall = format_seconds(report.cache.stall_seconds)
     speed = _speed(plan, report)
     return [
-        ("accuracy", _accuracy(report, plan)),
+        (report.task.metric.name, _accuracy(report, plan)),
         ("kept", _exported(report, plan)),
-        *([("warning", missed_text(report.missed))] if report.missed is not None else []),
+        *([("warning", missed_text(report.missed, report.task.metric))] if report.missed is not None else []),
         ("time", format_seconds(report.seconds)),
         *([("device", speed)] if speed else []),
         ("cache", f"{format_bytes(report.cache.bytes_written)} written; training waited {stall} for samples"),
@@ -260,7 +261,7 @@ def evaluation_table(found: Evaluation) -> str:
     return fields(
         [
             ("model", f"{clean(found.model)}: {found.parameters:,} parameters"),
-            ("accuracy", accuracy_text(found.accuracy, found.samples)),
+            (found.task.metric.name, found.task.metric.sentence(found.accuracy, found.samples)),
             ("data", clean(found.data)),
             ("speed", f"{found.samples_per_second:.1f} samples/s, {found.micro_batch} at a time"),
             ("time", f"{format_seconds(found.seconds)}, reading samples and weights included"),

@@ -47,7 +47,10 @@ def plan_header(plan: Plan) -> list[tuple[str, str]]:
     cuts = "" if plan.max_cuts is None else f", at most {counted(plan.max_cuts, 'cut')}"
     return [
         ("plan", short_id(plan.id)),
-        ("model", f"{clean(model.name)}: {counted(len(model.units), 'unit')}, {shape}, {model.classes} classes"),
+        (
+            "model",
+            f"{clean(model.name)}: {counted(len(model.units), 'unit')}, {shape}, {model.task.told(model.classes)}",
+        ),
         ("device", f"{clean(device.name)}: {device.kind}, {counted(device.threads, 'thread')}"),
         ("budget", f"{format_bytes(plan.budget.bytes)}, scope {plan.budget.scope}{reserve}"),
         ("strategy", f"{plan.strategy}, prefer {plan.prefer}{cuts}"),

@@ -313,7 +313,7 @@ def encode(document: Any) -> Any:
 
 
 def _encode(document: Any, without_added: bool) -> Any:
-    """As `encode`; `without_added` leaves out added fields at their defaults."""
+    """As `encode`, or as `content`: `without_added` leaves out added fields at their defaults."""
     if dataclasses.is_dataclass(document) and not isinstance(document, type):
         found: dict[str, Any] = {}
         for field, hint in _float_hints(type(document)):
@@ -361,12 +361,17 @@ def to_json(document: Any, indent: int | None = 1) -> str:
     return json.dumps(encode(document), indent=indent, ensure_ascii=False, allow_nan=False)
 
 
+def content(document: Any) -> Any:
+    """What tells documents apart, as plain JSON values: `encode` without `added` fields at their defaults."""
+    return _encode(document, True)
+
+
 def content_id(document: Any) -> str:
     """sha256 (hex) of the canonical content: sorted keys, no spaces, without the document's own `id`.
 
     Fields that were `added` later are part of it where they say more than their default.
     """
-    content = _encode(document, True)
-    content.pop("id", None)
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    values = content(document)
+    values.pop("id", None)
+    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()

@@ -38,6 +38,9 @@ NUMBER_BYTES: Mapping[Dtype, int] = {"float32": 4, "bfloat16": 2}
 CacheDtype = Literal["uint8", "bfloat16", "float32"]
 """How caches hold activations; uint8 ones have a scale for every sample."""
 
+CHECKSUM_BYTES = 4
+"""Behind a record on storage and its label."""
+
 SCALE_BYTES = 8
 """Before a sample's uint8 numbers: the least value and the step between two, float32 each."""
 
@@ -182,9 +185,3 @@ def usual_optimizer(kind: OptimizerKind, lr: float | None = None) -> OptimizerCo
         case "adam" | "adamw":
             return OptimizerConfig(kind, 0.001 if lr is None else lr)
     assert_never(kind)
-
-
-def discriminant_bytes(features: int, classes: int, micro_batch: int) -> int:
-    """The most that fitting one linear exit takes: sums, what solving needs beside them, features as they come and
-    shifted."""
-    return 4 * features * (2 * features + 8 * classes + 2 * micro_batch)

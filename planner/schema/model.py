@@ -20,6 +20,8 @@ from planner.operators.linear import Linear
 from planner.operators.normalisation import BatchNorm2d
 from planner.operators.pooling import AdaptivePool2d, Pool2d
 from planner.operators.reshaping import Flatten
+from planner.schema.codec import added
+from planner.tasks.kinds import CLASSIFICATION, AnyTask
 
 __all__ = [
     "Activation", "AdaptivePool2d", "BatchNorm2d", "Conv2d", "Dropout", "Flatten", "Layer", "Linear", "Model", "Pool2d",
@@ -50,16 +52,16 @@ class Unit:
         return any(layer.extracts_features for layer in every_layer(self.layers))
 
 
-def _check_input(shape: tuple[int, int, int], classes: int) -> None:
+def _check_input(shape: tuple[int, int, int], classes: int, task: AnyTask) -> None:
     between("input[0] (channels)", shape[0], 1, limits.MAX_CHANNELS)
     between("input[1] (height)", shape[1], 1, limits.MAX_EXTENT)
     between("input[2] (width)", shape[2], 1, limits.MAX_EXTENT)
-    between("classes", classes, 2, limits.MAX_CLASSES)
+    between("classes", classes, task.least_outputs, limits.MAX_CLASSES)
 
 
 @dataclass(frozen=True)
 class Model:
-    """A classifier as a chain of units with one tensor between neighbours."""
+    """A network as a chain of units with one tensor between neighbours."""
 
     schema: Literal["model/1"]
     name: str
@@ -70,10 +72,12 @@ class Model:
     """Width of the last unit's output."""
     units: tuple[Unit, ...]
     """The chain; the last unit is the model's own classifier."""
+    task: AnyTask = added(CLASSIFICATION)
+    """What it is trained for."""
 
     def __post_init__(self) -> None:
         between("name: its length", len(self.name), 1, limits.MAX_NAME_LENGTH)
-        _check_input(self.input, self.classes)
+        _check_input(self.input, self.classes, self.task)
         between("units: their number", len(self.units), 1, limits.MAX_UNITS)
         if len({unit.name for unit in self.units}) != len(self.units):
             raise ValueError("units: two of them share a name; names are unique within a model")
@@ -92,4 +96,4 @@ class ZooReference:
     """Width of the last unit's output."""
 
     def __post_init__(self) -> None:
-        _check_input(self.input, self.classes)
+        _check_input(self.input, self.classes, CLASSIFICATION)

@@ -9,6 +9,7 @@ from typing import Literal
 from planner.schema.plan import check_calibration
 from planner.schema.request import Scope
 from planner.schema.told import ExitReport, InitReport, Phase
+from planner.tasks.kinds import CLASSIFICATION, AnyTask
 from planner.units import format_bytes
 
 _DOING: Mapping[Phase, str] = {
@@ -151,6 +152,8 @@ class Report:
     stored_in_memory_bytes: int = 0
     """What the run kept in its output folder at most, where that is memory (tmpfs): part of peak_bytes, and of no
     block's. 0 where the folder is storage."""
+    task: AnyTask = CLASSIFICATION
+    """What was trained for: whose metric `accuracy` is."""
 
     @property
     def exceeded(self) -> str:
@@ -177,12 +180,13 @@ class Report:
 
     @property
     def missed(self) -> ExitReport | None:
-        """The exit that is right most often on test samples, if more often than the full model, where no samples were
-        held out to choose it by."""
+        """The exit that is best on test samples, if better than the full model, where none were held out to choose it
+        by."""
         if not self.exits or self.best.validation_accuracy is not None:
             return None
-        found = max(self.exits, key=lambda found: found.accuracy)
-        return found if found.accuracy > self.best.accuracy else None
+        metric = self.task.metric
+        found = max(self.exits, key=lambda found: metric.goodness(found.accuracy))
+        return found if metric.is_better(found.accuracy, self.best.accuracy) else None
 
 
 @dataclass(frozen=True)
@@ -213,3 +217,5 @@ class Evaluation:
     accuracy_interval: tuple[float, float] | None = None
     """Lower and upper bound of the accuracy, with 95 % confidence (Wilson's score interval); null: an earlier release
     did not tell."""
+    task: AnyTask = CLASSIFICATION
+    """What the model was trained for: whose metric `accuracy` is."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import fields, replace
 
 from planner.heads.pooled import PooledHead
-from planner.schema.common import discriminant_bytes
 from planner.schema.plan import (
     BatchSetting,
     Block,
@@ -74,7 +73,7 @@ def _fits(problem: Problem, choice: Choice, room: int) -> int:
     found = 0
     for unit in range(choice.first + 1, choice.last):
         if unit not in choice.ends:
-            size = discriminant_bytes(problem.features[unit - 1], problem.profile.model.classes, choice.micro_batch)
+            size = problem.fit_bytes(unit, choice.micro_batch)
             if found + size > room:
                 break
             found += size

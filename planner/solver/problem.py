@@ -12,7 +12,7 @@ from planner.errors import InputError
 from planner.heads.kinds import AuxiliaryHead
 from planner.heads.pooled import PooledHead
 from planner.model.shapes import Shape, unit_sizes
-from planner.schema.common import NUMBER_BYTES, CacheDtype, Dtype, Policy, stored_bytes
+from planner.schema.common import CHECKSUM_BYTES, NUMBER_BYTES, CacheDtype, Dtype, Policy, stored_bytes
 from planner.schema.profile import PieceProfile, PolicyProfile, Profile
 from planner.schema.request import Request
 from planner.solver.costs import NANOSECONDS, SAME_SCALE, PieceCost, PieceTable, TimeScale, interpolate, nanoseconds
@@ -60,9 +60,6 @@ The first trained block's cache, where units before it are frozen, is written by
 Phase = Literal["pass", "heads", "fit", "still"]
 """What is done behind training: samples run through a block, through its heads as well, exits are fitted, nothing is
 computed."""
-
-LABEL_BYTES = 8
-"""One label, in a batch and in a record."""
 
 EXTRAPOLATION = 4
 """Micro-batches are planned up to this multiple of the largest profiled one."""
@@ -128,7 +125,7 @@ class Problem:
     @property
     def ample_storage_bytes(self) -> int:
         """Storage that holds any two caches of what units compute in."""
-        largest = sorted(unit.output_bytes + LABEL_BYTES for unit in self.profile.units[:-1])[-2:]
+        largest = sorted(unit.output_bytes + self.trailer_bytes for unit in self.profile.units[:-1])[-2:]
         return self.training.cached_samples * sum(largest)
 
     @cached_property
@@ -250,16 +247,31 @@ class Problem:
             return SAME_SCALE
         return TimeScale(step_ns(self._fast, micro_batch), step_ns(self._tight, micro_batch))
 
+    @cached_property
+    def label_bytes(self) -> int:
+        """A sample's label in a micro-batch."""
+        return self.profile.model.task.label_bytes(self.profile.model.classes)
+
+    @cached_property
+    def trailer_bytes(self) -> int:
+        """What stands behind a sample on storage: label and checksum."""
+        return self.profile.model.task.stored_label_bytes + CHECKSUM_BYTES
+
+    def fit_bytes(self, unit: int, micro_batch: int) -> int:
+        """The most that fitting a pooled exit behind so many units takes."""
+        model = self.profile.model
+        return model.task.fit_bytes(self.features[unit - 1], model.classes, micro_batch)
+
     def record_bytes(self, boundary: int) -> int:
         """One sample on storage: uint8 image or activation, and its label."""
         if boundary == 0:
             channels, height, width = self.profile.model.input
-            return channels * height * width + LABEL_BYTES
+            return channels * height * width + self.trailer_bytes
         output = self.profile.units[boundary - 1].output_bytes
         if self.cache_dtype == self.training.dtype:
-            return output + LABEL_BYTES
+            return output + self.trailer_bytes
         numbers = -(-output // NUMBER_BYTES[self.training.dtype])
-        return stored_bytes(self.cache_dtype, numbers) + LABEL_BYTES
+        return stored_bytes(self.cache_dtype, numbers) + self.trailer_bytes
 
     def cache_bytes(self, boundary: int) -> int:
         """Storage of the cache at a boundary inside the chain."""
@@ -283,10 +295,10 @@ class Problem:
         buffers = 0 if self._elsewhere else 2 * self.record_bytes(first if source == "cache" else 0)
         if source == "cache":
             arrived = 1 if self._elsewhere else self._times(DECODED)
-            return micro_batch * (buffers + LABEL_BYTES + arrived * self.profile.units[first - 1].output_bytes)
+            return micro_batch * (buffers + self.label_bytes + arrived * self.profile.units[first - 1].output_bytes)
         channels, height, width = self.profile.model.input
         given = self.profile.units[first - 1].output_bytes if source == "recompute" else 0
-        return micro_batch * (buffers + LABEL_BYTES + 4 * channels * height * width + given)
+        return micro_batch * (buffers + self.label_bytes + 4 * channels * height * width + given)
 
     def writer_bytes(self, boundary: int, micro_batch: int) -> int:
         """Buffers of the writer of the cache at a boundary, and the sample that it makes what a cache holds.

@@ -55,6 +55,11 @@ class Discriminant:
         return weight, bias
 
 
+def pooled_features(activations: Tensor) -> Tensor:
+    """What a pooled exit sees of activations (micro-batch, …): in float32 the mean of every channel."""
+    return (activations if activations.dim() == 2 else activations.mean((2, 3))).float()
+
+
 def _conjugate_gradients(matrix: Tensor, rows: Tensor) -> Tensor:
     """X with X · matrix = rows, for a symmetric positive definite matrix; every row is a system of its own.
 

@@ -126,11 +126,15 @@ def _tiny_step(device: torch.device | None = None) -> None:
     import torch
     from torch.nn import functional
 
+    from planner.tasks.kinds import CLASSIFICATION
+    from planner.training.tasks import make_arithmetic
+
     weight = torch.ones(8, 3, 3, 3, device=device, requires_grad=True)
     scale = torch.ones(8, device=device, requires_grad=True)
     images = torch.ones(4, 3, 8, 8, device=device)
     features = functional.conv2d(images, weight, padding=1)
     features = functional.batch_norm(features, None, None, scale, scale, training=True).relu()
     pooled = functional.max_pool2d(features, 2).mean((2, 3))
-    loss = functional.cross_entropy(pooled, torch.zeros(4, dtype=torch.int64, device=device))
+    task = make_arithmetic(CLASSIFICATION)
+    loss = task.loss(pooled, task.examples(4, 8).to(device))
     loss.backward()  # type: ignore[no-untyped-call]  # torch gives it no type

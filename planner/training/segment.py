@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from planner.training.recompute import recomputed
@@ -14,14 +13,23 @@ Spans = Sequence[tuple[int, int]]
 """Spans of a segment's units, [first, last_exclusive], rising and apart."""
 
 
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""From float32 outputs (micro-batch, …) and their labels to the mean loss (a scalar)."""
+
+
 def segment_loss(
-    units: Sequence[nn.Module], head: nn.Module | None, inputs: Tensor, labels: Tensor, recompute: Spans = ()
+    units: Sequence[nn.Module],
+    head: nn.Module | None,
+    loss: Loss,
+    inputs: Tensor,
+    labels: Tensor,
+    recompute: Spans = (),
 ) -> tuple[Tensor, Tensor]:
     """Forward through `units` and `head`.
 
-    `inputs` is (micro-batch, …), `labels` (micro-batch) of int64. Spans in `recompute` run forward again in backward
-    instead of keeping what they save. Returns the mean cross-entropy (a scalar) and the last unit's output, still part
-    of the graph. Without a head, that output is the logits. The loss is taken in float32 whatever the units compute in.
+    `inputs` is (micro-batch, …), `labels` what `loss` takes. Spans in `recompute` run forward again in backward instead
+    of keeping what they save. Returns the loss and the last unit's output, still part of the graph. Without a head,
+    the loss is that output's. It is taken in float32 whatever the units compute in.
     """
     output, done = inputs, 0
     for first, end in (*recompute, (len(units), len(units))):
@@ -30,13 +38,14 @@ def segment_loss(
         if first < end:
             output = recomputed(units[first:end], output)
         done = end
-    logits = output if head is None else head(output)
-    return F.cross_entropy(logits.float(), labels), output
+    ending = output if head is None else head(output)
+    return loss(ending.float(), labels), output
 
 
 def train_segment(
     units: Sequence[nn.Module],
     head: nn.Module | None,
+    loss: Loss,
     inputs: Tensor,
     labels: Tensor,
     weight: float = 1.0,
@@ -49,11 +58,11 @@ def train_segment(
     scalar, not weighted) and, if asked to hold it, the last unit's output cut off from the graph: the next segment's
     input. Nothing else outlives the call.
     """
-    loss, output = segment_loss(units, head, inputs, labels, recompute)
+    found, output = segment_loss(units, head, loss, inputs, labels, recompute)
     held = output.detach() if hold_output else None
     del output
-    (loss * weight if weight != 1.0 else loss).backward()  # type: ignore[no-untyped-call]  # torch gives it no type
-    return loss.detach(), held
+    (found * weight if weight != 1.0 else found).backward()  # type: ignore[no-untyped-call]  # torch gives it no type
+    return found.detach(), held
 
 
 @torch.no_grad()

@@ -109,7 +109,7 @@ def _find_peak(network: WholeNetwork, data: tuple[Tensor, Tensor]) -> _Peak:
     gradients: set[int] = set()
 
     def run() -> None:
-        train_segment(network.units, None, *data)
+        train_segment(network.units, None, network.task.loss, *data)
         gradients.update(p.grad.untyped_storage().data_ptr() for p in network.parameters if p.grad is not None)
         network.optimizer.step(network.parameters)
 

@@ -128,7 +128,7 @@ class _Work:
         from planner.training.segment import train_segment
 
         for (head, _), activations in zip(self._heads, self._outputs(), strict=False):
-            train_segment([], head, activations, self._labels)
+            train_segment([], head, self._network.task.loss, activations, self._labels)
             for parameter in head.parameters():
                 parameter.grad = None
         for module in self.modules:
@@ -146,13 +146,13 @@ class _Work:
 
     def fit(self) -> None:
         """Linear exits behind all units."""
-        from planner.training.discriminant import Discriminant
+        from planner.training.discriminant import pooled_features
 
         fits = []
         for activations in self._outputs():
-            pooled = activations if activations.dim() == 2 else activations.mean((2, 3))
-            fits.append(Discriminant(pooled.shape[1], 2))
-            fits[-1].add(pooled.float(), self._labels)
+            features = pooled_features(activations)
+            fits.append(self._network.task.linear_fit(features.shape[1], 2))
+            fits[-1].add(features, self._labels)
         release_memory()
         while fits:
             fits.pop().solve()
@@ -205,8 +205,8 @@ class _Work:
         from planner.training.segment import infer
 
         heads = self._heads[index] if index < len(self._heads) else ()
-        for logits in [infer([head], activations) for head in heads] or [activations]:
-            int((logits.argmax(1) == self._labels).sum())
+        for outputs in [infer([head], activations) for head in heads] or [activations]:
+            self._network.task.meter().add(outputs, self._labels)
 
     def centre(self) -> None:
         """Images, from bytes."""

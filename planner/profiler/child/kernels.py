@@ -81,13 +81,15 @@ def _use(job: Job, unit: Unit, shape: Shape) -> None:
     from planner.model.build import build_unit
     from planner.training.optimizers import make_optimizer
     from planner.training.segment import train_segment
+    from planner.training.tasks import make_arithmetic
 
-    labels = torch.zeros(2, dtype=torch.int64)
+    task = make_arithmetic(job.model.task)
+    labels = task.examples(2, job.model.classes)
     module = build_unit(unit, shape, torch.Generator().manual_seed(0), job.dtype)
     optimizer = make_optimizer(job.optimizer)
     for _ in range(2):
         inputs = torch.zeros(2, *shape, dtype=getattr(torch, job.dtype), requires_grad=True)
-        train_segment([module], torch.nn.Flatten(), inputs, labels, weight=0.5)
+        train_segment([module], torch.nn.Flatten(), task.loss, inputs, labels, weight=0.5)
         optimizer.step(module.parameters())
 
 

@@ -26,7 +26,7 @@ from planner.system.rlimit import die_with_parent
 from planner.training.runtime import check_arithmetic, start_accelerator, start_torch
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Generator, Tensor, nn
 
     from planner.profiler.child.accelerator_limit import OwnAcceleratorLimit
     from planner.profiler.child.flops import FlopCounter
@@ -91,8 +91,7 @@ class Measurer:
             costs = self._unit_costs(self._loaded, inputs)
             layers = self._layers(self._loaded, inputs, costs) if task.with_layers else None
             return Measured("measured", costs, facts, layers)
-        labels = torch.randint(0, self._job.model.classes, (task.micro_batch,), generator=generator)
-        return Measured("measured", self._head_costs(self._loaded, inputs, labels.to(self._meter.device)), facts)
+        return Measured("measured", self._head_costs(self._loaded, inputs, generator), facts)
 
     def _load(self, index: int) -> _Loaded:
         import torch
@@ -188,13 +187,17 @@ class Measurer:
             untouched_bytes=self._meter.take_untouched(),
         )
 
-    def _head_costs(self, loaded: _Loaded, inputs: Tensor, labels: Tensor) -> Costs:
+    def _head_costs(self, loaded: _Loaded, inputs: Tensor, generator: Generator) -> Costs:
         from planner.profiler.child.timing import time_head
         from planner.profiler.child.trace import Inference, trace_head, trace_inference
+        from planner.training.tasks import make_arithmetic
+
+        arithmetic = make_arithmetic(self._job.model.task)
+        labels = arithmetic.examples(len(inputs), self._job.model.classes, generator).to(self._meter.device)
 
         self._meter.take_untouched()
-        times = time_head(self._meter, self._caches, loaded.module, inputs, labels)
-        traces = trace_head(self._meter, loaded.module, inputs, labels, loaded.optimizer.step)
+        times = time_head(self._meter, self._caches, loaded.module, arithmetic.loss, inputs, labels)
+        traces = trace_head(self._meter, loaded.module, arithmetic.loss, inputs, labels, loaded.optimizer.step)
         found = trace_inference(self._meter, loaded.module, inputs) if loaded.module else Inference(0, 0, 0.0)
         # Nothing of a head's inference time is predicted; its forward while training stands for it.
         seconds = times.forward, times.backward, times.first_backward, times.forward if loaded.module else 0.0

@@ -15,6 +15,7 @@ from planner.profiler.job import Job
 from planner.training.device import device_of, to_device
 from planner.training.optimizers import Optimizer, make_optimizer
 from planner.training.segment import train_segment
+from planner.training.tasks import make_arithmetic
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -29,6 +30,7 @@ class WholeNetwork:
         self.input = job.model.input
         self.dtype = job.dtype
         self.device = device_of(job.device)
+        self.task = make_arithmetic(job.model.task)
         self._model, self._shapes, self._head = job.model, shapes, _narrowest(job)
         self.units: list[nn.Module] = [
             to_device(build_unit(unit, shape, generator, job.dtype), self.device)
@@ -41,11 +43,11 @@ class WholeNetwork:
     def data(self, micro_batch: int) -> tuple[Tensor, Tensor]:
         """Images (micro-batch, channels, height, width) and labels."""
         images = torch.rand(micro_batch, *self.input)
-        return images.to(self.device), torch.zeros(micro_batch, dtype=torch.int64, device=self.device)
+        return images.to(self.device), self.task.examples(micro_batch, self._model.classes).to(self.device)
 
     def step(self, inputs: Tensor, labels: Tensor) -> None:
         """One batch of one micro-batch, as the runner takes it."""
-        train_segment(self.units, None, inputs, labels)
+        train_segment(self.units, None, self.task.loss, inputs, labels)
         self.optimizer.step(self.parameters)
         for parameter in self.parameters:
             parameter.grad = None

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from planner.profiler.child.meter import Meter
 from planner.profiler.child.trace import LONG_SECONDS, PassTimes, downstream, set_gradients
 from planner.system.machine import last_level_cache_bytes
-from planner.training.segment import infer, segment_loss
+from planner.training.segment import Loss, infer, segment_loss
 from planner.units import MIB
 
 _LEAST_REPEATS = 2
@@ -85,7 +85,9 @@ def time_unit(meter: Meter, caches: ColdCaches, unit: nn.Module, inputs: Tensor)
     return PassTimes(forward, backward, first_backward)
 
 
-def time_head(meter: Meter, caches: ColdCaches, head: nn.Module | None, inputs: Tensor, labels: Tensor) -> PassTimes:
+def time_head(
+    meter: Meter, caches: ColdCaches, head: nn.Module | None, loss: Loss, inputs: Tensor, labels: Tensor
+) -> PassTimes:
     """Times of a head behind a unit, its loss included; without a module, of the loss alone."""
     parameters = [] if head is None else list(head.parameters())
     x = inputs.detach().requires_grad_()
@@ -93,7 +95,7 @@ def time_head(meter: Meter, caches: ColdCaches, head: nn.Module | None, inputs: 
     def run() -> tuple[float, ...]:
         x.grad = None
         caches.empty()
-        return _pass(meter, lambda: segment_loss([], head, x, labels)[0], parameters)
+        return _pass(meter, lambda: segment_loss([], head, loss, x, labels)[0], parameters)
 
     forward, backward = repeat(run)
     set_gradients(parameters, existing=False)

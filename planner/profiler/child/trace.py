@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 from planner.profiler.child.meter import Meter, Phase, without_free
 from planner.schema.profile import Trace, Traces
 from planner.training.optimizer_in_backward import optimizer_in_backward
-from planner.training.segment import infer, segment_loss
+from planner.training.segment import Loss, infer, segment_loss
 
 LONG_SECONDS = 0.06
 """A pass that takes longer is timed well enough while it is recorded."""
@@ -125,28 +125,28 @@ def trace_unit(meter: Meter, unit: nn.Module, inputs: Tensor, step: Step) -> tup
     return Traces(*map(_to_trace, runs, addresses[: len(runs)])), times
 
 
-def _head_phases(meter: Meter, head: nn.Module | None, inputs: Tensor, labels: Tensor) -> None:
+def _head_phases(meter: Meter, head: nn.Module | None, task_loss: Loss, inputs: Tensor, labels: Tensor) -> None:
     """Three phases: start, forward, backward."""
     x = inputs.detach().requires_grad_()
     meter.mark()
-    loss, _ = segment_loss([], head, x, labels)
+    loss, _ = segment_loss([], head, task_loss, x, labels)
     meter.mark()
     loss.backward()  # type: ignore[no-untyped-call]  # torch gives it no type
     del loss
     meter.mark()
 
 
-def trace_head(meter: Meter, head: nn.Module | None, inputs: Tensor, labels: Tensor, step: Step) -> Traces:
+def trace_head(meter: Meter, head: nn.Module | None, loss: Loss, inputs: Tensor, labels: Tensor, step: Step) -> Traces:
     """Every case of a head behind a unit, its loss included; without a module, the loss alone."""
     parameters = [] if head is None else list(head.parameters())
 
     def run() -> None:
         for existing in (False, True):
             set_gradients(parameters, existing)
-            _head_phases(meter, head, inputs, labels)
+            _head_phases(meter, head, loss, inputs, labels)
         set_gradients(parameters, existing=False)
         with optimizer_in_backward(parameters, step):
-            _head_phases(meter, head, inputs, labels)
+            _head_phases(meter, head, loss, inputs, labels)
 
     phases = meter.record(run)
     set_gradients(parameters, existing=False)

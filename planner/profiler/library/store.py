@@ -19,7 +19,7 @@ from pathlib import Path
 from planner.errors import PlannerError
 from planner.profiler.library.applies import covers, read_profile
 from planner.profiler.profile import ProfileRequest
-from planner.schema.codec import encode, to_json
+from planner.schema.codec import content, to_json
 from planner.schema.profile import Profile
 from planner.system.files import make_folder, waiting_lock, write_atomically
 from planner.system.machine import fingerprint, probe
@@ -107,11 +107,11 @@ class ProfileStore:
     def _index(self, request: ProfileRequest, device: str) -> Path:
         key = {
             "method": _METHOD,
-            "model": encode(request.model),
+            "model": content(request.model),
             "device": device,
             "dtype": request.dtype,
             "optimizer": [request.optimizer.kind, request.optimizer.state_copies],
-            "filters": [head.filter_count or encode(head) for head in request.heads],
+            "filters": [head.filter_count or content(head) for head in request.heads],
         }
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         return self.folder / "index" / digest

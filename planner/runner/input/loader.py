@@ -10,6 +10,7 @@ from queue import SimpleQueue
 
 from planner.data.split import Split
 from planner.runner.storage.cache import CacheReader
+from planner.tasks.base import Label
 
 BUFFERS = 2
 """One being trained from, one being filled. The solver counts both."""
@@ -23,7 +24,7 @@ class Loaded:
 
     records: memoryview
     """The samples' bytes, one behind the other. Valid until the next micro-batch is asked for."""
-    labels: list[int]
+    labels: list[Label]
     """One per sample."""
     buffer: bytearray
     """What `records` is a view of."""
@@ -90,7 +91,7 @@ class Loader:
             full.put(error)
 
 
-def _read_samples(split: Split | CacheReader, indices: Sequence[int], view: memoryview) -> list[int]:
+def _read_samples(split: Split | CacheReader, indices: Sequence[int], view: memoryview) -> list[Label]:
     """Fill `view` with samples one behind the other and return their labels."""
     if isinstance(split, CacheReader):
         return split.read_many(indices, view)

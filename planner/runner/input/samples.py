@@ -13,11 +13,12 @@ from planner.model.shapes import Shape
 from planner.runner.input.loader import Loaded, Loader, in_groups
 from planner.runner.input.order import FeistelPermutation, RunPermutation
 from planner.schema.common import CacheDtype, Dtype
+from planner.tasks.base import Task
 from planner.training.device import CPU
 from planner.training.encoding import decode_samples, image_tensor
 
 MicroBatch = tuple[Tensor, Tensor]
-"""Inputs (micro-batch, …), images as float32, and labels (micro-batch) of int64."""
+"""Inputs (micro-batch, …), images as float32, and labels (micro-batch, …) as the task has them."""
 
 Batches = Generator[tuple[int, Iterator[MicroBatch]], None, None]
 """Batches, each as its number of samples and its micro-batches."""
@@ -49,6 +50,8 @@ class Samples:
         views: int | None = 1,
         dtype: Dtype = "float32",
         device: torch.device = CPU,
+        *,
+        task: Task,
     ) -> None:
         """Allocate the buffers.
 
@@ -64,6 +67,7 @@ class Samples:
             views: Passes over the split that differ, one behind the other; none: every pass does.
             dtype: What cached activations are decoded to.
             device: Where the tensors are put.
+            task: What labels are.
         """
         self.count = min(split.samples, limit or split.samples)
         self.is_whole = self.count == split.samples
@@ -74,6 +78,7 @@ class Samples:
         self._views = views
         self._dtype = dtype
         self._device = device
+        self._labels: torch.dtype = getattr(torch, task.label_dtype)
         self._stride = split.samples
         self.micro_batch = micro_batch
         """Samples in one forward."""
@@ -134,7 +139,7 @@ class Samples:
             inputs = image_tensor(loaded.records, self._shape)
         else:
             inputs = decode_samples(loaded.records, self._cached, self._shape, self._dtype)
-        labels = torch.tensor(loaded.labels, dtype=torch.int64)
+        labels = torch.tensor(loaded.labels, dtype=self._labels)
         return inputs.to(self._device), labels.to(self._device)
 
 

@@ -17,11 +17,11 @@ from types import TracebackType
 
 from planner.data.split import check_index
 from planner.errors import ShardError
+from planner.schema.common import CHECKSUM_BYTES
 from planner.system.files import AtomicFile, make_folder, remove_partials, storage_errors, write_atomically
+from planner.tasks.base import Label
+from planner.tasks.kinds import AnyTask
 from planner.units import MIB
-
-TRAILER_BYTES = 8
-"""Label and checksum, 4 bytes each, behind every record."""
 
 _SHARD_BYTES = 64 * MIB
 _LONGEST_RUN = 512
@@ -39,6 +39,8 @@ class CacheSpec:
     """Bytes of one activation."""
     identity: str
     """Whose outputs they are; no spaces. Another cache has another."""
+    task: AnyTask
+    """Whose labels they have."""
 
     @property
     def per_shard(self) -> int:
@@ -53,17 +55,22 @@ class CacheSpec:
     @property
     def stride(self) -> int:
         """Bytes from one record to the next."""
-        return self.record_bytes + TRAILER_BYTES
+        return self.record_bytes + self.trailer_bytes
+
+    @property
+    def trailer_bytes(self) -> int:
+        """Label and checksum behind every record."""
+        return self.task.stored_label_bytes + CHECKSUM_BYTES
 
     def span(self, shard: int) -> range:
         """Records of a shard."""
         return range(shard * self.per_shard, min((shard + 1) * self.per_shard, self.samples))
 
-    def trailer(self, index: int, record: memoryview, label: int) -> bytes:
+    def trailer(self, index: int, record: memoryview, label: Label) -> bytes:
         """What stands behind record `index`."""
-        tail = label.to_bytes(4, "little")
+        tail = self.task.store(label)
         seed = zlib.crc32(f"{self.identity} {index}".encode())
-        return tail + zlib.crc32(tail, zlib.crc32(record, seed)).to_bytes(4, "little")
+        return tail + zlib.crc32(tail, zlib.crc32(record, seed)).to_bytes(CHECKSUM_BYTES, "little")
 
     def done(self) -> str:
         """What the `done` file says."""
@@ -86,7 +93,7 @@ class ShardWriter:
         """Whether every record is there."""
         return self.next == self._span.stop
 
-    def append(self, record: memoryview, label: int) -> None:
+    def append(self, record: memoryview, label: Label) -> None:
         """Write the next record. Raises StorageError."""
         self._file.write(record)
         self._file.write(self._spec.trailer(self.next, record, label))
@@ -119,7 +126,7 @@ class CacheWriter:
         self.samples = min(kept * spec.per_shard, spec.samples)
         """Records that are there."""
 
-    def append(self, index: int, record: memoryview, label: int) -> None:
+    def append(self, index: int, record: memoryview, label: Label) -> None:
         """Write record `index`, the next in order; one that is there already is left alone. Raises StorageError."""
         if index < self.samples:
             return
@@ -178,13 +185,13 @@ class CacheReader:
         """Fill `image` with record `index` and return its label. Raises ShardError where the checksum disagrees."""
         return self.read_many([index], image)[0]
 
-    def read_many(self, indices: Sequence[int], images: memoryview) -> list[int]:
+    def read_many(self, indices: Sequence[int], images: memoryview) -> list[Label]:
         """Fill `images` with records one behind the other; neighbours are read at once. Returns their labels.
 
         Raises ShardError where a checksum disagrees, and where storage cannot give a record.
         """
         size = self.record_bytes
-        labels: list[int] = []
+        labels: list[Label] = []
         for run in _runs(indices, self._spec.per_shard):
             check_index(run.start, self._spec.samples)
             check_index(run.stop - 1, self._spec.samples)
@@ -248,12 +255,12 @@ def _has_size(folder: Path, spec: CacheSpec, shard: int) -> bool:
         return False
 
 
-def _read_run(file: int, folder: Path, spec: CacheSpec, run: range, images: memoryview) -> list[int]:
+def _read_run(file: int, folder: Path, spec: CacheSpec, run: range, images: memoryview) -> list[Label]:
     """Fill `images` with neighbouring records of one shard and return their labels. Raises ShardError."""
     shard, position = divmod(run.start, spec.per_shard)
-    trailers = memoryview(bytearray(len(run) * TRAILER_BYTES))
+    trailers = memoryview(bytearray(len(run) * spec.trailer_bytes))
     records = _parts(images, spec.record_bytes)
-    tails = _parts(trailers, TRAILER_BYTES)
+    tails = _parts(trailers, spec.trailer_bytes)
     try:
         count = os.preadv(
             file, [part for pair in zip(records, tails, strict=True) for part in pair], position * spec.stride
@@ -262,9 +269,9 @@ def _read_run(file: int, folder: Path, spec: CacheSpec, run: range, images: memo
         raise _broken(folder, shard, f"cannot be read ({error.strerror})") from None
     if count != len(run) * spec.stride:
         raise _broken(folder, shard, "is shorter than its records")
-    labels: list[int] = []
+    labels: list[Label] = []
     for index, record, tail in zip(run, records, tails, strict=True):
-        labels.append(int.from_bytes(tail[:4], "little"))
+        labels.append(spec.task.stored(tail[:-CHECKSUM_BYTES]))
         if spec.trailer(index, record, labels[-1]) != tail:
             place = index - shard * spec.per_shard
             raise _broken(folder, shard, f"record {place}: its checksum disagrees with its content")

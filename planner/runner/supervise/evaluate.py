@@ -15,7 +15,6 @@ from planner.runner.protocol.job import EvaluationJob
 from planner.runner.storage.exported import Exported, find_exported
 from planner.runner.supervise.supervisor import GROWTH_BYTES, release_start_memory
 from planner.schema.codec import decode, parse_json, to_json
-from planner.schema.confidence import wilson
 from planner.schema.report import Evaluation
 from planner.system.child import ask
 from planner.system.machine import probe
@@ -82,5 +81,6 @@ def _evaluation(exported: Exported, data: str, event: events.Evaluated, budget_b
         micro_batch=event.micro_batch,
         peak_bytes=event.peak_bytes + read_memory().peak_bytes,
         budget_bytes=budget_bytes,
-        accuracy_interval=wilson(event.accuracy, event.samples),
+        accuracy_interval=exported.model.task.metric.interval(event.accuracy, event.samples),
+        task=exported.model.task,
     )

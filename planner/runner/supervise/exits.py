@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 
 from planner.heads.kinds import ExitHead
@@ -18,23 +19,31 @@ from planner.schema.model import Model
 from planner.schema.plan import Plan
 from planner.schema.told import ExitReport
 from planner.system.files import storage_errors, write_atomically
+from planner.tasks.base import Metric
 
 
-def best_exit(exits: Sequence[ExitReport]) -> ExitReport:
-    """The exit that is right most often on held-out samples; of equals the deepest. Without any, the full model, which
-    is the last: what an exit's accuracy is told by must not choose it."""
-    return max(exits, key=lambda found: (found.validation_accuracy or 0.0, found.unit))
+def best_exit(exits: Sequence[ExitReport], metric: Metric) -> ExitReport:
+    """The exit that is best on held-out samples; of equals the deepest. Without any, the full model, which is the last:
+    what an exit's accuracy is told by must not choose it."""
+
+    def goodness(found: ExitReport) -> float:
+        return -inf if found.validation_accuracy is None else metric.goodness(found.validation_accuracy)
+
+    return max(exits, key=lambda found: (goodness(found), found.unit))
 
 
-def choose_exit(exits: Sequence[ExitReport], tolerance: float | None) -> ExitReport:
-    """The exit with the fewest parameters whose accuracy on held-out samples is at most `tolerance` points below the
-    best's. Without a tolerance, or held-out samples, the best; of equals the deepest."""
-    best = best_exit(exits)
+def choose_exit(exits: Sequence[ExitReport], metric: Metric, tolerance: float | None) -> ExitReport:
+    """The exit with the fewest parameters that loses at most `tolerance` points to the best on held-out samples; the
+    best without a tolerance, or held-out samples. Of equals the deepest."""
+    best = best_exit(exits, metric)
     if tolerance is None or best.validation_accuracy is None:
         return best
-    least = best.validation_accuracy - tolerance / 100
-    # A difference of exactly the tolerance counts as within it, whatever the subtraction rounded.
-    good = [found for found in exits if (found.validation_accuracy or 0.0) >= least - 1e-9]
+    good = [
+        found
+        for found in exits
+        if found.validation_accuracy is not None
+        and metric.is_within(tolerance, found.validation_accuracy, best.validation_accuracy)
+    ]
     return min(good, key=lambda found: (found.parameters, -found.unit))
 
 

@@ -27,7 +27,6 @@ from planner.runner.protocol.job import TrainingJob
 from planner.runner.storage.sealed import read_sealed, write_sealed
 from planner.runner.supervise.exits import best_exit, choose_exit
 from planner.schema.codec import to_json
-from planner.schema.confidence import wilson
 from planner.schema.plan import Plan
 from planner.schema.report import BlockReport, CacheReport, PeakMoment, PhaseReport, Report
 from planner.schema.run_folder import RunFolder
@@ -270,14 +269,14 @@ def make_report(plan: Plan, record: Record, seconds: float, exit_tolerance: floa
 
     `exit_tolerance` is how many points of accuracy the chosen exit may lose to the best.
     """
-    own = own_memory(plan).peak_bytes
+    own, task = own_memory(plan).peak_bytes, plan.model.task
     is_process = plan.budget.scope == "process"
     extra = own if is_process else -record.baseline_bytes
     blocks = tuple(_block_report(plan, done, extra) for done in record.blocks)
     peak = record.life_peak_bytes + own if is_process else max(block.measured_peak_bytes for block in blocks)
     peak += record.stored_bytes
     exits = tuple(found for done in record.blocks for found in done.exits)
-    best = best_exit(exits)
+    best = best_exit(exits, task.metric)
     when = record.peak if is_process else _highest_of(blocks)
     deviations = [*record.deviations, *_over(peak, plan.budget.bytes, when)]
     return Report(
@@ -292,7 +291,7 @@ def make_report(plan: Plan, record: Record, seconds: float, exit_tolerance: floa
         within_budget=peak <= plan.budget.bytes,
         blocks=blocks,
         exits=exits,
-        chosen_exit=choose_exit(exits, exit_tolerance).unit,
+        chosen_exit=choose_exit(exits, task.metric, exit_tolerance).unit,
         accuracy=best.accuracy,
         seconds=seconds,
         cache=CacheReport(
@@ -306,7 +305,8 @@ def make_report(plan: Plan, record: Record, seconds: float, exit_tolerance: floa
         peak=when,
         stored_in_memory_bytes=record.stored_bytes,
         samples=best.samples,
-        accuracy_interval=None if best.samples is None else wilson(best.accuracy, best.samples),
+        accuracy_interval=None if best.samples is None else task.metric.interval(best.accuracy, best.samples),
+        task=task,
     )
 
 

@@ -22,6 +22,7 @@ from planner.training import device as devices
 from planner.training.optimizer_in_backward import optimizer_in_backward
 from planner.training.optimizers import Optimizer, make_optimizer
 from planner.training.segment import Spans, infer, train_segment
+from planner.training.tasks import make_arithmetic
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class LoadedBlock:
         self.spec = context.spec
         self.frozen = frozen
         self.device = context.run.device
+        self.task = make_arithmetic(context.plan.model.task)
         # Made by the processor, so that a seed gives the same weights wherever they come to lie.
         self.segments = [_load_segment(context.run, segment) for segment in self.spec.segments]
         for _, module in self.named_modules():
@@ -116,7 +118,7 @@ class LoadedBlock:
         within = self.spec.optimizer_in_backward and not accumulate
         with optimizer_in_backward(segment.parameters(), self.optimizer.step) if within else nullcontext():
             loss, held = train_segment(
-                segment.units, segment.head, inputs, labels, weight, not is_last, segment.recompute
+                segment.units, segment.head, self.task.loss, inputs, labels, weight, not is_last, segment.recompute
             )
         if not accumulate and not within:
             self._step(segment)

@@ -19,6 +19,7 @@ from planner.runner.train.stream import load_unit
 from planner.system.exhaustion import is_out_of_memory
 from planner.training.runtime import Started, release_memory
 from planner.training.segment import infer
+from planner.training.tasks import Meter, make_arithmetic
 from planner.units import MIB
 
 MICRO_BATCH = 256
@@ -32,13 +33,13 @@ _KERNEL_BYTES = 12 * MIB
 class _Tally:
     """What was counted."""
 
-    right: int = 0
+    metric: Meter
     seconds: float = 0.0
     """In forward alone."""
 
 
 def evaluate_split(exported: Exported, split: Split, guard: MemoryGuard, started: Started) -> Evaluated:
-    """Count what the network gets right, as many samples at a time as fit; `started` is what torch took.
+    """Measure the network, as many samples at a time as fit; `started` is what torch took.
 
     Raises InfeasibleError, with this process's part of the smallest budget, where not even one sample fits, and
     StorageError where the weights are not what they were when they were written.
@@ -73,7 +74,7 @@ class _Evaluator:
         return Evaluated(
             "evaluated",
             samples,
-            tally.right / samples,
+            tally.metric.value,
             samples / tally.seconds,
             time.perf_counter() - began,
             micro_batch,
@@ -97,16 +98,15 @@ class _Evaluator:
         """Run all samples through, so many at a time. Raises OverBudgetError once the peak has passed the budget."""
         release_memory()
         self._guard.begin_block()
-        tally = _Tally()
-        samples = Samples(self._split, self._model.input, None, micro_batch)
+        tally = _Tally(make_arithmetic(self._model.task).meter())
+        samples = Samples(self._split, self._model.input, None, micro_batch, task=self._model.task)
         file = TensorFile(self._weights)
         try:
             if file.checksum is not None:
                 file.verify()
             first = True
             for inputs, labels in samples.in_order():
-                logits = self._forward(file, inputs, tally, first)
-                tally.right += int((logits.argmax(1) == labels).sum())
+                tally.metric.add(self._forward(file, inputs, tally, first), labels)
                 self._guard.check(f"micro-batch {micro_batch}")
                 first = False
         finally:

@@ -101,21 +101,24 @@ class Inputs:
 
     def samples(self, block: BlockContext, part: str, split: Split, micro_batch: int) -> Samples:
         """The samples of a part for a block; `split` is what `open` gave."""
-        shape, device = block.input_shape, self._run.device
+        shape, device, task = block.input_shape, self._run.device, self._plan.model.task
         if block.reads_cache:
             stored, views = block.spec.input.dtype, self.views(part)
             run, dtype = run_of(shape), self._plan.training.dtype
-            return Samples(split, shape, stored, micro_batch, self._limit, run, views=views, dtype=dtype, device=device)
+            return Samples(
+                split, shape, stored, micro_batch, self._limit, run, views=views, dtype=dtype, device=device, task=task
+            )
         if block.spec.input.kind == "recompute":
             run, key = run_of(shape), self.key("train")
             image, passes = self._plan.model.input, self._views_of(part)
-            return Samples(split, image, None, micro_batch, self._limit, run, key, passes, device=device)
+            return Samples(split, image, None, micro_batch, self._limit, run, key, passes, device=device, task=task)
         return self.images(part, micro_batch)
 
     def images(self, part: str, micro_batch: int) -> Samples:
         """The samples of a part as the data set has them."""
         shape, views = self._plan.model.input, self._views_of(part)
-        return Samples(self._parts[part], shape, None, micro_batch, self._limit, views=views, device=self._run.device)
+        device, task = self._run.device, self._plan.model.task
+        return Samples(self._parts[part], shape, None, micro_batch, self._limit, views=views, device=device, task=task)
 
     def _views_of(self, part: str) -> int | None:
         """Passes of a part of the data set that differ; none: all do."""
@@ -131,6 +134,7 @@ class Inputs:
             self.count(part) * self.views(part),
             stored_bytes(dtype, prod(block.input_shape)),
             hashlib.sha256(whose.encode()).hexdigest(),
+            self._plan.model.task,
         )
 
     def is_there(self, block: BlockContext, part: str) -> bool:

@@ -22,9 +22,9 @@ from planner.runner.storage.weights import named_tensors, save_tensors
 from planner.runner.train.block import LoadedBlock
 from planner.runner.train.context import BlockContext
 from planner.runner.train.stop import StopSignal
-from planner.schema.common import Dtype, discriminant_bytes
+from planner.schema.common import Dtype
 from planner.training.device import to_device
-from planner.training.discriminant import Discriminant
+from planner.training.discriminant import pooled_features
 from planner.training.runtime import release_memory
 from planner.training.segment import infer
 
@@ -50,7 +50,8 @@ def wanted_exits(block: BlockContext, micro_batch: int, room_bytes: int) -> dict
     for place in block.plan.exits:
         if first < place.unit <= last and isinstance(place.head, PooledHead):
             shape = block.run.shapes[place.unit]
-            room_bytes -= discriminant_bytes(place.head.features(shape), block.plan.model.classes, micro_batch)
+            model = block.plan.model
+            room_bytes -= model.task.fit_bytes(place.head.features(shape), model.classes, micro_batch)
             if room_bytes < 0:
                 break
             found[place.unit] = shape
@@ -68,13 +69,13 @@ def fit_exits(
     dtype: Dtype = "float32",
 ) -> Exits:
     """Run the first `count` samples through the trained block, in storage's order or as `key` draws them, and fit."""
-    fits = {unit: Discriminant(PooledHead.features(shape), classes) for unit, shape in wanted.items()}
+    fits = {unit: block.task.linear_fit(PooledHead.features(shape), classes) for unit, shape in wanted.items()}
     with closing(samples.in_order(0, key)) as batches:
         for inputs, labels in islice(batches, -(-count // samples.micro_batch)):
             for unit, activations in _through(block, inputs):
                 if unit in fits:
                     # Small, and summed up by the processor: a GPU adds up in another order every time.
-                    fits[unit].add(_pooled(activations).cpu(), labels.cpu())
+                    fits[unit].add(pooled_features(activations).cpu(), labels.cpu())
             stop.check()
             # Gone before the next samples come: fitting has no room beside what validating has.
             del activations, inputs
@@ -109,7 +110,3 @@ def _through(block: LoadedBlock, inputs: Tensor) -> Iterator[tuple[int, Tensor]]
             activations = infer([module], activations)
             unit += 1
             yield unit, activations
-
-
-def _pooled(activations: Tensor) -> Tensor:
-    return (activations if activations.dim() == 2 else activations.mean((2, 3))).float()

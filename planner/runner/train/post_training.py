@@ -19,17 +19,18 @@ from planner.schema.told import ExitReport
 from planner.training.device import wait_for
 from planner.training.encoding import encode_samples
 from planner.training.segment import infer
+from planner.training.tasks import Meter
 
 
 @dataclass
 class _ExitMeter:
-    """An exit being measured: its correct predictions and its seconds so far."""
+    """An exit being measured: its metric and its seconds so far."""
 
     unit: int
     units: Sequence[nn.Module]
     """The units between the exit before it and this one."""
     head: nn.Module | None
-    right: int = 0
+    metric: Meter
     units_seconds: float = 0.0
     """Forward from the block's first unit to this exit's last, without heads."""
     head_seconds: float = 0.0
@@ -107,13 +108,13 @@ def _meters(block: LoadedBlock, exits: Exits) -> list[_ExitMeter]:
         for unit, module in enumerate(segment.units, start=segment.spec.units[0] + 1):
             before.append(module)
             if unit == segment.spec.units[1] or unit in exits:
-                meters.append(_ExitMeter(unit, before, exits.get(unit, segment.head)))
+                meters.append(_ExitMeter(unit, before, exits.get(unit, segment.head), block.task.meter()))
                 before = []
     return meters
 
 
 def _count(meters: list[_ExitMeter], inputs: Tensor, labels: Tensor) -> Tensor:
-    """Count what each exit gets right of one micro-batch, and time units and heads apart; the last output.
+    """Measure each exit on one micro-batch, and time units and heads apart; the last output.
 
     A model that ends at an exit has none of the heads before it.
     """
@@ -124,8 +125,8 @@ def _count(meters: list[_ExitMeter], inputs: Tensor, labels: Tensor) -> Tensor:
         activations = infer(meter.units, activations)
         wait_for(activations.device)
         ran = time.perf_counter()
-        logits = activations if meter.head is None else infer([meter.head], activations)
-        meter.right += int((logits.argmax(1) == labels).sum())
+        ending = activations if meter.head is None else infer([meter.head], activations)
+        meter.metric.add(ending, labels)
         units_seconds += ran - started
         meter.units_seconds += units_seconds
         meter.head_seconds += time.perf_counter() - ran
@@ -140,7 +141,7 @@ def _measured(meters: list[_ExitMeter], count: int, prefix: Prefix) -> MeasuredB
         head = sum(parameter.numel() for parameter in meter.head.parameters()) if meter.head else 0
         units_seconds = prefix.seconds_per_sample + meter.units_seconds / count
         speed = 1 / (units_seconds + meter.head_seconds / count)
-        exits.append(ExitReport(meter.unit, parameters + head, meter.right / count, speed, samples=count))
+        exits.append(ExitReport(meter.unit, parameters + head, meter.metric.value, speed, samples=count))
     return MeasuredBlock(tuple(exits), Prefix(parameters, units_seconds))
 
 

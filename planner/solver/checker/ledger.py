@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import cached_property
-from math import ceil, floor
+from math import ceil, floor, prod
 
 from planner.errors import PlannerError
 from planner.model.shapes import Shape, unit_sizes
@@ -103,20 +103,23 @@ class BlockRun:
 
         On an accelerator what has arrived there.
         """
+        label = self.profile.model.task.label_bytes(self.profile.model.classes)
         if self.block.input.kind == "cache":
             boundary, kept = self.block.units[0], self.block.input.dtype
             given = self.profile.units[boundary - 1].output_bytes
             if self.elsewhere:
-                return self.size * (given + 8)
+                return self.size * (given + label)
             return self.size * (
-                2 * record(self.profile, boundary, kept) + 8 + converting(self.profile.dtype, kept)[0] * given
+                2 * record(self.profile, boundary, kept) + label + converting(self.profile.dtype, kept)[0] * given
             )
         return self._images() + (self.size * self.prefix[-1].fixed.output_bytes if self.prefix else 0)
 
     def _images(self) -> int:
         """Buffers, labels, and the images as float32."""
+        model = self.profile.model
         stored = record(self.profile, 0, "uint8")
-        return self.size * ((0 if self.elsewhere else 2 * stored) + 4 * (stored - 8) + 8)
+        label = model.task.label_bytes(model.classes)
+        return self.size * ((0 if self.elsewhere else 2 * stored) + 4 * prod(model.input) + label)
 
     def weights(self) -> int:
         return sum(piece.fixed.parameter_bytes + piece.fixed.buffer_bytes for piece in self.pieces)
@@ -246,9 +249,8 @@ class BlockRun:
         return max(0, self.peak() - self._behind(self._inference(False, 0), "fit", self._reads_images()))
 
     def fitted(self) -> list[int]:
-        """Each exit's sums (features² and two classes' worth of eight), and its features twice; in order, while they
-        have room."""
-        classes, found = self.profile.model.classes, list[int]()
+        """What fitting each exit takes; in order, while they have room."""
+        model, found = self.profile.model, list[int]()
         shape: Shape = self.profile.model.input
         widths = [shape[0]]
         for described in self.profile.model.units:
@@ -258,11 +260,10 @@ class BlockRun:
         for unit in range(self.block.units[0] + 1, self.block.units[1]):
             if unit in cuts:
                 continue
-            width = widths[unit]
-            numbers = 2 * width * width + 8 * classes * width + 2 * self.size * width
-            if sum(found) + 4 * numbers > self.room():
+            size = model.task.fit_bytes(widths[unit], model.classes, self.size)
+            if sum(found) + size > self.room():
                 break
-            found.append(4 * numbers)
+            found.append(size)
         return found
 
     def _run_alone(self, phase: str, frozen: bool) -> int | None:

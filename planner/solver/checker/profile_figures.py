@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil
+from math import ceil, prod
 
 from planner.errors import PlannerError
 from planner.schema.common import CacheDtype, Dtype
@@ -148,15 +148,16 @@ class ComponentFigures:
 
 
 def record(profile: Profile, boundary: int, kept: CacheDtype) -> int:
-    """One sample on storage, kept as that: what the unit behind the boundary reads, and the label."""
-    channels, height, width = profile.model.input
+    """One sample on storage, kept as that: what the unit behind the boundary reads, its label and a checksum."""
+    trailer = profile.model.task.stored_label_bytes + 4
     if boundary == 0:
-        return channels * height * width + 8
+        return prod(profile.model.input) + trailer
     output = profile.units[boundary - 1].output_bytes
     if kept == profile.dtype:
-        return output + 8
+        return output + trailer
     numbers = ceil(Fraction(output, 4 if profile.dtype == "float32" else 2))
-    return numbers * {"uint8": 1, "bfloat16": 2, "float32": 4}[kept] + 8 * (2 if kept == "uint8" else 1)
+    scales = 8 if kept == "uint8" else 0
+    return numbers * {"uint8": 1, "bfloat16": 2, "float32": 4}[kept] + scales + trailer
 
 
 def converting(computed: Dtype, kept: CacheDtype) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from typing import get_args
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from planner.heads.convolution import ConvHead
@@ -121,7 +122,7 @@ def _head(meter: Meter, optimizer: Optimizer, module: nn.Module | None, inputs: 
     parameters = list(module.parameters()) if module else []
     _make_state(optimizer, parameters)
     labels = torch.zeros(BATCH, dtype=torch.int64)
-    return _piece(parameters, trace_head(meter, module, inputs, labels, optimizer.step), 0, 0)
+    return _piece(parameters, trace_head(meter, module, F.cross_entropy, inputs, labels, optimizer.step), 0, 0)
 
 
 def _make_state(optimizer: Optimizer, parameters: list[nn.Parameter]) -> None:
@@ -156,7 +157,13 @@ def _real(network: _Network, choice: Choice, accumulating: bool) -> int:
             spans = [(first - start, last - start) for first, last in choice.recompute if start <= first < end]
             head = network.head if end == CUT else None
             _, held = train_segment(
-                network.units[start:end], head, inputs, labels, hold_output=head is not None, recompute=spans
+                network.units[start:end],
+                head,
+                F.cross_entropy,
+                inputs,
+                labels,
+                hold_output=head is not None,
+                recompute=spans,
             )
             if not accumulating and not fused:
                 network.optimizer.step(parameters)

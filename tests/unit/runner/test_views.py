@@ -168,7 +168,7 @@ def test_no_more_views_are_written_than_a_shorter_run_reads(data: Path, tmp_path
     with open_data(str(data), tmp_path, size=plan.model.input) as opened:
         Session(job, plan, opened, MemoryGuard(None), tell, StopSignal()).run()
     record = 4 * int(np.prod(model_sizes(plan.model)[1].output))
-    assert sizes == [SAMPLES * (record + cache.TRAILER_BYTES)]
+    assert sizes == [SAMPLES * (record + 8)]
 
 
 @pytest.mark.parametrize("shard", [0, -1])

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from planner.schema.common import OptimizerConfig
@@ -41,11 +42,11 @@ def test_it_equals_stepping_after_backward_to_the_bit(kind: str, recompute: Sequ
     with optimizer_in_backward(_parameters(ours), optimizer.step):
         for _ in range(4):
             inputs = torch.randn(4, 1, 6, 6)
-            expected, _ = train_segment(plain, None, inputs, LABELS)
+            expected, _ = train_segment(plain, None, F.cross_entropy, inputs, LABELS)
             reference.step(_parameters(plain))
             for parameter in _parameters(plain):
                 parameter.grad = None
-            loss, _ = train_segment(ours, None, inputs, LABELS, recompute=recompute)
+            loss, _ = train_segment(ours, None, F.cross_entropy, inputs, LABELS, recompute=recompute)
             assert torch.equal(loss, expected)
     for mine, other in zip(_parameters(ours), _parameters(plain), strict=True):
         assert torch.equal(mine, other)
@@ -63,7 +64,7 @@ def test_gradients_never_pile_up() -> None:
         present.append(sum(parameter.grad is not None for parameter in parameters))
 
     with optimizer_in_backward(parameters, step):
-        train_segment(units, None, torch.randn(4, 1, 6, 6), LABELS)
+        train_segment(units, None, F.cross_entropy, torch.randn(4, 1, 6, 6), LABELS)
     assert present == [1] * len(parameters)
     assert all(parameter.grad is None for parameter in parameters)
 
@@ -71,12 +72,12 @@ def test_gradients_never_pile_up() -> None:
 def test_a_weight_used_twice_steps_once_with_its_whole_gradient() -> None:
     shared = nn.Linear(3, 3, bias=False)
     inputs = torch.randn(4, 3)
-    train_segment([shared, shared], None, inputs, LABELS)
+    train_segment([shared, shared], None, F.cross_entropy, inputs, LABELS)
     whole = shared.weight.grad
     shared.weight.grad = None
     seen: list[Tensor | None] = []
     with optimizer_in_backward(shared.parameters(), lambda moving: seen.extend(weight.grad for weight in moving)):
-        train_segment([shared, shared], None, inputs, LABELS)
+        train_segment([shared, shared], None, F.cross_entropy, inputs, LABELS)
     assert whole is not None and len(seen) == 1 and seen[0] is not None
     assert torch.equal(seen[0], whole)
 
@@ -87,8 +88,8 @@ def test_weights_that_are_not_trained_are_left_alone_and_nothing_stays_behind() 
         frozen.requires_grad_(False)
     steps: list[Tensor] = []
     with optimizer_in_backward(_parameters(units), lambda moving: steps.extend(moving)):
-        train_segment(units, None, torch.randn(4, 1, 6, 6), LABELS)
+        train_segment(units, None, F.cross_entropy, torch.randn(4, 1, 6, 6), LABELS)
     assert len(steps) == len(_parameters(units[1:]))
-    train_segment(units, None, torch.randn(4, 1, 6, 6), LABELS)
+    train_segment(units, None, F.cross_entropy, torch.randn(4, 1, 6, 6), LABELS)
     assert len(steps) == len(_parameters(units[1:]))
     assert all(parameter.grad is not None for parameter in _parameters(units[1:]))

@@ -12,6 +12,7 @@ from typing import get_args
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from planner.model.build import build_unit
@@ -73,7 +74,9 @@ def _trained(
     torch.manual_seed(7)
     found = []
     for _ in range(3):
-        loss, _ = train_segment(units, None, torch.randn(4, 2, SIDE, SIDE), LABELS, recompute=recompute)
+        loss, _ = train_segment(
+            units, None, F.cross_entropy, torch.randn(4, 2, SIDE, SIDE), LABELS, recompute=recompute
+        )
         found.append(loss)
         found += [parameter.grad.clone() for parameter in parameters if parameter.grad is not None]
         optimizer.step(parameters)

@@ -24,7 +24,7 @@ def _head() -> nn.Module:
 def test_gradients_are_those_of_the_whole_written_out() -> None:
     units, head = _units(), _head()
     inputs, labels = torch.randn(5, 1, 8, 8), torch.tensor([0, 1, 2, 1, 0])
-    loss, held = train_segment(units, head, inputs, labels)
+    loss, held = train_segment(units, head, F.cross_entropy, inputs, labels)
     parameters = [parameter for module in [*units, head] for parameter in module.parameters()]
     found = [parameter.grad for parameter in parameters]
     assert held is None
@@ -42,12 +42,12 @@ def test_weighted_micro_batches_sum_to_the_batch() -> None:
     units, head = _units(), _head()
     inputs, labels = torch.randn(6, 1, 8, 8), torch.tensor([0, 1, 2, 1, 0, 2])
     for part in (slice(0, 4), slice(4, 6)):
-        train_segment(units, head, inputs[part], labels[part], weight=len(labels[part]) / 6)
+        train_segment(units, head, F.cross_entropy, inputs[part], labels[part], weight=len(labels[part]) / 6)
     parameters = list(units[0].parameters())
     found = [parameter.grad for parameter in parameters]
     for parameter in parameters:
         parameter.grad = None
-    train_segment(units, head, inputs, labels)
+    train_segment(units, head, F.cross_entropy, inputs, labels)
     for parameter, gradient in zip(parameters, found, strict=True):
         assert gradient is not None and parameter.grad is not None
         torch.testing.assert_close(gradient, parameter.grad, rtol=1e-5, atol=1e-6)
@@ -56,7 +56,7 @@ def test_weighted_micro_batches_sum_to_the_batch() -> None:
 def test_the_held_output_is_the_forward_cut_off() -> None:
     units = _units()
     inputs, labels = torch.randn(2, 1, 8, 8), torch.tensor([0, 1])
-    _, held = train_segment(units, _head(), inputs, labels, hold_output=True)
+    _, held = train_segment(units, _head(), F.cross_entropy, inputs, labels, hold_output=True)
     assert held is not None
     assert not held.requires_grad
     assert torch.equal(held, infer(units, inputs))
@@ -65,7 +65,7 @@ def test_the_held_output_is_the_forward_cut_off() -> None:
 def test_without_a_head_the_output_is_the_logits() -> None:
     unit = nn.Linear(3, 2)
     inputs, labels = torch.randn(4, 3), torch.tensor([0, 1, 1, 0])
-    loss, _ = train_segment([unit], None, inputs, labels)
+    loss, _ = train_segment([unit], None, F.cross_entropy, inputs, labels)
     assert torch.equal(loss, F.cross_entropy(unit(inputs), labels).detach())
 
 
@@ -80,7 +80,11 @@ def test_no_activation_outlives_the_call() -> None:
 
     units = [_units()[0], Watched()]
     train_segment(
-        units, nn.Sequential(nn.Flatten(), nn.Linear(4 * 6 * 6, 3)), torch.randn(2, 1, 8, 8), torch.tensor([0, 1])
+        units,
+        nn.Sequential(nn.Flatten(), nn.Linear(4 * 6 * 6, 3)),
+        F.cross_entropy,
+        torch.randn(2, 1, 8, 8),
+        torch.tensor([0, 1]),
     )
     gc.collect()
     assert Watched.seen is not None

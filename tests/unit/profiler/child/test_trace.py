@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from planner.model.build import build_unit
@@ -142,7 +143,7 @@ def test_composed_traces_predict_a_whole_step(name: str, batch: int) -> None:
         trace_unit(meter, module, torch.rand(batch, *shape), _step())[0]
         for module, shape in zip(modules, shapes, strict=False)
     ]
-    head = trace_head(meter, None, torch.rand(batch, 10), labels, _step())
+    head = trace_head(meter, None, F.cross_entropy, torch.rand(batch, 10), labels, _step())
     sizes = [*(sum(p.nbytes for p in module.parameters()) for module in modules), 0]
     predicted = _compose(units, head, sizes)
 
@@ -150,7 +151,7 @@ def test_composed_traces_predict_a_whole_step(name: str, batch: int) -> None:
 
     def step() -> None:
         meter.mark()
-        train_segment(modules, None, inputs, labels)
+        train_segment(modules, None, F.cross_entropy, inputs, labels)
         meter.mark()
 
     start, end = meter.record(step)

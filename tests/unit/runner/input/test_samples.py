@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from planner.runner.input.order import FeistelPermutation
 from planner.runner.input.samples import Samples, count_batches, list_batches
+from planner.tasks.kinds import CLASSIFICATION
 from planner.training.encoding import image_tensor
 
 
@@ -48,7 +49,7 @@ def test_batches_cover_the_range_but_for_a_remainder_that_is_too_small(
 
 
 def test_an_epoch_has_every_sample_once_in_an_order_of_its_own() -> None:
-    samples = Samples(Bytes(50), (1, 1, 1), cached=None, micro_batch=4)
+    samples = Samples(Bytes(50), (1, 1, 1), cached=None, micro_batch=4, task=CLASSIFICATION)
     epochs = []
     for epoch in (0, 1, 0):
         seen: list[int] = []
@@ -65,7 +66,7 @@ def test_an_epoch_has_every_sample_once_in_an_order_of_its_own() -> None:
 
 
 def test_a_limit_keeps_to_the_first_samples() -> None:
-    samples = Samples(Bytes(50), (1, 1, 1), cached=None, micro_batch=8, limit=10)
+    samples = Samples(Bytes(50), (1, 1, 1), cached=None, micro_batch=8, limit=10, task=CLASSIFICATION)
     labels = [label for _, some in samples.in_order() for label in some.tolist()]
     assert labels == list(range(10))
 
@@ -79,7 +80,7 @@ def test_images_are_centred() -> None:
 
 @pytest.mark.parametrize("skip", [0, 1, 3])
 def test_an_epoch_can_be_begun_behind_its_first_batches(skip: int) -> None:
-    samples = Samples(Bytes(50), (1, 1, 1), cached=None, micro_batch=4)
+    samples = Samples(Bytes(50), (1, 1, 1), cached=None, micro_batch=4, task=CLASSIFICATION)
 
     def batches(skip: int) -> list[list[int]]:
         return [
@@ -91,7 +92,7 @@ def test_an_epoch_can_be_begun_behind_its_first_batches(skip: int) -> None:
 
 
 def test_a_pass_in_order_begins_with_the_micro_batch_that_is_asked_for() -> None:
-    samples = Samples(Bytes(11), (1, 1, 1), cached=None, micro_batch=4)
+    samples = Samples(Bytes(11), (1, 1, 1), cached=None, micro_batch=4, task=CLASSIFICATION)
     assert [labels.tolist() for _, labels in samples.in_order(6)] == [[4, 5, 6, 7], [8, 9, 10]]
     drawn = [label for _, labels in samples.in_order(key=(3,)) for label in labels.tolist()]
     assert sorted(drawn) == list(range(11)) != drawn
@@ -103,8 +104,8 @@ def test_a_data_set_gives_the_batches_of_the_cache_that_could_be_made_of_it(coun
     """Position i of the cache holds the sample that the key draws for it."""
     stored = (7, -2)
     place = FeistelPermutation(count, *stored)
-    cache = Samples(Bytes(count), (1, 1, 1), None, 4, run=run)
-    data = Samples(Bytes(count), (1, 1, 1), None, 4, run=run, stored=stored)
+    cache = Samples(Bytes(count), (1, 1, 1), None, 4, run=run, task=CLASSIFICATION)
+    data = Samples(Bytes(count), (1, 1, 1), None, 4, run=run, stored=stored, task=CLASSIFICATION)
     for samples in (cache, data):
         assert samples.count == count
     read, drawn = (

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from planner.errors import ShardError
 from planner.runner.storage import cache
 from planner.runner.storage.cache import (
-    TRAILER_BYTES,
     CacheReader,
     CacheSpec,
     CacheWriter,
@@ -24,12 +23,14 @@ from planner.runner.storage.cache import (
     seems_whole,
     shard_path,
 )
+from planner.tasks.kinds import CLASSIFICATION
 
 RECORD = 1000
+TRAILER_BYTES = 8  # a label of four bytes, a checksum of four
 
 
 def _spec(samples: int, identity: str = "mine") -> CacheSpec:
-    return CacheSpec(samples, RECORD, identity)
+    return CacheSpec(samples, RECORD, identity, CLASSIFICATION)
 
 
 def _records(count: int) -> list[bytes]:

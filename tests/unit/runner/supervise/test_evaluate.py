@@ -17,10 +17,10 @@ from planner.runner.supervise.evaluate import evaluate
 from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.runner.train.evaluation import MICRO_BATCH
 from planner.schema.codec import decode, parse_json, read_document
-from planner.schema.confidence import wilson
 from planner.schema.report import Evaluation, Report
 from planner.schema.run_folder import RunFolder
 from planner.system.ends import End
+from planner.tasks.accuracy import wilson
 from planner.units import MIB
 from tests.fault.support import BATCH, small_plan
 from tests.unit.runner.storage.test_exported import export

@@ -28,11 +28,11 @@ from planner.runner.supervise.exits import best_exit, choose_exit, exit_model, e
 from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.runner.train.inputs import split_parts
 from planner.schema.codec import read_document
-from planner.schema.confidence import wilson
 from planner.schema.model import Model
 from planner.schema.report import Report
 from planner.schema.run_folder import RunFolder
 from planner.schema.told import ExitReport
+from planner.tasks.accuracy import Accuracy, wilson
 from tests.fault.support import small_plan
 from tests.unit.data.support import cycling_labels, random_images
 from tests.unit.runner.contexts import planned_run
@@ -67,7 +67,7 @@ def _exits(*accuracies: float | None, parameters: tuple[int, ...] = (10, 20, 30)
 def test_the_smallest_within_the_tolerance_on_held_out_samples(
     accuracies: tuple[float | None, ...], tolerance: float | None, chosen: int
 ) -> None:
-    assert choose_exit(_exits(*accuracies), tolerance).unit == chosen
+    assert choose_exit(_exits(*accuracies), Accuracy(), tolerance).unit == chosen
 
 
 @pytest.mark.parametrize(
@@ -83,13 +83,15 @@ def test_the_smallest_within_the_tolerance_on_held_out_samples(
     ],
 )
 def test_the_best_is_right_most_often_on_held_out_samples(accuracies: tuple[float | None, ...], best: int) -> None:
-    assert best_exit(_exits(*accuracies)).unit == best
+    assert best_exit(_exits(*accuracies), Accuracy()).unit == best
 
 
 def test_smallest_is_by_parameters_not_by_depth() -> None:
     exits = _exits(0.9, 0.9, 0.9, parameters=(40, 20, 30))
-    assert choose_exit(exits, 0.5).unit == 3
-    assert choose_exit(_exits(0.9, 0.9, 0.9, parameters=(40, 30, 30)), 0.5).unit == 6  # nothing is gained by 3
+    assert choose_exit(exits, Accuracy(), 0.5).unit == 3
+    assert (
+        choose_exit(_exits(0.9, 0.9, 0.9, parameters=(40, 30, 30)), Accuracy(), 0.5).unit == 6
+    )  # nothing is gained by 3
 
 
 def test_a_pooled_exits_model_ends_in_it(tmp_path: Path) -> None:

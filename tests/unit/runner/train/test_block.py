@@ -30,6 +30,7 @@ from planner.schema.plan import (
 )
 from planner.schema.request import Budget, Training
 from planner.system.machine import fingerprint, probe
+from planner.tasks.kinds import CLASSIFICATION
 from tests.unit.runner.contexts import loaded_block
 
 BATCH = 8
@@ -174,9 +175,14 @@ class _Images:
 def test_validation_counts_what_each_head_gets_right_and_every_parameter_up_to_it() -> None:
     block = loaded_block(make_plan((0, 2, 4), (4, 6)), 0, 0)
     block.stop_training()
-    samples = Samples(_Images(), (1, 8, 8), cached=None, micro_batch=8)
+    samples = Samples(_Images(), (1, 8, 8), cached=None, micro_batch=8, task=CLASSIFICATION)
     measured = validate(block, samples, {}, None, Prefix(0, 0.0), StopSignal())
-    x = torch.cat([inputs for inputs, _ in Samples(_Images(), (1, 8, 8), cached=None, micro_batch=20).in_order()])
+    x = torch.cat(
+        [
+            inputs
+            for inputs, _ in Samples(_Images(), (1, 8, 8), cached=None, micro_batch=20, task=CLASSIFICATION).in_order()
+        ]
+    )
     total = 0
     for segment, found in zip(block.segments, measured.exits, strict=True):
         with torch.no_grad():

@@ -33,6 +33,7 @@ from planner.runner.train.passes import Pass, rehearse
 from planner.schema.plan import Plan
 from planner.schema.run_folder import RunFolder
 from planner.schema.told import InitReport
+from planner.tasks.kinds import CLASSIFICATION
 from tests.fault.support import FROZEN as COUNT
 from tests.fault.support import frozen_plan, session, small_plan, weights
 from tests.unit.runner.contexts import block_context, loaded_block, planned_run, run_context
@@ -173,11 +174,11 @@ def test_what_is_cached_is_what_they_make_of_the_data_in_evaluation_mode(tmp_pat
     stem = nn.Sequential(*whole.segments[0].units[:COUNT])
     count, size = 3 * 8, 4 * prod(model_sizes(plan.model)[COUNT - 1].output)
     with open_data("sample", tmp_path, size=plan.model.input) as data:
-        images, labels = next(Samples(data.test, plan.model.input, None, count).in_order())
+        images, labels = next(Samples(data.test, plan.model.input, None, count, task=CLASSIFICATION).in_order())
     with torch.no_grad():
         expected = stem(images)
     done = (RunFolder(tmp_path).block_cache(0, "test") / "done").read_text()
-    spec = CacheSpec(count, size, done.split()[-1])
+    spec = CacheSpec(count, size, done.split()[-1], CLASSIFICATION)
     assert spec.done() == done
     reader = CacheReader(RunFolder(tmp_path).block_cache(0, "test"), spec)
     records = memoryview(bytearray(count * size))

@@ -12,6 +12,7 @@ from planner.runner.train.guard import MemoryGuard
 from planner.runner.train.passes import Watch, rehearse
 from planner.runner.train.stop import StopSignal
 from planner.system.proc import read_memory
+from planner.tasks.kinds import CLASSIFICATION
 from tests.unit.runner.train.test_train import Images
 
 
@@ -21,7 +22,7 @@ from tests.unit.runner.train.test_train import Images
 )
 def test_it_is_rehearsed_at_the_sizes_that_it_has(samples: int, views: int, sizes: list[int]) -> None:
     """Oracle: the sizes of the pass itself."""
-    data = Samples(Images(samples), (1, 8, 8), cached=None, micro_batch=8)
+    data = Samples(Images(samples), (1, 8, 8), cached=None, micro_batch=8, task=CLASSIFICATION)
     count = views * data.count
     passed = {len(labels) for _, labels in data.in_order(0, None, views)}
     seen: list[int | str] = []
@@ -54,7 +55,7 @@ def test_a_wish_to_stop_ends_any_pass() -> None:
 
 
 def test_nothing_that_a_rehearsal_made_is_left() -> None:
-    data = Samples(Images(20), (1, 8, 8), cached=None, micro_batch=8)
+    data = Samples(Images(20), (1, 8, 8), cached=None, micro_batch=8, task=CLASSIFICATION)
     left: list[Tensor] = []
 
     def run(inputs: Tensor, labels: Tensor) -> Tensor:

@@ -15,8 +15,8 @@ from planner.runner.train.pooled import fit_exits, samples_to_fit, save_exits, w
 from planner.runner.train.post_training import Prefix, validate
 from planner.runner.train.stop import StopSignal
 from planner.schema.codec import content_id
-from planner.schema.common import discriminant_bytes
 from planner.schema.plan import Exit, Plan
+from planner.tasks.kinds import CLASSIFICATION
 from planner.training.discriminant import Discriminant
 from tests.unit.runner.contexts import block_context, loaded_block
 from tests.unit.runner.train.test_block import make_plan
@@ -46,7 +46,7 @@ def test_every_boundary_of_a_block_without_a_head_has_one() -> None:
 def test_what_has_no_room_is_left_out() -> None:
     plan = with_pooled_exits(make_plan((0, 6)))
     shapes = wanted_exits(block_context(plan, 0), SIZE, AMPLE)
-    first = discriminant_bytes(shapes[1][0], 10, SIZE)
+    first = CLASSIFICATION.fit_bytes(shapes[1][0], 10, SIZE)
     assert list(wanted_exits(block_context(plan, 0), SIZE, first)) == [1]
     assert wanted_exits(block_context(plan, 0), SIZE, first - 1) == {}
     assert wanted_exits(block_context(plan, 0), SIZE, -1) == {}
@@ -65,7 +65,7 @@ def test_they_are_fitted_to_the_outputs_of_the_units_before_them(tmp_path: Path)
     plan = with_pooled_exits(make_plan((0, 2, 6)))
     block = loaded_block(plan, 0, 3)
     block.stop_training()
-    samples = Samples(Images(40), (1, 8, 8), cached=None, micro_batch=8)
+    samples = Samples(Images(40), (1, 8, 8), cached=None, micro_batch=8, task=CLASSIFICATION)
     wanted = wanted_exits(block_context(plan, 0), SIZE, AMPLE)
     assert list(wanted) == [1, 3, 4, 5]
     exits = fit_exits(block, wanted, samples, (1, 2), 20, 10, StopSignal())
@@ -94,7 +94,7 @@ def test_validation_measures_them_in_their_place() -> None:
     plan = with_pooled_exits(make_plan((0, 2, 6)))
     block = loaded_block(plan, 0, 3)
     block.stop_training()
-    samples = Samples(Images(40), (1, 8, 8), cached=None, micro_batch=8)
+    samples = Samples(Images(40), (1, 8, 8), cached=None, micro_batch=8, task=CLASSIFICATION)
     exits = fit_exits(block, wanted_exits(block_context(plan, 0), SIZE, AMPLE), samples, None, 40, 10, StopSignal())
     measured = validate(block, samples, exits, None, Prefix(0, 0.0), StopSignal())
     assert [found.unit for found in measured.exits] == [1, 2, 3, 4, 5, 6]

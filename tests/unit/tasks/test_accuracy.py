@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.schema.confidence import accuracy_text, cell_text, share_text, wilson
+from planner.tasks.accuracy import Accuracy, wilson
 
 
 @given(st.data())
@@ -40,10 +40,11 @@ def test_published_values(right: int, samples: int, low: float, high: float) -> 
 
 
 def test_how_it_is_told() -> None:
-    assert accuracy_text(0.0, 1) == "0 of 1 test sample (95% interval: 0.0% to 79.3%)"
-    assert accuracy_text(0.99, 99) == "98 of 99 test samples (95% interval: 94.5% to 99.8%)"
-    assert accuracy_text(0.812, 1000) == "81.2% of 1,000 test samples (95% interval: 78.7% to 83.5%)"
-    assert accuracy_text(0.9131, 10_000) == "91.31% of 10,000 test samples"
-    assert accuracy_text(0.9131, None) == "91.3% of test samples"
-    assert [share_text(0.75, count) for count in (None, 4, 100)] == ["75.0%", "3 of 4", "75.0% of 100"]
-    assert [cell_text(0.75, count) for count in (None, 4, 100)] == ["75.0%", "3/4", "75.0%"]
+    accuracy = Accuracy()
+    assert accuracy.sentence(0.0, 1) == "0 of 1 test sample (95% interval: 0.0% to 79.3%)"
+    assert accuracy.sentence(0.99, 99) == "98 of 99 test samples (95% interval: 94.5% to 99.8%)"
+    assert accuracy.sentence(0.812, 1000) == "81.2% of 1,000 test samples (95% interval: 78.7% to 83.5%)"
+    assert accuracy.sentence(0.9131, 10_000) == "91.31% of 10,000 test samples"
+    assert accuracy.sentence(0.9131, None) == "91.3% of test samples"
+    assert [accuracy.share(0.75, count) for count in (None, 4, 100)] == ["75.0%", "3 of 4", "75.0% of 100"]
+    assert [accuracy.cell(0.75, count) for count in (None, 4, 100)] == ["75.0%", "3/4", "75.0%"]
