@@ -34,17 +34,18 @@ from api.routes.common import (
 from api.routes.jobs import queue_profile
 from api.routes.models import model_of
 from api.schemas.requests import CompareRequest, CompareTerms, JobTerms, PlanRequest, ServiceTerms
-from api.schemas.responses import Alternatives, Comparison, JobItem, PlanPage
+from api.schemas.responses import Alternatives, Choice, Comparison, JobItem, PlanChoices, PlanPage
 from api.service import Service
 from api.store import content, device_rows
 from api.store.tables import plans, profiles
 from planner.errors import InputError
 from planner.model.zoo import ZOO
 from planner.schema.codec import content_id, encode
+from planner.schema.common import OPTIMIZER_WORDS
 from planner.schema.model import Model
 from planner.schema.plan import PLAN_SCHEMA, Plan
+from planner.schema.request import STRATEGY_WORDS, Strategy
 from planner.schema.request import Request as Question
-from planner.schema.request import Strategy
 from planner.schema.terms import BudgetTerms, PlanTerms
 from planner.solver.request import check_freeze
 from planner.units import MIB
@@ -252,6 +253,15 @@ def list_plans(request: Request, cursor: Cursor = None, limit: Limit = DEFAULT_L
 def get_terms() -> Response:
     """What a request is taken to say where it says nothing: the defaults of command line, Python and REST."""
     return json_answer(encode(_TERMS))
+
+
+@router.get("/choices", **reads("get_plan_choices", "Strategies and optimizers, in words", PlanChoices))
+def get_choices() -> Response:
+    """What there is to choose from, for who offers it to people."""
+    strategies, optimizers = (
+        tuple(Choice(name, words) for name, words in found.items()) for found in (STRATEGY_WORDS, OPTIMIZER_WORDS)
+    )
+    return json_answer(encode(PlanChoices(strategies, optimizers)))
 
 
 @router.get("/{plan_id}", **reads("get_plan", "The plan", Plan, 404, never_changes=True))

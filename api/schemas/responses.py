@@ -137,6 +137,26 @@ class ProfilePage:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """One of the values that a term may have."""
+
+    name: str
+    """The value."""
+    words: str
+    """What it is, in a few words."""
+
+
+@dataclass(frozen=True)
+class PlanChoices:
+    """What there is to choose from."""
+
+    strategies: tuple[Choice, ...]
+    """Strategies."""
+    optimizers: tuple[Choice, ...]
+    """Optimizers."""
+
+
+@dataclass(frozen=True)
 class PlanItem:
     """A plan in short."""
 

@@ -137,12 +137,12 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="samples of one optimizer step (default %(default)s)",
     )
-    sgd, adam = usual_optimizer("sgd"), usual_optimizer("adam")
+    rates = ", ".join(f"{usual_optimizer(kind).lr} for {kind}" for kind in get_args(OptimizerKind))
     group.add_argument(
         "--optimizer",
         choices=get_args(OptimizerKind),
         default=OptimizerTerms.kind,
-        help=f"default %(default)s; sgd has momentum {sgd.momentum}",
+        help=f"default %(default)s; sgd has momentum {usual_optimizer('sgd').momentum}",
     )
     group.add_argument(
         "--dtype",
@@ -161,7 +161,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         "--lr",
         type=_argument(_number),
         metavar="X",
-        help=f"learning rate (default {sgd.lr} for sgd, {adam.lr} otherwise)",
+        help=f"learning rate (default {rates})",
     )
 
 

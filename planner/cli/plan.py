@@ -16,7 +16,7 @@ from planner.errors import DocumentError, InfeasibleError, InputError
 from planner.limits import MAX_EPOCHS, MAX_UNITS
 from planner.schema.codec import to_json
 from planner.schema.common import CacheDtype, OptimizerConfig, Policy
-from planner.schema.request import Augment, Preference, Request, Scope, Strategy
+from planner.schema.request import STRATEGY_WORDS, Augment, Preference, Request, Scope, Strategy
 from planner.schema.terms import USUAL_VIEWS, BudgetTerms, PlanTerms, TrainingTerms
 from planner.units import format_bytes
 
@@ -143,9 +143,7 @@ def _add_choosing(group: argparse._ArgumentGroup) -> None:
         "--strategy",
         choices=get_args(Strategy),
         default=PlanTerms.strategy,
-        help="auto: the best of all; backprop: one block, no cuts; checkpoint: the same with recomputation; "
-        "classic-local: a cut behind every unit, all in memory; neuroflux: the same, grouped into blocks (default "
-        "%(default)s)",
+        help=f"{'; '.join(f'{name}: {words}' for name, words in STRATEGY_WORDS.items())} (default %(default)s)",
     )
     group.add_argument(
         "--prefer",

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from planner.data.write import write_npz
 from planner.errors import ExceededError, InputError, RunError, error_of
@@ -16,7 +16,7 @@ from planner.limits import MAX_BATCH
 from planner.profiler.profile import ProfileRequest, take_profile
 from planner.python.datasets import MapDataset, mapped_part
 from planner.schema.codec import decode, parse_json, to_json
-from planner.schema.common import CacheDtype, DeviceKind, Dtype, OptimizerConfig, Policy, usual_optimizer
+from planner.schema.common import CacheDtype, DeviceKind, Dtype, OptimizerConfig, OptimizerKind, Policy, usual_optimizer
 from planner.schema.device_checks import check_device
 from planner.schema.plan import Plan
 from planner.schema.profile import Profile
@@ -45,7 +45,7 @@ sys.exit(main(sys.argv[2:]))
 """
 """`neuroflux`, ending with the process that has started it; its result is an answer."""
 
-_KINDS: tuple[Literal["sgd", "adam", "adamw"], ...] = ("sgd", "adam", "adamw")
+_KINDS: tuple[OptimizerKind, ...] = get_args(OptimizerKind)
 
 
 def profile(
@@ -406,4 +406,4 @@ def _optimizer(wanted: str | OptimizerConfig) -> OptimizerConfig:
     for kind in _KINDS:
         if wanted == kind:
             return usual_optimizer(kind)
-    raise InputError(f"optimizer is {wanted!r}; it is sgd, adam, adamw, or an OptimizerConfig")
+    raise InputError(f"optimizer is {wanted!r}; it is {', '.join(_KINDS)}, or an OptimizerConfig")

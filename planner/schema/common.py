@@ -135,6 +135,9 @@ class Machine:
 OptimizerKind = Literal["sgd", "adam", "adamw"]
 """The optimizers there are."""
 
+OPTIMIZER_WORDS: Mapping[OptimizerKind, str] = {"sgd": "SGD with momentum", "adam": "Adam", "adamw": "AdamW"}
+"""What each is, for people who choose."""
+
 
 @dataclass(frozen=True)
 class OptimizerConfig:

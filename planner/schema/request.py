@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +11,16 @@ from planner.schema.common import CacheDtype, Dtype, OptimizerConfig, Policy, ch
 from planner.units import MIB
 
 Strategy = Literal["auto", "backprop", "checkpoint", "classic-local", "neuroflux"]
-"""The rules that choose."""
+"""The rules that choose; `auto` is the best of all."""
+
+STRATEGY_WORDS: Mapping[Strategy, str] = {
+    "auto": "the best of all",
+    "backprop": "one block, no cuts",
+    "checkpoint": "the same with recomputation",
+    "classic-local": "a cut behind every unit, all in memory",
+    "neuroflux": "the same, grouped into blocks",
+}
+"""What each is, for people who choose: on the command line and the page."""
 
 Preference = Literal["balanced", "speed", "fidelity"]
 """What `auto` may prefer among the plans that fit."""

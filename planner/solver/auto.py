@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from planner.errors import InputError
 from planner.schema.profile import Profile
@@ -37,7 +37,7 @@ _TOLERANCE = 0.0099
 _ROUNDS_ASIDE = 2
 """For plans that are not chosen, `Effort.rounds`."""
 
-OTHERS: tuple[Strategy, ...] = ("backprop", "checkpoint", "classic-local", "neuroflux")
+OTHERS: tuple[Strategy, ...] = tuple(strategy for strategy in get_args(Strategy) if strategy != "auto")
 
 
 class Solution(NamedTuple):
@@ -106,8 +106,9 @@ class Solver:
 
     def check_cuts(self, strategy: Strategy) -> None:
         """Refuse a limit on cuts that the strategy cannot keep. Raises InputError."""
-        cuts, allowed = len(self.problem.narrow_boundaries) - 1, self.request.max_cuts
-        if strategy in ("classic-local", "neuroflux") and allowed is not None and cuts > allowed:
+        cuts = None if strategy == "auto" else self._policies[0].rules[strategy].cuts
+        allowed = self.request.max_cuts
+        if cuts is not None and allowed is not None and cuts > allowed:
             raise InputError(
                 f"max_cuts is {allowed}, but strategy {strategy} cuts behind every unit that may end a segment: "
                 f"{counted_cuts(cuts)} in this model; allow {cuts}, or choose strategy auto"

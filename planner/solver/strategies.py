@@ -40,6 +40,11 @@ class StrategyPlanner(ABC):
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
 
+    @property
+    @abstractmethod
+    def cuts(self) -> int:
+        """Boundaries where gradient stops, in every plan of it."""
+
     @abstractmethod
     def plan(self, limit: int) -> Choices | None:
         """The plan that fits; none where there is none."""
@@ -67,7 +72,12 @@ class OneBlock(StrategyPlanner):
             for source in problem.sources(first)
             if problem.storage_allows(first, problem.count, source, False)
         ]
+        self._cuts = len(ends) - 1
         self._legal = {choice: live_bytes(problem, choice).peak for choice in choices if is_legal(problem, choice)}
+
+    @property
+    def cuts(self) -> int:
+        return self._cuts
 
     def plan(self, limit: int) -> Choices | None:
         """The fastest; of several the largest micro-batch."""
@@ -91,6 +101,10 @@ class Checkpoint(StrategyPlanner):
             for source in problem.sources(first)
             if problem.storage_allows(first, problem.count, source, False)
         ]
+
+    @property
+    def cuts(self) -> int:
+        return 0
 
     def plan(self, limit: int) -> Choices | None:
         """The fastest."""
@@ -134,6 +148,10 @@ class NeuroFlux(StrategyPlanner):
 
     def _largest(self, first: int, end: int, limit: int) -> Choice | None:
         return next((choice for live, choice in self._sizes(first, end) if live <= limit), None)
+
+    @property
+    def cuts(self) -> int:
+        return len(self._block_boundaries) - 2
 
     def plan(self, limit: int) -> Choices | None:
         """Groups from the input on."""

@@ -11,9 +11,7 @@ import { fieldsOf, termsOf } from "../plan_request.js";
 import { go, setQuery } from "../router.js";
 import { modelPaste } from "../model_paste.js";
 
-const STRATEGIES = [["auto", "auto: the best of all"], ["neuroflux", "neuroflux"], ["backprop", "backpropagation"], ["checkpoint", "checkpoint: recomputation"], ["classic-local", "classic local learning"]];
 const PREFERENCES = [["balanced", "balanced: few cuts, nearly as fast"], ["speed", "speed: the fastest"], ["fidelity", "fidelity: the fewest cuts"]];
-const OPTIMIZERS = [["sgd", "SGD with momentum"], ["adam", "Adam"], ["adamw", "AdamW"]];
 const DTYPES = [["float32", "float32"], ["bfloat16", "bfloat16: half the activations"]];
 const CACHES = [["", "what units compute in"], ["float32", "float32"], ["bfloat16", "bfloat16"], ["uint8", "uint8 with a scale"]];
 const AUGMENTS = [["none", "none"], ["crop", "crop: moved a little"], ["flip", "flip: mirrored"], ["crop-flip", "crop and flip"]];
@@ -100,19 +98,20 @@ export async function show(place, { query, signal }) {
 }
 
 async function readLists(signal) {
-  const pages = ["/v1/models?limit=200", "/v1/devices?limit=200", "/v1/profiles?limit=200", "/v1/plans/terms"];
-  const [models, devices, profiles, usual] = await Promise.all(pages.map((path) => get(path, signal)));
+  const pages = ["/v1/models?limit=200", "/v1/devices?limit=200", "/v1/profiles?limit=200", "/v1/plans/terms", "/v1/plans/choices"];
+  const [models, devices, profiles, usual, choices] = await Promise.all(pages.map((path) => get(path, signal)));
   return {
     models: models.items,
     devices: devices.items.filter((device) => device.revoked_at === null),
     profiles: profiles.items,
     usual,
+    choices,
   };
 }
 
 /** The form's fields, what they say, and what depends on what. */
 function makeForm(lists, given) {
-  const { models, devices, profiles, usual } = lists;
+  const { models, devices, profiles, usual, choices } = lists;
   const defaults = fieldsOf(usual);
   const query = () => new URLSearchParams(location.hash.split("?")[1] ?? "");
   const first = (name, value = defaults[name]) => given.get(name) ?? value;
@@ -128,9 +127,9 @@ function makeForm(lists, given) {
     augment: selectField("Augmentation", "augment", [["", AUGMENTS]], first("augment")),
     views: numberField("Cached views", "views", first("views"), "augmented passes in a cache; empty: the usual few"),
     freeze: numberField("Frozen units", "freeze", first("freeze"), "first units that are not trained"),
-    optimizer: selectField("Optimizer", "optimizer", [["", OPTIMIZERS]], first("optimizer")),
+    optimizer: selectField("Optimizer", "optimizer", [["", choices.optimizers.map(({ name, words }) => [name, words])]], first("optimizer")),
     lr: numberField("Learning rate", "lr", first("lr"), "empty: the optimizer's usual one", "any"),
-    strategy: selectField("Strategy", "strategy", [["", STRATEGIES]], first("strategy")),
+    strategy: selectField("Strategy", "strategy", [["", choices.strategies.map(({ name, words }) => [name, `${name}: ${words}`])]], first("strategy")),
     prefer: selectField("Prefer", "prefer", [["", PREFERENCES]], first("prefer")),
     scope: selectField("Budget counts", "scope", [["", SCOPES]], first("scope")),
     cache: selectField("Caches hold", "cache", [["", CACHES]], first("cache")),

@@ -11,8 +11,6 @@ import { copyLine, figures, meter, problemBox, table } from "../parts.js";
 import { formOf, requestOf } from "../plan_request.js";
 import { link, moveTo, setQuery } from "../router.js";
 
-const STRATEGIES = ["auto", "backprop", "checkpoint", "classic-local", "neuroflux"];
-
 export async function show(place, { id, query, signal }) {
   let plan = await get(address("plans", id), signal);
   const title = h("h1", {});
@@ -130,7 +128,8 @@ async function strategiesOf(plan, signal) {
   const isOwn = (row) => row.strategy === plan.strategy && row.cuts === cuts && row.seconds_total === own.seconds_total;
   const fitting = plan.alternatives.filter((row) => !isOwn(row));
   const known = new Set([plan.strategy, ...fitting.map((row) => row.strategy)]);
-  const missing = STRATEGIES.filter((name) => !known.has(name));
+  const { strategies } = await get("/v1/plans/choices", signal);
+  const missing = strategies.map(({ name }) => name).filter((name) => !known.has(name));
   const question = { ...requestOf(plan), max_cuts: null, strategies: missing };
   const others = missing.length ? (await send("POST", "/v1/plans/compare", question, signal)).document.rows : [];
   const time = (row) => (row.seconds_total ? duration(row.seconds_total) : "–");

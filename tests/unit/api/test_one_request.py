@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from starlette.testclient import TestClient
@@ -14,8 +15,10 @@ from planner.cli.main import main
 from planner.profiler.library.applies import read_profile
 from planner.profiler.library.shipped import FOLDER
 from planner.schema.codec import decode, encode, to_json
+from planner.schema.common import OptimizerKind
 from planner.schema.plan import Plan
 from planner.schema.profile import Profile
+from planner.schema.request import Strategy
 from planner.schema.terms import BudgetTerms, PlanTerms
 from planner.units import MIB
 from tests.unit.api.service import send
@@ -89,6 +92,13 @@ def test_the_service_says_what_the_defaults_are(local: TestClient) -> None:
     terms = decode(PlanTerms, local.get("/v1/plans/terms").json())
     assert terms == PlanTerms(budget=BudgetTerms(terms.budget.bytes))
     assert local.get("/v1/plans/terms").json() == encode(terms)
+
+
+def test_the_service_says_in_words_what_may_be_chosen(local: TestClient) -> None:
+    choices = local.get("/v1/plans/choices").json()
+    for name, kind in (("strategies", Strategy), ("optimizers", OptimizerKind)):
+        assert [choice["name"] for choice in choices[name]] == list(get_args(kind))
+        assert all(choice["words"] for choice in choices[name])
 
 
 def test_what_a_plan_was_asked_for_can_be_asked_again(local: TestClient) -> None:
