@@ -49,7 +49,7 @@ class Discriminant:
         covariance /= max(1.0, float(self._counts.sum() - len(self._counts)))
         variances = covariance.diagonal()
         variances += _SHRINKAGE * variances.mean().clamp(min=1e-12)
-        weight = _conjugate_gradients(covariance, means)
+        weight = conjugate_gradients(covariance, means)
         priors = (self._counts + 0.5).log() - (self._counts.sum() + 0.5 * len(self._counts)).log()
         bias = priors - 0.5 * (means * weight).sum(1) - weight @ self._shift
         return weight, bias
@@ -60,7 +60,7 @@ def pooled_features(activations: Tensor) -> Tensor:
     return (activations if activations.dim() == 2 else activations.mean((2, 3))).float()
 
 
-def _conjugate_gradients(matrix: Tensor, rows: Tensor) -> Tensor:
+def conjugate_gradients(matrix: Tensor, rows: Tensor) -> Tensor:
     """X with X · matrix = rows, for a symmetric positive definite matrix; every row is a system of its own.
 
     No LAPACK: its code would be new to the process, and its pages would count. Scaled by the diagonal (Jacobi).
