@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from planner.heads.base import Head
 from planner.heads.convolution import ConvHead
 
 
@@ -15,6 +18,6 @@ def heads(*filters: int) -> tuple[ConvHead | None, ...]:
     return tuple(ConvHead("auxiliary", count) if count else None for count in filters)
 
 
-def filters_of(found: tuple[ConvHead | None, ...]) -> tuple[int, ...]:
+def filters_of(found: Sequence[Head | None]) -> tuple[int, ...]:
     """The filters of `heads`."""
-    return tuple(head.filters if head else 0 for head in found)
+    return tuple(head.rank if head else 0 for head in found)

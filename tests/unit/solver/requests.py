@@ -115,7 +115,7 @@ class Asked:
                 block.units,
                 block.micro_batch,
                 tuple(segment.units[1] for segment in block.segments),
-                tuple(segment.head.filters if segment.head else 0 for segment in block.segments),
+                tuple(segment.head.rank if segment.head else 0 for segment in block.segments),
                 tuple(span for segment in block.segments for span in segment.recompute),
                 block.optimizer_in_backward,
                 block.input.kind,
