@@ -31,7 +31,6 @@ class Spent:
 def run(name: str, epochs: int) -> Spent:
     """Train by a plan of several blocks and add up what was spent where."""
     from planner.cli.measure import measured_profile
-    from planner.data.dataset import open_data
     from planner.model.zoo import from_zoo
     from planner.runner.protocol.events import BlockDone, Event
     from planner.runner.protocol.job import TrainingJob
@@ -44,6 +43,7 @@ def run(name: str, epochs: int) -> Spent:
     from planner.schema.run_folder import RunFolder
     from planner.solver.plan import least_memory, make_plan
     from planner.units import MIB
+    from tests.prepared import open_prepared
 
     profile = measured_profile(from_zoo(name, (1, 28, 28), 10), usual_optimizer("sgd"), BATCH)
     request = Request(Budget(2**40, "process"), Training(BATCH, epochs, 4000, usual_optimizer("sgd")))
@@ -66,7 +66,7 @@ def run(name: str, epochs: int) -> Spent:
         out = Path(folder)
         (out / "weights").mkdir()
         RunFolder(out).plan.write_text(to_json(plan))
-        with open_data("sample", out, size=plan.model.input) as data:
+        with open_prepared("sample", out, size=plan.model.input) as data:
             job = TrainingJob(str(out), "sample", exit_tolerance=0.5, checkpoint_seconds=1e6)
             session.Session(job, plan, data, MemoryGuard(None), tell, StopSignal()).run()
     finishing.fit_exits = fit

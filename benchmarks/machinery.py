@@ -43,9 +43,9 @@ def main() -> None:
 
 def measure(name: str) -> list[tuple[float, float]]:
     """Seconds of one step by hand and by the runner, round after round; which comes first changes."""
-    from planner.data.dataset import open_data
     from planner.model.zoo import from_zoo
     from planner.schema.common import usual_optimizer
+    from tests.prepared import open_prepared
     from tests.unit.runner.train.test_block import make_plan
 
     model = from_zoo(name, (1, 28, 28), 10)
@@ -60,7 +60,7 @@ def measure(name: str) -> list[tuple[float, float]]:
         training=replace(plan.training, batch=BATCH, optimizer=usual_optimizer("sgd")),
     )
     found = []
-    with tempfile.TemporaryDirectory() as folder, open_data("sample", Path(folder), size=model.input) as data:
+    with tempfile.TemporaryDirectory() as folder, open_prepared("sample", Path(folder), size=model.input) as data:
         for turn in range(ROUNDS + 1):
             kinds = (by_hand, by_runner) if turn % 2 else (by_runner, by_hand)
             times = {kind: kind(plan, data, Path(folder)) for kind in kinds}

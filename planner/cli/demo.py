@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Profile, plan below plain backpropagation's least memory, train, report."""
     from planner.data.dataset import open_data
+    from planner.data.describe import describe
     from planner.model.load import load_model
     from planner.report.tables import alternatives_table, plan_table
     from planner.schema.codec import to_json
@@ -48,14 +50,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     out: Path = arguments.out
     _clear(out)
-    with open_data("sample", out) as data:
-        info = data.info
-    model = load_model(_MODEL, (info.channels, info.height, info.width), info.classes)
-    training = TrainingTerms(batch=_BATCH, epochs=_EPOCHS, samples=info.train_samples)
+    with tempfile.TemporaryDirectory(prefix="neuroflux-") as work, open_data("sample", Path(work)) as data:
+        found = describe(data, TrainingTerms.seed).description
+    model = load_model(_MODEL, found.input, found.classes)
+    training = TrainingTerms(batch=_BATCH, epochs=_EPOCHS, samples=found.training_samples)
     profile = measured_profile(model, training.optimizer.optimizer(), _BATCH)
     least, budget = budget_for(profile, training)
     print_note(
-        f"\n{info.train_samples} images of clothing, {_MODEL}, batch {_BATCH}, {_EPOCHS} epochs for each block\n"
+        f"\n{found.training_samples} images of clothing, {_MODEL}, batch {_BATCH}, {_EPOCHS} epochs for each block\n"
         f"least memory plain backpropagation needs: {format_bytes(least)}\n"
         f"the budget for this run:                  {format_bytes(budget)}\n"
     )

@@ -10,6 +10,7 @@ import tempfile
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from planner.cli.output import print_error, print_note
 from planner.cli.streams import lasting_streams
@@ -19,6 +20,7 @@ COMMANDS = {
     "doctor": "show what this device is: memory, cores, allocator, disk speed, what torch costs",
     "profile": "measure what every part of a network costs on this device, in bytes and seconds",
     "plan": "plan a training that stays within a memory budget and is as fast as it can be",
+    "check-data": "show what is found in a data set and how it is parted, without training",
     "run": "train a network as a plan says, without exceeding its budget",
     "report": "compare what a run did with what its plan said, and draw memory against time",
     "evaluate": "measure how good and how fast an exported model is, one unit in memory at a time",
@@ -52,8 +54,13 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
             commands.add_parser(name, help=text)
         return parser
     parser = argparse.ArgumentParser(prog=f"neuroflux {command}", description=f"{COMMANDS[command].capitalize()}.")
-    importlib.import_module(f"planner.cli.{command}").add_arguments(parser)
+    _module(command).add_arguments(parser)
     return parser
+
+
+def _module(command: str) -> Any:
+    """The command's module: `add_arguments` and `run`."""
+    return importlib.import_module(f"planner.cli.{command.replace('-', '_')}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,7 +75,7 @@ def _main(given: list[str]) -> int:
     as_json = getattr(parsed, "json", False)
     try:
         _check_names(given)
-        code: int = importlib.import_module(f"planner.cli.{command}").run(parsed)
+        code: int = _module(command or "").run(parsed)
     except PlannerError as error:
         minimum = error.minimum_bytes if isinstance(error, InfeasibleError) else None
         print_error(str(error), error.exit_code, as_json, minimum)

@@ -5,19 +5,20 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, get_args
 
 from planner.errors import InputError
 from planner.limits import MAX_BATCH, MAX_CLASSES, MAX_EPOCHS, MAX_EXTENT, MAX_MODEL_BYTES, MAX_SAMPLES, MAX_UNITS
 from planner.schema.common import DeviceKind, Dtype, OptimizerKind, usual_optimizer
+from planner.schema.data import ArrayLayout
 from planner.schema.request import Schedule
 from planner.schema.terms import OptimizerTerms, TrainingTerms
 from planner.units import format_bytes, parse_bytes
 
 if TYPE_CHECKING:
-    from planner.data.split import DataInfo
+    from planner.schema.data import DataDescription
     from planner.schema.model import Model
 
 T = TypeVar("T")
@@ -103,6 +104,14 @@ def _shape(text: str) -> tuple[int, int, int]:
     return extents
 
 
+def _extents(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{1,6})x(\d{1,6})", text, re.ASCII)
+    extents = tuple(int(part) for part in match.groups()) if match else ()
+    if len(extents) != 2 or not all(1 <= extent <= MAX_EXTENT for extent in extents):
+        raise InputError(f"{text[:40]!r} is no height and width; write for instance 64x64")
+    return extents
+
+
 def _number(text: str) -> float:
     try:
         return float(text)
@@ -124,6 +133,23 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--data", metavar="D", help="sample, fashion-mnist, or a path: input, classes and samples follow from it"
+    )
+    add_reading(group)
+
+
+def add_reading(group: argparse._ArgumentGroup) -> None:
+    """`--resize`, `--layout`."""
+    group.add_argument(
+        "--resize",
+        type=_argument(_extents),
+        metavar="HxW",
+        help="height and width that a folder's images are resized to (default: those that most of them have)",
+    )
+    group.add_argument(
+        "--layout",
+        choices=get_args(ArrayLayout),
+        help="order of an array's extents, where neither --input nor the array itself settles it: channels last (nhwc) "
+        "or first (nchw)",
     )
 
 
@@ -227,8 +253,10 @@ class ModelAndData:
     """The network."""
     samples: int | None
     """Training samples, where data was named."""
-    unpacked_bytes: int = 0
-    """Storage that the data takes beside its own, because it is compressed."""
+    prepared_bytes: int = 0
+    """Storage that the data takes in the run's folder, prepared."""
+    data: DataDescription | None = None
+    """What the data holds."""
 
 
 def subject_from(arguments: argparse.Namespace, work_dir: Path) -> ModelAndData:
@@ -240,19 +268,21 @@ def subject_from(arguments: argparse.Namespace, work_dir: Path) -> ModelAndData:
         _check_length(Path(arguments.model))
     if arguments.data is None:
         return ModelAndData(load_model(arguments.model, arguments.input, arguments.classes), None)
-    from planner.data.dataset import check_labels, open_data
+    from planner.data.dataset import check_fits, open_data
+    from planner.data.describe import describe
+    from planner.data.records import file_bytes
 
     is_zoo = arguments.model in ZOO
     wanted = arguments.input if is_zoo else load_model(arguments.model, arguments.input, arguments.classes).input
-    with open_data(arguments.data, work_dir, size=wanted) as data:
-        info, unpacked = data.info, data.storage_bytes
-    shape = (info.channels, info.height, info.width)
-    _check_fits(arguments, info, wanted or shape, shape)
-    model = load_model(
-        arguments.model, shape if is_zoo else None, arguments.classes or (info.classes if is_zoo else None)
-    )
-    check_labels(info, model, "the model")
-    return ModelAndData(model, info.train_samples, unpacked)
+    reading = {"resize": arguments.resize, "layout": arguments.layout}
+    with open_data(arguments.data, work_dir, size=wanted, **reading) as data:
+        found = describe(data, TrainingTerms.seed).description
+        shape = found.input if is_zoo else None
+        model = load_model(arguments.model, shape, arguments.classes or (found.classes if is_zoo else None))
+        check_fits(data.info, wanted or model.input, model.classes, model.task, "the model")
+    # What a profile is of has no names: they are the plan's.
+    model = replace(model, class_names=())
+    return ModelAndData(model, found.training_samples, file_bytes(found), found)
 
 
 def _check_length(path: Path) -> None:
@@ -263,9 +293,3 @@ def _check_length(path: Path) -> None:
             f"{path}: is {format_bytes(length)} long; the description of a model has at most {MAX_UNITS} units and "
             f"{format_bytes(MAX_MODEL_BYTES)}"
         )
-
-
-def _check_fits(arguments: argparse.Namespace, info: DataInfo, wanted: tuple[int, ...], shape: tuple[int, ...]) -> None:
-    if wanted != shape:
-        asked, has = ("x".join(str(extent) for extent in extents) for extents in (wanted, shape))
-        raise InputError(f"{info.name}: its images are {has}, but the model takes {asked}")

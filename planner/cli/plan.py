@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -14,7 +15,7 @@ from planner.cli.measure import measured_profile, unmeasured_profile
 from planner.cli.output import print_note, print_result, tell_result
 from planner.errors import DocumentError, InfeasibleError, InputError
 from planner.limits import MAX_EPOCHS, MAX_UNITS
-from planner.schema.codec import to_json
+from planner.schema.codec import content_id, to_json
 from planner.schema.common import CacheDtype, OptimizerConfig, Policy
 from planner.schema.request import STRATEGY_WORDS, Augment, Preference, Request, Scope, Strategy
 from planner.schema.terms import USUAL_VIEWS, BudgetTerms, PlanTerms, TrainingTerms
@@ -210,6 +211,7 @@ def _add_source(group: argparse._ArgumentGroup) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Plan, print the tables or the document, write the files."""
+    from planner.report.data_tables import data_text
     from planner.system.files import check_target
 
     for target in filter(None, (arguments.output, arguments.svg)):
@@ -221,10 +223,13 @@ def run(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="neuroflux-") as work:
         subject = options.subject_from(arguments, Path(work))
     samples = subject.samples or arguments.samples or TrainingTerms.samples
-    request = request_from(arguments, samples, subject.unpacked_bytes)
+    request = request_from(arguments, samples, subject.prepared_bytes)
     _check_freeze(subject.model, request)
     profile = _profile(arguments, subject.model, request.training.optimizer)
     plan = _planned(profile, request, fixed_input=arguments.data is not None)
+    if subject.data is not None:
+        plan = _with_class_names(plan, subject.data.class_names)
+        print_note(data_text(subject.data))
     _warn_of_limit(profile, plan)
     _warn_of_memory(profile, plan)
     if arguments.output is not None:
@@ -299,6 +304,12 @@ def _is_foreign(profile: Profile) -> bool:
     from planner.system.machine import probe
 
     return bool(differences(profile, probe()))
+
+
+def _with_class_names(plan: Plan, names: tuple[str, ...]) -> Plan:
+    """The same plan, which says what the data's classes are called."""
+    named = replace(plan, class_names=names)
+    return replace(named, id=content_id(named))
 
 
 def _foreign_note(profile: Profile) -> str:
@@ -423,17 +434,17 @@ def _shape(model: Model) -> str:
     return f"{'x'.join(str(extent) for extent in model.input)} with {model.task.told(model.classes)}"
 
 
-def request_from(arguments: argparse.Namespace, samples: int, unpacked_bytes: int) -> Request:
-    """The request that the arguments make. Compressed data, once unpacked, takes its part of the storage."""
+def request_from(arguments: argparse.Namespace, samples: int, prepared_bytes: int) -> Request:
+    """The request that the arguments make. Prepared data takes its part of the storage."""
     storage = arguments.storage
     if storage is not None:
-        if storage < unpacked_bytes:
+        if storage < prepared_bytes:
             raise InfeasibleError(
-                f"storage of {format_bytes(storage)} does not hold the data: {unpacked_bytes} bytes unpacked",
-                unpacked_bytes,
+                f"storage of {format_bytes(storage)} does not hold the data: {prepared_bytes} bytes prepared",
+                prepared_bytes,
                 "data",
             )
-        storage -= unpacked_bytes
+        storage -= prepared_bytes
     return PlanTerms(
         budget=BudgetTerms(arguments.budget, arguments.scope),
         training=_training_from(arguments, samples),

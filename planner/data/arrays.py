@@ -145,6 +145,10 @@ class Labels:
             highest = max(highest, max(values))
         return highest
 
+    def __iter__(self) -> Iterator[int]:
+        for _, values in self._pieces():
+            yield from values
+
     @property
     def _typecode(self) -> str:
         code = _TYPECODES[self.item_bytes]
@@ -186,6 +190,17 @@ class ArraySplit:
         local = index - self._starts[part]
         images.read_into(local, image)
         return labels.at(local)
+
+    def labels(self) -> Iterator[int]:
+        """The label of every sample in order."""
+        for _, labels in self._parts:
+            yield from labels
+
+    def stored(self, index: int) -> bytes:
+        """A sample's image."""
+        image = bytearray(self.record_bytes)
+        self.read_into(index, memoryview(image))
+        return bytes(image)
 
     def close(self) -> None:
         for images, labels in self._parts:

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from planner.data.arrays import ArraySplit, Images, Labels, RecordFile
+from planner.data.left_out import files_left_out
 from planner.data.split import Parts
 from planner.errors import DataError
 
@@ -36,7 +37,8 @@ def open_cifar(folder: Path, names: list[str], resources: ExitStack) -> Parts:
     test = None
     if _TEST_BATCH in names:
         test = ArraySplit([_open_batch(folder / _TEST_BATCH, classes, resources)])
-    return Parts(train, test, SHAPE, classes, label_names)
+    read = [*find_batches(names), _TEST_BATCH, _META]
+    return Parts("cifar", train, test, SHAPE, classes, label_names, notes=files_left_out(names, read))
 
 
 def _open_batch(path: Path, classes: int, resources: ExitStack) -> tuple[Images, Labels]:

@@ -9,18 +9,20 @@ from __future__ import annotations
 import dataclasses
 import stat
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from planner.data.arrays import RecordFile
 from planner.data.cifar import find_batches, open_cifar
-from planner.data.folder import find_classes, open_folder
+from planner.data.folder import find_folders, open_folder
 from planner.data.idx import find_idx_files, open_idx
 from planner.data.npz import ZIP_MAGIC, open_npz
-from planner.data.split import DataInfo, Dataset, Parts, Split
+from planner.data.split import DataInfo, Dataset, Parts
 from planner.errors import DataError, InputError
-from planner.schema.model import Model
+from planner.schema.data import ArrayLayout
+from planner.tasks.kinds import AnyTask
 
-__all__ = ["DataInfo", "Dataset", "Split", "check_fits", "open_data"]
+__all__ = ["DataInfo", "Dataset", "check_fits", "open_data"]
 
 SAMPLE_FILE = Path(__file__).parents[1] / "sample" / "fashion_mnist_sample.npz"
 """The real images that come with the package."""
@@ -40,46 +42,69 @@ _LAYOUTS = (
 )
 
 
-def open_data(name_or_path: str, work_dir: Path, *, size: tuple[int, int, int] | None = None) -> Dataset:
+def open_data(
+    name_or_path: str,
+    work_dir: Path,
+    *,
+    size: tuple[int, int, int] | None = None,
+    layout: ArrayLayout | None = None,
+    resize: tuple[int, int] | None = None,
+) -> Dataset:
     """Open `sample`, `fashion-mnist` or the file or folder at a path. A folder of that name is given as `./sample`.
 
     `size` is the model's input (channels, height, width), to which a folder's images are converted and resized;
-    without it the first image decides. Arrays are never resized. Compressed data is unpacked once into
-    `work_dir`/data. All labels are checked here, images when they are read.
+    without it most images decide, or `resize`, a height and a width. Arrays are never resized; `layout` is the order
+    of their extents where `size` does not settle it. Compressed data is unpacked once into `work_dir`/data. All labels
+    are checked here, images when they are read.
 
     Raises DataError naming the file, and the record where there is one; StorageError when `work_dir` cannot take what
     is unpacked.
     """
     resources = ExitStack()
+    if size is not None and resize is not None and size[1:] != resize:
+        raise InputError(f"--resize is {resize[0]}x{resize[1]}, but the model takes {size[1]}x{size[2]}")
     try:
-        return Dataset(name_or_path, _open_named(name_or_path, work_dir, size, resources), resources)
+        return Dataset(
+            name_or_path, _open_named(name_or_path, _Reading(work_dir, size, layout, resize, resources)), resources
+        )
     except BaseException:
         resources.close()
         raise
 
 
-def check_fits(info: DataInfo, model: Model, called: str) -> None:
-    """Raise InputError, which calls the model what it is `called`, where data and model do not fit each other."""
+def check_fits(info: DataInfo, wanted: tuple[int, int, int], outputs: int, task: AnyTask, called: str) -> None:
+    """Raise InputError where data does not fit a model, `called` so, that takes `wanted` and has `outputs`."""
     shape = (info.channels, info.height, info.width)
-    if shape != model.input:
-        has, takes = ("×".join(str(extent) for extent in extents) for extents in (shape, model.input))
+    if shape != wanted:
+        has, takes = ("×".join(str(extent) for extent in extents) for extents in (shape, wanted))
         raise InputError(f"{info.name}: its images are {has}, but {called} takes {takes}")
-    check_labels(info, model, called)
-
-
-def check_labels(info: DataInfo, model: Model, called: str) -> None:
-    """Raise InputError, which calls the model what it is `called`, where its outputs cannot be what labels say."""
     try:
-        model.task.check_data(info.classes, model.classes, called)
+        task.check_data(info.classes, outputs, called)
     except ValueError as error:
         raise InputError(f"{info.name}: {error}") from None
 
 
-def _open_named(name: str, work_dir: Path, size: tuple[int, int, int] | None, resources: ExitStack) -> Parts:
+@dataclass(frozen=True)
+class _Reading:
+    """How a data set is to be read."""
+
+    work_dir: Path
+    """Where compressed data is unpacked."""
+    size: tuple[int, int, int] | None
+    """Channels, height and width that are wanted."""
+    layout: ArrayLayout | None
+    """The order of an array's extents."""
+    resize: tuple[int, int] | None
+    """Height and width that a folder's images are resized to."""
+    resources: ExitStack
+    """Closes what is opened."""
+
+
+def _open_named(name: str, how: _Reading) -> Parts:
     if not name:
         raise DataError("data", "no name or path is given; `sample`, `fashion-mnist` or a path is needed")
     if name == "sample":
-        return dataclasses.replace(open_npz(SAMPLE_FILE, work_dir, resources), label_names=FASHION_MNIST_LABELS)
+        return dataclasses.replace(open_npz(SAMPLE_FILE, how.work_dir, how.resources), label_names=FASHION_MNIST_LABELS)
     if name == "fashion-mnist":
         if not FASHION_MNIST_FOLDER.is_dir():
             raise DataError(
@@ -87,12 +112,12 @@ def _open_named(name: str, work_dir: Path, size: tuple[int, int, int] | None, re
                 "is not there; install the Debian package dataset-fashion-mnist, or give the path of a folder with its "
                 "four IDX files",
             )
-        parts = _open_folder(FASHION_MNIST_FOLDER, work_dir, size, resources)
+        parts = _open_folder(FASHION_MNIST_FOLDER, how)
         return dataclasses.replace(parts, label_names=FASHION_MNIST_LABELS)
-    return _open_path(name, work_dir, size, resources)
+    return _open_path(name, how)
 
 
-def _open_path(name: str, work_dir: Path, size: tuple[int, int, int] | None, resources: ExitStack) -> Parts:
+def _open_path(name: str, how: _Reading) -> Parts:
     path = Path(name)
     try:
         is_folder = stat.S_ISDIR(path.stat().st_mode)
@@ -100,15 +125,15 @@ def _open_path(name: str, work_dir: Path, size: tuple[int, int, int] | None, res
         reason = error.strerror if isinstance(error, OSError) else error
         raise DataError(name, f"cannot be opened ({reason}); `sample`, `fashion-mnist` or a path is needed") from None
     if is_folder:
-        return _open_folder(path, work_dir, size, resources)
-    file = RecordFile(path, resources)
+        return _open_folder(path, how)
+    file = RecordFile(path, how.resources)
     if file.size < len(ZIP_MAGIC) or file.read(0, len(ZIP_MAGIC)) != ZIP_MAGIC:
         raise DataError(name, f"is in no layout that is understood; {_LAYOUTS}")
     file.close()
-    return open_npz(path, work_dir, resources)
+    return open_npz(path, how.work_dir, how.resources, how.size, how.layout)
 
 
-def _open_folder(path: Path, work_dir: Path, size: tuple[int, int, int] | None, resources: ExitStack) -> Parts:
+def _open_folder(path: Path, how: _Reading) -> Parts:
     try:
         names = [entry.name for entry in path.iterdir() if not entry.name.startswith(".")]
     except OSError as error:
@@ -116,15 +141,15 @@ def _open_folder(path: Path, work_dir: Path, size: tuple[int, int, int] | None, 
     if not names:
         raise DataError(str(path), f"is an empty folder; {_LAYOUTS}")
     if find_idx_files(names):
-        return open_idx(path, names, work_dir, resources)
+        return open_idx(path, names, how.work_dir, how.resources)
     if find_batches(names):
-        return open_cifar(path, names, resources)
+        return open_cifar(path, names, how.resources)
     if "data_batch_1" in names:
         raise DataError(
             str(path), "holds pickled CIFAR-10 batches, which are never opened; take the set's binary version"
         )
-    classes = find_classes(path)
-    parts = open_folder(path, classes, size, work_dir, resources) if classes else None
+    folders = find_folders(path)
+    parts = open_folder(path, folders, how.size, how.work_dir, how.resources, how.resize) if folders else None
     if parts is None:
         raise DataError(str(path), f"is in no layout that is understood; {_LAYOUTS}")
     return parts

@@ -14,11 +14,13 @@ from functools import partial
 from pathlib import Path
 
 from planner.data.arrays import ArraySplit, Images, Labels, RecordFile, check_counts, check_same_shape
+from planner.data.left_out import files_left_out
 from planner.data.split import Parts, check_samples, check_shape
 from planner.data.unpack import CORRUPT, unpack
 from planner.errors import DataError
 
-_FILE = re.compile(r"(train|t10k)-(images|labels)[-.]idx[13]-ubyte(\.gz)?")
+_FILE = re.compile(r"(emnist-[a-z]+-)?(train|t10k|test)-(images|labels)[-.]idx[13]-ubyte(\.gz)?")
+_ON_ITS_SIDE = "EMNIST stores its images with rows and columns swapped, and so they are read"
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -30,13 +32,14 @@ def find_idx_files(names: list[str]) -> dict[str, str]:
     found = {}
     for name in sorted(names, key=len, reverse=True):
         if match := _FILE.fullmatch(name):
-            found[f"{match[1]}-{match[2]}"] = name
+            found[f"{match[2].replace('test', 't10k')}-{match[3]}"] = name
     return found
 
 
 def open_idx(folder: Path, names: list[str], work_dir: Path, resources: ExitStack) -> Parts:
     """Open the IDX files among `names` in `folder`; compressed ones are unpacked into `work_dir`."""
     files = find_idx_files(names)
+    notes = _check_one_set(folder, names)
     opener = _Opener(folder, files, work_dir, resources)
     train_images, train_labels = opener.images_and_labels("train")
     classes = train_labels.highest() + 1
@@ -47,7 +50,21 @@ def open_idx(folder: Path, names: list[str], work_dir: Path, resources: ExitStac
         classes = max(classes, test_labels.highest() + 1)
         test = ArraySplit([(test_images, test_labels)])
     train = ArraySplit([(train_images, train_labels)])
-    return Parts(train, test, train_images.shape, classes, storage_bytes=opener.storage_bytes)
+    return Parts("idx", train, test, train_images.shape, classes, storage_bytes=opener.storage_bytes, notes=notes)
+
+
+def _check_one_set(folder: Path, names: list[str]) -> tuple[str, ...]:
+    """What a person should know of the files. Raises DataError where they are of several sets."""
+    matches = [match for name in names if (match := _FILE.fullmatch(name))]
+    sets = sorted({(match[1] or "").rstrip("-") for match in matches})
+    if len(sets) > 1:
+        raise DataError(
+            str(folder),
+            f"holds several sets ({', '.join(name or 'one without a name' for name in sets)}); give each a folder of "
+            "its own",
+        )
+    said = files_left_out(names, [match[0] for match in matches])
+    return (*said, _ON_ITS_SIDE) if sets[0] else said
 
 
 class _Opener:

@@ -1,5 +1,7 @@
 """An .npz file: a zip whose members `images`, `labels`, `test_images`, `test_labels` are .npy arrays.
 
+Keras' names (`x_train`, `y_train`, …) and MedMNIST's (`train_images`, `val_images`, …) are read as well.
+
 Stored members are read where they lie, deflated ones are unpacked once. No numpy, and nothing is ever unpickled.
 Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 """
@@ -11,6 +13,7 @@ import io
 import math
 import re
 import struct
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +24,7 @@ from planner.data.arrays import ArraySplit, Images, Labels, RecordFile, check_co
 from planner.data.split import Parts, check_samples, check_shape
 from planner.data.unpack import CHUNK_BYTES, CORRUPT, unpack
 from planner.errors import DataError
+from planner.schema.data import ArrayLayout
 
 ZIP_MAGIC = b"PK\x03\x04"
 
@@ -28,6 +32,18 @@ _MAX_HEADER_BYTES = 10_000
 _ENCRYPTED = 0x1
 _LOCAL_HEADER_BYTES = 30
 _NPY_MAGIC = b"\x93NUMPY"
+_SHOWN = 8
+
+_ROLES = {
+    **dict.fromkeys(("images", "image", "x"), "images"),
+    **dict.fromkeys(("labels", "label", "y", "targets"), "labels"),
+}
+_PARTS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "validation"),
+    "test": "test",
+}
+
 _UINT8 = re.compile(r"[<>|]?u1")
 _INTEGER = re.compile(r"([<>|]?)([iu])([1248])")
 _CORRUPT_ZIP = (*CORRUPT, NotImplementedError, UnicodeDecodeError, struct.error, OverflowError)
@@ -45,26 +61,48 @@ class _Header:
     """Byte of the first element."""
 
 
-def open_npz(path: Path, work_dir: Path, resources: ExitStack) -> Parts:
-    """Open the arrays of the zip at `path`; deflated ones are unpacked into `work_dir`."""
+def open_npz(
+    path: Path,
+    work_dir: Path,
+    resources: ExitStack,
+    size: tuple[int, int, int] | None = None,
+    layout: ArrayLayout | None = None,
+) -> Parts:
+    """Open the arrays of the zip at `path`; deflated ones are unpacked into `work_dir`.
+
+    `layout`, or the model's input `size` (channels, height, width), says in which order four extents are.
+    """
     try:
         with _Bounded(path) as file, ZipFile(file) as archive:
-            return _open_parts(_Opener(path, archive, work_dir, resources))
+            return _open_parts(_Opener(path, archive, work_dir, resources, size, layout))
     except _CORRUPT_ZIP as error:
         raise DataError(str(path), f"is damaged ({error})") from None
 
 
 def _open_parts(opener: _Opener) -> Parts:
-    train_images, train_labels = opener.images_and_labels("")
-    classes = train_labels.highest() + 1
-    test = None
-    if opener.has("test_images") or opener.has("test_labels"):
-        test_images, test_labels = opener.images_and_labels("test_")
-        check_same_shape(train_images, test_images)
-        classes = max(classes, test_labels.highest() + 1)
-        test = ArraySplit([(test_images, test_labels)])
-    train = ArraySplit([(train_images, train_labels)])
-    return Parts(train, test, train_images.shape, classes, storage_bytes=opener.storage_bytes)
+    notes = list(opener.left_out())
+    train = opener.images_and_labels("train")
+    classes = train[1].highest() + 1
+    others = {}
+    for part in ("validation", "test"):
+        if opener.has(part):
+            images, labels = opener.images_and_labels(part)
+            check_same_shape(train[0], images)
+            classes = max(classes, labels.highest() + 1)
+            others[part] = ArraySplit([(images, labels)])
+    if "test" not in others and "validation" in others:
+        others["test"] = others.pop("validation")
+        notes.append("there is no test part: the validation part is tested on")
+    return Parts(
+        "npz",
+        ArraySplit([train]),
+        others.get("test"),
+        train[0].shape,
+        classes,
+        storage_bytes=opener.storage_bytes,
+        validation=others.get("validation"),
+        notes=tuple(notes),
+    )
 
 
 class _Bounded(io.FileIO):
@@ -79,25 +117,56 @@ class _Bounded(io.FileIO):
 class _Opener:
     """Opens members of one file and sums what unpacking them takes."""
 
-    def __init__(self, path: Path, archive: ZipFile, work_dir: Path, resources: ExitStack) -> None:
+    def __init__(
+        self,
+        path: Path,
+        archive: ZipFile,
+        work_dir: Path,
+        resources: ExitStack,
+        size: tuple[int, int, int] | None,
+        layout: ArrayLayout | None,
+    ) -> None:
         self._path = path
         self._archive = archive
         self._members = {info.filename: info for info in archive.infolist()}
         self._work_dir = work_dir
         self._resources = resources
+        self._size = size
+        self._layout = layout
+        self._arrays = self._by_meaning()
         self.storage_bytes = 0
 
-    def has(self, name: str) -> bool:
-        return f"{name}.npy" in self._members
+    def _by_meaning(self) -> dict[tuple[str, str], str]:
+        """Names of the arrays, by part and whether they hold images or labels."""
+        found: dict[tuple[str, str], str] = {}
+        for member in self._members:
+            name = member.removesuffix(".npy")
+            meaning = _meaning(name) if member.endswith(".npy") else None
+            if meaning in found:
+                raise DataError(str(self._path), f"has two arrays for the same: {found[meaning]} and {name}")
+            if meaning is not None:
+                found[meaning] = name
+        return found
 
-    def images_and_labels(self, prefix: str) -> tuple[Images, Labels]:
-        where, info = self._member(f"{prefix}images")
+    def left_out(self) -> Iterator[str]:
+        """What is said of members that are not read."""
+        read = {f"{name}.npy" for name in self._arrays.values()}
+        names = [name.removesuffix(".npy")[:40] for name in self._members if name not in read]
+        if names:
+            shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if names[_SHOWN:] else "")
+            yield f"left out: {len(names)} {'array' if len(names) == 1 else 'arrays'} ({shown})"
+
+    def has(self, part: str) -> bool:
+        return (part, "images") in self._arrays or (part, "labels") in self._arrays
+
+    def images_and_labels(self, part: str) -> tuple[Images, Labels]:
+        where, info = self._member(part, "images")
         header = self._header(where, info)
-        shape = _image_shape(where, header)
+        shape, channels_last = _image_shape(where, header, self._size, self._layout)
         file, offset = self._locate(where, info, header, 1)
-        images = Images(file, offset, math.prod(shape), header.shape[0], shape, channels_last=len(header.shape) == 4)
+        images = Images(file, offset, math.prod(shape), header.shape[0], shape, channels_last)
 
-        where, info = self._member(f"{prefix}labels")
+        where, info = self._member(part, "labels")
         header = self._header(where, info)
         item_bytes, signed, big_endian = _label_type(where, header)
         file, offset = self._locate(where, info, header, item_bytes)
@@ -105,13 +174,18 @@ class _Opener:
         check_counts(images, labels)
         return images, labels
 
-    def _member(self, name: str) -> tuple[str, ZipInfo]:
+    def _member(self, part: str, role: str) -> tuple[str, ZipInfo]:
         """Return how messages call the member, and its entry."""
-        where = f"{self._path}: {name}"
-        info = self._members.get(f"{name}.npy")
-        if info is None:
+        name = self._arrays.get((part, role))
+        if name is None:
+            name = role if part == "train" else f"{part}_{role}"
             found = ", ".join(sorted(self._members)[:8])[:200]
-            raise DataError(where, f"this array is missing; the file holds {found or 'none'}")
+            raise DataError(
+                f"{self._path}: {name}",
+                f"this array is missing; the file holds {found or 'none'} (also read are Keras' x_train, y_train, "
+                "x_test, y_test and MedMNIST's train_images, train_labels, val_images, …)",
+            )
+        where, info = f"{self._path}: {name}", self._members[f"{name}.npy"]
         if info.flag_bits & _ENCRYPTED:
             raise DataError(where, "is encrypted")
         if info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
@@ -165,6 +239,16 @@ def _read_header(where: str, stream: ZipExtFile) -> _Header:
     return _Header(descr, shape, len(start) + len(length_bytes) + length)
 
 
+def _meaning(name: str) -> tuple[str, str] | None:
+    """Part and role of an array: `images`, `y_train`, `val_images`; none where its name says neither."""
+    words = name.lower().split("_")
+    roles = [_ROLES[word] for word in words if word in _ROLES]
+    parts = [_PARTS[word] for word in words if word in _PARTS]
+    if len(roles) != 1 or len(parts) > 1 or len(words) != len(roles) + len(parts):
+        return None
+    return parts[0] if parts else "train", roles[0]
+
+
 def _shown(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape[:8])) or "of a single number"
 
@@ -189,17 +273,43 @@ def _parse_header(where: str, text: bytes) -> tuple[str, tuple[int, ...]]:
     return descr, shape
 
 
-def _image_shape(where: str, header: _Header) -> tuple[int, int, int]:
-    """Return (C, H, W) of images in an array of N×H×W or N×H×W×C."""
+def _image_shape(
+    where: str, header: _Header, size: tuple[int, int, int] | None, layout: ArrayLayout | None
+) -> tuple[tuple[int, int, int], bool]:
+    """Return (C, H, W) of images in an array of N×H×W, N×H×W×C or N×C×H×W, and whether channels come last."""
     if _UINT8.fullmatch(header.descr) is None:
         raise DataError(where, f"has elements of type {header.descr[:20]!r}; images are uint8")
     if len(header.shape) not in (3, 4):
-        raise DataError(where, f"has the shape {_shown(header.shape)}; images are N×H×W or N×H×W×C")
-    samples, height, width = header.shape[:3]
-    shape = (header.shape[3] if len(header.shape) == 4 else 1, height, width)
+        raise DataError(where, f"has the shape {_shown(header.shape)}; images are N×H×W, N×H×W×C or N×C×H×W")
+    samples, *extents = header.shape
+    if len(extents) == 2:
+        extents.append(1)
+        channels_last = True
+    else:
+        channels_last = _has_channels_last(where, header.shape, size, layout)
+    first, second, third = extents
+    shape = (third, first, second) if channels_last else (first, second, third)
     check_samples(where, samples)
     check_shape(where, shape)
-    return shape
+    return shape, channels_last
+
+
+def _has_channels_last(
+    where: str, shape: tuple[int, ...], size: tuple[int, int, int] | None, layout: ArrayLayout | None
+) -> bool:
+    """Whether images of four extents are N×H×W×C: as is said, or as the model takes them, or as most arrays are."""
+    if layout is not None:
+        return layout == "nhwc"
+    first, second, third = shape[1:]
+    if size is not None and size in ((third, first, second), (first, second, third)):
+        return size == (third, first, second)
+    if third > first:
+        raise DataError(
+            where,
+            f"has the shape {_shown(shape)}: {third} channels of {first}×{second}, or {first} of {second}×{third}? Say "
+            "--layout nhwc or --layout nchw (channels first), or save numpy.transpose(images, (0, 2, 3, 1))",
+        )
+    return True
 
 
 def _label_type(where: str, header: _Header) -> tuple[int, bool, bool]:
@@ -208,7 +318,7 @@ def _label_type(where: str, header: _Header) -> tuple[int, bool, bool]:
     if match is None:
         kind = "fractional numbers" if "f" in header.descr else "elements"
         raise DataError(where, f"has {kind} of type {header.descr[:20]!r}; labels are integers")
-    if len(header.shape) != 1:
+    if len(header.shape) != 1 and header.shape[1:] != (1,):
         raise DataError(where, f"has the shape {_shown(header.shape)}; labels are one integer for each image")
     check_samples(where, header.shape[0])
     return int(match[3]), match[2] == "i", match[1] == ">"

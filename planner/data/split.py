@@ -1,28 +1,27 @@
-"""What an opened data set looks like to planner and runner, whatever it was stored as."""
+"""What an opened data set looks like, whatever it was stored as."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Protocol
 
 from planner import limits
+from planner.data.stratify import HELD_OUT_EVERY
 from planner.errors import DataError
-
-HELD_OUT_EVERY = 10
-"""Of a set without a test part, every tenth sample is kept from training and tested on."""
 
 
 @dataclass(frozen=True)
 class DataInfo:
-    """What the planner needs to know about a data set."""
+    """What a data set holds, before anything is held out."""
 
     name: str
     """What the person typed."""
     train_samples: int
-    """Samples trained on, held-out ones not counted: always `Dataset.train.samples`."""
+    """Samples of its training part."""
     test_samples: int
-    """Samples of the set's own test part; 0 where it has none and `Dataset.test` is a held-out tenth of training."""
+    """Samples of its own test part; 0 where it has none."""
     channels: int
     """Channels of an image."""
     height: int
@@ -49,20 +48,33 @@ class Split(Protocol):
     def read_into(self, index: int, image: memoryview) -> int:
         """Fill `image` (writable, `record_bytes` long) with sample `index` and return its label.
 
-        Raises DataError naming file and record where storage cannot give it, IndexError outside 0 … samples - 1.
+        Raises DataError or StorageError naming file and record where storage cannot give it, IndexError outside
+        0 … samples - 1.
         """
 
     def close(self) -> None:
         """Give back what the part holds open; a second call does nothing."""
 
 
+class SourceSplit(Split, Protocol):
+    """A part of a data set as people have it, from which records are prepared."""
+
+    def labels(self) -> Iterator[int]:
+        """The label of every sample in order; no image is read for it."""
+
+    def stored(self, index: int) -> bytes:
+        """Bytes of a sample as it is stored, to know it again by: the image, or the beginning of its file."""
+
+
 @dataclass(frozen=True)
 class Parts:
     """What every format's opener returns: the set's parts as they lie on storage, before anything is held out."""
 
-    train: Split
+    layout: str
+    """How they lie there."""
+    train: SourceSplit
     """The training part."""
-    test: Split | None
+    test: SourceSplit | None
     """The test part, where the set has one."""
     shape: tuple[int, int, int]
     """Channels, height, width."""
@@ -72,32 +84,40 @@ class Parts:
     """The name of every class, or empty."""
     storage_bytes: int = 0
     """Bytes written into the work folder."""
+    validation: SourceSplit | None = None
+    """The validation part, where the set has one beside its test part."""
+    identity: str = ""
+    """Digest of file names and sizes, where there are many."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of how it was read."""
+    decode_bytes: tuple[str, int] = ("", 0)
+    """The file that takes most memory to decode, and about how much; nothing where none takes much."""
 
 
 class Dataset:
-    """An opened data set. Close it, or use it in a `with` statement."""
+    """An opened data set, as people have it. Close it, or use it in a `with` statement."""
 
     def __init__(self, name: str, parts: Parts, resources: ExitStack) -> None:
         """`resources` closes everything that was opened for `parts`."""
-        held_out = parts.test is None
-        train, test = hold_out(parts.train) if parts.test is None else (parts.train, parts.test)
         if parts.classes < 2:
             raise DataError(name, f"has {parts.classes} class; training needs at least 2")
-        if test.samples == 0:
+        if parts.test is None and parts.train.samples < HELD_OUT_EVERY:
             raise DataError(
                 name,
-                f"has {train.samples} samples and no test part; a tenth is held out to test on, "
+                f"has {parts.train.samples} samples and no test part; a tenth is held out to test on, "
                 f"so at least {HELD_OUT_EVERY} are needed",
             )
-        self.train: Split = train
-        self.test: Split = test
+        self.parts = parts
+        self.train = parts.train
+        self.validation = parts.validation
+        self.test = parts.test
         self.storage_bytes = parts.storage_bytes
         self._resources = resources
         channels, height, width = parts.shape
         self.info = DataInfo(
             name=name,
-            train_samples=train.samples,
-            test_samples=0 if held_out else test.samples,
+            train_samples=parts.train.samples,
+            test_samples=0 if parts.test is None else parts.test.samples,
             channels=channels,
             height=height,
             width=width,
@@ -106,7 +126,7 @@ class Dataset:
         )
 
     def close(self) -> None:
-        """Close both parts."""
+        """Close all parts."""
         self._resources.close()
 
     def __enter__(self) -> Dataset:
@@ -114,31 +134,6 @@ class Dataset:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-class _View:
-    """Some samples of a part. The two views of one part are closed together."""
-
-    def __init__(self, part: Split, samples: int, held_out: bool) -> None:
-        self._part = part
-        self._held_out = held_out
-        self.samples = samples
-        self.record_bytes = part.record_bytes
-
-    def read_into(self, index: int, image: memoryview) -> int:
-        check_index(index, self.samples)
-        if self._held_out:
-            return self._part.read_into(index * HELD_OUT_EVERY + HELD_OUT_EVERY - 1, image)
-        return self._part.read_into(index + index // (HELD_OUT_EVERY - 1), image)
-
-    def close(self) -> None:
-        self._part.close()
-
-
-def hold_out(part: Split) -> tuple[Split, Split]:
-    """Divide a part in two: what stays for training, and every tenth sample (index % 10 == 9) to test on."""
-    tested = part.samples // HELD_OUT_EVERY
-    return _View(part, part.samples - tested, held_out=False), _View(part, tested, held_out=True)
 
 
 def check_index(index: int, samples: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from planner.errors import InputError
@@ -13,6 +14,10 @@ from planner.units import format_bytes
 
 LONGEST_BYTES = 2**31 - 2**20
 """What a file of this kind (protobuf) may be long, less room for all but the weights."""
+
+
+CLASS_NAMES = "class_names"
+"""Key of the file's metadata under which a JSON list names the classes, in the order of the logits."""
 
 
 def write_onnx(exported: Exported, target: Path) -> None:
@@ -46,5 +51,8 @@ def write_onnx(exported: Exported, target: Path) -> None:
         found = make_graph(model, read)
     finally:
         file.close()
+    if model.class_names:
+        entry = found.metadata_props.add()
+        entry.key, entry.value = CLASS_NAMES, json.dumps(model.class_names, ensure_ascii=False)
     checker.check_model(found)
     write_atomically(target, found.SerializeToString())

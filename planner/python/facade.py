@@ -284,7 +284,7 @@ def run(
             "fashion-mnist", or a path. An image is a tensor, an array or a Pillow image of the size that the model
             takes: 8-bit values, or floats from 0 to 1, which are rounded to 8 bits; the run normalises them. A label is
             a whole number from 0.
-        test: another data set to measure on; none: a tenth of the samples is held out for that. A data set that is
+        test: another data set to measure on; none: a tenth of every class is held out for that. A data set that is
             named has a test part of its own.
         out: the output folder; none: runs/<first 12 digits of the plan's id>.
         epochs: passes over the data instead of the plan's.

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from statistics import fmean
 
+from planner.report.data_tables import data_text
 from planner.report.read import Unfinished
 from planner.report.tables import BATCH_COLUMN, batch_text, short_id
 from planner.report.text import DASH, clean, columns, counted, fields, indices, mib, names, note
 from planner.schema.plan import Plan
-from planner.schema.report import BlockReport, Evaluation, Report
+from planner.schema.report import BlockReport, DataReport, Evaluation, Report
 from planner.schema.told import ExitReport
 from planner.tasks.base import Metric
 from planner.units import format_bytes, format_seconds
@@ -226,11 +227,18 @@ def report_summary(report: Report, plan: Plan) -> list[tuple[str, str]]:
     return [
         (report.task.metric.name, _accuracy(report, plan)),
         ("kept", _exported(report, plan)),
+        *([("data", _data(report.data))] if report.data is not None else []),
         *([("warning", missed_text(report.missed, report.task.metric))] if report.missed is not None else []),
         ("time", format_seconds(report.seconds)),
         *([("device", speed)] if speed else []),
         ("cache", f"{format_bytes(report.cache.bytes_written)} written; training waited {stall} for samples"),
     ]
+
+
+def _data(data: DataReport) -> str:
+    """What was trained on, how it was parted, and what a person should know of it."""
+    peak = f"prepared as {format_bytes(data.storage_bytes)}, at a peak of {format_bytes(data.prepare_peak_bytes)}"
+    return "; ".join([*map(str.strip, data_text(data.description).splitlines()), peak])
 
 
 def unfinished_table(found: Unfinished, state: str) -> str:
@@ -263,6 +271,7 @@ def evaluation_table(found: Evaluation) -> str:
             ("model", f"{clean(found.model)}: {found.parameters:,} parameters"),
             (found.task.metric.name, found.task.metric.sentence(found.accuracy, found.samples)),
             ("data", clean(found.data)),
+            *(("", clean(text)) for text in found.notes),
             ("speed", f"{found.samples_per_second:.1f} samples/s, {found.micro_batch} at a time"),
             ("time", f"{format_seconds(found.seconds)}, reading samples and weights included"),
             ("peak", f"{format_bytes(found.peak_bytes)}{of}, everything resident"),

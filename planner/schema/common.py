@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, assert_never, get_args
 
-from planner.limits import MAX_BYTES
+from planner.limits import MAX_BYTES, MAX_NAME_LENGTH
 from planner.schema.codec import added
 
 Allocator = Literal["glibc", "musl", "mimalloc", "unknown"]
@@ -49,6 +49,16 @@ def check_range(name: str, value: float, low: float, high: float) -> None:
     """Raise ValueError where a field lies outside its range; not a number lies outside every one."""
     if not low <= value <= high:
         raise ValueError(f"{name} is {value}; it must lie between {low} and {high}")
+
+
+def check_class_names(names: tuple[str, ...], classes: int) -> None:
+    """Raise ValueError where there are more names than classes, one that is too long, or one twice."""
+    if len(names) > classes:
+        raise ValueError(f"class_names: there are {len(names)} of them for {classes} classes")
+    if len(set(names)) != len(names):
+        raise ValueError("class_names: two classes share a name")
+    for name in names:
+        check_range("class_names: the length of a name", len(name), 1, MAX_NAME_LENGTH)
 
 
 def stored_bytes(dtype: CacheDtype, numbers: int) -> int:

@@ -21,6 +21,7 @@ from planner.operators.normalisation import BatchNorm2d
 from planner.operators.pooling import AdaptivePool2d, Pool2d
 from planner.operators.reshaping import Flatten
 from planner.schema.codec import added
+from planner.schema.common import check_class_names
 from planner.tasks.kinds import CLASSIFICATION, AnyTask
 
 __all__ = [
@@ -74,6 +75,8 @@ class Model:
     """The chain; the last unit is the model's own classifier."""
     task: AnyTask = added(CLASSIFICATION)
     """What it is trained for."""
+    class_names: tuple[str, ...] = added(())
+    """What the classes of the data that it was trained on are called, by label; empty: their numbers."""
 
     def __post_init__(self) -> None:
         between("name: its length", len(self.name), 1, limits.MAX_NAME_LENGTH)
@@ -81,6 +84,7 @@ class Model:
         between("units: their number", len(self.units), 1, limits.MAX_UNITS)
         if len({unit.name for unit in self.units}) != len(self.units):
             raise ValueError("units: two of them share a name; names are unique within a model")
+        check_class_names(self.class_names, self.classes)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Literal
 from planner.heads.kinds import AuxiliaryHead, ExitHead
 from planner.limits import MAX_BATCH, MAX_BYTES, MAX_UNITS
 from planner.schema.codec import added
-from planner.schema.common import CacheDtype, Device, Machine, check_range
+from planner.schema.common import CacheDtype, Device, Machine, check_class_names, check_range
 from planner.schema.model import Model
 from planner.schema.request import Budget, Preference, Request, Strategy, Training
 
@@ -309,9 +309,13 @@ class Plan:
     they were."""
     request: Request | None = added(None)
     """What was asked, whole; null in plan/1, which does not say it."""
+    class_names: tuple[str, ...] = added(())
+    """What the classes of the data that it was made for are called, by label; empty: their numbers, or no data was
+    named."""
 
     def __post_init__(self) -> None:
         self._check_request()
+        check_class_names(self.class_names, self.model.classes)
         check_calibration(self.calibration_seconds)
         self.training.check_freeze(len(self.model.units))
         whole = (self.training.freeze, len(self.model.units))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from planner.schema.data import DataDescription
 from planner.schema.plan import check_calibration
 from planner.schema.request import Scope
 from planner.schema.told import ExitReport, InitReport, Phase
@@ -13,6 +14,7 @@ from planner.tasks.kinds import CLASSIFICATION, AnyTask
 from planner.units import format_bytes
 
 _DOING: Mapping[Phase, str] = {
+    "data": "while its data was prepared",
     "start": "while torch was started",
     "prepare": "while it was prepared",
     "train": "while it was trained",
@@ -99,6 +101,18 @@ class CacheReport:
 
 
 @dataclass(frozen=True)
+class DataReport:
+    """The data that a run was trained and tested on, as it was prepared."""
+
+    description: DataDescription
+    """What it holds, which samples are held out, and what it is known again by."""
+    storage_bytes: int
+    """Length of the prepared file."""
+    prepare_peak_bytes: int
+    """Highest resident bytes of the supervisor and the process that prepared it, together."""
+
+
+@dataclass(frozen=True)
 class Report:
     """What a run did."""
 
@@ -154,6 +168,8 @@ class Report:
     block's. 0 where the folder is storage."""
     task: AnyTask = CLASSIFICATION
     """What was trained for: whose metric `accuracy` is."""
+    data: DataReport | None = None
+    """What was trained on; null: an earlier release told it not."""
 
     @property
     def exceeded(self) -> str:
@@ -214,6 +230,8 @@ class Evaluation:
     """Highest resident bytes of both processes together."""
     budget_bytes: int | None = None
     """What they had to stay under; null: nothing."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of the data: what was left out or converted, which classes are absent."""
     accuracy_interval: tuple[float, float] | None = None
     """Lower and upper bound of the accuracy, with 95 % confidence (Wilson's score interval); null: an earlier release
     did not tell."""

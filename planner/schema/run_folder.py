@@ -46,8 +46,10 @@ class RunFolder:
         """Where the run had to leave its plan, kept over the sessions of a resumed run."""
         self.init = path / "init.safetensors"
         """The weights that the run was told to begin with."""
-        self.unpacked = path / "data"
-        """A folder into which compressed data sets are unpacked; others may have made it before."""
+        self.data = path / "data.json"
+        """What the data is that the run was begun with."""
+        self.prepared = path / "data"
+        """A folder in which data is prepared; others may have made it before."""
         self.weights = path / "weights"
         """The folder of what is trained, block by block."""
         self.caches = path / "cache"
@@ -75,7 +77,17 @@ class RunFolder:
 
     def kept(self) -> tuple[Path, ...]:
         """The files that a run lays down at its begin and writes to as it goes on."""
-        return (self.plan, self.job, self.known, self.init, self.deviations, self.memory, self.log, self.reported)
+        return (
+            self.plan,
+            self.job,
+            self.known,
+            self.data,
+            self.init,
+            self.deviations,
+            self.memory,
+            self.log,
+            self.reported,
+        )
 
     def results(self) -> tuple[Path, ...]:
         """The files that a run writes at its end."""

@@ -7,9 +7,9 @@ from typing import Literal
 
 from planner.schema.codec import added
 
-Phase = Literal["start", "prepare", "train", "save", "fit", "validate", "cache", "repair"]
-"""What a run does: start torch; and for each block prepare it, train it, save its weights, fit its pooled exits,
-measure its heads, write the cache behind it, or compute a damaged part of the cache before it anew."""
+Phase = Literal["data", "start", "prepare", "train", "save", "fit", "validate", "cache", "repair"]
+"""What a run does: prepare its data, start torch; and for each block prepare it, train it, save its weights, fit its
+pooled exits, measure its heads, write the cache behind it, or compute a damaged part of the cache before it anew."""
 
 
 @dataclass(frozen=True)

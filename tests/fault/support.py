@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from planner.data.dataset import open_data
 from planner.model.zoo import from_zoo
 from planner.runner.protocol.events import Event, Initialised
 from planner.runner.protocol.job import TrainingJob
@@ -29,6 +28,7 @@ from planner.schema.codec import content_id, to_json
 from planner.schema.common import OptimizerConfig
 from planner.schema.plan import BatchSetting, BlockInput, Plan
 from planner.schema.run_folder import RunFolder
+from tests.prepared import open_prepared
 from tests.unit.runner.contexts import planned_run
 from tests.unit.runner.train.test_block import make_plan
 
@@ -78,7 +78,7 @@ def session(
     clear_leftovers(planned_run(plan, out), first)
     job = TrainingJob(str(out), "sample", max_steps=steps, first_block=first, checkpoint_seconds=checkpoint_seconds)
     torch.set_num_threads(1)
-    with open_data("sample", out, size=plan.model.input) as data:
+    with open_prepared("sample", out, size=plan.model.input) as data:
         begun = Session(job, plan, data, MemoryGuard(None), tell, StopSignal())
         init = begun.compare_init()
         if init is not None:

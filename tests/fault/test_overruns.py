@@ -109,7 +109,7 @@ from pathlib import Path
 from planner.training.runtime import start_torch
 start_torch("tight", 1)
 from planner.runner.storage.checkpoint import Checkpoints
-from planner.data.dataset import open_data
+from tests.prepared import open_prepared
 from planner.runner.train.guard import MemoryGuard
 from planner.runner.protocol.job import RunLength
 from planner.runner.input.samples import Samples
@@ -135,7 +135,7 @@ def tell(event):
         left = guard._limit.limit_bytes - read_memory().data_bytes
         ballast.append(mmap.mmap(-1, left - (event.peak_bytes - event.resident_bytes) // 2, flags=mmap.MAP_PRIVATE))
 
-with open_data("sample", folder, size=plan.model.input) as data:
+with open_prepared("sample", folder, size=plan.model.input) as data:
     make = lambda size: Samples(data.train, plan.model.input, None, size, task=CLASSIFICATION)
     block = run_context(plan, length=RunLength(1, 5, 0)).blocks[0]
     trainer = BlockTrainer(block, make, guard, tell, Checkpoints(folder / "c", math.inf), StopSignal())

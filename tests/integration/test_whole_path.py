@@ -16,13 +16,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from planner.data.dataset import open_data
 from planner.model.build import build_unit
 from planner.model.shapes import model_sizes
 from planner.schema.codec import decode, parse_json, read_document
 from planner.schema.plan import Plan
 from planner.schema.report import Report
 from planner.schema.run_folder import RunFolder
+from tests.prepared import open_prepared
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 ProfileOf = Callable[[str, int], Path]
@@ -107,7 +107,7 @@ def test_the_exported_weights_are_the_network_that_was_measured(
         prefix = f"units.{index}."
         module.load_state_dict({name.removeprefix(prefix): t for name, t in weights.items() if name.startswith(prefix)})
         units.append(module)
-    with open_data("sample", tmp_path / "again") as data, torch.no_grad():
+    with open_prepared("sample", tmp_path / "again") as data, torch.no_grad():
         images, labels = bytearray(28 * 28 * data.test.samples), []
         for index in range(data.test.samples):
             labels.append(data.test.read_into(index, memoryview(images)[index * 784 : (index + 1) * 784]))

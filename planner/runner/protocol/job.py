@@ -39,6 +39,8 @@ class TrainingJob:
     """Checksum of `init.safetensors` in the output folder; none where training begins with random weights."""
     any_device: bool = False
     """Whether the plan is another device's; its settings are then checked against what starting takes here."""
+    data_fingerprint: str | None = None
+    """Of the prepared data; none: an earlier release held out other samples of it."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,8 @@ class EvaluationJob:
 
     weights: str
     """Its safetensors file; the description lies beside it."""
-    data: str
-    """Name or path of the data set."""
-    work_dir: str
-    """Where compressed data is unpacked."""
+    records: str
+    """The file of prepared data; its test part is measured on."""
     threads: int
     """Threads to compute with."""
     allowed_bytes: int | None = None

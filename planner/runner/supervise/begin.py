@@ -22,6 +22,7 @@ from planner.runner.supervise.initial import keep_initial
 from planner.runner.supervise.record import read_known
 from planner.schema.codec import content_id, read_document, to_json
 from planner.schema.plan import Plan
+from planner.schema.report import DataReport
 from planner.schema.run_folder import RunFolder
 from planner.system.files import LOCK_NAME, make_folder, missing_folders, remove_empty, write_atomically
 
@@ -43,6 +44,10 @@ class Begun:
     """What of an earlier session was damaged, and what is done about it."""
     is_foreign: bool = False
     """Whether the plan is another device's."""
+    data: DataReport | None = None
+    """The data that the run was begun with; none: it begins now, or that is lost."""
+    data_fingerprint: str | None = None
+    """The data's."""
 
 
 class Footprint:
@@ -54,7 +59,7 @@ class Footprint:
         self._lock = folder.path / LOCK_NAME
         self._missing = missing_folders(folder.path)
         self._others = {path for path in (self._lock, *folder.kept()) if path.exists()}
-        self._unpacked = set(folder.unpacked.glob("*"))
+        self._prepared = set(folder.prepared.glob("*"))
         self._claim: Begun | None = None
 
     def claim(self, begun: Begun) -> None:
@@ -75,11 +80,11 @@ class Footprint:
 
     def _remove(self) -> None:
         """What goes wrong here must not hide the error that led here."""
-        for path in set(self._folder.unpacked.glob("*")) - self._unpacked:
+        for path in set(self._folder.prepared.glob("*")) - self._prepared:
             _remove(path)
-        if not self._unpacked:
+        if not self._prepared:
             with suppress(OSError):
-                self._folder.unpacked.rmdir()
+                self._folder.prepared.rmdir()
         if self._lock not in self._others:
             _remove(self._lock)
         remove_empty(self._missing)
@@ -131,7 +136,23 @@ def agree(run: PlannedRun, options: RunOptions) -> Begun:
         )
     if job is None:
         return Begun(options, is_new=False)
-    return Begun(_as_begun(job, options, run), False, job.init_checksum, mended)
+    data, lost = _data_before(folder) if job.data_fingerprint else (None, ())
+    return Begun(
+        _as_begun(job, options, run),
+        False,
+        job.init_checksum,
+        (*mended, *lost),
+        data=data,
+        data_fingerprint=job.data_fingerprint,
+    )
+
+
+def _data_before(folder: RunFolder) -> tuple[DataReport | None, tuple[str, ...]]:
+    """The data that the run was begun with, and what is to be said where that is lost."""
+    try:
+        return read_sealed(folder.data, DataReport), ()
+    except InputError:
+        return None, (f"{folder.data.name} was damaged or lost, and is written anew",)
 
 
 def _check_free(run: PlannedRun) -> None:

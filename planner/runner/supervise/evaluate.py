@@ -8,14 +8,18 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from planner.errors import InfeasibleError, OverBudgetError, PlannerError, RunError, error_of
+from planner.data.prepare import Prepared, Wanted, prepare_in_child
+from planner.data.records import records_path
+from planner.errors import InfeasibleError, InputError, OverBudgetError, PlannerError, RunError, error_of
 from planner.model.shapes import model_sizes
 from planner.runner.protocol import events
 from planner.runner.protocol.job import EvaluationJob
 from planner.runner.storage.exported import Exported, find_exported
+from planner.runner.storage.sealed import read_sealed
 from planner.runner.supervise.supervisor import GROWTH_BYTES, release_start_memory
 from planner.schema.codec import decode, parse_json, to_json
-from planner.schema.report import Evaluation
+from planner.schema.report import DataReport, Evaluation
+from planner.schema.run_folder import RunFolder
 from planner.system.child import ask
 from planner.system.machine import probe
 from planner.system.proc import read_memory
@@ -30,7 +34,7 @@ def evaluate(place: Path, data: str, budget_bytes: int | None = None) -> Evaluat
     """Measure an exported model (a run's output folder, or a model's file) on the test part of `data`.
 
     Nothing is left in the model's folder, which may be one that can only be read. Raises InfeasibleError where
-    `budget_bytes`, which both processes share, is too small; InputError, StorageError, RunError.
+    `budget_bytes`, which all processes share, is too small; InputError, StorageError, RunError.
     """
     exported = find_exported(place)
     cores = probe().cores
@@ -38,10 +42,48 @@ def evaluate(place: Path, data: str, budget_bytes: int | None = None) -> Evaluat
     own = read_memory().peak_bytes + GROWTH_BYTES
     allowed = None if budget_bytes is None else budget_bytes - own
     with scratch_folder(exported.folder) as scratch:
-        event = _answer(EvaluationJob(str(exported.weights.absolute()), data, str(scratch), cores, allowed))
+        prepared = _prepare(exported, data, scratch, allowed)
+        event = _answer(EvaluationJob(str(exported.weights.absolute()), str(records_path(scratch)), cores, allowed))
     if isinstance(event, events.ChildFailed):
         raise _error(event, own, budget_bytes)
-    return _evaluation(exported, data, event, budget_bytes)
+    return _evaluation(exported, data, event, budget_bytes, prepared)
+
+
+def _prepare(exported: Exported, data: str, scratch: Path, allowed_bytes: int | None) -> Prepared:
+    model = exported.model
+    return prepare_in_child(
+        Wanted(
+            data=data,
+            work_dir=str(scratch),
+            input=model.input,
+            classes=model.classes,
+            called=model.name,
+            task=model.task,
+            seed=_drawn_by(exported),
+            class_names=model.class_names,
+            allowed_bytes=allowed_bytes,
+            test_only=True,
+        )
+    )
+
+
+def _drawn_by(exported: Exported) -> int:
+    """The seed by which the run that trained the model has held samples out."""
+    try:
+        return read_sealed(RunFolder(exported.folder).data, DataReport).description.seed
+    except InputError:
+        return 0
+
+
+def _notes(exported: Exported, prepared: Prepared) -> tuple[str, ...]:
+    """What a person should know of the data, and whether it may have been trained on."""
+    if "test" not in prepared.description.held_out or RunFolder(exported.folder).data.exists():
+        return prepared.description.notes
+    unknown = (
+        f"the data has no test part, and {exported.folder} does not say which samples the model's training held out: "
+        "some of these may have been trained on"
+    )
+    return (*prepared.description.notes, unknown)
 
 
 def _answer(job: EvaluationJob) -> events.Evaluated | events.ChildFailed:
@@ -68,7 +110,9 @@ def _error(event: events.ChildFailed, own_bytes: int, budget_bytes: int | None) 
     return error_of(event.exit_code, event.message)
 
 
-def _evaluation(exported: Exported, data: str, event: events.Evaluated, budget_bytes: int | None) -> Evaluation:
+def _evaluation(
+    exported: Exported, data: str, event: events.Evaluated, budget_bytes: int | None, prepared: Prepared
+) -> Evaluation:
     return Evaluation(
         schema="evaluation/1",
         model=exported.model.name,
@@ -79,8 +123,9 @@ def _evaluation(exported: Exported, data: str, event: events.Evaluated, budget_b
         samples_per_second=event.samples_per_second,
         seconds=event.seconds,
         micro_batch=event.micro_batch,
-        peak_bytes=event.peak_bytes + read_memory().peak_bytes,
+        peak_bytes=max(event.peak_bytes, prepared.peak_bytes) + read_memory().peak_bytes,
         budget_bytes=budget_bytes,
+        notes=_notes(exported, prepared),
         accuracy_interval=exported.model.task.metric.interval(event.accuracy, event.samples),
         task=exported.model.task,
     )

@@ -1,4 +1,4 @@
-"""The checks before a run: that data and model fit, that the device is the plan's, and that there is memory enough.
+"""The checks before a run: that the device is the plan's, and that there is memory enough.
 
 A process of its own makes them: the supervisor's memory counts in the budget, that one's is free again before training.
 """
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from planner.errors import RunError
 from planner.runner.protocol.events import ChildFailed
-from planner.runner.supervise.folder_bytes import SampleCounts
 from planner.schema.codec import decode, parse_json, to_json
 from planner.schema.plan import Plan
 from planner.system.child import ask
@@ -22,10 +21,6 @@ class PreflightQuestion:
 
     plan: Plan
     """The plan that is to be run."""
-    data: str
-    """Name or path of the data set."""
-    work_dir: str
-    """Where compressed data is unpacked."""
     any_device: bool
     """Whether the plan may be another device's."""
     trains: bool
@@ -46,10 +41,6 @@ class PreflightAnswer:
     """How this device differs from the plan's, where `any_device` allows that."""
     warnings: tuple[str, ...] = ()
     """What a person should know before it begins."""
-    samples: SampleCounts | None = None
-    """How many samples the data has; none where it was not looked at."""
-    data_bytes: int = 0
-    """What the data takes in the output folder."""
 
 
 def look(question: PreflightQuestion) -> PreflightAnswer:
@@ -57,7 +48,7 @@ def look(question: PreflightQuestion) -> PreflightAnswer:
     text = to_json(question, indent=None).encode()
     done = ask(["-m", "planner.runner.supervise.preflighter", str(os.getpid())], question=text)
     if not done.text.endswith(b"\n"):
-        raise RunError(f"what looks at data and device was {done.end.explained}, unexpectedly: {done.last_words}")
+        raise RunError(f"what looks at device and memory was {done.end.explained}, unexpectedly: {done.last_words}")
     answer = decode(PreflightAnswer, parse_json(done.text))
     if answer.refusal is not None:
         raise answer.refusal.error()

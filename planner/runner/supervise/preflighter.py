@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 
-from planner.data.dataset import check_fits, open_data
 from planner.errors import InputError, PlannerError
 from planner.runner.protocol.events import ChildFailed
-from planner.runner.supervise.folder_bytes import SampleCounts
 from planner.runner.supervise.preflight import PreflightAnswer, PreflightQuestion
 from planner.runner.supervise.room import check_room
 from planner.schema.codec import decode, parse_json, to_json
@@ -24,7 +21,7 @@ from planner.system.rlimit import die_with_parent
 
 
 def answer(question: PreflightQuestion) -> PreflightAnswer:
-    """Look at device, memory and data. Raises PlannerError where the run cannot begin."""
+    """Look at device and memory. Raises PlannerError where the run cannot begin."""
     plan = question.plan
     found: tuple[str, ...] = ()
     warnings: list[str] = []
@@ -34,11 +31,7 @@ def answer(question: PreflightQuestion) -> PreflightAnswer:
         # Both are in use now: the supervisor is part of the plan's peak, and this process ends before training begins.
         ours = read_memory().anonymous_bytes + read_memory(os.getppid()).anonymous_bytes
         warnings += filter(None, [check_room(plan, ours, ignore_limit=question.ignore_limit)])
-    with open_data(question.data, Path(question.work_dir), size=plan.model.input) as data:
-        check_fits(data.info, plan.model, "the plan's model")
-        samples = SampleCounts(data.info.train_samples, data.info.test_samples)
-        stored = data.storage_bytes
-    return PreflightAnswer(None, found, tuple(warnings), samples, stored)
+    return PreflightAnswer(None, found, tuple(warnings))
 
 
 def check_device(plan: Plan, any_device: bool) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ from planner.runner.storage.sealed import read_sealed, write_sealed
 from planner.runner.supervise.exits import best_exit, choose_exit
 from planner.schema.codec import to_json
 from planner.schema.plan import Plan
-from planner.schema.report import BlockReport, CacheReport, PeakMoment, PhaseReport, Report
+from planner.schema.report import BlockReport, CacheReport, DataReport, PeakMoment, PhaseReport, Report
 from planner.schema.run_folder import RunFolder
 from planner.schema.told import InitReport, Phase
 from planner.system.files import storage_errors
@@ -117,6 +117,8 @@ class Record:
     """What the child was told."""
     stored_bytes: int = 0
     """What the output folder takes of memory at most; 0 where it is storage."""
+    data: DataReport | None = None
+    """What is trained on."""
     knows_start: bool = False
     """Whether a child of this session or of one before has told how it started."""
 
@@ -153,6 +155,11 @@ class Record:
         self.deviations.append((text, self.steps))
         texts, steps = zip(*self.deviations, strict=True)
         write_sealed(self.folder.deviations, Deviations(texts, steps))
+
+    def keep_data(self, data: DataReport) -> None:
+        """Note what is trained on, on storage too. Raises StorageError."""
+        self.data = data
+        write_sealed(self.folder.data, data)
 
     def _keep(self) -> None:
         """Put on storage what only a child can tell. Raises StorageError."""
@@ -278,6 +285,9 @@ def make_report(plan: Plan, record: Record, seconds: float, exit_tolerance: floa
     exits = tuple(found for done in record.blocks for found in done.exits)
     best = best_exit(exits, task.metric)
     when = record.peak if is_process else _highest_of(blocks)
+    preparing = record.data.prepare_peak_bytes if record.data and is_process and not plan.device.is_accelerator else 0
+    if preparing > peak:
+        peak, when = preparing, PeakMoment("data", None, 0)
     deviations = [*record.deviations, *_over(peak, plan.budget.bytes, when)]
     return Report(
         schema="report/1",
@@ -307,6 +317,7 @@ def make_report(plan: Plan, record: Record, seconds: float, exit_tolerance: floa
         samples=best.samples,
         accuracy_interval=None if best.samples is None else task.metric.interval(best.accuracy, best.samples),
         task=task,
+        data=record.data,
     )
 
 

@@ -13,14 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from planner.errors import InterruptedRunError, OverBudgetError, RunError, StorageError
+from planner.data.prepare import Prepared, Wanted, prepare_in_child
+from planner.errors import InputError, InterruptedRunError, OverBudgetError, RunError, StorageError
 from planner.runner.protocol.events import Event, Message, Warned
 from planner.runner.protocol.job import TrainingJob
 from planner.runner.protocol.position import Position, read_position
 from planner.runner.protocol.sizes import sizes_of
 from planner.runner.storage.planned_run import PlannedRun
 from planner.runner.storage.sealed import read_sealed, write_sealed
-from planner.runner.supervise.begin import Begun, Footprint, agree, check_init, check_plan, lay
+from planner.runner.supervise.begin import Begun, Footprint, agree, check_init, check_plan, is_taken, lay
 from planner.runner.supervise.exits import export_models
 from planner.runner.supervise.folder_bytes import FolderBytes, SampleCounts, check_folder, folder_bytes
 from planner.runner.supervise.preflight import PreflightQuestion, look
@@ -28,7 +29,7 @@ from planner.runner.supervise.record import Record, Telemetry, make_report
 from planner.runner.supervise.resume import clear_leftovers, find_damage, first_open_block
 from planner.schema.codec import decode, parse_json, to_json
 from planner.schema.plan import Plan
-from planner.schema.report import Report
+from planner.schema.report import DataReport, Report
 from planner.schema.run_folder import RunFolder
 from planner.system.child import ChildProcess
 from planner.system.ends import End
@@ -97,7 +98,7 @@ def run_plan(plan: Plan, data: str, out: Path, options: RunOptions, observer: Ob
             _Supervision(run, data, begun, record, observer, lock).run()
         tolerance = begun.options.exit_tolerance
         report = make_report(plan, record, time.perf_counter() - started, tolerance)
-        export_models(run, report.best.unit, report.chosen_exit)
+        export_models(_named(run, record), report.best.unit, report.chosen_exit)
         write_atomically(run.folder.report, to_json(report))
     return report
 
@@ -108,13 +109,12 @@ def _begin(run: PlannedRun, data: str, begun: Begun, footprint: Footprint, obser
     trains = bool(damage) or begun.is_new or first_open_block(run) < len(run.plan.blocks)
     keeps_init = check_init(begun, run.folder, trains)
     options = begun.options
-    folder = str(run.folder.path)
-    answer = look(
-        PreflightQuestion(run.plan, data, folder, options.any_device, trains, options.guard, options.ignore_limit)
-    )
-    data_bytes = answer.data_bytes + _inside_bytes(run.folder, data)
-    in_memory = _kept_in_memory(run, begun, answer.samples, data_bytes) if options.guard else None
-    for text in (*answer.warnings, *([in_memory.text] if in_memory else [])):
+    answer = look(PreflightQuestion(run.plan, options.any_device, trains, options.guard, options.ignore_limit))
+    release_start_memory()
+    prepared = _prepare(run, data, begun, trains)
+    in_memory = _kept_in_memory(run, begun, data, prepared) if options.guard else None
+    notes = () if prepared.reused else prepared.description.notes
+    for text in (*answer.warnings, *notes, *([in_memory.text] if in_memory else [])):
         observer.observe(Warned("warning", text))
     footprint.claim(begun)
     begun = replace(lay(run, begun, keeps_init), is_foreign=bool(answer.differences))
@@ -124,6 +124,7 @@ def _begin(run: PlannedRun, data: str, begun: Begun, footprint: Footprint, obser
     record = Record(run.folder)
     record.read(first_block)
     record.stored_bytes = in_memory.stored.training_bytes if in_memory else 0
+    record.keep_data(_data_report(prepared, begun))
     foreign = [f"run with the plan of another device: {'; '.join(answer.differences)}"] if begun.is_foreign else []
     for text in (*begun.mended, *(each.text for each in damage), *foreign):
         if all(text != known for known, _ in record.deviations):
@@ -144,15 +145,18 @@ class _InMemory:
     """What a person should know of it."""
 
 
-def _kept_in_memory(run: PlannedRun, begun: Begun, samples: SampleCounts | None, data_bytes: int) -> _InMemory | None:
+def _kept_in_memory(run: PlannedRun, begun: Begun, data: str, prepared: Prepared) -> _InMemory | None:
     """What counts in the budget because the output folder is memory. None where it is storage, or the budget a GPU's.
 
     Raises InfeasibleError where the budget does not hold it.
     """
     plan, out = run.plan, run.folder.path
     kind = None if plan.device.is_accelerator else memory_kind(out)
-    if kind is None or samples is None:
+    if kind is None:
         return None
+    counts = [part.samples for part in prepared.description.parts]
+    samples = SampleCounts(prepared.description.training_samples, sum(counts[1:]))
+    data_bytes = prepared.storage_bytes + _inside_bytes(run.folder, data)
     files = (run.folder.init, begun.options.init)
     init_bytes = sum(path.stat().st_size for path in files if path is not None and path.is_file())
     stored = folder_bytes(plan, samples, begun.options.epochs or plan.training.epochs, data_bytes, init_bytes)
@@ -163,6 +167,59 @@ def _inside_bytes(folder: RunFolder, data: str) -> int:
     """Length of a data set that was written into the output folder for this run (`planner.run`)."""
     path = Path(data)
     return path.stat().st_size if path.is_file() and path.resolve().is_relative_to(folder.path.resolve()) else 0
+
+
+def _prepare(run: PlannedRun, data: str, begun: Begun, trains: bool) -> Prepared:
+    """Have the data prepared, within the budget. Raises InputError where it is not what the run was begun with."""
+    plan, out = run.plan, run.folder.path
+    if trains and not begun.is_new and is_taken(run.folder) and begun.data_fingerprint is None:
+        raise InputError(
+            f"{out}: its run was begun by an earlier release, which held out other samples to test on; going on would "
+            "train on them. Finish it with that release, or begin anew: another folder with --out"
+        )
+    prepared = prepare_in_child(
+        Wanted(
+            data=data,
+            work_dir=str(out),
+            input=plan.model.input,
+            classes=plan.model.classes,
+            called="the plan's model",
+            task=plan.model.task,
+            seed=plan.training.seed if begun.options.seed is None else begun.options.seed,
+            class_names=plan.class_names,
+            allowed_bytes=_preparing_bytes(plan) if begun.options.guard else None,
+            in_memory=memory_kind(out) is not None,
+            known=begun.data.description if begun.data else None,
+        )
+    )
+    if begun.data_fingerprint not in (None, prepared.description.fingerprint):
+        raise InputError(
+            f"{data}: is not the data that the run in {out} was begun with; resume it with that, or choose another "
+            "folder with --out"
+        )
+    return prepared
+
+
+def _preparing_bytes(plan: Plan) -> int | None:
+    """What preparing the data may take beside this process; none where the budget is of another memory."""
+    if plan.device.is_accelerator:
+        return None
+    return allowed_bytes(plan) + (plan.baseline_bytes if plan.budget.scope == "training" else 0)
+
+
+def _data_report(prepared: Prepared, begun: Begun) -> DataReport:
+    """What was prepared, with the highest peak of all sessions."""
+    before = begun.data.prepare_peak_bytes if begun.data else 0
+    peak = max(before, prepared.peak_bytes + read_memory().peak_bytes)
+    return DataReport(prepared.description, prepared.storage_bytes, peak)
+
+
+def _named(run: PlannedRun, record: Record) -> PlannedRun:
+    """The same run, its model with the names that the data's classes have."""
+    names = record.data.description.class_names if record.data else ()
+    if not names:
+        return run
+    return PlannedRun(replace(run.plan, model=replace(run.plan.model, class_names=names)), run.folder)
 
 
 def _note_resumption(record: Record, first_block: int) -> None:
@@ -250,6 +307,7 @@ class _Supervision:
             self._plan.id,
             self._begun.init_checksum,
             self._begun.is_foreign,
+            self._record.data.description.fingerprint if self._record.data else None,
         )
         self._record.job = job
         write_sealed(self._folder.job, job)

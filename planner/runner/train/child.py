@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from planner.data.dataset import check_fits, open_data
-from planner.data.split import Dataset
+from planner.data.records import Records, records_path
 from planner.errors import OverBudgetError, PlannerError
 from planner.runner.protocol.events import ChildFailed, ChildReady, Deviation, Event, Finished, Initialised, Message
 from planner.runner.protocol.job import TrainingJob
@@ -31,12 +30,11 @@ from planner.training.runtime import Started, check_arithmetic, start_accelerato
 from planner.units import format_bytes
 
 
-def check_data(plan: Plan, data: Dataset) -> str | None:
-    """Raise InputError where data and model do not fit; return a deviation where they fit but differ from the plan."""
-    info = data.info
-    check_fits(info, plan.model, "the plan's model")
-    if info.train_samples != plan.training.samples:
-        return f"the plan counts {plan.training.samples} training samples, the data has {info.train_samples}"
+def compare_data(plan: Plan, data: Records) -> str | None:
+    """A deviation where the data has other numbers of samples than the plan counts."""
+    found = data.description.training_samples
+    if found != plan.training.samples:
+        return f"the plan counts {plan.training.samples} training samples, the data has {found}"
     return None
 
 
@@ -44,8 +42,8 @@ def _train(job: TrainingJob, emit: Callable[[Event], None]) -> None:
     stop = StopSignal()
     stop.listen()
     plan = read_document(RunFolder(Path(job.out)).plan, Plan)
-    with open_data(job.data, Path(job.out), size=plan.model.input) as data:
-        difference = check_data(plan, data)
+    with Records(records_path(Path(job.out))) as data:
+        difference = compare_data(plan, data)
         started = _start(plan)
         from planner.runner.train.session import Session
 

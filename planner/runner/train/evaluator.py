@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from planner.data.dataset import check_fits, open_data
+from planner.data.records import Records
 from planner.errors import OverBudgetError, PlannerError
 from planner.runner.protocol.events import ChildFailed, Evaluated, EvaluationMessage
 from planner.runner.protocol.job import EvaluationJob
@@ -24,8 +24,7 @@ from planner.training.runtime import start_torch
 
 def _evaluate(job: EvaluationJob) -> Evaluated:
     exported = find_exported(Path(job.weights))
-    with open_data(job.data, Path(job.work_dir), size=exported.model.input) as data:
-        check_fits(data.info, exported.model, exported.model.name)
+    with Records(Path(job.records)) as data:
         started = start_torch("tight", job.threads)
         from planner.runner.train.evaluation import evaluate_split
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from torch import nn
 
-from planner.data.split import Dataset, Split, hold_out
+from planner.data.records import Records
+from planner.data.split import Split
 from planner.errors import ShardError, StorageError
 from planner.runner.input.augment import Augmented
 from planner.runner.input.samples import Samples, run_of
@@ -42,16 +43,14 @@ Parts = Mapping[str, Split]
 """By part of the data set, what a block reads of it."""
 
 
-def split_parts(plan: Plan, data: Dataset, choosing: bool) -> Parts:
+def split_parts(plan: Plan, data: Records, choosing: bool) -> Parts:
     """The parts of the data set that a run reads: to train on, to choose an exit by if there is a choice, to test on.
 
     An exit is chosen by samples that were never trained on, and never by those that its accuracy is told for.
     """
-    if choosing and len(plan.exits) > 1:
-        train, validation = hold_out(data.train)
-        if validation.samples:
-            return {"train": train, "validation": validation, "test": data.test}
-    return {"train": data.train, "test": data.test}
+    if choosing and len(plan.exits) > 1 and data.validation.samples:
+        return {"train": data.train, "validation": data.validation, "test": data.test}
+    return {"train": data.training, "test": data.test}
 
 
 class Inputs:

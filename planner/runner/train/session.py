@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from planner.data.split import Dataset, Split
+from planner.data.records import Records
+from planner.data.split import Split
 from planner.errors import InputError, ShardError
 from planner.runner.protocol.events import BlockDone, Deviation, Event, PhasePeak
 from planner.runner.protocol.job import RunLength, TrainingJob
@@ -38,7 +39,7 @@ class Session:
         self,
         job: TrainingJob,
         plan: Plan,
-        data: Dataset,
+        data: Records,
         guard: MemoryGuard,
         emit: Callable[[Event], None],
         stop: StopSignal,
@@ -67,7 +68,7 @@ class Session:
         self._run = RunContext(plan, RunFolder(Path(job.out)), length)
         self._checkpoints = Checkpoints(self._run.folder.checkpoint, job.checkpoint_seconds)
         parts = split_parts(plan, data, job.exit_tolerance is not None)
-        self._held_out_scale = data.train.samples / parts["train"].samples
+        self._held_out_scale = data.training.samples / parts["train"].samples
         self._inputs = Inputs(self._run, parts)
         self._phases = Phases(guard, emit, stop, self._inputs.count("train"))
         self._frozen = FrozenPass(self._run.blocks[0], self._inputs, self._phases)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from planner.data.dataset import Split
+from planner.data.split import Split
 
 Bytes = NDArray[np.uint8]
 Integers = NDArray[Any]
@@ -25,8 +25,9 @@ def cycling_labels(count: int, classes: int) -> Integers:
     return np.arange(count, dtype=np.int64) % classes
 
 
-def read_all(split: Split, shape: tuple[int, int, int]) -> tuple[Bytes, list[int]]:
+def read_all(split: Split | None, shape: tuple[int, int, int]) -> tuple[Bytes, list[int]]:
     """Read a part sample by sample into an array of N×C×H×W and a list of labels."""
+    assert split is not None
     images = np.zeros((split.samples, *shape), dtype=np.uint8)
     assert split.record_bytes == images[0].size
     labels = [split.read_into(index, memoryview(images[index].reshape(-1))) for index in range(split.samples)]

@@ -35,6 +35,7 @@ def test_a_part_has_ends(tmp_path: Path) -> None:
     write_idx(tmp_path, "train", random_images(12, 2, 3), cycling_labels(12, 2))
     write_idx(tmp_path, "t10k", random_images(4, 2, 3), cycling_labels(4, 2))
     with open_data(str(tmp_path), tmp_path) as data:
+        assert data.test is not None
         for index in (-1, 4):
             with pytest.raises(IndexError, match=f"sample {index} of 4"):
                 data.test.read_into(index, memoryview(bytearray(6)))

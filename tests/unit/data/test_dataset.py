@@ -7,14 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from planner import limits
 from planner.data import dataset
 from planner.data.dataset import open_data
-from planner.data.split import check_samples, check_shape, hold_out
+from planner.data.split import check_samples, check_shape
 from planner.errors import DataError
 from tests.unit.data.support import cycling_labels, random_images, read_all, write_idx
 
@@ -32,43 +30,11 @@ FASHION_LABELS = (
 )
 
 
-class Counting:
-    """A part whose sample `i` is the number `i`."""
-
-    record_bytes = 1
-
-    def __init__(self, samples: int) -> None:
-        self.samples = samples
-        self.closed = 0
-
-    def read_into(self, index: int, image: memoryview) -> int:
-        assert 0 <= index < self.samples
-        return index
-
-    def close(self) -> None:
-        self.closed += 1
-
-
-@given(st.integers(0, 500))
-def test_every_tenth_sample_is_held_out(samples: int) -> None:
-    train, test = hold_out(Counting(samples))
-    image = memoryview(bytearray(1))
-    assert [train.read_into(i, image) for i in range(train.samples)] == [i for i in range(samples) if i % 10 != 9]
-    assert [test.read_into(i, image) for i in range(test.samples)] == list(range(9, samples, 10))
-
-
-@pytest.mark.parametrize("index", [-1, 18])
-def test_a_view_has_ends(index: int) -> None:
-    train, _ = hold_out(Counting(20))
-    with pytest.raises(IndexError, match=f"sample {index} of 18"):
-        train.read_into(index, memoryview(bytearray(1)))
-
-
-def test_the_held_out_samples_are_no_test_part_of_the_set(tmp_path: Path) -> None:
+def test_a_set_without_a_test_part_is_given_as_it_is(tmp_path: Path) -> None:
     write_idx(tmp_path, "train", random_images(25, 2, 2), cycling_labels(25, 3))
     with open_data(str(tmp_path), tmp_path) as data:
-        assert (data.info.train_samples, data.info.test_samples) == (23, 0)
-        assert (data.train.samples, data.test.samples) == (23, 2)
+        assert (data.info.train_samples, data.info.test_samples) == (25, 0)
+        assert (data.train.samples, data.test, data.validation) == (25, None, None)
 
 
 def test_the_sample_is_what_numpy_reads_from_it(tmp_path: Path) -> None:
@@ -91,6 +57,7 @@ def test_the_debian_package(tmp_path: Path) -> None:
         assert data.info.label_names == FASHION_LABELS
         # 6,000 and 1,000 of each class, says the data set's README.
         image = memoryview(bytearray(784))
+        assert data.test is not None
         counts = np.bincount([data.test.read_into(i, image) for i in range(10_000)])
         assert_array_equal(counts, [1_000] * 10)
 
@@ -158,6 +125,7 @@ def test_a_part_gives_back_its_own_descriptors(tmp_path: Path) -> None:
     write_idx(tmp_path, "t10k", random_images(5, 2, 2), cycling_labels(5, 3))
     before = os.listdir("/proc/self/fd")  # noqa: PTH208
     with open_data(str(tmp_path), tmp_path / "work") as data:
+        assert data.test is not None
         data.train.close()
         data.train.close()
         assert data.test.read_into(0, memoryview(bytearray(4))) == 0

@@ -178,3 +178,23 @@ def test_ruined_bytes_behind_the_gzip_magic(tmp_path: Path) -> None:
     (folder / f"{IMAGES}.gz").write_bytes(b"\x1f\x8b\x07" + bytes(40))
     with pytest.raises(DataError, match="is damaged"):
         open_data(str(folder), tmp_path / "work")
+
+
+def test_the_names_of_emnist(tmp_path: Path) -> None:
+    write_both(tmp_path, zipped=True)
+    for path in list(tmp_path.iterdir()):
+        path.rename(tmp_path / f"emnist-letters-{path.name.replace('t10k', 'test')}")
+    (tmp_path / "emnist-letters-mapping.txt").touch()
+    with open_data(str(tmp_path), tmp_path / "work") as data:
+        assert (data.info.train_samples, data.info.test_samples) == (24, 6)
+        left_out, swapped = data.parts.notes
+        assert left_out == "left out: 1 file (1 .txt)" and "rows and columns swapped" in swapped
+
+
+def test_several_sets_in_one_folder_are_refused(tmp_path: Path) -> None:
+    for name in ("letters", "balanced"):
+        write_both(tmp_path)
+        for path in list(tmp_path.glob("t*")):
+            path.rename(tmp_path / f"emnist-{name}-{path.name}")
+    with pytest.raises(DataError, match=r"several sets .emnist-balanced, emnist-letters.; give each a folder"):
+        open_data(str(tmp_path), tmp_path / "work")

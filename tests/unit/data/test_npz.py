@@ -82,24 +82,19 @@ def test_what_numpy_saves_is_read(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "set.npz"
         (np.savez_compressed if compressed else np.savez)(path, **arrays)
-        with open_data(str(path), Path(folder) / "work") as data:
+        with open_data(str(path), Path(folder) / "work", layout="nhwc") as data:
             shape = (channels or 1, height, width)
             assert (data.info.channels, data.info.height, data.info.width) == shape
             assert data.info.test_samples == test_count
             assert data.info.classes == top + 1
             train, train_labels = read_all(data.train, shape)
-            test, test_labels = read_all(data.test, shape)
+            assert_array_equal(train, chw(images))
+            assert_array_equal(train_labels, labels)
+            assert list(data.train.labels()) == train_labels
             if test_count:
+                test, test_labels = read_all(data.test, shape)
                 assert_array_equal(test, chw(test_images))
                 assert_array_equal(test_labels, labels[:test_count])
-                assert_array_equal(train, chw(images))
-                assert_array_equal(train_labels, labels)
-            else:
-                kept = np.arange(count) % 10 != 9
-                assert_array_equal(train, chw(images)[kept])
-                assert_array_equal(train_labels, labels[kept])
-                assert_array_equal(test, chw(images)[~kept])
-                assert_array_equal(test_labels, labels[~kept])
             unpacked = sum(len(npy(array)) for name, array in arrays.items() if name != "another")
             assert data.storage_bytes == (unpacked if compressed else 0)
             assert (Path(folder) / "work").exists() == compressed
@@ -112,14 +107,14 @@ def test_every_version_of_the_array_header(tmp_path: Path, version: int) -> None
     )
     write_zip(tmp_path / "set.npz", {"images": images, "labels": npy(LABELS)})
     with open_data(str(tmp_path / "set.npz"), tmp_path) as data:
-        assert_array_equal(read_all(data.test, (1, 4, 6))[0][:, 0], IMAGES[[9, 19]])
+        assert_array_equal(read_all(data.train, (1, 4, 6))[0][:, 0], IMAGES)
 
 
 def test_the_file_is_known_by_its_content(tmp_path: Path) -> None:
     np.savez(tmp_path / "set.npz", images=IMAGES, labels=LABELS)
     (tmp_path / "set.npz").rename(tmp_path / "set.dat")
     with open_data(str(tmp_path / "set.dat"), tmp_path) as data:
-        assert data.info.train_samples == 18
+        assert data.info.train_samples == 20
 
 
 @pytest.mark.parametrize("label_type", [name for name in INTEGER_TYPES if name[1:] not in ("u1", "u2")])
@@ -147,13 +142,19 @@ def test_the_first_label_out_of_range_is_named(tmp_path: Path, label_type: str) 
         ({"images": IMAGES, "labels": LABELS[:-1]}, "holds 19 labels for 20 images"),
         ({"images": IMAGES, "labels": LABELS.astype(float)}, "labels: has fractional numbers of type '<f8'"),
         ({"images": IMAGES, "labels": LABELS > 0}, r"labels: has elements of type '\|b1'; labels are integers"),
-        ({"images": IMAGES, "labels": LABELS[:, None]}, "has the shape 20×1; labels are one integer for each image"),
+        (
+            {"images": IMAGES, "labels": LABELS.reshape(10, 2)},
+            "has the shape 10×2; labels are one integer for each image",
+        ),
         ({"images": IMAGES, "labels": np.array(3)}, "has the shape of a single number"),
         ({"images": IMAGES, "labels": LABELS * 0}, "has 1 class; training needs at least 2"),
         ({"images": IMAGES.astype(np.float32), "labels": LABELS}, "images: has elements of type '<f4'; .* uint8"),
         ({"images": IMAGES.astype(np.int8), "labels": LABELS}, "images: has elements of type '.i1'"),
-        ({"images": IMAGES[0], "labels": LABELS}, "has the shape 4×6; images are N×H×W or N×H×W×C"),
-        ({"images": IMAGES[..., None, None], "labels": LABELS}, "has the shape 20×4×6×1×1; images are N×H×W or"),
+        ({"images": IMAGES[0], "labels": LABELS}, "has the shape 4×6; images are N×H×W, N×H×W×C or N×C×H×W"),
+        (
+            {"images": IMAGES[..., None, None], "labels": LABELS},
+            "has the shape 20×4×6×1×1; images are N×H×W, N×H×W×C or",
+        ),
         ({"images": IMAGES[:0], "labels": LABELS[:0]}, "images: holds no samples"),
         ({"images": IMAGES, "labels": LABELS[:0]}, "labels: holds no samples"),
         ({"images": IMAGES[:, :0], "labels": LABELS}, "images of 0×6; height and width are 1 to 8192"),
@@ -386,3 +387,68 @@ def test_ruined_files_give_a_clear_error_or_a_set_that_reads(tmp_path: Path, com
                 assert str(path) in str(error)
                 outcomes["refused"] += 1
     assert min(outcomes.values()) > 50, outcomes
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("images", "labels", "test_images", "test_labels", "val_images", "val_labels"),
+        ("x_train", "y_train", "x_test", "y_test", "x_val", "y_val"),  # Keras
+        ("train_images", "train_labels", "test_images", "test_labels", "val_images", "val_labels"),  # MedMNIST
+        ("X_train", "Y_train", "X_test", "Y_test", "X_valid", "Y_valid"),
+    ],
+)
+def test_the_names_that_arrays_have_elsewhere(tmp_path: Path, names: tuple[str, ...]) -> None:
+    parts = (slice(0, 12), slice(12, 16), slice(16, 20))
+    arrays = [array[part] for part in parts for array in (IMAGES, LABELS[:, None])]
+    np.savez(tmp_path / "set.npz", **dict(zip(names, arrays, strict=True)))  # type: ignore[arg-type]  # arrays by name
+    with open_data(str(tmp_path / "set.npz"), tmp_path) as data:
+        assert data.validation is not None and data.test is not None
+        for part, split in zip(parts, (data.train, data.test, data.validation), strict=True):
+            images, labels = read_all(split, (1, 4, 6))
+            assert_array_equal(images[:, 0], IMAGES[part])
+            assert labels == LABELS[part].tolist()
+        assert data.parts.notes == ()
+
+
+def test_what_is_not_read_is_named(tmp_path: Path) -> None:
+    np.savez(
+        tmp_path / "set.npz",
+        images=IMAGES,
+        labels=LABELS,
+        mean=np.zeros(3),
+        val_images=IMAGES[:4],
+        val_labels=LABELS[:4],
+    )
+    with open_data(str(tmp_path / "set.npz"), tmp_path) as data:
+        assert data.parts.notes == (
+            "left out: 1 array (mean)",
+            "there is no test part: the validation part is tested on",
+        )
+        assert data.test is not None and data.test.samples == 4 and data.validation is None
+
+
+def test_two_arrays_for_the_same_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "set.npz", images=IMAGES, labels=LABELS, x_train=IMAGES)
+    with pytest.raises(DataError, match="two arrays for the same: images and x_train"):
+        open_data(str(tmp_path / "set.npz"), tmp_path)
+
+
+COLOUR = random_images(20, 3, 8, 6)
+"""Channels first."""
+
+
+def test_channels_first_are_refused_where_nothing_settles_it(tmp_path: Path) -> None:
+    np.savez(tmp_path / "set.npz", images=COLOUR, labels=LABELS)
+    with pytest.raises(DataError, match=r"20×3×8×6: 6 channels of 3×8, or 3 of 8×6\?.*--layout nchw.*transpose"):
+        open_data(str(tmp_path / "set.npz"), tmp_path)
+
+
+@pytest.mark.parametrize("how", [{"layout": "nchw"}, {"size": (3, 8, 6)}])
+def test_channels_first_are_read_where_it_is_said(tmp_path: Path, how: dict[str, Any]) -> None:
+    np.savez(tmp_path / "first.npz", images=COLOUR, labels=LABELS)
+    np.savez(tmp_path / "last.npz", images=COLOUR.transpose(0, 2, 3, 1), labels=LABELS)
+    with open_data(str(tmp_path / "first.npz"), tmp_path, **how) as data:
+        assert_array_equal(read_all(data.train, (3, 8, 6))[0], COLOUR)
+    with open_data(str(tmp_path / "last.npz"), tmp_path, size=how.get("size")) as data:
+        assert_array_equal(read_all(data.train, (3, 8, 6))[0], COLOUR)

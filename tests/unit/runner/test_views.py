@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from planner.data.dataset import open_data
 from planner.model.shapes import model_sizes
 from planner.runner.input.augment import Augmented
 from planner.runner.protocol.events import BlockStarted, Deviation, Event, Step
@@ -29,6 +28,7 @@ from planner.schema.plan import Plan
 from planner.schema.run_folder import RunFolder
 from planner.training.encoding import image_tensor
 from tests.fault.support import weights
+from tests.prepared import open_prepared
 from tests.unit.data.support import cycling_labels, random_images
 from tests.unit.runner.contexts import planned_run
 from tests.unit.runner.test_methods import with_recomputed_input
@@ -83,7 +83,7 @@ def _session(plan: Plan, data: Path, out: Path, tell: Tell = lambda event: None)
     clear_leftovers(planned_run(plan, out), first)
     job = TrainingJob(str(out), str(data), first_block=first, checkpoint_seconds=0.0)
     torch.set_num_threads(1)
-    with open_data(str(data), out, size=plan.model.input) as opened:
+    with open_prepared(str(data), out, size=plan.model.input) as opened:
         Session(job, plan, opened, MemoryGuard(None), tell, StopSignal()).run()
     return weights(out, plan) if (out / "weights" / "block-002.json").exists() else {}
 
@@ -124,8 +124,8 @@ def test_the_first_block_sees_another_view_of_every_image_in_every_epoch(
 ) -> None:
     plan = _plan(2)
     epochs = _trained_on(monkeypatch, plan, data, tmp_path / "out")[0]
-    with open_data(str(data), tmp_path, size=plan.model.input) as opened:
-        views = Augmented(opened.train, "crop-flip", (1, 8, 8), plan.training.seed)
+    with open_prepared(str(data), tmp_path, size=plan.model.input) as opened:
+        views = Augmented(opened.training, "crop-flip", (1, 8, 8), plan.training.seed)
         for epoch, found in enumerate(epochs):
             buffer = bytearray(64)
             expected = set()
@@ -165,7 +165,7 @@ def test_no_more_views_are_written_than_a_shorter_run_reads(data: Path, tmp_path
     plan = _plan(EPOCHS)
     (tmp_path / "weights").mkdir()
     job = TrainingJob(str(tmp_path), str(data), epochs=1, checkpoint_seconds=0.0)
-    with open_data(str(data), tmp_path, size=plan.model.input) as opened:
+    with open_prepared(str(data), tmp_path, size=plan.model.input) as opened:
         Session(job, plan, opened, MemoryGuard(None), tell, StopSignal()).run()
     record = 4 * int(np.prod(model_sizes(plan.model)[1].output))
     assert sizes == [SAMPLES * (record + 8)]

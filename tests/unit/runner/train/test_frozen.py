@@ -13,7 +13,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from planner.data.dataset import open_data
 from planner.errors import InputError, OverBudgetError
 from planner.heads.convolution import ConvHead
 from planner.model.heads import head_unit
@@ -36,6 +35,7 @@ from planner.schema.told import InitReport
 from planner.tasks.kinds import CLASSIFICATION
 from tests.fault.support import FROZEN as COUNT
 from tests.fault.support import frozen_plan, session, small_plan, weights
+from tests.prepared import open_prepared
 from tests.unit.runner.contexts import block_context, loaded_block, planned_run, run_context
 from tests.unit.runner.test_methods import state_of
 from tests.unit.runner.train.test_block import make_plan
@@ -173,7 +173,7 @@ def test_what_is_cached_is_what_they_make_of_the_data_in_evaluation_mode(tmp_pat
     whole.stop_training()
     stem = nn.Sequential(*whole.segments[0].units[:COUNT])
     count, size = 3 * 8, 4 * prod(model_sizes(plan.model)[COUNT - 1].output)
-    with open_data("sample", tmp_path, size=plan.model.input) as data:
+    with open_prepared("sample", tmp_path, size=plan.model.input) as data:
         images, labels = next(Samples(data.test, plan.model.input, None, count, task=CLASSIFICATION).in_order())
     with torch.no_grad():
         expected = stem(images)

@@ -1,0 +1,102 @@
+"""Having a data set prepared: read once, in a process of its own with a limit of its own, and written as records.
+
+That process may load Pillow and decode; the training child reads the records alone.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from planner.errors import OverBudgetError, RunError, error_of
+from planner.schema.codec import decode, parse_json, to_json
+from planner.schema.data import DataDescription
+from planner.system.child import ask
+from planner.tasks.kinds import AnyTask
+from planner.units import MIB, format_bytes
+
+LEAST_BYTES = 32 * MIB
+"""Preparing takes so much, whatever is left of a budget: where that is less, torch cannot start either, and its process
+says what would be enough."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be prepared."""
+
+    data: str
+    """Name or path of the data set."""
+    work_dir: str
+    """Whose `data/records.bin` is written; compressed data is unpacked there for as long as it takes."""
+    input: tuple[int, int, int]
+    """Channels, height and width that the model takes."""
+    classes: int
+    """Classes that the model tells apart."""
+    called: str
+    """What errors call the model."""
+    task: AnyTask
+    """What the model is for."""
+    seed: int
+    """What held-out samples are drawn by."""
+    class_names: tuple[str, ...] = ()
+    """What the model calls its classes; empty: their numbers."""
+    allowed_bytes: int | None = None
+    """Resident bytes that the process may reach; none: not limited."""
+    test_only: bool = False
+    """Whether only the test part is wanted; then it may lack classes."""
+    in_memory: bool = False
+    """Whether the folder is memory: then the file counts as this process's own bytes do."""
+    known: DataDescription | None = None
+    """What the data has to be, where a run has begun with it."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Why nothing was prepared."""
+
+    exit_code: int
+    """What the command should exit with."""
+    message: str
+    """Fit to be shown."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What was prepared."""
+
+    description: DataDescription
+    """What the records hold."""
+    storage_bytes: int
+    """Length of their file."""
+    peak_bytes: int
+    """Highest resident bytes of the process that prepared them, with the file where that is memory."""
+    reused: bool = False
+    """Whether the file was there, whole, from an earlier session."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the preparing process says: one of the two."""
+
+    failed: Failed | None
+    """Why not."""
+    prepared: Prepared | None
+    """What there is now."""
+
+
+def prepare_in_child(wanted: Wanted) -> Prepared:
+    """Have the records written, or found whole. Raises InputError, RunError, OverBudgetError where it was killed."""
+    question = to_json(wanted, indent=None).encode()
+    done = ask(["-m", "planner.data.preparer", str(os.getpid())], question=question)
+    if not done.text.endswith(b"\n"):
+        said = f"the process that prepares the data was {done.end.explained}: {done.last_words}"
+        if done.end.may_be_memory:
+            limit = "" if wanted.allowed_bytes is None else f" (it was given {format_bytes(wanted.allowed_bytes)})"
+            raise OverBudgetError(f"{said}; where that was memory{limit}, free some, or plan for a larger budget")
+        raise RunError(f"{said}, unexpectedly")
+    answer = decode(Answer, parse_json(done.text))
+    if answer.failed is not None:
+        raise error_of(answer.failed.exit_code, answer.failed.message)
+    if answer.prepared is None:
+        raise RunError("the process that prepares the data said nothing of it")
+    return answer.prepared

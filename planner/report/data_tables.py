@@ -1,0 +1,70 @@
+"""A data set in words and as a table: what was found, how it is parted, and every oddity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from planner.report.text import DASH, clean, columns, counted, fields, note
+from planner.schema.data import DataDescription, some
+from planner.units import format_bytes
+
+_MOST_ROWS = 100
+"""Classes that a table shows."""
+
+_LAYOUTS = {
+    "folder": "a folder of images per class",
+    "npz": "arrays in an .npz file",
+    "idx": "IDX files",
+    "cifar": "CIFAR-10 binary batches",
+}
+
+
+def data_text(data: DataDescription) -> str:
+    """In some lines: counts, classes, and what a person should know."""
+    shape = "×".join(map(str, data.input))
+    total = sum(part.samples for part in data.parts)
+    named = f" ({clean(some(list(data.class_names)))})" if data.class_names else ""
+    lines = [
+        f"{clean(data.name)}: {total:,} images of {shape} in {counted(data.classes, 'class')}{named}",
+        f"  {_parts(data)}",
+        *(f"  note: {clean(text)}" for text in data.notes),
+    ]
+    return "\n".join(lines)
+
+
+def data_table(data: DataDescription, file_bytes: int, decode: tuple[str, int]) -> str:
+    """All that is known; `file_bytes` is what it takes prepared, `decode` the costliest file and its bytes."""
+    path, needed = decode
+    pairs = [
+        ("data", clean(data.name)),
+        ("layout", _LAYOUTS.get(data.layout, data.layout)),
+        ("images", f"{sum(part.samples for part in data.parts):,} of {'×'.join(map(str, data.input))} as trained on"),
+        ("parts", _parts(data)),
+        ("prepared", f"{format_bytes(file_bytes)} in a run's folder"),
+        *([("decoding", f"at most about {format_bytes(needed)} ({clean(path)})")] if needed else []),
+        *(("note", clean(text)) for text in data.notes),
+        ("known by", f"{data.digest[:12]}… (names, sizes, labels), {data.content[:12]}… (samples)"),
+    ]
+    return f"{fields(pairs)}\n\n{_classes(data)}"
+
+
+def _parts(data: DataDescription) -> str:
+    said = {"train": "to train on", "validation": "to choose an exit by", "test": "to test on"}
+    return ", ".join(
+        f"{part.samples:,} {said[part.name]}{' (held out of the training part)' if part.name in data.held_out else ''}"
+        for part in data.parts
+        if part.samples
+    )
+
+
+def _classes(data: DataDescription) -> str:
+    rows = list(_rows(data))
+    table = columns(("label", "class", "train", "validation", "test"), rows[:_MOST_ROWS], "><>>>")
+    return table if len(rows) <= _MOST_ROWS else f"{table}\n\n{note(f'and {len(rows) - _MOST_ROWS} classes more')}"
+
+
+def _rows(data: DataDescription) -> Iterator[tuple[str, ...]]:
+    for label in range(data.classes):
+        name = clean(data.class_names[label], 40) if label < len(data.class_names) else DASH
+        counts = (f"{part.class_samples[label]:,}" if part.class_samples else DASH for part in data.parts)
+        yield (str(label), name, *counts)
