@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from planner.report.text import DASH, clean, columns, counted, fields, note
+from planner.report.text import DASH, clean, columns, fields, note
 from planner.schema.data import DataDescription, some
 from planner.units import format_bytes
 
@@ -25,7 +25,7 @@ def data_text(data: DataDescription) -> str:
     total = sum(part.samples for part in data.parts)
     named = f" ({clean(some(list(data.class_names)))})" if data.class_names else ""
     lines = [
-        f"{clean(data.name)}: {total:,} images of {shape} in {counted(data.classes, 'class')}{named}",
+        f"{clean(data.name)}: {total:,} images of {shape} in {data.classes} classes{named}",
         f"  {_parts(data)}",
         *(f"  note: {clean(text)}" for text in data.notes),
     ]
