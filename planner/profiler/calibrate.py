@@ -54,9 +54,9 @@ that nothing has run since library pages were given back."""
 
 _PASS_BYTES = 8 * _WINDOW_BYTES
 _COMMON_BYTES = 44 * _WINDOW_BYTES
-_FIT_BYTES = 16 * _WINDOW_BYTES
+_FIT_BYTES = 24 * _WINDOW_BYTES
 _HEADS_BYTES = 36 * _WINDOW_BYTES
-_STILL_BYTES = 48 * _WINDOW_BYTES
+_STILL_BYTES = 56 * _WINDOW_BYTES
 """Beyond what the account's process does behind training, a run does: read samples in a thread of its own; time and
 count what heads answer; name, describe, write and rename files. In cnn6 the interpreter's and torch's code for saving
 was 37 windows, for measuring 23, for a pass up to 5, for fitting 10; a third more or so is for other networks' runs.

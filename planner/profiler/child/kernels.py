@@ -67,7 +67,7 @@ def _use_units(job: Job, behind_each: Callable[[], None] = lambda: None) -> tupl
     for unit, sizes in zip(job.model.units, model_sizes(job.model), strict=True):
         if sizes.parameters:
             try:
-                _use(job, unit, shape)
+                _use(job, unit, shape, sizes.output if unit is not job.model.units[-1] else None)
             except (RuntimeError, ValueError, MemoryError) as error:
                 problems.append(f"{unit.name}: {problem_of(error)}")
         behind_each()
@@ -75,10 +75,14 @@ def _use_units(job: Job, behind_each: Callable[[], None] = lambda: None) -> tupl
     return tuple(problems)
 
 
-def _use(job: Job, unit: Unit, shape: Shape) -> None:
+def _use(job: Job, unit: Unit, shape: Shape, behind: Shape | None) -> None:
+    """`behind` is the shape that heads behind the unit see; none where no head may stand there."""
     import torch
 
+    from planner.heads.pooled import PooledHead
     from planner.model.build import build_unit
+    from planner.model.heads import head_unit
+    from planner.profiler.child.network import narrowest_head
     from planner.training.optimizers import make_optimizer
     from planner.training.segment import train_segment
     from planner.training.tasks import make_arithmetic
@@ -87,10 +91,16 @@ def _use(job: Job, unit: Unit, shape: Shape) -> None:
     labels = task.examples(2, job.model.classes)
     module = build_unit(unit, shape, torch.Generator().manual_seed(0), job.dtype)
     optimizer = make_optimizer(job.optimizer)
+    heads: list[torch.nn.Module] = [torch.nn.Flatten()]
+    if behind is not None:
+        for head in (narrowest_head(job), PooledHead("pooled")):
+            described = head_unit(head, behind, job.model.classes)
+            heads.append(build_unit(described, behind, torch.Generator().manual_seed(0), job.dtype))
     for _ in range(2):
-        inputs = torch.zeros(2, *shape, dtype=getattr(torch, job.dtype), requires_grad=True)
-        train_segment([module], torch.nn.Flatten(), task.loss, inputs, labels, weight=0.5)
-        optimizer.step(module.parameters())
+        for behind_it in heads:
+            inputs = torch.zeros(2, *shape, dtype=getattr(torch, job.dtype), requires_grad=True)
+            train_segment([module], behind_it, task.loss, inputs, labels, weight=0.5)
+            optimizer.step(module.parameters())
 
 
 if __name__ == "__main__":

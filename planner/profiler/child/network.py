@@ -31,7 +31,7 @@ class WholeNetwork:
         self.dtype = job.dtype
         self.device = device_of(job.device)
         self.task = make_arithmetic(job.model.task)
-        self._model, self._shapes, self._head = job.model, shapes, _narrowest(job)
+        self._model, self._shapes, self._head = job.model, shapes, narrowest_head(job)
         self.units: list[nn.Module] = [
             to_device(build_unit(unit, shape, generator, job.dtype), self.device)
             for unit, shape in zip(job.model.units, shapes, strict=False)
@@ -71,5 +71,5 @@ class WholeNetwork:
         return sum(t.nbytes for p in self.parameters for t in self.optimizer.state(p).values())
 
 
-def _narrowest(job: Job) -> AuxiliaryHead:
+def narrowest_head(job: Job) -> AuxiliaryHead:
     return min(job.heads or MEASURED_HEADS, key=lambda head: head.rank)

@@ -133,7 +133,7 @@ def test_what_is_resident_behind_training_is_moved_to_the_runs_baseline_and_is_n
     # One MiB more of baseline, four less that come on top at large micro-batches.
     assert 307 * MIB <= behind.pass_bytes < behind.heads_bytes <= 321 * MIB
     assert 297 * MIB < behind.common_bytes < behind.pass_bytes
-    assert 277 * MIB < behind.still_bytes <= 280 * MIB
+    assert 277 * MIB < behind.still_bytes <= 281 * MIB
     # What a run holds beyond its steps was there when this was measured, and plans count it on top.
     beside = calibrated.finishing(301 * MIB, 2 * MIB)
     assert beside is not None and beside.pass_bytes == behind.pass_bytes - 2 * MIB

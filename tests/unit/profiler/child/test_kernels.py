@@ -42,3 +42,11 @@ def test_a_unit_whose_kernels_could_not_be_used_is_named_with_the_reason(tmp_pat
     found = _take(tmp_path, CONV, vast, Unit("last", (Linear("linear", 10),)), max_bytes=600 * MIB)
     assert found.problems == ("vast: it does not fit",)
     assert found.growth_bytes > 0
+
+
+def test_what_kernels_keep_is_said_of_the_unit_that_made_them(tmp_path: Path) -> None:
+    again = Unit("again", CONV.layers)
+    kept = _take(tmp_path, CONV, again, TOP).kept_bytes
+    # The same shape once more finds its code made.
+    assert kept[0] > 4 * kept[1] >= 0
+    assert len(kept) == 3 and MIB // 8 < sum(kept) < 16 * MIB
