@@ -55,8 +55,11 @@ def main() -> None:
     limit_data(int(sys.argv[2]))
     profiles: OrderedDict[str, Profile] = OrderedDict()
     answers.emit("ready")
-    while line := sys.stdin.buffer.readline():
+    while True:
         try:
+            line = sys.stdin.buffer.readline()
+            if not line:
+                return
             answer = json.dumps(_answer(line, sys.stdin.buffer, profiles), allow_nan=False)
         except MemoryError:
             profiles.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -49,18 +50,23 @@ def pressed(page: Page, name: str) -> tuple[float, float] | None:
     return shown_range(page)
 
 
+def _shown(size: int) -> str:
+    """Bytes as a browser rounds them: halves away from zero, where Python's formats round to even."""
+    return f"{(Decimal(size) / MIB).quantize(Decimal('0.1'), ROUND_HALF_UP)} MiB"
+
+
 def test_a_finished_run_shows_what_its_report_says(open_page: Open, served: Served, finished_run: str) -> None:
     page = open_page(f"/#/runs/{finished_run}")
     report = served.get(f"/v1/runs/{finished_run}")["report"]
     expect(page.locator(".heading .badge").first).to_have_text("finished")
-    assert f"{report['peak_bytes'] / MIB:.1f} MiB" in figure(page, "Peak and budget")
+    assert _shown(report["peak_bytes"]) in figure(page, "Peak and budget")
     assert figure(page, "Accuracy") == f"{100 * report['accuracy']:.1f} %"
     rows = page.locator("section:has(h2:text-is('Blocks')) tbody tr")
     expect(rows).to_have_count(len(served.plan["blocks"]))
     for row, block in zip(rows.all(), report["blocks"], strict=True):
         text = row.inner_text()
-        assert f"{block['predicted_peak_bytes'] / MIB:.1f} MiB" in text
-        assert f"{block['measured_peak_bytes'] / MIB:.1f} MiB" in text
+        assert _shown(block["predicted_peak_bytes"]) in text
+        assert _shown(block["measured_peak_bytes"]) in text
         assert f"{block['micro_batch']} × {block['accumulate']}" in text
     exits = page.locator("section:has(h2:text-is('Exits')) tbody tr")
     expect(exits).to_have_count(len(report["exits"]))

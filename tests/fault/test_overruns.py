@@ -117,6 +117,7 @@ from planner.runner.train.stop import StopSignal
 from planner.runner.train.train import BlockTrainer
 from planner.schema.plan import BatchSetting
 from planner.system.proc import read_memory
+from planner.tasks.kinds import CLASSIFICATION
 from planner.units import MIB
 from tests.fault.support import small_plan
 from tests.unit.runner.contexts import run_context

@@ -220,11 +220,11 @@ def test_unpacked_data_counts_as_storage(neuroflux: Command, profile: Path) -> N
         "--budget",
         "1GiB",
     )
-    # The bundled images: 5,000 of 784 bytes, and as many labels, each file with its .npy header.
-    refused = neuroflux(*options, "--storage", 5000 * 785, "--json")
+    # The bundled images: 5,000 records of 784 bytes, a label and a checksum of 4 each, behind a header.
+    refused = neuroflux(*options, "--storage", 5000 * 792, "--json")
     assert refused.returncode == 3
     needed = json.loads(refused.stdout)["minimum_bytes"]
-    assert 5000 * 785 < needed < 5000 * 785 + 4096
+    assert 5000 * 792 < needed <= 5000 * 792 + 4096
     assert neuroflux(*options, "--storage", needed).returncode == 0
 
 
@@ -240,7 +240,7 @@ def test_unpacked_data_counts_as_storage(neuroflux: Command, profile: Path) -> N
         (["plan", "--model", "cnn6", "--budget", "300MiB", "--data", "no/such/place"], "no/such/place"),
         (["plan", "--model", "cnn6", "--budget", "300MiB", "--profile", "gone.json"], "gone.json"),
         (["plan", "--model", "cnn6", "--budget", "300MiB", "--lr", "-1"], "lr is -1"),
-        (["plan", "--model", "cnn6", "--data", "sample", "--input", "3x9x9", "--budget", "1GiB"], "images are 1x28x28"),
+        (["plan", "--model", "cnn6", "--data", "sample", "--input", "3x9x9", "--budget", "1GiB"], "images are 1×28×28"),
         (["run", "gone.json", "--data", "sample"], "gone.json"),
         (["run", "p", "--data", "sample", "--exit-tolerance", "much"], "neither points of accuracy from 0 to 100 nor"),
         (["run", "p", "--data", "sample", "--exit-tolerance", "nan"], "neither points of accuracy from 0 to 100 nor"),

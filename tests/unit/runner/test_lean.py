@@ -18,6 +18,7 @@ from planner.schema.common import OptimizerConfig
 from planner.schema.run_folder import RunFolder
 from planner.units import MIB
 from tests.fault.support import small_plan
+from tests.prepared import open_prepared
 from tests.unit.system.support import run_child
 
 # Not torch.optim, torch.utils.data and multiprocessing: `import torch` itself brings these.
@@ -41,6 +42,7 @@ def _train(tmp_path: Path, kind: str = "sgd") -> tuple[list[dict[str, Any]], str
     plan = small_plan(OptimizerConfig(kind, 0.01))  # type: ignore[arg-type]  # a literal
     (tmp_path / "weights").mkdir()
     RunFolder(tmp_path).plan.write_text(to_json(plan))
+    open_prepared("sample", tmp_path, size=plan.model.input).close()
     job = RunFolder(tmp_path).job
     job.write_text(to_json(TrainingJob(str(tmp_path), "sample", max_steps=2, checkpoint_seconds=0.0)))
     command = [sys.executable, "-c", _CODE, str(job), *HEAVY]

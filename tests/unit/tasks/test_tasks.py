@@ -28,6 +28,7 @@ def test_a_model_that_names_no_task_tells_classes_apart_and_keeps_its_id() -> No
     written = encode(MODEL)
     assert written.pop("task") == {"kind": "classification"}
     assert decode(Model, written) == MODEL
+    assert written.pop("class_names") == []  # which came later too
     assert content_id(MODEL) == content_id(written)
 
 
