@@ -154,8 +154,9 @@ def _owner_of_malloc() -> Allocator:
     library = Path(file).name
     if file == executable:
         # An executable at a fixed address (Debian's python3) has an entry of its own that leads to whoever answers.
-        replaced = any(name in other for _, _, other in files for name in ("mimalloc", "jemalloc", "tcmalloc"))
-        library = "" if replaced else "libc.so.6"
+        names = (Path(other).name for _, _, other in files)
+        others = (name for name in names if any(known in name for known in ("mimalloc", "jemalloc", "tcmalloc")))
+        library = next(others, "libc.so.6")
     if "mimalloc" in library:
         return "mimalloc"
     if "musl" in library:

@@ -111,8 +111,10 @@ needs_mimalloc = pytest.mark.skipif(MIMALLOC is None, reason="needs mimalloc's l
 
 
 @needs_mimalloc
-def test_an_allocator_that_was_preloaded_is_seen() -> None:
-    done = subprocess.run(python(DETECT), env=environment(LD_PRELOAD=str(MIMALLOC)), capture_output=True, text=True)
+@pytest.mark.parametrize("interpreter", sorted(INTERPRETERS))
+def test_an_allocator_that_was_preloaded_is_seen(interpreter: str) -> None:
+    env = environment(LD_PRELOAD=str(MIMALLOC))
+    done = subprocess.run([interpreter, *python(DETECT)[1:]], env=env, capture_output=True, text=True)
     assert done.stdout.strip() == "mimalloc", done.stderr
 
 
