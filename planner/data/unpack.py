@@ -1,14 +1,15 @@
-"""Compressed members unpacked once into the work folder: streaming, whole or not at all, kept for the next opening."""
+"""Compressed members unpacked into the work folder: streaming, whole or not at all.
+
+That folder is made for one opening and goes with it; what is kept of a data set are its records (`records.py`).
+"""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import json
 import os
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 from zipfile import BadZipFile
@@ -46,32 +47,16 @@ def unpack(
     opened: Callable[[], AbstractContextManager[Stream]],
     work_dir: Path,
 ) -> Path:
-    """Return the file with the `size` unpacked bytes of `member` in `source`; unpack them if they are not there yet.
+    """Unpack the `size` bytes of `member` in `source` and return their file, for as long as `work_dir` is there.
 
-    They are used again while size, time of change and name of the source stay the same. `opened` starts the stream.
-    Raises DataError for a damaged source and for one that unpacks to more or less than `size` (never is more
-    written), StorageError when the work folder cannot take it.
+    `opened` starts the stream. Raises DataError for a damaged source and for one that unpacks to more or less than
+    `size` (never is more written), StorageError when the work folder cannot take it.
     """
     folder = data_folder(work_dir)
-    origin = {
-        "source": str(source.path.resolve()),
-        "member": member,
-        "source_bytes": source.size,
-        "source_mtime_ns": source.modified_ns,
-        "bytes": size,
-    }
     key = hashlib.sha256(os.fsencode(source.path.resolve())).hexdigest()[:16]
     target = folder / f"{member}-{key}.bin"
-    sidecar = folder / f"{member}-{key}.json"
     try:
-        with _locked(folder) as descriptor:
-            if not _is_there(target, sidecar, origin):
-                for stale in (sidecar, target, *folder.glob("*.part")):
-                    stale.unlink(missing_ok=True)
-                _land(target, _chunks(source.name, opened, size), size)
-                text = json.dumps(origin, indent=1).encode()
-                _land(sidecar, iter([text]), len(text))
-                os.fsync(descriptor)
+        _land(target, _chunks(source.name, opened, size), size)
     except OSError as error:
         free = os.statvfs(folder)
         raise StorageError(
@@ -79,24 +64,6 @@ def unpack(
             f"{format_bytes(free.f_bavail * free.f_frsize)} are free ({error.strerror})"
         ) from None
     return target
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[int]:
-    """Let one process at a time unpack here: a second one waits, then finds the work done."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _is_there(target: Path, sidecar: Path, origin: dict[str, object]) -> bool:
-    try:
-        return bool(json.loads(sidecar.read_bytes()) == origin and target.stat().st_size == origin["bytes"])
-    except (FileNotFoundError, ValueError):
-        return False
 
 
 def _chunks(source: str, opened: Callable[[], AbstractContextManager[Stream]], size: int) -> Iterator[bytes]:
@@ -123,8 +90,6 @@ def _land(target: Path, chunks: Iterator[bytes], size: int) -> None:
             os.posix_fallocate(file.fileno(), 0, size)
             for chunk in chunks:
                 file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
         part.rename(target)
     except BaseException:
         part.unlink(missing_ok=True)

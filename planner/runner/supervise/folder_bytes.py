@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 
@@ -10,17 +9,13 @@ from planner.errors import InfeasibleError
 from planner.model.shapes import Sizes, model_sizes
 from planner.runner.supervise.exits import exit_model
 from planner.runner.supervise.room import least_prediction
-from planner.schema.common import OptimizerKind
 from planner.schema.plan import Block, Plan
 from planner.units import MIB, format_bytes
 
 _NUMBER_BYTES = 4
-"""Parameters, buffers and optimizer state are float32."""
+"""Parameters and buffers are float32."""
 
 _COUNTER_BYTES = 8
-
-_STATES: Mapping[OptimizerKind, int] = {"sgd": 1, "adam": 2, "adamw": 2}
-"""Numbers that an optimizer keeps for each parameter."""
 
 _LINE_BYTES = 200
 """Longest line of memory.jsonl: a dozen numbers and their names."""
@@ -118,7 +113,6 @@ class _Weights:
     """Bytes of a plan's weights on storage."""
 
     def __init__(self, plan: Plan) -> None:
-        self._states = _STATES[plan.training.optimizer.kind]
         self._sizes = model_sizes(plan.model)
         self._heads = {
             exit.unit: model_sizes(exit_model(plan, exit.unit))[-1] for exit in plan.exits if exit.head is not None
@@ -134,8 +128,7 @@ class _Weights:
 
     def checkpoint_bytes(self, block: Block) -> int:
         """A block with its optimizer's state."""
-        parameters = sum(sizes.parameters for sizes in self._of(block))
-        return self.block_bytes(block) + self._states * _NUMBER_BYTES * parameters
+        return self.block_bytes(block) + block.predicted.breakdown.optimizer
 
     def _of(self, block: Block) -> list[Sizes]:
         first, last = block.units
