@@ -27,20 +27,9 @@ from typing import get_args
 from planner.errors import InfeasibleError
 from planner.schema.common import Device, OptimizerConfig
 from planner.schema.model import Activation, Model, Unit
-from planner.schema.profile import (
-    Account,
-    Costs,
-    HeadProfile,
-    PieceProfile,
-    PolicyProfile,
-    Profile,
-    Runtime,
-    StepTime,
-    Storage,
-    Trace,
-    Traces,
-)
+from planner.schema.profile import Costs, HeadProfile, PieceProfile, Profile, Storage, Trace, Traces
 from planner.schema.request import Budget, Preference, Request, Training
+from planner.schema.runtime import Account, PolicyProfile, Runtime, StepTime
 from planner.solver.plan import least_memory, make_plan
 from planner.units import MIB, format_bytes, format_seconds
 

@@ -15,7 +15,7 @@ from planner.profiler.job import Job
 from planner.profiler.schedule import first_line
 from planner.schema.codec import decode, parse_json
 from planner.schema.common import Policy
-from planner.schema.profile import Finishing, PolicyProfile
+from planner.schema.runtime import Finishing, PolicyProfile
 from planner.units import KIB, MIB
 
 _POLICIES: tuple[Policy, ...] = ("tight", "fast")

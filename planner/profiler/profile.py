@@ -23,7 +23,8 @@ from planner.profiler.torch_facts import complete
 from planner.schema.codec import content_id, decode, parse_json, to_json
 from planner.schema.common import Device, DeviceKind, Dtype, Machine, OptimizerConfig, Policy, is_accelerator
 from planner.schema.model import Model
-from planner.schema.profile import Limits, Profile, Runtime, Storage
+from planner.schema.profile import Limits, Profile, Storage
+from planner.schema.runtime import Runtime
 from planner.system.machine import check_dtype, fingerprint, probe
 from planner.system.storage import measure_storage
 from planner.units import MIB, format_bytes

@@ -8,16 +8,8 @@ from typing import NamedTuple
 
 from planner.report.text import DASH, clean, columns, columns_of, counted, described, fields, mib, names, note
 from planner.schema.common import Machine
-from planner.schema.profile import (
-    Account,
-    Costs,
-    HeadProfile,
-    LayerProfile,
-    Limits,
-    PieceProfile,
-    PolicyProfile,
-    Profile,
-)
+from planner.schema.profile import Costs, HeadProfile, LayerProfile, Limits, PieceProfile, Profile
+from planner.schema.runtime import Account, PolicyProfile
 from planner.units import MIB, format_bytes, format_seconds
 
 _NAME_WIDTH = 23

@@ -198,3 +198,19 @@ def usual_optimizer(kind: OptimizerKind, lr: float | None = None) -> OptimizerCo
         case "adam" | "adamw":
             return OptimizerConfig(kind, 0.001 if lr is None else lr)
     assert_never(kind)
+
+
+def check_bytes(document: object, *names: str) -> None:
+    """Raise ValueError where a field of a document, by its name, is no number of bytes."""
+    for name in names:
+        value = getattr(document, name)
+        if not 0 <= value <= MAX_BYTES:
+            raise ValueError(f"{name} is {value}; bytes lie between 0 and 2^63 - 1")
+
+
+def check_seconds(document: object, *names: str) -> None:
+    """Raise ValueError where a field of a document, by its name, is no number of seconds."""
+    for name in names:
+        value = getattr(document, name)
+        if not 0 <= value <= 1e9:
+            raise ValueError(f"{name} is {value}; seconds lie between 0 and 1e9")

@@ -11,29 +11,16 @@ from typing import Literal
 
 from planner.heads.convolution import ConvHead
 from planner.heads.kinds import AuxiliaryHead
-from planner.limits import MAX_BATCH, MAX_BYTES, MAX_UNITS
+from planner.limits import MAX_BATCH, MAX_UNITS
 from planner.schema.codec import added
-from planner.schema.common import Device, Dtype, Machine, OptimizerConfig
+from planner.schema.common import Device, Dtype, Machine, OptimizerConfig, check_bytes, check_seconds
 from planner.schema.model import Model
-
-
-def _check_bytes(document: object, *names: str) -> None:
-    for name in names:
-        value = getattr(document, name)
-        if not 0 <= value <= MAX_BYTES:
-            raise ValueError(f"{name} is {value}; bytes lie between 0 and 2^63 - 1")
+from planner.schema.runtime import PolicyProfile, Runtime
 
 
 def _check_flops(document: LayerProfile | PieceProfile) -> None:
     if document.flops is not None:
-        _check_bytes(document, "flops")
-
-
-def _check_seconds(document: object, *names: str) -> None:
-    for name in names:
-        value = getattr(document, name)
-        if not 0 <= value <= 1e9:
-            raise ValueError(f"{name} is {value}; seconds lie between 0 and 1e9")
+        check_bytes(document, "flops")
 
 
 @dataclass(frozen=True)
@@ -54,8 +41,8 @@ class Trace:
     """Level after backward: the input's gradient, and the parameters' where they were empty before."""
 
     def __post_init__(self) -> None:
-        _check_bytes(self, "forward_peak_bytes", "kept_bytes", "saved_bytes", "backward_peak_bytes", "end_bytes")
-        _check_bytes(self, "held_backward_peak_bytes")
+        check_bytes(self, "forward_peak_bytes", "kept_bytes", "saved_bytes", "backward_peak_bytes", "end_bytes")
+        check_bytes(self, "held_backward_peak_bytes")
         if not self.saved_bytes <= self.kept_bytes <= self.forward_peak_bytes:
             raise ValueError("saved_bytes ≤ kept_bytes ≤ forward_peak_bytes does not hold")
         if self.end_bytes > self.backward_peak_bytes:
@@ -113,8 +100,8 @@ class Costs:
     def __post_init__(self) -> None:
         if not 1 <= self.micro_batch <= MAX_BATCH:
             raise ValueError(f"micro_batch is {self.micro_batch}; it must lie between 1 and {MAX_BATCH}")
-        _check_bytes(self, "inference_peak_bytes", "inference_kept_bytes", "detached_peak_bytes", "untouched_bytes")
-        _check_seconds(self, "forward_seconds", "backward_seconds", "first_backward_seconds", "inference_seconds")
+        check_bytes(self, "inference_peak_bytes", "inference_kept_bytes", "detached_peak_bytes", "untouched_bytes")
+        check_seconds(self, "forward_seconds", "backward_seconds", "first_backward_seconds", "inference_seconds")
 
 
 @dataclass(frozen=True)
@@ -149,10 +136,10 @@ class LayerProfile:
     """One optimizer step over its parameters."""
 
     def __post_init__(self) -> None:
-        _check_bytes(self, "parameter_bytes", "buffer_bytes", "optimizer_bytes", "saved_bytes", "output_bytes")
-        _check_bytes(self, "forward_transient_bytes", "backward_transient_bytes", "scratch_bytes")
+        check_bytes(self, "parameter_bytes", "buffer_bytes", "optimizer_bytes", "saved_bytes", "output_bytes")
+        check_bytes(self, "forward_transient_bytes", "backward_transient_bytes", "scratch_bytes")
         _check_flops(self)
-        _check_seconds(self, "forward_seconds", "backward_seconds", "step_seconds")
+        check_seconds(self, "forward_seconds", "backward_seconds", "step_seconds")
 
 
 @dataclass(frozen=True)
@@ -167,7 +154,7 @@ class Layers:
     """Most that was held at one time by allocations which lie in no layer."""
 
     def __post_init__(self) -> None:
-        _check_bytes(self, "micro_batch", "unattributed_bytes")
+        check_bytes(self, "micro_batch", "unattributed_bytes")
 
 
 @dataclass(frozen=True)
@@ -198,10 +185,10 @@ class PieceProfile:
     """Its layers; null for heads, and where they were not looked at."""
 
     def __post_init__(self) -> None:
-        _check_bytes(self, "parameter_bytes", "buffer_bytes", "optimizer_bytes", "step_transient_bytes", "output_bytes")
-        _check_bytes(self, "parameters", "minimum_micro_batch")
+        check_bytes(self, "parameter_bytes", "buffer_bytes", "optimizer_bytes", "step_transient_bytes", "output_bytes")
+        check_bytes(self, "parameters", "minimum_micro_batch")
         _check_flops(self)
-        _check_seconds(self, "step_seconds")
+        check_seconds(self, "step_seconds")
         sizes = [cost.micro_batch for cost in self.costs]
         if not sizes or sizes != sorted(set(sizes)):
             raise ValueError(f"costs: micro-batches must be present and rise, but are {sizes[:20]}")
@@ -244,172 +231,6 @@ class HeadProfile:
 
 
 @dataclass(frozen=True)
-class UnitFinishing:
-    """Resident bytes that a unit adds to a pass without gradients which runs no unit: code that only it calls for."""
-
-    pass_bytes: int
-    """When it runs."""
-    heads_bytes: int
-    """When it runs with the heads behind it."""
-    kernel_bytes: int = added(0)
-    """What its kernels keep once they are made. All other figures hold those of every unit; blocks before lack it."""
-
-    def __post_init__(self) -> None:
-        _check_bytes(self, "pass_bytes", "heads_bytes", "kernel_bytes")
-
-
-@dataclass(frozen=True)
-class Finishing:
-    """The training child behind a block's training, once library pages of that are given back: its resident bytes
-    without the tensors, baseline included."""
-
-    pass_bytes: int
-    """Highest in a pass through all units without gradients."""
-    heads_bytes: int
-    """Highest in one in which auxiliary heads run and are counted as well."""
-    fit_bytes: int
-    """Highest in one in which linear exits are fitted as well."""
-    still_bytes: int
-    """Highest while no tensor is computed, as when weights are saved."""
-    images_bytes: int = added(0)
-    """On top of a pass that reads images, which are made numbers and centred."""
-    float32_bytes: int = added(0)
-    """On top of a pass that writes a cache of this type, where units compute in another."""
-    bfloat16_bytes: int = added(0)
-    """The same of this type."""
-    uint8_bytes: int = added(0)
-    """The same of this type."""
-    common_bytes: int = added(0)
-    """Of `pass_bytes`, what is there where no unit runs; a pass through some units adds theirs."""
-    common_heads_bytes: int = added(0)
-    """The same of `heads_bytes`."""
-    units: tuple[UnitFinishing, ...] = added(())
-    """What each unit adds; empty: not measured, a pass through some of them takes as much as one through all."""
-
-    def __post_init__(self) -> None:
-        _check_bytes(self, "pass_bytes", "heads_bytes", "fit_bytes", "still_bytes")
-        _check_bytes(self, "images_bytes", "float32_bytes", "bfloat16_bytes", "uint8_bytes")
-        _check_bytes(self, "common_bytes", "common_heads_bytes")
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """The process around the training step."""
-
-    baseline_bytes: int
-    """Resident bytes of the training child after its first tiny step."""
-    start_peak_bytes: int
-    """Highest resident bytes of the child until then (importing torch)."""
-    supervisor_bytes: int
-    """Highest resident bytes of the supervisor."""
-    overhead_bytes: int
-    """Resident bytes of a real step beyond its allocator peak, constant part (kernels, thread arenas)."""
-    overhead_permille: int
-    """The part of it that grows with the allocator peak, in thousandths, rounded up."""
-    small_micro_batch: int = 1
-    """Up to this micro-batch `overhead_bytes` is the whole constant part."""
-    large_micro_batch: int = 1
-    """From this micro-batch on `growing_bytes` come on top, and in between a part of them."""
-    growing_bytes: int = 0
-    """What libraries set up for matrix products that are large enough, beside torch's allocator."""
-    run_bytes: int = 0
-    """What a whole run holds beyond its steps: data readers, the cache's writer, objects that come with a block."""
-    finishing: Finishing | None = added(None)
-    """What is resident behind training, up to `small_micro_batch`; null: not measured, no more than in training."""
-
-    def __post_init__(self) -> None:
-        self._check_finishing()
-        _check_bytes(self, "baseline_bytes", "start_peak_bytes", "supervisor_bytes")
-        _check_bytes(self, "overhead_bytes", "overhead_permille", "run_bytes", "growing_bytes")
-        if not 1 <= self.small_micro_batch <= self.large_micro_batch <= MAX_BATCH:
-            sizes = f"{self.small_micro_batch} and {self.large_micro_batch}"
-            raise ValueError(f"small_micro_batch and large_micro_batch are {sizes}; they lie between 1 and {MAX_BATCH}")
-
-    def _check_finishing(self) -> None:
-        most = self.baseline_bytes + self.overhead_bytes
-        found = self.finishing
-        if found is not None and max(found.pass_bytes, found.heads_bytes, found.fit_bytes, found.still_bytes) > most:
-            raise ValueError(f"finishing: takes more than baseline_bytes and overhead_bytes in training, {most}")
-
-
-@dataclass(frozen=True)
-class Account:
-    """Why a process is at `peak_bytes`: one whole training step by backpropagation, each part measured by itself."""
-
-    micro_batch: int
-    """Samples of the step."""
-    peak_bytes: int
-    """Highest resident bytes of the process (VmHWM)."""
-    interpreter_bytes: int
-    """Python before it imports anything of ours, thread stacks left out."""
-    libraries_bytes: int
-    """File pages of torch and the libraries it brings, after the first tiny step."""
-    heap_bytes: int
-    """What importing left on the heap and in anonymous pages."""
-    stacks_bytes: int
-    """Stacks of all threads, as far as they are resident."""
-    code_bytes: int
-    """What the model's kernels add while they are in use: compiled code, primitives, library pages."""
-    data_bytes: int
-    """Images and labels of the micro-batch."""
-    parameters_bytes: int
-    """Parameters and buffers."""
-    gradients_bytes: int
-    """At the moment of the peak."""
-    optimizer_bytes: int
-    """Optimizer state."""
-    activations_bytes: int
-    """Everything else that is resident at the peak: saved, outputs, their gradients, library scratch where written."""
-    retention_bytes: int
-    """Resident in the allocator without being allocated: rounding to pages, free blocks that it retains."""
-    rest_bytes: int
-    """What the parts above do not explain; negative where they explain too much."""
-
-    def __post_init__(self) -> None:
-        _check_bytes(self, "micro_batch", "peak_bytes", "interpreter_bytes", "libraries_bytes", "heap_bytes")
-        _check_bytes(self, "stacks_bytes", "code_bytes", "data_bytes", "parameters_bytes", "gradients_bytes")
-        _check_bytes(self, "optimizer_bytes", "activations_bytes", "retention_bytes")
-
-
-@dataclass(frozen=True)
-class StepTime:
-    """One whole training step of the model, by backpropagation."""
-
-    micro_batch: int
-    """Samples of the step."""
-    seconds: float
-    """The fastest of a few."""
-
-    def __post_init__(self) -> None:
-        _check_bytes(self, "micro_batch")
-        _check_seconds(self, "seconds")
-
-
-@dataclass(frozen=True)
-class PolicyProfile:
-    """What an allocator policy costs on this device with this model."""
-
-    policy: Literal["tight", "fast"]
-    """The policy."""
-    baseline_bytes: int
-    """Resident bytes of the training child after its first tiny step."""
-    overhead_bytes: int
-    """Resident bytes of a real step beyond its allocator peak, constant part."""
-    overhead_permille: int
-    """The part of it that grows with the allocator peak, in thousandths, rounded up."""
-    steps: tuple[StepTime, ...]
-    """Whole steps at rising micro-batches, the account's among them."""
-    account: Account
-    """Where the bytes of a step are."""
-
-    def __post_init__(self) -> None:
-        _check_bytes(self, "baseline_bytes", "overhead_bytes", "overhead_permille")
-        sizes = [step.micro_batch for step in self.steps]
-        if not sizes or sizes != sorted(set(sizes)):
-            raise ValueError(f"steps are at micro-batches {sizes}; at least one is needed, and they have to rise")
-
-
-@dataclass(frozen=True)
 class LeftOut:
     """A micro-batch that was wanted and not measured; larger ones are extrapolated from smaller ones."""
 
@@ -433,8 +254,8 @@ class Limits:
     """Every micro-batch not measured for it."""
 
     def __post_init__(self) -> None:
-        _check_bytes(self, "max_bytes")
-        _check_seconds(self, "max_seconds")
+        check_bytes(self, "max_bytes")
+        check_seconds(self, "max_seconds")
 
 
 @dataclass(frozen=True)
@@ -449,7 +270,7 @@ class Storage:
     """Its kind (`ext4`, `tmpfs`), where the kernel said so."""
 
     def __post_init__(self) -> None:
-        _check_bytes(self, "write_bytes_per_second", "read_bytes_per_second")
+        check_bytes(self, "write_bytes_per_second", "read_bytes_per_second")
         if 0 in (self.write_bytes_per_second, self.read_bytes_per_second):
             raise ValueError("a storage speed of 0 cannot hold a cache")
 

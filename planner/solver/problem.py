@@ -13,8 +13,9 @@ from planner.heads.kinds import AuxiliaryHead
 from planner.heads.pooled import PooledHead
 from planner.model.shapes import Shape, unit_sizes
 from planner.schema.common import CHECKSUM_BYTES, NUMBER_BYTES, CacheDtype, Dtype, Policy, stored_bytes
-from planner.schema.profile import PieceProfile, PolicyProfile, Profile
+from planner.schema.profile import PieceProfile, Profile
 from planner.schema.request import Request
+from planner.schema.runtime import PolicyProfile
 from planner.solver.costs import NANOSECONDS, SAME_SCALE, PieceCost, PieceTable, TimeScale, interpolate, nanoseconds
 from planner.solver.request import check_freeze, check_measured
 from planner.units import KIB

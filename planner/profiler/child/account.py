@@ -24,7 +24,7 @@ from planner.profiler.child.finishing import watch_finishing
 from planner.profiler.job import Job
 from planner.schema.codec import read_document, to_json
 from planner.schema.common import Policy
-from planner.schema.profile import Account, Finishing, StepTime
+from planner.schema.runtime import Account, Finishing, StepTime
 from planner.system.allocator import HeapUse, heap_use
 from planner.system.answers import Answers
 from planner.system.exhaustion import problem_of

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, get_args
 
 from planner.schema.common import CacheDtype
-from planner.schema.profile import Finishing, UnitFinishing
+from planner.schema.runtime import Finishing, UnitFinishing
 from planner.system.proc import read_memory, reset_peak
 from planner.training.runtime import release_memory, trim_after_each
 

@@ -12,7 +12,8 @@ from math import ceil, prod
 from planner.errors import PlannerError
 from planner.schema.common import CacheDtype, Dtype
 from planner.schema.plan import Plan
-from planner.schema.profile import Costs, PieceProfile, PolicyProfile, Profile
+from planner.schema.profile import Costs, PieceProfile, Profile
+from planner.schema.runtime import PolicyProfile
 
 _FAST_RETENTION_FACTOR = 2
 """Under `fast`, bytes that come and go: once while in use and once kept for the next step."""

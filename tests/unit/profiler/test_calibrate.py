@@ -13,7 +13,7 @@ from planner.profiler.job import Job
 from planner.schema.codec import to_json
 from planner.schema.common import OptimizerConfig
 from planner.schema.model import Activation, BatchNorm2d, Conv2d, Flatten, Layer, Linear, Model, Unit
-from planner.schema.profile import Account, Finishing, StepTime, UnitFinishing
+from planner.schema.runtime import Account, Finishing, StepTime, UnitFinishing
 from planner.units import MIB
 from tests.heads import conv_heads
 from tests.unit.system.support import run_child, with_read_only_proc

@@ -9,19 +9,8 @@ from hypothesis import strategies as st
 
 from planner.report.profile_tables import profile_table
 from planner.schema.common import Machine
-from planner.schema.profile import (
-    Account,
-    Costs,
-    LayerProfile,
-    Layers,
-    LeftOut,
-    Limits,
-    PieceProfile,
-    PolicyProfile,
-    Profile,
-    StepTime,
-    Traces,
-)
+from planner.schema.profile import Costs, LayerProfile, Layers, LeftOut, Limits, PieceProfile, Profile, Traces
+from planner.schema.runtime import Account, PolicyProfile, StepTime
 from tests.unit.report.test_tables import NASTY, cells, flat
 from tests.unit.solver.two_units import HEAD, tiny_profile, trace
 

@@ -14,16 +14,8 @@ from planner.model.shapes import Shape, Sizes, model_sizes, unit_sizes
 from planner.model.zoo import from_zoo
 from planner.schema.common import Device, OptimizerConfig
 from planner.schema.model import Conv2d, Linear, Model, Residual, Unit
-from planner.schema.profile import (
-    Costs,
-    HeadProfile,
-    PieceProfile,
-    Profile,
-    Runtime,
-    Storage,
-    Trace,
-    Traces,
-)
+from planner.schema.profile import Costs, HeadProfile, PieceProfile, Profile, Storage, Trace, Traces
+from planner.schema.runtime import Runtime
 
 OPERATIONS_PER_SECOND = 1e10
 SGD = OptimizerConfig(kind="sgd", lr=0.05, momentum=0.9)

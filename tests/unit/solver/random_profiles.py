@@ -10,20 +10,9 @@ from hypothesis import strategies as st
 
 from planner.schema.common import CacheDtype, Device, DeviceKind, Dtype, OptimizerConfig
 from planner.schema.model import Activation, Conv2d, Layer, Model, Pool2d, Residual, Unit
-from planner.schema.profile import (
-    Costs,
-    Finishing,
-    HeadProfile,
-    PieceProfile,
-    PolicyProfile,
-    Profile,
-    Runtime,
-    Storage,
-    Trace,
-    Traces,
-    UnitFinishing,
-)
+from planner.schema.profile import Costs, HeadProfile, PieceProfile, Profile, Storage, Trace, Traces
 from planner.schema.request import Scope, Training
+from planner.schema.runtime import Finishing, PolicyProfile, Runtime, UnitFinishing
 from tests.unit.solver.two_units import policy_profile
 
 GRID_BYTES = 8192

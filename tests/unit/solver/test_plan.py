@@ -17,8 +17,9 @@ from planner.errors import InfeasibleError
 from planner.heads.pooled import PooledHead
 from planner.schema.codec import content_id, decode, parse_json, to_json
 from planner.schema.plan import Plan
-from planner.schema.profile import HeadProfile, PieceProfile, Profile, Runtime
+from planner.schema.profile import HeadProfile, PieceProfile, Profile
 from planner.schema.request import Budget, Request, Strategy, Training
+from planner.schema.runtime import Runtime
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.predict import predict_block
 from planner.solver.problem import CLASSIFIER, Choice, Problem

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from planner.errors import InputError
 from planner.schema.model import Unit
-from planner.schema.profile import Finishing, HeadProfile, Profile, UnitFinishing
+from planner.schema.profile import HeadProfile, Profile
 from planner.schema.request import Budget, Request, Scope, Training
+from planner.schema.runtime import Finishing, UnitFinishing
 from planner.solver.problem import Phase, Problem
 from tests.unit.solver.random_profiles import LAYERS
 from tests.unit.solver.two_units import FIRST, HEAD, SGD, tiny_profile

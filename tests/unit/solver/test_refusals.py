@@ -8,8 +8,9 @@ import pytest
 
 from planner.errors import InfeasibleError, InputError
 from planner.schema.common import Policy
-from planner.schema.profile import Profile, StepTime
+from planner.schema.profile import Profile
 from planner.schema.request import Budget, Request, Strategy, Training
+from planner.schema.runtime import StepTime
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.problem import policies_of
 from tests.unit.solver.chains import SGD, zoo_profile

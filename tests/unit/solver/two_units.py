@@ -4,19 +4,8 @@ from __future__ import annotations
 
 from planner.schema.common import Device, OptimizerConfig, Policy
 from planner.schema.model import Activation, Model, Unit
-from planner.schema.profile import (
-    Account,
-    Costs,
-    HeadProfile,
-    PieceProfile,
-    PolicyProfile,
-    Profile,
-    Runtime,
-    StepTime,
-    Storage,
-    Trace,
-    Traces,
-)
+from planner.schema.profile import Costs, HeadProfile, PieceProfile, Profile, Storage, Trace, Traces
+from planner.schema.runtime import Account, PolicyProfile, Runtime, StepTime
 
 SGD = OptimizerConfig(kind="sgd", lr=0.1, momentum=0.9)
 MICROSECOND = 1e-6
