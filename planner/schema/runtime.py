@@ -156,7 +156,7 @@ class StepTime:
 class PolicyProfile:
     """What an allocator policy costs on this device with this model."""
 
-    policy: Literal[tight, fast]
+    policy: Literal["tight", "fast"]
     """The policy."""
     baseline_bytes: int
     """Resident bytes of the training child after its first tiny step."""
