@@ -20,38 +20,19 @@ from planner.errors import DataError, InputError
 from planner.tasks.kinds import CLASSIFICATION
 from planner.units import MIB
 from tests.prepared import open_prepared
-from tests.unit.data.support import Bytes, read_all
-
-NAMES = "abcd"
-SHAPE = (3, 32, 32)
-
-
-def disc(corner: int, chance: np.random.Generator) -> Bytes:
-    """A white disc on dark noise, 32×32 in colour."""
-    picture = chance.integers(0, 60, (32, 32, 3)).astype(np.uint8)
-    y, x = np.mgrid[:32, :32]
-    picture[(y - (8, 24)[corner // 2]) ** 2 + (x - (8, 24)[corner % 2]) ** 2 < 25] = 255
-    return picture
-
-
-def corner_of(image: Bytes) -> int:
-    """The corner in which an image (channels, 32, 32) is brightest."""
-    sums = [image[:, y : y + 16, x : x + 16].sum(dtype=int) for y in (0, 16) for x in (0, 16)]
-    return int(np.argmax(sums))
-
-
-def save(path: Path, picture: Bytes | Image.Image, **options: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    (picture if isinstance(picture, Image.Image) else Image.fromarray(picture)).save(path, **options)
-
-
-def folder(place: Path, classes: str = NAMES, count: int = 10, seed: int = 0) -> Path:
-    """A picture of a class has its disc where its letter says."""
-    chance = np.random.default_rng(seed)
-    for name in classes:
-        for number in range(count):
-            save(place / name / f"{number:03}.png", disc(NAMES.index(name), chance))
-    return place
+from tests.unit.data.discs import (
+    COLOURS,
+    NAMES,
+    SHAPE,
+    coloured,
+    corner_of,
+    disc,
+    folder,
+    save,
+    see_through,
+    upright_and_phone,
+)
+from tests.unit.data.support import read_all
 
 
 def labels_by_corner(work: Path, part: str, of: Sequence[int] = range(4)) -> bool:
@@ -73,17 +54,10 @@ def test_a_model_of_four_classes_is_tested_on_three(tmp_path: Path) -> None:
 
 
 def test_a_phones_pictures_are_what_their_upright_twins_are(tmp_path: Path) -> None:
-    chance, exif = np.random.default_rng(3), Image.Exif()
-    exif[0x112] = 6
-    for corner, name in enumerate(NAMES):
-        for number in range(5):
-            image = Image.fromarray(disc(corner, chance))
-            save(tmp_path / "upright" / name / f"{number}.png", image)
-            save(tmp_path / "phone" / name / f"{number}.png", image.transpose(Image.Transpose.ROTATE_90), exif=exif)
     found = {}
-    for which in ("upright", "phone"):
-        with open_prepared(tmp_path / which, tmp_path / f"work-{which}", SHAPE) as data:
-            found[which] = [read_all(part, SHAPE) for part in (data.train, data.validation, data.test)]
+    for place in upright_and_phone(tmp_path, count=5, seed=3):
+        with open_prepared(place, tmp_path / f"work-{place.name}", SHAPE) as data:
+            found[place.name] = [read_all(part, SHAPE) for part in (data.train, data.validation, data.test)]
             notes = data.description.notes
     assert notes == ("20 of 20 images turned upright, as EXIF says",)
     for upright, phone in zip(*found.values(), strict=True):
@@ -95,9 +69,7 @@ def test_a_shape_that_lies_in_the_alpha_channel_alone_is_seen(tmp_path: Path) ->
     chance = np.random.default_rng(3)
     for corner, name in enumerate(NAMES):
         for number in range(5):
-            shape = np.zeros((32, 32, 4), np.uint8)
-            shape[..., 3] = disc(corner, chance)[..., 0] // 200 * 255
-            save(tmp_path / "set" / name / f"{number}.png", shape)
+            save(tmp_path / "set" / name / f"{number}.png", see_through(corner, chance))
     with open_prepared(tmp_path / "set", tmp_path / "work", SHAPE) as data:
         images, labels = read_all(data.train, SHAPE)
         assert [corner_of(255 - image) for image in images] == labels
@@ -105,18 +77,11 @@ def test_a_shape_that_lies_in_the_alpha_channel_alone_is_seen(tmp_path: Path) ->
 
 
 def test_one_grey_picture_makes_no_other_grey(tmp_path: Path) -> None:
-    colours = ((150, 60, 60), (60, 120, 60), (60, 60, 230), (105, 105, 40))
-    for name, colour in zip(NAMES, colours, strict=True):
-        for number in range(5):
-            picture = Image.new("RGB", (32, 32), colour)
-            save(
-                tmp_path / "set" / name / f"{number}.png",
-                picture.convert("L") if (name, number) == ("a", 0) else picture,
-            )
+    coloured(tmp_path / "set", count=5, first_is_grey=True)
     with open_prepared(tmp_path / "set", tmp_path / "work", SHAPE) as data:
         images, labels = read_all(data.training, SHAPE)
         seen = {(label, tuple(image[:, 0, 0])) for image, label in zip(images, labels, strict=True)}
-        assert set(enumerate(colours)) <= seen
+        assert set(enumerate(COLOURS)) <= seen
         assert data.description.notes == ("1 of 20 images without colour: read as grey in three channels",)
 
 

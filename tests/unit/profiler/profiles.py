@@ -8,9 +8,10 @@ from typing import Any
 from planner.profiler.profile import ProfileRequest
 from planner.schema.codec import content_id
 from planner.schema.common import Device, DeviceKind, Machine
+from planner.schema.model import Model
 from planner.schema.profile import Profile
 from planner.system.machine import fingerprint, probe
-from tests.unit.solver.chains import SGD, zoo_profile
+from tests.unit.solver.chains import SGD, computed_profile, zoo_profile
 
 
 def of(
@@ -19,13 +20,15 @@ def of(
     name: str = "cnn6",
     batch: int = 128,
     kind: DeviceKind = "cpu",
+    model: Model | None = None,
     **changes: Any,
 ) -> Profile:
-    """A profile measured on `machine` up to `batch`, id included."""
+    """A profile of a zoo network, or of `model`, measured on `machine` up to `batch`, id included."""
     version = machine.torch_version or "2.13.0"
     device = Device(machine.name, fingerprint(machine, version, threads, kind), kind, threads, version, 2**34)
     sizes = (*(size for size in (1, 2, 8, 32, 128) if size < batch), batch)
-    profile = replace(zoo_profile(name, sizes), device=device, machine=machine, **changes)
+    measured = zoo_profile(name, sizes) if model is None else computed_profile(model, sizes)
+    profile = replace(measured, device=device, machine=machine, **changes)
     return replace(profile, id=content_id(profile))
 
 

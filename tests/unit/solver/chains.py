@@ -24,7 +24,11 @@ DEVICE = Device("test", "0" * 64, "cpu", 1, "2.13.0", 2**34)
 
 def zoo_profile(name: str, micro_batches: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128)) -> Profile:
     """A profile of a zoo network on 3×32×32 images with five widths of head at every boundary."""
-    model = from_zoo(name, (3, 32, 32), 10)
+    return computed_profile(from_zoo(name, (3, 32, 32), 10), micro_batches)
+
+
+def computed_profile(model: Model, micro_batches: tuple[int, ...]) -> Profile:
+    """The same of any network."""
     shapes: list[Shape] = [model.input]
     units = []
     heads = []
