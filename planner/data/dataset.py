@@ -14,8 +14,10 @@ from pathlib import Path
 
 from planner.data.arrays import RecordFile
 from planner.data.cifar import find_batches, open_cifar
-from planner.data.folder import find_folders, open_folder
+from planner.data.class_folders import find_folders
+from planner.data.folder import open_folder
 from planner.data.idx import find_idx_files, open_idx
+from planner.data.npy import NPY_MAGIC
 from planner.data.npz import ZIP_MAGIC, open_npz
 from planner.data.split import DataInfo, Dataset, Parts
 from planner.errors import DataError, InputError
@@ -34,6 +36,11 @@ FASHION_MNIST_LABELS = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
 """From the data set's README, https://github.com/zalandoresearch/fashion-mnist."""
+
+_HEAD_BYTES = 512
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"7z\xbc\xaf\x27\x1c", b"\x28\xb5\x2f\xfd", b"Rar!")
+"""What gzip, bzip2, xz, 7-zip, zstd and rar begin with."""
+_PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*")
 
 _LAYOUTS = (
     "understood are: a folder with IDX files (train-images-idx3-ubyte, …, compressed or not), a folder of CIFAR-10 "
@@ -127,10 +134,22 @@ def _open_path(name: str, how: _Reading) -> Parts:
     if is_folder:
         return _open_folder(path, how)
     file = RecordFile(path, how.resources)
-    if file.size < len(ZIP_MAGIC) or file.read(0, len(ZIP_MAGIC)) != ZIP_MAGIC:
-        raise DataError(name, f"is in no layout that is understood; {_LAYOUTS}")
+    head = file.read(0, min(file.size, _HEAD_BYTES))
+    if not head.startswith(ZIP_MAGIC):
+        raise DataError(name, f"is {_other_file(head)}in no layout that is understood; {_LAYOUTS}")
     file.close()
     return open_npz(path, how.work_dir, how.resources, how.size, how.layout)
+
+
+def _other_file(head: bytes) -> str:
+    """What a file is that begins so, as far as that helps."""
+    if head.startswith(_COMPRESSED) or head[257:262] == b"ustar":
+        return "compressed, or an archive (unpack it, and give the folder): "
+    if head.startswith(NPY_MAGIC):
+        return "a single array (save images and labels in one file, with numpy.savez): "
+    if head.startswith(_PICTURES):
+        return "a single picture: "
+    return ""
 
 
 def _open_folder(path: Path, how: _Reading) -> Parts:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from planner.data.split import Dataset, SourceSplit
 from planner.data.stratify import Draw
+from planner.errors import DataError
 from planner.limits import MAX_LIST_LENGTH
 from planner.schema.data import DataDescription, DataPart, PartName, listed
 
@@ -46,6 +47,12 @@ def describe(data: Dataset, seed: int) -> Described:
         counts["test"] = draw.test
     if data.validation is None:
         counts["validation"] = draw.validation
+    if not sum(counts["test"]):
+        raise DataError(
+            info.name,
+            "has no test part, and no class has two samples, of which one could be held out to test on; add a test "
+            "part, or samples",
+        )
     counts["train"] = array("Q", _without(counts["train"], draw.test, draw.validation))
     held_out: tuple[PartName, ...] = tuple(name for name in ("validation", "test") if splits[name] is None)
     return Described(

@@ -22,6 +22,9 @@ class LeftOut:
         known = suffix in self._counts or len(self._counts) < _MOST_SUFFIXES
         self._counts[suffix if known else "others"] += 1
 
+    def __bool__(self) -> bool:
+        return bool(self._counts)
+
     def notes(self) -> list[str]:
         """In words: `left out: 300 files (290 .tif, 10 .txt)`."""
         total = sum(self._counts.values())

@@ -1,6 +1,7 @@
 """An .npz file: a zip whose members `images`, `labels`, `test_images`, `test_labels` are .npy arrays.
 
-Keras' names (`x_train`, `y_train`, …) and MedMNIST's (`train_images`, `val_images`, …) are read as well.
+Keras' names (`x_train`, `y_train`, …) and MedMNIST's (`train_images`, `val_images`, …) are read as well, and the names
+of classes from an array of text, `class_names`.
 
 Stored members are read where they lie, deflated ones are unpacked once. No numpy, and nothing is ever unpickled.
 Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
@@ -8,31 +9,33 @@ Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 
 from __future__ import annotations
 
-import ast
 import io
 import math
 import re
 import struct
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipExtFile, ZipFile, ZipInfo
 
 from planner.data.arrays import ArraySplit, Images, Labels, RecordFile, check_counts, check_same_shape
+from planner.data.npy import Header, is_text, read_header, shown, texts
 from planner.data.split import Parts, check_samples, check_shape
 from planner.data.unpack import CHUNK_BYTES, CORRUPT, unpack
 from planner.errors import DataError
+from planner.limits import MAX_CLASSES
+from planner.schema.common import check_class_names
 from planner.schema.data import ArrayLayout
+from planner.units import MIB
 
 ZIP_MAGIC = b"PK\x03\x04"
 
-_MAX_HEADER_BYTES = 10_000
 _ENCRYPTED = 0x1
 _LOCAL_HEADER_BYTES = 30
-_NPY_MAGIC = b"\x93NUMPY"
 _SHOWN = 8
+_NAMES = ("class_names", "label_names", "classes")
+_MOST_NAMES_BYTES = 16 * MIB
 
 _ROLES = {
     **dict.fromkeys(("images", "image", "x"), "images"),
@@ -49,18 +52,6 @@ _INTEGER = re.compile(r"([<>|]?)([iu])([1248])")
 _CORRUPT_ZIP = (*CORRUPT, NotImplementedError, UnicodeDecodeError, struct.error, OverflowError)
 
 
-@dataclass(frozen=True)
-class _Header:
-    """What an .npy array says of itself."""
-
-    descr: str
-    """Type of the elements, as numpy writes it: byte order, kind, bytes."""
-    shape: tuple[int, ...]
-    """Extents, in C order."""
-    start: int
-    """Byte of the first element."""
-
-
 def open_npz(
     path: Path,
     work_dir: Path,
@@ -74,6 +65,7 @@ def open_npz(
     """
     try:
         with _Bounded(path) as file, ZipFile(file) as archive:
+            _check_arrays(path, archive.namelist())
             return _open_parts(_Opener(path, archive, work_dir, resources, size, layout))
     except _CORRUPT_ZIP as error:
         raise DataError(str(path), f"is damaged ({error})") from None
@@ -93,16 +85,25 @@ def _open_parts(opener: _Opener) -> Parts:
     if "test" not in others and "validation" in others:
         others["test"] = others.pop("validation")
         notes.append("there is no test part: the validation part is tested on")
+    names = opener.class_names(classes)
     return Parts(
         "npz",
         ArraySplit([train]),
         others.get("test"),
         train[0].shape,
-        classes,
+        len(names) or classes,
+        names,
         storage_bytes=opener.storage_bytes,
         validation=others.get("validation"),
         notes=tuple(notes),
     )
+
+
+def _check_arrays(path: Path, names: list[str]) -> None:
+    """Raise DataError for an archive of other files, pictures for instance."""
+    if names and not any(name.endswith(".npy") for name in names):
+        shown = ", ".join(name[:40] for name in names[:3]) + (", …" if names[3:] else "")
+        raise DataError(str(path), f"is a zip of files that are no arrays ({shown}); unpack it, and give the folder")
 
 
 class _Bounded(io.FileIO):
@@ -134,6 +135,7 @@ class _Opener:
         self._size = size
         self._layout = layout
         self._arrays = self._by_meaning()
+        self._names = next((name for name in _NAMES if self._is_text(name)), None)
         self.storage_bytes = 0
 
     def _by_meaning(self) -> dict[tuple[str, str], str]:
@@ -150,7 +152,7 @@ class _Opener:
 
     def left_out(self) -> Iterator[str]:
         """What is said of members that are not read."""
-        read = {f"{name}.npy" for name in self._arrays.values()}
+        read = {f"{name}.npy" for name in (*self._arrays.values(), self._names)}
         names = [name.removesuffix(".npy")[:40] for name in self._members if name not in read]
         if names:
             shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if names[_SHOWN:] else "")
@@ -174,6 +176,36 @@ class _Opener:
         check_counts(images, labels)
         return images, labels
 
+    def class_names(self, classes: int) -> tuple[str, ...]:
+        """What the classes are called, where an array of text says so. Raises DataError where it cannot be right."""
+        if self._names is None:
+            return ()
+        where, info = self._checked(self._names)
+        header = self._header(where, info)
+        if info.file_size > _MOST_NAMES_BYTES:
+            raise DataError(where, f"has {info.file_size} bytes; names of classes have at most {_MOST_NAMES_BYTES}")
+        try:
+            with self._stream(info) as stream:
+                stream.read(header.start)
+                names = texts(header, stream.read(info.file_size - header.start))
+            check_class_names(names, MAX_CLASSES)
+        except _CORRUPT_ZIP as error:
+            raise DataError(where, f"is damaged ({error})") from None
+        except ValueError as error:
+            raise DataError(where, f"names no classes ({error})") from None
+        if len(names) < classes:
+            raise DataError(where, f"has {len(names)} names for {classes} classes: labels run to {classes - 1}")
+        return names
+
+    def _is_text(self, name: str) -> bool:
+        """Whether there is such an array, of text; what else may be called so is left out."""
+        if f"{name}.npy" not in self._members:
+            return False
+        try:
+            return is_text(self._header(*self._checked(name)))
+        except DataError:
+            return False
+
     def _member(self, part: str, role: str) -> tuple[str, ZipInfo]:
         """Return how messages call the member, and its entry."""
         name = self._arrays.get((part, role))
@@ -185,6 +217,10 @@ class _Opener:
                 f"this array is missing; the file holds {found or 'none'} (also read are Keras' x_train, y_train, "
                 "x_test, y_test and MedMNIST's train_images, train_labels, val_images, …)",
             )
+        return self._checked(name)
+
+    def _checked(self, name: str) -> tuple[str, ZipInfo]:
+        """The same of an array that is there. Raises DataError where it cannot be opened."""
         where, info = f"{self._path}: {name}", self._members[f"{name}.npy"]
         if info.flag_bits & _ENCRYPTED:
             raise DataError(where, "is encrypted")
@@ -195,18 +231,18 @@ class _Opener:
     def _stream(self, info: ZipInfo) -> ZipExtFile:
         return cast(ZipExtFile, self._archive.open(info))
 
-    def _header(self, where: str, info: ZipInfo) -> _Header:
+    def _header(self, where: str, info: ZipInfo) -> Header:
         try:
             with self._stream(info) as stream:
-                return _read_header(where, stream)
+                return read_header(where, stream)
         except _CORRUPT_ZIP as error:
             raise DataError(where, f"is damaged ({error})") from None
 
-    def _locate(self, where: str, info: ZipInfo, header: _Header, item_bytes: int) -> tuple[RecordFile, int]:
+    def _locate(self, where: str, info: ZipInfo, header: Header, item_bytes: int) -> tuple[RecordFile, int]:
         """Return the file that holds the elements, and the byte of the first one."""
         size = header.start + math.prod(header.shape) * item_bytes
         if info.file_size != size:
-            raise DataError(where, f"has {info.file_size} bytes; its header promises {_shown(header.shape)}, so {size}")
+            raise DataError(where, f"has {info.file_size} bytes; its header promises {shown(header.shape)}, so {size}")
         file = RecordFile(self._path, self._resources, where)
         if info.compress_type == ZIP_DEFLATED:
             member = info.filename.removesuffix(".npy")
@@ -221,24 +257,6 @@ class _Opener:
         return file, begin + header.start
 
 
-def _read_header(where: str, stream: ZipExtFile) -> _Header:
-    start = stream.read(8)
-    if start[:6] != _NPY_MAGIC or start[6:7] not in (b"\1", b"\2", b"\3"):
-        raise DataError(where, "is not an .npy array of version 1, 2 or 3")
-    length_format = "<H" if start[6] == 1 else "<I"
-    length_bytes = stream.read(struct.calcsize(length_format))
-    if len(length_bytes) < struct.calcsize(length_format):
-        raise DataError(where, "ends inside its header")
-    (length,) = struct.unpack(length_format, length_bytes)
-    if length > _MAX_HEADER_BYTES:
-        raise DataError(where, f"has a header of {length} bytes; at most {_MAX_HEADER_BYTES} are read")
-    text = stream.read(length)
-    if len(text) < length:
-        raise DataError(where, "ends inside its header")
-    descr, shape = _parse_header(where, text)
-    return _Header(descr, shape, len(start) + len(length_bytes) + length)
-
-
 def _meaning(name: str) -> tuple[str, str] | None:
     """Part and role of an array: `images`, `y_train`, `val_images`; none where its name says neither."""
     words = name.lower().split("_")
@@ -249,38 +267,14 @@ def _meaning(name: str) -> tuple[str, str] | None:
     return parts[0] if parts else "train", roles[0]
 
 
-def _shown(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape[:8])) or "of a single number"
-
-
-def _parse_header(where: str, text: bytes) -> tuple[str, tuple[int, ...]]:
-    """Return type and extents from the header's text, a Python dict in literal form."""
-    try:
-        header: Any = ast.literal_eval(text.decode())
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-        raise DataError(where, "has a header that cannot be read") from None
-    if not isinstance(header, dict) or header.keys() != {"descr", "fortran_order", "shape"}:
-        raise DataError(where, "has a header without exactly descr, fortran_order and shape")
-    descr, shape = header["descr"], header["shape"]
-    if not isinstance(shape, tuple) or not all(type(extent) is int and 0 <= extent < 2**63 for extent in shape):
-        raise DataError(where, "has a shape that is not of whole numbers from 0 below 2^63")
-    if not isinstance(descr, str):
-        raise DataError(where, "has elements of several fields; plain integers are needed")
-    if "O" in descr:
-        raise DataError(where, "holds pickled objects, which are never opened; save an array of integers")
-    if header["fortran_order"] is not False:
-        raise DataError(where, "is in Fortran order; save numpy.ascontiguousarray(...) of it")
-    return descr, shape
-
-
 def _image_shape(
-    where: str, header: _Header, size: tuple[int, int, int] | None, layout: ArrayLayout | None
+    where: str, header: Header, size: tuple[int, int, int] | None, layout: ArrayLayout | None
 ) -> tuple[tuple[int, int, int], bool]:
     """Return (C, H, W) of images in an array of N×H×W, N×H×W×C or N×C×H×W, and whether channels come last."""
     if _UINT8.fullmatch(header.descr) is None:
-        raise DataError(where, f"has elements of type {header.descr[:20]!r}; images are uint8")
+        raise DataError(where, f"has elements of type {header.descr[:20]!r}; {_as_uint8(header.descr)}")
     if len(header.shape) not in (3, 4):
-        raise DataError(where, f"has the shape {_shown(header.shape)}; images are N×H×W, N×H×W×C or N×C×H×W")
+        raise DataError(where, f"has the shape {shown(header.shape)}; images are N×H×W, N×H×W×C or N×C×H×W")
     samples, *extents = header.shape
     if len(extents) == 2:
         extents.append(1)
@@ -292,6 +286,15 @@ def _image_shape(
     check_samples(where, samples)
     check_shape(where, shape)
     return shape, channels_last
+
+
+def _as_uint8(descr: str) -> str:
+    """What would be right instead of elements of another type."""
+    if "f" in descr:
+        return "images are uint8: of values from 0 to 1 save (images * 255).round().astype('uint8')"
+    if "b" in descr:
+        return "images are uint8: save images.astype('uint8') * 255"
+    return "images are uint8, so values from 0 to 255: scale them, and save images.astype('uint8')"
 
 
 def _has_channels_last(
@@ -306,19 +309,31 @@ def _has_channels_last(
     if third > first:
         raise DataError(
             where,
-            f"has the shape {_shown(shape)}: {third} channels of {first}×{second}, or {first} of {second}×{third}? Say "
+            f"has the shape {shown(shape)}: {third} channels of {first}×{second}, or {first} of {second}×{third}? Say "
             "--layout nhwc or --layout nchw (channels first), or save numpy.transpose(images, (0, 2, 3, 1))",
         )
     return True
 
 
-def _label_type(where: str, header: _Header) -> tuple[int, bool, bool]:
+def _no_labels(descr: str) -> str:
+    """What elements of a type are that labels cannot have, and what would be right."""
+    if "f" in descr:
+        return f"fractional numbers of type {descr[:20]!r}; labels are integers: save labels.astype(int)"
+    if "U" in descr or "S" in descr:
+        return (
+            f"text of type {descr[:20]!r}; labels are integers: save numpy.unique(labels, return_inverse=True)[1] as "
+            "labels, and the unique names as class_names"
+        )
+    return f"elements of type {descr[:20]!r}; labels are integers"
+
+
+def _label_type(where: str, header: Header) -> tuple[int, bool, bool]:
     """Return the bytes of one label, whether it is signed, and whether it is big-endian."""
     match = _INTEGER.fullmatch(header.descr)
     if match is None:
-        kind = "fractional numbers" if "f" in header.descr else "elements"
-        raise DataError(where, f"has {kind} of type {header.descr[:20]!r}; labels are integers")
+        raise DataError(where, f"has {_no_labels(header.descr)}")
     if len(header.shape) != 1 and header.shape[1:] != (1,):
-        raise DataError(where, f"has the shape {_shown(header.shape)}; labels are one integer for each image")
+        one_hot = "; of one-hot rows save labels.argmax(1)" if len(header.shape) == 2 else ""
+        raise DataError(where, f"has the shape {shown(header.shape)}; labels are one integer for each image{one_hot}")
     check_samples(where, header.shape[0])
     return int(match[3]), match[2] == "i", match[1] == ">"

@@ -1,0 +1,161 @@
+"""The picture files of one part of a folder: every header read once, their names written to storage, found by index.
+
+However many there are, no more than a few thousand names are in memory: those of a folder are sorted by pieces, which
+are merged from storage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import os
+import tempfile
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from itertools import islice, pairwise, repeat
+from pathlib import Path
+
+from planner.data.class_folders import LEFTOVERS, is_folder
+from planner.data.headers import read_header
+from planner.data.pictures import check_header
+from planner.data.pictures_found import Found
+from planner.data.unpack import data_folder
+from planner.errors import DataError, StorageError
+from planner.units import KIB
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp")
+
+_ENDINGS = tuple(suffix.encode() for suffix in SUFFIXES)
+_MOST_DEPTH = 8
+_NAMES_PER_PIECE = 64
+_SORTED_AT_ONCE = 32_768
+_PIECE_BYTES = 64 * KIB
+
+
+class PictureList:
+    """The image files of one part in order of class, then name."""
+
+    def __init__(
+        self, folder: Path, classes: Sequence[str], work_dir: Path, resources: ExitStack, found: Found
+    ) -> None:
+        """List the folders `classes` in `folder`; `found` counts what is there. Raises DataError, StorageError."""
+        self.folder = folder
+        self.classes = classes
+        self.count = 0
+        self.storage_bytes = 0
+        self.identity = hashlib.sha256()
+        """Of classes, names and sizes."""
+        self._found = found
+        self._class_starts = array("Q")
+        self._piece_starts = array("Q")
+        where = data_folder(work_dir)
+        try:
+            # `resources` closes it, and its storage is free again then.
+            self._file = resources.enter_context(tempfile.TemporaryFile(dir=where, buffering=_PIECE_BYTES))  # noqa: SIM115  # closed by resources
+            for name in classes:
+                self._class_starts.append(self.count)
+                self.identity.update(os.fsencode(name) + b"\0")
+                if (folder / name).is_dir():
+                    self._append(os.fsencode(folder / name), where)
+            self._file.flush()
+        except OSError as error:
+            raise StorageError(f"{where}: the list of image files cannot be written ({error.strerror})") from None
+
+    def _append(self, folder: bytes, scratch: Path) -> None:
+        for name in _pictures(folder, self._found, scratch):
+            if self.count % _NAMES_PER_PIECE == 0:
+                self._piece_starts.append(self.storage_bytes)
+            path = os.fsdecode(os.path.join(folder, name))  # noqa: PTH118  # a million times
+            header, size = read_header(path), os.stat(path).st_size  # noqa: PTH116  # as above
+            check_header(path, header)
+            self._found.add(path, header, size)
+            self.identity.update(b"%b\0%d\0" % (name, size))
+            self.storage_bytes += self._file.write(name + b"\0")
+            self.count += 1
+
+    def check_no_class_is_empty(self) -> None:
+        """Raise DataError for the first class without an image."""
+        starts = [*self._class_starts, self.count]
+        for name, (start, end) in zip(self.classes, pairwise(starts), strict=True):
+            if start == end:
+                said = "; ".join(
+                    (f"no image in this class folder ({', '.join(SUFFIXES)})", *self._found.left_out.notes())
+                )
+                raise DataError(str(self.folder / name), said)
+
+    def labels(self) -> Iterator[int]:
+        """The label of every image in order."""
+        starts = [*self._class_starts, self.count]
+        for label, (start, end) in enumerate(pairwise(starts)):
+            yield from repeat(label, end - start)
+
+    def at(self, index: int) -> tuple[Path, int]:
+        """Return path and label of image `index`."""
+        piece, place = divmod(index, _NAMES_PER_PIECE)
+        start = self._piece_starts[piece]
+        end = self._piece_starts[piece + 1] if piece + 1 < len(self._piece_starts) else self.storage_bytes
+        name = os.pread(self._file.fileno(), end - start, start).split(b"\0")[place]
+        label = bisect_right(self._class_starts, index) - 1
+        return self.folder / self.classes[label] / os.fsdecode(name), label
+
+    def close(self) -> None:
+        """Forget the list; its storage is free again."""
+        self._file.close()
+
+
+def _pictures(folder: bytes, found: Found, scratch: Path, inside: bytes = b"", depth: int = 0) -> Iterator[bytes]:
+    """Names of the images in a class folder, sorted, those in folders within it with these before them."""
+    folders: list[bytes] = []
+    yield from sorted_names(_files(folder, found, inside, depth, folders), scratch)
+    for name in sorted(folders):
+        place = os.path.join(folder, inside, name)  # noqa: PTH118  # bytes
+        if os.path.islink(place) or depth == _MOST_DEPTH:  # noqa: PTH114  # links may lead round in circles
+            found.skipped_folders += 1
+        elif os.fsdecode(name) not in LEFTOVERS:
+            yield from _pictures(folder, found, scratch, inside + name + b"/", depth + 1)
+
+
+def _files(folder: bytes, found: Found, inside: bytes, depth: int, folders: list[bytes]) -> Iterator[bytes]:
+    """Names of the images in a folder as they come; folders within it are put into `folders`."""
+    try:
+        with os.scandir(os.path.join(folder, inside)) as entries:  # noqa: PTH118  # bytes
+            for entry in entries:
+                if entry.name.startswith(b"."):
+                    continue
+                if is_folder(entry):
+                    folders.append(entry.name)
+                elif entry.name.lower().endswith(_ENDINGS):
+                    found.nested += depth > 0
+                    yield inside + entry.name
+                else:
+                    found.left_out.add(os.fsdecode(entry.name))
+    except OSError as error:
+        raise DataError(os.fsdecode(folder), f"cannot be read ({error.strerror})") from None
+
+
+def sorted_names(names: Iterator[bytes], scratch: Path, at_once: int = _SORTED_AT_ONCE) -> Iterator[bytes]:
+    """`names`, none of which has a zero byte, in order. More than `at_once` go through a nameless file in `scratch`."""
+    piece = sorted(islice(names, at_once))
+    if len(piece) < at_once:
+        yield from piece
+        return
+    with tempfile.TemporaryFile(dir=scratch) as file:
+        ends = [0]
+        while piece:
+            file.writelines(name + b"\0" for name in piece)
+            ends.append(file.tell())
+            piece = sorted(islice(names, at_once))
+        file.flush()
+        yield from heapq.merge(*(_written(file.fileno(), start, end) for start, end in pairwise(ends)))
+
+
+def _written(fd: int, start: int, end: int) -> Iterator[bytes]:
+    """The names between two places of a file."""
+    rest = b""
+    while start < end:
+        piece = os.pread(fd, min(_PIECE_BYTES, end - start), start)
+        start += len(piece)
+        *whole, rest = (rest + piece).split(b"\0")
+        yield from whole
