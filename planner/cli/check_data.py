@@ -26,15 +26,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Read all labels and headers, and print what was found."""
+    from planner.cli.line import DataProgress
     from planner.data.dataset import open_data
     from planner.data.describe import describe
+    from planner.data.pace import Pace
     from planner.data.records import file_bytes
     from planner.report.data_tables import data_table
     from planner.schema.codec import to_json
 
+    reading = {"resize": arguments.resize, "layout": arguments.layout}
     with (
+        DataProgress() as shown,
         tempfile.TemporaryDirectory(prefix="neuroflux-") as work,
-        open_data(arguments.data, Path(work), resize=arguments.resize, layout=arguments.layout) as data,
+        open_data(arguments.data, Path(work), pace=Pace(shown), **reading) as data,
     ):
         found = describe(data, arguments.seed).description
         decode = data.parts.decode_bytes

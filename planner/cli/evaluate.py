@@ -29,10 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure the model and print what was found."""
+    from planner.cli.line import DataProgress
     from planner.runner.supervise.evaluate import evaluate
     from planner.schema.codec import to_json
 
-    found = evaluate(arguments.model, arguments.data, arguments.budget)
+    with DataProgress() as shown:
+        found = evaluate(arguments.model, arguments.data, arguments.budget, shown)
     if arguments.json:
         print_result(to_json(found))
     else:

@@ -268,14 +268,19 @@ def subject_from(arguments: argparse.Namespace, work_dir: Path) -> ModelAndData:
         _check_length(Path(arguments.model))
     if arguments.data is None:
         return ModelAndData(load_model(arguments.model, arguments.input, arguments.classes), None)
+    from planner.cli.line import DataProgress
     from planner.data.dataset import check_fits, open_data
     from planner.data.describe import describe
+    from planner.data.pace import Pace
     from planner.data.records import file_bytes
 
     is_zoo = arguments.model in ZOO
     wanted = arguments.input if is_zoo else load_model(arguments.model, arguments.input, arguments.classes).input
     reading = {"resize": arguments.resize, "layout": arguments.layout}
-    with open_data(arguments.data, work_dir, size=wanted, **reading) as data:
+    with (
+        DataProgress() as shown,
+        open_data(arguments.data, work_dir, size=wanted, pace=Pace(shown), **reading) as data,
+    ):
         found = describe(data, TrainingTerms.seed).description
         shape = found.input if is_zoo else None
         model = load_model(arguments.model, shape, arguments.classes or (found.classes if is_zoo else None))

@@ -1,15 +1,12 @@
-"""One line of progress for a run, on a terminal rewritten in place.
-
-Not tqdm, which the other commands use: importing it costs 3 MiB, and this process counts in the budget.
-"""
+"""One line of progress for a run."""
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import assert_never
 
-from planner.cli.output import print_note
+from planner.cli.line import DataProgress, Line, bar
+from planner.data.pace import Progress
 from planner.runner.protocol.events import (
     BlockDone,
     BlockStarted,
@@ -20,16 +17,13 @@ from planner.runner.protocol.events import (
     Event,
     Finished,
     Initialised,
+    Preparing,
     Step,
     Warned,
 )
 from planner.schema.plan import Plan
 from planner.system.proc import read_memory
 from planner.units import MIB, format_bytes, format_seconds
-
-_EVERY_SECONDS = 0.2
-_EVERY_SECONDS_IN_A_FILE = 10.0
-_BAR = 20
 
 
 def _some(names: tuple[str, ...]) -> str:
@@ -44,14 +38,13 @@ class RunProgress:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._live = sys.stderr.isatty()
+        self._line = Line()
+        self._data = DataProgress(self._line)
         self._total = 1
         self._phase = ""
-        self._shown = 0.0
         self._started = time.perf_counter()
         self._samples = 0
         self._before = 0
-        self._width = 0
         self._extra = 0
         self._peak = 0
 
@@ -63,7 +56,7 @@ class RunProgress:
                 self._extra = read_memory().resident_bytes if is_process else -event.baseline_bytes
             case Initialised():
                 init = event.init
-                self._say(
+                self._line.say(
                     f"--init: {init.taken} tensors taken, {len(init.left) + init.left_more} begin at random"
                     f"{_some(init.left)}, {len(init.unused) + init.unused_more} not used{_some(init.unused)}"
                     + (f"; {init.converted} were made float32" if init.converted else "")
@@ -73,14 +66,18 @@ class RunProgress:
             case Step():
                 self._step(event)
             case Deviation():
-                self._say(f"deviation: {event.text}")
+                self._line.say(f"deviation: {event.text}")
             case BlockDone():
                 exits = event.exits[-1]
                 peak = format_bytes(event.peak_bytes + self._extra)
                 metric = self._plan.model.task.metric
                 good = f"{metric.name} {metric.share(exits.accuracy, exits.samples)}"
-                self._say(f"{self._name(event.block)}: done, peak {peak}, {good}")
-            case Checkpointed() | Warned() | ChildFailed() | Finished():
+                self._line.say(f"{self._name(event.block)}: done, peak {peak}, {good}")
+            case Preparing():
+                self._data(Progress(event.doing, event.done, event.total))
+            case Warned():
+                self._line.clear()  # it is told by others
+            case Checkpointed() | ChildFailed() | Finished():
                 pass  # told at the end, or not at all
             case _:
                 assert_never(event)
@@ -102,44 +99,33 @@ class RunProgress:
             "validate": "measuring its heads on test data",
             "cache": "writing an activation cache",
         }
-        self._show(f"{self._name(event.block)}: {names.get(event.phase, 'preparing')}")
+        self._line.show(f"{self._name(event.block)}: {names.get(event.phase, 'preparing')}")
 
     def _step(self, event: Step) -> None:
         self._samples += event.samples
         self._peak = max(self._peak, event.peak_bytes + self._extra)
-        now = time.perf_counter()
-        wait = _EVERY_SECONDS if self._live else _EVERY_SECONDS_IN_A_FILE
-        if now - self._shown < wait and event.step + 1 < self._total:
-            return
         done = event.step + 1
-        seconds = now - self._started
+        if not self._line.is_due and done < self._total:
+            return
+        seconds = time.perf_counter() - self._started
         left = seconds / (done - self._before) * (self._total - done)
-        filled = _BAR * done // max(1, self._total)
-        self._show(
-            f"{self._name(event.block)} [{'#' * filled}{'.' * (_BAR - filled)}] {done}/{self._total}"
+        self._line.show(
+            f"{self._name(event.block)} {bar(done, self._total)} {done}/{self._total}"
             f"  loss {event.loss:.3f}  {self._samples / max(seconds, 1e-9):.0f} samples/s"
             f"  memory {(event.resident_bytes + self._extra) / MIB:.0f}, peak {self._peak / MIB:.0f}"
             f" of {self._plan.budget.bytes / MIB:.0f} MiB  {format_seconds(left)} left"
         )
 
-    def _show(self, text: str) -> None:
-        self._shown = time.perf_counter()
-        if not self._live:
-            print_note(text)
-            return
-        sys.stderr.write("\r" + text.ljust(self._width))
-        sys.stderr.flush()
-        self._width = len(text)
-
-    def _say(self, text: str) -> None:
-        if self._live:
-            sys.stderr.write("\r" + " " * self._width + "\r")
-            self._width = 0
-        print_note(text)
+    def close(self) -> None:
+        """Make room for what others say."""
+        self._line.clear()
 
 
 class Silent:
     """Shows nothing."""
 
     def observe(self, event: Event) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
         """Do nothing."""

@@ -120,6 +120,8 @@ def run(arguments: argparse.Namespace) -> int:
             if announcing.has_begun and is_taken(RunFolder(out)):
                 error.add_note(f"go on with:\n  {_resuming(arguments, out)}")
             raise
+        finally:
+            observer.close()
         begun()  # a run whose blocks were all done has no event
     if arguments.json:
         tell_result(to_json(report))
@@ -220,9 +222,9 @@ class _Announcing:
 
     def observe(self, event: Event) -> None:
         """Take note of an event."""
+        self._observer.observe(event)
         if event.kind == "warning":
             print_note(f"warning: {event.text}")
-        elif event.kind != "failed":
+        elif event.kind not in ("preparing", "failed"):
             self.has_begun = True
             self._begun()
-        self._observer.observe(event)

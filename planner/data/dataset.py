@@ -19,6 +19,7 @@ from planner.data.folder import open_folder
 from planner.data.idx import find_idx_files, open_idx
 from planner.data.npy import NPY_MAGIC
 from planner.data.npz import ZIP_MAGIC, open_npz
+from planner.data.pace import Pace
 from planner.data.split import DataInfo, Dataset, Parts
 from planner.errors import DataError, InputError
 from planner.schema.data import ArrayLayout
@@ -56,13 +57,16 @@ def open_data(
     size: tuple[int, int, int] | None = None,
     layout: ArrayLayout | None = None,
     resize: tuple[int, int] | None = None,
+    pace: Pace | None = None,
+    most_bytes: int | None = None,
 ) -> Dataset:
     """Open `sample`, `fashion-mnist` or the file or folder at a path. A folder of that name is given as `./sample`.
 
     `size` is the model's input (channels, height, width), to which a folder's images are converted and resized;
     without it most images decide, or `resize`, a height and a width. Arrays are never resized; `layout` is the order
     of their extents where `size` does not settle it. Compressed data is unpacked once into `work_dir`/data. All labels
-    are checked here, images when they are read.
+    are checked here, images when they are read. `pace` tells how many pictures of a folder were found;
+    `most_bytes` is how much may be unpacked.
 
     Raises DataError naming the file, and the record where there is one; StorageError when `work_dir` cannot take what
     is unpacked.
@@ -71,9 +75,8 @@ def open_data(
     if size is not None and resize is not None and size[1:] != resize:
         raise InputError(f"--resize is {resize[0]}x{resize[1]}, but the model takes {size[1]}x{size[2]}")
     try:
-        return Dataset(
-            name_or_path, _open_named(name_or_path, _Reading(work_dir, size, layout, resize, resources)), resources
-        )
+        how = _Reading(work_dir, size, layout, resize, resources, pace, most_bytes)
+        return Dataset(name_or_path, _open_named(name_or_path, how), resources)
     except BaseException:
         resources.close()
         raise
@@ -105,13 +108,20 @@ class _Reading:
     """Height and width that a folder's images are resized to."""
     resources: ExitStack
     """Closes what is opened."""
+    pace: Pace | None
+    """Tells how many pictures were found."""
+    most_bytes: int | None
+    """How much may be unpacked; none: as much as there is."""
 
 
 def _open_named(name: str, how: _Reading) -> Parts:
     if not name:
         raise DataError("data", "no name or path is given; `sample`, `fashion-mnist` or a path is needed")
     if name == "sample":
-        return dataclasses.replace(open_npz(SAMPLE_FILE, how.work_dir, how.resources), label_names=FASHION_MNIST_LABELS)
+        return dataclasses.replace(
+            open_npz(SAMPLE_FILE, how.work_dir, how.resources, most_bytes=how.most_bytes),
+            label_names=FASHION_MNIST_LABELS,
+        )
     if name == "fashion-mnist":
         if not FASHION_MNIST_FOLDER.is_dir():
             raise DataError(
@@ -138,7 +148,7 @@ def _open_path(name: str, how: _Reading) -> Parts:
     if not head.startswith(ZIP_MAGIC):
         raise DataError(name, f"is {_other_file(head)}in no layout that is understood; {_LAYOUTS}")
     file.close()
-    return open_npz(path, how.work_dir, how.resources, how.size, how.layout)
+    return open_npz(path, how.work_dir, how.resources, how.size, how.layout, how.most_bytes)
 
 
 def _other_file(head: bytes) -> str:
@@ -160,7 +170,7 @@ def _open_folder(path: Path, how: _Reading) -> Parts:
     if not names:
         raise DataError(str(path), f"is an empty folder; {_LAYOUTS}")
     if find_idx_files(names):
-        return open_idx(path, names, how.work_dir, how.resources)
+        return open_idx(path, names, how.work_dir, how.resources, how.most_bytes)
     if find_batches(names):
         return open_cifar(path, names, how.resources)
     if "data_batch_1" in names:
@@ -168,7 +178,7 @@ def _open_folder(path: Path, how: _Reading) -> Parts:
             str(path), "holds pickled CIFAR-10 batches, which are never opened; take the set's binary version"
         )
     folders = find_folders(path)
-    parts = open_folder(path, folders, how.size, how.work_dir, how.resources, how.resize) if folders else None
+    parts = open_folder(path, folders, how.size, how.work_dir, how.resources, how.resize, how.pace) if folders else None
     if parts is None:
         raise DataError(str(path), f"is in no layout that is understood; {_LAYOUTS}")
     return parts

@@ -19,6 +19,7 @@ from planner.data.class_folders import (
     folders_by_text,
     text,
 )
+from planner.data.pace import Pace
 from planner.data.picture_list import PictureList
 from planner.data.pictures import decode, import_pillow
 from planner.data.pictures_found import Found
@@ -35,18 +36,20 @@ def open_folder(
     work_dir: Path,
     resources: ExitStack,
     resize: tuple[int, int] | None = None,
+    pace: Pace | None = None,
 ) -> Parts | None:
     """Open the images below `folder`, whose visible folders are `folders`; None where there are none.
 
     `size` is (channels, height, width): images are converted to grey or colour and resized to it. Without it they are
-    grey where all of them are, and of the size that more than half of them have, or `resize` (height, width).
+    grey where all of them are, and of the size that more than half of them have, or `resize` (height, width). `pace`
+    tells how many were found.
     """
     import_pillow(folder)
     if size is not None and size[0] not in (1, 3):
         raise DataError(str(folder), f"images have 1 channel (grey) or 3 (colour); {size[0]} are wanted")
     layout = find_parts(folder, folders)
     classes = class_names(layout.train)
-    found = Found(layout.notes)
+    found = Found(layout.notes, pace)
     names = PictureList(layout.train, classes, work_dir, resources, found)
     if names.count == 0 and not found.left_out:
         return None

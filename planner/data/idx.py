@@ -16,7 +16,7 @@ from pathlib import Path
 from planner.data.arrays import ArraySplit, Images, Labels, RecordFile, check_counts, check_same_shape
 from planner.data.left_out import files_left_out
 from planner.data.split import Parts, check_samples, check_shape
-from planner.data.unpack import CORRUPT, unpack
+from planner.data.unpack import CORRUPT, check_room, unpack
 from planner.errors import DataError
 
 _FILE = re.compile(r"(emnist-[a-z]+-)?(train|t10k|test)-(images|labels)[-.]idx[13]-ubyte(\.gz)?")
@@ -36,11 +36,14 @@ def find_idx_files(names: list[str]) -> dict[str, str]:
     return found
 
 
-def open_idx(folder: Path, names: list[str], work_dir: Path, resources: ExitStack) -> Parts:
-    """Open the IDX files among `names` in `folder`; compressed ones are unpacked into `work_dir`."""
+def open_idx(
+    folder: Path, names: list[str], work_dir: Path, resources: ExitStack, most_bytes: int | None = None
+) -> Parts:
+    """Open the IDX files among `names` in `folder`; compressed ones are unpacked into `work_dir`, `most_bytes` of them
+    at most."""
     files = find_idx_files(names)
     notes = _check_one_set(folder, names)
-    opener = _Opener(folder, files, work_dir, resources)
+    opener = _Opener(folder, files, work_dir, resources, most_bytes)
     train_images, train_labels = opener.images_and_labels("train")
     classes = train_labels.highest() + 1
     test = None
@@ -70,11 +73,14 @@ def _check_one_set(folder: Path, names: list[str]) -> tuple[str, ...]:
 class _Opener:
     """Opens the files of one folder and sums what unpacking them takes."""
 
-    def __init__(self, folder: Path, files: dict[str, str], work_dir: Path, resources: ExitStack) -> None:
+    def __init__(
+        self, folder: Path, files: dict[str, str], work_dir: Path, resources: ExitStack, most_bytes: int | None
+    ) -> None:
         self._folder = folder
         self._files = files
         self._work_dir = work_dir
         self._resources = resources
+        self._most_bytes = most_bytes
         self.storage_bytes = 0
 
     def images_and_labels(self, part: str) -> tuple[Images, Labels]:
@@ -98,6 +104,7 @@ class _Opener:
         extents = _parse_header(path, head, dimensions)
         size = start + math.prod(extents)
         if compressed:
+            check_room(str(path), self.storage_bytes + size, self._most_bytes)
             target = unpack(file, role, size, partial(gzip.GzipFile, path), self._work_dir)
             file = RecordFile(target, self._resources, str(path))
             self.storage_bytes += size

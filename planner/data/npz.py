@@ -22,7 +22,7 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipExtFile, ZipFile, Z
 from planner.data.arrays import ArraySplit, Images, Labels, RecordFile, check_counts, check_same_shape
 from planner.data.npy import Header, is_text, read_header, shown, texts
 from planner.data.split import Parts, check_samples, check_shape
-from planner.data.unpack import CHUNK_BYTES, CORRUPT, unpack
+from planner.data.unpack import CHUNK_BYTES, CORRUPT, check_room, unpack
 from planner.errors import DataError
 from planner.limits import MAX_CLASSES
 from planner.schema.common import check_class_names
@@ -58,15 +58,16 @@ def open_npz(
     resources: ExitStack,
     size: tuple[int, int, int] | None = None,
     layout: ArrayLayout | None = None,
+    most_bytes: int | None = None,
 ) -> Parts:
-    """Open the arrays of the zip at `path`; deflated ones are unpacked into `work_dir`.
+    """Open the arrays of the zip at `path`; deflated ones are unpacked into `work_dir`, `most_bytes` of them at most.
 
     `layout`, or the model's input `size` (channels, height, width), says in which order four extents are.
     """
     try:
         with _Bounded(path) as file, ZipFile(file) as archive:
             _check_arrays(path, archive.namelist())
-            return _open_parts(_Opener(path, archive, work_dir, resources, size, layout))
+            return _open_parts(_Opener(path, archive, work_dir, resources, size, layout, most_bytes))
     except _CORRUPT_ZIP as error:
         raise DataError(str(path), f"is damaged ({error})") from None
 
@@ -126,6 +127,7 @@ class _Opener:
         resources: ExitStack,
         size: tuple[int, int, int] | None,
         layout: ArrayLayout | None,
+        most_bytes: int | None,
     ) -> None:
         self._path = path
         self._archive = archive
@@ -134,6 +136,7 @@ class _Opener:
         self._resources = resources
         self._size = size
         self._layout = layout
+        self._most_bytes = most_bytes
         self._arrays = self._by_meaning()
         self._names = next((name for name in _NAMES if self._is_text(name)), None)
         self.storage_bytes = 0
@@ -245,6 +248,7 @@ class _Opener:
             raise DataError(where, f"has {info.file_size} bytes; its header promises {shown(header.shape)}, so {size}")
         file = RecordFile(self._path, self._resources, where)
         if info.compress_type == ZIP_DEFLATED:
+            check_room(where, self.storage_bytes + size, self._most_bytes)
             member = info.filename.removesuffix(".npy")
             target = unpack(file, member, size, lambda: self._stream(info), self._work_dir)
             self.storage_bytes += size

@@ -11,6 +11,7 @@ from pathlib import Path
 from planner import limits
 from planner.data.headers import Header
 from planner.data.left_out import LeftOut
+from planner.data.pace import Pace
 from planner.data.pictures import decode_bytes
 from planner.errors import DataError
 from planner.units import MIB
@@ -36,9 +37,10 @@ class Costly:
 class Found:
     """Counts pictures, one after another; it stays small however many there are."""
 
-    def __init__(self, notes: Sequence[str] = ()) -> None:
-        """`notes` are what was found before."""
+    def __init__(self, notes: Sequence[str] = (), pace: Pace | None = None) -> None:
+        """`notes` are what was found before; `pace` tells how many there are so far."""
         self._notes = list(notes)
+        self._pace = pace or Pace()
         self.left_out = LeftOut()
         """Files that are no pictures of a kind that is read."""
         self._sizes: Counter[tuple[int, int]] = Counter()
@@ -61,6 +63,7 @@ class Found:
 
     def add(self, path: str, header: Header, file_bytes: int) -> None:
         """Count a picture."""
+        self._pace.step()
         self.count += 1
         self.grey += header.channels == 1
         self.transparent += header.is_transparent

@@ -6,8 +6,10 @@ That process may load Pillow and decode; the training child reads the records al
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from planner.data.pace import Progress
 from planner.errors import OverBudgetError, RunError, error_of
 from planner.schema.codec import decode, parse_json, to_json
 from planner.schema.data import DataDescription
@@ -76,18 +78,30 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the preparing process says: one of the two."""
+    """What the preparing process says: one of the three."""
 
     failed: Failed | None
     """Why not."""
     prepared: Prepared | None
     """What there is now."""
+    progress: Progress | None = None
+    """How far it has come: then the answer is still to come."""
 
 
-def prepare_in_child(wanted: Wanted) -> Prepared:
-    """Have the records written, or found whole. Raises InputError, RunError, OverBudgetError where it was killed."""
+def prepare_in_child(wanted: Wanted, tell: Callable[[Progress], None] | None = None) -> Prepared:
+    """Have the records written, or found whole; `tell` is told how far that has come.
+
+    Raises InputError, RunError, OverBudgetError where it was killed.
+    """
+
+    def told(line: bytes) -> bool:
+        progress = decode(Answer, parse_json(line)).progress
+        if progress is not None and tell is not None:
+            tell(progress)
+        return progress is not None
+
     question = to_json(wanted, indent=None).encode()
-    done = ask(["-m", "planner.data.preparer", str(os.getpid())], question=question)
+    done = ask(["-m", "planner.data.preparer", str(os.getpid())], question=question, told=told)
     if not done.text.endswith(b"\n"):
         said = f"the process that prepares the data was {done.end.explained}: {done.last_words}"
         if done.end.may_be_memory:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from planner.data.dataset import check_fits, open_data
 from planner.data.describe import Described, describe
+from planner.data.pace import Pace, Progress
 from planner.data.prepare import LEAST_BYTES, Answer, Failed, Prepared, Wanted
 from planner.data.records import Records, RecordWriter, file_bytes, records_path, write_records
 from planner.data.split import Dataset, SourceSplit
@@ -28,15 +29,16 @@ from planner.units import format_bytes
 _UNPACKING = "unpacking-"
 
 
-def prepare(wanted: Wanted) -> Prepared:
-    """Write the records, unless they lie there whole already.
+def prepare(wanted: Wanted, tell: Callable[[Progress], None] | None = None) -> Prepared:
+    """Write the records, unless they lie there whole already; `tell` is told how far that has come.
 
     Raises InputError where data and model do not fit, DataError, StorageError.
     """
-    path = records_path(Path(wanted.work_dir))
+    path, pace = records_path(Path(wanted.work_dir)), Pace(tell)
+    most = _left_bytes(wanted) if wanted.in_memory else None
     with (
         _unpacking(path.parent) as unpacked,
-        open_data(wanted.data, unpacked, size=wanted.input) as data,
+        open_data(wanted.data, unpacked, size=wanted.input, pace=pace, most_bytes=most) as data,
     ):
         _check_memory(data, wanted)
         check_fits(data.info, wanted.input, wanted.classes, wanted.task, wanted.called)
@@ -52,8 +54,8 @@ def prepare(wanted: Wanted) -> Prepared:
             found = _test_only(found)
         reused = _is_there(path, found)
         if not reused:
-            _check_folder(found, wanted)
-            _write(path, found, data, described, labels)
+            _check_folder(found, data.storage_bytes, wanted)
+            _write(path, _Source(data, described, labels), found, pace)
         kept = file_bytes(found) + data.storage_bytes if wanted.in_memory else 0
     return Prepared(found, file_bytes(found), read_memory().peak_bytes + kept, reused)
 
@@ -66,8 +68,13 @@ def _check_memory(data: Dataset, wanted: Wanted) -> None:
         raise DataError(
             path,
             f"decoding it takes about {format_bytes(needed)}, and the budget leaves {format_bytes(left)} for "
-            f"that; make it smaller, or plan for a budget that is {format_bytes(needed - left)} larger",
+            f"that; make it smaller, or {_more(wanted)} that is {format_bytes(needed - left)} larger",
         )
+
+
+def _more(wanted: Wanted) -> str:
+    """How a larger budget is given."""
+    return "give a --budget" if wanted.test_only else "plan for a budget"
 
 
 def _left_bytes(wanted: Wanted) -> int | None:
@@ -77,18 +84,24 @@ def _left_bytes(wanted: Wanted) -> int | None:
     return max(0, max(wanted.allowed_bytes, LEAST_BYTES) - read_memory().resident_bytes)
 
 
-def _check_folder(found: DataDescription, wanted: Wanted) -> None:
+def _check_folder(found: DataDescription, unpacked_bytes: int, wanted: Wanted) -> None:
     """Leave room for the file where the folder is memory. Raises DataError where there is none."""
     left = _left_bytes(wanted)
     if left is None or not wanted.in_memory:
         return
-    if file_bytes(found) > left:
+    needed = file_bytes(found) + unpacked_bytes
+    if needed > left:
+        unpacked = (
+            f", of which {format_bytes(unpacked_bytes)} are what is unpacked until then" if unpacked_bytes else ""
+        )
+        elsewhere = "set TMPDIR to a folder on storage" if wanted.test_only else "name a folder on storage with --out"
         raise DataError(
             wanted.data,
-            f"prepared, it takes {format_bytes(file_bytes(found))} in {wanted.work_dir}, which is memory, and "
-            f"the budget leaves {format_bytes(left)} for that; name a folder on storage with --out, or plan for more",
+            f"preparing it takes {format_bytes(needed)} in {wanted.work_dir}, which is memory{unpacked}, and the "
+            f"budget leaves {format_bytes(left)} for that; {elsewhere}, or {_more(wanted)} that is "
+            f"{format_bytes(needed - left)} larger",
         )
-    limit_data(left - file_bytes(found))
+    limit_data(left - needed)
 
 
 @contextmanager
@@ -146,40 +159,54 @@ def _is_there(path: Path, wanted: DataDescription) -> bool:
     return True
 
 
-def _write(
-    path: Path, description: DataDescription, data: Dataset, described: Described, labels: tuple[int, ...] | None
-) -> None:
+@dataclass(frozen=True)
+class _Source:
+    """What records are written from."""
+
+    data: Dataset
+    """The data set."""
+    described: Described
+    """What it holds, and the draw of what is held out."""
+    labels: tuple[int, ...] | None
+    """The model's label of each of its own; none where both number them alike."""
+
+    def samples(self, name: PartName) -> tuple[SourceSplit, Iterator[int]]:
+        """Where a part's samples lie, and which they are."""
+        data = self.data
+        own: dict[PartName, SourceSplit | None] = {"validation": data.validation, "test": data.test}
+        split = own.get(name)
+        if split is not None:
+            return split, iter(range(split.samples))
+        parts = self.described.draw.parts(data.train.labels())
+        return data.train, (index for index, part in enumerate(parts) if part == name)
+
+
+def _write(path: Path, source: _Source, description: DataDescription, pace: Pace) -> None:
     path.unlink(missing_ok=True)  # another data set's, or damaged: its storage is needed
+    pace.begin("writing", sum(part.samples for part in description.parts))
     with write_records(path, description) as writer:
         for part in description.parts:
             if part.samples:
-                _write_part(writer, part.name, data, described, labels)
+                _write_part(writer, part.name, source, pace)
 
 
-def _write_part(
-    writer: RecordWriter, name: PartName, data: Dataset, described: Described, labels: tuple[int, ...] | None
-) -> None:
-    own: dict[PartName, SourceSplit | None] = {"validation": data.validation, "test": data.test}
-    split = own.get(name)
-    indices: Iterator[int] = iter(range(split.samples)) if split is not None else _drawn(name, data, described)
-    source = split or data.train
-    image = memoryview(bytearray(source.record_bytes))
+def _write_part(writer: RecordWriter, name: PartName, source: _Source, pace: Pace) -> None:
+    split, indices = source.samples(name)
+    image = memoryview(bytearray(split.record_bytes))
     for index in indices:
-        label = source.read_into(index, image)
-        writer.append(image, label if labels is None else labels[label])
+        label = split.read_into(index, image)
+        writer.append(image, label if source.labels is None else source.labels[label])
+        pace.step()
 
 
-def _drawn(name: PartName, data: Dataset, described: Described) -> Iterator[int]:
-    """The training samples that go to a part."""
-    parts = described.draw.parts(data.train.labels())
-    return (index for index, part in enumerate(parts) if part == name)
+def _answer(wanted: Wanted, answers: Answers) -> Prepared:
+    def tell(progress: Progress) -> None:
+        answers.emit(to_json(Answer(None, None, progress), indent=None))
 
-
-def _answer(wanted: Wanted) -> Prepared:
     left = _left_bytes(wanted)
     if left is not None:
         limit_data(left)
-    return prepare(wanted)
+    return prepare(wanted, tell)
 
 
 def main(parent_pid: int) -> int:
@@ -188,7 +215,7 @@ def main(parent_pid: int) -> int:
     answers = Answers()
     wanted = decode(Wanted, parse_json(sys.stdin.buffer.read()))
     try:
-        answer = Answer(None, _answer(wanted))
+        answer = Answer(None, _answer(wanted, answers))
     except PlannerError as error:
         answer = Answer(Failed(error.exit_code, str(error)), None)
     except (MemoryError, RuntimeError) as error:

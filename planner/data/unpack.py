@@ -40,6 +40,17 @@ def data_folder(work_dir: Path) -> Path:
     return folder
 
 
+def check_room(name: str, needed_bytes: int, most_bytes: int | None) -> None:
+    """Raise DataError where unpacked data would take more of a folder that is memory than there is for it."""
+    if most_bytes is not None and needed_bytes > most_bytes:
+        raise DataError(
+            name,
+            f"unpacked, it takes {format_bytes(needed_bytes)} in a folder that is memory, and the budget leaves "
+            f"{format_bytes(max(0, most_bytes))} for that; unpack it beforehand (numpy.savez, gunzip), or work in a "
+            "folder on storage",
+        )
+
+
 def unpack(
     source: RecordFile,
     member: str,

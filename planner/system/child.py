@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
@@ -121,10 +121,16 @@ class Answer:
         return (self.said.splitlines() or ["it said nothing"])[-1][-300:]
 
 
-def ask(arguments: Sequence[str], patience_seconds: float | None = None, question: bytes = b"") -> Answer:
+def ask(
+    arguments: Sequence[str],
+    patience_seconds: float | None = None,
+    question: bytes = b"",
+    told: Callable[[bytes], bool] | None = None,
+) -> Answer:
     """Run `python ARGUMENTS` to its end. Raises TimeoutError where that takes longer than `patience_seconds`.
 
-    `question` is what it finds on its standard input, all of which it has to read before it says much.
+    `question` is what it finds on its standard input, all of which it has to read before it says much. `told` is given
+    every line of its answers as it comes; one for which it says yes is no part of the answer.
     """
     deadline = None if patience_seconds is None else time.monotonic() + patience_seconds
     printed, output = os.pipe()
@@ -138,16 +144,17 @@ def ask(arguments: Sequence[str], patience_seconds: float | None = None, questio
                 with contextlib.suppress(BrokenPipeError):
                     child.process.stdin.write(question)
                     child.process.stdin.close()
-            text, said = _drain(child.answers_fd, printed, deadline)
+            text, said = _drain(child.answers_fd, printed, deadline, told or (lambda line: False))
             code = child.process.wait()
     finally:
         os.close(printed)
     return Answer(code, text, said.decode(errors="replace").strip())
 
 
-def _drain(answers: int, printed: int, deadline: float | None) -> tuple[bytes, bytes]:
-    """Read both pipes to their ends: the whole of the first, the end of the second."""
+def _drain(answers: int, printed: int, deadline: float | None, told: Callable[[bytes], bool]) -> tuple[bytes, bytes]:
+    """Read both pipes to their ends: of the first all lines that `told` does not take, of the second the end."""
     found = {answers: b"", printed: b""}
+    kept = b""
     poll = select.poll()
     for pipe in found:
         poll.register(pipe, select.POLLIN)
@@ -164,4 +171,6 @@ def _drain(answers: int, printed: int, deadline: float | None) -> tuple[bytes, b
                 poll.unregister(pipe)
                 open_pipes.remove(pipe)
         found[printed] = found[printed][-_KEPT_BYTES:]
-    return found[answers], found[printed]
+        *lines, found[answers] = found[answers].split(b"\n")
+        kept += b"".join(line + b"\n" for line in lines if not told(line))
+    return kept + found[answers], found[printed]

@@ -115,6 +115,19 @@ class Warned:
 
 
 @dataclass(frozen=True)
+class Preparing:
+    """The data is being prepared, before anything is laid into the folder; the supervisor's word, as warnings are."""
+
+    kind: Literal["preparing"]
+    doing: Literal["finding", "writing"]
+    """Whether pictures are being found, or samples written."""
+    done: int
+    """So many are."""
+    total: int | None
+    """Of how many; null: not known yet."""
+
+
+@dataclass(frozen=True)
 class BlockDone:
     """A block is trained, saved, and its outputs are cached."""
 
@@ -189,6 +202,7 @@ Event = (
     | Checkpointed
     | Deviation
     | Warned
+    | Preparing
     | BlockDone
     | Finished
     | ChildFailed

@@ -6,8 +6,10 @@ Its own resident bytes count in the budget, as those of a run's supervisor do.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+from planner.data.pace import Progress
 from planner.data.prepare import Prepared, Wanted, prepare_in_child
 from planner.data.records import records_path
 from planner.errors import InfeasibleError, InputError, OverBudgetError, PlannerError, RunError, error_of
@@ -23,15 +25,20 @@ from planner.schema.run_folder import RunFolder
 from planner.system.child import ask
 from planner.system.machine import probe
 from planner.system.proc import read_memory
-from planner.system.storage import scratch_folder
+from planner.system.storage import memory_kind, scratch_folder
 from planner.units import MIB, format_bytes
 
 _VARIES_BYTES = 4 * MIB
 """By how much less the start of two processes may take in one run than in the next."""
 
 
-def evaluate(place: Path, data: str, budget_bytes: int | None = None) -> Evaluation:
+def evaluate(
+    place: Path, data: str, budget_bytes: int | None = None, tell: Callable[[Progress], None] | None = None
+) -> Evaluation:
     """Measure an exported model (a run's output folder, or a model's file) on the test part of `data`.
+
+    `tell` is told how far preparing that has come. Where no folder can be written to but ones that are memory, what is
+    kept there counts.
 
     Nothing is left in the model's folder, which may be one that can only be read. Raises InfeasibleError where
     `budget_bytes`, which all processes share, is too small; InputError, StorageError, RunError.
@@ -42,14 +49,23 @@ def evaluate(place: Path, data: str, budget_bytes: int | None = None) -> Evaluat
     own = read_memory().peak_bytes + GROWTH_BYTES
     allowed = None if budget_bytes is None else budget_bytes - own
     with scratch_folder(exported.folder) as scratch:
-        prepared = _prepare(exported, data, scratch, allowed)
-        event = _answer(EvaluationJob(str(exported.weights.absolute()), str(records_path(scratch)), cores, allowed))
+        prepared = _prepare(exported, data, scratch, allowed, tell)
+        kept = prepared.storage_bytes if memory_kind(scratch) is not None else 0
+        left = None if allowed is None else allowed - kept
+        event = _answer(EvaluationJob(str(exported.weights.absolute()), str(records_path(scratch)), cores, left))
     if isinstance(event, events.ChildFailed):
-        raise _error(event, own, budget_bytes)
-    return _evaluation(exported, data, event, budget_bytes, prepared)
+        raise _error(event, own + kept, budget_bytes)
+    peak = max(event.peak_bytes + kept, prepared.peak_bytes)
+    return _evaluation(exported, data, event, budget_bytes, prepared, peak)
 
 
-def _prepare(exported: Exported, data: str, scratch: Path, allowed_bytes: int | None) -> Prepared:
+def _prepare(
+    exported: Exported,
+    data: str,
+    scratch: Path,
+    allowed_bytes: int | None,
+    tell: Callable[[Progress], None] | None,
+) -> Prepared:
     model = exported.model
     return prepare_in_child(
         Wanted(
@@ -63,7 +79,9 @@ def _prepare(exported: Exported, data: str, scratch: Path, allowed_bytes: int | 
             class_names=model.class_names,
             allowed_bytes=allowed_bytes,
             test_only=True,
-        )
+            in_memory=memory_kind(scratch) is not None,
+        ),
+        tell,
     )
 
 
@@ -111,7 +129,12 @@ def _error(event: events.ChildFailed, own_bytes: int, budget_bytes: int | None) 
 
 
 def _evaluation(
-    exported: Exported, data: str, event: events.Evaluated, budget_bytes: int | None, prepared: Prepared
+    exported: Exported,
+    data: str,
+    event: events.Evaluated,
+    budget_bytes: int | None,
+    prepared: Prepared,
+    children_peak_bytes: int,
 ) -> Evaluation:
     return Evaluation(
         schema="evaluation/1",
@@ -123,7 +146,7 @@ def _evaluation(
         samples_per_second=event.samples_per_second,
         seconds=event.seconds,
         micro_batch=event.micro_batch,
-        peak_bytes=max(event.peak_bytes, prepared.peak_bytes) + read_memory().peak_bytes,
+        peak_bytes=children_peak_bytes + read_memory().peak_bytes,
         budget_bytes=budget_bytes,
         notes=_notes(exported, prepared),
         accuracy_interval=exported.model.task.metric.interval(event.accuracy, event.samples),

@@ -20,6 +20,7 @@ from planner.runner.protocol.events import (
     Event,
     Finished,
     Initialised,
+    Preparing,
     Step,
     Warned,
 )
@@ -196,7 +197,7 @@ class Record:
                 self.finished = True
                 self._rise_here(event.peak_bytes)
                 self._keep()
-            case Warned():
+            case Warned() | Preparing():
                 pass  # it was said before there was a child
             case _:
                 assert_never(event)

@@ -15,7 +15,7 @@ from typing import IO, Any, Protocol
 
 from planner.data.prepare import Prepared, Wanted, prepare_in_child
 from planner.errors import InputError, InterruptedRunError, OverBudgetError, RunError, StorageError
-from planner.runner.protocol.events import Event, Message, Warned
+from planner.runner.protocol.events import Event, Message, Preparing, Warned
 from planner.runner.protocol.job import TrainingJob
 from planner.runner.protocol.position import Position, read_position
 from planner.runner.protocol.sizes import sizes_of
@@ -111,7 +111,7 @@ def _begin(run: PlannedRun, data: str, begun: Begun, footprint: Footprint, obser
     options = begun.options
     answer = look(PreflightQuestion(run.plan, options.any_device, trains, options.guard, options.ignore_limit))
     release_start_memory()
-    prepared = _prepare(run, data, begun, trains)
+    prepared = _prepare(run, data, begun, trains, observer)
     in_memory = _kept_in_memory(run, begun, data, prepared) if options.guard else None
     notes = () if prepared.reused else prepared.description.notes
     for text in (*answer.warnings, *notes, *([in_memory.text] if in_memory else [])):
@@ -169,7 +169,7 @@ def _inside_bytes(folder: RunFolder, data: str) -> int:
     return path.stat().st_size if path.is_file() and path.resolve().is_relative_to(folder.path.resolve()) else 0
 
 
-def _prepare(run: PlannedRun, data: str, begun: Begun, trains: bool) -> Prepared:
+def _prepare(run: PlannedRun, data: str, begun: Begun, trains: bool, observer: Observer) -> Prepared:
     """Have the data prepared, within the budget. Raises InputError where it is not what the run was begun with."""
     plan, out = run.plan, run.folder.path
     if trains and not begun.is_new and is_taken(run.folder) and begun.data_fingerprint is None:
@@ -190,7 +190,8 @@ def _prepare(run: PlannedRun, data: str, begun: Begun, trains: bool) -> Prepared
             allowed_bytes=_preparing_bytes(plan) if begun.options.guard else None,
             in_memory=memory_kind(out) is not None,
             known=begun.data.description if begun.data else None,
-        )
+        ),
+        lambda found: observer.observe(Preparing("preparing", found.doing, found.done, found.total)),
     )
     if begun.data_fingerprint not in (None, prepared.description.fingerprint):
         raise InputError(

@@ -10,6 +10,8 @@ import pytest
 
 from planner.cli import run
 from planner.cli.main import main
+from planner.cli.progress import Silent
+from planner.runner.protocol.events import ChildFailed, ChildReady, Preparing, Warned
 from planner.runner.supervise import supervisor
 from planner.schema.codec import decode, parse_json, to_json
 from planner.schema.report import PeakMoment, Report
@@ -46,6 +48,19 @@ def test_a_run_above_its_budget_does_not_end_with_0(
         assert decode(Report, parse_json(said.out)) == report
     told = "in block 1 while its heads were measured, behind 69 optimizer steps: 270.0 MiB, 3.0 MiB more than 267.0 MiB"
     assert (told in said.err) == (code == 4)
+
+
+def test_a_run_has_not_begun_while_its_data_is_prepared(capsys: pytest.CaptureFixture[str]) -> None:
+    """It may still be refused: nobody is told of it, and no command goes on with it."""
+    begun: list[str] = []
+    announcing = run._Announcing(Silent(), lambda: begun.append("begun"))
+    announcing.observe(Preparing("preparing", "writing", 3, 4))
+    announcing.observe(Warned("warning", "something"))
+    announcing.observe(ChildFailed("failed", 2, "refused"))
+    assert begun == []
+    assert capsys.readouterr().err == "warning: something\n"
+    announcing.observe(ChildReady("ready", 1, 1))
+    assert begun == ["begun"] and announcing.has_begun
 
 
 @pytest.mark.parametrize(

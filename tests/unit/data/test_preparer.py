@@ -13,6 +13,7 @@ from planner.data.preparer import prepare
 from planner.data.records import Records, records_path
 from planner.errors import InputError
 from planner.tasks.kinds import CLASSIFICATION
+from planner.units import MIB
 from tests.prepared import open_prepared
 from tests.unit.data.support import Bytes, Integers, cycling_labels, random_images, read_all, write_idx, write_image
 
@@ -199,6 +200,56 @@ def test_the_child_says_the_same(tmp_path: Path) -> None:
     assert 4 * 2**20 < found.peak_bytes < 64 * 2**20
     with pytest.raises(InputError, match=r"its images are 1×4×6, but the model takes 1×5×6"):
         prepare_in_child(replace(asked, input=(1, 5, 6)))
+
+
+def test_a_folder_that_is_memory_is_counted_with_what_is_unpacked_there(tmp_path: Path) -> None:
+    """Ten million pixels: as many bytes of records, and as many unpacked until then."""
+    images, labels = np.zeros((1000, 100, 100), np.uint8), cycling_labels(1000, 2)
+    np.savez_compressed(tmp_path / "deflated.npz", images=images, labels=labels)
+    np.savez(tmp_path / "stored.npz", images=images, labels=labels)
+    peaks = {}
+    for name in ("deflated", "stored"):
+        for in_memory in (False, True):
+            asked = wanted(tmp_path / f"{name}.npz", tmp_path / f"{name}-{in_memory}", input=(1, 100, 100))
+            found = prepare_in_child(replace(asked, in_memory=in_memory, allowed_bytes=64 * MIB))
+            peaks[name, in_memory] = found.peak_bytes
+    unpacked = images.nbytes + 8 * 1000
+    for name, more in (("stored", 0), ("deflated", unpacked)):
+        kept = peaks[name, True] - peaks[name, False]
+        assert kept == pytest.approx(1000 * (100 * 100 + 8) + more, abs=MIB)
+
+
+@pytest.mark.parametrize(
+    ("samples", "compressed", "said"),
+    [
+        (
+            4000,
+            True,
+            r"deflated\.npz: images: unpacked, it takes 38\..* in a folder that is memory, and the budget leaves",
+        ),
+        (
+            1500,
+            True,
+            r"preparing it takes 28\..* which is memory, of which 14\..* are what is unpacked until then, and",
+        ),
+        (
+            4000,
+            False,
+            r"preparing it takes 38\..* which is memory, and the budget leaves .*; name a folder on storage with",
+        ),
+    ],
+)
+def test_what_does_not_fit_into_a_folder_that_is_memory_is_refused_before_it_lies_there(
+    tmp_path: Path, samples: int, compressed: bool, said: str
+) -> None:
+    path = tmp_path / "deflated.npz"
+    images, labels = np.zeros((samples, 100, 100), np.uint8), cycling_labels(samples, 2)
+    (np.savez_compressed if compressed else np.savez)(path, images=images, labels=labels)
+    asked = wanted(path, tmp_path / "work", input=(1, 100, 100), in_memory=True, allowed_bytes=40 * MIB)
+    with pytest.raises(InputError, match=said):
+        prepare_in_child(asked)
+    assert [*(tmp_path / "work" / "data").iterdir()] == []
+    prepare_in_child(replace(asked, in_memory=False))  # on storage there is room
 
 
 def test_neither_torch_nor_numpy_is_imported(tmp_path: Path) -> None:

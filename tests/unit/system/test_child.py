@@ -37,6 +37,34 @@ def test_what_a_child_prints_is_no_answer() -> None:
     assert found.last_words == "last"
 
 
+def test_lines_are_told_as_they_come_and_what_is_taken_is_no_answer(tmp_path: Path) -> None:
+    """The child waits after each line until we have made a file that it names: told later, it would wait for ever."""
+    told: list[bytes] = []
+
+    def take(line: bytes) -> bool:
+        told.append(line)
+        (tmp_path / line.decode()).touch()
+        return line.startswith(b"step")
+
+    found = ask(
+        [
+            *code("""
+                from pathlib import Path
+                answers = Answers()
+                for name in ("step1", "answer", "step2"):
+                    answers.emit(name)
+                    while not Path(sys.argv[1], name).exists():
+                        os.sched_yield()
+                answers.stream.write(b"no end")
+            """),
+            str(tmp_path),
+        ],
+        told=take,
+    )
+    assert told == [b"step1", b"answer", b"step2"]
+    assert (found.code, found.text) == (0, b"answer\nno end")
+
+
 def test_a_child_that_says_much_on_both_ways_does_not_wait_for_us() -> None:
     found = ask(
         code("""

@@ -24,7 +24,7 @@ from planner.tasks.accuracy import wilson
 from planner.units import MIB
 from tests.fault.support import BATCH, small_plan
 from tests.unit.runner.storage.test_exported import export
-from tests.unit.system.support import environment, needs_root
+from tests.unit.system.support import environment, mounting, needs_root
 
 TEST_SAMPLES = 1000
 """Of the bundled images."""
@@ -121,6 +121,30 @@ def test_a_model_that_can_only_be_read_is_measured(out: Path, tmp_path: Path) ->
     assert found.accuracy == read_document(RunFolder(out).report, Report).accuracy
     assert sorted(path.name for path in out.iterdir()) == before
     assert not any(scratch.iterdir())
+
+
+def test_data_that_can_be_prepared_in_memory_alone_counts_in_the_budget(out: Path, tmp_path: Path) -> None:
+    """Every place for temporary files is a tmpfs there, and so is the model's folder."""
+    memory = tmp_path / "memory"
+    memory.mkdir()
+    wrapper = [*mounting(memory), *mounting(Path("/var/tmp"))]
+    script = 'cp "$1/model.json" "$1/model.safetensors" "$1/data.json" "$2" && cd "$2" && shift 2 && exec "$@"'
+    words = [sys.executable, "-m", "planner.cli.main", "evaluate", ".", "--data", "sample", "--json"]
+
+    def run(*more: str, wrapped: bool = True) -> subprocess.CompletedProcess[str]:
+        command = ["sh", "-c", script, "sh", str(out), str(memory), *words, *more]
+        variables = environment(TMPDIR=str(memory))
+        return subprocess.run([*(wrapper if wrapped else []), *command], env=variables, capture_output=True, text=True)
+
+    found = decode(Evaluation, parse_json(run().stdout))
+    stored = decode(Evaluation, parse_json(run(wrapped=False).stdout))
+    records = TEST_SAMPLES * (28 * 28 + 8)
+    assert found.accuracy == stored.accuracy
+    assert found.peak_bytes - stored.peak_bytes == pytest.approx(records, abs=4 * MIB)
+    least = json.loads(run("--budget", "1MiB").stdout)["minimum_bytes"]
+    done = run("--budget", str(least))
+    assert done.returncode == 0, done.stderr
+    assert decode(Evaluation, parse_json(done.stdout)).peak_bytes <= least
 
 
 def test_data_that_does_not_fit_is_bad_input(tmp_path: Path) -> None:
