@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -15,7 +14,7 @@ from planner.cli.measure import measured_profile, unmeasured_profile
 from planner.cli.output import print_note, print_result, tell_result
 from planner.errors import DocumentError, InfeasibleError, InputError
 from planner.limits import MAX_EPOCHS, MAX_UNITS
-from planner.schema.codec import content_id, to_json
+from planner.schema.codec import to_json
 from planner.schema.common import CacheDtype, OptimizerConfig, Policy
 from planner.schema.request import STRATEGY_WORDS, Augment, Preference, Request, Scope, Strategy
 from planner.schema.terms import USUAL_VIEWS, BudgetTerms, PlanTerms, TrainingTerms
@@ -212,6 +211,7 @@ def _add_source(group: argparse._ArgumentGroup) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Plan, print the tables or the document, write the files."""
     from planner.report.data_tables import data_text
+    from planner.schema.plan import with_class_names
     from planner.system.files import check_target
 
     for target in filter(None, (arguments.output, arguments.svg)):
@@ -228,7 +228,7 @@ def run(arguments: argparse.Namespace) -> int:
     profile = _profile(arguments, subject.model, request.training.optimizer)
     plan = _planned(profile, request, fixed_input=arguments.data is not None)
     if subject.data is not None:
-        plan = _with_class_names(plan, subject.data.class_names)
+        plan = with_class_names(plan, subject.data.class_names)
         print_note(data_text(subject.data))
     _warn_of_limit(profile, plan)
     _warn_of_memory(profile, plan)
@@ -304,12 +304,6 @@ def _is_foreign(profile: Profile) -> bool:
     from planner.system.machine import probe
 
     return bool(differences(profile, probe()))
-
-
-def _with_class_names(plan: Plan, names: tuple[str, ...]) -> Plan:
-    """The same plan, which says what the data's classes are called."""
-    named = replace(plan, class_names=names)
-    return replace(named, id=content_id(named))
 
 
 def _foreign_note(profile: Profile) -> str:

@@ -20,6 +20,7 @@ from planner.data.idx import find_idx_files, open_idx
 from planner.data.npy import NPY_MAGIC
 from planner.data.npz import ZIP_MAGIC, open_npz
 from planner.data.pace import Pace
+from planner.data.picture_list import SUFFIXES
 from planner.data.split import DataInfo, Dataset, Parts
 from planner.errors import DataError, InputError
 from planner.schema.data import ArrayLayout
@@ -179,6 +180,13 @@ def _open_folder(path: Path, how: _Reading) -> Parts:
         )
     folders = find_folders(path)
     parts = open_folder(path, folders, how.size, how.work_dir, how.resources, how.resize, how.pace) if folders else None
+    loose = sum(name.lower().endswith(SUFFIXES) for name in names)
+    if parts is None and loose:
+        raise DataError(
+            str(path),
+            f"holds {loose:,} {'picture' if loose == 1 else 'pictures'} and no folders of classes: put each into a "
+            "folder that is called as its class",
+        )
     if parts is None:
         raise DataError(str(path), f"is in no layout that is understood; {_LAYOUTS}")
     return parts

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
@@ -36,13 +36,17 @@ class Part:
     """Each as its 8-bit values in the order height, width, channels, and its label."""
 
 
-def write_npz(path: Path, shape: tuple[int, int, int], parts: list[Part]) -> None:
+def write_npz(path: Path, shape: tuple[int, int, int], parts: list[Part], class_names: Sequence[str] = ()) -> None:
     """Write `path` with images of `shape` (channels, height, width). It appears whole or not at all.
+
+    `class_names` are what the classes are called, as far as they have names.
 
     Raises StorageError, DataError for a part without samples, and InputError where fewer or other samples come than
     were promised.
     """
     with AtomicFile(path) as file, ZipFile(cast(IO[bytes], _Sequential(file)), "w", ZIP_STORED) as archive:
+        if class_names:
+            _write_names(archive, class_names)
         for part in parts:
             check_samples(f"{part.prefix}images", part.count)
             with storage_errors(path), tempfile.TemporaryFile(dir=path.parent) as labels:
@@ -76,6 +80,14 @@ class _Sequential:
 def _member(archive: ZipFile, name: str) -> IO[bytes]:
     """A member to be written, of any length and with no date, so that equal samples make equal files."""
     return archive.open(ZipInfo(f"{name}.npy"), "w", force_zip64=True)
+
+
+def _write_names(archive: ZipFile, names: Sequence[str]) -> None:
+    width = max(map(len, names))
+    with _member(archive, "class_names") as member:
+        member.write(_header(f"<U{width}", (len(names),)))
+        for name in names:
+            member.write(name.encode("utf-32-le").ljust(4 * width, b"\0"))
 
 
 def _write_images(archive: ZipFile, part: Part, shape: tuple[int, int, int], labels: IO[bytes]) -> None:

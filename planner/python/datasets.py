@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from planner.data.dataset import check_fits, open_data
+from planner.data.describe import describe
 from planner.data.write import Part
 from planner.errors import InputError
+from planner.schema.common import check_class_names
 from planner.schema.model import Model
 from planner.tasks.base import Label
+
+_MOST_WRAPPED = 8
 
 
 class MapDataset(Protocol):
@@ -45,6 +52,45 @@ def mapped_part(dataset: MapDataset, model: Model, prefix: str, name: str) -> Pa
         )
     count = len(dataset)
     return Part(prefix, count, _samples(dataset, count, model, name))
+
+
+def class_names(dataset: object, classes: int) -> tuple[str, ...]:
+    """What a data set calls its classes, in its attribute `classes` as torchvision's do; empty where it says nothing.
+
+    That of what it is a part of (`torch.utils.data.Subset`) counts too. Names of more than `classes` are none of them.
+    """
+    for _ in range(_MOST_WRAPPED):
+        names = getattr(dataset, "classes", None)
+        if isinstance(names, list | tuple) and names and all(isinstance(name, str) for name in names):
+            found = tuple(names)
+            return found if len(found) <= classes and _are_names(found) else ()
+        dataset = getattr(dataset, "dataset", None)
+    return ()
+
+
+def _are_names(names: tuple[str, ...]) -> bool:
+    try:
+        check_class_names(names, len(names))
+    except ValueError:
+        return False
+    return True
+
+
+def look(data: MapDataset | str | Path, model: Model, seed: int) -> tuple[tuple[str, ...], int]:
+    """Names of the classes of data, and how many samples there are to train on.
+
+    Of a program's own data set these are all that it has: what is held out to test on is not known before a run.
+    Raises DataError, InputError where data and model do not fit.
+    """
+    if not isinstance(data, str | Path):
+        return class_names(data, model.classes), len(data)
+    with (
+        tempfile.TemporaryDirectory(prefix="neuroflux-") as work,
+        open_data(str(data), Path(work), size=model.input) as opened,
+    ):
+        check_fits(opened.info, model.input, model.classes, model.task, "the model")
+        found = describe(opened, seed).description
+    return found.class_names, found.training_samples
 
 
 def _samples(dataset: MapDataset, count: int, model: Model, name: str) -> Iterator[tuple[bytes, int]]:

@@ -14,11 +14,13 @@ from planner.data.write import write_npz
 from planner.errors import ExceededError, InputError, RunError, error_of
 from planner.limits import MAX_BATCH
 from planner.profiler.profile import ProfileRequest, take_profile
-from planner.python.datasets import MapDataset, mapped_part
+from planner.python.datasets import MapDataset, class_names, look, mapped_part
 from planner.schema.codec import decode, parse_json, to_json
 from planner.schema.common import CacheDtype, DeviceKind, Dtype, OptimizerConfig, OptimizerKind, Policy, usual_optimizer
+from planner.schema.data import class_difference
 from planner.schema.device_checks import check_device
-from planner.schema.plan import Plan
+from planner.schema.model import Model
+from planner.schema.plan import Plan, with_class_names
 from planner.schema.profile import Profile
 from planner.schema.report import Report
 from planner.schema.request import Augment, Preference, Schedule, Scope, Strategy
@@ -110,11 +112,12 @@ def plan(
     /,
     *,
     budget: int | str | None = None,
+    data: MapDataset | str | Path | None = None,
     optimizer: str | OptimizerConfig | None = None,
     scope: Scope = BudgetTerms.scope,
     batch: int = TrainingTerms.batch,
     epochs: int = TrainingTerms.epochs,
-    samples: int = TrainingTerms.samples,
+    samples: int | None = None,
     schedule: Schedule = TrainingTerms.schedule,
     seed: int = TrainingTerms.seed,
     freeze: int = TrainingTerms.freeze,
@@ -143,12 +146,14 @@ def plan(
         subject: a profile, or a module that is a chain of known layers.
         second: beside a profile the budget, beside a module a sample as in `profile`.
         budget: memory that training never exceeds: bytes, or text like "300MiB".
+        data: what the network will be trained on: a data set or a path, as for `run`. What its classes are called goes
+            into the plan, and `run` matches labels by that; `samples` follow from it.
         optimizer: "sgd", "adam", "adamw", or an `OptimizerConfig` in full; none: the profile's, or "sgd".
         scope: what the budget counts. "process": everything resident, Python and torch included; "training": bytes
             above what these take by themselves.
         batch: samples of one optimizer step.
         epochs: passes over the data, for each block.
-        samples: training samples of one pass.
+        samples: training samples of one pass; none: as many as `data` has, or 50,000.
         schedule: how the learning rate moves over a block's training, "cosine" or "constant".
         seed: of every random stream.
         freeze: the first so many units are not trained, and keep the weights that `run(…, init=…)` gives them.
@@ -176,7 +181,8 @@ def plan(
 
     Raises:
         InfeasibleError: nothing fits; its `minimum_bytes` is the smallest budget that would be enough.
-        InputError: an argument is missing or outside its range, or is not what the profile measured.
+        InputError: an argument is missing or outside its range, or is not what the profile measured; the data cannot be
+            read, or does not fit.
         ModelError: the module is no chain of known layers.
 
     Example:
@@ -205,13 +211,17 @@ def plan(
         raise InputError(f"device: the profile was taken on {subject.device.kind}; take another one for {device}")
     computed = subject.dtype if isinstance(subject, Profile) else dtype or "float32"
     chosen = _chosen_optimizer(subject, optimizer)
+    names: tuple[str, ...] = ()
+    if data is not None:
+        names, found = look(data, _model_of(subject, second), seed)
+        samples = samples or found
     try:
         terms = PlanTerms(
             budget=BudgetTerms(_bytes(budget, "budget"), scope),
             training=TrainingTerms(
                 batch=batch,
                 epochs=epochs,
-                samples=samples,
+                samples=TrainingTerms.samples if samples is None else samples,
                 optimizer=OptimizerTerms.of(chosen),
                 schedule=schedule,
                 augment=augment,
@@ -240,7 +250,17 @@ def plan(
     else:
         measured = profile(subject, sample, optimizer=chosen, batch=batch, dtype=computed, device=device or "cpu")
     check_device(measured.device, request.budget.bytes)
-    return make_plan(measured, request)
+    planned = make_plan(measured, request)
+    return with_class_names(planned, names) if names else planned
+
+
+def _model_of(subject: Profile | nn.Module, sample: Any) -> Model:
+    """The network as it is described."""
+    if isinstance(subject, Profile):
+        return subject.model
+    from planner.model.importers.module import import_module  # brings torch, which planning does without
+
+    return import_module(subject, sample, None)
 
 
 def _chosen_optimizer(subject: Profile | nn.Module, optimizer: str | OptimizerConfig | None) -> OptimizerConfig:
@@ -283,7 +303,7 @@ def run(
         dataset: a map-style data set of (image, label) pairs, or what `neuroflux run --data` takes: "sample",
             "fashion-mnist", or a path. An image is a tensor, an array or a Pillow image of the size that the model
             takes: 8-bit values, or floats from 0 to 1, which are rounded to 8 bits; the run normalises them. A label is
-            a whole number from 0.
+            a whole number from 0. An attribute `classes`, a list of names, as torchvision's have, says what they mean.
         test: another data set to measure on; none: a tenth of every class is held out for that. A data set that is
             named has a test part of its own.
         out: the output folder; none: runs/<first 12 digits of the plan's id>.
@@ -357,8 +377,16 @@ def _written(plan: Plan, dataset: MapDataset | str | Path, test: MapDataset | No
     if test is not None:
         parts.append(mapped_part(test, plan.model, "test_", "test"))
     path = scratch / "data.npz"
-    write_npz(path, plan.model.input, parts)
+    write_npz(path, plan.model.input, parts, _names(plan, dataset, test))
     return str(path)
+
+
+def _names(plan: Plan, dataset: MapDataset, test: MapDataset | None) -> tuple[str, ...]:
+    """What the classes are called. Raises InputError where training and test samples call them otherwise."""
+    names, others = (class_names(each, plan.model.classes) for each in (dataset, test))
+    if names and others and names != others:
+        raise InputError(f"test: {class_difference(names, others)} than the training samples'")
+    return names
 
 
 def _run_command(words: list[str], quiet: bool) -> Report:

@@ -6,12 +6,12 @@ wrote, is read as well: it lacks the `request`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from planner.heads.kinds import AuxiliaryHead, ExitHead
 from planner.limits import MAX_BATCH, MAX_BYTES, MAX_UNITS
-from planner.schema.codec import added
+from planner.schema.codec import added, content_id
 from planner.schema.common import CacheDtype, Device, Machine, check_class_names, check_range
 from planner.schema.model import Model
 from planner.schema.request import Budget, Preference, Request, Strategy, Training
@@ -369,3 +369,9 @@ class Plan:
             cache_dtype=self.cache_dtype,
             linear_segments=self.linear_segments,
         )
+
+
+def with_class_names(plan: Plan, names: tuple[str, ...]) -> Plan:
+    """The same plan, which says what the data's classes are called."""
+    named = replace(plan, class_names=names)
+    return replace(named, id=content_id(named))

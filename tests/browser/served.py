@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import random
 import subprocess
 import sys
-import zipfile
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from httpx import Response
 
 from tests.integration.api.processes import Server, until
@@ -20,6 +18,9 @@ from tests.unit.api.service import CNN6
 _SAMPLES = 64
 _BATCH = 16
 _STEPS = 4
+
+CLASSES = ("ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen", "ibis", "jay")
+"""What the data's classes are called."""
 
 
 @dataclass(frozen=True)
@@ -105,19 +106,11 @@ def with_plan(server: Server, folder: Path) -> Served:
 
 
 def _images(path: Path) -> Path:
-    """Random images of cnn6's input, as an .npz."""
-    noise = random.Random(0)
-    with zipfile.ZipFile(path, "w") as archive:
-        for prefix, count in (("", _SAMPLES), ("test_", 20)):
-            archive.writestr(f"{prefix}images.npy", _array(noise.randbytes(count * 3072), (count, 32, 32, 3)))
-            archive.writestr(f"{prefix}labels.npy", _array(bytes(each % 10 for each in range(count)), (count,)))
+    """Random images of cnn6's input, with names for their classes."""
+    noise = np.random.default_rng(0)
+    arrays: dict[str, Any] = {"class_names": np.array(CLASSES)}
+    for prefix, count in (("", _SAMPLES), ("test_", 20)):
+        arrays[f"{prefix}images"] = noise.integers(0, 256, (count, 32, 32, 3), np.uint8)
+        arrays[f"{prefix}labels"] = np.arange(count) % len(CLASSES)
+    np.savez(path, **arrays)
     return path
-
-
-def _array(body: bytes, shape: tuple[int, ...]) -> bytes:
-    """A .npy file of bytes."""
-    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
-    padded = header.ljust((len(header) + 10 + 64) // 64 * 64 - 11) + "\n"
-    file = BytesIO()
-    file.write(b"\x93NUMPY\x01\x00" + len(padded).to_bytes(2, "little") + padded.encode() + body)
-    return file.getvalue()

@@ -14,7 +14,7 @@ from playwright.sync_api import Locator, Page, expect
 from planner.units import MIB
 from tests.browser.conftest import Followed, Open
 from tests.browser.proxy import Wire
-from tests.browser.served import Served
+from tests.browser.served import CLASSES, Served
 from tests.integration.api.processes import until
 
 
@@ -71,6 +71,11 @@ def test_a_finished_run_shows_what_its_report_says(open_page: Open, served: Serv
     exits = page.locator("section:has(h2:text-is('Exits')) tbody tr")
     expect(exits).to_have_count(len(report["exits"]))
     expect(page.locator(".chart canvas")).to_have_count(2)
+    data = page.locator("section:has(h2:text-is('Data')) tbody tr")
+    expect(data.locator("td:nth-child(2)")).to_have_text(list(CLASSES))
+    counts = [part["class_samples"] for part in report["data"]["description"]["parts"]]
+    for label, row in enumerate(data.all()):
+        assert row.locator("td").all_inner_texts()[2:] == [str(each[label]) for each in counts]
 
 
 def test_a_finished_run_names_its_best_exit(open_page: Open, served: Served) -> None:

@@ -12,6 +12,9 @@ import { follow } from "../stream.js";
 
 const POINTS = 2000;
 
+/** So many are listed. */
+const MOST_CLASSES = 100;
+
 export async function show(place, { id, query, signal }) {
   const samplesAt = `${address("runs", id)}/samples?points=${POINTS}`;
   const asked = get(samplesAt, signal); // takes longest where samples are many
@@ -162,7 +165,20 @@ function tablesOf(plan, data) {
     h("section", { class: "card" }, h("h2", {}, "Blocks"), blockTable(plan, data)),
     phases.length ? h("section", { class: "card" }, h("h2", {}, "Phases"), table("Phases, predicted and measured", PHASE_COLUMNS, phases)) : null,
     report ? h("section", { class: "card" }, h("h2", {}, "Exits"), table("Exits", exitColumns(plan, report), report.exits.map((exit) => ({ ...exit, isCurrent: exit.unit === bestExit(report) })))) : null,
+    report?.data ? h("section", { class: "card" }, h("h2", {}, "Data"), ...dataOf(report.data.description)) : null,
     report?.deviations.length ? h("section", { class: "card" }, h("h2", {}, "Where it left its plan"), h("ul", {}, data.marks().map(markItem))) : null,
+  ].filter(Boolean);
+}
+
+/** The classes by name, how many samples each part has of them, and what is to be known of how they were read. */
+function dataOf({ classes, class_names: names, parts, notes }) {
+  const rows = Array.from({ length: Math.min(classes, MOST_CLASSES) }, (_, label) => ({ label, name: names[label] ?? "–" }));
+  const columns = parts.map(({ name, class_samples: samples }) => (
+    { name: name === "train" ? "To train on" : name === "validation" ? "To choose an exit" : "To test on", number: true, of: ({ label }) => (samples.length ? number(samples[label]) : "–") }));
+  return [
+    table("Classes of the data", [{ name: "Label", number: true, of: ({ label }) => number(label) }, { name: "Class", of: ({ name }) => name }, ...columns], rows),
+    classes > MOST_CLASSES ? h("p", { class: "faint" }, `and ${number(classes - MOST_CLASSES)} classes more`) : null,
+    notes.length ? h("ul", {}, notes.map((text) => h("li", {}, text))) : null,
   ].filter(Boolean);
 }
 

@@ -396,6 +396,15 @@ def archived(place: Path) -> Path:
     return path
 
 
+def without_classes(place: Path) -> Path:
+    """Pictures beside each other, and a list of what they are, as competitions have them."""
+    chance = np.random.default_rng(0)
+    for number in range(ALL):
+        save(place / f"{number}.png", disc(number % 4, chance))
+    (place / "labels.csv").touch()
+    return place
+
+
 def single_array(place: Path) -> Path:
     np.save(place.with_suffix(".npy"), arrays()["images"])
     return place.with_suffix(".npy")
@@ -502,6 +511,10 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
         "class_names: has 3 names for 4 classes: labels run to 3",
     ),
     "a name twice": (npz(class_names=np.array(["a", "b", "c", "a"])), "two classes share a name"),
+    "pictures without class folders": (
+        without_classes,
+        "holds 20 pictures and no folders of classes: put each into a folder that is called as its class",
+    ),
     "a zip of pictures": (zipped_pictures, r"is a zip of files that are no arrays \(a/000\.png, .*\); unpack it"),
     "an archive": (archived, r"is compressed, or an archive \(unpack it, and give the folder\)"),
     "something compressed": (write("set.gz", gzip.compress(b"anything")), r"is compressed, or an archive \(unpack it"),

@@ -42,6 +42,17 @@ def test_numpy_and_the_run_read_what_was_written(tmp_path: Path, channels: int) 
     assert [file.name for file in tmp_path.iterdir()] == ["data.npz"]
 
 
+def test_names_of_classes_are_what_numpy_reads(tmp_path: Path) -> None:
+    names = ("a", "ein längerer Name", "名前", "🐈")
+    path = tmp_path / "data.npz"
+    write_npz(path, (1, 2, 2), [_part(random_images(20, 2, 2, 1), cycling_labels(20, 4))], names)
+    with np.load(path) as found:
+        assert tuple(found["class_names"]) == names
+    with open_data(str(path), tmp_path) as data:
+        assert data.info.label_names == names
+        assert data.parts.notes == ()
+
+
 def test_equal_samples_make_equal_files(tmp_path: Path) -> None:
     images, labels = random_images(10, 4, 4, 1), cycling_labels(10, 2)
     for name in ("a", "b"):

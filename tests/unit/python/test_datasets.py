@@ -11,7 +11,7 @@ from PIL import Image
 
 from planner.errors import InputError
 from planner.model.zoo import from_zoo
-from planner.python.datasets import mapped_part
+from planner.python.datasets import class_names, mapped_part
 from tests.unit.data.support import random_images
 
 GREY = from_zoo("cnn6", (1, 8, 10), 10)
@@ -94,3 +94,39 @@ def test_samples_are_asked_for_one_by_one() -> None:
     samples = mapped_part(Counting(), COLOUR, "", "data").samples
     assert asked == []
     assert [next(samples)[1], next(samples)[1]] == asked == [0, 1]
+
+
+class Named(list[Any]):
+    """A data set whose classes are called something."""
+
+    def __init__(self, classes: Any) -> None:
+        super().__init__()
+        self.classes = classes
+
+
+@pytest.mark.parametrize(
+    ("classes", "found"),
+    [
+        (["cat", "dog"], ("cat", "dog")),
+        (("cat", "dog", "owl"), ("cat", "dog", "owl")),
+        ([str(number) for number in range(11)], ()),  # more than the model tells apart: of something else
+        ([("tench", "Tinca tinca"), ("goldfish",)], ()),  # torchvision's ImageNet has several for each
+        (["cat", "cat"], ()),
+        (["cat", ""], ()),
+        ([0, 1], ()),
+        ([], ()),
+        (3, ()),
+        ("cat", ()),
+    ],
+)
+def test_what_a_data_set_calls_its_classes(classes: Any, found: tuple[str, ...]) -> None:
+    assert class_names(Named(classes), 10) == found
+    part: Any = torch.utils.data.Subset(Named(classes), [])  # type: ignore[arg-type]  # whatever has the attribute
+    assert class_names(torch.utils.data.Subset(part, []), 10) == found
+
+
+def test_a_data_set_without_names() -> None:
+    assert class_names([], 10) == ()
+    loop = Named(None)
+    loop.dataset = loop  # type: ignore[attr-defined]  # whatever people write
+    assert class_names(loop, 10) == ()

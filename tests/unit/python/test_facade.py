@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import select
 import subprocess
@@ -12,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -24,7 +26,7 @@ from planner.python import facade
 from planner.schema.codec import content_id, read_document, to_json
 from planner.schema.common import OptimizerConfig
 from planner.schema.model import Activation, BatchNorm2d, Conv2d, Linear
-from planner.schema.plan import Plan
+from planner.schema.plan import Plan, with_class_names
 from planner.schema.profile import Profile
 from planner.schema.report import Report
 from planner.schema.request import Budget, Request, Training
@@ -212,6 +214,48 @@ def colour_plan() -> Plan:
     )
     plan: Plan = planner.plan(module, SAMPLE, budget="2GiB", optimizer="adam", batch=10, epochs=20, samples=60)
     return plan
+
+
+class NamedColours(Colours):
+    """The same with what torchvision's data sets have."""
+
+    classes = ("red", "green", "blue")
+
+
+def test_names_of_classes_go_with_plan_model_and_report(colour_plan: Plan, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    report: Report = planner.run(colour_plan, NamedColours(40), out=out, max_steps=1, quiet=True)
+    assert report.data is not None and report.data.description.class_names == NamedColours.classes
+    assert json.loads((out / "model.json").read_text())["class_names"] == list(NamedColours.classes)
+    named = with_class_names(colour_plan, ("green", "red", "blue"))
+    report = planner.run(named, NamedColours(40), out=tmp_path / "other", max_steps=1, quiet=True)
+    assert report.data is not None  # labels follow the plan's names
+    assert report.data.description.class_names == ("green", "red", "blue")
+    unlike = NamedColours(20)
+    unlike.classes = ("red", "green", "azure")
+    with pytest.raises(InputError, match=r"^test: its classes are others: without 'blue', with 'azure'"):
+        planner.run(colour_plan, NamedColours(40), test=unlike, out=tmp_path / "third", quiet=True)
+    with pytest.raises(InputError, match="without 'azure', with 'blue'"):
+        planner.run(
+            with_class_names(colour_plan, unlike.classes), NamedColours(40), out=tmp_path / "fourth", quiet=True
+        )
+
+
+def test_a_plan_has_the_samples_and_the_names_of_its_data(tmp_path: Path) -> None:
+    profile = zoo_profile("cnn6", (1, 4, 16))
+    named = NamedColours(600)
+    plan = planner.plan(profile, "2GiB", batch=16, data=named)
+    assert (plan.class_names, plan.training.samples, plan.id) == (named.classes, 600, content_id(plan))
+    assert planner.plan(profile, "2GiB", batch=16, data=named, samples=50).training.samples == 50
+    assert planner.plan(profile, "2GiB", batch=16).training.samples == 50_000
+    images = np.zeros((100, 32, 32, 3), np.uint8)
+    np.savez(tmp_path / "set.npz", images=images, labels=np.arange(100) % 3, class_names=np.array(named.classes))
+    plan = planner.plan(profile, "2GiB", batch=16, data=tmp_path / "set.npz")
+    # A tenth of all is held out to test on: of every class its share.
+    assert (plan.class_names, plan.training.samples) == (named.classes, 90)
+    np.savez(tmp_path / "set.npz", images=images[:, :8, :8], labels=np.arange(100) % 3)
+    with pytest.raises(InputError, match="its images are 3×8×8, but the model takes 3×32×32"):
+        planner.plan(profile, "2GiB", batch=16, data=str(tmp_path / "set.npz"))
 
 
 def test_a_module_is_planned_at_once(colour_plan: Plan) -> None:
