@@ -56,7 +56,7 @@ class Changes:
         self._events: dict[int, asyncio.Event] = {}
         self.streams = 0
 
-    def tell(self, run: int) -> None:
+    def notify(self, run: int) -> None:
         """A run has changed."""
         event = self._events.pop(run, None)
         if event is not None:

@@ -125,10 +125,10 @@ def _solve(profile: Profile, request: Request) -> Plan:
     try:
         return make_plan(profile, request)
     except InfeasibleError as error:
-        raise InfeasibleError(_with_way_out(profile, request, error), error.minimum_bytes, error.term) from None
+        raise InfeasibleError(_with_advice(profile, request, error), error.minimum_bytes, error.term) from None
 
 
-def _with_way_out(profile: Profile, request: Request, error: InfeasibleError) -> str:
+def _with_advice(profile: Profile, request: Request, error: InfeasibleError) -> str:
     from planner.solver.explain.advice import advice
 
     try:

@@ -59,8 +59,8 @@ def profile_row(profile: Profile) -> dict[str, Any]:
 
 def covered_batch(profile: Profile) -> int:
     """The largest batch the profile is meant for: measured, or wanted where limits kept it from being measured."""
-    pieces = [*profile.units, *(head.cost for head in profile.heads)]
-    measured = min(piece.costs[-1].micro_batch for piece in pieces)
+    components = [*profile.units, *(head.cost for head in profile.heads)]
+    measured = min(component.costs[-1].micro_batch for component in components)
     left_out = profile.limits.left_out if profile.limits is not None else ()
     return max([measured, *(left.micro_batch for left in left_out)])
 

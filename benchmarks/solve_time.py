@@ -27,7 +27,7 @@ from typing import get_args
 from planner.errors import InfeasibleError
 from planner.schema.common import Device, OptimizerConfig
 from planner.schema.model import Activation, Model, Unit
-from planner.schema.profile import Costs, HeadProfile, PieceProfile, Profile, Storage, Trace, Traces
+from planner.schema.profile import ComponentProfile, Costs, HeadProfile, Profile, Storage, Trace, Traces
 from planner.schema.request import Budget, Preference, Request, Training
 from planner.schema.runtime import Account, PolicyProfile, Runtime, StepTime
 from planner.solver.plan import least_memory, make_plan
@@ -52,13 +52,13 @@ def synthetic_profile(count: int, seed: int = 0) -> Profile:
     for index in range(count):
         channels, extent = STAGES[index * len(STAGES) // count]
         layers = dice.choice((2, 3, 4, 6))
-        units.append(_piece(dice, 9 * before * channels, channels, channels * extent**2, extent, layers))
+        units.append(_component(dice, 9 * before * channels, channels, channels * extent**2, extent, layers))
         before = channels
         if index + 1 < count:
             for filters in FILTERS:
-                head = _piece(dice, 9 * channels * filters, filters, 1, min(extent, 4), 3)
+                head = _component(dice, 9 * channels * filters, filters, 1, min(extent, 4), 3)
                 heads.append(HeadProfile(index + 1, "auxiliary", filters, head))
-    heads.append(HeadProfile(count, "classifier", 0, _piece(dice, 0, 0, 10, 1, 1)))
+    heads.append(HeadProfile(count, "classifier", 0, _component(dice, 0, 0, 10, 1, 1)))
     return Profile(
         schema="profile/1",
         id="0" * 64,
@@ -83,10 +83,12 @@ def _names(count: int) -> tuple[Unit, ...]:
     return tuple(Unit(f"unit{index}", (Activation("relu"),)) for index in range(count))
 
 
-def _piece(dice: random.Random, weights: int, channels: int, output: int, extent: int, layers: int) -> PieceProfile:
+def _component(
+    dice: random.Random, weights: int, channels: int, output: int, extent: int, layers: int
+) -> ComponentProfile:
     parameters = 4 * (weights + 2 * channels)
     operations = max(weights, 10 * output) * extent**2
-    return PieceProfile(
+    return ComponentProfile(
         parameters=parameters // 4,
         parameter_bytes=parameters,
         buffer_bytes=8 * channels,

@@ -52,8 +52,8 @@ class DataError(InputError):
     """A data set that cannot be read as stated: the file, and the record where there is one."""
 
     def __init__(self, file: str, problem: str, record: int | None = None) -> None:
-        place = file if record is None else f"{file}, record {record}"
-        super().__init__(f"{place}: {problem}")
+        where = file if record is None else f"{file}, record {record}"
+        super().__init__(f"{where}: {problem}")
         self.file = file
         self.record = record
 

@@ -28,7 +28,7 @@ _LOG = logging.getLogger("neuroflux.jobs")
 
 _RENEW_SECONDS = 2.0
 _POLL_SECONDS = 0.25
-_SAID_LENGTH = 500
+_MESSAGE_LENGTH = 500
 
 
 @dataclass
@@ -67,7 +67,7 @@ def _watched(database: Database, claim: Claim, folder: Path) -> tuple[int, str]:
                 return 130, "it was cancelled"
         code = child.process.wait()
     lines = (folder / "log").read_text(errors="replace").strip().splitlines() or ["it said nothing"]
-    return code, lines[-1][-_SAID_LENGTH:]
+    return code, lines[-1][-_MESSAGE_LENGTH:]
 
 
 def _take(pipe: int, progress: _Progress) -> bool:
@@ -86,7 +86,7 @@ def _conclude(database: Database, claim: Claim, folder: Path, code: int, message
     if code < 0:
         end = End(code)
         again = job_rows.give_back(database, claim, f"its process was {end.explained}, twice: {message}")
-        _LOG.warning("job %s: its process was %s; %s", claim.id, end.told, "again" if again else "given up")
+        _LOG.warning("job %s: its process was %s; %s", claim.id, end.words, "again" if again else "given up")
         return
     if code:
         job_rows.finish(database, claim, None, message)

@@ -143,7 +143,7 @@ async def post_samples(request: Request, principal: Reporter, run_id: RunId) -> 
         raise invalid("$.samples", f"a block lies beyond the plan's {run.blocks}", run.blocks - 1)
     taken = [{"run": run.number, **sample.__dict__} for sample in batch.samples]
     await asyncio.wrap_future(service.samples.submit(taken))
-    service.changes.tell(run.number)
+    service.changes.notify(run.number)
     last = max(sample.sequence for sample in batch.samples)
     return json_answer({"accepted": len(taken), "last_sequence": last})
 
@@ -187,7 +187,7 @@ async def post_report(request: Request, principal: Reporter, run_id: RunId) -> R
     outcome = await run_in_threadpool(runs.put_report, service.database, run_id, identity, text)
     if outcome == "another":
         raise Problem(HTTPStatus.CONFLICT, "report-exists", "the run has another report already")
-    service.changes.tell(run.number)
+    service.changes.notify(run.number)
     return Response(text, 201 if outcome == "created" else 200, media_type="application/json")
 
 

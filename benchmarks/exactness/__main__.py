@@ -31,7 +31,7 @@ from planner.schema.profile import Profile
 from planner.schema.request import Budget, Request, Training
 from planner.solver.costs import NANOSECONDS
 from planner.solver.memory_model import live_bytes, time_ns
-from planner.solver.problem import Choice, Problem
+from planner.solver.problem import BlockChoice, Problem
 from planner.units import MIB
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -62,7 +62,7 @@ def predict(profile: Profile, case: Case) -> tuple[int, float]:
     batch = case.micro_batch * case.accumulate
     training = Training(batch, 1, batch, OPTIMIZER, dtype=case.dtype)
     problem = Problem(profile, Request(Budget(2**40, "training"), training))
-    choice = Choice(0, case.micro_batch, case.ends, case.filters, case.recompute, case.optimizer_in_backward)
+    choice = BlockChoice(0, case.micro_batch, case.ends, case.filters, case.recompute, case.optimizer_in_backward)
     buffers = 2 * case.micro_batch * problem.record_bytes(0)
     live = live_bytes(problem, choice).train - buffers
     return problem.resident(live), time_ns(problem, choice).epoch / NANOSECONDS

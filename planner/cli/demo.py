@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from planner.cli.measure import measured_profile
-from planner.cli.output import print_note, tell_result
+from planner.cli.output import print_note, print_stored_result
 from planner.errors import InputError, RunError
 from planner.system.ends import End
 from planner.system.files import make_folder
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     write_atomically(plan_file, to_json(plan))
     _neuroflux("run", str(plan_file), "--data", "sample", "--out", str(out))
     _neuroflux("report", str(out))
-    tell_result(
+    print_stored_result(
         f"plain backpropagation needs at least {format_bytes(least)}; this run was given {format_bytes(budget)}"
     )
     return 0

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from planner.cli.output import print_note, tell_result
+from planner.cli.output import print_note, print_stored_result
 from planner.cli.reporting import check_client
 from planner.errors import InputError
 
@@ -40,6 +40,6 @@ def run(arguments: argparse.Namespace) -> int:
     with ServiceClient(arguments.url, token) as service:
         device_id, own = service.enrol(arguments.name or here.name, here, here.cores)
         path = remember(KnownService(service.address, device_id, own))
-    tell_result(f"enrolled as {device_id}")
+    print_stored_result(f"enrolled as {device_id}")
     print_note(f"this device's token is kept in {path}")
     return 0

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from planner.cli import options
-from planner.cli.output import tell_result
+from planner.cli.output import print_stored_result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,5 +30,5 @@ def run(arguments: argparse.Namespace) -> int:
     exported = find_exported(arguments.model)
     check_target(arguments.onnx)
     write_onnx(exported, arguments.onnx)
-    tell_result(f"{exported.model.name}: {arguments.onnx}")
+    print_stored_result(f"{exported.model.name}: {arguments.onnx}")
     return 0

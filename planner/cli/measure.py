@@ -59,12 +59,12 @@ def _measure(request: ProfileRequest, folder: Path | None) -> Profile:
         print_note(f"the profile will lack that column: {missing}")
     with tqdm(total=1, file=sys.stderr, unit="part", leave=False, dynamic_ncols=True) as bar:
 
-        def tell(done: int, total: int, name: str) -> None:
+        def on_progress(done: int, total: int, name: str) -> None:
             bar.total = total
             bar.set_postfix_str(name, refresh=False)
             bar.update(done - bar.n)
 
-        profile = take_profile(request, tell, folder)
+        profile = take_profile(request, on_progress, folder)
     kind = profile.storage.file_system
     if kind in IN_MEMORY:
         print_note(

@@ -26,7 +26,7 @@ def print_result(text: str) -> None:
         raise StorageError(f"standard output: the result cannot be written ({error.strerror})") from None
 
 
-def tell_result(text: str) -> None:
+def print_stored_result(text: str) -> None:
     """A result that lies in a file too: where it cannot be told, that is noted, and no error."""
     try:
         print_result(text)
@@ -47,4 +47,4 @@ def print_error(message: str, exit_code: int, as_json: bool, minimum_bytes: int 
         document: dict[str, Any] = {"error": message, "exit_code": exit_code}
         if minimum_bytes is not None:
             document["minimum_bytes"] = minimum_bytes
-        tell_result(json.dumps(document, ensure_ascii=False))
+        print_stored_result(json.dumps(document, ensure_ascii=False))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, get_args
 from planner.cli import options
 from planner.cli.commands import RUNS, command_line, default_folder, run_command
 from planner.cli.measure import measured_profile, unmeasured_profile
-from planner.cli.output import print_note, print_result, tell_result
+from planner.cli.output import print_note, print_result, print_stored_result
 from planner.errors import DocumentError, InfeasibleError, InputError
 from planner.limits import MAX_EPOCHS, MAX_UNITS
 from planner.schema.codec import to_json
@@ -236,13 +236,13 @@ def run(arguments: argparse.Namespace) -> int:
         from planner.system.files import write_atomically
 
         write_atomically(arguments.output, to_json(plan))
-    tell = print_result if arguments.output is None else tell_result
+    show = print_result if arguments.output is None else print_stored_result
     if arguments.json:
         if arguments.svg is not None:
             _draw(arguments.svg, plan, _frontier(profile, request))
-        tell(to_json(plan))
+        show(to_json(plan))
         return 0
-    _explain(arguments, profile, request, plan, tell)
+    _explain(arguments, profile, request, plan, show)
     if request.allocator != "tight":
         for text in profile.notes:
             print_note(f"the profile notes: {text}")
@@ -330,12 +330,12 @@ def _planned(profile: Profile, request: Request, fixed_input: bool) -> Plan:
     try:
         return make_plan(profile, request)
     except InfeasibleError as error:
-        said = f"{error}. {advice(profile, request, error, fixed_input)}"
-        raise InfeasibleError(said, error.minimum_bytes, error.term) from None
+        message = f"{error}. {advice(profile, request, error, fixed_input)}"
+        raise InfeasibleError(message, error.minimum_bytes, error.term) from None
 
 
 def _explain(
-    arguments: argparse.Namespace, profile: Profile, request: Request, plan: Plan, tell: Callable[[str], None]
+    arguments: argparse.Namespace, profile: Profile, request: Request, plan: Plan, show: Callable[[str], None]
 ) -> None:
     """Print the plan and, as soon as it is there, what else there would be."""
     from planner.report import plan_tables as tables
@@ -343,11 +343,11 @@ def _explain(
     from planner.solver.explain.advice import needs_of
     from planner.solver.explain.frontier import knees, more_budget
 
-    tell("\n\n".join((plan_table(plan), breakdown_table(plan), tables.binding_table(plan))))
-    tell("\n" + tables.comparison_table(plan, needs_of(profile, request, plan)))
+    show("\n\n".join((plan_table(plan), breakdown_table(plan), tables.binding_table(plan))))
+    show("\n" + tables.comparison_table(plan, needs_of(profile, request, plan)))
     points = _frontier(profile, request)
-    tell("\n" + tables.frontier_table(plan, points, knees(points)))
-    tell("\n" + tables.more_budget_text(plan, more_budget(profile, request, plan)))
+    show("\n" + tables.frontier_table(plan, points, knees(points)))
+    show("\n" + tables.more_budget_text(plan, more_budget(profile, request, plan)))
     if arguments.svg is not None:
         _draw(arguments.svg, plan, points)
 
@@ -425,7 +425,7 @@ def _profile_in_file(file: Path, any_device: bool) -> Profile:
 
 
 def _shape(model: Model) -> str:
-    return f"{'x'.join(str(extent) for extent in model.input)} with {model.task.told(model.classes)}"
+    return f"{'x'.join(str(extent) for extent in model.input)} with {model.task.words(model.classes)}"
 
 
 def request_from(arguments: argparse.Namespace, samples: int, prepared_bytes: int) -> Request:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from planner.cli import options
 from planner.cli.measure import measured_profile
-from planner.cli.output import print_note, print_result, tell_result
+from planner.cli.output import print_note, print_result, print_stored_result
 from planner.cli.reporting import add_service, check_client
 from planner.errors import InputError
 from planner.extras import lacks
@@ -80,8 +80,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:
         write_atomically(arguments.output, to_json(profile))
         _draw(profile, arguments.output.with_suffix(".svg"))
-    tell = print_result if arguments.output is None and arguments.report_to is None else tell_result
-    tell(to_json(profile) if arguments.json else profile_table(profile))
+    show = print_result if arguments.output is None and arguments.report_to is None else print_stored_result
+    show(to_json(profile) if arguments.json else profile_table(profile))
     note = left_out_note(profile)
     if note is not None:
         print_note(note)
@@ -129,8 +129,8 @@ def left_out_note(profile: Profile) -> str | None:
         "does not fit": f"{counts['does not fit']} do not fit in {format_bytes(limits.max_bytes)}",
         "out of time": f"{counts['out of time']} did not come to it within {format_seconds(limits.max_seconds)}",
     }
-    pieces = [*profile.units, *(head.cost for head in profile.heads)]
-    least = min(piece.costs[-1].micro_batch for piece in pieces)
+    components = [*profile.units, *(head.cost for head in profile.heads)]
+    least = min(component.costs[-1].micro_batch for component in components)
     wanted = max(left.micro_batch for left in limits.left_out)
     return (
         f"{len(limits.left_out)} micro-batches were left out ({'; '.join(reasons[reason] for reason in counts)}): "

@@ -32,7 +32,7 @@ def main() -> int:
     die_with_parent(parent_pid)
     answers = Answers()
 
-    def tell(done: int, total: int, name: str) -> None:
+    def on_progress(done: int, total: int, name: str) -> None:
         answers.emit(json.dumps({"phase": name, "done": done, "total": total}))
 
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 10))
@@ -42,7 +42,10 @@ def main() -> int:
     try:
         request = decode(ProfileRequest, {**read_json(folder / "request.json"), "threads": probe().cores})
         profile = ProfileStore.default().obtain(
-            request, lambda: take_profile(request, tell), fresh=True, waiting=lambda: tell(0, 0, "waiting its turn")
+            request,
+            lambda: take_profile(request, on_progress),
+            fresh=True,
+            waiting=lambda: on_progress(0, 0, "waiting its turn"),
         )
         write_atomically(folder / "profile.json", to_json(profile, indent=None))
     except PlannerError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from planner.cli import options
 from planner.cli.commands import command_line, default_folder, run_command
-from planner.cli.output import print_error, print_note, tell_result
+from planner.cli.output import print_error, print_note, print_stored_result
 from planner.cli.reporting import add_service, check_client, given, reporting
 from planner.errors import InputError, InterruptedRunError, RunError
 from planner.limits import MAX_EPOCHS
@@ -124,11 +124,11 @@ def run(arguments: argparse.Namespace) -> int:
             observer.close()
         begun()  # a run whose blocks were all done has no event
     if arguments.json:
-        tell_result(to_json(report))
+        print_stored_result(to_json(report))
     else:
         verdict = "stayed under" if report.within_budget else "DID NOT STAY under"
         metric = report.task.metric
-        tell_result(
+        print_stored_result(
             f"{verdict} {format_bytes(report.budget_bytes)}: peak {format_bytes(report.peak_bytes)}; "
             f"{metric.name} {metric.sentence(report.accuracy, report.samples)}{_exits_text(report)}; {out}"
         )
@@ -208,7 +208,7 @@ def _plan(source: str, report_to: str | None, token_file: Path | None) -> Plan:
     fetched = ask(["-m", "planner.cli.fetch", source, *given(token_file)])
     if fetched.code:
         ended = f"{source}: the process that fetches it was {fetched.end.explained}"
-        raise (InputError if fetched.code == 2 else RunError)(fetched.said or ended)
+        raise (InputError if fetched.code == 2 else RunError)(fetched.printed_text or ended)
     return decode(Plan, parse_json(fetched.text))
 
 

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from planner.cli import options
-from planner.cli.output import print_note, tell_result
+from planner.cli.output import print_note, print_stored_result
 from planner.errors import InputError
 from planner.system.files import make_folder
 
@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
         _set_admin(settings.database, arguments.admin_token_file)
     from api.server import serve
 
-    serve(settings, arguments.only is None, lambda url: tell_result(f"listening on {url}"))
+    serve(settings, arguments.only is None, lambda url: print_stored_result(f"listening on {url}"))
     return 0
 
 

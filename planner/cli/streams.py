@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-_PIECE_BYTES = select.PIPE_BUF
+_CHUNK_BYTES = select.PIPE_BUF
 """Of a pipe that is ready for writing, so much is taken without waiting."""
 
 _PATIENCE_MILLISECONDS = 100
@@ -31,11 +31,11 @@ class _Optional(io.FileIO):
         view = memoryview(data).cast("B")
         poll = select.poll()
         poll.register(self.fileno(), select.POLLOUT)
-        for start in range(0, len(view), _PIECE_BYTES):
+        for start in range(0, len(view), _CHUNK_BYTES):
             if not poll.poll(_PATIENCE_MILLISECONDS):
                 break
             try:
-                super().write(view[start : start + _PIECE_BYTES])
+                super().write(view[start : start + _CHUNK_BYTES])
             except OSError:
                 break
         return len(view)

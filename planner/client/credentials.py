@@ -59,9 +59,9 @@ def token_for(url: str, file: Path | None = None) -> str | None:
 
     Raises InputError where others may read the file.
     """
-    place = file or default_file()
+    path = file or default_file()
     address = service_address(url)
-    found = (known.token for known in _read(place).services if known.url == address)
+    found = (known.token for known in _read(path).services if known.url == address)
     return next(found, None)
 
 
@@ -86,27 +86,27 @@ def _token_in(file: Path) -> str:
 
 def remember(known: KnownService, file: Path | None = None) -> Path:
     """Keep a service's token, in place of an earlier one, and say where. Raises StorageError."""
-    place = file or default_file()
-    others = tuple(other for other in _read(place).services if other.url != known.url)
-    make_folder(place.parent, 0o700)
+    path = file or default_file()
+    others = tuple(other for other in _read(path).services if other.url != known.url)
+    make_folder(path.parent, 0o700)
     before = os.umask(_PRIVATE)
     try:
-        write_atomically(place, to_json(replace(_EMPTY, services=(*others, known))))
+        write_atomically(path, to_json(replace(_EMPTY, services=(*others, known))))
     finally:
         os.umask(before)
-    return place
+    return path
 
 
 _EMPTY = KnownServices("servers/1", ())
 
 
-def _read(place: Path) -> KnownServices:
-    if not place.exists():
+def _read(path: Path) -> KnownServices:
+    if not path.exists():
         return _EMPTY
-    _check_private(place)
-    return read_document(place, KnownServices)
+    _check_private(path)
+    return read_document(path, KnownServices)
 
 
-def _check_private(place: Path) -> None:
-    if place.exists() and place.stat().st_mode & _PRIVATE:
-        raise InputError(f"{place}: holds tokens, but others may read it; run `chmod 600` on it")
+def _check_private(path: Path) -> None:
+    if path.exists() and path.stat().st_mode & _PRIVATE:
+        raise InputError(f"{path}: holds tokens, but others may read it; run `chmod 600` on it")

@@ -139,12 +139,12 @@ def _accepted(answer: httpx.Response) -> httpx.Response:
     if "minimum_bytes" in problem:
         raise InfeasibleError(detail, int(problem["minimum_bytes"]), str(problem["binding_term"]))
     command = f"\n  {problem['command']}" if "command" in problem else ""
-    said = f"{answer.url}: {f'{field}: ' if field else ''}{detail}{command}"
+    message = f"{answer.url}: {f'{field}: ' if field else ''}{detail}{command}"
     if answer.status_code >= 500:
-        raise UnreachableError(said)
+        raise UnreachableError(message)
     if answer.status_code == 401:
-        said += " (`neuroflux enroll` gives this device one)"
-    raise InputError(said)
+        message += " (`neuroflux enroll` gives this device one)"
+    raise InputError(message)
 
 
 def checked_plan(text: bytes, plan_id: str | None) -> Plan:

@@ -138,7 +138,7 @@ class Labels:
     def highest(self, classes: int = limits.MAX_CLASSES) -> int:
         """Read all labels once and return the highest; raises DataError naming the first outside 0 … classes - 1."""
         highest = 0
-        for first, values in self._pieces():
+        for first, values in self._chunks():
             if min(values) < 0 or max(values) >= classes:
                 record, label = next((i, v) for i, v in enumerate(values, first) if not 0 <= v < classes)
                 raise DataError(self.file.name, f"the label {label} is not in 0 … {classes - 1}", record)
@@ -146,7 +146,7 @@ class Labels:
         return highest
 
     def __iter__(self) -> Iterator[int]:
-        for _, values in self._pieces():
+        for _, values in self._chunks():
             yield from values
 
     @property
@@ -154,7 +154,7 @@ class Labels:
         code = _TYPECODES[self.item_bytes]
         return code if self.signed else code.upper()
 
-    def _pieces(self) -> Iterator[tuple[int, Sequence[int]]]:
+    def _chunks(self) -> Iterator[tuple[int, Sequence[int]]]:
         each = max(1, SCAN_BYTES // self.stride)
         for first in range(0, self.count, each):
             count = min(each, self.count - first)

@@ -102,9 +102,9 @@ def class_names(folder: Path) -> list[str]:
         if len(name) > limits.MAX_NAME_LENGTH:
             problem = f"the name of a class has at most {limits.MAX_NAME_LENGTH} characters"
             raise DataError(str(folder / stored), problem)
-    for place in (folder / CLASSES_FILE, folder.parent / CLASSES_FILE):
-        if place.is_file() and (place.parent == folder or _part_named(folder.name) == "train"):
-            return [by_text[name] for name in _ordered(place, list(by_text))]
+    for file in (folder / CLASSES_FILE, folder.parent / CLASSES_FILE):
+        if file.is_file() and (file.parent == folder or _part_named(folder.name) == "train"):
+            return [by_text[name] for name in _ordered(file, list(by_text))]
     return found
 
 

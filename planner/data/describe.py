@@ -15,7 +15,7 @@ from planner.schema.data import DataDescription, DataPart, PartName, listed
 
 _SAMPLED = 64
 """Samples of each part whose content is looked at."""
-_LABELS_PER_PIECE = 8192
+_LABELS_PER_CHUNK = 8192
 _NAMED = 5
 
 
@@ -77,14 +77,14 @@ def describe(data: Dataset, seed: int) -> Described:
 def _count(split: SourceSplit | None, classes: int, digest: hashlib._Hash) -> array[int]:
     """Samples of each class; the labels go into `digest`."""
     counts = array("Q", bytes(8 * classes))
-    piece = array("I")
+    chunk = array("I")
     for label in () if split is None else split.labels():
         counts[label] += 1
-        piece.append(label)
-        if len(piece) == _LABELS_PER_PIECE:
-            digest.update(piece.tobytes())
-            del piece[:]
-    digest.update(piece.tobytes())
+        chunk.append(label)
+        if len(chunk) == _LABELS_PER_CHUNK:
+            digest.update(chunk.tobytes())
+            del chunk[:]
+    digest.update(chunk.tobytes())
     return counts
 
 
@@ -114,11 +114,11 @@ def _class_notes(counts: dict[PartName, array[int]], names: tuple[str, ...]) -> 
             f"so the network tells {len(classes)} classes apart of which {len(empty)} "
             f"{'is' if len(empty) == 1 else 'are'} empty"
         )
-    for name, said in (("train", "to train on"), ("test", "to test on")):
+    for name, purpose in (("train", "to train on"), ("test", "to test on")):
         part: PartName = "train" if name == "train" else "test"
         lacking = [label for label in seen if not counts[part][label]]
         if lacking:
-            yield f"{'class' if len(lacking) == 1 else 'classes'} {_few(lacking, names)}: no sample {said}"
+            yield f"{'class' if len(lacking) == 1 else 'classes'} {_few(lacking, names)}: no sample {purpose}"
 
 
 def _few(labels: list[int], names: tuple[str, ...]) -> str:

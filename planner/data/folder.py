@@ -56,8 +56,8 @@ def open_folder(
     _count_beside(folder, layout, found)
     names.check_no_class_is_empty()
     others = {
-        part: _open_other(place, layout.train, classes, work_dir, resources, found)
-        for part, place in layout.others.items()
+        part: _open_other(path, layout.train, classes, work_dir, resources, found)
+        for part, path in layout.others.items()
     }
     size = size or (found.channels, *(resize or found.choose_size(folder)))
     check_shape(str(folder), size)
@@ -80,8 +80,8 @@ def open_folder(
 
 def _count_beside(folder: Path, layout: Layout, found: Found) -> None:
     """Count the files beside class folders and parts."""
-    for place in dict.fromkeys((folder, layout.train, *layout.others.values())):
-        for name in files_beside(place):
+    for path in dict.fromkeys((folder, layout.train, *layout.others.values())):
+        for name in files_beside(path):
             found.left_out.add(name)
 
 

@@ -66,8 +66,8 @@ def _check_one_set(folder: Path, names: list[str]) -> tuple[str, ...]:
             f"holds several sets ({', '.join(name or 'one without a name' for name in sets)}); give each a folder of "
             "its own",
         )
-    said = files_left_out(names, [match[0] for match in matches])
-    return (*said, _ON_ITS_SIDE) if sets[0] else said
+    notes = files_left_out(names, [match[0] for match in matches])
+    return (*notes, _ON_ITS_SIDE) if sets[0] else notes
 
 
 class _Opener:

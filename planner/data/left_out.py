@@ -33,10 +33,10 @@ class LeftOut:
         most_first = sorted(self._counts.items(), key=lambda item: (-item[1], item[0]))
         kinds = [f"{count} {suffix}" for suffix, count in most_first[:_SHOWN]]
         more = "" if len(self._counts) <= _SHOWN else ", …"
-        said = [f"left out: {total} {'file' if total == 1 else 'files'} ({', '.join(kinds)}{more})"]
+        notes = [f"left out: {total} {'file' if total == 1 else 'files'} ({', '.join(kinds)}{more})"]
         if any(suffix in self._counts for suffix in _UNREAD):
-            said.append("HEIC and AVIF are not read: convert such pictures to JPEG or PNG")
-        return said
+            notes.append("HEIC and AVIF are not read: convert such pictures to JPEG or PNG")
+        return notes
 
 
 def files_left_out(names: list[str], read: list[str]) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp")
 
 _ENDINGS = tuple(suffix.encode() for suffix in SUFFIXES)
 _MOST_DEPTH = 8
-_NAMES_PER_PIECE = 64
+_NAMES_PER_CHUNK = 64
 _SORTED_AT_ONCE = 32_768
 _PIECE_BYTES = 64 * KIB
 
@@ -49,7 +49,7 @@ class PictureList:
         """Of classes, names and sizes."""
         self._found = found
         self._class_starts = array("Q")
-        self._piece_starts = array("Q")
+        self._chunk_starts = array("Q")
         where = data_folder(work_dir)
         try:
             # `resources` closes it, and its storage is free again then.
@@ -65,8 +65,8 @@ class PictureList:
 
     def _append(self, folder: bytes, scratch: Path) -> None:
         for name in _pictures(folder, self._found, scratch):
-            if self.count % _NAMES_PER_PIECE == 0:
-                self._piece_starts.append(self.storage_bytes)
+            if self.count % _NAMES_PER_CHUNK == 0:
+                self._chunk_starts.append(self.storage_bytes)
             path = os.fsdecode(os.path.join(folder, name))  # noqa: PTH118  # a million times
             header, size = read_header(path), os.stat(path).st_size  # noqa: PTH116  # as above
             check_header(path, header)
@@ -93,10 +93,10 @@ class PictureList:
 
     def at(self, index: int) -> tuple[Path, int]:
         """Return path and label of image `index`."""
-        piece, place = divmod(index, _NAMES_PER_PIECE)
-        start = self._piece_starts[piece]
-        end = self._piece_starts[piece + 1] if piece + 1 < len(self._piece_starts) else self.storage_bytes
-        name = os.pread(self._file.fileno(), end - start, start).split(b"\0")[place]
+        chunk, offset = divmod(index, _NAMES_PER_CHUNK)
+        start = self._chunk_starts[chunk]
+        end = self._chunk_starts[chunk + 1] if chunk + 1 < len(self._chunk_starts) else self.storage_bytes
+        name = os.pread(self._file.fileno(), end - start, start).split(b"\0")[offset]
         label = bisect_right(self._class_starts, index) - 1
         return self.folder / self.classes[label] / os.fsdecode(name), label
 
@@ -110,8 +110,8 @@ def _pictures(folder: bytes, found: Found, scratch: Path, inside: bytes = b"", d
     folders: list[bytes] = []
     yield from sorted_names(_files(folder, found, inside, depth, folders), scratch)
     for name in sorted(folders):
-        place = os.path.join(folder, inside, name)  # noqa: PTH118  # bytes
-        if os.path.islink(place) or depth == _MOST_DEPTH:  # noqa: PTH114  # links may lead round in circles
+        path = os.path.join(folder, inside, name)  # noqa: PTH118  # bytes
+        if os.path.islink(path) or depth == _MOST_DEPTH:  # noqa: PTH114  # links may lead round in circles
             found.skipped_folders += 1
         elif os.fsdecode(name) not in LEFTOVERS:
             yield from _pictures(folder, found, scratch, inside + name + b"/", depth + 1)
@@ -137,16 +137,16 @@ def _files(folder: bytes, found: Found, inside: bytes, depth: int, folders: list
 
 def sorted_names(names: Iterator[bytes], scratch: Path, at_once: int = _SORTED_AT_ONCE) -> Iterator[bytes]:
     """`names`, none of which has a zero byte, in order. More than `at_once` go through a nameless file in `scratch`."""
-    piece = sorted(islice(names, at_once))
-    if len(piece) < at_once:
-        yield from piece
+    chunk = sorted(islice(names, at_once))
+    if len(chunk) < at_once:
+        yield from chunk
         return
     with tempfile.TemporaryFile(dir=scratch) as file:
         ends = [0]
-        while piece:
-            file.writelines(name + b"\0" for name in piece)
+        while chunk:
+            file.writelines(name + b"\0" for name in chunk)
             ends.append(file.tell())
-            piece = sorted(islice(names, at_once))
+            chunk = sorted(islice(names, at_once))
         file.flush()
         yield from heapq.merge(*(_written(file.fileno(), start, end) for start, end in pairwise(ends)))
 
@@ -155,7 +155,7 @@ def _written(fd: int, start: int, end: int) -> Iterator[bytes]:
     """The names between two places of a file."""
     rest = b""
     while start < end:
-        piece = os.pread(fd, min(_PIECE_BYTES, end - start), start)
-        start += len(piece)
-        *whole, rest = (rest + piece).split(b"\0")
+        chunk = os.pread(fd, min(_PIECE_BYTES, end - start), start)
+        start += len(chunk)
+        *whole, rest = (rest + chunk).split(b"\0")
         yield from whole

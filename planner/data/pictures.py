@@ -29,13 +29,13 @@ _DRAFT_TIMES = 2
 camera's picture from taking 36 MB."""
 
 
-def import_pillow(place: Path) -> None:
+def import_pillow(folder: Path) -> None:
     """Raise DataError where Pillow is not installed."""
     try:
         from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin  # noqa: F401  # to register
     except ImportError:
         raise DataError(
-            str(place), "reading image files needs Pillow: pip install 'neuroflux-planner[images]'"
+            str(folder), "reading image files needs Pillow: pip install 'neuroflux-planner[images]'"
         ) from None
 
 

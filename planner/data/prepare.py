@@ -53,7 +53,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Failed:
+class PreparationFailure:
     """Why nothing was prepared."""
 
     exit_code: int
@@ -77,10 +77,10 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class Answer:
+class PreparationReply:
     """What the preparing process says: one of the three."""
 
-    failed: Failed | None
+    failed: PreparationFailure | None
     """Why not."""
     prepared: Prepared | None
     """What there is now."""
@@ -95,7 +95,7 @@ def prepare_in_child(wanted: Wanted, tell: Callable[[Progress], None] | None = N
     """
 
     def told(line: bytes) -> bool:
-        progress = decode(Answer, parse_json(line)).progress
+        progress = decode(PreparationReply, parse_json(line)).progress
         if progress is not None and tell is not None:
             tell(progress)
         return progress is not None
@@ -103,12 +103,12 @@ def prepare_in_child(wanted: Wanted, tell: Callable[[Progress], None] | None = N
     question = to_json(wanted, indent=None).encode()
     done = ask(["-m", "planner.data.preparer", str(os.getpid())], question=question, told=told)
     if not done.text.endswith(b"\n"):
-        said = f"the process that prepares the data was {done.end.explained}: {done.last_words}"
+        message = f"the process that prepares the data was {done.end.explained}: {done.last_words}"
         if done.end.may_be_memory:
             limit = "" if wanted.allowed_bytes is None else f" (it was given {format_bytes(wanted.allowed_bytes)})"
-            raise OverBudgetError(f"{said}; where that was memory{limit}, free some, or plan for a larger budget")
-        raise RunError(f"{said}, unexpectedly")
-    answer = decode(Answer, parse_json(done.text))
+            raise OverBudgetError(f"{message}; where that was memory{limit}, free some, or plan for a larger budget")
+        raise RunError(f"{message}, unexpectedly")
+    answer = decode(PreparationReply, parse_json(done.text))
     if answer.failed is not None:
         raise error_of(answer.failed.exit_code, answer.failed.message)
     if answer.prepared is None:

@@ -1,4 +1,4 @@
-"""`python -m planner.data.preparer PARENT_PID`: a `Wanted` in, an `Answer` out. No torch here."""
+"""`python -m planner.data.preparer PARENT_PID`: a `Wanted` in, a `PreparationReply` out. No torch here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from planner.data.dataset import check_fits, open_data
 from planner.data.describe import Described, describe
 from planner.data.pace import Pace, Progress
-from planner.data.prepare import LEAST_BYTES, Answer, Failed, Prepared, Wanted
+from planner.data.prepare import LEAST_BYTES, PreparationFailure, PreparationReply, Prepared, Wanted
 from planner.data.records import Records, RecordWriter, file_bytes, records_path, write_records
 from planner.data.split import Dataset, SourceSplit
 from planner.errors import DataError, InputError, PlannerError, StorageError
@@ -111,9 +111,9 @@ def _unpacking(folder: Path) -> Iterator[Path]:
     for left in folder.glob(f"{_UNPACKING}*"):
         shutil.rmtree(left, ignore_errors=True)
     with storage_errors(folder):
-        place = tempfile.TemporaryDirectory(prefix=_UNPACKING, dir=folder, ignore_cleanup_errors=True)
-    with place:
-        yield Path(place.name)
+        scratch = tempfile.TemporaryDirectory(prefix=_UNPACKING, dir=folder, ignore_cleanup_errors=True)
+    with scratch:
+        yield Path(scratch.name)
 
 
 def match_labels(found: DataDescription, wanted: Wanted) -> tuple[int, ...] | None:
@@ -201,7 +201,7 @@ def _write_part(writer: RecordWriter, name: PartName, source: _Source, pace: Pac
 
 def _answer(wanted: Wanted, answers: Answers) -> Prepared:
     def tell(progress: Progress) -> None:
-        answers.emit(to_json(Answer(None, None, progress), indent=None))
+        answers.emit(to_json(PreparationReply(None, None, progress), indent=None))
 
     left = _left_bytes(wanted)
     if left is not None:
@@ -215,14 +215,16 @@ def main(parent_pid: int) -> int:
     answers = Answers()
     wanted = decode(Wanted, parse_json(sys.stdin.buffer.read()))
     try:
-        answer = Answer(None, _answer(wanted, answers))
+        answer = PreparationReply(None, _answer(wanted, answers))
     except PlannerError as error:
-        answer = Answer(Failed(error.exit_code, str(error)), None)
+        answer = PreparationReply(PreparationFailure(error.exit_code, str(error)), None)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         allowed = format_bytes(wanted.allowed_bytes or 0)
-        answer = Answer(Failed(4, f"{wanted.data}: preparing it takes more than the {allowed} that are left"), None)
+        answer = PreparationReply(
+            PreparationFailure(4, f"{wanted.data}: preparing it takes more than the {allowed} that are left"), None
+        )
     answers.emit(to_json(answer, indent=None))
     return 0
 

@@ -35,7 +35,7 @@ _PREFIX = struct.Struct("<16sII")
 _TAIL = struct.Struct("<II")
 _ALIGN = 4096
 _MOST_HEADER_BYTES = 8 * MIB
-_PIECE_BYTES = MIB
+_CHUNK_BYTES = MIB
 """What the writer gathers, and a check reads, at a time."""
 
 
@@ -74,7 +74,7 @@ class RecordWriter:
         self._pending += image
         self._pending += stored
         self._pending += zlib.crc32(stored, zlib.crc32(image)).to_bytes(4, "little")
-        if len(self._pending) >= _PIECE_BYTES:
+        if len(self._pending) >= _CHUNK_BYTES:
             self.flush()
 
     def flush(self) -> None:

@@ -35,10 +35,10 @@ def build_unit(
     """
     unit_sizes(unit, shape)
     module = _sequence(unit.layers, shape, generator, dtype)
-    return _Half(*module) if dtype == "bfloat16" else module
+    return _BFloat16Sequential(*module) if dtype == "bfloat16" else module
 
 
-class _Half(nn.Sequential):
+class _BFloat16Sequential(nn.Sequential):
     """A unit whose output is bfloat16, also where none of its layers makes that of its input."""
 
     def forward(self, x: Tensor) -> Tensor:

@@ -85,35 +85,35 @@ def _chain(layers: tuple[Layer, ...], shape: Shape, where: str, depth: int) -> S
     parameters = buffers = counters = 0
     minimum = 1
     for index, layer in enumerate(layers):
-        place = f"{where}, layer {index} ({layer.op})"
-        sizes = _layer(layer, shape, place, depth)
+        here = f"{where}, layer {index} ({layer.op})"
+        sizes = _layer(layer, shape, here, depth)
         shape = sizes.output
         if min(shape) < 1:
-            raise ModelError(f"{place}: nothing is left of its input ({show(shape)}); the window is larger than it")
+            raise ModelError(f"{here}: nothing is left of its input ({show(shape)}); the window is larger than it")
         if max(shape[1:], default=0) > limits.MAX_EXTENT:
             raise ModelError(
-                f"{place}: an output of {show(shape)} per sample is beyond an extent of {limits.MAX_EXTENT}"
+                f"{here}: an output of {show(shape)} per sample is beyond an extent of {limits.MAX_EXTENT}"
             )
         if prod(shape) > limits.MAX_ACTIVATION_NUMEL:
-            raise ModelError(f"{place}: an output of {show(shape)} per sample is beyond {limits.MAX_ACTIVATION_NUMEL}")
+            raise ModelError(f"{here}: an output of {show(shape)} per sample is beyond {limits.MAX_ACTIVATION_NUMEL}")
         parameters += sizes.parameters
         buffers += sizes.buffers
         counters += sizes.counters
         minimum = max(minimum, sizes.minimum_micro_batch)
         if parameters > limits.MAX_PARAMETERS:
-            raise ModelError(f"{place}: more than {limits.MAX_PARAMETERS} parameters")
+            raise ModelError(f"{here}: more than {limits.MAX_PARAMETERS} parameters")
     return Sizes(shape, parameters, buffers, counters, minimum)
 
 
-def _layer(layer: Layer, shape: Shape, place: str, depth: int) -> Sizes:
+def _layer(layer: Layer, shape: Shape, here: str, depth: int) -> Sizes:
     chains = layer.chains()
     if chains and depth >= limits.MAX_RESIDUAL_DEPTH:
-        raise ModelError(f"{place}: residuals nested deeper than {limits.MAX_RESIDUAL_DEPTH}")
-    inside = [_chain(chain, shape, f"{place} {name}", depth + 1) for name, chain in chains.items()]
+        raise ModelError(f"{here}: residuals nested deeper than {limits.MAX_RESIDUAL_DEPTH}")
+    inside = [_chain(chain, shape, f"{here} {name}", depth + 1) for name, chain in chains.items()]
     try:
         output = layer.output(shape, *(sizes.output for sizes in inside))
     except ValueError as error:
-        raise ModelError(f"{place}: {error}") from None
+        raise ModelError(f"{here}: {error}") from None
     counts = {"parameter": 0, "buffer": 0, "counter": 0}
     for weight in layer.weights(shape):
         counts[weight.kind] += prod(weight.shape)

@@ -35,7 +35,7 @@ _CODE_BYTES = 40 * MIB
 
 _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 1.0
-_SAID_LENGTH = 300
+_MESSAGE_LENGTH = 300
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,10 @@ class OutOfTimeError(Exception):
 class EndedError(Exception):
     """A child has ended without an answer: how, and its last words."""
 
-    def __init__(self, code: int, said: str) -> None:
+    def __init__(self, code: int, last_words: str) -> None:
         self.end = End(code)
-        self.said = said
-        super().__init__(f"{self.end.explained}: {said}")
+        self.last_words = last_words
+        super().__init__(f"{self.end.explained}: {last_words}")
 
 
 class Child:
@@ -128,7 +128,7 @@ class Child:
     def _last_words(self) -> str:
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").strip().splitlines()
-        return (lines or ["it said nothing"])[-1][-_SAID_LENGTH:]
+        return (lines or ["it said nothing"])[-1][-_MESSAGE_LENGTH:]
 
     def close(self) -> None:
         """End it and what it started. Nothing of it is waited for: its answers have been read."""

@@ -1,6 +1,6 @@
 """What the profiler and its measuring child say to each other: one JSON object a line, on the child's input and output.
 
-The child answers one task after another, so that whatever ends it, nothing that it has measured is lost.
+The child answers one measurement after another, so that whatever ends it, nothing that it has measured is lost.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Task:
+class Measurement:
     """One component at one micro-batch."""
 
     component: int
@@ -83,11 +83,11 @@ class Ready:
 
 @dataclass(frozen=True)
 class Measured:
-    """A task is done."""
+    """What one component costs at one micro-batch."""
 
     kind: Literal["measured"]
     costs: Costs
-    """At the task's micro-batch."""
+    """At the micro-batch asked for."""
     facts: Facts | None
     """Where they were asked for."""
     layers: Layers | None = None
@@ -96,13 +96,13 @@ class Measured:
 
 @dataclass(frozen=True)
 class DoesNotFit:
-    """An allocation of the task was refused."""
+    """An allocation was refused."""
 
     kind: Literal["does not fit"]
 
 
 @dataclass(frozen=True)
-class Failed:
+class ComponentFailed:
     """The component fails whatever the memory."""
 
     kind: Literal["failed"]
@@ -110,12 +110,12 @@ class Failed:
     """Why, fit to be shown."""
 
 
-Answer = Measured | DoesNotFit | Failed
+MeasurementResult = Measured | DoesNotFit | ComponentFailed
 
 
 @dataclass(frozen=True)
 class Reply:
     """One line of the child."""
 
-    line: Ready | Measured | DoesNotFit | Failed
+    line: Ready | MeasurementResult
     """What it says."""

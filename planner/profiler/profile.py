@@ -18,7 +18,7 @@ from planner.profiler.bounded import Bounds
 from planner.profiler.calibrate import calibrate
 from planner.profiler.calibrate_accelerator import calibrate_accelerator
 from planner.profiler.job import Job
-from planner.profiler.schedule import MeasuringChild, Survey, Tell, first_line
+from planner.profiler.schedule import MeasurementRun, MeasuringChild, OnProgress, first_line
 from planner.profiler.torch_facts import complete
 from planner.schema.codec import content_id, decode, parse_json, to_json
 from planner.schema.common import Device, DeviceKind, Dtype, Machine, OptimizerConfig, Policy, is_accelerator
@@ -66,7 +66,7 @@ def micro_batches_for(batch: int) -> tuple[int, ...]:
     return tuple(sorted(sizes | {1}))
 
 
-def take_profile(request: ProfileRequest, tell: Tell, folder: Path | None = None) -> Profile:
+def take_profile(request: ProfileRequest, on_progress: OnProgress, folder: Path | None = None) -> Profile:
     """Measure `request` on this machine. `folder` is where caches would lie: see `measured_storage`.
 
     Where a micro-batch does not fit within the request's limits, smaller ones take its place (`Profile.limits`). Raises
@@ -101,7 +101,7 @@ def take_profile(request: ProfileRequest, tell: Tell, folder: Path | None = None
         storage = measured_storage(folder)  # first, for a folder that cannot be written to ends it
         start = start_of_accelerator(machine) if elsewhere else _measure_start(job, bounds)
         calibrated = (calibrate_accelerator if elsewhere else calibrate)(job, path, bounds)
-        found = Survey(job, bounds, lambda: MeasuringChild(bounds, path, os.getpid()), tell).run()
+        found = MeasurementRun(job, bounds, lambda: MeasuringChild(bounds, path, os.getpid()), on_progress).run()
     profile = Profile(
         schema="profile/1",
         id="",

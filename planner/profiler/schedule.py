@@ -18,12 +18,12 @@ from typing import Literal, Protocol
 from planner.errors import InfeasibleError, InputError, ModelError, RunError
 from planner.profiler.bounded import Bounds, Child, EndedError, OutOfTimeError
 from planner.profiler.components import Component, components_of
-from planner.profiler.job import DoesNotFit, Facts, Failed, Job, Measured, Ready, Reply, Task
+from planner.profiler.job import ComponentFailed, DoesNotFit, Facts, Job, Measurement, MeasurementResult, Ready, Reply
 from planner.schema.codec import decode, parse_json, to_json
-from planner.schema.profile import Costs, HeadProfile, Layers, LeftOut, PieceProfile, Trace
+from planner.schema.profile import ComponentProfile, Costs, HeadProfile, Layers, LeftOut, Trace
 from planner.units import format_bytes, format_seconds
 
-Tell = Callable[[int, int, str], None]
+OnProgress = Callable[[int, int, str], None]
 """Told (done, total, name) as the measurement goes on."""
 
 Reason = Literal["does not fit", "out of time"]
@@ -41,11 +41,11 @@ class Measuring(Protocol):
     resident_bytes: int
     """What it takes before any component."""
 
-    def send(self, task: Task) -> None:
+    def send(self, measurement: Measurement) -> None:
         """Have it start."""
 
-    def answer(self) -> Measured | DoesNotFit | Failed:
-        """Wait for it. Raises EndedError where it dies over the task, OutOfTimeError behind the deadline."""
+    def answer(self) -> MeasurementResult:
+        """Wait for it. Raises EndedError where it dies over the measurement, OutOfTimeError behind the deadline."""
 
     def close(self) -> None:
         """End it."""
@@ -64,17 +64,17 @@ class MeasuringChild:
         assert isinstance(ready, Ready)
         self.resident_bytes = ready.resident_bytes
 
-    def send(self, task: Task) -> None:
+    def send(self, measurement: Measurement) -> None:
         """Have it start."""
-        self._child.send(to_json(task, indent=None))
+        self._child.send(to_json(measurement, indent=None))
 
-    def answer(self) -> Measured | DoesNotFit | Failed:
+    def answer(self) -> MeasurementResult:
         """Wait for it."""
-        said = self._read()
-        assert not isinstance(said, Ready)
-        return said
+        line = self._read()
+        assert not isinstance(line, Ready)
+        return line
 
-    def _read(self) -> Ready | Measured | DoesNotFit | Failed:
+    def _read(self) -> Ready | MeasurementResult:
         return decode(Reply, parse_json(self._child.read())).line
 
     def close(self) -> None:
@@ -131,10 +131,10 @@ class _Progress:
 
 
 @dataclass(frozen=True)
-class SurveyResult:
-    """What a survey found."""
+class ComponentMeasurements:
+    """What a measurement run found."""
 
-    units: tuple[PieceProfile, ...]
+    units: tuple[ComponentProfile, ...]
     """One per unit."""
     heads: tuple[HeadProfile, ...]
     """Every head, the classifier last."""
@@ -146,13 +146,13 @@ class SurveyResult:
     """Where it is no more than a guess that something did not fit."""
 
 
-class Survey:
+class MeasurementRun:
     """Measures every component of a job within bounds."""
 
-    def __init__(self, job: Job, bounds: Bounds, start: Callable[[], Measuring], tell: Tell) -> None:
+    def __init__(self, job: Job, bounds: Bounds, start: Callable[[], Measuring], on_progress: OnProgress) -> None:
         self._bounds = bounds
         self._start = start
-        self._tell = tell
+        self._on_progress = on_progress
         self._components = [
             _Progress(i, component, job.optimizer.state_copies) for i, component in enumerate(components_of(job))
         ]
@@ -164,7 +164,7 @@ class Survey:
         self._left_out: list[LeftOut] = []
         self._notes: list[str] = []
 
-    def run(self) -> SurveyResult:
+    def run(self) -> ComponentMeasurements:
         """Measure.
 
         Raises ModelError naming a unit that fails, InfeasibleError one that does not fit at its smallest micro-batch,
@@ -183,8 +183,8 @@ class Survey:
         finally:
             if self._child is not None:
                 self._child.close()
-        self._tell(self._total, self._total, "done")
-        return self._found()
+        self._on_progress(self._total, self._total, "done")
+        return self._result()
 
     def _measure(self, progress: _Progress, size: int) -> None:
         """Measure a component at a wanted size, or at half of it, a quarter, … where that does not fit."""
@@ -225,16 +225,16 @@ class Survey:
         if child is None or self._taken_bytes + progress.predicted_bytes(size) > self._bounds.max_bytes:
             return False
         started = time.monotonic()
-        child.send(Task(progress.index, size, progress.facts is None, progress.wants_layers(size)))
-        self._tell(self._done - 1, self._total, f"{progress.component.name}, micro-batch {size}")
+        child.send(Measurement(progress.index, size, progress.facts is None, progress.wants_layers(size)))
+        self._on_progress(self._done - 1, self._total, f"{progress.component.name}, micro-batch {size}")
         try:
             answer = child.answer()
         except EndedError as error:
             self._close()
             self._deaths += 1
-            self._judge(error, progress, size)
+            self._check_end(error, progress, size)
             return False
-        if isinstance(answer, Failed):
+        if isinstance(answer, ComponentFailed):
             raise ModelError(
                 f"{progress.component.name}: fails while measured: {answer.problem}", progress.component.unit
             )
@@ -270,7 +270,7 @@ class Survey:
             self._child.close()
             self._child = None
 
-    def _judge(self, error: EndedError, progress: _Progress, size: int) -> None:
+    def _check_end(self, error: EndedError, progress: _Progress, size: int) -> None:
         """An end that may be for lack of memory is an answer: it does not fit. Raise RunError for any other."""
         if not error.end.may_be_memory:
             raise RunError(f"{progress.component.name}: the measuring process was {error}")
@@ -299,8 +299,8 @@ class Survey:
             self._bounds, f"{once} of {len(self._components)} parts", spent * len(self._components) / (once + 1)
         )
 
-    def _found(self) -> SurveyResult:
-        units: list[PieceProfile] = []
+    def _result(self) -> ComponentMeasurements:
+        units: list[ComponentProfile] = []
         heads: list[HeadProfile] = []
         uncounted: set[str] = set()
         for progress in self._components:
@@ -312,13 +312,13 @@ class Survey:
                 heads.append(HeadProfile.of(component.boundary, component.head, cost))
             else:
                 units.append(cost)
-        return SurveyResult(
+        return ComponentMeasurements(
             tuple(units), tuple(heads), tuple(sorted(uncounted)), tuple(self._left_out), tuple(self._notes)
         )
 
 
-def _profile(component: Component, facts: Facts, costs: tuple[Costs, ...], layers: Layers | None) -> PieceProfile:
-    return PieceProfile(
+def _profile(component: Component, facts: Facts, costs: tuple[Costs, ...], layers: Layers | None) -> ComponentProfile:
+    return ComponentProfile(
         parameters=component.sizes.parameters,
         parameter_bytes=facts.parameter_bytes,
         buffer_bytes=facts.buffer_bytes,

@@ -360,9 +360,9 @@ def _run_in(
     make_folder(folder)
     with storage_errors(folder):
         scratch = tempfile.TemporaryDirectory(prefix="dataset-", dir=folder)
-    with scratch as place:
-        data = _written(plan, dataset, test, Path(place))
-        plan_file = Path(place) / "plan.json"
+    with scratch as into:
+        data = _written(plan, dataset, test, Path(into))
+        plan_file = Path(into) / "plan.json"
         write_atomically(plan_file, to_json(plan))
         return _run_command(["run", str(plan_file), "--data", data, "--out", str(folder), "--json", *options], quiet)
 
@@ -391,8 +391,8 @@ def _names(plan: Plan, dataset: MapDataset, test: MapDataset | None) -> tuple[st
 
 def _run_command(words: list[str], quiet: bool) -> Report:
     """The report that `neuroflux run` prints. Raises the error that it names."""
-    said = subprocess.DEVNULL if quiet or sys.__stderr__ is None else STANDARD_ERROR
-    with ChildProcess(["-c", _COMMAND, str(os.getpid()), *words], said) as child:
+    stderr = subprocess.DEVNULL if quiet or sys.__stderr__ is None else STANDARD_ERROR
+    with ChildProcess(["-c", _COMMAND, str(os.getpid()), *words], stderr) as child:
         process = child.process
         try:
             answer = child.answers.read()

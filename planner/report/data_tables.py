@@ -49,9 +49,9 @@ def data_table(data: DataDescription, file_bytes: int, decode: tuple[str, int]) 
 
 
 def _parts(data: DataDescription) -> str:
-    said = {"train": "to train on", "validation": "to choose an exit by", "test": "to test on"}
+    meant = {"train": "to train on", "validation": "to choose an exit by", "test": "to test on"}
     return ", ".join(
-        f"{part.samples:,} {said[part.name]}{' (held out of the training part)' if part.name in data.held_out else ''}"
+        f"{part.samples:,} {meant[part.name]}{' (held out of the training part)' if part.name in data.held_out else ''}"
         for part in data.parts
         if part.samples
     )

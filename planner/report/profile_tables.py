@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from planner.report.text import DASH, clean, columns, columns_of, counted, described, fields, mib, names, note
 from planner.schema.common import Machine
-from planner.schema.profile import Costs, HeadProfile, LayerProfile, Limits, PieceProfile, Profile
+from planner.schema.profile import ComponentProfile, Costs, HeadProfile, LayerProfile, Limits, Profile
 from planner.schema.runtime import Account, PolicyProfile
 from planner.units import MIB, format_bytes, format_seconds
 
@@ -104,7 +104,7 @@ def _legend(profile: Profile) -> str:
     return f"{text} Those of units {', '.join(other)} were measured at another micro-batch." if other else text
 
 
-def _costs(profile: Profile, unit: PieceProfile) -> Costs:
+def _costs(profile: Profile, unit: ComponentProfile) -> Costs:
     """At the micro-batch that makes rows comparable: the layers', or the largest that all units share."""
     shared = profile.shared_micro_batches
     layered = {unit.layers.micro_batch for unit in profile.units if unit.layers}
@@ -215,12 +215,12 @@ def _checks(profile: Profile) -> Iterator[tuple[str, str]]:
 
 
 def _audit(profile: Profile) -> str:
-    pieces = [(_unit_name(profile, index), unit) for index, unit in enumerate(profile.units)]
-    pieces += [(_head_name(found), found.cost) for found in profile.heads]
+    components = [(_unit_name(profile, index), unit) for index, unit in enumerate(profile.units)]
+    components += [(_head_name(found), found.cost) for found in profile.heads]
     audited = [
         (name, cost.micro_batch, cost.unexplained_bytes)
-        for name, piece in pieces
-        for cost in piece.costs
+        for name, component in components
+        for cost in component.costs
         if cost.unexplained_bytes is not None
     ]
     if not audited:
@@ -324,9 +324,9 @@ def _limits(limits: Limits) -> str:
         return f"{allowed}; nothing was left out for them"
     reasons = Counter(left.reason for left in limits.left_out)
     counts = ", ".join(f"{count} × {reason}" for reason, count in sorted(reasons.items()))
-    pieces = len({left.piece for left in limits.left_out})
+    components = len({left.piece for left in limits.left_out})
     least = min(limits.left_out, key=lambda left: left.micro_batch)
     return (
-        f"{allowed}; left out: {counts}, in {counted(pieces, 'piece')}, from micro-batch {least.micro_batch} "
+        f"{allowed}; left out: {counts}, in {counted(components, 'component')}, from micro-batch {least.micro_batch} "
         f"({clean(least.piece, 40)}) on; larger ones are extrapolated"
     )

@@ -11,7 +11,7 @@ from planner.report.tables import BATCH_COLUMN, batch_text, short_id
 from planner.report.text import DASH, clean, columns, counted, fields, indices, mib, names, note
 from planner.schema.plan import Plan
 from planner.schema.report import BlockReport, DataReport, Evaluation, Report
-from planner.schema.told import ExitReport
+from planner.schema.report_parts import ExitReport
 from planner.tasks.base import Metric
 from planner.units import format_bytes, format_seconds
 
@@ -173,12 +173,12 @@ def exit_row(plan: Plan, report: Report, found: ExitReport) -> tuple[str, ...]:
 
 def _head(plan: Plan, unit: int) -> str:
     """What an exit ends in; nothing where the plan has no such exit."""
-    place = next((place for place in plan.exits if place.unit == unit), None)
-    if place is None:
+    planned = next((planned for planned in plan.exits if planned.unit == unit), None)
+    if planned is None:
         return DASH
-    if place.head is None:
+    if planned.head is None:
         return "own"
-    return place.head.words
+    return planned.head.words
 
 
 def _network(report: Report, plan: Plan) -> str:

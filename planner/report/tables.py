@@ -49,7 +49,7 @@ def plan_header(plan: Plan) -> list[tuple[str, str]]:
         ("plan", short_id(plan.id)),
         (
             "model",
-            f"{clean(model.name)}: {counted(len(model.units), 'unit')}, {shape}, {model.task.told(model.classes)}",
+            f"{clean(model.name)}: {counted(len(model.units), 'unit')}, {shape}, {model.task.words(model.classes)}",
         ),
         ("device", f"{clean(device.name)}: {device.kind}, {counted(device.threads, 'thread')}"),
         ("budget", f"{format_bytes(plan.budget.bytes)}, scope {plan.budget.scope}{reserve}"),
@@ -148,7 +148,7 @@ def _plan_summary(plan: Plan) -> list[tuple[str, str]]:
         ("recomputed", _recomputed(plan)),
         ("optimizer", _stepping(plan)),
         ("smallest budget", f"{format_bytes(plan.minimum_budget_bytes)}, with strategy {plan.strategy}"),
-        ("trade", _trade(plan)),
+        ("trade", _preference_cost(plan)),
     ]
 
 
@@ -171,7 +171,7 @@ def _stepping(plan: Plan) -> str:
     return f"steps within backward in {which} {', '.join(stepping)}, so that gradients never pile up{others}"
 
 
-def _trade(plan: Plan) -> str:
+def _preference_cost(plan: Plan) -> str:
     """What the preference cost: this plan beside the fastest one and the one with the fewest cuts."""
     frontier = [other for other in plan.alternatives if other.strategy == "auto"]
     if not frontier:

@@ -18,7 +18,7 @@ from planner.schema.model import Model
 from planner.schema.runtime import PolicyProfile, Runtime
 
 
-def _check_flops(document: LayerProfile | PieceProfile) -> None:
+def _check_flops(document: LayerProfile | ComponentProfile) -> None:
     if document.flops is not None:
         check_bytes(document, "flops")
 
@@ -158,7 +158,7 @@ class Layers:
 
 
 @dataclass(frozen=True)
-class PieceProfile:
+class ComponentProfile:
     """What a unit or head costs: bytes that do not depend on the micro-batch, and a table of those that do."""
 
     parameters: int
@@ -204,13 +204,13 @@ class HeadProfile:
     """An auxiliary head, or the loss alone behind the model's own classifier."""
     filters: int
     """Filters of an auxiliary head; 0 for the classifier, and for a head that `described` tells of."""
-    cost: PieceProfile
+    cost: ComponentProfile
     """What it costs, its loss included."""
     described: AuxiliaryHead | None = added(None)
     """An auxiliary head that has more to it than filters; null: it has no more, or is the classifier."""
 
     @classmethod
-    def of(cls, boundary: int, head: AuxiliaryHead | None, cost: PieceProfile) -> HeadProfile:
+    def of(cls, boundary: int, head: AuxiliaryHead | None, cost: ComponentProfile) -> HeadProfile:
         """Of the head behind so many units; none: the model's own classifier."""
         if head is None:
             return cls(boundary, "classifier", 0, cost)
@@ -296,7 +296,7 @@ class Profile:
     """The process around it."""
     storage: Storage
     """The storage measured."""
-    units: tuple[PieceProfile, ...]
+    units: tuple[ComponentProfile, ...]
     """One per unit of the model."""
     heads: tuple[HeadProfile, ...]
     """Every head that may stand behind a unit, the classifier last."""

@@ -8,8 +8,8 @@ from typing import Literal
 
 from planner.schema.data import DataDescription
 from planner.schema.plan import check_calibration
+from planner.schema.report_parts import ExitReport, InitReport, Phase
 from planner.schema.request import Scope
-from planner.schema.told import ExitReport, InitReport, Phase
 from planner.tasks.kinds import CLASSIFICATION, AnyTask
 from planner.units import format_bytes
 
@@ -39,7 +39,7 @@ class PhaseReport:
 
 
 @dataclass(frozen=True)
-class PeakMoment:
+class PeakPosition:
     """When a run was at its peak."""
 
     phase: Phase
@@ -157,7 +157,7 @@ class Report:
     best_exit: int | None = None
     """Where the network that comes out ends, by its units: the exit that is best on samples held out of training data.
     Null: the full model, which reports took for the best before there was this field."""
-    peak: PeakMoment | None = None
+    peak: PeakPosition | None = None
     """When peak_bytes were reached; null: not known."""
     samples: int | None = None
     """How many test samples `accuracy` is a share of; null: an earlier release did not tell."""

@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from planner.schema.profile import Costs, PieceProfile, Trace
+from planner.schema.profile import ComponentProfile, Costs, Trace
 
 NANOSECONDS = 10**9
 
 
 class Levels(NamedTuple):
-    """Bytes above a piece's start during its forward and backward."""
+    """Bytes above a component's start during its forward and backward."""
 
     forward: int
     kept: int
@@ -27,17 +27,17 @@ class Levels(NamedTuple):
     held_backward: int
 
 
-class PieceCost(NamedTuple):
+class ComponentCost(NamedTuple):
     """A unit or head at one micro-batch."""
 
     first: Levels
     """As first of a segment."""
     inner: Levels
-    """Behind another piece."""
+    """Behind another component."""
     first_stepping: Levels
     """As first of a segment, the optimizer in backward."""
     inner_stepping: Levels
-    """Behind another piece, the optimizer in backward."""
+    """Behind another component, the optimizer in backward."""
     detached_peak: int
     """First forward of a recomputed span, which saves nothing."""
     inference_peak: int
@@ -63,7 +63,7 @@ class PieceCost(NamedTuple):
     step_ns: int
     minimum_micro_batch: int
 
-    def counted(self, times: int) -> PieceCost:
+    def counted(self, times: int) -> ComponentCost:
         """Every byte that comes and goes while training or validating counted `times` over; what stays, once."""
 
         def levels(one: Levels) -> Levels:
@@ -96,7 +96,7 @@ class TimeScale(NamedTuple):
     of: int
 
     def applied(self, time: int) -> int:
-        """Nanoseconds at this pace, rounded up once per figure so that every sum is exact."""
+        """Nanoseconds at this scale, rounded up once per figure so that every sum is exact."""
         return -(-time * self.to // self.of)
 
 
@@ -150,23 +150,23 @@ _CASES = ("first", "first_accumulating", "first_stepping", "inner", "inner_accum
 """Of `Traces`."""
 
 
-class PieceTable:
+class ComponentTable:
     """A unit's or head's figures at every profiled micro-batch: those at any other are worked out all at once."""
 
-    def __init__(self, piece: PieceProfile) -> None:
-        self._piece = piece
-        self._sizes = tuple([cost.micro_batch for cost in piece.costs])
-        self._bytes = [_bytes_of(cost) for cost in piece.costs]
-        self._times = [_times_of(cost) for cost in piece.costs]
-        self._step_ns = nanoseconds(piece.step_seconds)
+    def __init__(self, component: ComponentProfile) -> None:
+        self._component = component
+        self._sizes = tuple([cost.micro_batch for cost in component.costs])
+        self._bytes = [_bytes_of(cost) for cost in component.costs]
+        self._times = [_times_of(cost) for cost in component.costs]
+        self._step_ns = nanoseconds(component.step_seconds)
 
-    def at(self, micro_batch: int, accumulating: bool, pace: TimeScale = SAME_SCALE) -> PieceCost:
+    def at(self, micro_batch: int, accumulating: bool, time_scale: TimeScale = SAME_SCALE) -> ComponentCost:
         """What it costs, with gradients existing before backward when `accumulating`."""
-        piece = self._piece
+        component = self._component
         levels, (detached, inference, untouched) = self._bytes_at(micro_batch)
-        forward, train, first_train, running = self._times_at(micro_batch, pace)
-        weights = piece.parameter_bytes + piece.buffer_bytes
-        return PieceCost(
+        forward, train, first_train, running = self._times_at(micro_batch, time_scale)
+        weights = component.parameter_bytes + component.buffer_bytes
+        return ComponentCost(
             first=levels[1 if accumulating else 0],
             inner=levels[4 if accumulating else 3],
             first_stepping=levels[2],
@@ -174,18 +174,18 @@ class PieceTable:
             detached_peak=detached,
             inference_peak=inference,
             untouched=untouched,
-            output=micro_batch * piece.output_bytes,
+            output=micro_batch * component.output_bytes,
             weights=weights,
-            optimizer=piece.optimizer_bytes,
-            static=weights + piece.optimizer_bytes + accumulating * piece.parameter_bytes,
-            gradients=(not accumulating) * piece.parameter_bytes,
-            step_transient=piece.step_transient_bytes,
+            optimizer=component.optimizer_bytes,
+            static=weights + component.optimizer_bytes + accumulating * component.parameter_bytes,
+            gradients=(not accumulating) * component.parameter_bytes,
+            step_transient=component.step_transient_bytes,
             forward_ns=forward,
             train_ns=train,
             first_train_ns=first_train,
             inference_ns=running,
-            step_ns=pace.applied(self._step_ns),
-            minimum_micro_batch=piece.minimum_micro_batch,
+            step_ns=time_scale.applied(self._step_ns),
+            minimum_micro_batch=component.minimum_micro_batch,
         )
 
     def _bytes_at(self, micro_batch: int) -> tuple[list[Levels], list[int]]:
@@ -197,8 +197,8 @@ class PieceTable:
         count = 4 * len(_CASES)
         return [Levels(*values[at : at + 4]) for at in range(0, count, 4)], values[count:]
 
-    def _times_at(self, micro_batch: int, pace: TimeScale) -> list[int]:
-        return [pace.applied(time) for time in self._lines(self._times, micro_batch)]
+    def _times_at(self, micro_batch: int, time_scale: TimeScale) -> list[int]:
+        return [time_scale.applied(time) for time in self._lines(self._times, micro_batch)]
 
     def _lines(self, rows: list[tuple[int, ...]], micro_batch: int) -> list[int]:
         """All figures of a row by the rule of the module."""

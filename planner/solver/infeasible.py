@@ -5,7 +5,7 @@ from __future__ import annotations
 from planner.errors import InfeasibleError
 from planner.schema.request import Request
 from planner.solver.predict import predict_block
-from planner.solver.problem import Choice, Problem
+from planner.solver.problem import BlockChoice, Problem
 from planner.units import counted_cuts, exact
 
 RUNTIME = "the runtime (interpreter and torch)"
@@ -19,7 +19,7 @@ _IN_FULL = {
 }
 
 
-def budget_error(problem: Problem, minimum: int, choices: tuple[Choice, ...]) -> InfeasibleError:
+def budget_error(problem: Problem, minimum: int, choices: tuple[BlockChoice, ...]) -> InfeasibleError:
     """No plan fits the budget; `choices` is the plan at `minimum`, the smallest feasible one."""
     budget = problem.request.budget
     predictions = [predict_block(problem, choice) for choice in choices]
@@ -37,10 +37,10 @@ def budget_error(problem: Problem, minimum: int, choices: tuple[Choice, ...]) ->
 
 def storage_error(problem: Problem, needed: int, minimum: int | None) -> InfeasibleError:
     """The storage for caches is too small; `minimum` is the smallest budget that this storage allows, if any does."""
-    way_out = f" or, with the storage as it is, a budget of {exact(minimum)}" if minimum is not None else ""
+    alternative = f" or, with the storage as it is, a budget of {exact(minimum)}" if minimum is not None else ""
     return InfeasibleError(
         f"{_plans(problem.request)} {exact(problem.request.storage_bytes or 0)} of {STORAGE} with a "
-        f"budget of {exact(problem.request.budget.bytes)}; it needs {exact(needed)} of storage{way_out}",
+        f"budget of {exact(problem.request.budget.bytes)}; it needs {exact(needed)} of storage{alternative}",
         needed,
         STORAGE,
     )

@@ -1,9 +1,9 @@
-"""One block, walked piece by piece: live bytes of each phase, what the peak is made of, and time.
+"""One block, walked component by component: live bytes of each phase, what the peak is made of, and time.
 
 A segment runs forward, its head, backward; its output stays until the next segment of the block is done with it.
-Without accumulation every piece's gradients stay until the segment's step; with it they are static and the block steps
-once. With the optimizer in backward they go at once, and a piece's own levels hold its steps. A recomputed span keeps
-its output alone; when backward comes to it, it runs forward again below the gradient of that output.
+Without accumulation every component's gradients stay until the segment's step; with it they are static and the block
+steps once. With the optimizer in backward they go at once, and a component's own levels hold its steps. A recomputed
+span keeps its output alone; when backward comes to it, it runs forward again below the gradient of that output.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from planner.solver.costs import NANOSECONDS, Levels, PieceCost
-from planner.solver.problem import Choice, Problem
+from planner.solver.costs import NANOSECONDS, ComponentCost, Levels
+from planner.solver.problem import BlockChoice, Problem
 
 
 class DynamicLevel(NamedTuple):
@@ -21,7 +21,7 @@ class DynamicLevel(NamedTuple):
 
     level: int
     activations: int
-    """Saved by pieces below, and held between segments."""
+    """Saved by components below, and held between segments."""
     gradients: int
     """Not static."""
 
@@ -35,7 +35,7 @@ class Live(NamedTuple):
     weights: int
     optimizer: int
     static_gradients: int
-    moment: DynamicLevel
+    highest: DynamicLevel
     """The highest of training."""
     validate: int
     cache: int
@@ -48,7 +48,7 @@ class Live(NamedTuple):
     @property
     def train(self) -> int:
         """Peak of training."""
-        return self.data + self.kernels + self.weights + self.optimizer + self.static_gradients + self.moment.level
+        return self.data + self.kernels + self.weights + self.optimizer + self.static_gradients + self.highest.level
 
     @property
     def peak(self) -> int:
@@ -63,29 +63,29 @@ class Time(NamedTuple):
     finish: int
 
 
-def unit_costs(problem: Problem, choice: Choice) -> list[PieceCost]:
+def unit_costs(problem: Problem, choice: BlockChoice) -> list[ComponentCost]:
     """The block's units."""
     return [problem.unit_cost(unit, choice.micro_batch) for unit in range(choice.first, choice.last)]
 
 
-def head_costs(problem: Problem, choice: Choice) -> list[PieceCost]:
+def head_costs(problem: Problem, choice: BlockChoice) -> list[ComponentCost]:
     """The block's heads."""
     ends = zip(choice.ends, choice.heads, strict=True)
     return [problem.head_cost(end, head, choice.micro_batch) for end, head in ends]
 
 
-def prefix_costs(problem: Problem, choice: Choice) -> list[PieceCost]:
+def prefix_costs(problem: Problem, choice: BlockChoice) -> list[ComponentCost]:
     """The frozen units in front of a block that recomputes its input."""
     before = choice.first if choice.source == "recompute" else 0
     return [problem.unit_cost(unit, choice.micro_batch) for unit in range(before)]
 
 
-def runs_from(problem: Problem, choice: Choice) -> int:
+def runs_from(problem: Problem, choice: BlockChoice) -> int:
     """The first unit that runs for the block's sake, its own or a frozen one."""
     return 0 if choice.source == "recompute" or problem.fills(choice.first, choice.source) else choice.first
 
 
-def is_legal(problem: Problem, choice: Choice) -> bool:
+def is_legal(problem: Problem, choice: BlockChoice) -> bool:
     """Whether the block can be run as it is meant.
 
     Every batch normalisation has to see more than one value per channel, recomputed spans have to rise, lie apart and
@@ -99,33 +99,33 @@ def is_legal(problem: Problem, choice: Choice) -> bool:
     ]
     if inside != list(choice.recompute) or any(one[1] > other[0] for one, other in pairwise(inside)):
         return False
-    pieces = unit_costs(problem, choice) + head_costs(problem, choice)
-    return choice.micro_batch >= max(piece.minimum_micro_batch for piece in pieces)
+    components = unit_costs(problem, choice) + head_costs(problem, choice)
+    return choice.micro_batch >= max(component.minimum_micro_batch for component in components)
 
 
-def live_bytes(problem: Problem, choice: Choice) -> Live:
+def live_bytes(problem: Problem, choice: BlockChoice) -> Live:
     """Live bytes of every phase."""
     units, heads, prefix = unit_costs(problem, choice), head_costs(problem, choice), prefix_costs(problem, choice)
-    pieces = units + heads
+    components = units + heads
     data = problem.data_bytes(choice.first, choice.source, choice.micro_batch)
     kernels = problem.kernel_bytes(choice.micro_batch)
     frozen = sum(unit.weights for unit in prefix)
-    weights = frozen + sum(piece.weights for piece in pieces)
-    optimizer = sum(piece.optimizer for piece in pieces)
+    weights = frozen + sum(component.weights for component in components)
+    optimizer = sum(component.optimizer for component in components)
     before = highest_inference(prefix)
     inference = max(before, highest_inference(units))
     heads_inference = max(
         units[end - 1 - choice.first].output + head.inference_peak for end, head in zip(choice.ends, heads, strict=True)
     )
     writer = problem.writer_bytes(choice.last, choice.micro_batch)
-    moments = [DynamicLevel(before, 0, 0), *_moments(problem, choice, units, heads)]
+    training = [DynamicLevel(before, 0, 0), *_training_levels(problem, choice, units, heads)]
     return Live(
         data=data,
         kernels=kernels,
         weights=weights,
         optimizer=optimizer,
-        static_gradients=frozen + sum(piece.static for piece in pieces) - weights - optimizer,
-        moment=max(moments, key=lambda moment: moment.level),
+        static_gradients=frozen + sum(component.static for component in components) - weights - optimizer,
+        highest=max(training, key=lambda highest: highest.level),
         validate=data + kernels + weights + max(inference, heads_inference),
         cache=data + kernels + weights + inference + writer if choice.caches else 0,
         running=data + kernels + weights + inference,
@@ -141,7 +141,7 @@ def fill_bytes(problem: Problem, micro_batch: int) -> int:
     return data + sum(unit.weights for unit in units) + highest_inference(units) + writer
 
 
-def highest_inference(units: Sequence[PieceCost]) -> int:
+def highest_inference(units: Sequence[ComponentCost]) -> int:
     """Highest level while units run without gradients one behind the other; 0 without any."""
     inputs = [0, *(unit.output for unit in units)]
     return max((held + unit.inference_peak for held, unit in zip(inputs, units, strict=False)), default=0)
@@ -150,7 +150,7 @@ def highest_inference(units: Sequence[PieceCost]) -> int:
 class _Segment(NamedTuple):
     """A segment at work: units, and levels and gradients of units and head."""
 
-    units: list[PieceCost]
+    units: list[ComponentCost]
     levels: list[Levels]
     """Where backward is to come."""
     passing: list[Levels]
@@ -166,17 +166,17 @@ class _Segment(NamedTuple):
     step_transient: int
 
 
-def spans_within(choice: Choice, first: int, end: int) -> tuple[tuple[int, int], ...]:
+def spans_within(choice: BlockChoice, first: int, end: int) -> tuple[tuple[int, int], ...]:
     """The recomputed spans that lie inside the units [first, end)."""
     return tuple(span for span in choice.recompute if first <= span[0] < span[1] <= end)
 
 
-def _segments(choice: Choice, units: list[PieceCost], heads: list[PieceCost]) -> Iterator[_Segment]:
+def _segments(choice: BlockChoice, units: list[ComponentCost], heads: list[ComponentCost]) -> Iterator[_Segment]:
     held_input, stepping = 0, choice.optimizer_in_backward
     for start, end, head in zip((choice.first, *choice.ends), choice.ends, heads, strict=False):
         inside = units[start - choice.first : end - choice.first]
-        pieces = [*inside, head]
-        levels = [piece.inner_stepping if stepping else piece.inner for piece in pieces]
+        components = [*inside, head]
+        levels = [component.inner_stepping if stepping else component.inner for component in components]
         levels[0] = inside[0].first_stepping if stepping else inside[0].first
         spans = [(first - start, last - start) for first, last in spans_within(choice, start, end)]
         closing = end == choice.last
@@ -185,17 +185,17 @@ def _segments(choice: Choice, units: list[PieceCost], heads: list[PieceCost]) ->
             units=inside,
             levels=levels,
             passing=_passing(inside, levels, spans),
-            gradients=[0 if stepping else piece.gradients for piece in pieces],
+            gradients=[0 if stepping else component.gradients for component in components],
             spans=spans,
             closing=closing,
             held_input=held_input,
             held_output=held_output,
-            step_transient=max(piece.step_transient for piece in pieces),
+            step_transient=max(component.step_transient for component in components),
         )
         held_input = held_output
 
 
-def _passing(units: list[PieceCost], levels: list[Levels], spans: list[tuple[int, int]]) -> list[Levels]:
+def _passing(units: list[ComponentCost], levels: list[Levels], spans: list[tuple[int, int]]) -> list[Levels]:
     """A recomputed span keeps its output alone; inside it, a unit's input is there while the unit runs."""
     found = list(levels)
     for first, end in spans:
@@ -206,28 +206,28 @@ def _passing(units: list[PieceCost], levels: list[Levels], spans: list[tuple[int
     return found
 
 
-def _moments(
-    problem: Problem, choice: Choice, units: list[PieceCost], heads: list[PieceCost]
+def _training_levels(
+    problem: Problem, choice: BlockChoice, units: list[ComponentCost], heads: list[ComponentCost]
 ) -> Iterator[DynamicLevel]:
     accumulating = problem.accumulates(choice.micro_batch)
     for segment in _segments(choice, units, heads):
-        yield from _forward_moments(segment.passing, segment.held_input)
-        yield from _backward_moments(segment)
+        yield from _forward_levels(segment.passing, segment.held_input)
+        yield from _backward_levels(segment)
         if not accumulating and not choice.optimizer_in_backward:
             held, gradients = segment.held_input + segment.held_output, sum(segment.gradients)
             yield DynamicLevel(held + gradients + segment.step_transient, held, gradients)
     if accumulating:
-        yield DynamicLevel(max(piece.step_transient for piece in units + heads), 0, 0)
+        yield DynamicLevel(max(component.step_transient for component in units + heads), 0, 0)
 
 
-def _forward_moments(levels: list[Levels], below: int, gradients: int = 0, given: int = 0) -> Iterator[DynamicLevel]:
+def _forward_levels(levels: list[Levels], below: int, gradients: int = 0, given: int = 0) -> Iterator[DynamicLevel]:
     """`given` is the gradient of a recomputed span's output, resident while the span runs forward again."""
     for level in levels:
         yield DynamicLevel(below + level.forward + gradients + given, below, gradients)
         below += level.kept
 
 
-def _backward_moments(segment: _Segment) -> Iterator[DynamicLevel]:
+def _backward_levels(segment: _Segment) -> Iterator[DynamicLevel]:
     kept = [level.kept for level in segment.passing[:-1]]
     below = segment.held_input + sum(kept)
     yield DynamicLevel(below + segment.levels[-1].backward, below, 0)
@@ -237,7 +237,7 @@ def _backward_moments(segment: _Segment) -> Iterator[DynamicLevel]:
         for first, end in segment.spans:
             if end == index + 1:
                 held = segment.held_input + sum(kept[:first]) + segment.held_output
-                yield from _forward_moments(segment.levels[first:end], held, gradients, segment.units[index].output)
+                yield from _forward_levels(segment.levels[first:end], held, gradients, segment.units[index].output)
                 kept[first:end] = [level.kept for level in segment.levels[first:end]]
                 # What was replayed is another tensor than the output that is held.
                 held_in_trace = False
@@ -252,7 +252,7 @@ def _backward_moments(segment: _Segment) -> Iterator[DynamicLevel]:
         gradients += segment.gradients[index]
 
 
-def time_ns(problem: Problem, choice: Choice) -> Time:
+def time_ns(problem: Problem, choice: BlockChoice) -> Time:
     """One epoch, and writing caches: after the last, and of frozen units before the first."""
     units, heads = unit_costs(problem, choice), head_costs(problem, choice)
     samples, size = problem.training.samples, choice.micro_batch
@@ -263,7 +263,7 @@ def time_ns(problem: Problem, choice: Choice) -> Time:
     for first, end in choice.recompute:
         train += sum(cost.forward_ns for cost in units[first - choice.first : end - choice.first])
     before = sum(unit.inference_ns for unit in prefix_costs(problem, choice))
-    compute = (train + before) * samples // size + problem.steps * sum(piece.step_ns for piece in units + heads)
+    compute = (train + before) * samples // size + problem.steps * sum(component.step_ns for component in units + heads)
     inference = before + sum(unit.inference_ns for unit in units)
     read = read_ns(problem, choice.first) if choice.source == "cache" else 0
     finish = 0
@@ -291,12 +291,12 @@ def write_ns(problem: Problem, boundary: int) -> int:
     return -(-problem.cache_bytes(boundary) * NANOSECONDS // problem.profile.storage.write_bytes_per_second)
 
 
-def stored_bytes(problem: Problem, choice: Choice) -> int:
+def stored_bytes(problem: Problem, choice: BlockChoice) -> int:
     """Storage of the caches a block reads and writes."""
     return problem.stored_bytes(choice.first, choice.last, choice.source, choice.caches)
 
 
-def total_ns(problem: Problem, choices: tuple[Choice, ...]) -> int:
+def total_ns(problem: Problem, choices: tuple[BlockChoice, ...]) -> int:
     """To the end of training."""
     times = [time_ns(problem, choice) for choice in choices]
     return sum(problem.training.epochs * time.epoch + time.finish for time in times)

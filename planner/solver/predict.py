@@ -27,10 +27,10 @@ from planner.solver.memory_model import (
     time_ns,
     total_ns,
 )
-from planner.solver.problem import FAST_RETENTION_FACTOR, Choice, Problem
+from planner.solver.problem import FAST_RETENTION_FACTOR, BlockChoice, Problem
 
 
-def predict_block(problem: Problem, choice: Choice) -> BlockPrediction:
+def predict_block(problem: Problem, choice: BlockChoice) -> BlockPrediction:
     """Peaks, their parts, and times of one block."""
     live = live_bytes(problem, choice)
     time = time_ns(problem, choice)
@@ -68,7 +68,7 @@ def _cache_peak(problem: Problem, live: Live, units: range, images: bool) -> int
     return max(behind, problem.resident_behind(live.fill, "pass", frozen, True, True) if live.fill else 0)
 
 
-def _fits(problem: Problem, choice: Choice, room: int) -> int:
+def _fits(problem: Problem, choice: BlockChoice, room: int) -> int:
     """What fitting pooled exits takes, as many of them from the first on as have room."""
     found = 0
     for unit in range(choice.first + 1, choice.last):
@@ -80,41 +80,41 @@ def _fits(problem: Problem, choice: Choice, room: int) -> int:
     return found
 
 
-def _extrapolated_from(problem: Problem, choice: Choice) -> int | None:
-    pieces = problem.profile.units[runs_from(problem, choice) : choice.last]
+def _extrapolated_from(problem: Problem, choice: BlockChoice) -> int | None:
+    components = problem.profile.units[runs_from(problem, choice) : choice.last]
     heads = (problem.head(end, head) for end, head in zip(choice.ends, choice.heads, strict=True))
-    measured = min(piece.costs[-1].micro_batch for piece in (*pieces, *heads))
+    measured = min(component.costs[-1].micro_batch for component in (*components, *heads))
     return measured if choice.micro_batch > measured else None
 
 
-def _untouched(problem: Problem, choice: Choice) -> int:
+def _untouched(problem: Problem, choice: BlockChoice) -> int:
     first = runs_from(problem, choice)
     units = (problem.unit_cost(unit, choice.micro_batch) for unit in range(first, choice.last))
     heads = (problem.head_cost(*head, choice.micro_batch) for head in zip(choice.ends, choice.heads, strict=True))
-    return max(piece.untouched for piece in (*units, *heads))
+    return max(component.untouched for component in (*units, *heads))
 
 
 def _breakdown(problem: Problem, live: Live) -> Breakdown:
-    moment = live.moment
+    highest = live.highest
     if problem.policy == "fast":
-        moment = DynamicLevel(
-            moment.level, moment.activations // FAST_RETENTION_FACTOR, moment.gradients // FAST_RETENTION_FACTOR
+        highest = DynamicLevel(
+            highest.level, highest.activations // FAST_RETENTION_FACTOR, highest.gradients // FAST_RETENTION_FACTOR
         )
     overhead = problem.resident(live.train) - problem.runtime_bytes - live.train
     return Breakdown(
         runtime=problem.runtime_bytes,
         data=live.data,
         parameters=live.weights,
-        gradients=live.static_gradients + moment.gradients,
+        gradients=live.static_gradients + highest.gradients,
         optimizer=live.optimizer,
-        activations=moment.activations,
-        transient=moment.level - moment.activations - moment.gradients + live.kernels + overhead,
+        activations=highest.activations,
+        transient=highest.level - highest.activations - highest.gradients + live.kernels + overhead,
         cache=0,
     )
 
 
-def make_block(problem: Problem, choice: Choice) -> Block:
-    """The block, with its ladder."""
+def make_block(problem: Problem, choice: BlockChoice) -> Block:
+    """The block, with its fallbacks."""
     predicted = predict_block(problem, choice)
     starts = (choice.first, *choice.ends)
     cached = choice.source == "cache"
@@ -135,31 +135,31 @@ def make_block(problem: Problem, choice: Choice) -> Block:
         ),
         segments=segments,
         predicted=predicted,
-        ladder=_ladder(problem, choice, predicted.peak_bytes),
+        ladder=_fallbacks(problem, choice, predicted.peak_bytes),
     )
 
 
-def _ladder(problem: Problem, choice: Choice, peak: int) -> tuple[BatchSetting, ...]:
+def _fallbacks(problem: Problem, choice: BlockChoice, peak: int) -> tuple[BatchSetting, ...]:
     """The same segments at smaller micro-batches, as far as each step down lowers the peak."""
-    rungs: list[BatchSetting] = []
+    fallbacks: list[BatchSetting] = []
     for micro_batch in problem.micro_batches:
-        smaller = replace(choice, micro_batch=micro_batch, optimizer_in_backward=False)  # a rung accumulates
+        smaller = replace(choice, micro_batch=micro_batch, optimizer_in_backward=False)  # a fallback accumulates
         if micro_batch < choice.micro_batch and is_legal(problem, smaller):
             predicted = predict_block(problem, smaller)
             if predicted.peak_bytes < peak:
                 peak = predicted.peak_bytes
-                rungs.append(BatchSetting(micro_batch, problem.training.batch // micro_batch, predicted))
-    return tuple(rungs)
+                fallbacks.append(BatchSetting(micro_batch, problem.training.batch // micro_batch, predicted))
+    return tuple(fallbacks)
 
 
-def make_exits(choices: tuple[Choice, ...]) -> tuple[Exit, ...]:
+def make_exits(choices: tuple[BlockChoice, ...]) -> tuple[Exit, ...]:
     """One exit behind every unit: its head where a segment ends, a pooled one elsewhere."""
     heads = {end: head for choice in choices for end, head in zip(choice.ends, choice.heads, strict=True)}
     first, last = choices[0].first, choices[-1].last
     return tuple(Exit(unit, heads.get(unit, PooledHead("pooled"))) for unit in range(first + 1, last + 1))
 
 
-def predict_plan(problem: Problem, choices: tuple[Choice, ...]) -> PlanPrediction:
+def predict_plan(problem: Problem, choices: tuple[BlockChoice, ...]) -> PlanPrediction:
     """Peak, time and storage of the whole."""
     return PlanPrediction(
         peak_bytes=max(problem.resident(live_bytes(problem, choice).peak) for choice in choices),

@@ -13,10 +13,18 @@ from planner.heads.kinds import AuxiliaryHead
 from planner.heads.pooled import PooledHead
 from planner.model.shapes import Shape, unit_sizes
 from planner.schema.common import CHECKSUM_BYTES, NUMBER_BYTES, CacheDtype, Dtype, Policy, stored_bytes
-from planner.schema.profile import PieceProfile, Profile
+from planner.schema.profile import ComponentProfile, Profile
 from planner.schema.request import Request
 from planner.schema.runtime import PolicyProfile
-from planner.solver.costs import NANOSECONDS, SAME_SCALE, PieceCost, PieceTable, TimeScale, interpolate, nanoseconds
+from planner.solver.costs import (
+    NANOSECONDS,
+    SAME_SCALE,
+    ComponentCost,
+    ComponentTable,
+    TimeScale,
+    interpolate,
+    nanoseconds,
+)
 from planner.solver.request import check_freeze, check_measured
 from planner.units import KIB
 
@@ -67,7 +75,7 @@ EXTRAPOLATION = 4
 
 
 @dataclass(frozen=True)
-class Choice:
+class BlockChoice:
     """One block of a plan."""
 
     first: int
@@ -112,8 +120,8 @@ class Problem:
         """The first unit that is trained."""
         self.count = len(profile.units)
         self.steps = -(-self.training.samples // self.training.batch)
-        self._pieces: dict[tuple[Hashable, int], PieceCost] = {}
-        self._tables: dict[Hashable, PieceTable] = {}
+        self._components: dict[tuple[Hashable, int], ComponentCost] = {}
+        self._tables: dict[Hashable, ComponentTable] = {}
         self._check_micro_batches()
         self._check_sums()
 
@@ -133,13 +141,13 @@ class Problem:
     def micro_batches(self) -> tuple[int, ...]:
         """Divisors of the batch within reach of the profile, falling."""
         tables = [*self.profile.units, *(head.cost for head in self.profile.heads)]
-        reach = EXTRAPOLATION * min(piece.costs[-1].micro_batch for piece in tables)
+        reach = EXTRAPOLATION * min(component.costs[-1].micro_batch for component in tables)
         batch = self.training.batch
         return tuple(size for size in range(min(batch, reach), 0, -1) if batch % size == 0)
 
     def _check_micro_batches(self) -> None:
         trained = (*self.profile.units[self.start :], self.head(self.count, CLASSIFIER))
-        needed = max(piece.minimum_micro_batch for piece in trained)
+        needed = max(component.minimum_micro_batch for component in trained)
         if self.micro_batches[0] < needed:
             raise InputError(
                 f"batch is {self.training.batch}: its largest micro-batch within the profile's reach is "
@@ -150,15 +158,15 @@ class Problem:
     def _check_sums(self) -> None:
         """The search adds up 64-bit integers: bytes and times of the whole chain have to stay far below 2^63."""
         for size in self.micro_batches:
-            pieces = [self.unit_cost(unit, size) for unit in range(self.count)]
-            pieces += [self.head_cost(end, narrowest(heads), size) for end, heads in self.heads.items()]
-            together = sum(piece.most_bytes for piece in pieces)
+            components = [self.unit_cost(unit, size) for unit in range(self.count)]
+            components += [self.head_cost(end, narrowest(heads), size) for end, heads in self.heads.items()]
+            together = sum(component.most_bytes for component in components)
             if together > MAX_CHAIN_BYTES:
                 raise InputError(
                     f"units and heads of the profile take {together} bytes together at micro-batch {size}; at most "
                     f"{MAX_CHAIN_BYTES} can be planned with: are its numbers right?"
                 )
-            seconds = sum(piece.train_ns for piece in pieces) / NANOSECONDS
+            seconds = sum(component.train_ns for component in components) / NANOSECONDS
             if seconds * max(1, self.training.epochs * self.training.samples // size) > MAX_SECONDS:
                 raise InputError(
                     f"{self.training.epochs} epochs of {self.training.samples} samples would take years by this "
@@ -167,16 +175,16 @@ class Problem:
                 )
 
     @cached_property
-    def heads(self) -> dict[int, dict[AuxiliaryHead | None, PieceProfile]]:
+    def heads(self) -> dict[int, dict[AuxiliaryHead | None, ComponentProfile]]:
         """By boundary and head: the auxiliary ones among trained units, and the classifier at the chain's end."""
-        found: dict[int, dict[AuxiliaryHead | None, PieceProfile]] = {}
+        found: dict[int, dict[AuxiliaryHead | None, ComponentProfile]] = {}
         for measured in self.profile.heads:
             head, boundary = measured.head, measured.boundary
             if boundary == self.count if head is None else self.start < boundary < self.count:
                 found.setdefault(boundary, {})[head] = measured.cost
         return found
 
-    def head(self, boundary: int, head: AuxiliaryHead | None) -> PieceProfile:
+    def head(self, boundary: int, head: AuxiliaryHead | None) -> ComponentProfile:
         """The profiled head at a boundary."""
         return self.heads[boundary][head]
 
@@ -223,26 +231,26 @@ class Problem:
         """Whether a batch takes more than one micro-batch of this size."""
         return micro_batch != self.training.batch
 
-    def unit_cost(self, unit: int, micro_batch: int) -> PieceCost:
+    def unit_cost(self, unit: int, micro_batch: int) -> ComponentCost:
         """One unit at one micro-batch."""
         return self._cost(self.profile.units[unit], unit, micro_batch)
 
-    def head_cost(self, boundary: int, head: AuxiliaryHead | None, micro_batch: int) -> PieceCost:
+    def head_cost(self, boundary: int, head: AuxiliaryHead | None, micro_batch: int) -> ComponentCost:
         """One head at one micro-batch."""
         return self._cost(self.head(boundary, head), (boundary, head), micro_batch)
 
-    def _cost(self, piece: PieceProfile, key: Hashable, micro_batch: int) -> PieceCost:
-        cost = self._pieces.get((key, micro_batch))
+    def _cost(self, component: ComponentProfile, key: Hashable, micro_batch: int) -> ComponentCost:
+        cost = self._components.get((key, micro_batch))
         if cost is None:
             table = self._tables.get(key)
             if table is None:
-                table = self._tables[key] = PieceTable(piece)
-            cost = table.at(micro_batch, self.accumulates(micro_batch), self._pace(micro_batch))
+                table = self._tables[key] = ComponentTable(component)
+            cost = table.at(micro_batch, self.accumulates(micro_batch), self._time_scale(micro_batch))
             cost = cost.counted(FAST_RETENTION_FACTOR) if self._fast else cost
-            self._pieces[key, micro_batch] = cost
+            self._components[key, micro_batch] = cost
         return cost
 
-    def _pace(self, micro_batch: int) -> TimeScale:
+    def _time_scale(self, micro_batch: int) -> TimeScale:
         """How times under the policy compare with the profile's, by whole steps at this micro-batch."""
         if self._fast is None or self._tight is None:
             return SAME_SCALE

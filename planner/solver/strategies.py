@@ -27,7 +27,7 @@ from itertools import pairwise
 
 from planner.schema.request import Strategy
 from planner.solver.memory_model import is_legal, live_bytes, stored_bytes, total_ns
-from planner.solver.problem import CLASSIFIER, Choice, Problem
+from planner.solver.problem import CLASSIFIER, BlockChoice, Problem
 from planner.solver.search.block import INF_TIME, BlockSpan
 from planner.solver.search.bounds import INF
 from planner.solver.search.heads import Heads, preferred_heads, widest_heads
@@ -67,7 +67,7 @@ class OneBlock(StrategyPlanner):
         heads = tuple(chosen[end] for end in ends)
         first = problem.start
         choices = [
-            Choice(first, micro_batch, ends, heads, source=source)
+            BlockChoice(first, micro_batch, ends, heads, source=source)
             for micro_batch in problem.micro_batches
             for source in problem.sources(first)
             if problem.storage_allows(first, problem.count, source, False)
@@ -96,7 +96,7 @@ class Checkpoint(StrategyPlanner):
         super().__init__(problem)
         self._search = search
         first = problem.start
-        self._places = [
+        self._spans = [
             BlockSpan(first, problem.count, source, False)
             for source in problem.sources(first)
             if problem.storage_allows(first, problem.count, source, False)
@@ -108,13 +108,13 @@ class Checkpoint(StrategyPlanner):
 
     def plan(self, limit: int) -> Choices | None:
         """The fastest."""
-        found = [self._search.fastest_block(place, limit, 1, INF_TIME, stepping=False) for place in self._places]
+        found = [self._search.fastest_block(span, limit, 1, INF_TIME, stepping=False) for span in self._spans]
         choice = min(found, key=lambda timed: timed.time).choice
         return None if choice is None else (choice,)
 
     def smallest(self) -> int | None:
         """What is made anew needs no storage."""
-        least = min(self._search.smallest_block(place, INF, 1, stepping=False) for place in self._places)
+        least = min(self._search.smallest_block(span, INF, 1, stepping=False) for span in self._spans)
         return None if least == INF_TIME else least
 
 
@@ -127,12 +127,12 @@ class NeuroFlux(StrategyPlanner):
         self._block_boundaries = (problem.start, *problem.narrow_boundaries)
         self._sizes = lru_cache(maxsize=None)(self._measure)
 
-    def _measure(self, first: int, end: int) -> tuple[tuple[int, Choice], ...]:
+    def _measure(self, first: int, end: int) -> tuple[tuple[int, BlockChoice], ...]:
         """Live bytes of a group at every legal micro-batch, the largest first."""
         ends = tuple(boundary for boundary in self._block_boundaries if first < boundary <= end)
         heads = tuple(self._heads[end] for end in ends)
         choices = [
-            Choice(
+            BlockChoice(
                 first,
                 micro_batch,
                 ends,
@@ -146,7 +146,7 @@ class NeuroFlux(StrategyPlanner):
             (live_bytes(self.problem, choice).peak, choice) for choice in choices if is_legal(self.problem, choice)
         )
 
-    def _largest(self, first: int, end: int, limit: int) -> Choice | None:
+    def _largest(self, first: int, end: int, limit: int) -> BlockChoice | None:
         return next((choice for live, choice in self._sizes(first, end) if live <= limit), None)
 
     @property
@@ -155,7 +155,7 @@ class NeuroFlux(StrategyPlanner):
 
     def plan(self, limit: int) -> Choices | None:
         """Groups from the input on."""
-        found: list[Choice] = []
+        found: list[BlockChoice] = []
         leader = 0
         for first, end in zip(self._block_boundaries, self._block_boundaries[1:], strict=False):
             alone = self._largest(first, end, limit)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from planner.schema.plan import Block, Plan, Segment
-from planner.schema.profile import PieceProfile, Profile
-from planner.solver.costs import Levels, PieceTable
+from planner.schema.profile import ComponentProfile, Profile
+from planner.solver.costs import ComponentTable, Levels
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,12 @@ def unit_bytes(profile: Profile, plan: Plan) -> tuple[UnitBytes, ...]:
                 found.append(_unit(profile, plan, block, segment, unit))
             last = segment.units[1]
             name = plan.model.units[last - 1].name
-            found.append(_piece(heads[last, segment.head], block, last - 1, name, "head", False, False))
+            found.append(_component(heads[last, segment.head], block, last - 1, name, "head", False, False))
     return tuple(found)
 
 
 def _frozen(profile: Profile, plan: Plan, unit: int) -> UnitBytes:
-    cost = PieceTable(profile.units[unit]).at(plan.blocks[0].micro_batch, accumulating=False)
+    cost = ComponentTable(profile.units[unit]).at(plan.blocks[0].micro_batch, accumulating=False)
     name = plan.model.units[unit].name
     return UnitBytes(unit, name, "unit", cost.weights, 0, 0, 0, cost.inference_peak, recomputed=False, frozen=True)
 
@@ -59,11 +59,11 @@ def _frozen(profile: Profile, plan: Plan, unit: int) -> UnitBytes:
 def _unit(profile: Profile, plan: Plan, block: Block, segment: Segment, unit: int) -> UnitBytes:
     recomputed = any(first <= unit < last for first, last in segment.recompute)
     name = plan.model.units[unit].name
-    return _piece(profile.units[unit], block, unit, name, "unit", unit == segment.units[0], recomputed)
+    return _component(profile.units[unit], block, unit, name, "unit", unit == segment.units[0], recomputed)
 
 
-def _piece(
-    piece: PieceProfile,
+def _component(
+    component: ComponentProfile,
     block: Block,
     unit: int,
     name: str,
@@ -71,7 +71,7 @@ def _piece(
     is_first: bool,
     recomputed: bool,
 ) -> UnitBytes:
-    cost = PieceTable(piece).at(block.micro_batch, block.accumulate > 1)
+    cost = ComponentTable(component).at(block.micro_batch, block.accumulate > 1)
     stepping = block.optimizer_in_backward
     levels: Levels
     if is_first:

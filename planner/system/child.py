@@ -107,7 +107,7 @@ class Answer:
     """What it exited with; negative: the signal that ended it."""
     text: bytes
     """Its answers."""
-    said: str
+    printed_text: str
     """The end of what it printed."""
 
     @property
@@ -118,7 +118,7 @@ class Answer:
     @property
     def last_words(self) -> str:
         """The last line it printed, cut where it is long."""
-        return (self.said.splitlines() or ["it said nothing"])[-1][-300:]
+        return (self.printed_text.splitlines() or ["it said nothing"])[-1][-300:]
 
 
 def ask(
@@ -144,11 +144,11 @@ def ask(
                 with contextlib.suppress(BrokenPipeError):
                     child.process.stdin.write(question)
                     child.process.stdin.close()
-            text, said = _drain(child.answers_fd, printed, deadline, told or (lambda line: False))
+            text, printed_text = _drain(child.answers_fd, printed, deadline, told or (lambda line: False))
             code = child.process.wait()
     finally:
         os.close(printed)
-    return Answer(code, text, said.decode(errors="replace").strip())
+    return Answer(code, text, printed_text.decode(errors="replace").strip())
 
 
 def _drain(answers: int, printed: int, deadline: float | None, told: Callable[[bytes], bool]) -> tuple[bytes, bytes]:

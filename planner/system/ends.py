@@ -55,7 +55,7 @@ class End:
             return f"signal {self.signal}"
 
     @property
-    def told(self) -> str:
+    def words(self) -> str:
         """`killed (SIGKILL)`, `ended (SIGILL)`, `ended (exit 3)`: what follows "the process was"."""
         return f"{'killed' if self.signal == signal.SIGKILL else 'ended'} ({self.name})"
 
@@ -63,7 +63,7 @@ class End:
     def explained(self) -> str:
         """The same and what it means, where that is known."""
         meaning = _MEANINGS.get(signal.Signals(self.signal)) if self.name.startswith("SIG") else None
-        return self.told if meaning is None else f"{self.told} {meaning}"
+        return self.words if meaning is None else f"{self.words} {meaning}"
 
     def passed_on(self) -> int:
         """What the parent of such a child exits with, so that its own parent learns of it."""

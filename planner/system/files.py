@@ -137,8 +137,8 @@ def make_folder(folder: Path | str, mode: int = 0o777) -> None:
     with storage_errors(folder):
         lacking = missing_folders(folder)
         folder.mkdir(mode, parents=True, exist_ok=True)
-    for place in reversed(lacking):
-        sync_folder(place.parent)
+    for made in reversed(lacking):
+        sync_folder(made.parent)
 
 
 def check_target(path: Path) -> None:
@@ -166,11 +166,11 @@ def remove_empty(folders: Iterable[Path]) -> None:
 
 def free_bytes(path: Path | str) -> int:
     """Return the bytes this user may still write where `path` is, or would be once it is created."""
-    place = Path(path).absolute()
-    with storage_errors(place):
-        while not place.exists():
-            place = place.parent
-        found = os.statvfs(place)
+    existing = Path(path).absolute()
+    with storage_errors(existing):
+        while not existing.exists():
+            existing = existing.parent
+        found = os.statvfs(existing)
     return found.f_bavail * found.f_frsize
 
 

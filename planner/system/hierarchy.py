@@ -71,10 +71,10 @@ def _mounts(root: Path) -> list[tuple[Literal[1, 2], Path, str, list[str]]]:
     """List (version, mount point, group at its top, options) of the control group mounts."""
     found: list[tuple[Literal[1, 2], Path, str, list[str]]] = []
     for line in (read_value(root / "proc/self/mountinfo") or "").splitlines():
-        place, _, kind = line.partition(" - ")
+        mount, _, kind = line.partition(" - ")
         kinds = kind.split()
         if kinds and kinds[0] in ("cgroup", "cgroup2"):
-            top, point = (name.replace("\\040", " ") for name in place.split()[3:5])
+            top, point = (name.replace("\\040", " ") for name in mount.split()[3:5])
             found.append((1 if kinds[0] == "cgroup" else 2, root / point.lstrip("/"), top, kinds[-1].split(",")))
     return found
 

@@ -32,7 +32,7 @@ _MEMORY_DEVICES = ("ram", "zram")
 _STATFS_BYTES = 512
 """Room for the kernel's answer, which takes 120 bytes; the kind is its first word."""
 
-_PIECE_BYTES = MIB
+_CHUNK_BYTES = MIB
 _LEAST_BYTES = 4 * MIB
 
 
@@ -74,14 +74,14 @@ def memory_kind(folder: Path | str, root: Path = FILESYSTEM_ROOT) -> str | None:
     None where it is storage. A folder that is not there yet is judged by the one that it would be made in. `root` is
     where /proc and /sys are looked up. Raises StorageError.
     """
-    place = Path(folder).absolute()
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    kind = file_system(place)
+    existing = Path(folder).absolute()
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    kind = file_system(existing)
     if kind in IN_MEMORY:
         return kind
-    with storage_errors(place):
-        device = place.stat().st_dev
+    with storage_errors(existing):
+        device = existing.stat().st_dev
     number = f"{os.major(device)}:{os.minor(device)}"
     below = (root / "sys/dev/block" / number).resolve().name  # …/devices/virtual/block/zram0
     if below.rstrip("0123456789") in _MEMORY_DEVICES:
@@ -101,12 +101,12 @@ def scratch_folder(beside: Path) -> Iterator[Path]:
     """
     import tempfile  # a run's supervisor looks at kinds alone, and pays for what it imports
 
-    places = [beside, Path(tempfile.gettempdir()), Path("/var/tmp"), Path.cwd()]
-    writable = [place for place in places if os.access(place, os.W_OK | os.X_OK)]
-    on_storage = [place for place in writable if memory_kind(place) is None]
-    for place in (*on_storage, *writable):
+    folders = [beside, Path(tempfile.gettempdir()), Path("/var/tmp"), Path.cwd()]
+    writable = [candidate for candidate in folders if os.access(candidate, os.W_OK | os.X_OK)]
+    on_storage = [candidate for candidate in writable if memory_kind(candidate) is None]
+    for candidate in (*on_storage, *writable):
         try:
-            made = tempfile.TemporaryDirectory(prefix="neuroflux-", dir=place, ignore_cleanup_errors=True)
+            made = tempfile.TemporaryDirectory(prefix="neuroflux-", dir=candidate, ignore_cleanup_errors=True)
         except OSError:
             continue  # a mount that can only be read, whatever its permissions say
         with made as name:
@@ -118,8 +118,8 @@ def scratch_folder(beside: Path) -> Iterator[Path]:
 def _upper_folder(device: str, root: Path) -> Path | None:
     """Where the overlay file system with this number writes to; none where that is not told."""
     for line in (read_value(root / "proc/self/mountinfo") or "").splitlines():
-        place, _, kind = line.partition(" - ")
-        if place.split()[2:3] == [device]:
+        mount, _, kind = line.partition(" - ")
+        if mount.split()[2:3] == [device]:
             for option in kind.rpartition(" ")[2].split(","):
                 if option.startswith("upperdir="):
                     return Path(option.removeprefix("upperdir=").replace("\\040", " "))
@@ -135,7 +135,7 @@ def measure_storage(folder: Path | str, size_bytes: int = 64 * MIB) -> StorageSp
     import tempfile  # a run's supervisor looks at kinds alone, and pays for what it imports
 
     tenth = free_bytes(folder) // 10
-    size_bytes = min(size_bytes, tenth) // _PIECE_BYTES * _PIECE_BYTES
+    size_bytes = min(size_bytes, tenth) // _CHUNK_BYTES * _CHUNK_BYTES
     if size_bytes < _LEAST_BYTES:
         raise StorageError(
             f"{folder}: too little room to measure its speed; {format_bytes(_LEAST_BYTES)} are written at least, and "
@@ -149,18 +149,18 @@ def measure_storage(folder: Path | str, size_bytes: int = 64 * MIB) -> StorageSp
 
 
 def _timed_write(fd: int, size_bytes: int) -> float:
-    piece = os.urandom(_PIECE_BYTES)
+    chunk = os.urandom(_CHUNK_BYTES)
     start = perf_counter()
-    for offset in range(0, size_bytes, _PIECE_BYTES):
-        rest = memoryview(piece)
+    for offset in range(0, size_bytes, _CHUNK_BYTES):
+        rest = memoryview(chunk)
         while rest:
-            rest = rest[os.pwrite(fd, rest, offset + _PIECE_BYTES - len(rest)) :]
+            rest = rest[os.pwrite(fd, rest, offset + _CHUNK_BYTES - len(rest)) :]
     os.fsync(fd)
     return perf_counter() - start
 
 
 def _timed_read(fd: int, size_bytes: int) -> float:
-    buffer = bytearray(_PIECE_BYTES)
+    buffer = bytearray(_CHUNK_BYTES)
     start = perf_counter()
     done = 0
     while done < size_bytes:

@@ -64,6 +64,6 @@ class Accuracy(Metric):
         """`81.2% of 1,000 test samples`, and the interval where it is wider than two points."""
         if samples is None:
             return f"{value:.1%} of test samples"
-        said = f"{self.share(value, samples)} test {'sample' if samples == 1 else 'samples'}"
+        message = f"{self.share(value, samples)} test {'sample' if samples == 1 else 'samples'}"
         low, high = wilson(value, samples)
-        return f"{said} (95% interval: {low:.1%} to {high:.1%})" if high - low > _WIDE else said
+        return f"{message} (95% interval: {low:.1%} to {high:.1%})" if high - low > _WIDE else message

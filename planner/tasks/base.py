@@ -70,7 +70,7 @@ class Task:
         """The most that fitting one linear exit takes beside the pass of samples."""
         raise NotImplementedError
 
-    def told(self, outputs: int) -> str:
+    def words(self, outputs: int) -> str:
         """What the outputs are: `10 classes`."""
         raise NotImplementedError
 

@@ -27,7 +27,7 @@ class Classification(Task):
         (`planner.training.discriminant`)."""
         return 4 * features * (2 * features + 8 * outputs + 2 * micro_batch)
 
-    def told(self, outputs: int) -> str:
+    def words(self, outputs: int) -> str:
         return f"{outputs} classes"
 
     def check_data(self, classes: int, outputs: int, called: str) -> None:

@@ -39,7 +39,7 @@ def decode_samples(records: memoryview, stored: CacheDtype, shape: Shape, dtype:
         return torch.frombuffer(records, dtype=getattr(torch, stored)).view(-1, *shape).to(wanted)
     rows = torch.frombuffer(records, dtype=torch.uint8).view(-1, stored_bytes("uint8", prod(shape)))
     scales = rows[:, :SCALE_BYTES].reshape(-1).view(torch.float32).view(-1, 2)
-    least, step = (scales[:, place].view(-1, *(1 for _ in shape)) for place in (0, 1))
+    least, step = (scales[:, column].view(-1, *(1 for _ in shape)) for column in (0, 1))
     return rows[:, SCALE_BYTES:].to(torch.float32).view(-1, *shape).mul_(step).add_(least).to(wanted)
 
 

@@ -54,7 +54,7 @@ class _Span:
         self._inputs: Tensor | None = inputs
         self._version = inputs._version
         self._generators = [(generator, generator.clone_state()) for generator in generators_of(inputs.device)]
-        self._places: list[weakref.ref[_Saved]] = []
+        self._references: list[weakref.ref[_Saved]] = []
         self._resident = {
             tensor.untyped_storage().data_ptr() for unit in units for tensor in (*unit.parameters(), *unit.buffers())
         }
@@ -64,7 +64,7 @@ class _Span:
         if self._is_resident(tensor):
             return tensor.detach()
         saved = _Saved(self)
-        self._places.append(weakref.ref(saved))
+        self._references.append(weakref.ref(saved))
         return saved
 
     def replay(self) -> None:
@@ -75,15 +75,15 @@ class _Span:
             raise RuntimeError("the input of a recomputed span was overwritten before backward")
         inputs = self._inputs.detach().requires_grad_(self._inputs.requires_grad)
         self._inputs = None
-        places = iter(self._places)
+        references = iter(self._references)
 
         def keep(tensor: Tensor) -> None:
             if self._is_resident(tensor):
                 return
-            place = next(places, None)
-            if place is None:
+            reference = next(references, None)
+            if reference is None:
                 raise RuntimeError("a recomputed span saved more tensors the second time")
-            saved = place()
+            saved = reference()
             if saved is not None:
                 saved.tensor = tensor.detach()
 
@@ -94,7 +94,7 @@ class _Span:
             saved_tensors_hooks(keep, _refuse),
         ):
             _forward(self._units, inputs)
-        if next(places, None) is not None:
+        if next(references, None) is not None:
             raise RuntimeError("a recomputed span saved fewer tensors the second time")
 
     def _is_resident(self, tensor: Tensor) -> bool:

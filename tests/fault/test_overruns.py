@@ -35,7 +35,7 @@ def test_a_killed_child_is_resumed_at_the_next_fallback(tmp_path: Path, number: 
     assert hurt.run("checkpoint", 1, whom="child", number=number) == 0, hurt.said
     report = read_document(RunFolder(hurt.out).report, Report)
     assert len(report.deviations) == 1
-    assert f"{End(-number).told} at micro-batch 8 (train)" in report.deviations[0]
+    assert f"{End(-number).words} at micro-batch 8 (train)" in report.deviations[0]
     assert "resumed from the last checkpoint at micro-batch 4" in report.deviations[0]
     assert [(block.micro_batch, block.accumulate) for block in report.blocks] == [(4, 2), (8, 1), (8, 1)]
     assert [block.steps for block in report.blocks] == [STEPS] * 3
@@ -95,9 +95,9 @@ def test_an_overrun_behind_training_falls_back(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(finishing, "validate", fail_or_validate)
     session(plan, tmp_path / "hurt", events.append)
-    told = [event.text for event in events if isinstance(event, Deviation)]
+    words = [event.text for event in events if isinstance(event, Deviation)]
     said = "finishing does not fit with micro-batch 8"
-    assert [text.rpartition(": ")[0] for text in told] == [f"block {index}: {said}" for index in range(3)]
+    assert [text.rpartition(": ")[0] for text in words] == [f"block {index}: {said}" for index in range(3)]
     done = [event for event in events if isinstance(event, BlockDone)]
     assert [(block.micro_batch, block.steps) for block in done] == [(8, 3)] * 3  # as it was trained
 
@@ -148,11 +148,11 @@ print(json.dumps([told, trained.setting.micro_batch, trained.position.step]))
 def test_an_overrun_that_the_kernel_refuses_costs_one_batch(tmp_path: Path) -> None:
     """RLIMIT_DATA leaves too little in the middle of training: a real refusal, caught, and the next fallback fits."""
     (tmp_path / "work").mkdir()
-    told, micro_batch, steps = run_child(_RLIMIT, str(tmp_path / "work"))
-    deviations = [text for kind, text, _ in told if kind == "deviation"]
+    words, micro_batch, steps = run_child(_RLIMIT, str(tmp_path / "work"))
+    deviations = [text for kind, text, _ in words if kind == "deviation"]
     assert len(deviations) == 1
     assert "micro-batch 128, after step 2: an allocation beyond the budget was refused" in deviations[0]
-    assert [step for kind, _, step in told if kind == "step"] == [0, 1, 2, 3, 4]
+    assert [step for kind, _, step in words if kind == "step"] == [0, 1, 2, 3, 4]
     assert (micro_batch, steps) == (8, 5)
 
 

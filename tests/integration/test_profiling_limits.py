@@ -15,7 +15,7 @@ from planner.errors import InputError
 from planner.model.zoo import from_zoo
 from planner.profiler.profile import ProfileRequest, measure_start, take_profile
 from planner.schema.codec import parse_json, read_document
-from planner.schema.profile import PieceProfile, Profile
+from planner.schema.profile import ComponentProfile, Profile
 from planner.schema.request import Budget, Request, Training
 from planner.solver.plan import make_plan
 from planner.units import MIB
@@ -29,7 +29,7 @@ ROOM_BYTES = 140 * MIB
 BATCH = 1024
 
 
-def _pieces(profile: Profile) -> list[PieceProfile]:
+def _components(profile: Profile) -> list[ComponentProfile]:
     return [*profile.units, *(head.cost for head in profile.heads)]
 
 
@@ -62,7 +62,7 @@ def test_a_batch_too_large_for_a_memory_group_is_measured_smaller_and_nothing_is
     assert BATCH in {left.micro_batch for left in left_out}
     assert f"{len(left_out)} micro-batches were left out ({len(left_out)} do not fit in " in done.stderr
     # Complete: every piece has a table, and a plan for the batch that did not fit can be made from it.
-    largest = min(piece.costs[-1].micro_batch for piece in _pieces(profile))
+    largest = min(component.costs[-1].micro_batch for component in _components(profile))
     assert 8 <= largest < BATCH
     training = Training(BATCH, 1, 4 * BATCH, profile.optimizer)
     assert make_plan(profile, Request(Budget(2**32, "process"), training)).blocks
@@ -92,7 +92,7 @@ def test_little_time_gives_a_smaller_profile_or_says_how_much_would_do() -> None
         return
     assert profile.limits is not None
     assert "out of time" in {left.reason for left in profile.limits.left_out}
-    assert all(piece.costs for piece in _pieces(profile))
+    assert all(component.costs for component in _components(profile))
 
 
 def _measuring_children() -> list[int]:

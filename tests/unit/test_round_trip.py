@@ -37,8 +37,9 @@ from tests.unit.corpus import documents, kind_of
 DOCUMENTS = (Model, ZooReference, Profile, Plan, Report, Evaluation, DeviceDocument, KnownServices)
 MESSAGES = (
     events.Message, events.EvaluationMessage, job.TrainingJob, job.RunLength, job.EvaluationJob, Position, MemorySample,
-    measuring.Job, measuring.Task, measuring.Reply, account.AccountResult, accelerator_account.AcceleratorAccountResult,
-    kernels.Overhead, torch_facts.TorchFacts, Start, ProfileRequest, Request, Asked, WorkerSetup,
+    measuring.Job, measuring.Measurement, measuring.Reply, account.AccountResult,
+    accelerator_account.AcceleratorAccountResult, kernels.Overhead, torch_facts.TorchFacts, Start,
+    ProfileRequest, Request, Asked, WorkerSetup,
 )  # fmt: skip
 
 _NUMBERS = st.sampled_from((0, 1, 2, 7, 64, 600, 2**53, 2**53 + 1, 2**62))

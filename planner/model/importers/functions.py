@@ -18,8 +18,8 @@ from planner.operators.layers import OPERATORS
 from planner.schema.model import AdaptivePool2d, Flatten, Layer
 
 _CALLS = {op: call for operator in OPERATORS for op, *call in operator.in_torch}
-_PLACES = {
-    **{op: places for op, (_, places, _) in _CALLS.items() if places},
+_FUNCTIONS = {
+    **{op: functions for op, (_, functions, _) in _CALLS.items() if functions},
     "dropout": "nn.functional.dropout",
     "reshape": "reshape Tensor.reshape Tensor.view",
     "mean": "mean Tensor.mean",
@@ -33,7 +33,7 @@ def _target(where: str) -> Any:
     return where.removeprefix("Tensor.") if where.startswith("Tensor.") else attrgetter(where)(torch)
 
 
-_KNOWN: dict[Any, str] = {_target(where): name for name, places in _PLACES.items() for where in places.split()}
+_KNOWN: dict[Any, str] = {_target(where): name for name, functions in _FUNCTIONS.items() for where in functions.split()}
 
 
 def function_name(node: fx.Node) -> str:

@@ -79,13 +79,13 @@ class _Tracer(fx.Tracer):
         try:
             return self.trace(module, fixed)
         except TraceError as error:
-            raise ModelError(f"{self._place()}: what it does depends on the data, or on its shape ({error})") from None
+            raise ModelError(f"{self._where()}: what it does depends on the data, or on its shape ({error})") from None
         except Exception as error:  # whatever somebody else's forward raises when it meets a stand-in for a tensor
             raise ModelError(
-                f"{self._place()}: cannot be traced ({type(error).__name__}: {str(error)[:300]})"
+                f"{self._where()}: cannot be traced ({type(error).__name__}: {str(error)[:300]})"
             ) from error
 
-    def _place(self) -> str:
+    def _where(self) -> str:
         return f"layer {self._within[-1]!r}" if self._within else "forward"
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
@@ -161,26 +161,26 @@ class _Walk:
         node = end
         while node is not start:
             if node in self._taken:
-                raise ModelError(f"{_place(node)}: {_two_tensors(node)}")
+                raise ModelError(f"{_where(node)}: {_two_tensors(node)}")
             self._taken.add(node)
-            found.append(self._pieces(node, depth))
+            found.append(self._layers(node, depth))
             if node not in self._before:
-                raise ModelError(f"{_place(node)}: works on something that is not computed from the input alone")
+                raise ModelError(f"{_where(node)}: works on something that is not computed from the input alone")
             node = self._before[node]
         return tuple(traced for chain in reversed(found) for traced in chain)
 
-    def _pieces(self, node: fx.Node, depth: int) -> tuple[TracedLayer, ...]:
+    def _layers(self, node: fx.Node, depth: int) -> tuple[TracedLayer, ...]:
         if node.op == "call_module":
-            return self._module_piece(str(node.target))
+            return self._module_layers(str(node.target))
         if node.op not in _CALLS:
             kind = "an input beside the first" if node.op == "placeholder" else "a tensor of its own"
-            raise ModelError(f"{_place(node)}: {kind} takes part; between layers there is one tensor")
+            raise ModelError(f"{_where(node)}: {kind} takes part; between layers there is one tensor")
         if _branches(node) is not None:
             return (self._residual(node, depth),)
-        layers = function_layers(node, _place(node))
+        layers = function_layers(node, _where(node))
         return tuple(TracedLayer(layer, node.meta["within"]) for layer in layers)
 
-    def _module_piece(self, path: str) -> tuple[TracedLayer, ...]:
+    def _module_layers(self, path: str) -> tuple[TracedLayer, ...]:
         module = self._module.get_submodule(path)
         layer = layer_from(module, f"layer {path!r}")
         if layer is None:
@@ -194,22 +194,22 @@ class _Walk:
     def _residual(self, node: fx.Node, depth: int) -> TracedLayer:
         branches, start = _branches(node), self._before.get(node)
         if depth >= limits.MAX_RESIDUAL_DEPTH:
-            raise ModelError(f"{_place(node)}: residuals nested deeper than {limits.MAX_RESIDUAL_DEPTH}")
+            raise ModelError(f"{_where(node)}: residuals nested deeper than {limits.MAX_RESIDUAL_DEPTH}")
         if start is None or branches is None:
-            raise ModelError(f"{_place(node)}: adds two tensors that do not come from the same one")
+            raise ModelError(f"{_where(node)}: adds two tensors that do not come from the same one")
         # The identity, or else the shorter branch, is the shortcut.
         shortcut, body = sorted((self.chain(branch, start, depth + 1) for branch in branches), key=len)
         if not body:
-            raise ModelError(f"{_place(node)}: adds a tensor to itself; a residual needs a layer in one branch")
+            raise ModelError(f"{_where(node)}: adds a tensor to itself; a residual needs a layer in one branch")
         try:
             layer = Residual("residual", tuple(p.layer for p in body), tuple(p.layer for p in shortcut))
         except ValueError as error:
-            raise ModelError(f"{_place(node)}: {error}") from None
+            raise ModelError(f"{_where(node)}: {error}") from None
         sources = tuple(source for traced in (*body, *shortcut) for source in traced.sources)
         return TracedLayer(layer, node.meta["within"], sources)
 
 
-def _place(node: fx.Node) -> str:
+def _where(node: fx.Node) -> str:
     if node.op == "call_module":
         return f"layer {str(node.target)!r}"
     within = node.meta["within"]
@@ -218,5 +218,5 @@ def _place(node: fx.Node) -> str:
 
 
 def _two_tensors(node: fx.Node) -> str:
-    users = " and ".join(_place(user) for user in node.users)
+    users = " and ".join(_where(user) for user in node.users)
     return f"its output goes to {users}, which no single sum joins; between units there is one tensor"

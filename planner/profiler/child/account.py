@@ -319,7 +319,7 @@ def main(path: str, policy: Policy, micro_batch: int, timed: Sequence[int]) -> N
     problem: str | None = None
     try:
         found = take_accounts(read_document(Path(path), Job), policy, micro_batch, timed)
-    # Lack of memory, or a unit that fails: the survey measures unit by unit and says which.
+    # Lack of memory, or a unit that fails: the schedule measures unit by unit and says which.
     except (RuntimeError, ValueError, MemoryError, RunError) as error:
         problem = problem_of(error)
     answers.emit(to_json(AccountResult(found, problem), indent=None))

@@ -79,16 +79,16 @@ def _beyond(work: _Work, do: Callable[[], None]) -> int:
 
 def _alone(work: _Work, static: int) -> tuple[int, tuple[UnitFinishing, ...]]:
     """Resident bytes in a pass that runs no unit, and what every unit adds that runs by itself."""
-    common = _settled(work.store_images) - static
+    common = _resident_after(work.store_images) - static
     found = []
     for inputs, run, run_heads in work.each():
         taken = static + inputs.nbytes + common
-        alone = _settled(run) - taken
-        found.append(UnitFinishing(max(0, alone), max(0, alone, _settled(run, run_heads) - taken)))
+        alone = _resident_after(run) - taken
+        found.append(UnitFinishing(max(0, alone), max(0, alone, _resident_after(run, run_heads) - taken)))
     return common, tuple(found)
 
 
-def _settled(*passes: Callable[[], None]) -> int:
+def _resident_after(*passes: Callable[[], None]) -> int:
     """Resident bytes behind passes from a fresh start; their tensors have gone."""
     release_memory()
     for _ in range(_REPEATED):

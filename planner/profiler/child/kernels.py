@@ -48,11 +48,11 @@ def use_kernels(job: Job) -> Overhead:
     OwnLimit(job.max_bytes).renew()
     levels = [read_memory().anonymous_bytes]
 
-    def settle() -> None:
+    def release_between() -> None:
         release_memory()
         levels.append(read_memory().anonymous_bytes)
 
-    _use_units(job, settle)
+    _use_units(job, release_between)
     kept = tuple(max(0, after - before) for before, after in pairwise(levels))
     release_memory()
     problems = _use_units(job)

@@ -1,7 +1,7 @@
 """`python -m planner.profiler.child.measure JOB PARENT`: one unit or head at one micro-batch at a time.
 
 JOB is a JSON file (`Job`). Tasks come in on standard input and are answered on standard output, a line of JSON each
-(`planner.profiler.job`). The child limits its own memory first; a task that does not fit is answered as such.
+(`planner.profiler.job`). The child limits its own memory first; what does not fit is answered as such.
 """
 
 from __future__ import annotations
@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING
 from planner.errors import ModelError
 from planner.profiler.bounded import OwnLimit
 from planner.profiler.components import Component, components_of
-from planner.profiler.job import Answer, DoesNotFit, Facts, Failed, Job, Measured, Ready, Task
+from planner.profiler.job import (
+    ComponentFailed,
+    DoesNotFit,
+    Facts,
+    Job,
+    Measured,
+    Measurement,
+    MeasurementResult,
+    Ready,
+)
 from planner.schema.codec import decode, parse_json, read_document, to_json
 from planner.schema.common import is_accelerator
 from planner.schema.profile import Costs, Layers
@@ -65,31 +74,31 @@ class Measurer:
         """Have the recorder take the memory that it keeps once it has been used."""
         self._meter.record(lambda: None)
 
-    def answer(self, task: Task) -> Answer:
+    def answer(self, measurement: Measurement) -> MeasurementResult:
         """Measure; what goes wrong is an answer too."""
         try:
-            return self._measure(task)
+            return self._measure(measurement)
         except (RuntimeError, ValueError, MemoryError, ModelError) as error:
             if not is_out_of_memory(error):
-                return Failed("failed", str(error))
-        # Out of the handler, so that the traceback no longer holds the failed task's tensors.
+                return ComponentFailed("failed", str(error))
+        # Out of the handler, so that the traceback no longer holds the failed measurement's tensors.
         self._loaded = None
         return DoesNotFit("does not fit")
 
-    def _measure(self, task: Task) -> Measured:
+    def _measure(self, measurement: Measurement) -> Measured:
         import torch
 
-        if self._loaded is None or self._loaded.index != task.component:
+        if self._loaded is None or self._loaded.index != measurement.component:
             self._loaded = None  # first, or both were in memory
-            self._loaded = self._load(task.component)
+            self._loaded = self._load(measurement.component)
         component = self._loaded.component
-        generator = torch.Generator().manual_seed(task.micro_batch)
-        inputs = torch.rand((task.micro_batch, *component.shape), generator=generator)
+        generator = torch.Generator().manual_seed(measurement.micro_batch)
+        inputs = torch.rand((measurement.micro_batch, *component.shape), generator=generator)
         inputs = inputs.to(self._meter.device, getattr(torch, component.input_dtype))
-        facts = self._facts(self._loaded, inputs) if task.with_facts else None
+        facts = self._facts(self._loaded, inputs) if measurement.with_facts else None
         if not component.is_head:
             costs = self._unit_costs(self._loaded, inputs)
-            layers = self._layers(self._loaded, inputs, costs) if task.with_layers else None
+            layers = self._layers(self._loaded, inputs, costs) if measurement.with_layers else None
             return Measured("measured", costs, facts, layers)
         return Measured("measured", self._head_costs(self._loaded, inputs, generator), facts)
 
@@ -241,12 +250,12 @@ def _limit(job: Job) -> OwnLimit | OwnAcceleratorLimit:
     return OwnAcceleratorLimit(accelerator_of(job.device), job.max_bytes)
 
 
-def main(path: str, parent_pid: int, tasks: Iterable[str]) -> None:
-    """Answer the tasks for the job at `path`."""
+def main(path: str, parent_pid: int, measurements: Iterable[str]) -> None:
+    """Answer every measurement asked of the job at `path`."""
     die_with_parent(parent_pid)
     answers = Answers()
 
-    def tell(line: Ready | Answer) -> None:
+    def emit(line: Ready | MeasurementResult) -> None:
         answers.emit(to_json({"line": line}, indent=None))
 
     job = read_document(Path(path), Job)
@@ -257,10 +266,10 @@ def main(path: str, parent_pid: int, tasks: Iterable[str]) -> None:
     measurer = Measurer(job)
     measurer.warm()
     limit = _limit(job)
-    tell(Ready("ready", limit.renew()))
-    for line in tasks:
+    emit(Ready("ready", limit.renew()))
+    for line in measurements:
         limit.renew()
-        tell(measurer.answer(decode(Task, parse_json(line))))
+        emit(measurer.answer(decode(Measurement, parse_json(line))))
 
 
 if __name__ == "__main__":

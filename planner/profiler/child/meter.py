@@ -232,7 +232,7 @@ class CpuMeter(Meter):
             watched = self._watched
         finally:
             self._watched = None
-        found = _told_apart(phases, watched)
+        found = _with_untouched(phases, watched)
         self._untouched = max(self._untouched, *(phase.most_allocated - phase.peak for phase in found))
         return found
 
@@ -242,7 +242,7 @@ def _is_mostly_scratch(phase: Phase) -> bool:
     return highest - phase.most_lasting > max(_LEAST_SCRATCH, highest // _SCRATCH_PART)
 
 
-def _told_apart(phases: list[Phase], watched: list[Memory]) -> list[Phase]:
+def _with_untouched(phases: list[Phase], watched: list[Memory]) -> list[Phase]:
     """The phases with what was untouched. Bytes of both count from the end of the first phase."""
     start, resident = phases[0].bytes, watched[0].resident_bytes
     found = []

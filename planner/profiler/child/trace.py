@@ -150,8 +150,8 @@ def trace_head(meter: Meter, head: nn.Module | None, loss: Loss, inputs: Tensor,
 
     phases = meter.record(run)
     set_gradients(parameters, existing=False)
-    empty, accumulating, fused = (_head_trace(phases[at : at + 3]) for at in (0, 3, 6))
-    return Traces(empty, accumulating, empty, accumulating, fused, fused)
+    empty, accumulating, stepping = (_head_trace(phases[at : at + 3]) for at in (0, 3, 6))
+    return Traces(empty, accumulating, empty, accumulating, stepping, stepping)
 
 
 def _head_trace(phases: list[Phase]) -> Trace:

@@ -28,5 +28,5 @@ def differences(profile: Profile, here: Machine) -> tuple[str, ...]:
 
 def covers(profile: Profile, batch: int) -> bool:
     """Tell whether every unit and head was measured up to micro-batches of `batch`."""
-    pieces = [*profile.units, *(head.cost for head in profile.heads)]
-    return min(piece.costs[-1].micro_batch for piece in pieces) >= batch
+    components = [*profile.units, *(head.cost for head in profile.heads)]
+    return min(component.costs[-1].micro_batch for component in components) >= batch

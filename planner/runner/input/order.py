@@ -64,7 +64,7 @@ class RunPermutation:
         """Where `index` goes."""
         if not 0 <= index < self.count:
             raise IndexError(index)
-        number, place = divmod(index, self._run)
+        number, offset = divmod(index, self._run)
         if number < self._whole:
             number = self._runs[number]
-        return (number * self._run + place + self._shift) % self.count
+        return (number * self._run + offset + self._shift) % self.count

@@ -127,8 +127,8 @@ class Samples:
         drawn = (RunPermutation(self.count, run, *key) if run > 1 else FeistelPermutation(self.count, *key)).__getitem__
         if self._stored is None:
             return drawn
-        place = FeistelPermutation(self.count, *self._stored)
-        return lambda index: place[drawn(index)]
+        permutation = FeistelPermutation(self.count, *self._stored)
+        return lambda index: permutation[drawn(index)]
 
     def _some(self, loads: Iterator[Loaded], count: int) -> Iterator[MicroBatch]:
         for _ in range(count):

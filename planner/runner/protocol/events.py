@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from planner.errors import InfeasibleError, PlannerError, error_of
-from planner.schema.told import ExitReport, InitReport, Phase
+from planner.schema.report_parts import ExitReport, InitReport, Phase
 
 
 @dataclass(frozen=True)

@@ -210,10 +210,10 @@ class CacheReader:
 def is_finished(folder: Path, spec: CacheSpec) -> bool:
     """Whether the wanted cache lies there, complete as far as names and sizes tell."""
     try:
-        said = (folder / _DONE).read_bytes()
+        stored = (folder / _DONE).read_bytes()
     except OSError:
         return False
-    return said == spec.done().encode() and all(_has_size(folder, spec, shard) for shard in range(spec.shards))
+    return stored == spec.done().encode() and all(_has_size(folder, spec, shard) for shard in range(spec.shards))
 
 
 def mark_finished(folder: Path, spec: CacheSpec) -> None:
@@ -273,8 +273,8 @@ def _read_run(file: int, folder: Path, spec: CacheSpec, run: range, images: memo
     for index, record, tail in zip(run, records, tails, strict=True):
         labels.append(spec.task.stored(tail[:-CHECKSUM_BYTES]))
         if spec.trailer(index, record, labels[-1]) != tail:
-            place = index - shard * spec.per_shard
-            raise _broken(folder, shard, f"record {place}: its checksum disagrees with its content")
+            number = index - shard * spec.per_shard
+            raise _broken(folder, shard, f"record {number}: its checksum disagrees with its content")
     return labels
 
 

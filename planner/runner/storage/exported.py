@@ -33,13 +33,13 @@ class Exported:
         return self.weights.parent
 
 
-def find_exported(place: Path) -> Exported:
+def find_exported(path: Path) -> Exported:
     """The network of a run's output folder, or the one whose `.json` or `.safetensors` file is given.
 
     Description and weights lie beside each other under one name. Raises InputError where one of them is missing or
     cannot be read, and where the weights are not those of the description; their content is not read.
     """
-    description = _description(place)
+    description = _description(path)
     weights = description.with_suffix(".safetensors")
     if not weights.is_file():
         raise InputError(f"{weights}: is missing; the weights lie beside their description under the same name")
@@ -48,15 +48,15 @@ def find_exported(place: Path) -> Exported:
     return Exported(model, weights)
 
 
-def _description(place: Path) -> Path:
-    if place.is_dir():
-        found = RunFolder(place).description
+def _description(path: Path) -> Path:
+    if path.is_dir():
+        found = RunFolder(path).description
         if not found.is_file():
             raise InputError(f"{found}: is missing; a run writes it at its end, so give a finished run's output folder")
         return found
-    if place.suffix not in (".json", ".safetensors"):
-        raise InputError(f"{place}: is neither a folder nor a .json or .safetensors file; give a run's output folder")
-    found = place.with_suffix(".json")
+    if path.suffix not in (".json", ".safetensors"):
+        raise InputError(f"{path}: is neither a folder nor a .json or .safetensors file; give a run's output folder")
+    found = path.with_suffix(".json")
     if not found.is_file():
         raise InputError(f"{found}: is missing; the description lies beside its weights under the same name")
     return found

@@ -69,8 +69,8 @@ def write_tensors(
         header[entry.name] = {"dtype": entry.dtype, "shape": list(entry.shape), "data_offsets": [offset, end]}
         offset = end
     checksum = _header_checksum(header)
-    for piece in data():
-        checksum = zlib.crc32(piece, checksum)
+    for chunk in data():
+        checksum = zlib.crc32(chunk, checksum)
     header["__metadata__"][_CHECKSUM] = f"{checksum:08x}"
     text = to_json(header, indent=None).encode()
     text += b" " * (-len(text) % 8)
@@ -80,9 +80,9 @@ def write_tensors(
         file.write(len(text).to_bytes(8, "little"))
         file.write(text)
         written = 0
-        for piece in data():
-            file.write(piece)
-            written += piece.nbytes
+        for chunk in data():
+            file.write(chunk)
+            written += chunk.nbytes
         if written != offset:
             raise StorageError(f"{path}: {written} bytes of tensors were given for a header of {offset}")
 
@@ -131,8 +131,8 @@ class TensorFile:
         """Raise StorageError where the file is not, to the bit, what `write_tensors` once wrote."""
         found = self._header_checksum
         for name in self._offsets:
-            for piece in self.pieces(name):
-                found = zlib.crc32(piece, found)
+            for chunk in self.chunks(name):
+                found = zlib.crc32(chunk, found)
         if self._checksum != f"{found:08x}":
             raise StorageError(f"{self.path}: its checksum disagrees with its content")
 
@@ -141,8 +141,8 @@ class TensorFile:
         found = 0
         for entry in self.entries:
             found = zlib.crc32(f"{entry.name} {entry.dtype} {entry.shape}".encode(), found)
-            for piece in self.pieces(entry.name):
-                found = zlib.crc32(piece, found)
+            for chunk in self.chunks(entry.name):
+                found = zlib.crc32(chunk, found)
         return f"{found:08x}"
 
     def read_into(self, name: str, target: memoryview) -> None:
@@ -159,15 +159,15 @@ class TensorFile:
                 raise StorageError(f"{self.path}: ends within {name!r}")
             done += count
 
-    def pieces(self, name: str, piece_bytes: int = 2**20) -> Iterator[memoryview]:
+    def chunks(self, name: str, chunk_bytes: int = 2**20) -> Iterator[memoryview]:
         """The bytes of one tensor, piece by piece."""
         begin, end = self._offsets[name]
-        for at in range(begin, end, piece_bytes):
-            wanted = min(piece_bytes, end - at)
-            piece = os.pread(self._fd, wanted, self._start + at)
-            if len(piece) != wanted:
+        for at in range(begin, end, chunk_bytes):
+            wanted = min(chunk_bytes, end - at)
+            chunk = os.pread(self._fd, wanted, self._start + at)
+            if len(chunk) != wanted:
                 raise StorageError(f"{self.path}: ends within {name!r}")
-            yield memoryview(piece)
+            yield memoryview(chunk)
 
     def close(self) -> None:
         """Close the file."""
@@ -207,10 +207,10 @@ def merge_tensors(paths: Iterable[Path], target: Path, rename: Callable[[str], s
         for file in files:
             file.verify()
 
-        def pieces() -> Iterator[memoryview]:
-            return (piece for file, entry, _ in kept for piece in file.pieces(entry.name))
+        def chunks() -> Iterator[memoryview]:
+            return (chunk for file, entry, _ in kept for chunk in file.chunks(entry.name))
 
-        write_tensors(target, [replace(entry, name=name) for _, entry, name in kept], pieces)
+        write_tensors(target, [replace(entry, name=name) for _, entry, name in kept], chunks)
     finally:
         for file in files:
             file.close()

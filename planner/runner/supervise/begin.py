@@ -127,8 +127,8 @@ def agree(run: PlannedRun, options: RunOptions) -> Begun:
     if not options.resume or not (taken or folder.plan.exists()):
         _check_free(run)
         return Begun(options, is_new=True)
-    job, said = _job_before(folder)
-    mended = (*_check_same_plan(run, job), *said)
+    job, message = _job_before(folder)
+    mended = (*_check_same_plan(run, job), *message)
     if job is None and taken:
         raise InputError(
             f"{folder.job}: is damaged or lost, and so is its copy in {folder.known.name}: nothing says with which "
@@ -196,14 +196,14 @@ def _job_before(folder: RunFolder) -> tuple[TrainingJob | None, tuple[str, ...]]
 def _check_same_plan(run: PlannedRun, job: TrainingJob | None) -> tuple[str, ...]:
     """Raise InputError where a folder holds the run of another plan, or nothing there says of which."""
     kept, out = run.folder.plan, run.folder.path
-    said: tuple[str, ...] = ()
+    message: tuple[str, ...] = ()
     try:
         found = read_document(kept, Plan)
         check_plan(found)
         before: str | None = found.id
     except InputError:
         before = None if job is None else job.plan_id
-        said = (f"{kept.name} was damaged or lost, and is written anew",)
+        message = (f"{kept.name} was damaged or lost, and is written anew",)
     if before is None:
         raise InputError(
             f"{kept}: is damaged or lost, and nothing else says of which plan the run in {out} is; choose another "
@@ -211,7 +211,7 @@ def _check_same_plan(run: PlannedRun, job: TrainingJob | None) -> tuple[str, ...
         )
     if before != run.plan.id:
         raise InputError(f"{out}: holds a run of another plan; choose another folder with --out")
-    return said
+    return message
 
 
 def _as_begun(job: TrainingJob, options: RunOptions, run: PlannedRun) -> RunOptions:
@@ -281,5 +281,5 @@ def _with_init(begun: Begun, given: Path, kept: Path) -> Begun:
         return replace(begun, init_checksum=checksum)
     if checksum != begun.init_checksum:
         raise InputError(f"--init: {given} holds other weights than the run was begun with; give the same file")
-    said = f"{kept.name} was damaged or lost, and is kept anew from the same weights"
-    return replace(begun, mended=(*begun.mended, said))
+    message = f"{kept.name} was damaged or lost, and is kept anew from the same weights"
+    return replace(begun, mended=(*begun.mended, message))

@@ -33,7 +33,7 @@ _VARIES_BYTES = 4 * MIB
 
 
 def evaluate(
-    place: Path, data: str, budget_bytes: int | None = None, tell: Callable[[Progress], None] | None = None
+    path: Path, data: str, budget_bytes: int | None = None, tell: Callable[[Progress], None] | None = None
 ) -> Evaluation:
     """Measure an exported model (a run's output folder, or a model's file) on the test part of `data`.
 
@@ -43,7 +43,7 @@ def evaluate(
     Nothing is left in the model's folder, which may be one that can only be read. Raises InfeasibleError where
     `budget_bytes`, which all processes share, is too small; InputError, StorageError, RunError.
     """
-    exported = find_exported(place)
+    exported = find_exported(path)
     cores = probe().cores
     release_start_memory()
     own = read_memory().peak_bytes + GROWTH_BYTES

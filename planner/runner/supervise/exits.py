@@ -17,7 +17,7 @@ from planner.runner.storage.safetensors import merge_tensors
 from planner.schema.codec import to_json
 from planner.schema.model import Model
 from planner.schema.plan import Plan
-from planner.schema.told import ExitReport
+from planner.schema.report_parts import ExitReport
 from planner.system.files import storage_errors, write_atomically
 from planner.tasks.base import Metric
 

@@ -94,12 +94,12 @@ def check_folder(plan: Plan, stored: FolderBytes, folder: str, supervisor_bytes:
             needed,
             "storage",
         )
-    said = (
+    message = (
         f"the output folder {folder} is memory: up to {format_bytes(stored.training_bytes)} kept there are counted in"
     )
     if max(block.predicted.peak_bytes for block in plan.blocks) + stored.training_bytes <= budget:
-        return f"{said} the budget"
-    return f"{said} the budget, so that blocks may need smaller micro-batches than planned"
+        return f"{message} the budget"
+    return f"{message} the budget, so that blocks may need smaller micro-batches than planned"
 
 
 def _cache_bytes(plan: Plan, index: int, samples: SampleCounts) -> int:

@@ -16,7 +16,7 @@ from planner.schema.run_folder import RunFolder
 
 _OURS = ("units.", "heads.")
 _COUNTER = ".num_batches_tracked"
-_PIECE_BYTES = 2**16
+_CHUNK_BYTES = 2**16
 """Small: numbers of F16 are Python's for a moment, which take 16 times as much."""
 
 
@@ -37,16 +37,16 @@ def keep_initial(source: Path, target: Path) -> None:
     try:
         widened = {entry.name: _WIDENED[entry.dtype] for entry in file.entries if _is_widened(source, entry)}
 
-        def pieces() -> Iterator[memoryview]:
+        def chunks() -> Iterator[memoryview]:
             for entry in file.entries:
                 widen = widened.get(entry.name)
                 if widen is None:
-                    yield from file.pieces(entry.name)
+                    yield from file.chunks(entry.name)
                 else:
-                    yield from (memoryview(widen(piece)) for piece in file.pieces(entry.name, _PIECE_BYTES))
+                    yield from (memoryview(widen(chunk)) for chunk in file.chunks(entry.name, _CHUNK_BYTES))
 
         entries = [replace(entry, dtype="F32") if entry.name in widened else entry for entry in file.entries]
-        write_tensors(target, entries, pieces, {CONVERTED: str(len(widened))} if widened else None)
+        write_tensors(target, entries, chunks, {CONVERTED: str(len(widened))} if widened else None)
     finally:
         file.close()
 
@@ -64,16 +64,16 @@ def _is_widened(source: Path, entry: Entry) -> bool:
     )
 
 
-def _from_bfloat16(piece: memoryview) -> bytearray:
+def _from_bfloat16(chunk: memoryview) -> bytearray:
     """The upper half of a float32 each; the lower is 0."""
-    wide = bytearray(2 * len(piece))
-    wide[2::4], wide[3::4] = piece[::2], piece[1::2]
+    wide = bytearray(2 * len(chunk))
+    wide[2::4], wide[3::4] = chunk[::2], chunk[1::2]
     return wide
 
 
-def _from_float16(piece: memoryview) -> bytes:
-    count = len(piece) // 2
-    return struct.pack(f"<{count}f", *struct.unpack(f"<{count}e", piece))
+def _from_float16(chunk: memoryview) -> bytes:
+    count = len(chunk) // 2
+    return struct.pack(f"<{count}f", *struct.unpack(f"<{count}e", chunk))
 
 
 _WIDENED: dict[str, Callable[[memoryview], bytes | bytearray]] = {"BF16": _from_bfloat16, "F16": _from_float16}

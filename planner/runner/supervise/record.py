@@ -29,9 +29,9 @@ from planner.runner.storage.sealed import read_sealed, write_sealed
 from planner.runner.supervise.exits import best_exit, choose_exit
 from planner.schema.codec import to_json
 from planner.schema.plan import Plan
-from planner.schema.report import BlockReport, CacheReport, DataReport, PeakMoment, PhaseReport, Report
+from planner.schema.report import BlockReport, CacheReport, DataReport, PeakPosition, PhaseReport, Report
+from planner.schema.report_parts import InitReport, Phase
 from planner.schema.run_folder import RunFolder
-from planner.schema.told import InitReport, Phase
 from planner.system.files import storage_errors
 from planner.system.proc import Memory, read_memory
 from planner.units import format_bytes
@@ -62,7 +62,7 @@ class Known:
     """Resident bytes of the last session's child before any block."""
     peak_bytes: int
     """Highest resident bytes of any child."""
-    peak: PeakMoment | None = None
+    peak: PeakPosition | None = None
     """When that was."""
     init: InitReport | None = None
     """What training began with."""
@@ -104,7 +104,7 @@ class Record:
     """Resident bytes of the child before any block."""
     life_peak_bytes: int = 0
     """Highest resident bytes of any child."""
-    peak: PeakMoment | None = None
+    peak: PeakPosition | None = None
     """When that was first known; none: an earlier release has not told."""
     progress: ChildProgress | None = None
     """Where the child of now is; none before its first block."""
@@ -215,7 +215,7 @@ class Record:
     def _rise(self, peak_bytes: int, phase: Phase | None, block: int | None = None) -> None:
         if peak_bytes > self.life_peak_bytes:
             self.life_peak_bytes = peak_bytes
-            self.peak = None if phase is None else PeakMoment(phase, block, self.steps)
+            self.peak = None if phase is None else PeakPosition(phase, block, self.steps)
 
 
 def _whole_lines(path: Path) -> int:
@@ -288,7 +288,7 @@ def make_report(plan: Plan, record: Record, seconds: float, exit_tolerance: floa
     when = record.peak if is_process else _highest_of(blocks)
     preparing = record.data.prepare_peak_bytes if record.data and is_process and not plan.device.is_accelerator else 0
     if preparing > peak:
-        peak, when = preparing, PeakMoment("data", None, 0)
+        peak, when = preparing, PeakPosition("data", None, 0)
     deviations = [*record.deviations, *_over(peak, plan.budget.bytes, when)]
     return Report(
         schema="report/1",
@@ -322,22 +322,22 @@ def make_report(plan: Plan, record: Record, seconds: float, exit_tolerance: floa
     )
 
 
-def _highest_of(blocks: tuple[BlockReport, ...]) -> PeakMoment | None:
+def _highest_of(blocks: tuple[BlockReport, ...]) -> PeakPosition | None:
     """When the highest block was at its peak: under scope `training`, what starting took is none of the budget's."""
     index, block = max(enumerate(blocks), key=lambda found: found[1].measured_peak_bytes)
     highest = max(block.phases, key=lambda found: found.measured_peak_bytes, default=None)
     if highest is None:
         return None
     before = sum(other.steps for other in blocks[:index])
-    return PeakMoment(highest.phase, index, before + (0 if highest.phase == "prepare" else block.steps))
+    return PeakPosition(highest.phase, index, before + (0 if highest.phase == "prepare" else block.steps))
 
 
-def _over(peak: int, budget: int, when: PeakMoment | None) -> list[tuple[str, int]]:
+def _over(peak: int, budget: int, when: PeakPosition | None) -> list[tuple[str, int]]:
     if peak <= budget:
         return []
-    said = f"the peak of {format_bytes(peak)} is {format_bytes(peak - budget)} above the budget of"
+    message = f"the peak of {format_bytes(peak)} is {format_bytes(peak - budget)} above the budget of"
     where = f", {when.words}" if when else ""
-    return [(f"{said} {format_bytes(budget)}{where}", when.steps if when else 0)]
+    return [(f"{message} {format_bytes(budget)}{where}", when.steps if when else 0)]
 
 
 def _block_report(plan: Plan, done: BlockDone, extra: int) -> BlockReport:

@@ -138,5 +138,5 @@ def _result_problem(run: PlannedRun, index: int) -> str | None:
         return str(error)
     if done.block != index:
         return f"{result} is another block's"
-    pooled = {place.unit for place in run.plan.exits if isinstance(place.head, PooledHead)}
+    pooled = {planned.unit for planned in run.plan.exits if isinstance(planned.head, PooledHead)}
     return _problem(run.folder.block_exits(index)) if any(each.unit in pooled for each in done.exits) else None

@@ -285,7 +285,7 @@ class _Supervision:
             with stopper:
                 while not self._record.finished:
                     code = self._one_child(self._write_job(first_block, first_fallback), telemetry, stopper)
-                    self._judge(code, stopper)
+                    self._handle_exit(code, stopper)
                     if not self._record.finished:
                         first_block, first_fallback = self._lower(code)
         finally:
@@ -333,7 +333,7 @@ class _Supervision:
                 self._observer.observe(event)
             return child.process.wait()
 
-    def _judge(self, code: int, stopper: _Stopper) -> None:
+    def _handle_exit(self, code: int, stopper: _Stopper) -> None:
         """Raise what a child's end means, unless the run is finished or another child may go on."""
         record = self._record
         if record.finished and code == 0:
@@ -369,11 +369,11 @@ class _Supervision:
         sizes = sizes_of(block)
         first_block = first_open_block(self._run)
         self._record.read(first_block)
-        said = f"{end.told} at micro-batch {sizes[reached.fallback]} ({reached.phase})"
+        message = f"{end.words} at micro-batch {sizes[reached.fallback]} ({reached.phase})"
         if first_block > reached.block:
-            self._record.deviate(f"block {reached.block}: the training process was {said}; it was done already")
+            self._record.deviate(f"block {reached.block}: the training process was {message}; it was done already")
             return first_block, 0
-        self._tried.append(f"block {reached.block} {said}")
+        self._tried.append(f"block {reached.block} {message}")
         # Behind the fallbacks there are sizes for what runs without gradients alone.
         with_gradients = reached.phase in ("prepare", "train", "save")
         if reached.fallback + 1 == len(block.settings if with_gradients else sizes):
@@ -383,8 +383,8 @@ class _Supervision:
                 "from the last checkpoint"
             )
         self._record.deviate(
-            f"block {reached.block}: the training process was {said}; resumed from the last checkpoint at micro-batch "
-            f"{sizes[reached.fallback + 1]}"
+            f"block {reached.block}: the training process was {message}; resumed from the last checkpoint at "
+            f"micro-batch {sizes[reached.fallback + 1]}"
         )
         return first_block, reached.fallback + 1
 

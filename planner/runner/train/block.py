@@ -17,7 +17,7 @@ from planner.runner.storage.safetensors import CONVERTED, TensorFile
 from planner.runner.storage.weights import fits, load_weights, named_tensors, read_tensor, save_tensors
 from planner.runner.train.context import BlockContext, RunContext
 from planner.schema.plan import Segment
-from planner.schema.told import InitReport
+from planner.schema.report_parts import InitReport
 from planner.training import device as devices
 from planner.training.optimizer_in_backward import optimizer_in_backward
 from planner.training.optimizers import Optimizer, make_optimizer

@@ -37,17 +37,17 @@ def main(text: str, supervisor_pid: int) -> int:
     """Do the job; what goes wrong is told as a `ChildFailed` event."""
     die_with_parent(supervisor_pid)
     answers = Answers()
-    told: Evaluated | ChildFailed
+    outcome: Evaluated | ChildFailed
     try:
-        told = _evaluate(decode(EvaluationJob, parse_json(text)))
+        outcome = _evaluate(decode(EvaluationJob, parse_json(text)))
     except PlannerError as error:
-        told = ChildFailed.of(error)
+        outcome = ChildFailed.of(error)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        told = ChildFailed.of(OverBudgetError(describe(error)))
-    answers.emit(to_json(EvaluationMessage(told), indent=None))
-    return told.exit_code if isinstance(told, ChildFailed) else 0
+        outcome = ChildFailed.of(OverBudgetError(describe(error)))
+    answers.emit(to_json(EvaluationMessage(outcome), indent=None))
+    return outcome.exit_code if isinstance(outcome, ChildFailed) else 0
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from planner.runner.train.post_training import (
     write_cache,
 )
 from planner.runner.train.train import Trained
-from planner.schema.told import ExitReport
+from planner.schema.report_parts import ExitReport
 from planner.training.runtime import release_memory, trim_after_each
 
 

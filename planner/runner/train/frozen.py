@@ -23,7 +23,7 @@ from planner.runner.train.phases import Phases
 from planner.runner.train.post_training import Prefix, try_writing
 from planner.schema.common import CacheDtype
 from planner.schema.plan import Plan
-from planner.schema.told import InitReport
+from planner.schema.report_parts import InitReport
 from planner.training.device import wait_for
 from planner.training.runtime import release_memory
 from planner.training.segment import infer

@@ -11,7 +11,7 @@ can be an overrun: the guard begins only where nothing has passed what is allowe
 from __future__ import annotations
 
 from planner.errors import OverBudgetError, RunError
-from planner.schema.told import Phase
+from planner.schema.report_parts import Phase
 from planner.system.allocator import release
 from planner.system.proc import CANNOT_BEGIN_ANEW, Memory, read_memory, reset_peak
 from planner.system.resident import trim_clean_pages
@@ -53,13 +53,13 @@ class MemoryGuard:
         """Highest resident bytes since the process began."""
         self.block_peak_bytes = 0
         """Highest resident bytes since `begin_block`."""
-        self._place: tuple[int | None, Phase] = (None, "start")
+        self._phase: tuple[int | None, Phase] = (None, "start")
         self._phase_peaks: dict[tuple[int | None, Phase], int] = {}
 
     def enter(self, block: int, phase: Phase) -> None:
         """From here on peaks are those of this phase of a block."""
         self.take()
-        self._place = block, phase
+        self._phase = block, phase
 
     def phase_peaks(self, block: int) -> dict[Phase, int]:
         """Highest resident bytes in every phase of a block, in the order of their first."""
@@ -68,7 +68,7 @@ class MemoryGuard:
     @property
     def phase_peak_bytes(self) -> int:
         """Highest resident bytes in the phase of now, as far as they were taken."""
-        return self._phase_peaks.get(self._place, 0)
+        return self._phase_peaks.get(self._phase, 0)
 
     def begin(self) -> None:
         """Take the peak of the start. Raises RunError where no later overrun could be told from it."""
@@ -83,7 +83,7 @@ class MemoryGuard:
     def begin_block(self, peak_bytes: int = 0, untouched_bytes: int = 0) -> None:
         """Start a block's peak at what it was known to be, and limit what may be mapped from here on."""
         self.take()
-        self.block_peak_bytes = self._phase_peaks[self._place] = peak_bytes
+        self.block_peak_bytes = self._phase_peaks[self._phase] = peak_bytes
         self.limit(untouched_bytes)
 
     def limit(self, untouched_bytes: int = 0) -> None:
@@ -112,7 +112,7 @@ class MemoryGuard:
     def _rise(self, peak_bytes: int) -> None:
         self.life_peak_bytes = max(self.life_peak_bytes, peak_bytes)
         self.block_peak_bytes = max(self.block_peak_bytes, peak_bytes)
-        self._phase_peaks[self._place] = max(self.phase_peak_bytes, peak_bytes)
+        self._phase_peaks[self._phase] = max(self.phase_peak_bytes, peak_bytes)
 
     def _trim(self, file_bytes: int) -> None:
         """Give library pages back once they have grown well above what a step right after giving them back needs.

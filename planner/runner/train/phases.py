@@ -12,7 +12,7 @@ from planner.runner.train.guard import WARMING_BYTES, MemoryGuard, describe
 from planner.runner.train.passes import Watch
 from planner.runner.train.stop import StopSignal
 from planner.runner.train.train import exhausted
-from planner.schema.told import Phase
+from planner.schema.report_parts import Phase
 from planner.system.exhaustion import is_out_of_memory
 from planner.training.runtime import release_memory
 

@@ -47,14 +47,14 @@ def wanted_exits(block: BlockContext, micro_batch: int, room_bytes: int) -> dict
     """Units before each pooled exit of a block, and the shape it sees: from the first on, as many as have room."""
     first, last = block.spec.units
     found: dict[int, Shape] = {}
-    for place in block.plan.exits:
-        if first < place.unit <= last and isinstance(place.head, PooledHead):
-            shape = block.run.shapes[place.unit]
+    for planned in block.plan.exits:
+        if first < planned.unit <= last and isinstance(planned.head, PooledHead):
+            shape = block.run.shapes[planned.unit]
             model = block.plan.model
-            room_bytes -= model.task.fit_bytes(place.head.features(shape), model.classes, micro_batch)
+            room_bytes -= model.task.fit_bytes(planned.head.features(shape), model.classes, micro_batch)
             if room_bytes < 0:
                 break
-            found[place.unit] = shape
+            found[planned.unit] = shape
     return found
 
 

@@ -15,7 +15,7 @@ from planner.runner.train.block import LoadedBlock
 from planner.runner.train.pooled import Exits
 from planner.runner.train.stop import StopSignal
 from planner.schema.common import CacheDtype
-from planner.schema.told import ExitReport
+from planner.schema.report_parts import ExitReport
 from planner.training.device import wait_for
 from planner.training.encoding import encode_samples
 from planner.training.segment import infer

@@ -18,10 +18,10 @@ def rehearsal(count: int, batch: int, micro_batch: int, least: int, steps: int) 
     state, in training as here; behind it every batch that differs from others comes once: whole ones, an epoch's last.
     """
     per_epoch = count_batches(count, batch, micro_batch, least)
-    marks = sorted({step for step in (0, 1, per_epoch - 1, per_epoch) if 0 <= step < steps})
+    steps_to_take = sorted({step for step in (0, 1, per_epoch - 1, per_epoch) if 0 <= step < steps})
     batches = [
         _short(next(iter(list_batches(count, batch, micro_batch, least, step % per_epoch))), micro_batch)
-        for step in marks
+        for step in steps_to_take
     ]
     return [*batches[:1], *dict.fromkeys(batches[1:])]
 

@@ -25,8 +25,8 @@ from planner.runner.train.post_training import Prefix
 from planner.runner.train.stop import StopSignal
 from planner.runner.train.train import BlockTrainer, Trained
 from planner.schema.plan import Plan
+from planner.schema.report_parts import InitReport
 from planner.schema.run_folder import RunFolder
-from planner.schema.told import InitReport
 from planner.system.files import storage_errors
 from planner.training.calibration import calibration_seconds
 from planner.training.runtime import release_memory

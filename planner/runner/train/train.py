@@ -203,8 +203,8 @@ class BlockTrainer:
         last = self._last_step(samples, setting)
         while self._position.step < last:
             key = (self._length.seed, self._index, self._position.epoch)
-            place = self._position.step_in_epoch
-            batches = samples.shuffled(self._batch, self._least, key, place, self._position.epoch)
+            first_step = self._position.step_in_epoch
+            batches = samples.shuffled(self._batch, self._least, key, first_step, self._position.epoch)
             try:
                 self._one_epoch(block, batches, samples, setting, last)
             finally:
@@ -318,8 +318,8 @@ class BlockTrainer:
 
 def exhausted(block: int, tried: Sequence[str]) -> OverBudgetError:
     """The error of a block that fits with none of the settings it may have."""
-    said = f" Tried: {'; '.join(tried)}" if tried else ""
-    return OverBudgetError(f"block {block} fits with none of its fallbacks.{said}")
+    message = f" Tried: {'; '.join(tried)}" if tried else ""
+    return OverBudgetError(f"block {block} fits with none of its fallbacks.{message}")
 
 
 def draw_from(device: torch.device, *key: int) -> None:

@@ -24,12 +24,12 @@ def check(plan: Plan, profile: Profile) -> None:
 
     Such an error is a fault of the solver, never of what a person asked.
     """
-    judge = _Checker(plan, profile)
-    judge.whole()
+    checker = _Checker(plan, profile)
+    checker.whole()
     for index, block in enumerate(plan.blocks):
-        judge.block(index, block)
-    if judge.faults:
-        shown = "; ".join(judge.faults[:_SHOWN])
+        checker.block(index, block)
+    if checker.faults:
+        shown = "; ".join(checker.faults[:_SHOWN])
         raise PlannerError(f"the solver contradicts its checker, please report this: {shown}")
 
 
@@ -127,14 +127,17 @@ class _Checker:
         run = BlockRun(self.plan, self.profile, index, block.micro_batch)
         self._setting(where, run, block.accumulate, block.predicted)
         peak, size = block.predicted.peak_bytes, block.micro_batch
-        for step, rung in enumerate(block.ladder):
+        for step, fallback in enumerate(block.ladder):
             here = f"{where}.ladder[{step}]"
-            self.true(f"{here} is smaller than what stands before it", rung.micro_batch < size)
-            self.true(f"{here} needs less than what stands before it", rung.predicted.peak_bytes < peak)
+            self.true(f"{here} is smaller than what stands before it", fallback.micro_batch < size)
+            self.true(f"{here} needs less than what stands before it", fallback.predicted.peak_bytes < peak)
             self._setting(
-                here, BlockRun(self.plan, self.profile, index, rung.micro_batch), rung.accumulate, rung.predicted
+                here,
+                BlockRun(self.plan, self.profile, index, fallback.micro_batch),
+                fallback.accumulate,
+                fallback.predicted,
             )
-            peak, size = rung.predicted.peak_bytes, rung.micro_batch
+            peak, size = fallback.predicted.peak_bytes, fallback.micro_batch
 
     def _setting(self, where: str, run: BlockRun, accumulate: int, predicted: BlockPrediction) -> None:
         self._reach(where, run, predicted)
@@ -151,14 +154,14 @@ class _Checker:
 
     def _reach(self, where: str, run: BlockRun, predicted: BlockPrediction) -> None:
         """Frozen units have to be known at the micro-batch as well, but normalise by what they learned before."""
-        low = max(piece.fixed.minimum_micro_batch for piece in run.trained)
-        running = [*run.filling, *run.pieces]
-        measured = min(piece.measured for piece in running)
+        low = max(component.fixed.minimum_micro_batch for component in run.trained)
+        running = [*run.filling, *run.components]
+        measured = min(component.measured for component in running)
         high = _REACH * measured
         self.true(f"{where}: {low} ≤ micro_batch {run.size} ≤ {high}", low <= run.size <= high)
         beyond = measured if run.size > measured else None
         self.same(f"{where}: extrapolated_from", predicted.extrapolated_from, beyond)
-        untouched = max(piece.untouched() for piece in running)
+        untouched = max(component.untouched() for component in running)
         self.same(f"{where}: untouched_bytes", predicted.untouched_bytes, untouched)
 
     def _parts(self, where: str, run: BlockRun, predicted: BlockPrediction, peak: int) -> None:
@@ -169,8 +172,8 @@ class _Checker:
         self.same(f"{where}: breakdown.parameters", parts.parameters, run.weights())
         self.same(f"{where}: breakdown.optimizer", parts.optimizer, run.optimizer())
         self.same(f"{where}: breakdown.cache", parts.cache, 0)
-        stated, moments = (parts.activations, parts.gradients), run.training.moments
-        self.true(f"{where}: activations and gradients {stated} among {sorted(moments)}", stated in moments)
+        stated, peak_parts = (parts.activations, parts.gradients), run.training.peak_parts
+        self.true(f"{where}: activations and gradients {stated} among {sorted(peak_parts)}", stated in peak_parts)
         sizes = {field.name: int(getattr(parts, field.name)) for field in fields(Breakdown)}
         self.true(f"{where}: every part of the breakdown ≥ 0", min(sizes.values()) >= 0)
         self.same(f"{where}: binding's size", sizes.get(predicted.binding), max(sizes.values()))

@@ -15,7 +15,7 @@ from planner.errors import PlannerError
 from planner.model.shapes import Shape, unit_sizes
 from planner.schema.common import CacheDtype
 from planner.schema.plan import BlockInput, PhasePeaks, Plan, Segment
-from planner.schema.profile import PieceProfile, Profile
+from planner.schema.profile import ComponentProfile, Profile
 from planner.solver.checker.profile_figures import ComponentFigures, converting, policy_figures, record
 
 _WRITER = 65536, 16
@@ -24,8 +24,8 @@ _WRITER = 65536, 16
 class Ledger:
     """Live bytes by owner, the most there ever were, and what was among them then.
 
-    Only `touch` raises the peak: whatever a piece leaves behind was part of the level it has reached before. An owner
-    is a kind, or a kind and a name.
+    Only `touch` raises the peak: whatever a component leaves behind was part of the level it has reached before. An
+    owner is a kind, or a kind and a name.
     """
 
     def __init__(self, times: int = 1) -> None:
@@ -33,7 +33,7 @@ class Ledger:
         self.times = times
         self.owners: dict[str, int] = {}
         self.peak = 0
-        self.moments: set[tuple[int, int]] = set()
+        self.peak_parts: set[tuple[int, int]] = set()
         """Activations and gradients, whenever the peak was reached."""
 
     def take(self, owner: str, size: int) -> None:
@@ -50,44 +50,46 @@ class Ledger:
         level = sum(self.owners.values()) + above
         if level > self.peak:
             self.peak = level
-            self.moments = set()
+            self.peak_parts = set()
         if level == self.peak:
             fresh = self.owners.get("gradients fresh", 0)
             gradients = self._of("gradients") - fresh + fresh // self.times
-            self.moments.add((self._of("activations") // self.times, gradients))
+            self.peak_parts.add((self._of("activations") // self.times, gradients))
 
     def _of(self, kind: str) -> int:
         return sum(size for owner, size in self.owners.items() if owner.split()[0] == kind)
 
 
 class BlockRun:
-    """One block at one micro-batch; as its rung where that is smaller than the block's own."""
+    """One block at one micro-batch; as one of its fallbacks where that is smaller than the block's own."""
 
-    def __init__(self, plan: Plan, profile: Profile, place: int, size: int) -> None:
-        block = plan.blocks[place]
+    def __init__(self, plan: Plan, profile: Profile, index: int, size: int) -> None:
+        block = plan.blocks[index]
         self.plan, self.profile, self.block, self.size = plan, profile, block, size
         self.around = policy_figures(plan, profile)
         self.elsewhere = profile.device.is_accelerator
         """Whether tensors lie in another memory than what reads and writes storage."""
-        self.behind = next((other.input for other in plan.blocks[place + 1 : place + 2]), None)
+        self.behind = next((other.input for other in plan.blocks[index + 1 : index + 2]), None)
         self.caches = self.behind is not None and self.behind.kind == "cache"
         self.accumulating = size < plan.training.batch
         self.stepping = block.optimizer_in_backward and not self.accumulating
         first, last = block.units
-        self.prefix = [self._piece(unit) for unit in profile.units[: first if block.input.kind == "recompute" else 0]]
-        fills = place == 0 and block.input.kind == "cache"
-        self.filling = [self._piece(unit) for unit in profile.units[: plan.training.freeze if fills else 0]]
+        self.prefix = [
+            self._component(unit) for unit in profile.units[: first if block.input.kind == "recompute" else 0]
+        ]
+        fills = index == 0 and block.input.kind == "cache"
+        self.filling = [self._component(unit) for unit in profile.units[: plan.training.freeze if fills else 0]]
         """Frozen units that write what the first block reads, and are gone when it begins."""
-        self.units = {index: self._piece(profile.units[index]) for index in range(first, last)}
-        self.heads = [self._piece(_head(profile, segment)) for segment in block.segments]
+        self.units = {index: self._component(profile.units[index]) for index in range(first, last)}
+        self.heads = [self._component(_head(profile, segment)) for segment in block.segments]
         self.trained = [*self.units.values(), *self.heads]
 
-    def _piece(self, profile: PieceProfile) -> ComponentFigures:
+    def _component(self, profile: ComponentProfile) -> ComponentFigures:
         case = "_accumulating" if self.accumulating else "_stepping" if self.stepping else ""
         return ComponentFigures(profile, self.size, case, self.around)
 
     @property
-    def pieces(self) -> list[ComponentFigures]:
+    def components(self) -> list[ComponentFigures]:
         """All that are in memory while it trains."""
         return [*self.prefix, *self.trained]
 
@@ -122,10 +124,10 @@ class BlockRun:
         return self.size * ((0 if self.elsewhere else 2 * stored) + 4 * prod(model.input) + label)
 
     def weights(self) -> int:
-        return sum(piece.fixed.parameter_bytes + piece.fixed.buffer_bytes for piece in self.pieces)
+        return sum(component.fixed.parameter_bytes + component.fixed.buffer_bytes for component in self.components)
 
     def optimizer(self) -> int:
-        return sum(piece.fixed.optimizer_bytes for piece in self.trained)
+        return sum(component.fixed.optimizer_bytes for component in self.trained)
 
     def _loaded(self) -> Ledger:
         ledger = Ledger(self.around.times)
@@ -140,12 +142,12 @@ class BlockRun:
         ledger = self._loaded()
         ledger.take("optimizer", self.optimizer())
         if self.accumulating:
-            ledger.take("gradients", sum(piece.fixed.parameter_bytes for piece in self.trained))
+            ledger.take("gradients", sum(component.fixed.parameter_bytes for component in self.trained))
         _evaluate(ledger, self.prefix, {})
         for segment, head in zip(self.block.segments, self.heads, strict=True):
             self._segment(ledger, segment, head)
         if self.accumulating:
-            ledger.touch(max(piece.step() for piece in self.trained))
+            ledger.touch(max(component.step() for component in self.trained))
         return ledger
 
     def _segment(self, ledger: Ledger, segment: Segment, head: ComponentFigures) -> None:
@@ -155,31 +157,31 @@ class BlockRun:
         _forward(ledger, chain, spans)
         self._backward(ledger, chain, spans, outlives=end < self.block.units[1])
         if not self.accumulating and not self.stepping:
-            ledger.touch(max(piece.step() for piece in chain))
+            ledger.touch(max(component.step() for component in chain))
         ledger.drop("gradients fresh")
         ledger.hand_over("activations output", "activations input")
 
     def _backward(self, ledger: Ledger, chain: list[ComponentFigures], spans: list[range], outlives: bool) -> None:
-        """`outlives`: the next segment needs the output of the last unit, the piece before the head."""
-        for place in reversed(range(len(chain))):
-            piece = chain[place]
-            held = outlives and place == len(chain) - 2
-            span = next((span for span in spans if span[-1] == place), None)
+        """`outlives`: the next segment needs the output of the last unit, the component before the head."""
+        for index in reversed(range(len(chain))):
+            component = chain[index]
+            held = outlives and index == len(chain) - 2
+            span = next((span for span in spans if span[-1] == index), None)
             if span is not None:
                 if held:  # the replayed output is another tensor than the one that is held
-                    ledger.hand_over(f"activations {place}", "activations output")
+                    ledger.hand_over(f"activations {index}", "activations output")
                     held = False
-                ledger.drop(f"activations {place}")
-                ledger.take("given gradient", piece.output())
+                ledger.drop(f"activations {index}")
+                ledger.take("given gradient", component.output())
                 for again in span:
                     _keep(ledger, chain, again)
                 ledger.drop("given gradient")
-            ledger.drop(f"activations {place}")
-            ledger.touch(piece.trace("held_backward_peak_bytes" if held else "backward_peak_bytes", place == 0))
+            ledger.drop(f"activations {index}")
+            ledger.touch(component.trace("held_backward_peak_bytes" if held else "backward_peak_bytes", index == 0))
             if held:
-                ledger.take("activations output", piece.output())
+                ledger.take("activations output", component.output())
             if not self.accumulating and not self.stepping:
-                ledger.take("gradients fresh", piece.gradients())
+                ledger.take("gradients fresh", component.gradients())
 
     def _inference(self, heads: bool, writer: int) -> int:
         ledger = self._loaded()
@@ -195,8 +197,8 @@ class BlockRun:
         ledger.take("data", self._images())
         ledger.take("kernels", self.kernels())
         ledger.take("writer", writer)
-        for piece in self.filling:
-            ledger.take("weights", piece.fixed.parameter_bytes + piece.fixed.buffer_bytes)
+        for component in self.filling:
+            ledger.take("weights", component.fixed.parameter_bytes + component.fixed.buffer_bytes)
         _evaluate(ledger, self.filling, {})
         return ledger.peak
 
@@ -320,7 +322,7 @@ class BlockRun:
             for span in segment.recompute:
                 compute += sum(self.units[index].nanoseconds("forward_seconds") for index in range(*span))
         steps = ceil(Fraction(training.samples, training.batch))
-        total = self._passes(compute) + steps * sum(piece.step_ns() for piece in self.trained)
+        total = self._passes(compute) + steps * sum(component.step_ns() for component in self.trained)
         one_view = self.read_bytes() // training.views
         return max(total, self._moving(one_view, self.profile.storage.read_bytes_per_second))
 
@@ -350,22 +352,22 @@ class BlockRun:
         return ceil(Fraction(size * 10**9, speed))
 
 
-def _keep(ledger: Ledger, chain: list[ComponentFigures], place: int) -> None:
-    """Forward of a piece that keeps what its backward needs."""
-    ledger.touch(chain[place].trace("forward_peak_bytes", place == 0))
-    ledger.take(f"activations {place}", chain[place].trace("kept_bytes", place == 0))
+def _keep(ledger: Ledger, chain: list[ComponentFigures], index: int) -> None:
+    """Forward of a component that keeps what its backward needs."""
+    ledger.touch(chain[index].trace("forward_peak_bytes", index == 0))
+    ledger.take(f"activations {index}", chain[index].trace("kept_bytes", index == 0))
 
 
 def _forward(ledger: Ledger, chain: list[ComponentFigures], spans: list[range]) -> None:
     """Inside a span that will be recomputed each output goes as soon as the next is there."""
-    for place, piece in enumerate(chain):
-        span = next((span for span in spans if place in span), None)
+    for index, component in enumerate(chain):
+        span = next((span for span in spans if index in span), None)
         if span is None:
-            _keep(ledger, chain, place)
+            _keep(ledger, chain, index)
             continue
-        ledger.touch(piece.detached())
+        ledger.touch(component.detached())
         ledger.drop("passing")
-        ledger.take(f"activations {place}" if place == span[-1] else "passing", piece.output())
+        ledger.take(f"activations {index}" if index == span[-1] else "passing", component.output())
 
 
 def _evaluate(ledger: Ledger, units: Sequence[ComponentFigures], heads: dict[int, ComponentFigures]) -> None:
@@ -379,7 +381,7 @@ def _evaluate(ledger: Ledger, units: Sequence[ComponentFigures], heads: dict[int
     ledger.drop("passing")
 
 
-def _head(profile: Profile, segment: Segment) -> PieceProfile:
+def _head(profile: Profile, segment: Segment) -> ComponentProfile:
     for found in profile.heads:
         if found.boundary == segment.units[1] and found.head == segment.head:
             return found.cost

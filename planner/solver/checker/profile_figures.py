@@ -12,7 +12,7 @@ from math import ceil, prod
 from planner.errors import PlannerError
 from planner.schema.common import CacheDtype, Dtype
 from planner.schema.plan import Plan
-from planner.schema.profile import Costs, PieceProfile, Profile
+from planner.schema.profile import ComponentProfile, Costs, Profile
 from planner.schema.runtime import PolicyProfile
 
 _FAST_RETENTION_FACTOR = 2
@@ -93,11 +93,11 @@ def _on_lines(table: list[tuple[int, int]], size: int) -> int:
 class ComponentFigures:
     """A unit or head at one micro-batch; figures between profiled ones lie on straight lines, rounded up."""
 
-    def __init__(self, profile: PieceProfile, size: int, case: str, around: PolicyFigures) -> None:
+    def __init__(self, profile: ComponentProfile, size: int, case: str, around: PolicyFigures) -> None:
         self.fixed = profile
         self.size = size
         self.case = case
-        self.pace = _time_scale(around, size)
+        self.time_scale = _time_scale(around, size)
         self.times = around.times
 
     @property
@@ -142,10 +142,10 @@ class ComponentFigures:
 
     def nanoseconds(self, *names: str) -> int:
         table = [(cost.micro_batch, sum(_ns(getattr(cost, name)) for name in names)) for cost in self.fixed.costs]
-        return ceil(_on_lines(table, self.size) * self.pace)
+        return ceil(_on_lines(table, self.size) * self.time_scale)
 
     def step_ns(self) -> int:
-        return ceil(_ns(self.fixed.step_seconds) * self.pace)
+        return ceil(_ns(self.fixed.step_seconds) * self.time_scale)
 
 
 def record(profile: Profile, boundary: int, kept: CacheDtype) -> int:

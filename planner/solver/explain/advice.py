@@ -19,7 +19,7 @@ from planner.model.shapes import Sizes, model_sizes
 from planner.schema.common import NUMBER_BYTES, OptimizerConfig, usual_optimizer
 from planner.schema.explain import Need
 from planner.schema.plan import Plan
-from planner.schema.profile import Costs, PieceProfile, Profile, Trace, Traces
+from planner.schema.profile import ComponentProfile, Costs, Profile, Trace, Traces
 from planner.schema.request import Request, Strategy
 from planner.solver.infeasible import STORAGE
 from planner.solver.plan import least_memory, make_plan
@@ -51,15 +51,15 @@ def advice(profile: Profile, request: Request, error: InfeasibleError, fixed_inp
     best: Change | None = None
     for change in _changes(profile, request, error, fixed_input):
         if change.budget_bytes <= request.budget.bytes:
-            return f"The smallest change that fits: {_said(change)}"
+            return f"The smallest change that fits: {_in_words(change)}"
         if best is None or change.budget_bytes < best.budget_bytes:
             best = change
     if best is None or (error.term != STORAGE and best.budget_bytes >= error.minimum_bytes):
         return "No single change that can be computed from this profile lowers that"
-    return f"No single change is enough; the one that lowers it most: {_said(best)}"
+    return f"No single change is enough; the one that lowers it most: {_in_words(best)}"
 
 
-def _said(change: Change) -> str:
+def _in_words(change: Change) -> str:
     return f"{change.words}. It then needs {'about ' if change.is_estimate else ''}{exact(change.budget_bytes)}"
 
 
@@ -199,8 +199,8 @@ def _lighter_optimizers(profile: Profile, request: Request) -> Iterator[Change]:
 def _with_optimizer(profile: Profile, optimizer: OptimizerConfig) -> Profile:
     copies, measured = optimizer.state_copies, profile.optimizer.state_copies
 
-    def adapted(piece: PieceProfile) -> PieceProfile:
-        return replace(piece, optimizer_bytes=-(-piece.optimizer_bytes * copies // measured))
+    def adapted(component: ComponentProfile) -> ComponentProfile:
+        return replace(component, optimizer_bytes=-(-component.optimizer_bytes * copies // measured))
 
     heads = tuple(replace(head, cost=adapted(head.cost)) for head in profile.heads)
     return replace(profile, optimizer=optimizer, units=tuple(map(adapted, profile.units)), heads=heads)
@@ -235,21 +235,23 @@ def with_input(profile: Profile, shape: tuple[int, int, int]) -> Profile:
     return replace(profile, model=model, units=units, heads=heads)
 
 
-def _resized(unit: PieceProfile, sizes: Sizes, number_bytes: int, share: tuple[int, int]) -> PieceProfile:
+def _resized(unit: ComponentProfile, sizes: Sizes, number_bytes: int, share: tuple[int, int]) -> ComponentProfile:
     """The output, and what normalisation needs, are known from the shapes."""
     minimum = sizes.minimum_micro_batch
     output_bytes = number_bytes * prod(sizes.output)
     return replace(_scaled(unit, share), output_bytes=output_bytes, minimum_micro_batch=minimum)
 
 
-def _scaled(piece: PieceProfile, share: tuple[int, int]) -> PieceProfile:
+def _scaled(component: ComponentProfile, share: tuple[int, int]) -> ComponentProfile:
     """What depends on the micro-batch, by `share`; a level may contain the parameters' gradients, which stay."""
 
     def level(count: int, fixed: int) -> int:
         return min(count, fixed) - (-max(count - fixed, 0) * share[0] // share[1])
 
     def trace(one: Trace) -> Trace:
-        return Trace(**{field.name: level(getattr(one, field.name), piece.parameter_bytes) for field in fields(Trace)})
+        return Trace(
+            **{field.name: level(getattr(one, field.name), component.parameter_bytes) for field in fields(Trace)}
+        )
 
     def costs(one: Costs) -> Costs:
         cases = {field.name: trace(getattr(one.traces, field.name)) for field in fields(Traces)}
@@ -261,7 +263,7 @@ def _scaled(piece: PieceProfile, share: tuple[int, int]) -> PieceProfile:
             detached_peak_bytes=level(one.detached_peak_bytes, 0),
         )
 
-    return replace(piece, costs=tuple(map(costs, piece.costs)))
+    return replace(component, costs=tuple(map(costs, component.costs)))
 
 
 def needs_of(profile: Profile, request: Request, plan: Plan) -> tuple[Need, ...]:

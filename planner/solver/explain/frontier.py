@@ -94,30 +94,30 @@ def knees(points: tuple[Point, ...]) -> tuple[Point, ...]:
         return ()
     first, last = points[0], points[-1]
     width, height = log(last.budget_bytes / first.budget_bytes), first.seconds_total - last.seconds_total
-    places = [
+    plane = [
         (log(point.budget_bytes / first.budget_bytes) / width, (point.seconds_total - last.seconds_total) / height)
         for point in points
     ]
-    return tuple(points[index] for index in _bends(places, 0, len(places) - 1))
+    return tuple(points[index] for index in _bends(plane, 0, len(plane) - 1))
 
 
-def _bends(places: list[tuple[float, float]], first: int, last: int) -> list[int]:
-    """Indices of knees strictly between two of the places, rising."""
+def _bends(plane: list[tuple[float, float]], first: int, last: int) -> list[int]:
+    """Indices of knees strictly between two of the points, rising."""
     if last - first < 2:
         return []
-    depths = [_depth(places[index], places[first], places[last]) for index in range(first + 1, last)]
+    depths = [_depth(plane[index], plane[first], plane[last]) for index in range(first + 1, last)]
     farthest = max(range(len(depths)), key=lambda index: abs(depths[index]))
     if abs(depths[farthest]) < _KNEE:
         return []
     index = first + 1 + farthest
     own = [index] if depths[farthest] > 0 else []
-    return [*_bends(places, first, index), *own, *_bends(places, index, last)]
+    return [*_bends(plane, first, index), *own, *_bends(plane, index, last)]
 
 
-def _depth(place: tuple[float, float], start: tuple[float, float], end: tuple[float, float]) -> float:
+def _depth(point: tuple[float, float], start: tuple[float, float], end: tuple[float, float]) -> float:
     """Distance from the chord; positive below it."""
     across, down = end[0] - start[0], start[1] - end[1]
-    return ((start[1] - place[1]) * across - (place[0] - start[0]) * down) / hypot(across, down)
+    return ((start[1] - point[1]) * across - (point[0] - start[0]) * down) / hypot(across, down)
 
 
 def more_budget(profile: Profile, request: Request, plan: Plan) -> Point | None:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from planner.solver.problem import Choice, Source
+from planner.solver.problem import BlockChoice, Source
 from planner.solver.search.recompute_bound import SLACK
 from planner.solver.search.segment_tables import BatchMode, Integers, SegmentTables, UncutBlock
 from planner.solver.search.spans import RecomputeFrontier, RecomputeSchedule
@@ -57,7 +57,7 @@ class _Partial(NamedTuple):
     time: int
     used: _Used
     ends: tuple[int, ...]
-    recipes: tuple[RecomputeSchedule, ...]
+    schedules: tuple[RecomputeSchedule, ...]
     """Of the segments that recompute something."""
 
 
@@ -67,7 +67,7 @@ class MinTime(NamedTuple):
     time: int
     least: int
     """No way takes less."""
-    choice: Choice
+    choice: BlockChoice
 
 
 class _Edges(NamedTuple):
@@ -188,7 +188,7 @@ class BlockSearch:
         while heap:
             live, _, _, partial, boundary = heapq.heappop(heap)
             if boundary >= 0:
-                for longer in self.traded(partial, boundary):
+                for longer in self.recomputing(partial, boundary):
                     heapq.heappush(heap, (longer.used.live, -longer.boundary, next(serial), longer, -1))
                 continue
             if partial.boundary == self._last:
@@ -220,7 +220,7 @@ class BlockSearch:
             max(used.validate_peak, int(edges.validate[end])),
         )
 
-    def traded(self, partial: _Partial, end: int, enough: int = 0) -> Iterator[_Partial]:
+    def recomputing(self, partial: _Partial, end: int, enough: int = 0) -> Iterator[_Partial]:
         """The partial block with a segment behind it, with every Pareto point that recomputes something and fits."""
         first, last, leading = (
             self._block_boundaries[partial.boundary],
@@ -230,15 +230,15 @@ class BlockSearch:
         closing = last == self._block_span.end
         room = self._limit - partial.used.static - int(self._edges.static[end])
         for point in self._frontiers.of(self._mode, first, last, closing, leading, _rounded(room)):
-            if point.peak <= room and (point.time or point.recipe.spans()):
+            if point.peak <= room and (point.time or point.schedule.spans()):
                 used = self.with_edge(partial, end, point.peak)
                 if self.fits(used):  # validating may need more than training: recomputing changes nothing about that
-                    yield self.longer(partial, end, used, point.time, point.recipe)
+                    yield self.longer(partial, end, used, point.time, point.schedule)
                 if point.peak <= enough:
                     break
 
     def longer(
-        self, partial: _Partial, end: int, used: _Used, replay: int = 0, recipe: RecomputeSchedule | None = None
+        self, partial: _Partial, end: int, used: _Used, replay: int = 0, schedule: RecomputeSchedule | None = None
     ) -> _Partial:
         """With one more segment."""
         return _Partial(
@@ -246,17 +246,17 @@ class BlockSearch:
             partial.time + self._edges.time[end] + replay,
             used,
             (*partial.ends, self._block_boundaries[end + 1]),
-            partial.recipes if recipe is None else (*partial.recipes, recipe),
+            partial.schedules if schedule is None else (*partial.schedules, schedule),
         )
 
-    def choice(self, partial: _Partial) -> Choice:
+    def choice(self, partial: _Partial) -> BlockChoice:
         """The block that a complete walk describes."""
-        return Choice(
+        return BlockChoice(
             first=self._block_span.first,
             micro_batch=self._mode.micro_batch,
             ends=partial.ends,
             heads=tuple(self._heads[end] for end in partial.ends),
-            recompute=tuple(span for recipe in partial.recipes for span in recipe.spans()),
+            recompute=tuple(span for schedule in partial.schedules for span in schedule.spans()),
             optimizer_in_backward=self._mode.stepping,
             source=self._block_span.source,
             caches=self._block_span.caches,
@@ -336,7 +336,7 @@ class _LabelSearch:
             if self._whole is not None and self._whole.time <= floor + self._slack:
                 return MinTime(self._whole.time, min(floor, self._whole.time), block.choice(self._whole))
             if end >= 0:
-                slower = block.traded(partial, end, block.enough)
+                slower = block.recomputing(partial, end, block.enough)
             if slower is not None:
                 self._push_next(slower)
             if end >= 0:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from planner.solver.costs import PieceCost
+from planner.solver.costs import ComponentCost
 
 Integers = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]
@@ -23,7 +23,7 @@ SLACK = 1e-12
 class RecomputeBound:
     """Bounds on the replays of a chain's segments, at one micro-batch."""
 
-    def __init__(self, units: tuple[PieceCost, ...], most_kept: list[int], prices: int) -> None:
+    def __init__(self, units: tuple[ComponentCost, ...], most_kept: list[int], prices: int) -> None:
         """`most_kept`: what each unit keeps at most."""
         times = np.array([unit.forward_ns for unit in units], dtype=np.float64)
         sheds = np.array(most_kept, dtype=np.float64)
@@ -51,6 +51,6 @@ def _multipliers(times: Reals, sheds: Reals, count: int) -> Reals:
     if not some.any():
         return np.zeros(0)
     ratios = np.unique(times[some] / sheds[some])
-    places = np.unique(np.linspace(0, len(ratios) - 1, count).round().astype(np.int64))
-    found: Reals = ratios[places]
+    indices = np.unique(np.linspace(0, len(ratios) - 1, count).round().astype(np.int64))
+    found: Reals = ratios[indices]
     return found

@@ -19,14 +19,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from planner.solver.problem import Choice, Problem, Source
+from planner.solver.problem import BlockChoice, Problem, Source
 from planner.solver.search.block import INF_TIME, BlockSearch, BlockSpan
 from planner.solver.search.bounds import INF, BlockBounds, Clock
 from planner.solver.search.path import Costs, Edge, LazyPath
 from planner.solver.search.segment_tables import BatchMode, SegmentTables
 from planner.solver.search.spans import RecomputeFrontier
 
-Choices = tuple[Choice, ...]
+Choices = tuple[BlockChoice, ...]
 """A plan: its blocks."""
 
 
@@ -72,7 +72,7 @@ class TimedResult(NamedTuple):
 
     time: int
     """Its total; where there is no choice, what it is not below."""
-    choice: Choice | None
+    choice: BlockChoice | None
     least: int
     """No way through it takes less."""
 

@@ -2,8 +2,9 @@
 
 A segment adds static bytes and time and has a dynamic peak; a block's live bytes are the sum of the first plus the
 largest of the last, once while training and once while validating. Tables come from running sums over the chain, one
-step per unit for all segments at once; `planner.solver.memory_model` says the same piece by piece. What a segment can
-save by recomputing is in `planner.solver.search.spans`, and is worked out only where the search asks for it.
+step per unit for all segments at once; `planner.solver.memory_model` says the same component by component. What a
+segment can save by recomputing is in `planner.solver.search.spans`, and is worked out only where the search asks for
+it.
 
 Every table has a row per first unit and a column per end, 0 to the number of units; what lies on or below the diagonal
 means nothing. Bytes are 64-bit integers: `Problem` refuses profiles whose sums could leave them.
@@ -18,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from planner.solver.costs import Levels, PieceCost
+from planner.solver.costs import ComponentCost, Levels
 from planner.solver.memory_model import fill_bytes
 from planner.solver.problem import Problem, Source
 from planner.solver.search.heads import preferred_heads
@@ -83,7 +84,7 @@ class SegmentSums(NamedTuple):
 class SegmentRow(NamedTuple):
     """All units at one micro-batch, the optimizer in backward or behind it."""
 
-    units: tuple[PieceCost, ...]
+    units: tuple[ComponentCost, ...]
     first: tuple[Levels, ...]
     """As first of a segment."""
     inner: tuple[Levels, ...]
@@ -298,7 +299,7 @@ def sums_of(row: SegmentRow) -> SegmentSums:
 
 
 def _add(
-    now: dict[str, Integers], index: int, unit: PieceCost, first: Levels, inner: Levels, own: int, given: int
+    now: dict[str, Integers], index: int, unit: ComponentCost, first: Levels, inner: Levels, own: int, given: int
 ) -> None:
     """The unit at `index` behind all segments that begin before it, and alone."""
     level = np.array([inner] * index + [first], dtype=np.int64).T

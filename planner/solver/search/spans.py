@@ -31,7 +31,7 @@ class ParetoPoint(NamedTuple):
     """Dynamic bytes, above what is kept before it."""
     time: int
     """Of units that run forward again: in the unit of `Base.time`."""
-    recipe: RecomputeSchedule
+    schedule: RecomputeSchedule
     """What it recomputes."""
 
 

@@ -14,7 +14,7 @@ from planner.cli.progress import Silent
 from planner.runner.protocol.events import ChildFailed, ChildReady, Preparing, Warned
 from planner.runner.supervise import supervisor
 from planner.schema.codec import decode, parse_json, to_json
-from planner.schema.report import PeakMoment, Report
+from planner.schema.report import PeakPosition, Report
 from planner.units import MIB
 from tests.unit.report.documents import PLAN, REPORT
 
@@ -22,7 +22,7 @@ OVER = replace(
     REPORT,
     peak_bytes=REPORT.budget_bytes + 3 * MIB,
     within_budget=False,
-    peak=PeakMoment("validate", 1, 69),
+    peak=PeakPosition("validate", 1, 69),
 )
 
 

@@ -114,7 +114,7 @@ def test_damaged_weights_are_not_written(tmp_path: Path) -> None:
     source = TensorFile(RunFolder(folder).model)
     entries = source.entries
     write_tensors(
-        tmp_path / "own", entries, lambda: (piece for entry in entries for piece in source.pieces(entry.name))
+        tmp_path / "own", entries, lambda: (chunk for entry in entries for chunk in source.chunks(entry.name))
     )
     source.close()
     content = bytearray((tmp_path / "own").read_bytes())

@@ -85,7 +85,7 @@ def test_a_child_that_fails_has_last_words_and_no_signal(module: Write) -> None:
     with Child(bounds(), "measured_module") as child, pytest.raises(EndedError) as caught:
         child.read()
     assert caught.value.end.signal == 0
-    assert caught.value.said == "RuntimeError: broken pipe organ"
+    assert caught.value.last_words == "RuntimeError: broken pipe organ"
 
 
 def test_a_child_whose_own_child_was_killed_counts_as_killed(module: Write) -> None:

@@ -33,10 +33,10 @@ from planner.schema.model import (
     Residual,
     Unit,
 )
-from planner.schema.profile import Costs, HeadProfile, PieceProfile, Profile, Traces
+from planner.schema.profile import ComponentProfile, Costs, HeadProfile, Profile, Traces
 from planner.schema.request import Budget, Request, Training
 from planner.solver.memory_model import is_legal, live_bytes
-from planner.solver.problem import Choice, Problem
+from planner.solver.problem import BlockChoice, Problem
 from planner.training.optimizer_in_backward import optimizer_in_backward
 from planner.training.optimizers import Optimizer, make_optimizer
 from planner.training.segment import train_segment
@@ -110,7 +110,7 @@ def _network(name: str, dtype: Dtype = "float32") -> _Network:
     return _Network(meter, modules, head, optimizer, replace(tiny_profile(tuple(pieces)), heads=heads))
 
 
-def _unit(meter: Meter, optimizer: Optimizer, module: nn.Module, inputs: Tensor) -> PieceProfile:
+def _unit(meter: Meter, optimizer: Optimizer, module: nn.Module, inputs: Tensor) -> ComponentProfile:
     parameters = list(module.parameters())
     _make_state(optimizer, parameters)
     traces, _ = trace_unit(meter, module, inputs, optimizer.step)
@@ -118,7 +118,7 @@ def _unit(meter: Meter, optimizer: Optimizer, module: nn.Module, inputs: Tensor)
     return _piece(parameters, traces, output[0].nbytes, trace_detached(meter, module, inputs))
 
 
-def _head(meter: Meter, optimizer: Optimizer, module: nn.Module | None, inputs: Tensor) -> PieceProfile:
+def _head(meter: Meter, optimizer: Optimizer, module: nn.Module | None, inputs: Tensor) -> ComponentProfile:
     parameters = list(module.parameters()) if module else []
     _make_state(optimizer, parameters)
     labels = torch.zeros(BATCH, dtype=torch.int64)
@@ -130,21 +130,21 @@ def _make_state(optimizer: Optimizer, parameters: list[nn.Parameter]) -> None:
     optimizer.step(parameters)
 
 
-def _piece(parameters: list[nn.Parameter], traces: Traces, output: int, detached: int) -> PieceProfile:
+def _piece(parameters: list[nn.Parameter], traces: Traces, output: int, detached: int) -> ComponentProfile:
     size = sum(parameter.nbytes for parameter in parameters)
     costs = Costs(BATCH, traces, detached, BATCH * output, detached, 0.0, 0.0, 0.0, 0.0)
-    return PieceProfile(size // 4, size, 0, size, 0, 0.0, 0, output, 1, (costs,))
+    return ComponentProfile(size // 4, size, 0, size, 0, 0.0, 0, output, 1, (costs,))
 
 
-def _predicted(network: _Network, choice: Choice, accumulating: bool) -> int:
+def _predicted(network: _Network, choice: BlockChoice, accumulating: bool) -> int:
     """Dynamic bytes at the peak, as the solver composes them."""
     training = Training(batch=BATCH * (1 + accumulating), epochs=1, samples=BATCH, optimizer=SGD)
     problem = Problem(network.profile, Request(Budget(10**9, "training"), training))
     assert is_legal(problem, choice)
-    return live_bytes(problem, choice).moment.level
+    return live_bytes(problem, choice).highest.level
 
 
-def _real(network: _Network, choice: Choice, accumulating: bool) -> int:
+def _real(network: _Network, choice: BlockChoice, accumulating: bool) -> int:
     """The same, of one micro-batch trained as the runner does, seen by the allocator."""
     images, labels = torch.rand(BATCH, *IMAGE), torch.zeros(BATCH, dtype=torch.int64)
     parameters, fused = network.parameters, choice.optimizer_in_backward
@@ -177,8 +177,8 @@ def _real(network: _Network, choice: Choice, accumulating: bool) -> int:
     return step.peak - before.bytes
 
 
-UNCUT = Choice(0, BATCH, (4,), heads(0))
-CUT_ONCE = Choice(0, BATCH, (CUT, 4), heads(FILTERS, 0))
+UNCUT = BlockChoice(0, BATCH, (4,), heads(0))
+CUT_ONCE = BlockChoice(0, BATCH, (CUT, 4), heads(FILTERS, 0))
 CHOICES = [
     UNCUT,
     replace(UNCUT, recompute=((0, 2),)),
@@ -193,7 +193,7 @@ CHOICES = [
 @pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: f"{choice.ends} {choice.recompute}")
 @pytest.mark.parametrize("dtype", get_args(Dtype))
 @pytest.mark.parametrize("name", NETWORKS)
-def test_composed_traces_are_the_allocators_peak(name: str, dtype: Dtype, choice: Choice, way: str) -> None:
+def test_composed_traces_are_the_allocators_peak(name: str, dtype: Dtype, choice: BlockChoice, way: str) -> None:
     network, accumulating = _network(name, dtype), way == "accumulating"
     choice = replace(choice, optimizer_in_backward=way == "stepping within")
     real = _real(network, choice, accumulating)

@@ -25,8 +25,8 @@ from planner.schema.plan import (
     Segment,
 )
 from planner.schema.report import BlockReport, CacheReport, Report
+from planner.schema.report_parts import ExitReport
 from planner.schema.request import Budget, Training
-from planner.schema.told import ExitReport
 
 RELU = Activation("relu")
 NORM = BatchNorm2d("batchnorm2d")

@@ -23,7 +23,7 @@ from planner.schema.profile import Profile
 from planner.schema.request import Budget, Request, Scope, Training
 from planner.solver.explain.training_step import training_step
 from planner.solver.memory_model import live_bytes
-from planner.solver.problem import CLASSIFIER, Choice, Problem
+from planner.solver.problem import CLASSIFIER, BlockChoice, Problem
 from tests.unit.solver.chains import zoo_profile
 from tests.unit.solver.random_profiles import Case, cases
 from tests.unit.solver.two_units import CLASSIFIER as LOSS
@@ -52,7 +52,7 @@ def solver_peaks(profile: Profile, scope: Scope = "process") -> tuple[int, int]:
     size = training_step(profile).micro_batch
     training = Training(batch=size, epochs=1, samples=size, optimizer=profile.optimizer, dtype=profile.dtype)
     problem = Problem(profile, Request(Budget(MAX_BYTES, scope), training))
-    live = live_bytes(problem, Choice(0, size, (problem.count,), (CLASSIFIER,))).train
+    live = live_bytes(problem, BlockChoice(0, size, (problem.count,), (CLASSIFIER,))).train
     return live, problem.resident(live)
 
 

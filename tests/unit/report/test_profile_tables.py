@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from planner.report.profile_tables import profile_table
 from planner.schema.common import Machine
-from planner.schema.profile import Costs, LayerProfile, Layers, LeftOut, Limits, PieceProfile, Profile, Traces
+from planner.schema.profile import ComponentProfile, Costs, LayerProfile, Layers, LeftOut, Limits, Profile, Traces
 from planner.schema.runtime import Account, PolicyProfile, StepTime
 from tests.unit.report.test_tables import NASTY, cells, flat
 from tests.unit.solver.two_units import HEAD, tiny_profile, trace
@@ -47,9 +47,9 @@ def costs(micro_batch: int, scale: int) -> Costs:
     return Costs(micro_batch, Traces(inner, other, first, other, other, other), 0, 0, 0, *times)
 
 
-def unit(scale: int, sizes: tuple[int, ...] = (2, 4), layers: Layers | None = None) -> PieceProfile:
+def unit(scale: int, sizes: tuple[int, ...] = (2, 4), layers: Layers | None = None) -> ComponentProfile:
     """2 `scale` MiB of parameters, 4 of state, a quarter of buffers, 1 a sample of output."""
-    return PieceProfile(
+    return ComponentProfile(
         parameters=scale * MIB // 2,
         parameter_bytes=scale * 2 * MIB,
         buffer_bytes=scale * MIB // 4,
@@ -64,7 +64,7 @@ def unit(scale: int, sizes: tuple[int, ...] = (2, 4), layers: Layers | None = No
     )
 
 
-def profile_of(*units: PieceProfile) -> Profile:
+def profile_of(*units: ComponentProfile) -> Profile:
     return tiny_profile(units)
 
 
@@ -183,9 +183,9 @@ def test_units_that_share_no_micro_batch_name_theirs() -> None:
     assert "at micro-batch 4 or 8\n" in profile_table(profile_of(unit(1, (1, 8)), unit(1, (2, 4))))
 
 
-def audited(piece: PieceProfile, *residuals: int | None) -> PieceProfile:
-    pairs = zip(piece.costs, residuals, strict=True)
-    return replace(piece, costs=tuple(replace(found, unexplained_bytes=rest) for found, rest in pairs))
+def audited(component: ComponentProfile, *residuals: int | None) -> ComponentProfile:
+    pairs = zip(component.costs, residuals, strict=True)
+    return replace(component, costs=tuple(replace(found, unexplained_bytes=rest) for found, rest in pairs))
 
 
 def test_an_audit_that_agrees_says_for_what() -> None:

@@ -14,7 +14,7 @@ from planner.model.shapes import Shape, Sizes, model_sizes, unit_sizes
 from planner.model.zoo import from_zoo
 from planner.schema.common import Device, OptimizerConfig
 from planner.schema.model import Conv2d, Linear, Model, Residual, Unit
-from planner.schema.profile import Costs, HeadProfile, PieceProfile, Profile, Storage, Trace, Traces
+from planner.schema.profile import ComponentProfile, Costs, HeadProfile, Profile, Storage, Trace, Traces
 from planner.schema.runtime import Runtime
 
 OPERATIONS_PER_SECOND = 1e10
@@ -33,12 +33,12 @@ def computed_profile(model: Model, micro_batches: tuple[int, ...]) -> Profile:
     units = []
     heads = []
     for index, (unit, sizes) in enumerate(zip(model.units, model_sizes(model), strict=True)):
-        units.append(_piece(unit, shapes[-1], sizes, micro_batches))
+        units.append(_component(unit, shapes[-1], sizes, micro_batches))
         shapes.append(sizes.output)
         if index + 1 < len(model.units):
             for filters in FILTERS[:5]:
                 head = head_unit(ConvHead("auxiliary", filters), sizes.output, model.classes)
-                cost = _piece(head, sizes.output, unit_sizes(head, sizes.output), micro_batches)
+                cost = _component(head, sizes.output, unit_sizes(head, sizes.output), micro_batches)
                 heads.append(HeadProfile(index + 1, "auxiliary", filters, cost))
     heads.append(HeadProfile(len(units), "classifier", 0, _loss(model, micro_batches)))
     return Profile(
@@ -69,13 +69,13 @@ def _operations(unit: Unit, shape: Shape) -> int:
     return total
 
 
-def _piece(unit: Unit, shape: Shape, sizes: Sizes, micro_batches: tuple[int, ...]) -> PieceProfile:
+def _component(unit: Unit, shape: Shape, sizes: Sizes, micro_batches: tuple[int, ...]) -> ComponentProfile:
     parameter_bytes = 4 * sizes.parameters
     output = 4 * prod(sizes.output)
     layers = sum(len(layer.body) + 1 if isinstance(layer, Residual) else 1 for layer in unit.layers)
     work = layers * 4 * max(prod(shape), prod(sizes.output))
     seconds = _operations(unit, shape) / OPERATIONS_PER_SECOND
-    return PieceProfile(
+    return ComponentProfile(
         parameters=sizes.parameters,
         parameter_bytes=parameter_bytes,
         buffer_bytes=4 * sizes.buffers + 8 * sizes.counters,
@@ -89,10 +89,10 @@ def _piece(unit: Unit, shape: Shape, sizes: Sizes, micro_batches: tuple[int, ...
     )
 
 
-def _loss(model: Model, micro_batches: tuple[int, ...]) -> PieceProfile:
+def _loss(model: Model, micro_batches: tuple[int, ...]) -> ComponentProfile:
     width = 4 * model.classes
     costs = tuple(_costs(size, 2 * width, 4, width, 0, 1e-7) for size in micro_batches)
-    return PieceProfile(0, 0, 0, 0, 0, 0.0, 0, 4, 1, costs)
+    return ComponentProfile(0, 0, 0, 0, 0, 0.0, 0, 4, 1, costs)
 
 
 def _costs(size: int, work: int, output: int, inputs: int, parameter_bytes: int, seconds: float) -> Costs:

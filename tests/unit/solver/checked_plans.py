@@ -7,12 +7,12 @@ from dataclasses import replace
 from planner.schema.codec import content_id
 from planner.schema.common import Policy
 from planner.schema.plan import Alternative, Plan
-from planner.schema.profile import HeadProfile, PieceProfile, Profile, Trace, Traces
+from planner.schema.profile import ComponentProfile, HeadProfile, Profile, Trace, Traces
 from planner.schema.request import Budget, Request, Scope, Training
 from planner.solver.checker.check import check
 from planner.solver.checker.ledger import BlockRun
 from planner.solver.predict import make_block, make_exits, predict_plan
-from planner.solver.problem import CLASSIFIER, Choice, Problem
+from planner.solver.problem import CLASSIFIER, BlockChoice, Problem
 from tests.heads import heads
 from tests.unit.solver import two_units
 from tests.unit.solver.two_units import (
@@ -21,8 +21,8 @@ from tests.unit.solver.two_units import (
     SECOND,
     SGD,
     UNUSED,
+    component,
     costs,
-    piece,
     policy_profile,
     tiny_profile,
     trace,
@@ -31,15 +31,15 @@ from tests.unit.solver.two_units import (
 ROOM = 10**8
 TRAINING = Training(batch=2, epochs=3, samples=5, optimizer=SGD)
 HEADS = (HeadProfile(1, "auxiliary", 8, HEAD), HeadProfile(2, "auxiliary", 8, HEAD))
-ONE = Choice(0, 2, (2,), (CLASSIFIER,))
+ONE = BlockChoice(0, 2, (2,), (CLASSIFIER,))
 """Of two units."""
-CACHING = Choice(0, 2, (1,), heads(8), caches=True)
-CACHED = Choice(1, 2, (2,), (CLASSIFIER,), source="cache")
+CACHING = BlockChoice(0, 2, (1,), heads(8), caches=True)
+CACHED = BlockChoice(1, 2, (2,), (CLASSIFIER,), source="cache")
 PASSED = replace(CACHING, caches=False)
 AGAIN = replace(CACHED, source="recompute")
 
 
-def plan_of(problem: Problem, *choices: Choice) -> Plan:
+def plan_of(problem: Problem, *choices: BlockChoice) -> Plan:
     """A document of these choices, in which the solver has its say and there is room for everything."""
     profile, request = problem.profile, problem.request
     plan = Plan(
@@ -77,7 +77,7 @@ def problem_of(
     return Problem(profile, Request(Budget(ROOM, scope), training, reserve_bytes=0), policy)
 
 
-def runs(problem: Problem, *choices: Choice) -> list[BlockRun]:
+def runs(problem: Problem, *choices: BlockChoice) -> list[BlockRun]:
     """Every block played out, in a plan that the checker accepts."""
     plan = plan_of(problem, *choices)
     check(plan, problem.profile)
@@ -89,16 +89,16 @@ def with_policies(profile: Profile, tight: float, fast: float, figures: tuple[in
     return replace(profile, policies=policies, calibration_seconds=0.25)
 
 
-def stepping(cost: PieceProfile, first: Trace, inner: Trace) -> PieceProfile:
-    """The piece with the traces of an optimizer in backward."""
+def stepping(cost: ComponentProfile, first: Trace, inner: Trace) -> ComponentProfile:
+    """The component with the traces of an optimizer in backward."""
     table = [replace(one, traces=replace(one.traces, first_stepping=first, inner_stepping=inner)) for one in cost.costs]
     return replace(cost, costs=tuple(table))
 
 
-def unit(output: int, detached: int, first: Trace = UNUSED, inner: Trace = UNUSED) -> PieceProfile:
+def unit(output: int, detached: int, first: Trace = UNUSED, inner: Trace = UNUSED) -> ComponentProfile:
     """A unit profiled at micro-batch 2 alone, with 50 bytes of parameters and a step of 3."""
     one = costs(2, Traces(inner, UNUSED, first, UNUSED, UNUSED, UNUSED), 0, (10, 20, 15, 8))
-    return piece((50, 0, 3), 2, output, (replace(one, detached_peak_bytes=detached),))
+    return component((50, 0, 3), 2, output, (replace(one, detached_peak_bytes=detached),))
 
 
 def stepping_profile(step_transient: int = 7) -> Profile:

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 from planner.schema.common import CacheDtype, Policy
 from planner.schema.model import Layer
-from planner.schema.profile import PieceProfile, Profile
+from planner.schema.profile import ComponentProfile, Profile
 from planner.schema.request import Scope, Training
 from tests.unit.solver.oracle_events import Figures, Source, Span, Work, peak, taken
 from tests.unit.solver.oracle_times import Clock
@@ -178,7 +178,7 @@ class Oracle:
 
     def sizes(self) -> list[int]:
         """Micro-batches."""
-        reach = 4 * min(piece.costs[-1].micro_batch for piece in (*self.profile.units, *self.heads.values()))
+        reach = 4 * min(component.costs[-1].micro_batch for component in (*self.profile.units, *self.heads.values()))
         batch = self.training.batch
         return [size for size in range(1, min(batch, reach) + 1) if batch % size == 0]
 
@@ -212,9 +212,9 @@ class Oracle:
         return setting.micro_batch >= self._least_micro_batch(setting.span, setting.ends, setting.filters)
 
     def _least_micro_batch(self, span: Span, ends: tuple[int, ...], filters: tuple[int, ...]) -> int:
-        return max(piece.minimum_micro_batch for piece in self.pieces(span, ends, filters))
+        return max(component.minimum_micro_batch for component in self.components(span, ends, filters))
 
-    def pieces(self, span: Span, ends: tuple[int, ...], filters: tuple[int, ...]) -> list[PieceProfile]:
+    def components(self, span: Span, ends: tuple[int, ...], filters: tuple[int, ...]) -> list[ComponentProfile]:
         """Units and heads."""
         heads = [self.heads[end, width] for end, width in zip(ends, filters, strict=True)]
         return [*self.profile.units[span[0] : span[1]], *heads]
@@ -334,13 +334,13 @@ class _Block:
     def __init__(self, oracle: Oracle, shape: _Shape, source: Source, caches: bool) -> None:
         self._clock, self._shape, self._source, self._caches = oracle.clock, shape, source, caches
         span, size, figures = shape.span, shape.micro_batch, oracle.figures
-        pieces = oracle.pieces(span, shape.ends, shape.filters)
-        self._step_ns = oracle.clock.step(pieces, size)
-        resident = taken(figures.resident(span, size, source)) + taken(figures.weights(pieces))
-        self._static = resident + taken(figures.states(pieces, size))
+        components = oracle.components(span, shape.ends, shape.filters)
+        self._step_ns = oracle.clock.step(components, size)
+        resident = taken(figures.resident(span, size, source)) + taken(figures.weights(components))
+        self._static = resident + taken(figures.states(components, size))
         self._dynamic = frozen = peak(figures.prefix(span, size, source))
         if size < oracle.training.batch:
-            self._dynamic = max(frozen, peak(figures.steps(pieces)))
+            self._dynamic = max(frozen, peak(figures.steps(components)))
         heads = {end: oracle.heads[end, width] for end, width in zip(shape.ends, shape.filters, strict=True)}
         later = [figures.prefix(span, size, source), figures.running(span, size, heads)]
         if caches:

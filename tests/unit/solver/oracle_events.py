@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Literal, NamedTuple
 
 from planner.schema.common import CacheDtype
-from planner.schema.profile import PieceProfile, Profile
+from planner.schema.profile import ComponentProfile, Profile
 
 Event = tuple[str, str, int]
 """(take | free | touch, owner, bytes); a touch is the highest level in passing, which includes what is then taken."""
@@ -61,7 +61,7 @@ def bytes_value(table: dict[int, int], size: int) -> int:
 
 
 class Figures:
-    """Bytes of a profile's pieces at any micro-batch, and what running them takes and frees."""
+    """Bytes of a profile's components at any micro-batch, and what running them takes and frees."""
 
     def __init__(self, profile: Profile, batch: int, times: int = 1, kept: CacheDtype | None = None) -> None:
         """`times`: how often bytes count that come and go, since the allocator may keep them as well. `kept`: what
@@ -79,11 +79,11 @@ class Figures:
         self._known: dict[tuple[int, int, str, str], int] = {}
         self._peaks: dict[Work, int] = {}
 
-    def bytes(self, piece: PieceProfile, size: int, name: str, case: str = "") -> int:
+    def bytes(self, component: ComponentProfile, size: int, name: str, case: str = "") -> int:
         """A figure of the costs, or of the trace of a case."""
-        key = id(piece), size, name, case
+        key = id(component), size, name, case
         if key not in self._known:
-            sources = {cost.micro_batch: getattr(cost.traces, case) if case else cost for cost in piece.costs}
+            sources = {cost.micro_batch: getattr(cost.traces, case) if case else cost for cost in component.costs}
             self._known[key] = self.times * bytes_value(
                 {known: getattr(source, name) for known, source in sources.items()}, size
             )
@@ -118,16 +118,16 @@ class Figures:
             for unit in self.profile.units[: block[0]]:
                 yield "take", "weights", unit.parameter_bytes + unit.buffer_bytes
 
-    def weights(self, pieces: list[PieceProfile]) -> Iterator[Event]:
+    def weights(self, components: list[ComponentProfile]) -> Iterator[Event]:
         """Of what trains."""
-        for piece in pieces:
-            yield "take", "weights", piece.parameter_bytes + piece.buffer_bytes
+        for component in components:
+            yield "take", "weights", component.parameter_bytes + component.buffer_bytes
 
-    def states(self, pieces: list[PieceProfile], size: int) -> Iterator[Event]:
+    def states(self, components: list[ComponentProfile], size: int) -> Iterator[Event]:
         """What training keeps beside them all the time."""
-        for piece in pieces:
-            yield "take", "optimizer", piece.optimizer_bytes
-            yield "take", "gradients", piece.parameter_bytes if size < self.batch else 0
+        for component in components:
+            yield "take", "optimizer", component.optimizer_bytes
+            yield "take", "gradients", component.parameter_bytes if size < self.batch else 0
 
     def prefix(self, block: Span, size: int, source: Source) -> Iterator[Event]:
         """Making the block's input from images."""
@@ -161,14 +161,14 @@ class Figures:
 
         if not work.opens:
             yield "take", "input", self.output(start - 1, size)
-        for place, piece in enumerate(chain):
+        for place, component in enumerate(chain):
             if place not in again:
                 yield from forward(range(place, place + 1))
                 continue
-            yield "touch", "first pass", self.bytes(piece, size, "detached_peak_bytes")
+            yield "touch", "first pass", self.bytes(component, size, "detached_peak_bytes")
             yield "free", "passing", 0
             owner = f"saved by {place}" if place + 1 == again[place][1] else "passing"
-            yield "take", owner, self.times * size * piece.output_bytes
+            yield "take", owner, self.times * size * component.output_bytes
         for place in reversed(range(len(chain))):
             if place in again and place + 1 == again[place][1]:
                 yield "free", f"saved by {place}", 0
@@ -194,10 +194,10 @@ class Figures:
         yield "free", "input", 0
         yield "free", "output", 0
 
-    def steps(self, pieces: list[PieceProfile]) -> Iterator[Event]:
+    def steps(self, components: list[ComponentProfile]) -> Iterator[Event]:
         """An optimizer step of its own."""
-        for piece in pieces:
-            yield "touch", "step", self.times * piece.step_transient_bytes
+        for component in components:
+            yield "touch", "step", self.times * component.step_transient_bytes
 
     def writer(self, boundary: int, size: int) -> Iterator[Event]:
         """The writer of the cache at a boundary, and a sample on its way there."""
@@ -225,7 +225,7 @@ class Figures:
         yield from self.writer(count, size)
         yield from self.running((0, count), size, {})
 
-    def running(self, units: Span, size: int, heads: dict[int, PieceProfile]) -> Iterator[Event]:
+    def running(self, units: Span, size: int, heads: dict[int, ComponentProfile]) -> Iterator[Event]:
         """Units and heads without gradients."""
         for index in range(*units):
             yield "touch", "forward", self.bytes(self.profile.units[index], size, "inference_peak_bytes")

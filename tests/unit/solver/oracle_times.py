@@ -6,7 +6,7 @@ import math
 from fractions import Fraction
 
 from planner.schema.common import CacheDtype, Policy
-from planner.schema.profile import PieceProfile, Profile
+from planner.schema.profile import ComponentProfile, Profile
 from planner.schema.request import Training
 from tests.unit.solver.oracle_events import Source, Span, record, value
 
@@ -40,30 +40,30 @@ class Clock:
         here, there = (value(steps, size) for steps in self._steps)
         return math.ceil(Fraction(time * here, there))
 
-    def _piece(self, piece: PieceProfile, size: int, *names: str) -> int:
-        key = id(piece), size, names
+    def _component(self, component: ComponentProfile, size: int, *names: str) -> int:
+        key = id(component), size, names
         if key not in self._known:
-            table = {cost.micro_batch: sum(_ns(getattr(cost, name)) for name in names) for cost in piece.costs}
+            table = {cost.micro_batch: sum(_ns(getattr(cost, name)) for name in names) for cost in component.costs}
             self._known[key] = self._paced(value(table, size), size)
         return self._known[key]
 
-    def train(self, piece: PieceProfile, size: int, first: bool = False) -> int:
+    def train(self, component: ComponentProfile, size: int, first: bool = False) -> int:
         """Forward and backward of one micro-batch."""
-        return self._piece(piece, size, "forward_seconds", f"{'first_' if first else ''}backward_seconds")
+        return self._component(component, size, "forward_seconds", f"{'first_' if first else ''}backward_seconds")
 
-    def segment(self, units: Span, size: int, spans: tuple[Span, ...], head: PieceProfile) -> int:
+    def segment(self, units: Span, size: int, spans: tuple[Span, ...], head: ComponentProfile) -> int:
         """Forward and backward of a segment, and once more forward where it is recomputed."""
         start, end = units
         total = self.train(head, size)
         for index, unit in enumerate(self.profile.units[start:end]):
             total += self.train(unit, size, index == 0)
         for span in spans:
-            total += sum(self._piece(unit, size, "forward_seconds") for unit in self.profile.units[slice(*span)])
+            total += sum(self._component(unit, size, "forward_seconds") for unit in self.profile.units[slice(*span)])
         return total
 
-    def step(self, pieces: list[PieceProfile], size: int) -> int:
+    def step(self, components: list[ComponentProfile], size: int) -> int:
         """One optimizer step behind micro-batches of this size."""
-        return sum(self._paced(_ns(piece.step_seconds), size) for piece in pieces)
+        return sum(self._paced(_ns(component.step_seconds), size) for component in components)
 
     def stored(self, boundary: int) -> int:
         """Bytes of the cache at a boundary."""
@@ -87,7 +87,7 @@ class Clock:
         return self._inference((0, count), size) * samples // size + self._write[count]
 
     def _inference(self, units: Span, size: int) -> int:
-        return sum(self._piece(unit, size, "inference_seconds") for unit in self.profile.units[slice(*units)])
+        return sum(self._component(unit, size, "inference_seconds") for unit in self.profile.units[slice(*units)])
 
 
 def _ns(seconds: float) -> int:

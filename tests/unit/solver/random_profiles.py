@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from planner.schema.common import CacheDtype, Device, DeviceKind, Dtype, OptimizerConfig
 from planner.schema.model import Activation, Conv2d, Layer, Model, Pool2d, Residual, Unit
-from planner.schema.profile import Costs, HeadProfile, PieceProfile, Profile, Storage, Trace, Traces
+from planner.schema.profile import ComponentProfile, Costs, HeadProfile, Profile, Storage, Trace, Traces
 from planner.schema.request import Scope, Training
 from planner.schema.runtime import Finishing, PolicyProfile, Runtime, UnitFinishing
 from tests.unit.solver.two_units import policy_profile
@@ -179,7 +179,7 @@ def _model(kinds: str, count: int) -> Model:
 
 def _heads(
     dice: random.Random, sizes: tuple[int, ...], optimizer: OptimizerConfig, style: Style, count: int
-) -> list[PieceProfile]:
+) -> list[ComponentProfile]:
     """By rising width; mostly each as slow as the one before or slower, as real ones are. Half of them take no time."""
     if dice.random() < 0.5:
         style = replace(style, seconds=(0, 0, 0, 0, 1))
@@ -201,11 +201,11 @@ def _heads(
 
 def random_piece(
     dice: random.Random, sizes: tuple[int, ...], optimizer: OptimizerConfig, style: Style, most_parameters: int
-) -> PieceProfile:
+) -> ComponentProfile:
     """A unit or a head."""
     parameters = dice.randint(0, most_parameters) * GRID_BYTES
     output = dice.randint(1, 4) * GRID_BYTES
-    return PieceProfile(
+    return ComponentProfile(
         parameters=parameters // 4,
         parameter_bytes=parameters,
         buffer_bytes=dice.choice((0, GRID_BYTES)),

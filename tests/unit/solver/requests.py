@@ -152,6 +152,6 @@ def questions(draw: st.DrawFn) -> tuple[Asked, int]:
 def trainable(case: Case) -> bool:
     """Whether batch normalisation sees enough at the largest micro-batch."""
     units, heads = case.profile.units, [head.cost for head in case.profile.heads]
-    reach = 4 * min(piece.costs[-1].micro_batch for piece in (*units, *heads))
+    reach = 4 * min(component.costs[-1].micro_batch for component in (*units, *heads))
     sizes = [size for size in range(1, case.training.batch + 1) if case.training.batch % size == 0 and size <= reach]
-    return max(sizes) >= max(piece.minimum_micro_batch for piece in (*units[case.training.freeze :], heads[-1]))
+    return max(sizes) >= max(component.minimum_micro_batch for component in (*units[case.training.freeze :], heads[-1]))

@@ -16,7 +16,7 @@ from planner.schema.request import Budget, Request, Training
 from planner.solver.memory_model import live_bytes, time_ns
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.predict import predict_block
-from planner.solver.problem import Choice, Problem
+from planner.solver.problem import BlockChoice, Problem
 from tests.heads import heads
 from tests.unit.solver.chains import SGD, zoo_profile
 from tests.unit.solver.checked_plans import CACHED, CACHING, TRAINING, plan_of, problem_of, runs
@@ -105,4 +105,4 @@ def test_a_plan_says_what_its_caches_hold(profile: Profile, kept: CacheDtype) ->
 
 def test_an_end_of_the_chain_writes_nothing() -> None:
     problem = _problem("float32", "uint8")
-    assert live_bytes(problem, Choice(0, 2, (2,), heads(0))).cache == 0
+    assert live_bytes(problem, BlockChoice(0, 2, (2,), heads(0))).cache == 0

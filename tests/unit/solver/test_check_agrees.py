@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from planner.schema.common import Policy
 from planner.solver.memory_model import is_legal, live_bytes
-from planner.solver.problem import Choice, Problem
+from planner.solver.problem import BlockChoice, Problem
 from tests.unit.solver.checked_plans import (
     problem_of,
     runs,
@@ -20,7 +20,7 @@ from tests.unit.solver.requests import trainable
 
 
 @st.composite
-def plans(draw: st.DrawFn) -> tuple[Problem, tuple[Choice, ...]]:
+def plans(draw: st.DrawFn) -> tuple[Problem, tuple[BlockChoice, ...]]:
     """Any plan of a small random profile that can be run."""
     case: Case = draw(cases(6))
     both: tuple[Policy, ...] = ("tight", "fast")
@@ -35,7 +35,7 @@ def plans(draw: st.DrawFn) -> tuple[Problem, tuple[Choice, ...]]:
     for place, (first, last) in enumerate(spans):
         inner = [boundary for boundary in problem.boundaries if first < boundary < last]
         ends = (*(end for end in inner if draw(st.booleans())), last)
-        choice = Choice(
+        choice = BlockChoice(
             first=first,
             micro_batch=1,
             ends=ends,
@@ -64,7 +64,7 @@ def _spans_in(draw: st.DrawFn, boundaries: tuple[int, ...]) -> tuple[tuple[int, 
 
 @settings(deadline=None, max_examples=400, suppress_health_check=(HealthCheck.too_slow, HealthCheck.data_too_large))
 @given(plans())
-def test_agrees_with_the_solver(drawn: tuple[Problem, tuple[Choice, ...]]) -> None:
+def test_agrees_with_the_solver(drawn: tuple[Problem, tuple[BlockChoice, ...]]) -> None:
     problem, choices = drawn
     for choice, run in zip(choices, runs(problem, *choices), strict=True):
         assert run.training.peak == live_bytes(problem, choice).train

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from planner.errors import InfeasibleError, InputError, PlannerError
 from planner.schema.plan import Plan
-from planner.schema.profile import PieceProfile, Profile
+from planner.schema.profile import ComponentProfile, Profile
 from planner.schema.request import Budget, Preference, Request, Strategy, Training
 from planner.solver.checker.check import check
 from planner.solver.explain.advice import advice
@@ -21,7 +21,7 @@ from planner.solver.explain.frontier import frontier
 from planner.solver.memory_model import live_bytes, time_ns
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.predict import predict_block
-from planner.solver.problem import CLASSIFIER, Choice, Problem
+from planner.solver.problem import CLASSIFIER, BlockChoice, Problem
 from planner.solver.unit_bytes import unit_bytes
 from planner.units import MIB
 from tests.unit.solver.chains import SGD, zoo_profile
@@ -35,7 +35,7 @@ PREFERENCES: tuple[Preference, ...] = ("speed", "balanced", "fidelity")
 QUIET = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
 
 TRAINING = Training(batch=2, epochs=3, samples=5, optimizer=TINY_SGD, freeze=1)
-CACHED = Choice(1, 2, (2,), (CLASSIFIER,), source="cache")
+CACHED = BlockChoice(1, 2, (2,), (CLASSIFIER,), source="cache")
 """The second of the two units, behind the frozen first one."""
 AGAIN = replace(CACHED, source="recompute")
 
@@ -100,8 +100,8 @@ def test_the_checker_counts_the_same_and_finds_what_was_left_out() -> None:
 
 
 @pytest.mark.parametrize("choice", [CACHED, AGAIN], ids=["cached", "recomputed"])
-def test_of_a_frozen_unit_its_weights_and_buffers_count_and_nothing_of_training(choice: Choice) -> None:
-    def predicted(first: PieceProfile) -> object:
+def test_of_a_frozen_unit_its_weights_and_buffers_count_and_nothing_of_training(choice: BlockChoice) -> None:
+    def predicted(first: ComponentProfile) -> object:
         return predict_block(problem_of(tiny_profile((first, SECOND)), training=TRAINING), choice)
 
     untrained = replace(
@@ -218,6 +218,6 @@ def test_units_are_listed_with_what_frozen_ones_take(profile: Profile) -> None:
     found = [unit for unit in unit_bytes(profile, plan) if unit.kind == "unit"]
     assert [unit.unit for unit in found] == list(range(len(profile.units)))
     assert [unit.frozen for unit in found] == [True] * 3 + [False] * (len(found) - 3)
-    for unit, piece in zip(found[:3], profile.units, strict=False):
-        assert unit.parameters_bytes == piece.parameter_bytes + piece.buffer_bytes
+    for unit, component in zip(found[:3], profile.units, strict=False):
+        assert unit.parameters_bytes == component.parameter_bytes + component.buffer_bytes
         assert (unit.gradients_bytes, unit.optimizer_bytes, unit.activations_bytes) == (0, 0, 0)

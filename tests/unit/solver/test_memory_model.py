@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, assume, given, settings
 
 from planner.schema.common import Policy
 from planner.schema.plan import BlockPrediction, Breakdown, PhasePeaks
-from planner.schema.profile import Costs, HeadProfile, PieceProfile, Trace, Traces
+from planner.schema.profile import ComponentProfile, Costs, HeadProfile, Trace, Traces
 from planner.schema.request import Budget, Request, Scope, Training
 from planner.solver.memory_model import is_legal, live_bytes, stored_bytes, time_ns, total_ns
 from planner.solver.predict import predict_block
-from planner.solver.problem import Choice, Problem
+from planner.solver.problem import BlockChoice, Problem
 from tests.heads import heads
 from tests.unit.solver.oracle import Oracle
 from tests.unit.solver.random_profiles import Case, cases
@@ -26,18 +26,18 @@ from tests.unit.solver.two_units import (
     SECOND,
     SGD,
     UNUSED,
+    component,
     costs,
-    piece,
     policy_profile,
     tiny_profile,
     trace,
 )
 
 TRAINING = Training(batch=2, epochs=3, samples=5, optimizer=SGD)
-ONE_SEGMENT = Choice(first=0, micro_batch=2, ends=(2,), heads=heads(0))
-TWO_SEGMENTS = Choice(first=0, micro_batch=2, ends=(1, 2), heads=heads(8, 0))
-FIRST_BLOCK = Choice(first=0, micro_batch=2, ends=(1,), heads=heads(8), caches=True)
-SECOND_BLOCK = Choice(first=1, micro_batch=2, ends=(2,), heads=heads(0), source="cache")
+ONE_SEGMENT = BlockChoice(first=0, micro_batch=2, ends=(2,), heads=heads(0))
+TWO_SEGMENTS = BlockChoice(first=0, micro_batch=2, ends=(1, 2), heads=heads(8, 0))
+FIRST_BLOCK = BlockChoice(first=0, micro_batch=2, ends=(1,), heads=heads(8), caches=True)
+SECOND_BLOCK = BlockChoice(first=1, micro_batch=2, ends=(2,), heads=heads(0), source="cache")
 BEHIND_IMAGES = replace(SECOND_BLOCK, source="recompute")
 
 
@@ -45,7 +45,7 @@ def _problem(scope: Scope = "training") -> Problem:
     return Problem(tiny_profile(), Request(Budget(10**6, scope), TRAINING))
 
 
-def _predict(choice: Choice) -> BlockPrediction:
+def _predict(choice: BlockChoice) -> BlockPrediction:
     return predict_block(_problem(), choice)
 
 
@@ -58,7 +58,7 @@ def test_one_segment() -> None:
     # Step: 150 of gradients + 7. The highest is 400, with the second unit's 50 bytes of gradients in it.
     live = live_bytes(_problem(), ONE_SEGMENT)
     assert (live.data, live.weights, live.optimizer, live.static_gradients) == (DATA, 160, 150, 0)
-    assert live.moment == (400, 0, 50)
+    assert live.highest == (400, 0, 50)
     assert live.train == DATA + 310 + 400
 
 
@@ -73,14 +73,14 @@ def test_output_is_held_while_earlier_units_run_backward() -> None:
     # gradients of the head 20 and of the segment's last unit 50, and the held output of 2·8 bytes: 436.
     profile = tiny_profile((FIRST, SECOND, SECOND), (HeadProfile(2, "auxiliary", 8, HEAD),))
     problem = Problem(profile, Request(Budget(10**6, "training"), TRAINING))
-    live = live_bytes(problem, Choice(first=0, micro_batch=2, ends=(2, 3), heads=heads(8, 0)))
-    assert live.moment == (350 + 20 + 50 + 16, 16, 70)
+    live = live_bytes(problem, BlockChoice(first=0, micro_batch=2, ends=(2, 3), heads=heads(8, 0)))
+    assert live.highest == (350 + 20 + 50 + 16, 16, 70)
 
 
 def test_accumulation_keeps_all_gradients() -> None:
     # Data 2·43 + 140 + 8 = 234; static 354 + 170 of gradients. First segment: forward 160 and 110+32, backward 110+50
     # and 205 held. Second above its held input of 40: 40+75, 85+11, 85+14, 40+85. Step 7.
-    live = live_bytes(_problem(), Choice(0, 1, (1, 2), heads(8, 0)))
+    live = live_bytes(_problem(), BlockChoice(0, 1, (1, 2), heads(8, 0)))
     assert live.static_gradients == 170
     assert live.train == 234 + 354 + 170 + 205
 
@@ -133,7 +133,7 @@ def test_a_prefix_runs_in_front_of_its_block() -> None:
     # gradients nor momentum. The unit's own 160 is above the prefix's 120, as while validating its 60 is below.
     live = live_bytes(_problem(), BEHIND_IMAGES)
     assert (live.data, live.weights, live.optimizer, live.static_gradients) == (DATA + 80, 160, 50, 0)
-    assert live.moment == (160, 0, 0)
+    assert live.highest == (160, 0, 0)
     assert (live.validate, live.cache) == (DATA + 80 + 160 + 120, 0)
 
 
@@ -143,17 +143,17 @@ def test_a_prefix_can_be_the_highest() -> None:
     costs_ = tuple(replace(cost, inference_peak_bytes=350 * cost.micro_batch) for cost in SECOND.costs)
     larger = replace(SECOND, costs=costs_)
     problem = _chain(FIRST, larger, SECOND, heads=(HeadProfile(2, "auxiliary", 8, HEAD),))
-    live = live_bytes(problem, Choice(2, 2, (3,), heads(0), source="recompute"))
-    assert live.moment == (80 + 700, 0, 0)
+    live = live_bytes(problem, BlockChoice(2, 2, (3,), heads(0), source="recompute"))
+    assert live.highest == (80 + 700, 0, 0)
     assert live.train == DATA + 2 * 8 + 110 + 50 + 50 + 50 + 780
-    live = live_bytes(problem, Choice(2, 1, (3,), heads(0), source="recompute"))
+    live = live_bytes(problem, BlockChoice(2, 1, (3,), heads(0), source="recompute"))
     assert live.train == 234 + 8 + 110 + 50 + 50 + 50 + 50 + 40 + 350
 
 
 def test_a_prefix_runs_while_the_cache_is_written() -> None:
     # Weights of both units and the head; the prefix's 120 is above the unit's 60; 65536 + 2·16 of the writer.
     problem = _chain(FIRST, SECOND, SECOND, heads=(HeadProfile(2, "auxiliary", 8, HEAD),))
-    live = live_bytes(problem, Choice(1, 2, (2,), heads(8), source="recompute", caches=True))
+    live = live_bytes(problem, BlockChoice(1, 2, (2,), heads(8), source="recompute", caches=True))
     assert live.cache == DATA + 80 + 110 + 50 + 24 + 120 + 65536 + 32
 
 
@@ -182,7 +182,7 @@ def test_only_what_trains_has_to_normalise_enough_samples() -> None:
         (replace(FIRST_BLOCK, caches=False), 30 * 2.5 + 3 * 5, 0),
     ],
 )
-def test_time(choice: Choice, epoch: float, finish: float) -> None:
+def test_time(choice: BlockChoice, epoch: float, finish: float) -> None:
     predicted = _predict(choice)
     assert predicted.seconds_per_epoch == pytest.approx(epoch * 1e-6, rel=1e-12)
     assert predicted.finish_seconds == pytest.approx(finish * 1e-6, rel=1e-12)
@@ -191,7 +191,7 @@ def test_time(choice: Choice, epoch: float, finish: float) -> None:
 def test_a_prefix_runs_again_for_the_cache() -> None:
     # 10 of the first and 5 of the second; 5·16 bytes at 2 MB/s.
     problem = _chain(FIRST, SECOND, SECOND, heads=(HeadProfile(2, "auxiliary", 8, HEAD),))
-    time = time_ns(problem, Choice(1, 2, (2,), heads(8), source="recompute", caches=True))
+    time = time_ns(problem, BlockChoice(1, 2, (2,), heads(8), source="recompute", caches=True))
     # 6+7 and the head's 2+3, the first's 8, 3 steps of 2+1.
     assert time == ((18 + 8) * 2500 + 3 * 3000, (8 + 5) * 2500 + 40_000)
 
@@ -206,7 +206,7 @@ def test_a_prefix_runs_again_for_the_cache() -> None:
         (BEHIND_IMAGES, 0),
     ],
 )
-def test_storage_is_that_of_the_caches(choice: Choice, stored: int) -> None:
+def test_storage_is_that_of_the_caches(choice: BlockChoice, stored: int) -> None:
     # Five records of 40 + 8 bytes.
     problem = _problem()
     assert stored_bytes(problem, choice) == stored
@@ -245,28 +245,28 @@ def test_how_much_faster_fast_is_depends_on_the_micro_batch() -> None:
         assert abs(here.forward_ns - there.forward_ns * to / of) < 2
 
 
-def _unit(output: int, detached: int, traces: Traces, fixed: tuple[int, int, int] = (50, 0, 3)) -> PieceProfile:
+def _unit(output: int, detached: int, traces: Traces, fixed: tuple[int, int, int] = (50, 0, 3)) -> ComponentProfile:
     """A unit profiled at micro-batch 2 alone; its inference figures play no part."""
     table: tuple[Costs, ...] = (replace(costs(2, traces, 0, (10, 20, 15, 8)), detached_peak_bytes=detached),)
-    return piece(fixed, 2, output, table)
+    return component(fixed, 2, output, table)
 
 
 def _only(first: Trace = UNUSED, inner: Trace = UNUSED) -> Traces:
     return Traces(inner, UNUSED, first, UNUSED, UNUSED, UNUSED)
 
 
-def _chain(*units: PieceProfile, heads: tuple[HeadProfile, ...] = ()) -> Problem:
+def _chain(*units: ComponentProfile, heads: tuple[HeadProfile, ...] = ()) -> Problem:
     return Problem(tiny_profile(units, heads), Request(Budget(10**6, "training"), TRAINING))
 
 
 def test_a_recomputed_span_runs_forward_again_below_the_gradient_of_its_output() -> None:
     first = _unit(40, 130, _only(first=trace(300, 200, 210)))
     second = _unit(8, 60, _only(inner=trace(150, 90, 120, 10**6)))
-    live = live_bytes(_chain(first, second), Choice(0, 2, (2,), heads(0), recompute=((0, 2),)))
+    live = live_bytes(_chain(first, second), BlockChoice(0, 2, (2,), heads(0), recompute=((0, 2),)))
     # Forward: 130, 80 + 60, classifier 16 + 20. Backward: 16 + 25; again under 2·8 of gradient: 16 + 300 and
     # 16 + 200 + 150 = 366; then 200 + 120, and 210 + 50 of gradients. Step 100 + 3.
-    assert live.moment == (366, 200, 0)
-    assert live_bytes(_chain(first, second), Choice(0, 2, (2,), heads(0))).moment.level == 350
+    assert live.highest == (366, 200, 0)
+    assert live_bytes(_chain(first, second), BlockChoice(0, 2, (2,), heads(0))).highest.level == 350
 
 
 def test_a_recomputed_span_passes_forward_without_saving() -> None:
@@ -274,10 +274,10 @@ def test_a_recomputed_span_passes_forward_without_saving() -> None:
     first = _unit(40, 130, _only(first=trace(300, 200, 210)))
     second = _unit(8, 400, _only(inner=trace(150, 90, 120)))
     recompute = ((0, 2),)
-    assert live_bytes(_chain(first, second), Choice(0, 2, (2,), heads(0), recompute)).moment == (80 + 400, 0, 0)
+    assert live_bytes(_chain(first, second), BlockChoice(0, 2, (2,), heads(0), recompute)).highest == (80 + 400, 0, 0)
     # The first unit has its input below it, which others count: 500 and not more.
     larger = replace(first, costs=(replace(first.costs[0], detached_peak_bytes=500),))
-    assert live_bytes(_chain(larger, second), Choice(0, 2, (2,), heads(0), recompute)).moment == (500, 0, 0)
+    assert live_bytes(_chain(larger, second), BlockChoice(0, 2, (2,), heads(0), recompute)).highest == (500, 0, 0)
 
 
 def test_spans_behind_a_span_stand_on_its_output() -> None:
@@ -285,12 +285,12 @@ def test_spans_behind_a_span_stand_on_its_output() -> None:
     # reaches 80 + 16 + 450 = 546. The first: 80 of gradient + 50 of the second's + 300.
     first = _unit(40, 130, _only(first=trace(300, 200, 210)))
     second = _unit(8, 60, _only(inner=trace(450, 90, 120)))
-    live = live_bytes(_chain(first, second), Choice(0, 2, (2,), heads(0), recompute=((0, 1), (1, 2))))
-    assert live.moment == (546, 80, 0)
+    live = live_bytes(_chain(first, second), BlockChoice(0, 2, (2,), heads(0), recompute=((0, 1), (1, 2))))
+    assert live.highest == (546, 80, 0)
 
 
 HEADS = (HeadProfile(3, "auxiliary", 8, HEAD),)
-BEHIND = Choice(0, 2, (3, 4), heads(8, 0), recompute=((1, 3),))
+BEHIND = BlockChoice(0, 2, (3, 4), heads(8, 0), recompute=((1, 3),))
 
 
 def _behind(last: Trace) -> Problem:
@@ -303,14 +303,14 @@ def _behind(last: Trace) -> Problem:
 def test_a_span_runs_forward_again_above_what_is_kept_and_held() -> None:
     # Kept below 200, the output held for the next segment 16 and its gradient 16, the head's gradients 20, the middle
     # unit's 90 and the last one's forward of 500.
-    assert live_bytes(_behind(trace(500, 100, 110)), BEHIND).moment == (200 + 16 + 16 + 20 + 90 + 500, 306, 20)
+    assert live_bytes(_behind(trace(500, 100, 110)), BEHIND).highest == (200 + 16 + 16 + 20 + 90 + 500, 306, 20)
 
 
 def test_an_output_that_is_held_is_another_tensor_than_what_was_recomputed() -> None:
     # Without recomputation the held trace counts; here the last unit's own 700 and the held 16 beside it.
-    assert live_bytes(_behind(trace(150, 100, 700, 5000)), BEHIND).moment == (200 + 90 + 16 + 20 + 700, 306, 20)
+    assert live_bytes(_behind(trace(150, 100, 700, 5000)), BEHIND).highest == (200 + 90 + 16 + 20 + 700, 306, 20)
     plain = replace(BEHIND, recompute=())
-    assert live_bytes(_behind(trace(150, 100, 700, 5000)), plain).moment == (200 + 90 + 20 + 5000, 290, 20)
+    assert live_bytes(_behind(trace(150, 100, 700, 5000)), plain).highest == (200 + 90 + 20 + 5000, 290, 20)
 
 
 def test_recomputation_takes_one_more_forward() -> None:
@@ -336,23 +336,23 @@ def _stepping_problem() -> Problem:
 
 
 def test_gradients_do_not_pile_up_where_the_optimizer_is_in_backward() -> None:
-    # Forward 300, 200 + 150, 290 + 20; backward 290 + 25, 200 + 160 = 360, 320: neither gradients of pieces above nor
-    # a step of its own. Weights, buffers and momentum stay: 160 and 150.
+    # Forward 300, 200 + 150, 290 + 20; backward 290 + 25, 200 + 160 = 360, 320: neither gradients of components above
+    # nor a step of its own. Weights, buffers and momentum stay: 160 and 150.
     live = live_bytes(_stepping_problem(), replace(ONE_SEGMENT, optimizer_in_backward=True))
-    assert live.moment == (360, 200, 0)
+    assert live.highest == (360, 200, 0)
     assert (live.weights, live.optimizer, live.static_gradients) == (160, 150, 0)
 
 
 def test_the_optimizer_in_backward_across_a_cut() -> None:
     # First segment: forward 300, 200 + 60; backward 200 + 95, 380 held. Second above its input of 80: 80 + 155.
     live = live_bytes(_stepping_problem(), replace(TWO_SEGMENTS, optimizer_in_backward=True))
-    assert live.moment == (380, 0, 0)
+    assert live.highest == (380, 0, 0)
 
 
 def test_recomputation_with_the_optimizer_in_backward() -> None:
     # Forward 130, 80 + 60; again 16 + 300 and 16 + 200 + 150; backward 200 + 160 and 320.
     choice = replace(ONE_SEGMENT, recompute=((0, 2),), optimizer_in_backward=True)
-    assert live_bytes(_stepping_problem(), choice).moment == (366, 200, 0)
+    assert live_bytes(_stepping_problem(), choice).highest == (366, 200, 0)
 
 
 @pytest.mark.parametrize(
@@ -387,7 +387,7 @@ def test_every_choice_is_what_was_played_out(case: Case) -> None:
         for joint in oracle.blocks:
             for setting in oracle.settings(joint):
                 first, size = setting.span[0], setting.micro_batch
-                choice = Choice(first, size, setting.ends, heads(*setting.filters), *setting[4:8])
+                choice = BlockChoice(first, size, setting.ends, heads(*setting.filters), *setting[4:8])
                 assert is_legal(problem, choice)
                 assert live_bytes(problem, choice).peak == setting.live_bytes
                 assert total_ns(problem, (choice,)) == setting.time_ns

@@ -17,12 +17,12 @@ from planner.errors import InfeasibleError
 from planner.heads.pooled import PooledHead
 from planner.schema.codec import content_id, decode, parse_json, to_json
 from planner.schema.plan import Plan
-from planner.schema.profile import HeadProfile, PieceProfile, Profile
+from planner.schema.profile import ComponentProfile, HeadProfile, Profile
 from planner.schema.request import Budget, Request, Strategy, Training
 from planner.schema.runtime import Runtime
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.predict import predict_block
-from planner.solver.problem import CLASSIFIER, Choice, Problem
+from planner.solver.problem import CLASSIFIER, BlockChoice, Problem
 from tests.heads import heads
 from tests.unit.solver.chains import SGD, zoo_profile
 from tests.unit.solver.two_units import FIRST, HEAD, SECOND, tiny_profile
@@ -89,11 +89,11 @@ def test_says_where_it_extrapolates(profile: Profile) -> None:
     )
     assert (within.micro_batch, within.predicted.extrapolated_from) == (64, None)
     assert (beyond.micro_batch, beyond.predicted.extrapolated_from) == (128, 64)
-    assert [rung.predicted.extrapolated_from for rung in beyond.ladder] == [None] * len(beyond.ladder)
+    assert [fallback.predicted.extrapolated_from for fallback in beyond.ladder] == [None] * len(beyond.ladder)
 
 
-def _up_to(piece: PieceProfile, micro_batch: int) -> PieceProfile:
-    return replace(piece, costs=tuple(costs for costs in piece.costs if costs.micro_batch <= micro_batch))
+def _up_to(component: ComponentProfile, micro_batch: int) -> ComponentProfile:
+    return replace(component, costs=tuple(costs for costs in component.costs if costs.micro_batch <= micro_batch))
 
 
 def test_the_piece_measured_least_counts_and_only_in_its_own_block() -> None:
@@ -102,8 +102,8 @@ def test_the_piece_measured_least_counts_and_only_in_its_own_block() -> None:
         tiny_profile(heads=(HeadProfile(1, "auxiliary", 8, _up_to(HEAD, 1)),)),
         Request(Budget(10**6, "training"), Training(batch=2, epochs=1, samples=4, optimizer=TINY_SGD)),
     )
-    first, last = Choice(0, 2, (1,), heads(8)), Choice(1, 2, (2,), (CLASSIFIER,))
-    both = Choice(0, 2, (1, 2), heads(8, 0))
+    first, last = BlockChoice(0, 2, (1,), heads(8)), BlockChoice(1, 2, (2,), (CLASSIFIER,))
+    both = BlockChoice(0, 2, (1, 2), heads(8, 0))
     found = [predict_block(problem, choice).extrapolated_from for choice in (first, last, both)]
     assert found == [1, None, 1]
     units = Problem(replace(problem.profile, units=(FIRST, _up_to(SECOND, 1))), problem.request)
@@ -149,8 +149,8 @@ def test_the_classifier_alone_is_a_segment_only_where_that_is_asked_for(profile:
 def test_every_rung_is_lower(plan: Plan) -> None:
     assert any(block.ladder for block in plan.blocks)
     for block in plan.blocks:
-        peaks = [block.predicted.peak_bytes, *(rung.predicted.peak_bytes for rung in block.ladder)]
-        sizes = [block.micro_batch, *(rung.micro_batch for rung in block.ladder)]
+        peaks = [block.predicted.peak_bytes, *(fallback.predicted.peak_bytes for fallback in block.ladder)]
+        sizes = [block.micro_batch, *(fallback.micro_batch for fallback in block.ladder)]
         assert peaks == sorted(set(peaks), reverse=True)
         assert sizes == sorted(set(sizes), reverse=True)
 

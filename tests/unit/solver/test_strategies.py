@@ -9,16 +9,16 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from planner.errors import InputError
-from planner.schema.profile import Costs, HeadProfile, PieceProfile, Traces
+from planner.schema.profile import ComponentProfile, Costs, HeadProfile, Traces
 from planner.schema.request import Budget, Request, Training
 from planner.solver.plan import make_plan
-from planner.solver.problem import Choice, Problem
+from planner.solver.problem import BlockChoice, Problem
 from planner.solver.search.search import Search
 from planner.solver.strategies import make_planners
 from tests.heads import filters_of, heads
 from tests.unit.solver.oracle import Oracle
 from tests.unit.solver.random_profiles import Case, cases
-from tests.unit.solver.two_units import HEAD, SGD, piece, tiny_profile, trace
+from tests.unit.solver.two_units import HEAD, SGD, component, tiny_profile, trace
 
 
 @st.composite
@@ -54,14 +54,14 @@ QUICK = settings(
 
 def _legal_sizes(oracle: Oracle, span: tuple[int, int], ends: tuple[int, ...], filters: tuple[int, ...]) -> list[int]:
     heads = [oracle.heads[end, width] for end, width in zip(ends, filters, strict=True)]
-    pieces = (*oracle.profile.units, *oracle.heads.values())
-    reach = 4 * min(piece.costs[-1].micro_batch for piece in pieces)
-    low = max(piece.minimum_micro_batch for piece in (*oracle.profile.units[slice(*span)], *heads))
+    components = (*oracle.profile.units, *oracle.heads.values())
+    reach = 4 * min(component.costs[-1].micro_batch for component in components)
+    low = max(component.minimum_micro_batch for component in (*oracle.profile.units[slice(*span)], *heads))
     batch = oracle.training.batch
     return [size for size in range(low, min(batch, reach) + 1) if batch % size == 0]
 
 
-def _one_block(oracle: Oracle, ends: tuple[int, ...], filters: tuple[int, ...], limit: int) -> list[Choice] | None:
+def _one_block(oracle: Oracle, ends: tuple[int, ...], filters: tuple[int, ...], limit: int) -> list[BlockChoice] | None:
     first = oracle.training.freeze
     span, sources = (first, oracle.count), ("cache", "recompute") if first else ("data",)
     found = [
@@ -73,7 +73,7 @@ def _one_block(oracle: Oracle, ends: tuple[int, ...], filters: tuple[int, ...], 
     if not fitting:
         return None
     best = min(fitting, key=lambda setting: (setting.time_ns, -setting.micro_batch, setting.source))
-    return [Choice(first, best.micro_batch, ends, heads(*filters), source=best.source)]
+    return [BlockChoice(first, best.micro_batch, ends, heads(*filters), source=best.source)]
 
 
 def _shortest(oracle: Oracle) -> tuple[int, ...]:
@@ -138,7 +138,7 @@ def test_neuroflux_groups_by_feasible_micro_batch(found: tuple[Case, Problem, Or
 def test_speed_takes_a_strategy_that_wider_heads_make_faster() -> None:
     # The wide head between the units is as fast as the narrow one and takes hardly any memory; the preferred width is
     # the narrow one, since neither stays within a share of 0. Only classic-local may use it.
-    def unit() -> PieceProfile:
+    def unit() -> ComponentProfile:
         table = tuple(
             Costs(
                 size,
@@ -153,7 +153,7 @@ def test_speed_takes_a_strategy_that_wider_heads_make_faster() -> None:
             )
             for size in (1, 2)
         )
-        return piece((0, 0, 0), 0, 4, table)
+        return component((0, 0, 0), 0, 4, table)
 
     cheap = replace(HEAD, parameter_bytes=0, optimizer_bytes=0, step_seconds=0.0, costs=unit().costs)
     quick = tuple(replace(cost, forward_seconds=1e-7, backward_seconds=0.0) for cost in cheap.costs)

@@ -39,13 +39,13 @@ def test_the_parts_of_a_unit_sum_to_what_was_traced(profile: Profile) -> None:
     (block,) = plan.blocks
     assert (block.micro_batch, block.accumulate, block.optimizer_in_backward) == (BATCH, 1, False)
     for unit in unit_bytes(profile, plan)[:-1]:
-        piece = profile.units[unit.unit]
-        cost = next(each for each in piece.costs if each.micro_batch == BATCH)
+        component = profile.units[unit.unit]
+        cost = next(each for each in component.costs if each.micro_batch == BATCH)
         trace = cost.traces.first if unit.unit == 0 else cost.traces.inner
-        static = piece.parameter_bytes + piece.buffer_bytes + piece.optimizer_bytes
+        static = component.parameter_bytes + component.buffer_bytes + component.optimizer_bytes
         assert _total(unit) == static + max(trace.forward_peak_bytes, trace.backward_peak_bytes)
         assert unit.activations_bytes == trace.kept_bytes
-        assert unit.gradients_bytes == piece.parameter_bytes
+        assert unit.gradients_bytes == component.parameter_bytes
         assert unit.transient_bytes >= 0
 
 

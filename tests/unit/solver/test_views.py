@@ -12,7 +12,7 @@ from planner.solver.checker.check import check
 from planner.solver.memory_model import live_bytes, time_ns
 from planner.solver.plan import make_plan
 from planner.solver.predict import predict_block
-from planner.solver.problem import CLASSIFIER, Choice
+from planner.solver.problem import CLASSIFIER, BlockChoice
 from tests.unit.solver.chains import SGD, zoo_profile
 from tests.unit.solver.checked_plans import plan_of, problem_of, runs, signed
 from tests.unit.solver.two_units import SGD as TINY_SGD
@@ -20,7 +20,7 @@ from tests.unit.solver.two_units import tiny_profile
 
 PLAIN = Training(batch=2, epochs=3, samples=5, optimizer=TINY_SGD, freeze=1)
 TWICE = replace(PLAIN, augment="crop", views=2)
-CACHED = Choice(1, 2, (2,), (CLASSIFIER,), source="cache")
+CACHED = BlockChoice(1, 2, (2,), (CLASSIFIER,), source="cache")
 """The second of the two units, behind the frozen first one, which fills its cache."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from planner.schema.common import Device, OptimizerConfig, Policy
 from planner.schema.model import Activation, Model, Unit
-from planner.schema.profile import Costs, HeadProfile, PieceProfile, Profile, Storage, Trace, Traces
+from planner.schema.profile import ComponentProfile, Costs, HeadProfile, Profile, Storage, Trace, Traces
 from planner.schema.runtime import Account, PolicyProfile, Runtime, StepTime
 
 SGD = OptimizerConfig(kind="sgd", lr=0.1, momentum=0.9)
@@ -22,12 +22,12 @@ def costs(size: int, traces: Traces, inference: int, microseconds: tuple[int, in
     return Costs(size, traces, inference, 0, inference, forward, backward, first, running)
 
 
-def piece(
+def component(
     fixed: tuple[int, int, int], step: int, output: int, table: tuple[Costs, ...], minimum: int = 1
-) -> PieceProfile:
+) -> ComponentProfile:
     """Parameters, buffers and step transient in bytes; the step in microseconds; momentum as state."""
     parameters, buffers, transient = fixed
-    return PieceProfile(
+    return ComponentProfile(
         parameters=parameters // 4,
         parameter_bytes=parameters,
         buffer_bytes=buffers,
@@ -52,7 +52,7 @@ def policy_profile(
 UNUSED = trace(10**6, 10**6, 10**6)
 """A case that must not be looked at: it would set every peak."""
 
-FIRST = piece(
+FIRST = component(
     (100, 10, 7),
     4,
     40,
@@ -66,7 +66,7 @@ FIRST = piece(
         costs(2, Traces(UNUSED, UNUSED, trace(300, 200, 350, 380), UNUSED, UNUSED, UNUSED), 120, (10, 20, 15, 8)),
     ),
 )
-SECOND = piece(
+SECOND = component(
     (50, 0, 3),
     2,
     8,
@@ -80,7 +80,7 @@ SECOND = piece(
         costs(2, Traces(trace(150, 90, 170), UNUSED, trace(140, 85, 160), UNUSED, UNUSED, UNUSED), 60, (6, 9, 7, 5)),
     ),
 )
-HEAD = piece(
+HEAD = component(
     (20, 4, 1),
     1,
     4,
@@ -89,7 +89,7 @@ HEAD = piece(
         costs(2, Traces(trace(60, 30, 95), UNUSED, UNUSED, UNUSED, UNUSED, UNUSED), 30, (2, 3, 3, 1)),
     ),
 )
-CLASSIFIER = piece(
+CLASSIFIER = component(
     (0, 0, 0),
     0,
     4,
@@ -100,7 +100,7 @@ CLASSIFIER = piece(
 )
 
 
-def tiny_profile(units: tuple[PieceProfile, ...] = (FIRST, SECOND), heads: tuple[HeadProfile, ...] = ()) -> Profile:
+def tiny_profile(units: tuple[ComponentProfile, ...] = (FIRST, SECOND), heads: tuple[HeadProfile, ...] = ()) -> Profile:
     """The two units over 1×5×7 images, one head between them (or the ones given), and the classifier behind."""
     names = tuple(Unit(f"unit{index}", (Activation("relu"),)) for index in range(len(units)))
     heads = heads or (HeadProfile(1, "auxiliary", 8, HEAD),)

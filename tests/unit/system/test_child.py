@@ -76,8 +76,8 @@ def test_a_child_that_says_much_on_both_ways_does_not_wait_for_us() -> None:
         """)
     )
     assert found.text == (b"y" * 2**16 + b"\n") * 64
-    assert found.said.endswith("z" * 1000)
-    assert len(found.said) <= 2**14
+    assert found.printed_text.endswith("z" * 1000)
+    assert len(found.printed_text) <= 2**14
     assert found.last_words == "z" * 300
 
 

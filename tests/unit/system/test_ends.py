@@ -17,7 +17,7 @@ def _end(code: str) -> End:
 
 
 @pytest.mark.parametrize(
-    ("number", "told", "meaning", "may_be_memory"),
+    ("number", "words", "meaning", "may_be_memory"),
     [
         (signal.SIGKILL, "killed (SIGKILL)", "lack of memory", True),
         (signal.SIGABRT, "ended (SIGABRT)", "perhaps for lack of memory", True),
@@ -28,12 +28,12 @@ def _end(code: str) -> End:
         (40, "ended (signal 40)", "", False),
     ],
 )
-def test_a_signal_is_named_explained_and_passed_on(number: int, told: str, meaning: str, may_be_memory: bool) -> None:
+def test_a_signal_is_named_explained_and_passed_on(number: int, words: str, meaning: str, may_be_memory: bool) -> None:
     end = _end(f"os.kill(os.getpid(), {number:d})")
     assert end.signal == number
-    assert (end.told, end.may_be_memory) == (told, may_be_memory)
-    assert end.explained.startswith(told) and meaning in end.explained
-    assert bool(meaning) == (end.explained != end.told)
+    assert (end.words, end.may_be_memory) == (words, may_be_memory)
+    assert end.explained.startswith(words) and meaning in end.explained
+    assert bool(meaning) == (end.explained != end.words)
     parents = _end(f"sys.exit({end.passed_on()})")
     assert (parents.signal, parents.explained) == (number, end.explained)
 
@@ -41,8 +41,8 @@ def test_a_signal_is_named_explained_and_passed_on(number: int, told: str, meani
 @pytest.mark.parametrize("code", [0, 1, 2, 4, 255])
 def test_an_exit_is_no_signal(code: int) -> None:
     end = _end(f"os._exit({code})")
-    assert (end.signal, end.may_be_memory, end.told) == (0, False, f"ended (exit {code})")
-    assert end.explained == end.told
+    assert (end.signal, end.may_be_memory, end.words) == (0, False, f"ended (exit {code})")
+    assert end.explained == end.words
     assert end.passed_on() == code
 
 

@@ -14,7 +14,7 @@ from planner.errors import ModelError
 from planner.model import build
 from planner.profiler.child.measure import Measurer, check_finite
 from planner.profiler.components import components_of
-from planner.profiler.job import Answer, DoesNotFit, Failed, Job, Measured, Task
+from planner.profiler.job import ComponentFailed, DoesNotFit, Job, Measured, Measurement, MeasurementResult
 from planner.schema.common import OptimizerConfig
 from planner.schema.model import Activation, BatchNorm2d, Conv2d, Flatten, Linear, Model, Unit
 from tests.heads import conv_heads
@@ -45,7 +45,7 @@ def measurer() -> Measurer:
 
 
 def test_the_facts_of_a_unit_are_what_arithmetic_says(measurer: Measurer) -> None:
-    answer = measurer.answer(Task(CONV, 2, with_facts=True, with_layers=False))
+    answer = measurer.answer(Measurement(CONV, 2, with_facts=True, with_layers=False))
     assert isinstance(answer, Measured) and answer.facts is not None
     parameters = 4 * 3 * 9 + 4 + 4 + 4
     assert answer.facts.parameter_bytes == 4 * parameters
@@ -59,11 +59,11 @@ def test_the_facts_of_a_unit_are_what_arithmetic_says(measurer: Measurer) -> Non
 
 
 def test_without_fvcore_all_but_the_multiply_adds_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    with_it = Measurer(JOB).answer(Task(CONV, 2, with_facts=True, with_layers=True))
+    with_it = Measurer(JOB).answer(Measurement(CONV, 2, with_facts=True, with_layers=True))
     for name in [name for name in sys.modules if name.partition(".")[0] == "fvcore"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "fvcore", None)
-    answer = Measurer(JOB).answer(Task(CONV, 2, with_facts=True, with_layers=True))
+    answer = Measurer(JOB).answer(Measurement(CONV, 2, with_facts=True, with_layers=True))
     assert isinstance(answer, Measured) and answer.facts is not None and answer.layers is not None
     assert isinstance(with_it, Measured) and with_it.facts is not None and with_it.layers is not None
     assert answer.facts == replace(with_it.facts, flops=None, step_seconds=answer.facts.step_seconds)
@@ -72,13 +72,13 @@ def test_without_fvcore_all_but_the_multiply_adds_is_measured(monkeypatch: pytes
 
 
 def test_facts_are_measured_only_where_they_are_asked_for(measurer: Measurer) -> None:
-    answer = measurer.answer(Task(CONV, 4, with_facts=False, with_layers=False))
+    answer = measurer.answer(Measurement(CONV, 4, with_facts=False, with_layers=False))
     assert isinstance(answer, Measured)
     assert answer.facts is None
 
 
 def test_the_loss_alone_has_no_module(measurer: Measurer) -> None:
-    answer = measurer.answer(Task(LOSS, 4, with_facts=True, with_layers=False))
+    answer = measurer.answer(Measurement(LOSS, 4, with_facts=True, with_layers=False))
     assert isinstance(answer, Measured) and answer.facts is not None
     assert (answer.facts.parameter_bytes, answer.facts.flops) == (0, 0)
     assert answer.costs.inference_peak_bytes == 0
@@ -98,13 +98,13 @@ class _Broken(nn.Module):
 
 
 @pytest.fixture
-def answer_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[nn.Module], Answer]:
+def answer_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[nn.Module], MeasurementResult]:
     """The answer where a component's module is another one."""
 
-    def answer(module: nn.Module) -> Answer:
+    def answer(module: nn.Module) -> MeasurementResult:
         with monkeypatch.context() as patched:
             patched.setattr(build, "build_unit", lambda *given: module)
-            return Measurer(JOB).answer(Task(CONV, 2, with_facts=True, with_layers=False))
+            return Measurer(JOB).answer(Measurement(CONV, 2, with_facts=True, with_layers=False))
 
     return answer
 
@@ -114,21 +114,23 @@ def answer_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[nn.Module], Answer
     [MemoryError(), RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory")],
 )
 def test_memory_that_is_refused_means_that_it_does_not_fit(
-    error: Exception, answer_with: Callable[[nn.Module], Answer]
+    error: Exception, answer_with: Callable[[nn.Module], MeasurementResult]
 ) -> None:
     assert isinstance(answer_with(_Broken(error)), DoesNotFit)
 
 
-def test_any_other_error_is_told(answer_with: Callable[[nn.Module], Answer]) -> None:
+def test_any_other_error_is_told(answer_with: Callable[[nn.Module], MeasurementResult]) -> None:
     answer = answer_with(_Broken(RuntimeError("Expected more than 1 value per channel")))
-    assert isinstance(answer, Failed)
+    assert isinstance(answer, ComponentFailed)
     assert answer.problem == "Expected more than 1 value per channel"
 
 
 @pytest.mark.parametrize("factor", [float("nan"), float("inf")])
-def test_output_that_is_not_finite_is_told(factor: float, answer_with: Callable[[nn.Module], Answer]) -> None:
+def test_output_that_is_not_finite_is_told(
+    factor: float, answer_with: Callable[[nn.Module], MeasurementResult]
+) -> None:
     answer = answer_with(_Broken(None, factor))
-    assert isinstance(answer, Failed)
+    assert isinstance(answer, ComponentFailed)
     assert answer.problem == f"{2 * 3 * 8 * 8} of {2 * 3 * 8 * 8} numbers of its output on random images are not finite"
 
 
@@ -142,8 +144,8 @@ def test_after_a_task_that_does_not_fit_the_next_one_is_measured(monkeypatch: py
     measurer = Measurer(JOB)
     with monkeypatch.context() as patched:
         patched.setattr(build, "build_unit", lambda *given: _Broken(MemoryError()))
-        assert isinstance(measurer.answer(Task(CONV, 4, with_facts=True, with_layers=False)), DoesNotFit)
-    assert isinstance(measurer.answer(Task(CONV, 2, with_facts=True, with_layers=False)), Measured)
+        assert isinstance(measurer.answer(Measurement(CONV, 4, with_facts=True, with_layers=False)), DoesNotFit)
+    assert isinstance(measurer.answer(Measurement(CONV, 2, with_facts=True, with_layers=False)), Measured)
 
 
 def test_measuring_steps_leave_the_weights_where_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +153,7 @@ def test_measuring_steps_leave_the_weights_where_they_were(monkeypatch: pytest.M
     module = nn.Linear(8, 8)
     before = module.weight.detach().clone()
     monkeypatch.setattr(build, "build_unit", lambda *given: module)
-    answer = Measurer(JOB).answer(Task(CONV, 2, with_facts=True, with_layers=False))
+    answer = Measurer(JOB).answer(Measurement(CONV, 2, with_facts=True, with_layers=False))
     assert isinstance(answer, Measured)
     assert torch.equal(module.weight, before)
 

@@ -47,8 +47,8 @@ def test_runs_of_neighbours_make_a_permutation(count: int, run: int, key: int) -
     found = [order[index] for index in range(count)]
     assert sorted(found) == list(range(count))
     for start in range(0, count, run):
-        piece = found[start : start + run]
-        assert piece == [(piece[0] + place) % count for place in range(len(piece))]
+        chunk = found[start : start + run]
+        assert chunk == [(chunk[0] + place) % count for place in range(len(chunk))]
 
 
 def test_runs_differ_from_epoch_to_epoch_in_where_they_begin_and_when_they_come() -> None:

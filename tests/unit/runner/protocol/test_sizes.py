@@ -25,5 +25,5 @@ def test_the_ladder_comes_first_and_one_sample_last(
     micro_batch: int, ladder: tuple[int, ...], sizes: tuple[int, ...]
 ) -> None:
     block = make_plan((0, 6)).blocks[0]
-    rungs = tuple(BatchSetting(size, 1, block.predicted) for size in ladder)
-    assert sizes_of(replace(block, micro_batch=micro_batch, accumulate=1, ladder=rungs)) == sizes
+    fallbacks = tuple(BatchSetting(size, 1, block.predicted) for size in ladder)
+    assert sizes_of(replace(block, micro_batch=micro_batch, accumulate=1, ladder=fallbacks)) == sizes

@@ -29,8 +29,8 @@ from planner.runner.train.inputs import split_parts
 from planner.schema.codec import read_document
 from planner.schema.model import Model
 from planner.schema.report import Report
+from planner.schema.report_parts import ExitReport
 from planner.schema.run_folder import RunFolder
-from planner.schema.told import ExitReport
 from planner.tasks.accuracy import Accuracy, wilson
 from tests.fault.support import small_plan
 from tests.prepared import open_prepared

@@ -18,8 +18,8 @@ from planner.runner.train import session as session_module
 from planner.runner.train.block import compare_init
 from planner.schema.codec import decode, parse_json, read_document, to_json
 from planner.schema.report import Report
+from planner.schema.report_parts import InitReport
 from planner.schema.run_folder import RunFolder
-from planner.schema.told import InitReport
 from tests.fault.support import session, small_plan, weights
 from tests.unit.runner.contexts import loaded_block, run_context
 from tests.unit.runner.test_methods import state_of

@@ -10,9 +10,9 @@ from planner.runner.protocol.events import BlockDone, BlockStarted, ChildReady, 
 from planner.runner.supervise.record import Record, Telemetry, make_report
 from planner.schema.codec import to_json
 from planner.schema.plan import Plan
-from planner.schema.report import PeakMoment, PhaseReport
+from planner.schema.report import PeakPosition, PhaseReport
+from planner.schema.report_parts import ExitReport, Phase
 from planner.schema.run_folder import RunFolder
-from planner.schema.told import ExitReport, Phase
 from planner.units import MIB, format_bytes
 from tests.unit.report.documents import PLAIN
 
@@ -108,7 +108,7 @@ def test_a_peak_knows_the_phase_block_and_step_that_it_was_in(tmp_path: Path) ->
         done,
     )
     report = make_report(_plan(8 * GIB), record, 1.0)
-    assert report.peak == PeakMoment("validate", 0, 2)
+    assert report.peak == PeakPosition("validate", 0, 2)
     over = report.peak_bytes - 8 * GIB
     expected = f"{format_bytes(over)} above the budget of 8.00 GiB, in block 0 while its heads were measured, behind 2"
     assert expected in report.deviations[0] and report.deviation_steps == (2,)
@@ -126,7 +126,7 @@ def test_a_peak_knows_the_phase_block_and_step_that_it_was_in(tmp_path: Path) ->
 def test_what_starting_takes_is_at_the_start(tmp_path: Path) -> None:
     record = Record(RunFolder(tmp_path))
     _tell(tmp_path, record, ChildReady("ready", MIB, 9 * GIB), _phase("train", 9 * GIB), _step(0), _done())
-    assert make_report(_plan(8 * GIB), record, 1.0).peak == PeakMoment("start", None, 0)
+    assert make_report(_plan(8 * GIB), record, 1.0).peak == PeakPosition("start", None, 0)
 
 
 def test_a_block_of_an_earlier_session_knows_its_highest_phase(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_block_of_an_earlier_session_knows_its_highest_phase(tmp_path: Path) -
     path.write_text(to_json(replace(_done(), peak_bytes=3 * MIB, phases=phases)))
     record = Record(RunFolder(tmp_path))
     record.read(1)
-    assert record.peak == PeakMoment("cache", 0, 0)
+    assert record.peak == PeakPosition("cache", 0, 0)
     path.write_text(to_json(_done()))  # as an earlier release left it
     record = Record(RunFolder(tmp_path))
     record.read(1)
@@ -150,4 +150,4 @@ def test_under_scope_training_the_peak_is_the_highest_blocks(tmp_path: Path) -> 
     _tell(tmp_path, record, ChildReady("ready", MIB, GIB), _phase("train", GIB), _step(0), done)
     report = make_report(plan, record, 1.0)
     assert (report.peak_bytes, report.within_budget) == (2 * MIB, False)
-    assert report.peak == PeakMoment("validate", 0, 3)
+    assert report.peak == PeakPosition("validate", 0, 3)

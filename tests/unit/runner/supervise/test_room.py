@@ -29,7 +29,7 @@ def plan_of(peak: int, least: int, scope: Scope = "process", baseline: int = 100
     plan = small_plan()
     first = plan.blocks[0]
     high, low = (replace(first.predicted, peak_bytes=size) for size in (peak, least))
-    first = replace(first, predicted=high, ladder=tuple(replace(rung, predicted=low) for rung in first.ladder))
+    first = replace(first, predicted=high, ladder=tuple(replace(fallback, predicted=low) for fallback in first.ladder))
     plan = replace(plan, blocks=(first, *plan.blocks[1:]), budget=replace(plan.budget, scope=scope))
     plan = replace(plan, baseline_bytes=baseline, minimum_budget_bytes=7)
     return replace(plan, id=content_id(plan))

@@ -44,10 +44,10 @@ PLAN = plan_of((80, 40, 20), (70,), (50, 30))
 
 
 @pytest.mark.parametrize(
-    ("baseline", "rungs"), [(100, (0, 0, 0)), (101, (1, 0, 0)), (110, (1, 0, 0)), (70, (0, 0, 0))], ids=str
+    ("baseline", "fallbacks"), [(100, (0, 0, 0)), (101, (1, 0, 0)), (110, (1, 0, 0)), (70, (0, 0, 0))], ids=str
 )
-def test_every_block_begins_with_what_fits_beside_starting(baseline: int, rungs: tuple[int, ...]) -> None:
-    assert fallbacks_here(PLAN, 180 * MIB, baseline * MIB, 0) == rungs
+def test_every_block_begins_with_what_fits_beside_starting(baseline: int, fallbacks: tuple[int, ...]) -> None:
+    assert fallbacks_here(PLAN, 180 * MIB, baseline * MIB, 0) == fallbacks
 
 
 def test_a_block_without_a_setting_that_fits_is_infeasible() -> None:

@@ -30,8 +30,8 @@ from planner.runner.train.block import load_before, load_frozen
 from planner.runner.train.frozen import check_given, keep_frozen
 from planner.runner.train.passes import Pass, rehearse
 from planner.schema.plan import Plan
+from planner.schema.report_parts import InitReport
 from planner.schema.run_folder import RunFolder
-from planner.schema.told import InitReport
 from planner.tasks.kinds import CLASSIFICATION
 from tests.fault.support import FROZEN as COUNT
 from tests.fault.support import frozen_plan, session, small_plan, weights
@@ -267,7 +267,7 @@ def test_they_fall_back_where_memory_does_not_do(
 ) -> None:
     plan = frozen_plan()
     begin(plan, tmp_path)
-    sizes = [rung.micro_batch for rung in plan.blocks[0].settings]
+    sizes = [fallback.micro_batch for fallback in plan.blocks[0].settings]
     tried: list[int] = []
 
     def refuse(modules: Iterable[nn.Module], run: Pass, samples: Samples, *others: Any) -> None:

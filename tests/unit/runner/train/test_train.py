@@ -64,8 +64,8 @@ class FakeLimit(MemoryGuard):
 
 def _with_ladder(plan: Plan) -> Plan:
     block = plan.blocks[0]
-    rungs = tuple(BatchSetting(size, BATCH // size, block.predicted) for size in (4, 2, 1))
-    return replace(plan, blocks=(replace(block, ladder=rungs),))
+    fallbacks = tuple(BatchSetting(size, BATCH // size, block.predicted) for size in (4, 2, 1))
+    return replace(plan, blocks=(replace(block, ladder=fallbacks),))
 
 
 @pytest.fixture(autouse=True)
@@ -130,8 +130,8 @@ def test_every_rung_is_left_room_for_what_its_kernels_map_and_never_write(monkey
     block = plan.blocks[0]
     rooms = (700, 500, 300, 100)
     ladder = tuple(
-        replace(rung, predicted=replace(rung.predicted, untouched_bytes=room))
-        for rung, room in zip(block.ladder, rooms[1:], strict=True)
+        replace(fallback, predicted=replace(fallback.predicted, untouched_bytes=room))
+        for fallback, room in zip(block.ladder, rooms[1:], strict=True)
     )
     block = replace(block, predicted=replace(block.predicted, untouched_bytes=rooms[0]), ladder=ladder)
     left: list[int] = []

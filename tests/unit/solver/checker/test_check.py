@@ -15,7 +15,7 @@ from planner.schema.plan import Block, BlockPrediction, Breakdown, PhasePeaks, P
 from planner.schema.profile import Profile
 from planner.schema.request import Budget, Training
 from planner.solver.checker.check import check
-from planner.solver.problem import CLASSIFIER, Choice
+from planner.solver.problem import CLASSIFIER, BlockChoice
 from tests.heads import heads
 from tests.unit.solver.checked_plans import (
     AGAIN,
@@ -83,9 +83,9 @@ def _rich() -> tuple[Plan, Profile]:
     # Reading takes less time than computing, so that every second of computing shows.
     profile = replace(profile, storage=replace(profile.storage, read_bytes_per_second=10**9))
     choices = (
-        Choice(0, 2, (1,), heads(8), recompute=((0, 1),), optimizer_in_backward=True),
-        Choice(1, 2, (2,), heads(8), recompute=((1, 2),), source="recompute", caches=True),
-        Choice(2, 2, (3,), (CLASSIFIER,), source="cache"),
+        BlockChoice(0, 2, (1,), heads(8), recompute=((0, 1),), optimizer_in_backward=True),
+        BlockChoice(1, 2, (2,), heads(8), recompute=((1, 2),), source="recompute", caches=True),
+        BlockChoice(2, 2, (3,), (CLASSIFIER,), source="cache"),
     )
     return plan_of(problem_of(profile, "process", "fast"), *choices), profile
 
@@ -159,8 +159,8 @@ def test_finds_in_a_block_and_in_its_smaller_setting(name: str, place: int) -> N
     block = RICH.blocks[place]
     wrong = replace(block, predicted=change(block.predicted))
     _refuse(_block(RICH, place, wrong), PROFILE, f"blocks[{place}]: {fault}")
-    rung = replace(block.ladder[0], predicted=change(block.ladder[0].predicted))
-    wrong = replace(block, ladder=(rung, *block.ladder[1:]))
+    fallback = replace(block.ladder[0], predicted=change(block.ladder[0].predicted))
+    wrong = replace(block, ladder=(fallback, *block.ladder[1:]))
     _refuse(_block(RICH, place, wrong), PROFILE, f"blocks[{place}].ladder[0]: {fault}")
 
 
@@ -174,7 +174,7 @@ def _spans(place: int, *spans: tuple[int, int]) -> Plan:
     return _block(RICH, place, replace(block, segments=(replace(block.segments[0], recompute=spans),)))
 
 
-def _rung(**wrong: Any) -> Plan:
+def _fallback(**wrong: Any) -> Plan:
     block = RICH.blocks[0]
     return _block(RICH, 0, replace(block, ladder=(replace(block.ladder[0], **wrong),)))
 
@@ -232,9 +232,9 @@ WRONG: dict[str, tuple[Plan, str]] = {
         _block(RICH, 2, replace(RICH.blocks[2], optimizer_in_backward=True)),
         "blocks[2]: peak_bytes_by_phase.train is",
     ),
-    "accumulation": (_rung(accumulate=3), "blocks[0].ladder[0]: micro_batch × accumulate is 3, computed 2"),
-    "ladder": (_rung(micro_batch=2, accumulate=1), "blocks[0].ladder[0] is smaller than"),
-    "ladder's peak": (_rung(predicted=RICH.blocks[0].predicted), "blocks[0].ladder[0] needs less than"),
+    "accumulation": (_fallback(accumulate=3), "blocks[0].ladder[0]: micro_batch × accumulate is 3, computed 2"),
+    "ladder": (_fallback(micro_batch=2, accumulate=1), "blocks[0].ladder[0] is smaller than"),
+    "ladder's peak": (_fallback(predicted=RICH.blocks[0].predicted), "blocks[0].ladder[0] needs less than"),
 }
 
 

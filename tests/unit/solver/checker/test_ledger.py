@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from planner.schema.plan import PhasePeaks
-from planner.schema.profile import HeadProfile, PieceProfile, Trace
+from planner.schema.profile import ComponentProfile, HeadProfile, Trace
 from planner.solver.checker.check import check
 from planner.solver.checker.ledger import BlockRun
-from planner.solver.problem import Choice
+from planner.solver.problem import BlockChoice
 from tests.heads import heads
 from tests.unit.solver.checked_plans import (
     AGAIN,
@@ -61,11 +61,11 @@ def test_frozen_units_may_be_the_highest_moment_of_training() -> None:
     larger = replace(SECOND, costs=tuple(replace(cost, inference_peak_bytes=500) for cost in SECOND.costs))
     profile = tiny_profile((FIRST, larger, SECOND), HEADS)
     _, second = runs(
-        problem_of(profile), Choice(0, 2, (2,), heads(8)), Choice(2, 2, (3,), heads(0), source="recompute")
+        problem_of(profile), BlockChoice(0, 2, (2,), heads(8)), BlockChoice(2, 2, (3,), heads(0), source="recompute")
     )
     # Images 468 and the prefix's output 2·8; weights 110 + 50 + 50, momentum 50.
     assert second.training.peak == 484 + 210 + 50 + 580
-    assert second.training.moments == {(0, 0)}
+    assert second.training.peak_parts == {(0, 0)}
     assert second.phases().validate == 484 + 210 + 580 + 5 + 13
 
 
@@ -79,8 +79,8 @@ def test_a_block_between_that_runs_units_again_and_caches() -> None:
     # The prefix's 120 and the writer's 65568 above 548 of data and 50 + 24 + 110 of weights. Inference 8 + 5 a
     # micro-batch, and 5 records of 16 bytes at 2 MB/s; it stores what it writes, the next what it reads.
     problem = problem_of(tiny_profile((FIRST, SECOND, SECOND), HEADS))
-    last = Choice(2, 2, (3,), heads(0), source="cache")
-    _, middle, third = runs(problem, PASSED, Choice(1, 2, (2,), heads(8), source="recompute", caches=True), last)
+    last = BlockChoice(2, 2, (3,), heads(0), source="cache")
+    _, middle, third = runs(problem, PASSED, BlockChoice(1, 2, (2,), heads(8), source="recompute", caches=True), last)
     assert middle.phases().cache == 66420 + 5 + 665
     assert middle.finish_ns() == 32_500 + 40_000
     assert [(run.read_bytes(), run.written_bytes()) for run in (middle, third)] == [(0, 80), (80, 0)]
@@ -106,11 +106,11 @@ MIDDLE = trace(150, 90, 120, 10**6)
     ],
 )
 def test_recomputed_spans(
-    units: tuple[PieceProfile, ...], spans: tuple[tuple[int, int], ...], level: int, moment: tuple[int, int]
+    units: tuple[ComponentProfile, ...], spans: tuple[tuple[int, int], ...], level: int, moment: tuple[int, int]
 ) -> None:
     (run,) = runs(problem_of(tiny_profile(units)), replace(ONE, recompute=spans))
     assert run.training.peak == DATA + 200 + level
-    assert run.training.moments == {moment}
+    assert run.training.peak_parts == {moment}
     # 10+15 + 10+20 + 1+1 a micro-batch and 10 more for each unit that runs again; 3 steps of 2+2.
     again = sum(last - first for first, last in spans)
     assert run.epoch_ns() == (57 + 10 * again) * 2500 + 12_000
@@ -134,10 +134,10 @@ def test_spans_before_a_cut(
     middle = unit(8, 60, inner=trace(300 if spans == ((1, 2),) else 150, 90, 120))
     units = (unit(40, 10**6, trace(300, 200, 350)), middle, unit(8, 60, inner=last), SECOND)
     profile = tiny_profile(units, (HeadProfile(3, "auxiliary", 8, HEAD),))
-    (run,) = runs(problem_of(profile), Choice(0, 2, (3, 4), heads(8, 0), recompute=spans))
+    (run,) = runs(problem_of(profile), BlockChoice(0, 2, (3, 4), heads(8, 0), recompute=spans))
     # Weights 3·50 + 50 + 24 and momentum 220.
     assert run.training.peak == DATA + 224 + 220 + level
-    assert run.training.moments == {moment}
+    assert run.training.peak_parts == {moment}
 
 
 def test_the_optimizer_in_backward() -> None:
@@ -147,7 +147,7 @@ def test_the_optimizer_in_backward() -> None:
     stepping = replace(ONE, optimizer_in_backward=True)
     (one,) = runs(problem, stepping)
     assert one.training.peak == DATA + 160 + 150 + 360
-    assert one.training.moments == {(200, 0)}
+    assert one.training.peak_parts == {(200, 0)}
     (two,) = runs(problem, replace(stepping, ends=(1, 2), heads=heads(8, 0)))
     assert two.training.peak == DATA + 184 + 170 + 380
     # A recomputed span: again 16 + 200 + 150.
@@ -162,9 +162,9 @@ def test_a_smaller_setting_accumulates_and_steps_behind_backward() -> None:
     plan = plan_of(problem, replace(ONE, optimizer_in_backward=True))
     assert plan.blocks[0].ladder
     check(plan, problem.profile)
-    rung = BlockRun(plan, problem.profile, 0, 1)
-    assert rung.phases().train == 234 + 160 + 150 + 150 + 198 + 5 + 9
-    assert rung.epoch_ns() == 27_000 * 5 + 18_000
+    fallback = BlockRun(plan, problem.profile, 0, 1)
+    assert fallback.phases().train == 234 + 160 + 150 + 150 + 198 + 5 + 9
+    assert fallback.epoch_ns() == 27_000 * 5 + 18_000
 
 
 def test_the_fast_allocator() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from planner.schema.profile import HeadProfile, PieceProfile
+from planner.schema.profile import ComponentProfile, HeadProfile
 from planner.schema.request import Budget, Request, Training
 from planner.solver.problem import Problem
 from planner.solver.search.heads import preferred_heads, widest_heads
@@ -14,7 +14,7 @@ from tests.heads import heads
 from tests.unit.solver.two_units import FIRST, HEAD, SECOND, SGD, tiny_profile
 
 
-def _timed(microseconds: float) -> PieceProfile:
+def _timed(microseconds: float) -> ComponentProfile:
     """The tiny head with this forward time at micro-batch 2, and no backward."""
     at_two = replace(HEAD.costs[1], forward_seconds=microseconds * 1e-6, backward_seconds=0.0)
     return replace(HEAD, costs=(HEAD.costs[0], at_two))

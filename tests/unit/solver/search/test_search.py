@@ -32,7 +32,7 @@ from planner.solver.search.search import Effort, Search
 from tests.unit.solver.oracle import Oracle
 from tests.unit.solver.random_profiles import LAYERS, SGD, STYLES, Style, random_piece
 from tests.unit.solver.requests import Asked, questions
-from tests.unit.solver.two_units import costs, piece, tiny_profile, trace
+from tests.unit.solver.two_units import component, costs, tiny_profile, trace
 
 STRATEGIES: tuple[Strategy, ...] = ("auto", "backprop", "checkpoint", "classic-local", "neuroflux")
 QUIET = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
@@ -144,8 +144,8 @@ def test_least_memory_may_be_at_the_larger_micro_batch() -> None:
     def costs_of(bytes_: int) -> tuple[Costs, ...]:
         return tuple(costs(size, Traces(*[trace(*[size * bytes_] * 4)] * 6), 0, (1, 1, 1, 1)) for size in (1, 2))
 
-    unit = piece((1000, 0, 0), 0, 4, costs_of(100))
-    classifier = HeadProfile(2, "classifier", 0, piece((0, 0, 0), 0, 4, costs_of(0)))
+    unit = component((1000, 0, 0), 0, 4, costs_of(100))
+    classifier = HeadProfile(2, "classifier", 0, component((0, 0, 0), 0, 4, costs_of(0)))
     profile = replace(tiny_profile((unit, unit)), heads=(classifier,))
     training = Training(batch=2, epochs=1, samples=4, optimizer=profile.optimizer)
     request = Request(Budget(1, "training"), training, reserve_bytes=0)
@@ -161,11 +161,11 @@ def _pooling_between(style: Style, seed: int) -> Profile:
     dice, count = random.Random(seed), 4
     units = tuple(Unit(f"unit{index}", LAYERS[kind]) for index, kind in enumerate("cpcl"))
     thin = replace(style, training=0, inference=0, seconds=(0, 0, 0, 0, 0))
-    pieces = tuple(random_piece(dice, (1, 2), SGD, style, style.unit_parameters) for _ in range(count))
+    components = tuple(random_piece(dice, (1, 2), SGD, style, style.unit_parameters) for _ in range(count))
     heads = tuple(
         HeadProfile(place, "auxiliary", 8, random_piece(dice, (1, 2), SGD, thin, 1)) for place in range(1, count)
     )
-    profile = tiny_profile(pieces, heads)
+    profile = tiny_profile(components, heads)
     return replace(profile, model=replace(profile.model, units=units))
 
 
