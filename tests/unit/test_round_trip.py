@@ -121,7 +121,6 @@ def values(draw: st.DrawFn, kind: type) -> Any:
 def test_what_is_written_is_read_as_the_same_with_the_same_id(kind: type[Any]) -> None:
     @settings(
         max_examples=60,
-        deadline=None,
         database=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.large_base_example],
     )

@@ -34,7 +34,7 @@ def test_a_sample_counts_once_however_often_it_is_sent(client: TestClient) -> No
     assert chart["samples"] == [sample(0), sample(1), sample(2)]
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(peaks=st.lists(st.integers(0, 10**12), min_size=1, max_size=60), points=st.integers(2, 20), data=st.data())
 def test_thinning_keeps_the_highest_peak_of_every_block(
     local: TestClient, peaks: list[int], points: int, data: st.DataObject

@@ -49,7 +49,7 @@ def chw(images: Integers) -> Integers:
     return images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     count=st.integers(10, 40),
     height=st.integers(1, 9),

@@ -70,7 +70,7 @@ def assert_like_plain(unit: Unit, shape: Shape, seed: int, *, training: bool) ->
     assert all(same(ours, plains) for ours, plains in pairs)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(fitting_units(), st.integers(0, 2**31), st.booleans())
 def test_gradients_are_exactly_those_of_a_plain_build(case: tuple[Unit, Shape], seed: int, training: bool) -> None:
     unit, shape = case

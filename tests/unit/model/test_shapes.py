@@ -63,7 +63,7 @@ def test_the_zoo_has_the_shapes_and_counts_that_torch_finds(name: str, shape: tu
         assert_sizes(sizes, module, x)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(any_units, shapes)
 @torch.no_grad()
 def test_a_chain_holds_exactly_where_torch_runs_it(unit: Unit, shape: Shape) -> None:
@@ -78,7 +78,7 @@ def test_a_chain_holds_exactly_where_torch_runs_it(unit: Unit, shape: Shape) -> 
         assert_sizes(unit_sizes(unit, shape), module, output)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(fitting_units())
 @torch.no_grad()
 def test_the_sizes_of_chains_that_hold_are_torchs(case: tuple[Unit, Shape]) -> None:
@@ -87,7 +87,7 @@ def test_the_sizes_of_chains_that_hold_are_torchs(case: tuple[Unit, Shape]) -> N
     assert_sizes(unit_sizes(unit, shape), module, output)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(fitting_units())
 @torch.no_grad()
 def test_the_minimum_micro_batch_is_where_torch_stops_refusing(case: tuple[Unit, Shape]) -> None:
@@ -283,7 +283,7 @@ def test_huge_descriptions_are_counted_without_torch() -> None:
     assert ran.stdout == "unit 0: u, layer 1 (conv2d): more than 4000000000 parameters\nFalse False\n"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(any_units, min_size=1, max_size=4), images, st.integers(2, 6))
 def test_a_described_model_is_read_or_refused_as_input(units: list[Unit], shape: Shape, classes: int) -> None:
     ending = Unit("classifier", (Flatten("flatten"), Linear("linear", classes)))

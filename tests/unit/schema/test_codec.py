@@ -188,7 +188,7 @@ def mutated(draw: st.DrawFn) -> tuple[type[Any], bytes]:
     return kind_of(path), json.dumps(value, ensure_ascii=draw(st.booleans())).encode(errors="surrogatepass")
 
 
-@settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=1500, suppress_health_check=[HealthCheck.too_slow])
 @given(mutated())
 def test_both_decoders_agree_on_changed_documents(case: tuple[type[Any], bytes]) -> None:
     kind, text = case
@@ -208,14 +208,14 @@ def damaged(draw: st.DrawFn) -> tuple[type[Any], bytes]:
     return kind_of(path), bytes(text)
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @given(damaged())
 def test_both_decoders_agree_on_damaged_bytes(case: tuple[type[Any], bytes]) -> None:
     kind, text = case
     assert repr(ours(kind, text)) == repr(pydantics(kind, text))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.integers(-(10**20) + 1, 10**20 - 1) | st.floats(allow_nan=False, allow_infinity=False), st.sampled_from("eE"))
 def test_both_decoders_read_the_same_number(number: float, exponent: str) -> None:
     written = json.dumps(number).replace("e", exponent)

@@ -62,7 +62,7 @@ def _spans_in(draw: st.DrawFn, boundaries: tuple[int, ...]) -> tuple[tuple[int, 
     return tuple(found)
 
 
-@settings(deadline=None, max_examples=400, suppress_health_check=(HealthCheck.too_slow, HealthCheck.data_too_large))
+@settings(max_examples=400, suppress_health_check=(HealthCheck.too_slow, HealthCheck.data_too_large))
 @given(plans())
 def test_agrees_with_the_solver(drawn: tuple[Problem, tuple[BlockChoice, ...]]) -> None:
     problem, choices = drawn

@@ -50,7 +50,7 @@ def _begins_behind(plan: Plan, count: int) -> None:
     assert plan.blocks[0].input.kind in kinds
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=QUIET, derandomize=True)
+@settings(max_examples=60, suppress_health_check=QUIET, derandomize=True)
 @given(
     cases().filter(lambda case: case.training.freeze > 0),
     st.sampled_from(STRATEGIES),

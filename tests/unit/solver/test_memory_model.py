@@ -374,7 +374,7 @@ def test_what_is_legal(changes: dict[str, Any], legal: bool) -> None:
     assert is_legal(_problem(), replace(TWO_SEGMENTS, **changes)) is legal
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=(HealthCheck.too_slow,), derandomize=True)
+@settings(max_examples=40, suppress_health_check=(HealthCheck.too_slow,), derandomize=True)
 @given(cases(3))
 def test_every_choice_is_what_was_played_out(case: Case) -> None:
     """The oracle's events against the walk, for all that a block can be."""

@@ -105,7 +105,7 @@ def _agrees_on_least(asked: Asked) -> None:
 
 
 @seed(1)
-@settings(max_examples=150, deadline=None, suppress_health_check=QUIET, database=None)
+@settings(max_examples=150, suppress_health_check=QUIET, database=None)
 @given(questions())
 def test_agrees_with_brute_force(question: tuple[Asked, int]) -> None:
     _agrees(*question)
@@ -113,7 +113,7 @@ def test_agrees_with_brute_force(question: tuple[Asked, int]) -> None:
 
 @pytest.mark.long
 @seed(2)
-@settings(max_examples=10_000, deadline=None, suppress_health_check=QUIET, database=None)
+@settings(max_examples=10_000, suppress_health_check=QUIET, database=None)
 @given(questions())
 def test_agrees_with_brute_force_at_length(question: tuple[Asked, int]) -> None:
     _agrees(*question)
@@ -124,7 +124,7 @@ def test_everything_wins_somewhere() -> None:
     won: Counter[tuple[str, str]] = Counter()
 
     @seed(1)
-    @settings(max_examples=200, deadline=None, suppress_health_check=QUIET, database=None)
+    @settings(max_examples=200, suppress_health_check=QUIET, database=None)
     @given(questions())
     def look(question: tuple[Asked, int]) -> None:
         asked, budget = question

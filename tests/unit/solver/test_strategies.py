@@ -46,7 +46,6 @@ def limited(draw: st.DrawFn) -> tuple[Case, Problem, Oracle, int]:
 
 QUICK = settings(
     max_examples=150,
-    deadline=None,
     derandomize=True,
     suppress_health_check=(HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much),
 )

@@ -19,7 +19,7 @@ def _may_be_cut(oracle: Oracle, boundary: int) -> bool:
     return all(first == end or oracle.may_be_segment(first, end) for first, end in (before, behind))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=(HealthCheck.too_slow,), derandomize=True)
+@settings(max_examples=60, suppress_health_check=(HealthCheck.too_slow,), derandomize=True)
 @given(cases(3))
 def test_time_and_bytes_are_bounded_from_below(case: Case) -> None:
     assume(trainable(case))

@@ -38,7 +38,7 @@ STRATEGIES: tuple[Strategy, ...] = ("auto", "backprop", "checkpoint", "classic-l
 QUIET = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=QUIET, derandomize=True)
+@settings(max_examples=80, suppress_health_check=QUIET, derandomize=True)
 @given(questions(), st.sampled_from(("balanced", "fidelity")))
 def test_preferences_take_fewer_cuts(question: tuple[Asked, int], prefer: Preference) -> None:
     asked, budget = question
@@ -51,7 +51,7 @@ def test_preferences_take_fewer_cuts(question: tuple[Asked, int], prefer: Prefer
     assert sum(setting.time_ns for setting in asked.settings(plan)) == frontier[segments]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=QUIET, derandomize=True)
+@settings(max_examples=300, suppress_health_check=QUIET, derandomize=True)
 @given(questions(), st.sampled_from((0.0099, 0.1, 0.5)))
 def test_a_search_that_may_end_early_is_within_its_tolerance_and_says_how_far(
     question: tuple[Asked, int], tolerance: float
@@ -67,7 +67,7 @@ def test_a_search_that_may_end_early_is_within_its_tolerance_and_says_how_far(
     assert 0 <= answer.gap <= tolerance / (1 - tolerance) * 1.0001  # whole nanoseconds
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=QUIET, derandomize=True)
+@settings(max_examples=25, suppress_health_check=QUIET, derandomize=True)
 @given(questions())
 def test_more_memory_is_never_slower(question: tuple[Asked, int]) -> None:
     asked, _ = question
@@ -78,7 +78,7 @@ def test_more_memory_is_never_slower(question: tuple[Asked, int]) -> None:
     assert times == sorted(times, reverse=True)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=QUIET, derandomize=True)
+@settings(max_examples=60, suppress_health_check=QUIET, derandomize=True)
 @given(questions(), st.sampled_from(STRATEGIES))
 def test_smallest_budget_fits_and_one_byte_less_does_not(question: tuple[Asked, int], strategy: Strategy) -> None:
     asked, _ = question
@@ -97,7 +97,7 @@ def test_smallest_budget_fits_and_one_byte_less_does_not(question: tuple[Asked, 
         make_plan(profile, replace(request, budget=Budget(least - 1, asked.case.scope)))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=QUIET, derandomize=True)
+@settings(max_examples=40, suppress_health_check=QUIET, derandomize=True)
 @given(questions(), st.sampled_from(("speed", "balanced", "fidelity")))
 def test_every_alternative_fits_and_none_is_faster_under_speed(question: tuple[Asked, int], prefer: Preference) -> None:
     asked, budget = question
