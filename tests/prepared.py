@@ -8,7 +8,8 @@ from typing import Any
 
 from planner.data.prepare import Wanted
 from planner.data.preparer import prepare
-from planner.data.records import Records, records_path
+from planner.data.records import Records
+from planner.schema.run_folder import RunFolder
 from planner.tasks.kinds import CLASSIFICATION
 
 
@@ -16,4 +17,4 @@ def open_prepared(name: str | Path, work_dir: Path, size: tuple[int, int, int] =
     """Prepare `name` in `work_dir`, for a model of that input and ten classes, and open the records."""
     usual = Wanted(str(name), str(work_dir), size, classes=10, called="the model", task=CLASSIFICATION, seed=0)
     prepare(replace(usual, **wanted))
-    return Records(records_path(work_dir))
+    return Records(RunFolder(work_dir).records)

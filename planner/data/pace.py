@@ -28,9 +28,9 @@ class Progress:
 class Pace:
     """Counts, and tells how far it is, five times a second at most."""
 
-    def __init__(self, tell: Callable[[Progress], None] | None = None) -> None:
-        """Without `tell` it only counts."""
-        self._tell = tell
+    def __init__(self, on_progress: Callable[[Progress], None] | None = None) -> None:
+        """Without `on_progress` it only counts."""
+        self._on_progress = on_progress
         self._doing: Doing = "finding"
         self._done = 0
         self._total: int | None = None
@@ -43,6 +43,6 @@ class Pace:
     def step(self) -> None:
         """One more is done."""
         self._done += 1
-        if self._tell is not None and (now := time.monotonic()) >= self._due:
+        if self._on_progress is not None and (now := time.monotonic()) >= self._due:
             self._due = now + _EVERY_SECONDS
-            self._tell(Progress(self._doing, self._done, self._total))
+            self._on_progress(Progress(self._doing, self._done, self._total))

@@ -31,7 +31,7 @@ _ENDINGS = tuple(suffix.encode() for suffix in SUFFIXES)
 _MOST_DEPTH = 8
 _NAMES_PER_CHUNK = 64
 _SORTED_AT_ONCE = 32_768
-_PIECE_BYTES = 64 * KIB
+_CHUNK_BYTES = 64 * KIB
 
 
 class PictureList:
@@ -53,7 +53,7 @@ class PictureList:
         where = data_folder(work_dir)
         try:
             # `resources` closes it, and its storage is free again then.
-            self._file = resources.enter_context(tempfile.TemporaryFile(dir=where, buffering=_PIECE_BYTES))  # noqa: SIM115  # closed by resources
+            self._file = resources.enter_context(tempfile.TemporaryFile(dir=where, buffering=_CHUNK_BYTES))  # noqa: SIM115  # closed by resources
             for name in classes:
                 self._class_starts.append(self.count)
                 self.identity.update(os.fsencode(name) + b"\0")
@@ -155,7 +155,7 @@ def _written(fd: int, start: int, end: int) -> Iterator[bytes]:
     """The names between two places of a file."""
     rest = b""
     while start < end:
-        chunk = os.pread(fd, min(_PIECE_BYTES, end - start), start)
+        chunk = os.pread(fd, min(_CHUNK_BYTES, end - start), start)
         start += len(chunk)
         *whole, rest = (rest + chunk).split(b"\0")
         yield from whole

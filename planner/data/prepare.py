@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from planner.data.pace import Progress
-from planner.errors import OverBudgetError, RunError, error_of
+from planner.errors import RunError, error_of
 from planner.schema.codec import decode, parse_json, to_json
 from planner.schema.data import DataDescription
 from planner.system.child import ask
@@ -88,27 +88,23 @@ class PreparationReply:
     """How far it has come: then the answer is still to come."""
 
 
-def prepare_in_child(wanted: Wanted, tell: Callable[[Progress], None] | None = None) -> Prepared:
-    """Have the records written, or found whole; `tell` is told how far that has come.
+def prepare_in_child(wanted: Wanted, on_progress: Callable[[Progress], None] | None = None) -> Prepared:
+    """Have the records written, or found whole; `on_progress` is called with how far that has come.
 
     Raises InputError, RunError, OverBudgetError where it was killed.
     """
 
-    def told(line: bytes) -> bool:
+    def on_line(line: bytes) -> bool:
         progress = decode(PreparationReply, parse_json(line)).progress
-        if progress is not None and tell is not None:
-            tell(progress)
+        if progress is not None and on_progress is not None:
+            on_progress(progress)
         return progress is not None
 
     question = to_json(wanted, indent=None).encode()
-    done = ask(["-m", "planner.data.preparer", str(os.getpid())], question=question, told=told)
-    if not done.text.endswith(b"\n"):
-        message = f"the process that prepares the data was {done.end.explained}: {done.last_words}"
-        if done.end.may_be_memory:
-            limit = "" if wanted.allowed_bytes is None else f" (it was given {format_bytes(wanted.allowed_bytes)})"
-            raise OverBudgetError(f"{message}; where that was memory{limit}, free some, or plan for a larger budget")
-        raise RunError(f"{message}, unexpectedly")
-    answer = decode(PreparationReply, parse_json(done.text))
+    done = ask(["-m", "planner.data.preparer", str(os.getpid())], question=question, on_line=on_line)
+    limit = "" if wanted.allowed_bytes is None else f" (it was given {format_bytes(wanted.allowed_bytes)})"
+    remedy = f"free some, or plan for a larger budget{limit}"
+    answer = done.decoded(PreparationReply, "the process that prepares the data", remedy)
     if answer.failed is not None:
         raise error_of(answer.failed.exit_code, answer.failed.message)
     if answer.prepared is None:

@@ -14,11 +14,12 @@ from planner.data.dataset import check_fits, open_data
 from planner.data.describe import Described, describe
 from planner.data.pace import Pace, Progress
 from planner.data.prepare import LEAST_BYTES, PreparationFailure, PreparationReply, Prepared, Wanted
-from planner.data.records import Records, RecordWriter, file_bytes, records_path, write_records
+from planner.data.records import Records, RecordWriter, file_bytes, write_records
 from planner.data.split import Dataset, SourceSplit
 from planner.errors import DataError, InputError, PlannerError, StorageError
 from planner.schema.codec import decode, parse_json, to_json
 from planner.schema.data import DataDescription, DataPart, PartName, class_difference, differences, listed, some
+from planner.schema.run_folder import RunFolder
 from planner.system.answers import Answers
 from planner.system.exhaustion import is_out_of_memory
 from planner.system.files import make_folder, storage_errors
@@ -29,12 +30,12 @@ from planner.units import format_bytes
 _UNPACKING = "unpacking-"
 
 
-def prepare(wanted: Wanted, tell: Callable[[Progress], None] | None = None) -> Prepared:
-    """Write the records, unless they lie there whole already; `tell` is told how far that has come.
+def prepare(wanted: Wanted, on_progress: Callable[[Progress], None] | None = None) -> Prepared:
+    """Write the records, unless they lie there whole already; `on_progress` is called with how far that has come.
 
     Raises InputError where data and model do not fit, DataError, StorageError.
     """
-    path, pace = records_path(Path(wanted.work_dir)), Pace(tell)
+    path, pace = RunFolder(Path(wanted.work_dir)).records, Pace(on_progress)
     most = _left_bytes(wanted) if wanted.in_memory else None
     with (
         _unpacking(path.parent) as unpacked,
@@ -123,7 +124,7 @@ def match_labels(found: DataDescription, wanted: Wanted) -> tuple[int, ...] | No
         return None
     unknown = set(names) - set(ours)
     if unknown or (len(names) != len(ours) and not wanted.test_only):
-        raise InputError(f"{wanted.data}: {class_difference(ours, names)} than {wanted.called}'s")
+        raise InputError(f"{wanted.data}: {class_difference(ours, names, 'those of ' + wanted.called)}")
     numbers = {name: label for label, name in enumerate(ours)}
     return tuple(numbers[name] for name in names)
 
@@ -200,13 +201,13 @@ def _write_part(writer: RecordWriter, name: PartName, source: _Source, pace: Pac
 
 
 def _answer(wanted: Wanted, answers: Answers) -> Prepared:
-    def tell(progress: Progress) -> None:
+    def on_progress(progress: Progress) -> None:
         answers.emit(to_json(PreparationReply(None, None, progress), indent=None))
 
     left = _left_bytes(wanted)
     if left is not None:
         limit_data(left)
-    return prepare(wanted, tell)
+    return prepare(wanted, on_progress)
 
 
 def main(parent_pid: int) -> int:

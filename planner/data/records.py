@@ -28,20 +28,12 @@ from planner.units import MIB, format_bytes
 
 MAGIC = b"neuroflux-data/1"
 
-RECORDS = "data/records.bin"
-"""Prepared data, inside a run's folder."""
-
 _PREFIX = struct.Struct("<16sII")
 _TAIL = struct.Struct("<II")
 _ALIGN = 4096
 _MOST_HEADER_BYTES = 8 * MIB
 _CHUNK_BYTES = MIB
 """What the writer gathers, and a check reads, at a time."""
-
-
-def records_path(work_dir: Path) -> Path:
-    """Where prepared data lies in a folder."""
-    return work_dir / RECORDS
 
 
 def stride_of(description: DataDescription) -> int:

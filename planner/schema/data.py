@@ -100,7 +100,7 @@ def differences(before: DataDescription, now: DataDescription) -> list[str]:
     """What makes `now` other data than `before`, in words; the name that was typed makes no difference."""
     found = []
     if before.class_names != now.class_names:
-        found.append(class_difference(before.class_names, now.class_names))
+        found.append(class_difference(before.class_names, now.class_names, "those it had"))
     elif before.classes != now.classes:
         found.append(f"it had {before.classes} classes, and has {now.classes}")
     if before.input != now.input:
@@ -121,11 +121,13 @@ def differences(before: DataDescription, now: DataDescription) -> list[str]:
     return found
 
 
-def class_difference(before: tuple[str, ...], now: tuple[str, ...]) -> str:
-    """How two lists of class names differ, in words."""
+def class_difference(before: tuple[str, ...], now: tuple[str, ...], called: str) -> str:
+    """How the class names of a data set differ from others, which are `called` so, in words."""
     gone, new = ([name for name in ours if name not in theirs] for ours, theirs in ((before, now), (now, before)))
-    said = [f"{what} {some(names)}" for what, names in (("without", gone), ("with", new)) if names]
-    return f"its classes are others: {', '.join(said)}" if said else "its classes stand in another order"
+    parts = [f"{what} {some(names)}" for what, names in (("lacks", gone), ("has", new)) if names]
+    if not parts:
+        return f"its classes stand in another order than {called}"
+    return f"its classes are not {called}: it {' and '.join(parts)}"
 
 
 def some(names: list[str]) -> str:

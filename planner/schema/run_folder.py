@@ -50,6 +50,8 @@ class RunFolder:
         """What the data is that the run was begun with."""
         self.prepared = path / "data"
         """A folder in which data is prepared; others may have made it before."""
+        self.records = self.prepared / "records.bin"
+        """The prepared data."""
         self.weights = path / "weights"
         """The folder of what is trained, block by block."""
         self.caches = path / "cache"

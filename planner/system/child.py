@@ -16,12 +16,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
-from typing import IO, BinaryIO
+from typing import IO, BinaryIO, TypeVar
 
+from planner.errors import OverBudgetError, RunError
+from planner.schema.codec import decode, parse_json
 from planner.system.allocator import variables_to_start_with
 from planner.system.answers import VARIABLE
 from planner.system.ends import End
 from planner.system.oom import kill_first
+
+T = TypeVar("T")
 
 STANDARD_ERROR = 2
 """As `output`: this process's own standard error, whatever `sys.stderr` is."""
@@ -120,17 +124,31 @@ class Answer:
         """The last line it printed, cut where it is long."""
         return (self.printed_text.splitlines() or ["it said nothing"])[-1][-300:]
 
+    def decoded(self, kind: type[T], process: str, remedy: str) -> T:
+        """Its one line of JSON, as a `kind`.
+
+        Raises, where it ended without one: OverBudgetError where that may have been for lack of memory, against which
+        `remedy` helps; RunError otherwise. `process` is what the message calls it.
+        """
+        if self.text.endswith(b"\n"):
+            return decode(kind, parse_json(self.text))
+        if self.end.may_be_memory:
+            raise OverBudgetError(
+                f"{process} was {self.end.explained}: {self.last_words}; where that was memory, {remedy}"
+            )
+        raise RunError(f"{process} was {self.end.explained}, unexpectedly: {self.last_words}")
+
 
 def ask(
     arguments: Sequence[str],
     patience_seconds: float | None = None,
     question: bytes = b"",
-    told: Callable[[bytes], bool] | None = None,
+    on_line: Callable[[bytes], bool] | None = None,
 ) -> Answer:
     """Run `python ARGUMENTS` to its end. Raises TimeoutError where that takes longer than `patience_seconds`.
 
-    `question` is what it finds on its standard input, all of which it has to read before it says much. `told` is given
-    every line of its answers as it comes; one for which it says yes is no part of the answer.
+    `question` is what it finds on its standard input, all of which it has to read before it says much. `on_line` is
+    called with every line of its answers as it comes; one for which it returns True is no part of the answer.
     """
     deadline = None if patience_seconds is None else time.monotonic() + patience_seconds
     printed, output = os.pipe()
@@ -144,15 +162,15 @@ def ask(
                 with contextlib.suppress(BrokenPipeError):
                     child.process.stdin.write(question)
                     child.process.stdin.close()
-            text, printed_text = _drain(child.answers_fd, printed, deadline, told or (lambda line: False))
+            text, printed_text = _drain(child.answers_fd, printed, deadline, on_line or (lambda line: False))
             code = child.process.wait()
     finally:
         os.close(printed)
     return Answer(code, text, printed_text.decode(errors="replace").strip())
 
 
-def _drain(answers: int, printed: int, deadline: float | None, told: Callable[[bytes], bool]) -> tuple[bytes, bytes]:
-    """Read both pipes to their ends: of the first all lines that `told` does not take, of the second the end."""
+def _drain(answers: int, printed: int, deadline: float | None, on_line: Callable[[bytes], bool]) -> tuple[bytes, bytes]:
+    """Read both pipes to their ends: of the first all lines that `on_line` does not take, of the second the end."""
     found = {answers: b"", printed: b""}
     kept = b""
     poll = select.poll()
@@ -172,5 +190,5 @@ def _drain(answers: int, printed: int, deadline: float | None, told: Callable[[b
                 open_pipes.remove(pipe)
         found[printed] = found[printed][-_KEPT_BYTES:]
         *lines, found[answers] = found[answers].split(b"\n")
-        kept += b"".join(line + b"\n" for line in lines if not told(line))
+        kept += b"".join(line + b"\n" for line in lines if not on_line(line))
     return kept + found[answers], found[printed]

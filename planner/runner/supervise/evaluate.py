@@ -11,15 +11,14 @@ from pathlib import Path
 
 from planner.data.pace import Progress
 from planner.data.prepare import Prepared, Wanted, prepare_in_child
-from planner.data.records import records_path
-from planner.errors import InfeasibleError, InputError, OverBudgetError, PlannerError, RunError, error_of
+from planner.errors import InfeasibleError, InputError, PlannerError, error_of
 from planner.model.shapes import model_sizes
 from planner.runner.protocol import events
 from planner.runner.protocol.job import EvaluationJob
 from planner.runner.storage.exported import Exported, find_exported
 from planner.runner.storage.sealed import read_sealed
 from planner.runner.supervise.supervisor import GROWTH_BYTES, release_start_memory
-from planner.schema.codec import decode, parse_json, to_json
+from planner.schema.codec import to_json
 from planner.schema.report import DataReport, Evaluation
 from planner.schema.run_folder import RunFolder
 from planner.system.child import ask
@@ -33,11 +32,11 @@ _VARIES_BYTES = 4 * MIB
 
 
 def evaluate(
-    path: Path, data: str, budget_bytes: int | None = None, tell: Callable[[Progress], None] | None = None
+    path: Path, data: str, budget_bytes: int | None = None, on_progress: Callable[[Progress], None] | None = None
 ) -> Evaluation:
     """Measure an exported model (a run's output folder, or a model's file) on the test part of `data`.
 
-    `tell` is told how far preparing that has come. Where no folder can be written to but ones that are memory, what is
+    `on_progress` is called with how far preparing that has come. Where only folders in memory can be written to, what is
     kept there counts.
 
     Nothing is left in the model's folder, which may be one that can only be read. Raises InfeasibleError where
@@ -49,10 +48,12 @@ def evaluate(
     own = read_memory().peak_bytes + GROWTH_BYTES
     allowed = None if budget_bytes is None else budget_bytes - own
     with scratch_folder(exported.folder) as scratch:
-        prepared = _prepare(exported, data, scratch, allowed, tell)
-        kept = prepared.storage_bytes if memory_kind(scratch) is not None else 0
+        in_memory = memory_kind(scratch) is not None
+        prepared = _prepare(exported, data, scratch, allowed, in_memory, on_progress)
+        kept = prepared.storage_bytes if in_memory else 0
         left = None if allowed is None else allowed - kept
-        event = _answer(EvaluationJob(str(exported.weights.absolute()), str(records_path(scratch)), cores, left))
+        records = RunFolder(scratch).records
+        event = _answer(EvaluationJob(str(exported.weights.absolute()), str(records), cores, left))
     if isinstance(event, events.ChildFailed):
         raise _error(event, own + kept, budget_bytes)
     peak = max(event.peak_bytes + kept, prepared.peak_bytes)
@@ -64,7 +65,8 @@ def _prepare(
     data: str,
     scratch: Path,
     allowed_bytes: int | None,
-    tell: Callable[[Progress], None] | None,
+    in_memory: bool,
+    on_progress: Callable[[Progress], None] | None,
 ) -> Prepared:
     model = exported.model
     return prepare_in_child(
@@ -79,9 +81,9 @@ def _prepare(
             class_names=model.class_names,
             allowed_bytes=allowed_bytes,
             test_only=True,
-            in_memory=memory_kind(scratch) is not None,
+            in_memory=in_memory,
         ),
-        tell,
+        on_progress,
     )
 
 
@@ -106,14 +108,7 @@ def _notes(exported: Exported, prepared: Prepared) -> tuple[str, ...]:
 
 def _answer(job: EvaluationJob) -> events.Evaluated | events.ChildFailed:
     done = ask(["-m", "planner.runner.train.evaluator", to_json(job, indent=None), str(os.getpid())])
-    if done.text.endswith(b"\n"):
-        return decode(events.EvaluationMessage, parse_json(done.text)).event
-    if done.end.may_be_memory:
-        raise OverBudgetError(
-            f"the evaluating process was {done.end.explained}: {done.last_words}; where that was memory, free some on "
-            "the device"
-        )
-    raise RunError(f"the evaluating process was {done.end.explained}, unexpectedly: {done.last_words}")
+    return done.decoded(events.EvaluationMessage, "the evaluating process", "free some on the device").event
 
 
 def _error(event: events.ChildFailed, own_bytes: int, budget_bytes: int | None) -> PlannerError:

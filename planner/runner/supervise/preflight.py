@@ -8,9 +8,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from planner.errors import RunError
 from planner.runner.protocol.events import ChildFailed
-from planner.schema.codec import decode, parse_json, to_json
+from planner.schema.codec import to_json
 from planner.schema.plan import Plan
 from planner.system.child import ask
 
@@ -47,9 +46,7 @@ def look(question: PreflightQuestion) -> PreflightAnswer:
     """Run the checks. Raises what they found: InputError, InfeasibleError or RunError."""
     text = to_json(question, indent=None).encode()
     done = ask(["-m", "planner.runner.supervise.preflighter", str(os.getpid())], question=text)
-    if not done.text.endswith(b"\n"):
-        raise RunError(f"what looks at device and memory was {done.end.explained}, unexpectedly: {done.last_words}")
-    answer = decode(PreflightAnswer, parse_json(done.text))
+    answer = done.decoded(PreflightAnswer, "what looks at device and memory", "free some on the device")
     if answer.refusal is not None:
         raise answer.refusal.error()
     return answer

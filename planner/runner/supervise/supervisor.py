@@ -111,8 +111,9 @@ def _begin(run: PlannedRun, data: str, begun: Begun, footprint: Footprint, obser
     options = begun.options
     answer = look(PreflightQuestion(run.plan, options.any_device, trains, options.guard, options.ignore_limit))
     release_start_memory()
-    prepared = _prepare(run, data, begun, trains, observer)
-    in_memory = _kept_in_memory(run, begun, data, prepared) if options.guard else None
+    kind = memory_kind(run.folder.path)
+    prepared = _prepare(run, data, begun, trains, kind is not None, observer)
+    in_memory = _kept_in_memory(run, begun, data, prepared, kind) if kind and options.guard else None
     notes = () if prepared.reused else prepared.description.notes
     for text in (*answer.warnings, *notes, *([in_memory.text] if in_memory else [])):
         observer.observe(Warned("warning", text))
@@ -145,14 +146,13 @@ class _InMemory:
     """What a person should know of it."""
 
 
-def _kept_in_memory(run: PlannedRun, begun: Begun, data: str, prepared: Prepared) -> _InMemory | None:
-    """What counts in the budget because the output folder is memory. None where it is storage, or the budget a GPU's.
+def _kept_in_memory(run: PlannedRun, begun: Begun, data: str, prepared: Prepared, kind: str) -> _InMemory | None:
+    """What counts in the budget because the output folder is memory, of that kind; none where the budget is a GPU's.
 
     Raises InfeasibleError where the budget does not hold it.
     """
     plan, out = run.plan, run.folder.path
-    kind = None if plan.device.is_accelerator else memory_kind(out)
-    if kind is None:
+    if plan.device.is_accelerator:
         return None
     counts = [part.samples for part in prepared.description.parts]
     samples = SampleCounts(prepared.description.training_samples, sum(counts[1:]))
@@ -169,7 +169,7 @@ def _inside_bytes(folder: RunFolder, data: str) -> int:
     return path.stat().st_size if path.is_file() and path.resolve().is_relative_to(folder.path.resolve()) else 0
 
 
-def _prepare(run: PlannedRun, data: str, begun: Begun, trains: bool, observer: Observer) -> Prepared:
+def _prepare(run: PlannedRun, data: str, begun: Begun, trains: bool, in_memory: bool, observer: Observer) -> Prepared:
     """Have the data prepared, within the budget. Raises InputError where it is not what the run was begun with."""
     plan, out = run.plan, run.folder.path
     if trains and not begun.is_new and is_taken(run.folder) and begun.data_fingerprint is None:
@@ -188,7 +188,7 @@ def _prepare(run: PlannedRun, data: str, begun: Begun, trains: bool, observer: O
             seed=plan.training.seed if begun.options.seed is None else begun.options.seed,
             class_names=plan.class_names,
             allowed_bytes=_preparing_bytes(plan) if begun.options.guard else None,
-            in_memory=memory_kind(out) is not None,
+            in_memory=in_memory,
             known=begun.data.description if begun.data else None,
         ),
         lambda found: observer.observe(Preparing("preparing", found.doing, found.done, found.total)),

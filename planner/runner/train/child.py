@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from planner.data.records import Records, records_path
+from planner.data.records import Records
 from planner.errors import OverBudgetError, PlannerError
 from planner.runner.protocol.events import ChildFailed, ChildReady, Deviation, Event, Finished, Initialised, Message
 from planner.runner.protocol.job import TrainingJob
@@ -42,7 +42,7 @@ def _train(job: TrainingJob, emit: Callable[[Event], None]) -> None:
     stop = StopSignal()
     stop.listen()
     plan = read_document(RunFolder(Path(job.out)).plan, Plan)
-    with Records(records_path(Path(job.out))) as data:
+    with Records(RunFolder(Path(job.out)).records) as data:
         difference = compare_data(plan, data)
         started = _start(plan)
         from planner.runner.train.session import Session

@@ -15,8 +15,9 @@ from PIL import Image
 
 from planner.cli.main import main
 from planner.data.prepare import Wanted, prepare_in_child
-from planner.data.records import Records, records_path
+from planner.data.records import Records
 from planner.errors import DataError, InputError
+from planner.schema.run_folder import RunFolder
 from planner.tasks.kinds import CLASSIFICATION
 from planner.units import MIB
 from tests.prepared import open_prepared
@@ -37,7 +38,7 @@ from tests.unit.data.support import read_all
 
 def labels_by_corner(work: Path, part: str, of: Sequence[int] = range(4)) -> bool:
     """Whether every image has the label that its disc's corner stands for."""
-    with Records(records_path(work)) as data:
+    with Records(RunFolder(work).records) as data:
         images, labels = read_all(getattr(data, part), SHAPE)
     assert labels
     return [of[corner_of(image)] for image in images] == labels

@@ -26,9 +26,10 @@ from PIL import Image, ImageCms
 from planner.cli.main import main
 from planner.data.prepare import Wanted
 from planner.data.preparer import prepare
-from planner.data.records import Records, records_path
+from planner.data.records import Records
 from planner.errors import DataError
 from planner.schema.data import DataDescription
+from planner.schema.run_folder import RunFolder
 from planner.tasks.kinds import CLASSIFICATION
 from tests.unit.data.discs import NAMES, SHAPE, corner_of, disc, folder, save, see_through
 from tests.unit.data.support import Bytes, Integers, cycling_labels, read_all, write_cifar, write_idx
@@ -314,7 +315,7 @@ def test_what_is_odd_is_read_right(tmp_path: Path, case: Read) -> None:
     assert found.class_names == case.names
     assert found.notes == case.notes
     assert found.classes == 4
-    with Records(records_path(tmp_path / "work")) as data:
+    with Records(RunFolder(tmp_path / "work").records) as data:
         read = [read_all(part, found.input) for part in (data.train, data.validation, data.test)]
     images = np.concatenate([part[0] for part in read])
     labels = [label for part in read for label in part[1]]
@@ -534,7 +535,7 @@ def test_what_cannot_be_read_right_is_refused_in_a_sentence(
     wanted = Wanted(str(place), str(tmp_path / "work"), SHAPE, 20, "the model", CLASSIFICATION, 0)
     with pytest.raises(DataError, match=said):
         prepare(wanted)
-    assert not records_path(tmp_path / "work").exists()
+    assert not RunFolder(tmp_path / "work").records.exists()
     code = main(["check-data", str(place)])
     error = capsys.readouterr().err
     if "cannot be decoded" not in said:  # which takes decoding all of them

@@ -10,8 +10,9 @@ import pytest
 
 from planner.data.prepare import Wanted, prepare_in_child
 from planner.data.preparer import prepare
-from planner.data.records import Records, records_path
+from planner.data.records import Records
 from planner.errors import InputError
+from planner.schema.run_folder import RunFolder
 from planner.tasks.kinds import CLASSIFICATION
 from planner.units import MIB
 from tests.prepared import open_prepared
@@ -30,7 +31,7 @@ def write_npz(path: Path, labels: Integers, images: Bytes | None = None, **array
 
 
 def numbers(work: Path, part: str) -> list[int]:
-    with Records(records_path(work)) as data:
+    with Records(RunFolder(work).records) as data:
         return [int(image[0, 0, 0]) for image in read_all(getattr(data, part), SHAPE)[0]]
 
 
@@ -74,18 +75,18 @@ def wanted(path: Path, work: Path, **changes: object) -> Wanted:
 def test_what_lies_there_whole_is_used_again(tmp_path: Path) -> None:
     asked = wanted(write_npz(tmp_path / "set.npz", cycling_labels(40, 4)), tmp_path / "work")
     first = prepare(asked)
-    before = records_path(tmp_path / "work").stat()
+    before = RunFolder(tmp_path / "work").records.stat()
     again = prepare(asked)
     assert (first.reused, again.reused) == (False, True)
     assert again.description == first.description
-    assert records_path(tmp_path / "work").stat().st_ino == before.st_ino
+    assert RunFolder(tmp_path / "work").records.stat().st_ino == before.st_ino
 
 
 @pytest.mark.parametrize("byte", [30, -3])
 def test_what_is_damaged_is_prepared_anew(tmp_path: Path, byte: int) -> None:
     asked = wanted(write_npz(tmp_path / "set.npz", cycling_labels(40, 4)), tmp_path / "work")
     prepare(asked)
-    path = records_path(tmp_path / "work")
+    path = RunFolder(tmp_path / "work").records
     right = path.read_bytes()
     spoiled = bytearray(right)
     spoiled[byte] ^= 1
@@ -161,16 +162,16 @@ def test_labels_are_the_models_by_name(tmp_path: Path) -> None:
         assert data.train.samples == 0
 
 
-@pytest.mark.parametrize(("names", "said"), [("abce", "without 'd', with 'e'"), ("abc", "without 'd'")])
+@pytest.mark.parametrize(("names", "said"), [("abce", "it lacks 'd' and has 'e'"), ("abc", "it lacks 'd'")])
 def test_training_wants_the_models_classes(tmp_path: Path, names: str, said: str) -> None:
     folder = picture_classes(tmp_path / "set", names)
-    with pytest.raises(InputError, match=f"its classes are others: {said} than the model's"):
+    with pytest.raises(InputError, match=f"its classes are not those of the model: {said}"):
         prepare(wanted(folder, tmp_path / "work", class_names=("a", "b", "c", "d")))
 
 
 def test_an_unknown_class_is_refused_where_only_testing_is_wanted(tmp_path: Path) -> None:
     folder = picture_classes(tmp_path / "set", "ae")
-    with pytest.raises(InputError, match="with 'e'"):
+    with pytest.raises(InputError, match="has 'e'"):
         prepare(wanted(folder, tmp_path / "work", class_names=("a", "b"), test_only=True))
 
 
@@ -196,7 +197,7 @@ def test_the_child_says_the_same(tmp_path: Path) -> None:
     here = prepare(replace(asked, work_dir=str(tmp_path / "here")))
     found = prepare_in_child(asked)
     assert found.description == here.description
-    assert records_path(tmp_path / "work").read_bytes() == records_path(tmp_path / "here").read_bytes()
+    assert RunFolder(tmp_path / "work").records.read_bytes() == RunFolder(tmp_path / "here").records.read_bytes()
     assert 4 * 2**20 < found.peak_bytes < 64 * 2**20
     with pytest.raises(InputError, match=r"its images are 1×4×6, but the model takes 1×5×6"):
         prepare_in_child(replace(asked, input=(1, 5, 6)))

@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from planner.data import records
-from planner.data.records import Records, file_bytes, records_path, write_records
+from planner.data.records import Records, file_bytes, write_records
 from planner.errors import StorageError
 from planner.schema.data import DataDescription, DataPart, PartName
 from tests.unit.data.support import cycling_labels, random_images, read_all
@@ -107,7 +107,7 @@ def test_a_split_has_ends_and_wants_a_buffer_of_its_size(tmp_path: Path) -> None
 
 
 def test_reading_imports_nothing_but_the_standard_library(tmp_path: Path) -> None:
-    path = write(records_path(tmp_path).parent.parent / "r")
+    path = write(tmp_path / "r")
     code = (
         "import sys; from pathlib import Path; from planner.data.records import Records\n"
         "Records(Path(sys.argv[1])).verify()\n"

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from planner.errors import OverBudgetError, PlannerError, RunError
+from planner.schema.profile import Storage
 from planner.system.answers import VARIABLE
 from planner.system.child import Answer, ChildProcess, ask
 
@@ -59,7 +61,7 @@ def test_lines_are_told_as_they_come_and_what_is_taken_is_no_answer(tmp_path: Pa
             """),
             str(tmp_path),
         ],
-        told=take,
+        on_line=take,
     )
     assert told == [b"step1", b"answer", b"step2"]
     assert (found.code, found.text) == (0, b"answer\nno end")
@@ -85,6 +87,32 @@ def test_a_child_that_is_killed_or_silent_is_told_by_its_code() -> None:
     found = ask(code("os.kill(os.getpid(), 9)"))
     assert (found.code, found.text, found.last_words) == (-signal.SIGKILL, b"", "it said nothing")
     assert ask(code("sys.exit(3)")).code == 3
+
+
+def test_an_answer_is_decoded_as_the_document_that_it_is() -> None:
+    found = ask(code("""Answers().emit('{"write_bytes_per_second": 3, "read_bytes_per_second": 4}')"""))
+    assert found.decoded(Storage, "the process", "wait") == Storage(3, 4)
+
+
+@pytest.mark.parametrize(
+    ("ends", "error", "message"),
+    [
+        ("os.kill(os.getpid(), 9)", OverBudgetError, r"lack of memory: last words; where that was memory, free some$"),
+        ("os.abort()", OverBudgetError, r"ended \(SIGABRT\) .*: last words; where that was memory, free some$"),
+        ("os._exit(3)", RunError, r"^the process was ended \(exit 3\), unexpectedly: last words$"),
+        ("os._exit(0)", RunError, r"^the process was ended \(exit 0\), unexpectedly: last words$"),
+    ],
+)
+def test_a_child_that_ends_within_its_answer_is_an_error_that_says_how(
+    ends: str, error: type[PlannerError], message: str
+) -> None:
+    within = f"""
+        print("last words", flush=True)
+        os.write(int(os.environ["{VARIABLE}"]), b'{{"write_bytes')
+        {ends}
+    """
+    with pytest.raises(error, match=message):
+        ask(code(within)).decoded(Storage, "the process", "free some")
 
 
 def test_patience_ends_and_the_child_with_it(tmp_path: Path) -> None:
