@@ -17,7 +17,7 @@ from planner.runner.protocol import events
 from planner.runner.protocol.job import EvaluationJob
 from planner.runner.storage.exported import Exported, find_exported
 from planner.runner.storage.sealed import read_sealed
-from planner.runner.supervise.supervisor import GROWTH_BYTES, release_start_memory
+from planner.runner.supervise.own_memory import GROWTH_BYTES, release_start_memory
 from planner.schema.codec import to_json
 from planner.schema.report import DataReport, Evaluation
 from planner.schema.run_folder import RunFolder
@@ -36,8 +36,8 @@ def evaluate(
 ) -> Evaluation:
     """Measure an exported model (a run's output folder, or a model's file) on the test part of `data`.
 
-    `on_progress` is called with how far preparing that has come. Where only folders in memory can be written to, what is
-    kept there counts.
+    `on_progress` is called with how far preparing that has come. Where only folders in memory can be written to, what
+    is kept there counts.
 
     Nothing is left in the model's folder, which may be one that can only be read. Raises InfeasibleError where
     `budget_bytes`, which all processes share, is too small; InputError, StorageError, RunError.

@@ -12,7 +12,8 @@ import sys
 from typing import cast
 
 from planner.runner.protocol.events import ChildReady, Message
-from planner.runner.supervise import supervisor
+from planner.runner.supervise import supervisor  # noqa: F401  # loaded, for a run's supervisor has it resident
+from planner.runner.supervise.own_memory import GROWTH_BYTES, release_start_memory
 from planner.schema.codec import decode, parse_json
 from planner.schema.common import Policy
 from planner.system.answers import Answers
@@ -36,14 +37,14 @@ answers.emit(to_json(Message(ChildReady("ready", started.baseline_bytes, started
 
 def probe(policy: Policy, threads: int) -> dict[str, int]:
     """Bytes of child and supervisor under `policy` with `threads` threads."""
-    supervisor.release_start_memory()
+    release_start_memory()
     with ChildProcess(["-c", _CHILD, policy, str(threads)], STANDARD_ERROR) as child:
         line = child.answers.readline()
         if child.process.wait():
             raise SystemExit(End(child.process.returncode).passed_on())
         ready = decode(Message, parse_json(line)).event
     assert isinstance(ready, ChildReady)
-    own = read_memory().peak_bytes + supervisor.GROWTH_BYTES
+    own = read_memory().peak_bytes + GROWTH_BYTES
     return {"baseline_bytes": ready.baseline_bytes, "start_peak_bytes": ready.peak_bytes, "supervisor_bytes": own}
 
 

@@ -13,35 +13,29 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from planner.data.prepare import Prepared, Wanted, prepare_in_child
-from planner.errors import InputError, InterruptedRunError, OverBudgetError, RunError, StorageError
+from planner.data.pace import Progress
+from planner.errors import InterruptedRunError, OverBudgetError, RunError, StorageError
 from planner.runner.protocol.events import Event, Message, Preparing, Warned
 from planner.runner.protocol.job import TrainingJob
 from planner.runner.protocol.position import Position, read_position
 from planner.runner.protocol.sizes import sizes_of
 from planner.runner.storage.planned_run import PlannedRun
 from planner.runner.storage.sealed import read_sealed, write_sealed
-from planner.runner.supervise.begin import Begun, Footprint, agree, check_init, check_plan, is_taken, lay
+from planner.runner.supervise.begin import Begun, Footprint, agree, check_init, check_plan, lay
 from planner.runner.supervise.exits import export_models
-from planner.runner.supervise.folder_bytes import FolderBytes, SampleCounts, check_folder, folder_bytes
+from planner.runner.supervise.own_memory import allowed_bytes, release_start_memory
 from planner.runner.supervise.preflight import PreflightQuestion, look
 from planner.runner.supervise.record import Record, Telemetry, make_report
 from planner.runner.supervise.resume import clear_leftovers, find_damage, first_open_block
+from planner.runner.supervise.run_data import data_report, kept_in_memory, prepare_data
 from planner.schema.codec import decode, parse_json, to_json
 from planner.schema.plan import Plan
-from planner.schema.report import DataReport, Report
+from planner.schema.report import Report
 from planner.schema.run_folder import RunFolder
 from planner.system.child import ChildProcess
 from planner.system.ends import End
 from planner.system.files import FolderLock, lock_folder, make_folder, storage_errors, write_atomically
-from planner.system.pages import allow_huge_pages
-from planner.system.proc import read_memory, reset_peak
-from planner.system.resident import trim_clean_pages
 from planner.system.storage import memory_kind
-from planner.units import MIB
-
-GROWTH_BYTES = MIB
-"""What the supervisor may still grow after it has started the child."""
 
 
 class Observer(Protocol):
@@ -112,8 +106,12 @@ def _begin(run: PlannedRun, data: str, begun: Begun, footprint: Footprint, obser
     answer = look(PreflightQuestion(run.plan, options.any_device, trains, options.guard, options.ignore_limit))
     release_start_memory()
     kind = memory_kind(run.folder.path)
-    prepared = _prepare(run, data, begun, trains, kind is not None, observer)
-    in_memory = _kept_in_memory(run, begun, data, prepared, kind) if kind and options.guard else None
+
+    def on_progress(found: Progress) -> None:
+        observer.observe(Preparing("preparing", found.doing, found.done, found.total))
+
+    prepared = prepare_data(run, data, begun, trains, kind is not None, on_progress)
+    in_memory = kept_in_memory(run, begun, data, prepared, kind) if kind and options.guard else None
     notes = () if prepared.reused else prepared.description.notes
     for text in (*answer.warnings, *notes, *([in_memory.text] if in_memory else [])):
         observer.observe(Warned("warning", text))
@@ -125,7 +123,7 @@ def _begin(run: PlannedRun, data: str, begun: Begun, footprint: Footprint, obser
     record = Record(run.folder)
     record.read(first_block)
     record.stored_bytes = in_memory.stored.training_bytes if in_memory else 0
-    record.keep_data(_data_report(prepared, begun))
+    record.keep_data(data_report(prepared, begun))
     foreign = [f"run with the plan of another device: {'; '.join(answer.differences)}"] if begun.is_foreign else []
     for text in (*begun.mended, *(each.text for each in damage), *foreign):
         if all(text != known for known, _ in record.deviations):
@@ -134,85 +132,6 @@ def _begin(run: PlannedRun, data: str, begun: Begun, footprint: Footprint, obser
         _note_resumption(record, first_block)
     clear_leftovers(run, first_block)
     return record, begun
-
-
-@dataclass(frozen=True)
-class _InMemory:
-    """An output folder that is memory."""
-
-    stored: FolderBytes
-    """What the run keeps there."""
-    text: str
-    """What a person should know of it."""
-
-
-def _kept_in_memory(run: PlannedRun, begun: Begun, data: str, prepared: Prepared, kind: str) -> _InMemory | None:
-    """What counts in the budget because the output folder is memory, of that kind; none where the budget is a GPU's.
-
-    Raises InfeasibleError where the budget does not hold it.
-    """
-    plan, out = run.plan, run.folder.path
-    if plan.device.is_accelerator:
-        return None
-    counts = [part.samples for part in prepared.description.parts]
-    samples = SampleCounts(prepared.description.training_samples, sum(counts[1:]))
-    data_bytes = prepared.storage_bytes + _inside_bytes(run.folder, data)
-    files = (run.folder.init, begun.options.init)
-    init_bytes = sum(path.stat().st_size for path in files if path is not None and path.is_file())
-    stored = folder_bytes(plan, samples, begun.options.epochs or plan.training.epochs, data_bytes, init_bytes)
-    return _InMemory(stored, check_folder(plan, stored, f"{out} ({kind})", read_memory().peak_bytes))
-
-
-def _inside_bytes(folder: RunFolder, data: str) -> int:
-    """Length of a data set that was written into the output folder for this run (`planner.run`)."""
-    path = Path(data)
-    return path.stat().st_size if path.is_file() and path.resolve().is_relative_to(folder.path.resolve()) else 0
-
-
-def _prepare(run: PlannedRun, data: str, begun: Begun, trains: bool, in_memory: bool, observer: Observer) -> Prepared:
-    """Have the data prepared, within the budget. Raises InputError where it is not what the run was begun with."""
-    plan, out = run.plan, run.folder.path
-    if trains and not begun.is_new and is_taken(run.folder) and begun.data_fingerprint is None:
-        raise InputError(
-            f"{out}: its run was begun by an earlier release, which held out other samples to test on; going on would "
-            "train on them. Finish it with that release, or begin anew: another folder with --out"
-        )
-    prepared = prepare_in_child(
-        Wanted(
-            data=data,
-            work_dir=str(out),
-            input=plan.model.input,
-            classes=plan.model.classes,
-            called="the plan's model",
-            task=plan.model.task,
-            seed=plan.training.seed if begun.options.seed is None else begun.options.seed,
-            class_names=plan.class_names,
-            allowed_bytes=_preparing_bytes(plan) if begun.options.guard else None,
-            in_memory=in_memory,
-            known=begun.data.description if begun.data else None,
-        ),
-        lambda found: observer.observe(Preparing("preparing", found.doing, found.done, found.total)),
-    )
-    if begun.data_fingerprint not in (None, prepared.description.fingerprint):
-        raise InputError(
-            f"{data}: is not the data that the run in {out} was begun with; resume it with that, or choose another "
-            "folder with --out"
-        )
-    return prepared
-
-
-def _preparing_bytes(plan: Plan) -> int | None:
-    """What preparing the data may take beside this process; none where the budget is of another memory."""
-    if plan.device.is_accelerator:
-        return None
-    return allowed_bytes(plan) + (plan.baseline_bytes if plan.budget.scope == "training" else 0)
-
-
-def _data_report(prepared: Prepared, begun: Begun) -> DataReport:
-    """What was prepared, with the highest peak of all sessions."""
-    before = begun.data.prepare_peak_bytes if begun.data else 0
-    peak = max(before, prepared.peak_bytes + read_memory().peak_bytes)
-    return DataReport(prepared.description, prepared.storage_bytes, peak)
 
 
 def _named(run: PlannedRun, record: Record) -> PlannedRun:
@@ -240,23 +159,6 @@ def _position(folder: RunFolder, block: int) -> Position | None:
         if position is not None and position.block == block:
             return position
     return None
-
-
-def release_start_memory() -> None:
-    """Give back what only this process's start needed, before there is a child to share the budget with.
-
-    Where its peak cannot begin anew, that of the start counts all the same: more than need be, never less.
-    """
-    allow_huge_pages(False)  # to the child from its first moment on; its allocator policy has the last word
-    trim_clean_pages()
-    reset_peak()
-
-
-def allowed_bytes(plan: Plan, folder_bytes: int = 0) -> int:
-    """What the child may take of the plan's budget, beside this process and what is stored in memory."""
-    if plan.budget.scope == "process" and not plan.device.is_accelerator:
-        folder_bytes += read_memory().peak_bytes + GROWTH_BYTES
-    return plan.budget.bytes - folder_bytes
 
 
 class _Supervision:

@@ -71,7 +71,7 @@ def test_a_supervisor_and_what_it_starts_go_without_huge_pages() -> None:
     """Whatever the machine's setting is: it is taken for `always` here."""
     code = """
         import json, subprocess
-        from planner.runner.supervise.supervisor import release_start_memory
+        from planner.runner.supervise.own_memory import release_start_memory
         from planner.system import pages
         pages.huge_pages = lambda: "always"
         release_start_memory()

@@ -12,7 +12,8 @@ from planner.errors import InputError
 from planner.model.zoo import from_zoo
 from planner.runner.protocol.events import BlockDone
 from planner.runner.storage.sealed import read_sealed
-from planner.runner.supervise.supervisor import RunOptions, allowed_bytes, run_plan
+from planner.runner.supervise.own_memory import allowed_bytes
+from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.schema.codec import content_id, read_document
 from planner.schema.plan import Plan
 from planner.schema.report import Report
