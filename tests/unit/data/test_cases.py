@@ -179,7 +179,7 @@ def test_a_class_under_another_name_is_other_data(tmp_path: Path) -> None:
     with open_prepared(place, tmp_path / "work", SHAPE) as data:
         known = data.description
     (place / "a").rename(place / "e")
-    with pytest.raises(InputError, match=r"not the data that the run was begun with: .* without 'a', with 'e'"):
+    with pytest.raises(InputError, match=r"not the data that the run was begun with: .* lacks 'a' and has 'e'"):
         open_prepared(place, tmp_path / "work", SHAPE, known=known)
 
 
