@@ -1,0 +1,180 @@
+"""What `planner.run` is: the command `neuroflux run`, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from planner.data.write import write_npz
+from planner.errors import ExceededError, InputError, RunError, error_of
+from planner.python.datasets import MapDataset, class_names, mapped_part
+from planner.schema.codec import decode, parse_json, to_json
+from planner.schema.data import class_difference
+from planner.schema.plan import Plan
+from planner.schema.report import Report
+from planner.system.child import STANDARD_ERROR, ChildProcess
+from planner.system.ends import End
+from planner.system.files import make_folder, missing_folders, remove_empty, storage_errors, write_atomically
+
+if TYPE_CHECKING:
+    pass
+
+
+_COMMAND = """
+import io, sys
+from planner.system.rlimit import die_with_parent
+die_with_parent(int(sys.argv[1]))
+from planner.cli.main import main
+from planner.system.answers import Answers
+sys.stdout = io.TextIOWrapper(Answers().stream, "utf-8")
+sys.exit(main(sys.argv[2:]))
+"""
+"""`neuroflux`, ending with the process that has started it; its result is an answer."""
+
+
+def run(
+    plan: Plan,
+    dataset: MapDataset | str | Path,
+    *,
+    test: MapDataset | None = None,
+    out: str | Path | None = None,
+    epochs: int | None = None,
+    max_steps: int | None = None,
+    seed: int | None = None,
+    init: str | Path | None = None,
+    exit_tolerance: float | None = 0.5,
+    resume: bool = False,
+    any_device: bool = False,
+    ignore_limit: bool = False,
+    quiet: bool = False,
+) -> Report:
+    """Train as a plan says, within its budget, and export the network that comes out.
+
+    The run is the command `neuroflux run` in a process of its own, since this one, with torch and whatever else in it,
+    is none that a budget could hold. It ends when this one does. Ctrl-C lets it save first.
+
+    A data set of this program is written down once, one sample in memory at a time, into an .npz file in a temporary
+    folder within `out`, for the training process shares no memory with this one and never unpickles anything. That
+    takes a byte for each value, and is gone when this returns; where this process is killed, it stays. A random
+    transformation is drawn once.
+
+    Args:
+        plan: what `plan` found.
+        dataset: a map-style data set of (image, label) pairs, or what `neuroflux run --data` takes: "sample",
+            "fashion-mnist", or a path. An image is a tensor, an array or a Pillow image of the size that the model
+            takes: 8-bit values, or floats from 0 to 1, which are rounded to 8 bits; the run normalises them. A label is
+            a whole number from 0. An attribute `classes`, a list of names, as torchvision's have, says what they mean.
+        test: another data set to measure on; none: a tenth of every class is held out for that. A data set that is
+            named has a test part of its own.
+        out: the output folder; none: runs/<first 12 digits of the plan's id>.
+        epochs: passes over the data instead of the plan's.
+        max_steps: most optimizer steps of each block, for a short run.
+        seed: of every random stream, instead of the plan's.
+        init: weights to begin with: a safetensors file, or a run's output folder.
+        exit_tolerance: points of accuracy that the smallest exit kept may lose to the best, on a tenth of the training
+            samples that is held out to choose both by; none holds nothing out.
+        resume: go on with a run that was stopped, from the same samples.
+        any_device: run a plan that was made for another device.
+        ignore_limit: run a plan whose budget is above the memory limit of the container that this is in.
+        quiet: show no progress.
+
+    Returns:
+        What the run did; it also lies in `out`, with the trained network.
+
+    Raises:
+        ExceededError: the run has ended above its budget. Its `report` says when and by how much; the trained network
+            lies in `out` as ever.
+        InfeasibleError: the device has too little memory for the plan, or its container too low a limit.
+        InputError: an argument, the plan or a sample is wrong; a sample is named by its index. Nothing is left behind.
+        InterruptedRunError: it was stopped; `resume=True` goes on.
+        StorageError: nothing can be written to `out`.
+        RunError: the run failed.
+
+    Example:
+        >>> report = planner.run(found, torchvision.datasets.FashionMNIST("data"), out="runs/first")
+        >>> report.within_budget
+        True
+    """
+    folder = Path("runs") / plan.id[:12] if out is None else Path(out)
+    given = {"--epochs": epochs, "--max-steps": max_steps, "--seed": seed, "--init": init}
+    options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    options += ["--exit-tolerance", "none" if exit_tolerance is None else str(exit_tolerance)]
+    flags = {"--resume": resume, "--any-device": any_device, "--ignore-limit": ignore_limit, "--quiet": quiet}
+    options += [name for name, wanted in flags.items() if wanted]
+    made = missing_folders(folder)
+    try:
+        return _run_in(folder, plan, dataset, test, options, quiet)
+    finally:
+        remove_empty(made)  # where the run came to nothing
+
+
+def _run_in(
+    folder: Path,
+    plan: Plan,
+    dataset: MapDataset | str | Path,
+    test: MapDataset | None,
+    options: list[str],
+    quiet: bool,
+) -> Report:
+    """Write down what the run needs, in a folder within `folder` that goes again, and run."""
+    make_folder(folder)
+    with storage_errors(folder):
+        scratch = tempfile.TemporaryDirectory(prefix="dataset-", dir=folder)
+    with scratch as into:
+        data = _written(plan, dataset, test, Path(into))
+        plan_file = Path(into) / "plan.json"
+        write_atomically(plan_file, to_json(plan))
+        return _run_command(["run", str(plan_file), "--data", data, "--out", str(folder), "--json", *options], quiet)
+
+
+def _written(plan: Plan, dataset: MapDataset | str | Path, test: MapDataset | None, scratch: Path) -> str:
+    """The name or path of the data, after it was written down where it is a program's own."""
+    if isinstance(dataset, str | Path):
+        if test is not None:
+            raise InputError("test: data that is named has a test part of its own; give both as data sets, or none")
+        return str(dataset)
+    parts = [mapped_part(dataset, plan.model, "", "dataset")]
+    if test is not None:
+        parts.append(mapped_part(test, plan.model, "test_", "test"))
+    path = scratch / "data.npz"
+    write_npz(path, plan.model.input, parts, _names(plan, dataset, test))
+    return str(path)
+
+
+def _names(plan: Plan, dataset: MapDataset, test: MapDataset | None) -> tuple[str, ...]:
+    """What the classes are called. Raises InputError where training and test samples call them otherwise."""
+    names, others = (class_names(each, plan.model.classes) for each in (dataset, test))
+    if names and others and names != others:
+        raise InputError(
+            f"test: {class_difference(names, others, 'those of the set to train on')} than the training samples'"
+        )
+    return names
+
+
+def _run_command(words: list[str], quiet: bool) -> Report:
+    """The report that `neuroflux run` prints. Raises the error that it names."""
+    stderr = subprocess.DEVNULL if quiet or sys.__stderr__ is None else STANDARD_ERROR
+    with ChildProcess(["-c", _COMMAND, str(os.getpid()), *words], stderr) as child:
+        process = child.process
+        try:
+            answer = child.answers.read()
+            process.wait()
+        except BaseException:  # whatever it is, the run saves before it goes on its way
+            process.send_signal(signal.SIGINT)
+            process.wait()
+            raise
+    try:
+        value = parse_json(answer)
+    except InputError:
+        raise RunError(f"neuroflux run was {End(process.returncode).explained}, unexpectedly") from None
+    if "schema" in value:  # the run has ended, within its budget or above it
+        report = decode(Report, value)
+        if not report.within_budget:
+            raise ExceededError(report.exceeded, report)
+        return report
+    raise error_of(process.returncode, value["error"], value.get("minimum_bytes"))

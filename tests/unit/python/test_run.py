@@ -1,0 +1,186 @@
+"""Runs from Python, on data sets of the program's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+import planner
+from planner.errors import ExceededError, InputError
+from planner.python import run
+from planner.schema.codec import content_id, read_document, to_json
+from planner.schema.common import OptimizerConfig
+from planner.schema.plan import Plan, with_class_names
+from planner.schema.report import Report
+from planner.schema.run_folder import RunFolder
+from planner.system.files import lock_folder
+from tests.fault.support import small_plan
+from tests.unit.solver.chains import zoo_profile
+
+
+class Colours(Dataset[tuple[Tensor, int]]):
+    """Images of one colour each, which is their class; floats from 0 to 1, as torchvision gives them."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        if index >= self._count:
+            raise IndexError(index)
+        image = torch.zeros(3, 8, 8)
+        image[index % 3] = 0.5 + index % 7 / 20
+        return image, index % 3
+
+
+@pytest.fixture(scope="module")
+def colour_plan() -> Plan:
+    """A plan for a small module, made from the module itself."""
+    module = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+    )
+    plan: Plan = planner.plan(
+        module, torch.zeros(4, 3, 8, 8), budget="2GiB", optimizer="adam", batch=10, epochs=20, samples=60
+    )
+    return plan
+
+
+class NamedColours(Colours):
+    """The same with what torchvision's data sets have."""
+
+    classes = ("red", "green", "blue")
+
+
+def test_names_of_classes_go_with_plan_model_and_report(colour_plan: Plan, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    report: Report = planner.run(colour_plan, NamedColours(40), out=out, max_steps=1, quiet=True)
+    assert report.data is not None and report.data.description.class_names == NamedColours.classes
+    assert json.loads((out / "model.json").read_text())["class_names"] == list(NamedColours.classes)
+    named = with_class_names(colour_plan, ("green", "red", "blue"))
+    report = planner.run(named, NamedColours(40), out=tmp_path / "other", max_steps=1, quiet=True)
+    assert report.data is not None  # labels follow the plan's names
+    assert report.data.description.class_names == ("green", "red", "blue")
+    unlike = NamedColours(20)
+    unlike.classes = ("red", "green", "azure")
+    with pytest.raises(
+        InputError, match=r"^test: its classes are not those of the set to train on: it lacks 'blue' and has 'azure'"
+    ):
+        planner.run(colour_plan, NamedColours(40), test=unlike, out=tmp_path / "third", quiet=True)
+    with pytest.raises(InputError, match="it lacks 'azure' and has 'blue'"):
+        planner.run(
+            with_class_names(colour_plan, unlike.classes), NamedColours(40), out=tmp_path / "fourth", quiet=True
+        )
+
+
+def test_a_plan_has_the_samples_and_the_names_of_its_data(tmp_path: Path) -> None:
+    profile = zoo_profile("cnn6", (1, 4, 16))
+    named = NamedColours(600)
+    plan = planner.plan(profile, "2GiB", batch=16, data=named)
+    assert (plan.class_names, plan.training.samples, plan.id) == (named.classes, 600, content_id(plan))
+    assert planner.plan(profile, "2GiB", batch=16, data=named, samples=50).training.samples == 50
+    assert planner.plan(profile, "2GiB", batch=16).training.samples == 50_000
+    images = np.zeros((100, 32, 32, 3), np.uint8)
+    np.savez(tmp_path / "set.npz", images=images, labels=np.arange(100) % 3, class_names=np.array(named.classes))
+    plan = planner.plan(profile, "2GiB", batch=16, data=tmp_path / "set.npz")
+    # A tenth of all is held out to test on: of every class its share.
+    assert (plan.class_names, plan.training.samples) == (named.classes, 90)
+    np.savez(tmp_path / "set.npz", images=images[:, :8, :8], labels=np.arange(100) % 3)
+    with pytest.raises(InputError, match="its images are 3×8×8, but the model takes 3×32×32"):
+        planner.plan(profile, "2GiB", batch=16, data=str(tmp_path / "set.npz"))
+
+
+def test_a_module_is_planned_at_once(colour_plan: Plan) -> None:
+    assert colour_plan.training.optimizer == OptimizerConfig("adam", 0.001)
+    assert (colour_plan.model.input, colour_plan.model.classes) == ((3, 8, 8), 3)
+    assert colour_plan.budget.bytes == 2 * 2**30
+
+
+def test_a_run_on_a_data_set_of_ones_own(colour_plan: Plan, tmp_path: Path) -> None:
+    report: Report = planner.run(colour_plan, Colours(60), test=Colours(21), out=tmp_path / "out", quiet=True)
+    assert report == read_document(RunFolder(tmp_path / "out").report, Report)
+    assert report.plan_id == colour_plan.id
+    assert sum(block.steps for block in report.blocks) == 6 * 20 * len(report.blocks)
+    assert report.accuracy * 21 == pytest.approx(round(report.accuracy * 21))  # of the 21 that were given to test on
+    assert not list((tmp_path / "out").glob("dataset-*"))
+    with pytest.raises(InputError, match="holds a run already"):
+        planner.run(colour_plan, Colours(60), out=tmp_path / "out", quiet=True)
+    again: Report = planner.run(
+        colour_plan, Colours(60), test=Colours(21), out=tmp_path / "out", resume=True, quiet=True
+    )
+    assert again.accuracy == report.accuracy
+
+
+_RUNNING = """
+import sys
+from pathlib import Path
+import planner
+from planner.schema.codec import read_document
+from planner.schema.plan import Plan
+planner.run(read_document(sys.argv[1], Plan), "sample", out=sys.argv[2], epochs=1000, quiet=True)
+"""
+
+
+def test_a_run_ends_with_the_program_that_started_it(tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text(to_json(small_plan()))
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", _RUNNING, str(tmp_path / "plan.json"), str(out)]
+    with subprocess.Popen(command) as program:
+        while not RunFolder(out).memory.exists() or not RunFolder(out).memory.stat().st_size:
+            assert program.poll() is None
+            time.sleep(0.01)  # polling for an event in another process, bounded by that process's life
+        (run,) = Path(f"/proc/{program.pid}/task/{program.pid}/children").read_text().split()
+        (child,) = Path(f"/proc/{run}/task/{run}/children").read_text().split()
+        watched = [os.pidfd_open(int(pid)) for pid in (run, child)]
+        program.kill()
+        for process in watched:
+            select.select([process], [], [])  # readable once it is gone
+            os.close(process)
+    with lock_folder(out):
+        pass  # nobody writes there any more
+
+
+def test_what_a_run_cannot_use_is_named(colour_plan: Plan, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^dataset\[0\]: its image is 1×8×8; the plan's model takes 3×8×8"):
+        planner.run(colour_plan, [(torch.zeros(1, 8, 8), 0)] * 20, out=tmp_path, quiet=True)
+    with pytest.raises(InputError, match=r"^test: data that is named has a test part of its own"):
+        planner.run(colour_plan, "sample", test=Colours(3), out=tmp_path, quiet=True)
+    with pytest.raises(InputError, match="its images are 1×28×28"):
+        planner.run(colour_plan, "sample", out=tmp_path, quiet=True)
+
+
+def test_a_run_that_ended_above_its_budget_raises_what_carries_its_report(
+    colour_plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real run, judged by a budget below what torch takes: one that the guard was never told of."""
+    judged = """
+from dataclasses import replace
+from planner.runner.supervise import supervisor
+real = supervisor.make_report
+supervisor.make_report = lambda plan, *others: real(
+    replace(plan, schema="plan/1", request=None, budget=replace(plan.budget, bytes=50 * 2**20)), *others
+)
+"""
+    monkeypatch.setattr(run, "_COMMAND", judged + run._COMMAND)
+    out = tmp_path / "out"
+    with pytest.raises(
+        ExceededError, match=r"above its budget .*more than 50\.0 MiB; what it trained is kept"
+    ) as raised:
+        planner.run(colour_plan, Colours(40), out=out, max_steps=1, quiet=True)
+    report = raised.value.report
+    assert isinstance(report, Report)
+    assert not report.within_budget and report.peak is not None
+    assert raised.value.exit_code == 4
+    assert {"model.safetensors", "model.json", "report.json"} <= {path.name for path in out.iterdir()}
