@@ -75,9 +75,7 @@ def test_names_of_classes_go_with_plan_model_and_report(colour_plan: Plan, tmp_p
     assert report.data.description.class_names == ("green", "red", "blue")
     unlike = NamedColours(20)
     unlike.classes = ("red", "green", "azure")
-    with pytest.raises(
-        InputError, match=r"^test: its classes are not those of the set to train on: it lacks 'blue' and has 'azure'"
-    ):
+    with pytest.raises(InputError, match=r"^test: its classes are not those .*: it lacks 'blue' and has 'azure'"):
         planner.run(colour_plan, NamedColours(40), test=unlike, out=tmp_path / "third", quiet=True)
     with pytest.raises(InputError, match="it lacks 'azure' and has 'blue'"):
         planner.run(
