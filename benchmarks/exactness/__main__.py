@@ -65,7 +65,7 @@ def predict(profile: Profile, case: Case) -> tuple[int, float]:
     choice = BlockChoice(0, case.micro_batch, case.ends, case.filters, case.recompute, case.optimizer_in_backward)
     buffers = 2 * case.micro_batch * problem.record_bytes(0)
     live = live_bytes(problem, choice).train - buffers
-    return problem.resident(live), time_ns(problem, choice).epoch / NANOSECONDS
+    return problem.process.resident(live), time_ns(problem, choice).epoch / NANOSECONDS
 
 
 def _child(module: str, path: Path) -> str:

@@ -13,7 +13,8 @@ from planner.errors import InputError
 from planner.schema.profile import Profile
 from planner.schema.request import Request, Strategy
 from planner.solver.memory_model import total_ns
-from planner.solver.problem import Problem, policies_of
+from planner.solver.policies import policies_of
+from planner.solver.problem import Problem
 from planner.solver.search.block import INF_TIME
 from planner.solver.search.search import EXACT, Choices, Effort, Search, SearchResult
 from planner.solver.strategies import StrategyPlanner, make_planners
@@ -98,7 +99,7 @@ class Solver:
     def _by_rule(self, strategy: Strategy, budget: int) -> Solution | None:
         found = []
         for policy in self._policies:
-            choices = policy.rules[strategy].plan(policy.problem.live_limit(budget))
+            choices = policy.rules[strategy].plan(policy.problem.process.live_limit(budget))
             if choices is not None:
                 found.append(Solution(policy.problem, choices))
         allowed = [answer for answer in found if self._most is None or answer.cuts < self._most]
@@ -146,7 +147,7 @@ class Solver:
         allowed = INF_TIME if prefer == "fidelity" else best.found.time * BALANCED_TENTHS // 10 + 1
         found = [best]
         for index, policy in enumerate(self._policies):
-            limit = policy.problem.live_limit(budget)
+            limit = policy.problem.process.live_limit(budget)
             fewest, below = found[-1].found.segments, found[-1].found.time
             for segments, limited in ((fewest - 1, allowed), (fewest, below)):
                 less = policy.search.fewest(limit, segments, limited, effort) if limit >= 0 and segments else None
@@ -163,7 +164,7 @@ class Solver:
         best: _Indexed | None = None
         least = INF_TIME
         for index, policy in enumerate(self._policies):
-            limit = policy.problem.live_limit(budget)
+            limit = policy.problem.process.live_limit(budget)
             if limit < 0:
                 continue
             found = policy.search.fastest(limit, segments, below, self._effort)
@@ -191,14 +192,14 @@ class Solver:
             is_auto = strategy == "auto"
             limit = policy.search.smallest(self._most) if is_auto else policy.rules[strategy].smallest()
             if limit is not None:
-                found.append(policy.problem.budget_for(limit))
+                found.append(policy.problem.process.budget_for(limit))
         return min(found, default=None)
 
     def least_storage(self, strategy: Strategy, budget: int) -> int:
         """Storage with which some plan fits a budget that one fits if storage is not limited (as in this request)."""
         found = []
         for policy in self._policies:
-            limit = policy.problem.live_limit(budget)
+            limit = policy.problem.process.live_limit(budget)
             if strategy == "auto":
                 needed = policy.search.least_storage(limit, self._most)
             else:

@@ -24,7 +24,7 @@ def budget_error(problem: Problem, minimum: int, choices: tuple[BlockChoice, ...
     budget = problem.request.budget
     predictions = [predict_block(problem, choice) for choice in choices]
     highest = max(predictions, key=lambda predicted: predicted.peak_bytes)
-    starts = problem.start_bytes > highest.peak_bytes
+    starts = problem.process.start_bytes > highest.peak_bytes
     kinds = highest.breakdown.by_kind()
     term = RUNTIME if starts else _IN_FULL[max(kinds, key=lambda kind: kinds[kind])]
     return InfeasibleError(

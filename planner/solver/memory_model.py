@@ -108,7 +108,7 @@ def live_bytes(problem: Problem, choice: BlockChoice) -> Live:
     units, heads, prefix = unit_costs(problem, choice), head_costs(problem, choice), prefix_costs(problem, choice)
     components = units + heads
     data = problem.data_bytes(choice.first, choice.source, choice.micro_batch)
-    kernels = problem.kernel_bytes(choice.micro_batch)
+    kernels = problem.process.kernel_bytes(choice.micro_batch)
     frozen = sum(unit.weights for unit in prefix)
     weights = frozen + sum(component.weights for component in components)
     optimizer = sum(component.optimizer for component in components)
@@ -136,7 +136,7 @@ def live_bytes(problem: Problem, choice: BlockChoice) -> Live:
 def fill_bytes(problem: Problem, micro_batch: int) -> int:
     """Live bytes while frozen units write the cache that the first trained block reads."""
     units = [problem.unit_cost(unit, micro_batch) for unit in range(problem.start)]
-    data = problem.data_bytes(0, "data", micro_batch) + problem.kernel_bytes(micro_batch)
+    data = problem.data_bytes(0, "data", micro_batch) + problem.process.kernel_bytes(micro_batch)
     writer = problem.writer_bytes(problem.start, micro_batch)
     return data + sum(unit.weights for unit in units) + highest_inference(units) + writer
 

@@ -124,7 +124,7 @@ def _document(answer: Solution, minimum: int, alternatives: tuple[Alternative, .
         allocator=problem.policy,
         profile_id=profile.id,
         training=request.training,
-        baseline_bytes=problem.baseline_bytes,
+        baseline_bytes=problem.process.baseline_bytes,
         blocks=tuple(make_block(problem, choice) for choice in choices),
         exits=make_exits(choices),
         predicted=predict_plan(problem, choices),

@@ -34,18 +34,18 @@ def predict_block(problem: Problem, choice: BlockChoice) -> BlockPrediction:
     """Peaks, their parts, and times of one block."""
     live = live_bytes(problem, choice)
     time = time_ns(problem, choice)
-    peak = problem.resident(live.peak)
+    peak = problem.process.resident(live.peak)
     images = choice.source != "cache"
     units = range(0 if choice.source == "recompute" else choice.first, choice.last)
-    room = max(0, peak - problem.resident_behind(live.running, "fit", units, images))
+    room = max(0, peak - problem.process.resident_behind(live.running, "fit", units, images))
     fits = _fits(problem, choice, room)
     phases = PhasePeaks(
-        train=problem.resident(live.train),
+        train=problem.process.resident(live.train),
         cache=_cache_peak(problem, live, units, images),
         # Test samples go to the cache as they are measured.
-        validate=problem.resident_behind(max(live.validate, live.cache), "heads", units, images, choice.caches),
-        save=problem.resident_behind(live.weights, "still", units),
-        fit=min(peak, problem.resident_behind(live.running + fits, "fit", units, images)) if fits else 0,
+        validate=problem.process.resident_behind(max(live.validate, live.cache), "heads", units, images, choice.caches),
+        save=problem.process.resident_behind(live.weights, "still", units),
+        fit=min(peak, problem.process.resident_behind(live.running + fits, "fit", units, images)) if fits else 0,
     )
     parts = _breakdown(problem, live)
     return BlockPrediction(
@@ -63,9 +63,9 @@ def predict_block(problem: Problem, choice: BlockChoice) -> BlockPrediction:
 
 def _cache_peak(problem: Problem, live: Live, units: range, images: bool) -> int:
     """Of writing the caches behind the block and, where frozen units fill it, before: those read images."""
-    behind = problem.resident_behind(live.cache, "pass", units, images, True) if live.cache else 0
+    behind = problem.process.resident_behind(live.cache, "pass", units, images, True) if live.cache else 0
     frozen = range(problem.start)
-    return max(behind, problem.resident_behind(live.fill, "pass", frozen, True, True) if live.fill else 0)
+    return max(behind, problem.process.resident_behind(live.fill, "pass", frozen, True, True) if live.fill else 0)
 
 
 def _fits(problem: Problem, choice: BlockChoice, room: int) -> int:
@@ -100,9 +100,9 @@ def _breakdown(problem: Problem, live: Live) -> Breakdown:
         highest = DynamicLevel(
             highest.level, highest.activations // FAST_RETENTION_FACTOR, highest.gradients // FAST_RETENTION_FACTOR
         )
-    overhead = problem.resident(live.train) - problem.runtime_bytes - live.train
+    overhead = problem.process.resident(live.train) - problem.process.runtime_bytes - live.train
     return Breakdown(
-        runtime=problem.runtime_bytes,
+        runtime=problem.process.runtime_bytes,
         data=live.data,
         parameters=live.weights,
         gradients=live.static_gradients + highest.gradients,
@@ -162,7 +162,7 @@ def make_exits(choices: tuple[BlockChoice, ...]) -> tuple[Exit, ...]:
 def predict_plan(problem: Problem, choices: tuple[BlockChoice, ...]) -> PlanPrediction:
     """Peak, time and storage of the whole."""
     return PlanPrediction(
-        peak_bytes=max(problem.resident(live_bytes(problem, choice).peak) for choice in choices),
+        peak_bytes=max(problem.process.resident(live_bytes(problem, choice).peak) for choice in choices),
         seconds_total=total_ns(problem, choices) / NANOSECONDS,
         cache_bytes=max(
             problem.stored_bytes(choice.first, choice.last, choice.source, choice.caches) for choice in choices

@@ -15,16 +15,15 @@ from planner.model.shapes import Shape, unit_sizes
 from planner.schema.common import CHECKSUM_BYTES, NUMBER_BYTES, CacheDtype, Dtype, Policy, stored_bytes
 from planner.schema.profile import ComponentProfile, Profile
 from planner.schema.request import Request
-from planner.schema.runtime import PolicyProfile
 from planner.solver.costs import (
     NANOSECONDS,
     SAME_SCALE,
     ComponentCost,
     ComponentTable,
     TimeScale,
-    interpolate,
-    nanoseconds,
 )
+from planner.solver.policies import step_ns
+from planner.solver.process_memory import ProcessMemory
 from planner.solver.request import check_freeze, check_measured
 from planner.units import KIB
 
@@ -65,10 +64,6 @@ Source = Literal["data", "cache", "recompute"]
 """Where a block's samples come from: data set, the cache before it, or the data set run through the units before it.
 
 The first trained block's cache, where units before it are frozen, is written by these alone before it begins."""
-
-Phase = Literal["pass", "heads", "fit", "still"]
-"""What is done behind training: samples run through a block, through its heads as well, exits are fitted, nothing is
-computed."""
 
 EXTRAPOLATION = 4
 """Micro-batches are planned up to this multiple of the largest profiled one."""
@@ -116,6 +111,10 @@ class Problem:
         self._tight = measured["tight"] if policy == "fast" else None
         self.training = request.training
         self.cache_dtype: CacheDtype = request.cache_dtype or self._usual_cache()
+        converts = self.cache_dtype != request.training.dtype
+        self.process = ProcessMemory(
+            profile, request.budget.scope, request.reserve_bytes, self._fast, self.cache_dtype if converts else None
+        )
         self.start = request.training.freeze
         """The first unit that is trained."""
         self.count = len(profile.units)
@@ -326,73 +325,6 @@ class Problem:
     def _times(self, table: Mapping[tuple[Dtype, CacheDtype], int]) -> int:
         return table.get((self.training.dtype, self.cache_dtype), 0)
 
-    def kernel_bytes(self, micro_batch: int) -> int:
-        """What libraries hold beside torch's allocator at this micro-batch, above what they do at a small one."""
-        runtime = self.profile.runtime
-        sizes, values = (runtime.small_micro_batch, runtime.large_micro_batch), (0, runtime.growing_bytes)
-        if micro_batch >= sizes[1]:
-            return values[1]
-        return interpolate(sizes, values, micro_batch)
-
-    @cached_property
-    def baseline_bytes(self) -> int:
-        """The training child before its first block."""
-        return self._fast.baseline_bytes if self._fast else self.profile.runtime.baseline_bytes
-
-    @cached_property
-    def runtime_bytes(self) -> int:
-        """Interpreter, libraries and supervisor, where the scope counts them."""
-        process = self.request.budget.scope == "process"
-        return self.baseline_bytes + self.profile.runtime.supervisor_bytes if process else 0
-
-    @cached_property
-    def _overhead(self) -> tuple[int, int]:
-        """Resident bytes beside live ones: a constant, and thousandths of what is live."""
-        around = self._fast or self.profile.runtime
-        constant = self.runtime_bytes + self.profile.runtime.run_bytes + around.overhead_bytes
-        return constant, around.overhead_permille
-
-    @cached_property
-    def start_bytes(self) -> int:
-        """What the processes take while they start, where the scope counts it."""
-        runtime = self.profile.runtime
-        return runtime.start_peak_bytes + runtime.supervisor_bytes if self.request.budget.scope == "process" else 0
-
-    def resident(self, live: int) -> int:
-        """Resident bytes where `live` bytes are allocated."""
-        constant, permille = self._overhead
-        return constant + live - (-live * permille // 1000)
-
-    def resident_behind(self, live: int, phase: Phase, units: range, images: bool = False, writes: bool = False) -> int:
-        """Resident bytes where `live` bytes are allocated behind training; never more than in training.
-
-        `units` run, and those behind them have never run. `images`: they come from the data set. `writes`: outputs go
-        to a cache, which they may be converted for.
-        """
-        found = self.profile.runtime.finishing
-        if found is None:
-            return self.resident(live)
-        around = {
-            "pass": found.pass_bytes,
-            "heads": found.heads_bytes,
-            "fit": found.fit_bytes,
-            "still": found.still_bytes,
-        }[phase]
-        if found.units and phase == "pass":
-            around = min(around, found.common_bytes + sum(found.units[unit].pass_bytes for unit in units))
-        elif found.units and phase == "heads":
-            around = min(around, found.common_heads_bytes + sum(found.units[unit].heads_bytes for unit in units))
-        around -= sum(unit.kernel_bytes for unit in found.units[units.stop :])
-        around += found.images_bytes if images else 0
-        if writes and self.cache_dtype != self.training.dtype:
-            around += {
-                "float32": found.float32_bytes,
-                "bfloat16": found.bfloat16_bytes,
-                "uint8": found.uint8_bytes,
-            }[self.cache_dtype]
-        moved = self.profile.runtime.baseline_bytes - self.runtime_bytes - self.profile.runtime.run_bytes
-        return min(self.resident(live), max(0, around - moved) + live - (-live * self._overhead[1] // 1000))
-
     @cached_property
     def features(self) -> tuple[int, ...]:
         """What a pooled exit sees behind every unit: so many numbers of a sample."""
@@ -402,18 +334,6 @@ class Problem:
             shape = unit_sizes(unit, shape).output
             found.append(PooledHead.features(shape))
         return tuple(found)
-
-    def live_limit(self, budget: int) -> int:
-        """The most live bytes that fit a budget; negative where nothing does."""
-        room = budget - self.request.reserve_bytes
-        if room < self.start_bytes:
-            return -1
-        constant, permille = self._overhead
-        return (room - constant) * 1000 // (1000 + permille)
-
-    def budget_for(self, live: int) -> int:
-        """The smallest budget in which `live` bytes fit; inverse of `live_limit`."""
-        return max(self.resident(live), self.start_bytes) + self.request.reserve_bytes
 
 
 def narrowest(heads: Iterable[AuxiliaryHead | None]) -> AuxiliaryHead | None:
@@ -428,34 +348,3 @@ def widest(heads: Iterable[AuxiliaryHead | None]) -> AuxiliaryHead | None:
 
 def _rank(head: AuxiliaryHead | None) -> int:
     return 0 if head is None else head.rank
-
-
-def step_ns(policy: PolicyProfile, micro_batch: int) -> int:
-    """A whole step under a policy, between and beyond its measured micro-batches as every figure of a profile."""
-    sizes, times = zip(*((step.micro_batch, nanoseconds(step.seconds)) for step in policy.steps), strict=True)
-    return interpolate(sizes, times, micro_batch)
-
-
-def policies_of(profile: Profile, request: Request) -> tuple[Policy, ...]:
-    """The allocator policies that a plan may choose.
-
-    `fast` is one of them on a CPU, where both policies were measured and the step under `tight` took a time that others
-    can be compared with. Raises InputError where the one asked for is not among them, or where the profile was taken
-    under another policy than `tight`, so that nothing is known of that.
-    """
-    if profile.allocator != "tight":
-        raise InputError(
-            f"the profile was measured under the allocator {profile.allocator}; plans are made from one measured under "
-            "tight, which says what fast changes; profile again"
-        )
-    measured = {found.policy: min(nanoseconds(step.seconds) for step in found.steps) for found in profile.policies}
-    is_known = not profile.device.is_accelerator and "fast" in measured and measured.get("tight", 0) > 0
-    known: tuple[Policy, ...] = ("tight", "fast") if is_known else ("tight",)
-    if request.allocator is None:
-        return known
-    if request.allocator not in known:
-        raise InputError(
-            f"allocator is {request.allocator}, but the profile of {profile.device.name} ({profile.device.kind}) holds "
-            "no steps that say what it costs; leave it to the planner, or profile again on a CPU"
-        )
-    return (request.allocator,)

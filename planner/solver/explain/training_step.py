@@ -30,7 +30,7 @@ def training_step(profile: Profile) -> TrainingStep:
     dynamic = max(point.activations_bytes + point.gradients_bytes + point.transient_bytes for point in points)
     allocated = data + weights + optimizer + dynamic
     # Scope `training` leaves the processes out, so what is resident beyond tensors is the step's overhead.
-    overhead = problem.resident(allocated + problem.kernel_bytes(size)) - allocated
+    overhead = problem.process.resident(allocated + problem.process.kernel_bytes(size)) - allocated
     return TrainingStep(size, profile.runtime.baseline_bytes, overhead, data, weights, optimizer, points)
 
 

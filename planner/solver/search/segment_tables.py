@@ -228,7 +228,11 @@ class SegmentTables:
     def fixed_bytes(self, micro_batch: int, first: int, source: Source) -> int:
         """Samples, kernels, and the weights of frozen units in front of a block."""
         frozen = self.row(micro_batch, False).weights[first] if source == "recompute" else 0
-        return self.problem.data_bytes(first, source, micro_batch) + self.problem.kernel_bytes(micro_batch) + frozen
+        return (
+            self.problem.data_bytes(first, source, micro_batch)
+            + self.problem.process.kernel_bytes(micro_batch)
+            + frozen
+        )
 
     def base(self, mode: BatchMode, first: int, end: int, source: Source, caches: bool) -> UncutBlock | None:
         """The block [first, end); none where a batch normalisation in it needs a larger micro-batch."""

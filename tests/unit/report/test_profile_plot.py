@@ -53,7 +53,7 @@ def solver_peaks(profile: Profile, scope: Scope = "process") -> tuple[int, int]:
     training = Training(batch=size, epochs=1, samples=size, optimizer=profile.optimizer, dtype=profile.dtype)
     problem = Problem(profile, Request(Budget(MAX_BYTES, scope), training))
     live = live_bytes(problem, BlockChoice(0, size, (problem.count,), (CLASSIFIER,))).train
-    return live, problem.resident(live)
+    return live, problem.process.resident(live)
 
 
 def levels(figure: Figure) -> list[float]:

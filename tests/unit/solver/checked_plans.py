@@ -55,7 +55,7 @@ def plan_of(problem: Problem, *choices: BlockChoice) -> Plan:
         allocator=problem.policy,
         profile_id=profile.id,
         training=problem.training,
-        baseline_bytes=problem.baseline_bytes,
+        baseline_bytes=problem.process.baseline_bytes,
         blocks=tuple(make_block(problem, choice) for choice in choices),
         exits=make_exits(choices),
         predicted=predict_plan(problem, choices),

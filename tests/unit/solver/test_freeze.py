@@ -78,7 +78,7 @@ def test_filling_a_cache_is_counted_to_the_byte_and_nanosecond() -> None:
     assert time.finish == 120_000 + 20_000
     assert time.epoch == 240_000
     predicted = predict_block(problem, CACHED)
-    assert predicted.peak_bytes_by_phase.cache == problem.resident(live.fill) == predicted.peak_bytes
+    assert predicted.peak_bytes_by_phase.cache == problem.process.resident(live.fill) == predicted.peak_bytes
     assert predicted.finish_seconds == 140e-6
 
 

@@ -228,8 +228,8 @@ def test_the_fast_policy_stretches_time_and_changes_overhead() -> None:
     assert time_ns(problem, SECOND_BLOCK).epoch == 240_000
     assert time_ns(problem, FIRST_BLOCK).finish == 5334 * 5 // 2 + 120_000
     # Runtime 700 + 200; beside live bytes 77 and their half, rounded up. What starts is the runtime's.
-    assert [problem.resident(live) for live in (0, 7)] == [977, 977 + 7 + 4]
-    assert problem.start_bytes == 1500 + 200
+    assert [problem.process.resident(live) for live in (0, 7)] == [977, 977 + 7 + 4]
+    assert problem.process.start_bytes == 1500 + 200
 
 
 def test_how_much_faster_fast_is_depends_on_the_micro_batch() -> None:
@@ -392,6 +392,6 @@ def test_every_choice_is_what_was_played_out(case: Case) -> None:
                 assert live_bytes(problem, choice).peak == setting.live_bytes
                 assert total_ns(problem, (choice,)) == setting.time_ns
                 assert stored_bytes(problem, choice) == oracle.stored(joint)
-                assert problem.budget_for(setting.live_bytes) == oracle.budget(
+                assert problem.process.budget_for(setting.live_bytes) == oracle.budget(
                     setting.live_bytes, case.scope, case.reserve_bytes
                 )

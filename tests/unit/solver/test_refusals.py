@@ -12,7 +12,7 @@ from planner.schema.profile import Profile
 from planner.schema.request import Budget, Request, Strategy, Training
 from planner.schema.runtime import StepTime
 from planner.solver.plan import least_memory, make_plan
-from planner.solver.problem import policies_of
+from planner.solver.policies import policies_of
 from tests.unit.solver.chains import SGD, zoo_profile
 from tests.unit.solver.two_units import policy_profile
 
