@@ -11,7 +11,8 @@ from planner.report.profile_tables import profile_table
 from planner.schema.common import Machine
 from planner.schema.profile import ComponentProfile, Costs, LayerProfile, Layers, LeftOut, Limits, Profile, Traces
 from planner.schema.runtime import Account, PolicyProfile, StepTime
-from tests.unit.report.test_tables import NASTY, cells, flat
+from tests.unit.report.cells import cells, flat
+from tests.unit.report.test_tables import NASTY
 from tests.unit.solver.two_units import HEAD, tiny_profile, trace
 
 KIB = 2**10
