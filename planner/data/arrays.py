@@ -44,7 +44,6 @@ class RecordFile:
         if not stat.S_ISREG(status.st_mode):
             raise DataError(self.name, "is not a regular file")
         self.size = status.st_size
-        self.modified_ns = status.st_mtime_ns
         if self.size == 0:
             raise DataError(self.name, "is empty")
 

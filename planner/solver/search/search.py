@@ -170,31 +170,40 @@ class Search:
     def smallest(self, segments: int | None) -> int | None:
         """The least live bytes of any plan in at most so many segments; none where storage is too small for all."""
         most = self._most(segments)
-        path = LazyPath(self._costs(partial(self._least_live, most)), most, np.maximum)
-        exact: set[Edge] = set()
-        while True:
-            highest, steps = path.best()
-            unknown = [step for step in steps if step not in exact]
-            if highest >= INF or not unknown:
-                return None if highest >= INF else highest
-            for step in unknown:
-                exact.add(step)
-                path.learn(step, min(self.smallest_block(self._block_span(step), INF, step.segments), INF))
+        return self._lowest(
+            partial(self._least_live, most),
+            most,
+            lambda step: min(self.smallest_block(self._block_span(step), INF, step.segments), INF),
+        )
 
     def least_storage(self, limit: int, segments: int | None) -> int | None:
         """The least storage with which some plan fits `limit` live bytes; none where none does at any storage."""
+
+        def exact(step: Edge) -> int | None:
+            fits = self.smallest_block(self._block_span(step), limit, step.segments) <= limit
+            return None if fits else INF
+
         most = self._most(segments)
-        path = LazyPath(self._costs(partial(self._stored, limit, most)), most, np.maximum)
-        exact: set[Edge] = set()
+        return self._lowest(partial(self._stored, limit, most), most, exact)
+
+    def _lowest(
+        self, table: Callable[[Source, bool], Costs], most: int | None, exact: Callable[[Edge], int | None]
+    ) -> int | None:
+        """The least that the highest block of a path costs, `table` bounding all blocks; none where there is no path.
+
+        `exact` says what a block costs in truth; none: as the table has it.
+        """
+        path = LazyPath(self._costs(table), most, np.maximum)
+        known: set[Edge] = set()
         while True:
             highest, steps = path.best()
-            unknown = [step for step in steps if step not in exact]
+            unknown = [step for step in steps if step not in known]
             if highest >= INF or not unknown:
                 return None if highest >= INF else highest
+            known.update(unknown)
             for step in unknown:
-                exact.add(step)
-                if self.smallest_block(self._block_span(step), limit, step.segments) > limit:
-                    path.learn(step, INF)
+                if (cost := exact(step)) is not None:
+                    path.learn(step, cost)
 
     def _costs(self, table: Callable[[Source, bool], Costs]) -> Costs:
         """By whether a cache is read and written: a table of blocks."""

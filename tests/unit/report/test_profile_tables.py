@@ -288,7 +288,7 @@ def test_what_was_left_out_is_one_line() -> None:
     )
     table = profile_table(replace(LAYERED, limits=Limits(2**31, 90.0, left)))
     assert flat(said(table, "limits")) == (
-        "2.00 GiB a process, 1 min 30 s in all; left out: 2 × does not fit, 1 × out of time, in 2 pieces, "
+        "2.00 GiB a process, 1 min 30 s in all; left out: 2 × does not fit, 1 × out of time, in 2 components, "
         "from micro-batch 32 (conv1) on; larger ones are extrapolated"
     )
     table = profile_table(replace(LAYERED, limits=Limits(2**31, 90.0)))
