@@ -34,7 +34,7 @@ _WITH_HUGE_PAGES: frozenset[Policy] = frozenset()
 
 
 def apply_policy(policy: Policy) -> bool:
-    """Set how the allocator trades memory for time; True where the policy now holds. Call it before tensors exist.
+    """Set how this process's allocator trades memory for time. Call it before tensors exist.
 
     `tight`: every block from 64 KiB on is its own mapping, which goes back to the kernel the moment it is freed, and
     the heap's free top goes back at once. Resident bytes then follow live bytes within a few per cent, where glibc's
@@ -42,15 +42,18 @@ def apply_policy(policy: Policy) -> bool:
     glibc's own choice: one arena for all threads changed the peak of a training step by less than 0.4 MiB, for blocks
     that large are mapped outside of arenas anyway.
 
-    `fast`: the allocator keeps its ways. A process cannot return from `tight`, for setting a threshold at all switches
-    off glibc's own adaptation; a run whose policy changes needs a new process.
+    `fast`: the allocator's defaults stay. A process cannot return from `tight`, since setting a threshold at all
+    switches off glibc's own adaptation; a run whose policy changes needs a new process.
 
     Where torch brings mimalloc (aarch64), it serves tensors, glibc everything else. mimalloc reads its variables when
     torch is loaded; those set here take the place of a person's own. Under either policy it has to map what it needs as
     it needs it: by default it maps a GiB at once, so that no limit on mapped memory would ever refuse anything. Under
-    `tight` it gives back at once. Other allocators have nothing to set: False, and nothing happens.
+    `tight` it gives back at once.
 
-    Neither has huge pages that nobody asked for (`planner.system.pages`).
+    Under neither policy does the kernel give huge pages that nobody asked for (`planner.system.pages`).
+
+    Returns:
+        Whether the policy is in force now: False for allocators that have nothing to set.
     """
     allow_huge_pages(policy in _WITH_HUGE_PAGES)
     if detect() == "mimalloc":
@@ -65,19 +68,22 @@ def apply_policy(policy: Policy) -> bool:
 
 
 def variables_to_start_with() -> Mapping[str, str]:
-    """What a process that is to be started finds in its environment, so that a limit on mapped memory binds it.
+    """Environment variables for a child, so that a limit on mapped memory (RLIMIT_DATA) binds it.
 
-    That is for a mimalloc that a person has preloaded, which reads its variables before the program begins. The one
-    that torch brings is told by `apply_policy`, in time.
+    They are for a preloaded mimalloc (LD_PRELOAD), which reads them before the program begins. The one that torch
+    brings is configured by `apply_policy`, in time.
     """
     return _MIMALLOC_AS_NEEDED if _owner_of_malloc() == "mimalloc" else {}
 
 
 def release() -> bool:
-    """Give every free page of the heap back to the kernel (malloc_trim); True where some went, False elsewhere.
+    """Give every free page of glibc's heaps back to the kernel (`malloc_trim(0)`).
 
-    It does not reach the mimalloc that torch brings, which exports nothing. There `tight` leaves nothing to give back,
+    The mimalloc that torch brings is out of reach, since it exports nothing. There `tight` leaves nothing to give back,
     and `fast` only what was freed in the last hundredth of a second.
+
+    Returns:
+        Whether some pages went; False under any other allocator.
     """
     if _owner_of_malloc() != "glibc":
         return False
@@ -88,28 +94,28 @@ def release() -> bool:
 
 @dataclass(frozen=True)
 class HeapUse:
-    """What glibc's malloc holds from the kernel, all arenas together."""
+    """What glibc's malloc has from the kernel, over all arenas (`mallinfo2`)."""
 
     arena_bytes: int
-    """Heaps, used or free."""
+    """Heaps, allocated blocks and free ones."""
     free_bytes: int
-    """The part of them that nobody uses."""
+    """Free blocks in the heaps."""
     mapped_bytes: int
-    """Blocks with a mapping of their own, all of them in use."""
+    """Allocated blocks that have a mapping of their own."""
 
     @property
     def held_bytes(self) -> int:
-        """All of it."""
+        """Bytes from the kernel, allocated or free."""
         return self.arena_bytes + self.mapped_bytes
 
     @property
     def used_bytes(self) -> int:
-        """What somebody uses."""
+        """Bytes of allocated blocks."""
         return self.held_bytes - self.free_bytes
 
 
 def heap_use() -> HeapUse | None:
-    """What malloc holds now; None where the C library does not say (glibc before 2.33, others)."""
+    """What malloc has from the kernel now; None without `mallinfo2` (glibc before 2.33, other C libraries)."""
     if _owner_of_malloc() != "glibc":
         return None
     try:
@@ -122,7 +128,7 @@ def heap_use() -> HeapUse | None:
 
 
 class _MallocInfo(ctypes.Structure):
-    """What mallinfo2 says (struct mallinfo2)."""
+    """glibc's `struct mallinfo2`."""
 
     _fields_ = tuple(
         (name, ctypes.c_size_t)
@@ -133,15 +139,15 @@ class _MallocInfo(ctypes.Structure):
 
 
 def detect() -> Allocator:
-    """Say which allocator serves tensors: the one that torch's build brings, else the one that answers malloc."""
+    """The allocator that serves tensors: the one in torch's build, else the one behind `malloc`."""
     return "mimalloc" if _torch_brings_mimalloc() else _owner_of_malloc()
 
 
 @cache
 def _owner_of_malloc() -> Allocator:
-    """See which library `malloc` lies in: the libc's, or an allocator's that was preloaded over it.
+    """The allocator whose library `malloc` lies in: the C library's own, or one that was preloaded over it.
 
-    That stays what it is as long as the process lives, and looking takes a megabyte for a moment.
+    Cached: it cannot change while the process lives, and looking takes a megabyte for a short time.
     """
     process = ctypes.CDLL(None)
     try:
@@ -167,8 +173,7 @@ def _owner_of_malloc() -> Allocator:
 
 
 def _mapped_files() -> list[tuple[int, int, str]]:
-    """Start, end and file of every mapping of this process that has one. The kernel's word: whole paths, whatever the
-    process was started by and wherever from."""
+    """(start address, end address, absolute path) of every file mapping of this process, from /proc/self/maps."""
     with Path("/proc/self/maps").open(encoding="utf-8", errors="surrogateescape") as maps:
         lines = [line.rstrip("\n").split(maxsplit=5) for line in maps]
     spans = [(line[0].partition("-"), line[5]) for line in lines if len(line) == 6]
@@ -176,7 +181,7 @@ def _mapped_files() -> list[tuple[int, int, str]]:
 
 
 def _torch_brings_mimalloc() -> bool:
-    """Look for mimalloc's messages in torch's libc10, for linked statically it exports no symbol. Imports no torch."""
+    """Whether torch's libc10 holds mimalloc's messages: linked statically, it exports no symbol. Imports no torch."""
     spec = find_spec("torch")
     if spec is None or spec.origin is None:
         return False

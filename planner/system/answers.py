@@ -1,6 +1,7 @@
-"""What a child tells its parent: lines on a pipe of its own, which no library's print can reach.
+"""The child's side of the answer pipe: lines for the parent, on a descriptor that no library's print can reach.
 
-Apart from `planner.system.child`, the parent's side, for the training child pays for whatever it imports.
+The parent's side is `planner.system.child`; it is a module of its own because every import of the training child counts
+in its budget.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ VARIABLE = "NEUROFLUX_ANSWERS"
 
 
 class Answers:
-    """The way to the parent. Open it once. Without a parent that listens (run by hand), standard output is the way."""
+    """The pipe to the parent. Open it once. Where there is no parent (run by hand) it is standard output."""
 
     def __init__(self) -> None:
         # What this process starts is to have neither the name nor the pipe, or the parent would wait for its end.

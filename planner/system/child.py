@@ -1,6 +1,6 @@
-"""Starting a Python program of ours in a process of its own, which answers in lines (`planner.system.answers`).
+"""Starting a Python program of ours as a child process that answers in lines (`planner.system.answers`).
 
-Its answers have a pipe of their own. What it prints, or a library in it (ONEDNN_VERBOSE=1), goes where its errors go.
+Answers have a pipe of their own. What the child or a library in it prints (ONEDNN_VERBOSE=1) goes where its errors go.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _KEPT_BYTES = 2**14
 
 @contextlib.contextmanager
 def answering() -> Iterator[tuple[int, int, dict[str, str]]]:
-    """A pipe for a child's answers: the end to read, the end to pass on, and the environment that names the latter.
+    """A pipe for a child's answers: descriptor to read, descriptor to pass on, and an environment that names the latter.
 
-    The end that was passed on is closed when this ends; the other one too, where the child could not be started.
+    At the end of the `with` block the descriptor to pass on is closed; with an exception the other one as well.
     """
     source, target = os.pipe()
     try:
@@ -51,11 +51,15 @@ def answering() -> Iterator[tuple[int, int, dict[str, str]]]:
 
 
 class ChildProcess:
-    """`python ARGUMENTS`, a process group of its own: Ctrl-C reaches us alone. It is gone when the `with` block ends.
+    """`python ARGUMENTS` in a process group of its own, so that Ctrl-C reaches the parent alone.
 
-    Should memory run out, the kernel kills it before anybody else's process.
+    It is killed when the `with` block ends. Should memory run out, the kernel kills it before any other process.
 
-    `output` is where whatever it prints goes, `keep` lists descriptors that it inherits.
+    Args:
+        arguments: of the interpreter.
+        output: where its standard output and standard error go.
+        stdin: as `subprocess.Popen` takes it.
+        keep: descriptors that it inherits.
     """
 
     def __init__(
@@ -105,14 +109,14 @@ class ChildProcess:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a child that was asked has left."""
+    """What `ask` has from a child that has ended."""
 
     code: int
-    """What it exited with; negative: the signal that ended it."""
+    """Its exit code; negative: the signal that ended it."""
     text: bytes
-    """Its answers."""
+    """All lines that it answered."""
     printed_text: str
-    """The end of what it printed."""
+    """The last 16 KiB of what it printed."""
 
     @property
     def end(self) -> End:
@@ -145,10 +149,16 @@ def ask(
     question: bytes = b"",
     on_line: Callable[[bytes], bool] | None = None,
 ) -> Answer:
-    """Run `python ARGUMENTS` to its end. Raises TimeoutError where that takes longer than `patience_seconds`.
+    """Run `python ARGUMENTS` to its end.
 
-    `question` is what it finds on its standard input, all of which it has to read before it says much. `on_line` is
-    called with every line of its answers as it comes; one for which it returns True is no part of the answer.
+    Args:
+        arguments: of the interpreter.
+        patience_seconds: most time that it may take; None: any.
+        question: its standard input, which it has to read whole before it answers at length.
+        on_line: called with every line of its answers as it comes; one for which it returns True is left out of `text`.
+
+    Raises:
+        TimeoutError: it took longer than `patience_seconds`, and was killed.
     """
     deadline = None if patience_seconds is None else time.monotonic() + patience_seconds
     printed, output = os.pipe()

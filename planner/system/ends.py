@@ -1,4 +1,4 @@
-"""What the end of a child means: what it exited with, or the signal that ended it."""
+"""The end of a child process: its exit code or signal, what that most likely means, and in words."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class End:
     """How a child has ended."""
 
     code: int
-    """As `subprocess` says it: what it exited with, or less than 0 the signal that ended it."""
+    """As `subprocess` gives it: the exit code, or the negative number of the signal that ended it."""
 
     @property
     def signal(self) -> int:
@@ -40,8 +40,8 @@ class End:
 
     @property
     def may_be_memory(self) -> bool:
-        """Whether it may have ended for lack of memory, so that less memory may help: killed by the kernel, or where a
-        library cannot go on without. Only the first is more than a guess."""
+        """Whether lack of memory may be the cause, so that needing less may help: SIGKILL (most likely the kernel's),
+        SIGABRT and SIGSEGV (a library that cannot handle a refused allocation; a guess)."""
         return self.signal in _MAY_BE_MEMORY
 
     @property
@@ -66,5 +66,5 @@ class End:
         return self.words if meaning is None else f"{self.words} {meaning}"
 
     def passed_on(self) -> int:
-        """What the parent of such a child exits with, so that its own parent learns of it."""
+        """The exit code for this process, so that its own parent learns how the child ended."""
         return _SHELL_BASE + self.signal if self.signal else self.code

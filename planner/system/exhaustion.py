@@ -1,4 +1,4 @@
-"""Which errors say that memory could not be had, whoever says it."""
+"""Telling an out-of-memory error from any other, whichever library raises it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _PROBLEM_LENGTH = 300
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory could not be had."""
+    """Whether an allocation failed: MemoryError, OverBudgetError, or a library's RuntimeError that says so."""
     if isinstance(error, MemoryError | OverBudgetError):
         return True
     return isinstance(error, RuntimeError) and _ALLOCATOR_SAYS.search(str(error)) is not None
 
 
 def problem_of(error: BaseException) -> str:
-    """An error of measuring in a few words, fit for a document."""
+    """The first line of an exception's message, at most 300 characters: what a profile's notes say of it."""
     if is_out_of_memory(error):
         return "it does not fit"
     first = (str(error).strip().splitlines() or [""])[0][:_PROBLEM_LENGTH]

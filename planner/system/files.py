@@ -31,13 +31,13 @@ def write_atomically(path: Path | str, data: bytes | str) -> None:
 
 
 class AtomicFile:
-    """A file written piece by piece under another name, which takes its own when the `with` block ends well.
+    """A file written under a temporary name, which replaces `path` when the `with` block ends without an exception.
 
-    Temporary file in the same folder → write → fsync → rename → fsync of the folder: after a crash at any moment `path`
+    Temporary file in the same folder → write → fsync → rename → fsync of the folder: after a crash at any time `path`
     holds its old content or all of the new. An exception in the block removes the temporary file; only a killed process
-    leaves one behind, for `remove_partials`. Nothing is buffered here: every `write` goes to the kernel at once, so
-    write in large pieces. Every 8 MiB are brought to storage and their pages let go, for dirty pages count in a
-    container's memory until they are written. Everything storage can answer comes as StorageError.
+    leaves one behind, for `remove_partials`. Nothing is buffered: every `write` is a system call, so write in large
+    chunks. Every 8 MiB are synced and dropped from the page cache, since dirty pages count in a container's memory
+    until they are written. Every OSError comes as StorageError.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -98,9 +98,9 @@ class AtomicFile:
 
 
 def remove_partials(folder: Path | str) -> int:
-    """Remove what killed processes left of unfinished AtomicFiles in `folder`; return the bytes set free.
+    """Remove the temporary files that killed processes left in `folder`, and return their bytes.
 
-    Only for who holds the folder's lock: the unfinished files of living processes look the same.
+    Call it only while holding the folder's lock: the unfinished files of living processes look the same.
     """
     freed = 0
     with storage_errors(Path(folder)):
@@ -128,10 +128,14 @@ def sync_folder(folder: Path | str) -> None:
 
 
 def make_folder(folder: Path | str, mode: int = 0o777) -> None:
-    """Make a folder and those above it that lack, unless they are there, so that a power failure leaves them there.
+    """Make a folder and its missing parents, durably: a file in it would not survive a power failure otherwise.
 
-    What lies in a folder is only as durable as the folder's own name in the one above. `mode` is the last one's.
-    Raises StorageError.
+    Args:
+        folder: may be there already.
+        mode: permissions of the folder itself, before the umask.
+
+    Raises:
+        StorageError: it cannot be made, or a file has its name.
     """
     folder = Path(folder).absolute()
     with storage_errors(folder):
@@ -142,7 +146,7 @@ def make_folder(folder: Path | str, mode: int = 0o777) -> None:
 
 
 def check_target(path: Path) -> None:
-    """Raise StorageError where a file could not be written to `path`, before what is to be in it is worked for."""
+    """Raise StorageError where a file could not be written to `path`: called before its content is computed."""
     with storage_errors(path):
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -153,19 +157,19 @@ def check_target(path: Path) -> None:
 
 
 def missing_folders(folder: Path) -> list[Path]:
-    """List what making a folder with its parents would make, the folder first."""
+    """The folders that `make_folder` would make: `folder` first, then its missing parents."""
     return [each for each in (folder, *folder.absolute().parents) if not each.exists()]
 
 
 def remove_empty(folders: Iterable[Path]) -> None:
-    """Remove folders as far as nothing is in them; what goes wrong is not told."""
+    """Remove those of the folders that are empty; errors are ignored."""
     for folder in folders:
         with suppress(OSError):
             folder.rmdir()
 
 
 def free_bytes(path: Path | str) -> int:
-    """Return the bytes this user may still write where `path` is, or would be once it is created."""
+    """Free bytes for this user on the file system of `path`, which need not exist yet. Raises StorageError."""
     existing = Path(path).absolute()
     with storage_errors(existing):
         while not existing.exists():
@@ -175,14 +179,14 @@ def free_bytes(path: Path | str) -> int:
 
 
 class FolderLock:
-    """An exclusive right to write in a folder; the kernel takes it back when the last holder ends, however it ends."""
+    """An exclusive lock (flock) on a folder; the kernel releases it when the last process that holds it ends."""
 
     def __init__(self, folder: Path, fd: int) -> None:
         self.folder = folder
         self._fd = fd
 
     def fileno(self) -> int:
-        """Return the descriptor that holds the lock: a child that gets it (`pass_fds`) keeps the lock alive with it.
+        """The descriptor that holds the lock. A child that inherits it (`pass_fds`) holds the lock too.
 
         Then no new run starts in this folder while a child of a killed one could still write there.
         """
@@ -204,7 +208,7 @@ class FolderLock:
 
 
 def lock_folder(folder: Path | str) -> FolderLock:
-    """Take the lock of an existing folder without waiting. Raises StorageError that names the process that has it."""
+    """Take the lock of an existing folder without waiting. Raises StorageError that names the process holding it."""
     folder = Path(folder)
     with storage_errors(folder):
         fd = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o666)
@@ -226,10 +230,7 @@ def lock_folder(folder: Path | str) -> FolderLock:
 
 
 def lock_holder(folder: Path | str) -> int | None:
-    """The process that holds a folder's lock, as the kernel lists it (/proc/locks); none where nobody does.
-
-    Looking does not touch the lock, nor the folder.
-    """
+    """The id of the process that holds a folder's lock, from /proc/locks; None where nobody does. Changes nothing."""
     try:
         found = (Path(folder) / LOCK_NAME).stat()
         lines = Path("/proc/locks").read_text().splitlines()
@@ -246,9 +247,14 @@ def lock_holder(folder: Path | str) -> int | None:
 
 @contextmanager
 def waiting_lock(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Within this, the lock on the file `path`, which is made where it is not there; unlike a folder's this waits.
+    """Hold an exclusive lock (flock) on a file for the `with` block; unlike `lock_folder` this waits for it.
 
-    `waiting` is called where that takes a wait. The kernel frees the lock however its holder ends. Raises StorageError.
+    Args:
+        path: the lock file, which is made where it is missing.
+        waiting: called once where another process holds the lock, before the wait.
+
+    Raises:
+        StorageError: the file cannot be opened or locked.
     """
     with storage_errors(path):
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -266,7 +272,7 @@ def waiting_lock(path: Path, waiting: Callable[[], None] = lambda: None) -> Iter
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn what the file system answers into a StorageError that says what to do."""
+    """Turn an OSError of the `with` block into a StorageError that names `path` and says what to do."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Where control groups stand in the file system: version 1 or 2, which mount, which group is this process's."""
+"""Control groups (cgroup v1 and v2): where a controller is mounted, and which group this process is in."""
 
 from __future__ import annotations
 
@@ -34,10 +34,16 @@ class Hierarchy:
 
 
 def find_hierarchy(controller: str, root: Path = FILESYSTEM_ROOT) -> Hierarchy | None:
-    """Find the tree in which `controller` ("memory", "cpu") works for this process; None where there is none.
+    """Find the tree in which a controller works for this process.
 
-    Both versions can be mounted at once, but a controller works in one of them only. `root` is where /proc and
-    the mounts are looked up: another folder holds another machine's files.
+    Both versions can be mounted at once, but a controller works in one of them only.
+
+    Args:
+        controller: its name in the kernel: "memory", "cpu".
+        root: where /proc and the mounts are looked up; tests give a folder with another machine's files.
+
+    Returns:
+        The tree, or None where the controller is not mounted or not enabled.
     """
     memberships = _memberships(root)
     for version, mount, top, options in _mounts(root):
@@ -51,7 +57,7 @@ def find_hierarchy(controller: str, root: Path = FILESYSTEM_ROOT) -> Hierarchy |
 
 
 def read_value(file: Path) -> str | None:
-    """Read a control file or another one-line file of the kernel; None where it is absent or may not be read."""
+    """The text of a file of the kernel's, without white space around it; None where it is absent or cannot be read."""
     try:
         return file.read_text(errors="replace").strip()
     except OSError:

@@ -1,4 +1,4 @@
-"""What this device is: the facts a profile is valid for, and the ones a person wants to see."""
+"""Describing this device: hardware and software facts, and the fingerprint by which a profile is known to apply."""
 
 from __future__ import annotations
 
@@ -49,9 +49,13 @@ _PLACEHOLDER_NAMES = frozenset({"", "to be filled by o.e.m.", "system product na
 
 
 def probe(root: Path = FILESYSTEM_ROOT) -> Machine:
-    """Describe this device in milliseconds, without importing torch; what torch alone knows stays None.
+    """Describe this device, in milliseconds and without importing torch.
 
-    `root` is where /proc and /sys are looked up: another folder holds another machine's files.
+    Args:
+        root: where /proc and /sys are looked up; tests give a folder with another machine's files.
+
+    Returns:
+        The device. Fields that only torch knows are None until `planner.profiler.torch_facts.complete` fills them in.
     """
     cpuinfo = _parse_cpuinfo(read_value(root / "proc/cpuinfo") or "")
     cpu_model = _cpu_model(cpuinfo)
@@ -79,7 +83,7 @@ def probe(root: Path = FILESYSTEM_ROOT) -> Machine:
 
 
 def installed_torch_version() -> str | None:
-    """Look up which torch is installed, from its package's metadata; None where there is none."""
+    """The version of the installed torch, from its package's metadata; None where there is none."""
     try:
         return metadata.version("torch")
     except metadata.PackageNotFoundError:
@@ -98,7 +102,14 @@ def last_level_cache_bytes(root: Path = FILESYSTEM_ROOT) -> int:
 
 
 def fingerprint(machine: Machine, torch_version: str | None, threads: int, kind: DeviceKind = "cpu") -> str:
-    """Name, as sha256 (hex), everything that decides what a layer costs in bytes and time here."""
+    """The sha256 (hex) of everything that decides what a layer costs in bytes and seconds here (`facts`).
+
+    Args:
+        machine: the device.
+        torch_version: of the torch that computes; None where none is installed.
+        threads: that torch computes with.
+        kind: where tensors live.
+    """
     found = facts(machine, torch_version, threads)
     if is_accelerator(kind):
         found["kind"] = kind
@@ -106,12 +117,11 @@ def fingerprint(machine: Machine, torch_version: str | None, threads: int, kind:
 
 
 def facts(machine: Machine, torch_version: str | None, threads: int) -> dict[str, Any]:
-    """Collect what the fingerprint is made of: plain JSON values.
+    """What the fingerprint is made of, as JSON values.
 
-    `threads` is how many torch computes with. Amounts of memory are left out: they decide what fits, not what it costs,
-    and the installed amount differs from boot to boot. So are the kernel's release and Python's patch level, or every
-    security update would throw the profiles away. Huge pages for everybody count, though our processes go without them:
-    profiles that were taken there before they did are of more bytes.
+    Left out are amounts of memory, which decide what fits, not what it costs, and differ from boot to boot; and the
+    kernel's release and Python's patch level, or every security update would invalidate all profiles. Huge pages for
+    everybody count, though our processes go without them now: profiles taken before they did have more bytes.
     """
     found: dict[str, Any] = {
         "name": machine.name,
@@ -135,10 +145,18 @@ def facts(machine: Machine, torch_version: str | None, threads: int) -> dict[str
 
 
 def differences(device: Device, then: Machine | None, here: Machine) -> tuple[str, ...]:
-    """Say, in words, what keeps a document's device from being this one; nothing where it is this one.
+    """How a document's device differs from this one, in words.
 
-    Threads are no reason: a run takes as many as its document says. Where the document does not tell its machine, only
-    what stands in its `device` can be named.
+    The number of threads makes no difference: a run takes as many as its document says.
+
+    Args:
+        device: of a profile or plan.
+        then: the machine as the same document describes it; None in documents of earlier releases, of which only what
+            `device` holds can be compared.
+        here: this machine.
+
+    Returns:
+        A phrase for every difference; empty where the fingerprints agree.
     """
     threads = device.threads
     if fingerprint(here, here.torch_version, threads, device.kind) == device.fingerprint:
@@ -169,7 +187,7 @@ def check_dtype(machine: Machine, dtype: Dtype) -> None:
 
 
 def _parse_cpuinfo(text: str) -> dict[str, set[str]]:
-    """Collect, for each key of /proc/cpuinfo, its values over all cores."""
+    """By key of /proc/cpuinfo: its values over all cores."""
     found: dict[str, set[str]] = {}
     for line in text.splitlines():
         key, separator, value = line.partition(":")
@@ -187,7 +205,7 @@ def _cpu_model(cpuinfo: dict[str, set[str]]) -> str:
 
 
 def _isa(cpuinfo: dict[str, set[str]]) -> tuple[str, ...]:
-    """Keep the instruction sets that every core has: on a mixed processor a thread may land on any."""
+    """The instruction sets that every core has: on a mixed processor a thread may run on any."""
     return tuple(sorted(_flags(cpuinfo).intersection(_ISA_FLAGS)))
 
 
@@ -206,7 +224,7 @@ def _machine_name(root: Path) -> str:
 
 
 def _gpu_name(root: Path) -> str:
-    """Join the names that NVIDIA's driver lists, each once: /proc/driver/nvidia/gpus/*/information."""
+    """The models that NVIDIA's driver lists (/proc/driver/nvidia/gpus/*/information), each once."""
     names = set()
     for file in (root / "proc/driver/nvidia/gpus").glob("*/information"):
         for line in (read_value(file) or "").splitlines():
@@ -217,7 +235,7 @@ def _gpu_name(root: Path) -> str:
 
 
 def _clean(text: str) -> str:
-    """Reduce firmware text (NUL-terminated, padded) to one printable line that fits into a document."""
+    """Text of firmware (NUL-terminated, padded) as one printable line that fits into a document."""
     printable = "".join(letter if letter.isprintable() else " " for letter in text)
     return " ".join(printable.split())[:MAX_NAME_LENGTH]
 
@@ -232,7 +250,7 @@ def _usable_cores(root: Path) -> int:
 
 
 def _cpu_quota(group: Path, version: int) -> float | None:
-    """Read how many cores' worth of time a group gets; None where it is not limited."""
+    """The cores' worth of processor time that a group may use; None where it is not limited."""
     if version == 1:
         quota, period = read_value(group / "cpu.cfs_quota_us"), read_value(group / "cpu.cfs_period_us")
     else:

@@ -1,4 +1,4 @@
-"""Whose pages are resident in this process: /proc/self/smaps, added up by kind."""
+"""Resident bytes of this process by kind of mapping, from /proc/self/smaps."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _LARGEST_GUARD_BYTES = 64 * 1024
 
 @dataclass(frozen=True)
 class Mapped:
-    """Resident bytes of this process by what they are mapped for. Their sum is VmRSS, read at the same moment."""
+    """Resident bytes of this process by kind of mapping. Their sum is VmRSS."""
 
     folder_bytes: int
-    """Files below a folder, copied pages of them included."""
+    """Files below the folder asked about, pages that were copied on write included."""
     other_file_bytes: int
     """Other files: the interpreter, its extension modules, the C library."""
     stack_bytes: int
@@ -37,7 +37,15 @@ class _Mapping(NamedTuple):
 
 
 def read_mapped(folder: Path, smaps: Path = Path("/proc/self/smaps")) -> Mapped:
-    """Add up this process's mappings; files below `folder` are told apart from others. Raises OSError without /proc."""
+    """Add up this process's resident bytes by kind of mapping.
+
+    Args:
+        folder: files below it are counted apart from other files: torch's libraries, for instance.
+        smaps: the kernel's list of mappings, or a copy of one.
+
+    Raises:
+        OSError: /proc is not mounted.
+    """
     below = f"{folder}/".encode()
     sums = {"folder": 0, "file": 0, "stack": 0, "anonymous": 0}
     last: _Mapping | None = None
@@ -66,7 +74,7 @@ def _parse(lines: Iterable[bytes]) -> Iterator[_Mapping]:
 
 
 def _is_stack(mapping: _Mapping, before: _Mapping | None) -> bool:
-    """The first thread's is named; another's has the usual size and a guard that nobody may touch right below."""
+    """Whether a mapping is a thread's stack: the first one's is named, any other has the default size above a guard."""
     if mapping.path == b"[stack]":
         return True
     if before is None or mapping.path or before.end != mapping.start or before.permissions[:3] != b"---":

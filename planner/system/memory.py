@@ -1,4 +1,4 @@
-"""How much memory this process may count on: the machine's, or less where a container's limit binds."""
+"""Memory of the machine and of this process's container: installed, available, limits, swap."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ _OUTER_LIMIT = "hierarchical_memory_limit"
 
 @dataclass(frozen=True)
 class GroupLimit:
-    """A limit on the memory of this process's control group, or of one above it."""
+    """A memory limit of this process's control group, or of one above it."""
 
     bytes: int
-    """What all processes of the group may hold together."""
+    """The limit, which all processes of the group share."""
     file: Path
-    """Where the kernel says so."""
+    """The kernel's file that holds it."""
 
 
 def total_bytes(root: Path = FILESYSTEM_ROOT) -> int:
-    """Return the installed memory that the kernel manages (MemTotal), whatever limits hold."""
+    """Installed memory that the kernel manages (MemTotal), whatever limits hold."""
     return _meminfo_bytes("MemTotal", root)
 
 
 def available_bytes(root: Path = FILESYSTEM_ROOT) -> int:
-    """Return what can be had without swapping or being killed: MemAvailable, or less where a group's limit binds.
+    """Memory that can be allocated without swapping or being killed: MemAvailable, or less under a group's limit.
 
-    A group's part is its limit less what it holds and cannot give back. Every level up to the topmost in sight counts,
-    and at each of them what the neighbours use counts too. Never below 0.
+    What a group has left is its limit less what it holds and cannot reclaim. Every level up to the topmost in sight
+    counts, and at each of them what other processes of the group use. Never below 0.
     """
     amounts = [_meminfo_bytes("MemAvailable", root)]
     hierarchy = find_hierarchy("memory", root)
@@ -51,16 +51,14 @@ def available_bytes(root: Path = FILESYSTEM_ROOT) -> int:
 
 
 def cgroup_limit_bytes(root: Path = FILESYSTEM_ROOT) -> int | None:
-    """Return the smallest memory limit of this process's group and those above it; None where none binds."""
+    """The smallest memory limit of this process's group and those above it; None where none binds."""
     limit = group_limit(root)
     return None if limit is None else limit.bytes
 
 
 def group_limit(root: Path = FILESYSTEM_ROOT) -> GroupLimit | None:
-    """Find the smallest memory limit of this process's group and those above it; None where none binds.
-
-    A limit that is no smaller than the installed memory is none: version 1 writes "no limit" as a huge number.
-    """
+    """The same with the file that holds it. A limit not below the installed memory is none: version 1 writes "no limit"
+    as a huge number."""
     hierarchy = find_hierarchy("memory", root)
     if hierarchy is None:
         return None
@@ -69,12 +67,12 @@ def group_limit(root: Path = FILESYSTEM_ROOT) -> GroupLimit | None:
 
 
 def swap_bytes(root: Path = FILESYSTEM_ROOT) -> int:
-    """Return the size of all swap (SwapTotal); 0 where there is none."""
+    """Size of all swap (SwapTotal); 0 where there is none."""
     return _meminfo_bytes("SwapTotal", root)
 
 
 def unified_memory(root: Path = FILESYSTEM_ROOT) -> bool:
-    """Tell whether CPU and GPU share one memory, so that both count against one budget: NVIDIA's Jetson boards."""
+    """Whether CPU and GPU share one memory, as on NVIDIA's Jetson boards: then both count against one budget."""
     model = read_value(root / "proc/device-tree/model") or ""
     compatible = read_value(root / "proc/device-tree/compatible") or ""
     return "jetson" in model.lower() or "nvidia,tegra" in compatible
@@ -89,14 +87,14 @@ def _meminfo_bytes(name: str, root: Path) -> int:
 
 
 def _limits(hierarchy: Hierarchy) -> list[GroupLimit]:
-    """List the limits at the levels in sight; a level may have none, and may have two."""
+    """The limits at the levels in sight; a level may have none, and may have two."""
     files = [group / name for group in hierarchy.levels() for name in _LIMIT_FILES[hierarchy.version]]
     texts = [(file, read_value(file) or "") for file in files]
     return [GroupLimit(int(text), file) for file, text in texts if text.isdecimal()]
 
 
 def _outer_limits(hierarchy: Hierarchy) -> list[GroupLimit]:
-    """The limit that version 1 tells of levels out of sight; empty where it does not."""
+    """The limit of levels out of sight (a container's host), which version 1 gives in memory.stat; empty elsewhere."""
     file = hierarchy.group / "memory.stat"
     pairs = (line.partition(" ") for line in (read_value(file) or "").splitlines())
     return [GroupLimit(int(value), file) for name, _, value in pairs if name == _OUTER_LIMIT]

@@ -1,4 +1,4 @@
-"""Whom the kernel kills when memory runs out."""
+"""The out-of-memory killer's order (oom_score_adj)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _FIRST = 1000
 
 
 def kill_first(pid: int) -> None:
-    """Have the kernel kill process `pid`, and what it starts from here on, before anybody else's process.
+    """Have the out-of-memory killer choose process `pid`, and what it starts from here on, before any other process.
 
-    Where /proc is not to be had, or the process has ended, nothing happens.
+    Nothing happens where /proc is not mounted, or the process has ended.
     """
     with contextlib.suppress(OSError):
         # Without a file object: the code behind one takes memory that counts in a budget.

@@ -1,7 +1,7 @@
-"""Huge pages: whether the kernel gives them to those who did not ask, and how a process goes without.
+"""Transparent huge pages: whether the kernel gives them to everybody, and how a process does without.
 
 Where it does (`always`), every 2 MiB of a mapping become resident when the first byte is touched: 48 tensors of 1 MiB
-took 74 MiB. What is resident then no longer follows what is live, and no limit on mapped memory helps.
+took 74 MiB. Resident bytes then no longer follow live bytes, and no limit on mapped memory helps.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _PR_GET_THP_DISABLE = 42
 
 
 def huge_pages(root: Path = FILESYSTEM_ROOT) -> HugePages | None:
-    """Say to whom the kernel gives huge pages, of whatever size; None where it has none."""
+    """Who gets huge pages of any size: everybody ("always"), who asks ("madvise"), nobody; None: there are none."""
     folder = root / "sys/kernel/mm/transparent_hugepage"
     overall = _chosen(folder / "enabled")
     # Sizes have settings of their own (Linux 6.8), most of which follow the overall one, or are off.
@@ -30,10 +30,12 @@ def huge_pages(root: Path = FILESYSTEM_ROOT) -> HugePages | None:
 
 
 def allow_huge_pages(allowed: bool) -> bool:
-    """Have this process, and those that it starts, go without huge pages from here on, or no longer so.
+    """Switch huge pages off, or on again, for this process and those that it starts (PR_SET_THP_DISABLE).
 
-    Nothing is changed where the kernel gives them to nobody who did not ask. Pages that are there stay what they are.
-    True where it is so now.
+    Nothing changes where the kernel gives them only to those who ask. Pages that exist stay as they are.
+
+    Returns:
+        Whether the setting is as wanted now.
     """
     if huge_pages() != "always":
         return True
@@ -42,9 +44,9 @@ def allow_huge_pages(allowed: bool) -> bool:
 
 @contextmanager
 def without_huge_pages() -> Iterator[None]:
-    """Within this, processes that are started have no huge pages from their first moment on; they pass that on.
+    """Processes that are started in the `with` block have no huge pages from their start on, nor have their children.
 
-    This process goes without meanwhile, and is then as it was: what lasts over the start of a program is inherited.
+    The setting is inherited, so this process does without meanwhile; afterwards it is as before.
     """
     before = _prctl(_PR_GET_THP_DISABLE, 0)
     allow_huge_pages(False)

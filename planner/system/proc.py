@@ -1,4 +1,4 @@
-"""What the kernel says about a process: /proc/PID/status, as integer bytes."""
+"""A process's memory as the kernel counts it: /proc/PID/status, as integer bytes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ _READ_BYTES = 16 * 1024
 """More than the part of a status file that holds the fields below."""
 
 CANNOT_BEGIN_ANEW = "the kernel lets no process begin its peak anew here (/proc/self/clear_refs cannot be written)"
-"""What is said where `reset_peak` does nothing."""
+"""The message of errors where `reset_peak` returns False."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """One process's memory at one moment. Processes share pages: a sum over several counts those more than once."""
+    """One process's memory at one time. Processes share pages: a sum over several counts those more than once."""
 
     resident_bytes: int
     """Bytes in RAM now (VmRSS): anonymous, file and shared memory."""
@@ -36,11 +36,16 @@ class Memory:
 
 
 def read_memory(pid: int | None = None) -> Memory:
-    """Read the memory of process `pid`, by default of this one: one open, one read, no line-by-line parsing.
+    """Read a process's memory: one open, one read, no line-by-line parsing.
 
-    VmHWM and not `ru_maxrss`, which a child inherits from its parent. Many kernels count in
-    batches of some tens of pages per thread or core, so that a number may lag behind by a few hundred KiB. Raises
-    ProcessLookupError where the process is gone, zombies included.
+    The peak is VmHWM and not `ru_maxrss`, which a child inherits from its parent. Many kernels count in batches of some
+    tens of pages per thread or core, so that a figure may lag behind by a few hundred KiB.
+
+    Args:
+        pid: the process; None: this one.
+
+    Raises:
+        ProcessLookupError: the process is gone, zombies included.
     """
     status = _read_status(pid)
     return Memory(
@@ -54,9 +59,11 @@ def read_memory(pid: int | None = None) -> Memory:
 
 
 def reset_peak() -> bool:
-    """Make the peak of this process start again from what is resident now; False where the kernel does not allow it.
+    """Start the peak of this process (VmHWM) again from what is resident now.
 
-    Sandboxes may leave /proc/self/clear_refs out or forbid writing to it; then `peak_bytes` stays the peak since start.
+    Returns:
+        Whether the kernel did. Sandboxes may leave /proc/self/clear_refs out or forbid writing to it; then `peak_bytes`
+        stays the peak since the process began.
     """
     try:
         fd = os.open("/proc/self/clear_refs", os.O_WRONLY)

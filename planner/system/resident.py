@@ -1,4 +1,4 @@
-"""Resident bytes a training child need not have: code pages that start-up touched and training does not.
+"""Lowering resident bytes: code pages that start-up touched and training does not need.
 
 Importing torch runs thousands of static initialisers (operator registrations above all). Each touches a page of a
 library of 400 MB, the kernel maps fifteen neighbours along with it, and none of them is needed again. They are clean
@@ -22,15 +22,17 @@ _MADV_DONTNEED = 4
 
 
 def trim_clean_pages() -> int:
-    """Drop every page of this process that is a clean copy of a file; return the bytes dropped.
+    """Drop every page of this process that is a clean copy of a file (MADV_DONTNEED).
 
-    Only mappings of files that cannot be written to and of which no page was ever copied (`Anonymous: 0`) are dropped,
-    so nothing is lost: the next touch brings a page back from the page cache, or from storage where that was evicted
-    too. Relocated data (GOT, vtables) has been copied and is left alone. The pages in use at this moment come back at
-    once: what is resident falls by a little less than what is returned.
+    Only mappings of files that are not writable and of which no page was ever copied (`Anonymous: 0`) are dropped, so
+    nothing is lost: the next touch brings a page back from the page cache, or from storage where that was evicted too.
+    Relocated data (GOT, vtables) has been copied and is left alone. Pages in use come back at once.
 
-    Call it while no other thread loads a library, for the loader could make a mapping writable between the look and the
-    drop. Returns 0 where /proc/self/smaps or madvise is not to be had.
+    Call it while no other thread loads a library, since the loader could make a mapping writable between the look and
+    the drop.
+
+    Returns:
+        Bytes dropped; resident bytes fall by a little less. 0 where there is no /proc/self/smaps or no madvise.
     """
     try:
         with Path("/proc/self/smaps").open("rb") as smaps:
@@ -55,8 +57,8 @@ def preload_torch_libraries() -> None:
     read again would count against it, and where storage reads ahead by megabytes (8 MiB on the machine this was seen
     on) every page then pushes out others that are needed, without end.
 
-    torch itself is not imported. What is not there (no torch, another platform's or vendor's build, a library whose own
-    needs are missing) is skipped: the import that follows will do, or explain, the same.
+    torch itself is not imported. Libraries that are missing or cannot be loaded are skipped: the import that follows
+    loads them, or raises the error.
     """
     libraries = _torch_libraries()
     if libraries is None:

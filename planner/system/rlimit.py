@@ -1,4 +1,4 @@
-"""Limits a process sets on itself: mapped memory, and not outliving its parent."""
+"""Limits that a process sets on itself: mapped memory (RLIMIT_DATA), and its parent's life (PR_SET_PDEATHSIG)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class DataLimit:
-    """A limit on this process's private writable mappings, in force until `lift` or the end of the `with` block."""
+    """A limit on this process's private writable mappings (RLIMIT_DATA), until `lift` or the `with` block's end."""
 
     def __init__(self, extra_bytes: int) -> None:
         self._before = resource.getrlimit(resource.RLIMIT_DATA)
@@ -38,12 +38,17 @@ class DataLimit:
 
 
 def limit_data(extra_bytes: int) -> DataLimit:
-    """Let this process map `extra_bytes` beyond what it has mapped now; more fails instead of being killed.
+    """Limit what this process may map from here on, so that an overrun is an error instead of a kill.
 
-    An overrun becomes an error that can be caught: MemoryError, the tensor allocator's RuntimeError, or "can't start
-    new thread". The kernel counts what is mapped, not what is touched (VmData), a stack of 8 MiB for each thread and
-    arenas included: call it when all threads and libraries are warm. Only the soft limit moves, so it can be lifted.
-    It holds at once; as a context manager it is lifted on the way out.
+    The error is a MemoryError, the tensor allocator's RuntimeError, or "can't start new thread". The kernel counts what
+    is mapped, touched or not (VmData), a stack of 8 MiB for each thread and arenas included: call it when all threads
+    and libraries are loaded. Only the soft limit moves, so it can be lifted.
+
+    Args:
+        extra_bytes: what may be mapped beyond what is mapped now.
+
+    Returns:
+        The limit, in force already; as a context manager it is lifted at the end.
     """
     return DataLimit(extra_bytes)
 
@@ -51,9 +56,14 @@ def limit_data(extra_bytes: int) -> DataLimit:
 def die_with_parent(parent_pid: int | None = None) -> None:
     """Have the kernel kill this process (SIGKILL) as soon as its parent ends, however that happens.
 
-    Call it first thing in the child: it does not survive a fork. The parent may have ended before the call; a child
-    that was told its `parent_pid` notices that and ends itself. The kernel watches the *thread* that started the child,
-    so a parent starts it from a thread that lasts. Raises RunError where the kernel refuses.
+    Call it first in the child: the setting does not survive a fork. The kernel watches the *thread* that started the
+    child, so a parent starts it from a thread that lasts.
+
+    Args:
+        parent_pid: the parent's process id; a parent that has ended before the call is noticed by it. None: is not.
+
+    Raises:
+        RunError: the kernel refuses.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0) != 0:

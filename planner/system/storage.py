@@ -1,4 +1,4 @@
-"""How fast a folder's storage writes and reads, with the page cache out of the way, and what kind it is."""
+"""The storage behind a folder: its file system, whether that is memory, and how fast it writes and reads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from planner.system.hierarchy import FILESYSTEM_ROOT, read_value
 from planner.units import MIB, format_bytes
 
 IN_MEMORY = ("tmpfs", "ramfs", "hugetlbfs")
-"""File systems that lie in memory: what is written there takes memory, and says nothing of any device's speed."""
+"""File systems in memory: what is written there takes memory, and says nothing of a device's speed."""
 
 _MAGIC = {
     0x01021994: "tmpfs", 0x858458F6: "ramfs", 0xEF53: "ext4", 0x58465342: "xfs", 0x9123683E: "btrfs",
@@ -54,7 +54,7 @@ class StorageSpeed:
 
 
 def file_system(folder: Path | str) -> str:
-    """The kind of file system a folder lies in, as the kernel calls it; a number where it has no name here.
+    """The kernel's name of the file system that a folder is on, such as `ext4`; of an unknown one its number in hex.
 
     Raises StorageError.
     """
@@ -69,10 +69,14 @@ def file_system(folder: Path | str) -> str:
 
 
 def memory_kind(folder: Path | str, root: Path = FILESYSTEM_ROOT) -> str | None:
-    """What makes a folder memory, so that what is written there takes some: `tmpfs`, `ext4 on zram0`.
+    """Whether what is written to a folder takes memory: `tmpfs`, `ext4 on zram0`; None where it goes to storage.
 
-    None where it is storage. A folder that is not there yet is judged by the one that it would be made in. `root` is
-    where /proc and /sys are looked up. Raises StorageError.
+    Args:
+        folder: one that does not exist yet is judged by the one that it would be made in.
+        root: where /proc and /sys are looked up.
+
+    Raises:
+        StorageError: the folder cannot be looked at.
     """
     existing = Path(folder).absolute()
     while not existing.exists() and existing != existing.parent:
@@ -93,11 +97,10 @@ def memory_kind(folder: Path | str, root: Path = FILESYSTEM_ROOT) -> str | None:
 
 @contextmanager
 def scratch_folder(beside: Path) -> Iterator[Path]:
-    """A folder for what is needed for a while; it goes at the end.
+    """A temporary folder, removed at the end of the `with` block.
 
-    It is made in `beside`, or where nothing may be written there, or that is memory, in the first of the usual places
-    for temporary files of which neither is true; last in any that can be written to. Raises StorageError where there is
-    none.
+    It is made in the first of `beside`, TMPDIR, /var/tmp and the current folder that is writable and no memory; where
+    all writable ones are memory, in the first of those. Raises StorageError where nothing is writable.
     """
     import tempfile  # a run's supervisor looks at kinds alone, and pays for what it imports
 
@@ -116,7 +119,7 @@ def scratch_folder(beside: Path) -> Iterator[Path]:
 
 
 def _upper_folder(device: str, root: Path) -> Path | None:
-    """Where the overlay file system with this number writes to; none where that is not told."""
+    """The folder that the overlay file system with this device number writes to; None where its options do not say."""
     for line in (read_value(root / "proc/self/mountinfo") or "").splitlines():
         mount, _, kind = line.partition(" - ")
         if mount.split()[2:3] == [device]:
@@ -127,10 +130,17 @@ def _upper_folder(device: str, root: Path) -> Path | None:
 
 
 def measure_storage(folder: Path | str, size_bytes: int = 64 * MIB) -> StorageSpeed:
-    """Write a file of `size_bytes`, sync it, evict it from the page cache, read it back, remove it.
+    """Time writing, syncing and reading back a file of random bytes, which no file system compresses.
 
-    The content is random, so that no file system compresses it. At most a tenth of the free space is used: the file is
-    made smaller for that, down to 4 MiB, below which a StorageError says that there is too little room.
+    Args:
+        folder: where the file is made; it is removed again.
+        size_bytes: its size; less where that is more than a tenth of the free space.
+
+    Returns:
+        Speeds without the page cache: the file is synced, and evicted before it is read.
+
+    Raises:
+        StorageError: a tenth of the free space is less than 4 MiB, or storage fails.
     """
     import tempfile  # a run's supervisor looks at kinds alone, and pays for what it imports
 

@@ -24,7 +24,7 @@ class TorchFit:
 
 
 def torch_fit(machine: Machine, atomics: bool) -> TorchFit | None:
-    """Judge the machine's torch by whether its processor has Armv8.1's `atomics`; None where it is not an Arm one."""
+    """Whether the installed torch runs on an Arm processor, with or without Armv8.1's `atomics`; None on others."""
     if machine.architecture != "aarch64":
         return None
     if atomics:
