@@ -36,7 +36,7 @@ _KEPT_BYTES = 2**14
 
 @contextlib.contextmanager
 def answering() -> Iterator[tuple[int, int, dict[str, str]]]:
-    """A pipe for a child's answers: descriptor to read, descriptor to pass on, and an environment that names the latter.
+    """A pipe for a child's answers: descriptor to read, descriptor to pass on, environment that names the latter.
 
     At the end of the `with` block the descriptor to pass on is closed; with an exception the other one as well.
     """

@@ -12,7 +12,7 @@ from tests.unit.system.support import environment, python
 _CODE = """
     import sys
     from planner.cli.main import main
-    from planner.cli.output import print_note, print_result, tell_result
+    from planner.cli.output import print_note, print_result, print_stored_result
     from planner.cli.streams import lasting_streams
     from planner.errors import PlannerError
     with lasting_streams():
@@ -32,7 +32,7 @@ def _run(call: str, redirection: str, **variables: str) -> subprocess.CompletedP
 
 
 @pytest.mark.parametrize("redirection", ["| true", ">&-", ">/dev/null 2>/dev/full", ">/dev/null 2>&-"])
-@pytest.mark.parametrize("call", ["print_result", "tell_result"])
+@pytest.mark.parametrize("call", ["print_result", "print_stored_result"])
 def test_nobody_to_tell_is_no_error(call: str, redirection: str) -> None:
     done = _run(call, redirection)
     assert done.returncode == 0
@@ -45,14 +45,14 @@ def test_a_result_that_is_wanted_and_cannot_be_written_is_an_error_where_it_lies
     assert done.stderr.decode().splitlines()[-1] == (
         "standard output: the result cannot be written (No space left on device)"
     )
-    done = _run("tell_result", ">/dev/full")
+    done = _run("print_stored_result", ">/dev/full")
     assert done.returncode == 0
     assert done.stderr.decode().splitlines()[-1].startswith("warning: standard output: the result cannot be written")
 
 
 def test_an_ascii_terminal_is_given_what_it_can_show() -> None:
     ascii_only = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    done = _run("tell_result", ">/dev/null", **ascii_only)
+    done = _run("print_stored_result", ">/dev/null", **ascii_only)
     assert (done.returncode, done.stderr) == (0, b"? ? note\n")
     code = "from planner.cli.main import main; main(['plan', '--help'])"
     help_text = subprocess.run(python(code), env=environment(**ascii_only), capture_output=True)

@@ -164,7 +164,7 @@ from dataclasses import replace
 from tests.standin import install
 device = install()
 import torch
-from planner.profiler.job import Task
+from planner.profiler.job import Measurement
 from planner.profiler.child.measure import Measurer
 from planner.profiler.child.network import WholeNetwork
 from planner.profiler.components import components_of
@@ -172,7 +172,7 @@ from planner.training.calibration import calibration_seconds
 from tests.unit.profiler.child.test_measure import JOB
 job = replace(JOB, dtype=DTYPE, device="cuda")
 measurer = Measurer(job)
-kinds = [measurer.answer(Task(index, 2, True, not component.is_head)).kind
+kinds = [measurer.answer(Measurement(index, 2, True, not component.is_head)).kind
          for index, component in enumerate(components_of(job))]
 whole = WholeNetwork(job)
 whole.step(*whole.data(2))
