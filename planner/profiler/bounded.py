@@ -1,8 +1,8 @@
 """Measuring children under a memory limit and a time limit, so that measuring never hurts the device.
 
-Three nets for memory, each for what the one before lets through: the child limits what it maps, so that an overrun is
-an error in it (`OwnLimit`); its parent watches its resident bytes and kills it above the limit; and should the kernel
-run out of memory all the same, it kills the child before anybody else's process.
+Three guards for memory, each for what the one before lets through: the child limits what it maps, so that an overrun is
+an error in it (`OwnLimit`); its parent polls its resident bytes and kills it above the limit; and should the machine
+run out of memory all the same, the kernel kills the child before any other process.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from planner.units import MIB
 
 _DEFAULT_SECONDS = 600.0
 _DEFAULT_PERCENT = 80
-"""Of what is available: the rest is room for everybody else while the measurement runs."""
+"""Of available memory; the rest is for other processes while the measurement runs."""
 
 _CODE_BYTES = 40 * MIB
 """Code pages that measuring a component touches (33 to 36 MiB were seen). RLIMIT_DATA does not count them."""
@@ -40,23 +40,28 @@ _MESSAGE_LENGTH = 300
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a whole measurement may take."""
+    """Limits of a whole measurement."""
 
     max_bytes: int
-    """Resident bytes of each measuring process."""
+    """Most resident bytes of each measuring process."""
     max_seconds: float
-    """Seconds of the whole measurement."""
+    """Most seconds of the whole measurement."""
     deadline: float
-    """When they are over, on the steady clock."""
+    """When these have passed, by `time.monotonic`."""
     is_elsewhere: bool = False
-    """Whether `max_bytes` are an accelerator's, which each measuring process sees to itself."""
+    """Whether `max_bytes` are an accelerator's, which each measuring process limits itself (`OwnAcceleratorLimit`)."""
 
     @classmethod
     def begin(
         cls, max_bytes: int | None = None, max_seconds: float | None = None, accelerator_bytes: int | None = None
     ) -> Bounds:
-        """Start the clock. Left out, 80 % of what is available here and 10 minutes hold; nobody gets more bytes than
-        are available. `accelerator_bytes` is the size of the accelerator's memory, where that is meant."""
+        """Start the clock.
+
+        Args:
+            max_bytes: at most what is available; None: 80 % of that.
+            max_seconds: None: 10 minutes.
+            accelerator_bytes: size of the accelerator's memory, where the measurement is of one.
+        """
         available = available_bytes() if accelerator_bytes is None else accelerator_bytes
         wanted = available * _DEFAULT_PERCENT // 100 if max_bytes is None else max_bytes
         seconds = _DEFAULT_SECONDS if max_seconds is None else max_seconds
@@ -64,7 +69,7 @@ class Bounds:
 
     @property
     def seconds_left(self) -> float:
-        """Until the deadline; negative behind it."""
+        """Until the deadline; negative after it."""
         return self.deadline - time.monotonic()
 
 
@@ -73,7 +78,7 @@ class OutOfTimeError(Exception):
 
 
 class EndedError(Exception):
-    """A child has ended without an answer: how, and its last words."""
+    """A child has ended without an answer. `end` says how, `last_words` is the last line that it printed."""
 
     def __init__(self, code: int, last_words: str) -> None:
         self.end = End(code)
@@ -82,7 +87,7 @@ class EndedError(Exception):
 
 
 class Child:
-    """A Python module run as a measuring child. It and what it starts are killed when the `with` block ends."""
+    """A Python module run as a measuring child; it and what it starts are killed when the `with` block ends."""
 
     def __init__(self, bounds: Bounds, module: str, *arguments: str) -> None:
         self._bounds = bounds
@@ -93,16 +98,18 @@ class Child:
         self._unread = b""
 
     def send(self, line: str) -> None:
-        """Give it a line. One that has ended takes none, which shows when it is read from."""
+        """Write a line to its standard input. That a child has ended is noticed by `read`, not here."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(line.encode() + b"\n")
             self._process.stdin.flush()
 
     def read(self) -> str:
-        """Wait for its next line, its resident bytes watched meanwhile.
+        """Wait for its next line, and kill it should its resident bytes rise above the limit.
 
-        Raises OutOfTimeError once the deadline has passed, EndedError when it ends first or takes too much memory.
+        Raises:
+            OutOfTimeError: the deadline has passed.
+            EndedError: it ended first, by itself or killed.
         """
         pipe = self._child.answers_fd
         while b"\n" not in self._unread:
@@ -131,7 +138,7 @@ class Child:
         return (lines or ["it said nothing"])[-1][-_MESSAGE_LENGTH:]
 
     def close(self) -> None:
-        """End it and what it started. Nothing of it is waited for: its answers have been read."""
+        """Kill it and what it started."""
         self._child.close()
         self._log.close()
 
@@ -145,20 +152,22 @@ class Child:
 
 
 class OwnLimit:
-    """Keeps this process's resident bytes below `max_bytes` by limiting what it maps; in force until it ends.
+    """Keeps this process's resident bytes below `max_bytes` by limiting what it maps (RLIMIT_DATA), until it ends.
 
-    Begin it in a child when torch has started and threads are warm.
+    Make it in a child once torch and its threads have started.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
 
     def renew(self) -> int:
-        """Give back what is free, limit anew, and return what this process takes at rest.
+        """Release free memory to the kernel and set the limit again.
 
-        The limit counts what is mapped, and a heap with holes maps more than it has: what is mapped and not resident
-        grows with every component, and would in the end leave no room. Where the process takes more than it may
-        already, nothing is limited: whoever reads the returned bytes sees to that.
+        The limit counts what is mapped, and a fragmented heap maps more than is resident: that difference grows with
+        every component, and would in the end leave no room.
+
+        Returns:
+            Resident bytes at rest. Where they reach `max_bytes` already no limit is set, and the caller has to act.
         """
         release()
         if read_memory().file_bytes > _CODE_BYTES:

@@ -1,4 +1,4 @@
-"""What a process pays around its tensors, found by whole training steps where they fit, else by the units' kernels."""
+"""Measuring a process's overhead beside tensors: by whole training steps where they fit, else by the units' kernels."""
 
 from __future__ import annotations
 
@@ -73,34 +73,39 @@ _UNSEEN_PERMILLE = 5
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What surrounds tensors under `tight`, and what every policy costs."""
+    """Resident bytes beside tensors under the policy `tight`, and the costs of every policy."""
 
     overhead_bytes: int
     """Constant part."""
     overhead_permille: int
-    """Part that grows with the allocator's peak."""
+    """Part that grows with live bytes, in thousandths of them."""
     small_micro_batch: int
-    """At which the constant part was seen."""
+    """The micro-batch at which the constant part was measured."""
     large_micro_batch: int
-    """From which on `growing_bytes` come on top."""
+    """From this micro-batch on `growing_bytes` are added; between the two, a part of them."""
     growing_bytes: int
-    """What libraries set up at large micro-batches."""
+    """What libraries allocate in addition at large micro-batches."""
     calibration_seconds: float
-    """The calibration kernel's time."""
+    """Time of the calibration kernel (`planner.training.calibration`)."""
     policies: tuple[PolicyProfile, ...]
-    """Every policy under which a whole step fitted."""
+    """A profile of every policy under which a whole step fitted."""
     tight: Accounts | None
-    """What was found under `tight`; none where no whole step fitted."""
+    """The accounts under `tight`; None where no whole step fitted."""
     notes: tuple[str, ...] = ()
-    """What could not be measured as it should be, and why."""
+    """What could not be measured as intended, and why."""
     kept_bytes: tuple[int, ...] = ()
-    """What every unit's kernels keep, by small steps of one unit after another; empty: not measured."""
+    """By unit: resident bytes that its kernels keep, by small steps of single units; empty where not measured."""
 
     def finishing(self, baseline_bytes: int, run_bytes: int) -> Finishing | None:
-        """What is resident behind training in a child of that baseline: no more than what is in training.
+        """Resident bytes of a run's child after training, at most those of training itself.
 
-        What libraries set up at large micro-batches comes on top, as it does there. So does what a run holds beyond its
-        steps, `run_bytes`, which was measured here: the account's process keeps as much for itself.
+        Args:
+            baseline_bytes: resident bytes of a run's child before its first block.
+            run_bytes: what a run holds beyond its training steps. The measuring process holds as much of its own, so
+                they are taken out here, as is what libraries allocate at large micro-batches; both are added elsewhere.
+
+        Returns:
+            Overheads by phase; None where no whole step fitted.
         """
         if self.tight is None:
             return None
@@ -125,7 +130,7 @@ class Calibrated:
         )
 
     def _kept(self, seen_bytes: int) -> tuple[int, ...]:
-        """What blocks before a unit lack of `seen_bytes`, which all kernels keep: no more than was seen, less a bit."""
+        """By unit: the part of `seen_bytes`, kept by all kernels, that blocks before it lack; rather too little."""
         assert self.tight is not None
         total = sum(self.kept_bytes)
         if total == 0:
@@ -135,7 +140,16 @@ class Calibrated:
 
 
 def calibrate(job: Job, path: Path, bounds: Bounds) -> Calibrated:
-    """Measure for the job at `path`. Raises as `first_line` does where not even a unit's kernels can be used."""
+    """Measure the overhead of training a job's model on the CPU.
+
+    Args:
+        job: what is profiled.
+        path: a file that holds the same job, for the measuring children.
+        bounds: limits of the whole measurement; whole steps take at most 30 % of the time left.
+
+    Raises:
+        InfeasibleError, InputError, RunError: as `first_line`, where not even a single unit's kernels can be measured.
+    """
     small, large = step_sizes(job)
     timed = timed_sizes(job)
     notes: list[str] = []
@@ -161,7 +175,7 @@ def calibrate(job: Job, path: Path, bounds: Bounds) -> Calibrated:
 
 
 def _kept_by_kernels(path: Path, bounds: Bounds, notes: list[str]) -> tuple[int, ...]:
-    """By unit; empty where that cannot be measured: `notes` gets why."""
+    """By unit: resident bytes that its kernels keep; empty, with a note, where that cannot be measured."""
     try:
         line = first_line(bounds, "planner.profiler.child.kernels", str(path))
     except (InfeasibleError, InputError) as error:
@@ -171,7 +185,7 @@ def _kept_by_kernels(path: Path, bounds: Bounds, notes: list[str]) -> tuple[int,
 
 
 def step_sizes(job: Job) -> tuple[int, int]:
-    """Micro-batches of whole steps: the smallest that is legal, and one that shows what each part is."""
+    """Micro-batches of whole steps: a smallest one that every unit allows, and one large enough to tell parts apart."""
     least = max(sizes.minimum_micro_batch for sizes in model_sizes(job.model))
     legal = [size for size in job.micro_batches if size >= least] or [least]
     small = max([legal[0], *(size for size in legal if size <= _SMALL_STEP)])
@@ -193,7 +207,10 @@ def _take_accounts(
     notes: list[str],
     timed: tuple[int, ...] = (),
 ) -> Accounts | None:
-    """A whole step at the first of `sizes` that fits; None where it does not, or takes too long: `notes` gets why."""
+    """The accounts of a whole step at the first of `sizes` that fits in memory and time; None where none does.
+
+    `timed` are micro-batches at which steps are timed as well. `notes` gets what did not fit, and why.
+    """
     problems: list[tuple[int, str]] = []
     share = dataclasses.replace(bounds, deadline=bounds.deadline - (1 - _TIME_SHARE) * bounds.seconds_left)
     for size in dict.fromkeys(sizes):
@@ -214,14 +231,14 @@ def _take_accounts(
 
 
 def _grouped(problems: list[tuple[int, str]]) -> list[str]:
-    """What went wrong, each once, with the micro-batches at which it did."""
+    """(micro-batch, reason) pairs as phrases, one for each reason."""
     reasons = dict.fromkeys(reason for _, reason in problems)
     sizes = {reason: [str(size) for size, other in problems if other == reason] for reason in reasons}
     return [f"at micro-batch {' and '.join(sizes[reason])}: {reason}" for reason in reasons]
 
 
 def policy_profile(policy: Policy, found: Accounts) -> PolicyProfile:
-    """What is said of a policy."""
+    """A policy's accounts as `profile/1` holds them."""
     constant, permille = split_overhead(found)
     if policy == "fast":
         permille += _FAST_VARIES_PERMILLE
@@ -229,9 +246,16 @@ def policy_profile(policy: Policy, found: Accounts) -> PolicyProfile:
 
 
 def split_overhead(found: Accounts, permille: int | None = None) -> tuple[int, int]:
-    """What a step takes beyond its live bytes: a constant, and thousandths of the live bytes that the allocator keeps.
+    """Split what a step has resident beyond its live bytes into a constant and a part that grows with these.
 
-    What the allocator rounds up or keeps grows with what is live; code and primitives do not.
+    What the allocator rounds up or retains grows with live bytes; code and compiled kernels do not.
+
+    Args:
+        found: the accounts of a whole step.
+        permille: the growing part, where it is known already.
+
+    Returns:
+        The constant in bytes, and the growing part in thousandths of live bytes.
     """
     beyond = found.account.peak_bytes - found.baseline_bytes - (found.live_bytes - found.untouched_bytes)
     if permille is None:

@@ -1,4 +1,4 @@
-"""What a process pays around its tensors on an accelerator, found by whole training steps."""
+"""Measuring a process's overhead beside tensors on an accelerator, by whole training steps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from planner.units import format_bytes
 
 
 def calibrate_accelerator(job: Job, path: Path, bounds: Bounds) -> Calibrated:
-    """Measure for the job at `path`. Raises InfeasibleError where not even the smallest whole step fits."""
+    """Measure the overhead of training a job's model on its accelerator; as `calibrate` otherwise.
+
+    Raises:
+        InfeasibleError: not even the smallest whole step fits.
+    """
     small, large = step_sizes(job)
     for size in dict.fromkeys((large, small)):
         line = first_line(bounds, "planner.profiler.child.accelerator_account", str(path), str(size))
@@ -31,7 +35,7 @@ def calibrate_accelerator(job: Job, path: Path, bounds: Bounds) -> Calibrated:
 
 
 def calibrated_by(found: AcceleratorAccount, micro_batch: int) -> Calibrated:
-    """Kernels are a constant, what the caching allocator keeps grows with what is live."""
+    """The overhead by an account: loaded kernels are constant, what the caching allocator reserves grows."""
     kept = max(0, found.reserved_bytes - found.allocated_bytes)
     permille = -(-kept * 1000 // max(1, found.allocated_bytes))
     return Calibrated(found.loaded_bytes, permille, micro_batch, micro_batch, 0, found.calibration_seconds, (), None)

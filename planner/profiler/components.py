@@ -1,4 +1,4 @@
-"""What is measured for a model: its units, the heads that may stand behind them, their micro-batches. No torch here."""
+"""The components of a model that are measured one by one: units, and heads behind them. No torch here."""
 
 from __future__ import annotations
 
@@ -21,47 +21,50 @@ class Component:
     """A unit, an auxiliary head, or the loss behind the classifier."""
 
     name: str
-    """What a person calls it."""
+    """Its name in messages and `Limits.left_out`."""
     spec: Unit | None
-    """Its layers; none for the classifier's loss."""
+    """Its layers; None for the classifier's loss."""
     shape: Shape
-    """Its input, one sample."""
+    """Shape of its input, without the batch."""
     sizes: Sizes
-    """What it adds to the chain."""
+    """Its output shape, parameters, buffers and smallest micro-batch."""
     boundary: int
-    """Units before it, itself included where it is one."""
+    """Number of units up to here, itself included where it is one."""
     head: AuxiliaryHead | None
-    """The auxiliary head that it is; none for a unit and the classifier's loss."""
+    """The auxiliary head that it is; None for a unit and the classifier's loss."""
     is_head: bool
     """Whether it ends in a loss."""
     micro_batches: tuple[int, ...]
-    """Wanted, rising; never empty."""
+    """Micro-batches to measure it at, rising; never empty."""
     dtype: Dtype
-    """What it computes in."""
+    """Type of its activations."""
 
     @property
     def unit(self) -> int | None:
-        """Its index in the chain, where it is a unit."""
+        """Its index in the chain; None for heads."""
         return None if self.is_head else self.boundary - 1
 
     @property
     def output_bytes(self) -> int:
-        """One sample's output."""
+        """Bytes of one sample's output."""
         return NUMBER_BYTES[self.dtype] * prod(self.sizes.output) if self.spec else 0
 
     @property
     def input_dtype(self) -> Dtype:
-        """Of what comes in: images are float32 whatever units compute in."""
+        """Type of its input: images are float32, whatever units compute in."""
         return "float32" if self.unit == 0 else self.dtype
 
     def least_bytes(self, micro_batch: int, state_copies: int) -> int:
-        """What measuring it takes at the very least: weights, gradients, optimizer state, input, output."""
+        """Least bytes that measuring it takes: weights, gradients, optimizer state, input and output.
+
+        `state_copies` is how many numbers the optimizer keeps per parameter.
+        """
         weights = NUMBER_BYTES["float32"] * (self.sizes.parameters * (2 + state_copies) + self.sizes.buffers)
         return weights + micro_batch * (NUMBER_BYTES[self.input_dtype] * prod(self.shape) + self.output_bytes)
 
 
 def components_of(job: Job) -> tuple[Component, ...]:
-    """All components of the job's model, in the order of the chain. Raises ModelError where that does not hold."""
+    """All components of a job's model, in the order of the chain. Raises ModelError where shapes do not fit."""
     return tuple(_components(job))
 
 
@@ -83,7 +86,7 @@ def _components(job: Job) -> Iterator[Component]:
 
 
 def _distinct_heads(job: Job, shape: Shape) -> Iterator[tuple[AuxiliaryHead, Unit]]:
-    """The job's heads behind an output, each with its layers; of those that are the same there the first."""
+    """The job's heads behind an output of `shape`, with their layers; of heads with equal layers only the first."""
     found: list[Unit] = []
     for head in job.heads:
         spec = head_unit(head, shape, job.model.classes)

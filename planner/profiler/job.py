@@ -1,4 +1,4 @@
-"""What the profiler and its measuring child say to each other: one JSON object a line, on the child's input and output.
+"""The protocol between the profiler and its measuring child: one JSON object a line, on the child's input and output.
 
 The child answers one measurement after another, so that whatever ends it, nothing that it has measured is lost.
 """
@@ -16,36 +16,36 @@ from planner.schema.profile import Costs, Layers
 
 @dataclass(frozen=True)
 class Job:
-    """What to measure, and within which memory: the file that every measuring child is given."""
+    """What is measured and within which memory: the file that every measuring child is given."""
 
     model: Model
-    """The chain."""
+    """The chain of units."""
     optimizer: OptimizerConfig
-    """Its optimizer."""
+    """The optimizer whose state and step are measured."""
     micro_batches: tuple[int, ...]
-    """Rising."""
+    """Micro-batches that are wanted, rising."""
     heads: tuple[AuxiliaryHead, ...]
     """Auxiliary heads to measure behind every unit."""
     device: DeviceKind
-    """Where."""
+    """Where tensors live."""
     threads: int
-    """Threads for arithmetic."""
+    """Threads that torch computes with."""
     allocator: Literal["tight", "fast"]
-    """Allocator policy."""
+    """Allocator policy of the child that measures components."""
     max_bytes: int
-    """Resident bytes that the child stays below."""
+    """Most resident bytes of the child, or most of the accelerator's memory."""
     dtype: Dtype = "float32"
-    """What units compute in."""
+    """Type that units compute in."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One component at one micro-batch."""
+    """What the child is to measure next: one component at one micro-batch."""
 
     component: int
-    """Its index among the job's components."""
+    """Its index in `components_of(job)`."""
     micro_batch: int
-    """Samples."""
+    """Samples of one forward and backward."""
     with_facts: bool
     """Whether to measure as well what does not depend on the micro-batch."""
     with_layers: bool
@@ -54,7 +54,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a component costs whatever the micro-batch."""
+    """Costs of a component that do not depend on the micro-batch."""
 
     parameter_bytes: int
     """Bytes of the parameters."""
@@ -74,11 +74,11 @@ class Facts:
 
 @dataclass(frozen=True)
 class Ready:
-    """The child has started and limited itself."""
+    """The child has started and limited its memory."""
 
     kind: Literal["ready"]
     resident_bytes: int
-    """What it takes before any component: measured, and the code pages that kernels will touch."""
+    """Its resident bytes before any component, with room for the code pages that kernels will touch."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,9 @@ class Measured:
     costs: Costs
     """At the micro-batch asked for."""
     facts: Facts | None
-    """Where they were asked for."""
+    """Null unless asked for."""
     layers: Layers | None = None
-    """Where they were asked for."""
+    """Null unless asked for."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class DoesNotFit:
 
 @dataclass(frozen=True)
 class ComponentFailed:
-    """The component fails whatever the memory."""
+    """The component cannot be computed, for another reason than memory."""
 
     kind: Literal["failed"]
     problem: str

@@ -1,7 +1,7 @@
-"""Take a profile: measuring children started one after another, their figures put together.
+"""Taking a profile: measuring children are started one after another, and their figures put together.
 
-Each child is a process of its own, so that what it measures is not what a measurement before it left behind, and a
-child that dies takes nothing with it. All of them are bounded in memory and in time (`planner.profiler.bounded`).
+Each child is a process of its own, so that no measurement sees what another left behind, and a child that dies loses
+nothing. All of them are limited in memory and time (`planner.profiler.bounded`).
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ class ProfileRequest:
     """What to profile."""
 
     model: Model
-    """The chain."""
+    """The chain of units."""
     optimizer: OptimizerConfig
-    """Its optimizer."""
+    """The optimizer whose state and step are measured."""
     batch: int
-    """The batch that will be asked for; micro-batches up to it are measured."""
+    """Samples of one optimizer step; micro-batches up to it are measured."""
     threads: int
-    """Threads for arithmetic."""
+    """Threads that torch computes with."""
     dtype: Dtype = "float32"
-    """What units compute in."""
+    """Type that units compute in."""
     device: DeviceKind = "cpu"
     """Where tensors live: in the processor's memory, or in the first accelerator's."""
     heads: tuple[AuxiliaryHead, ...] = MEASURED_HEADS
@@ -67,11 +67,23 @@ def micro_batches_for(batch: int) -> tuple[int, ...]:
 
 
 def take_profile(request: ProfileRequest, on_progress: OnProgress, folder: Path | None = None) -> Profile:
-    """Measure `request` on this machine. `folder` is where caches would lie: see `measured_storage`.
+    """Measure on this machine what training a model costs. Takes minutes.
 
-    Where a micro-batch does not fit within the request's limits, smaller ones take its place (`Profile.limits`). Raises
-    ModelError naming the unit that fails, InfeasibleError where a component does not fit at its smallest micro-batch,
-    InputError where time ends before every component has been measured once, RunError when a child fails.
+    Args:
+        request: what to measure, and within which limits. Micro-batches that do not fit are left out, and named in
+            `Profile.limits`.
+        on_progress: called with (measurements done, measurements in all, name of the next).
+        folder: whose storage speed is measured, see `measured_storage`.
+
+    Returns:
+        The profile, its id included.
+
+    Raises:
+        ModelError: a unit fails; the error names it.
+        InfeasibleError: a component does not fit even at its smallest micro-batch.
+        InputError: torch or the accelerator is missing, or time ended before every component was measured once.
+        RunError: a child failed.
+        StorageError: `folder` cannot be written to.
     """
     model_sizes(request.model)
     machine = probe()
@@ -136,10 +148,14 @@ def take_profile(request: ProfileRequest, on_progress: OnProgress, folder: Path 
 
 
 def measured_storage(folder: Path | None = None) -> Storage:
-    """The speed of the storage that caches would lie on: behind `folder`, or where a run's output folder lies unasked.
+    """Measure the speed of the storage that activation caches go to.
 
-    Raises StorageError where `folder` cannot be written to, or has too little room. Where none is given, the temporary
-    folder stands for one where no run could write either.
+    Args:
+        folder: where they go; None: where runs go by default (./runs), or, if nothing can be written there, the
+            folder for temporary files.
+
+    Raises:
+        StorageError: `folder` cannot be written to, or has too little room.
     """
     unasked = Path("runs") if Path("runs").is_dir() else Path()
     try:
@@ -160,8 +176,12 @@ def _device(machine: Machine, request: ProfileRequest) -> Device:
 
 
 def with_accelerator(machine: Machine, kind: DeviceKind, max_seconds: float | None = None) -> Machine:
-    """The machine with what torch knows of its accelerator. Raises InputError where there is none to measure on,
-    RunError where torch does not say within `max_seconds`."""
+    """The machine with what torch knows of its accelerator, which is asked in a child.
+
+    Raises:
+        InputError: torch reaches no accelerator of that kind, or it shares its memory with the CPU.
+        RunError: torch does not answer within `max_seconds` (None: two minutes).
+    """
     if machine.unified_memory:
         raise InputError(
             f"device is {kind}, but CPU and GPU share one memory here, whose use by both is not accounted for yet; "
@@ -178,7 +198,7 @@ def with_accelerator(machine: Machine, kind: DeviceKind, max_seconds: float | No
 
 @dataclass(frozen=True)
 class Start:
-    """What supervisor and child cost before any training."""
+    """Resident bytes of a run's supervisor and child before any training."""
 
     baseline_bytes: int
     """Resident bytes of the child after its first tiny step."""
@@ -189,15 +209,18 @@ class Start:
 
 
 def start_of_accelerator(machine: Machine) -> Start:
-    """What a run takes of an accelerator before any training: its child alone is there."""
+    """The same of an accelerator's memory, which holds the child's context alone."""
     context = machine.gpu_context_bytes or 0
     return Start(context, context, 0)
 
 
 def measure_start(allocator: Policy, threads: int, bounds: Bounds | None = None) -> Start:
-    """Start a supervisor and a child as a run does, and read what they take.
+    """Start a supervisor and a child as a run does, and read their resident bytes.
 
-    They are started as a program of its own: the profiler does not import the runner, it runs what the runner runs.
+    They are started as a program: the profiler does not import the runner.
+
+    Raises:
+        InfeasibleError, InputError, RunError: as `first_line`.
     """
     line = first_line(bounds or Bounds.begin(), "planner.runner.supervise.probe", allocator, str(threads))
     return decode(Start, parse_json(line))

@@ -1,7 +1,7 @@
-"""Which component is measured at which micro-batch next, and what to do when one does not fit or time runs out.
+"""The order of measurements, and what happens when one does not fit in memory or time.
 
-Every component is measured at its smallest micro-batch first, then every one at its next, so that time which runs out
-takes the largest micro-batches and nothing else. No torch: a child measures, and when it dies another one takes over.
+Every component is measured at its smallest micro-batch first, then every one at its next, so that running out of time
+costs the largest micro-batches and nothing else. No torch here: a child measures, and is replaced when it dies.
 """
 
 from __future__ import annotations
@@ -24,35 +24,35 @@ from planner.schema.profile import ComponentProfile, Costs, HeadProfile, Layers,
 from planner.units import format_bytes, format_seconds
 
 OnProgress = Callable[[int, int, str], None]
-"""Told (done, total, name) as the measurement goes on."""
+"""Called with (measurements done, measurements in all, name of the next)."""
 
 Reason = Literal["does not fit", "out of time"]
 
 _MOST_DEATHS = 8
-"""Children that may be killed; after that nothing larger is tried."""
+"""After so many killed children no micro-batch beyond a component's smallest is tried."""
 
 _EARLY_LAYERS = 64
-"""Layers are looked at first from this part of the micro-batch wanted on, where they cost little."""
+"""Layers are measured first at a 64th of the largest micro-batch wanted or more, where that costs little."""
 
 
 class Measuring(Protocol):
-    """A measuring child: `planner.profiler.child.measure`, or a stand-in for it."""
+    """A measuring child: `MeasuringChild`, or a stand-in of tests."""
 
     resident_bytes: int
-    """What it takes before any component."""
+    """Its resident bytes before any component."""
 
     def send(self, measurement: Measurement) -> None:
-        """Have it start."""
+        """Start a measurement."""
 
     def answer(self) -> MeasurementResult:
-        """Wait for it. Raises EndedError where it dies over the measurement, OutOfTimeError behind the deadline."""
+        """Wait for its result. Raises EndedError where the child ends instead, OutOfTimeError after the deadline."""
 
     def close(self) -> None:
-        """End it."""
+        """Kill the child."""
 
 
 class MeasuringChild:
-    """The measuring child of a job file. Raises like `Child.read`."""
+    """A child that runs `planner.profiler.child.measure`. Starting it and waiting for it raise like `Child.read`."""
 
     def __init__(self, bounds: Bounds, path: Path, parent_pid: int) -> None:
         self._child = Child(bounds, "planner.profiler.child.measure", str(path), str(parent_pid))
@@ -65,11 +65,11 @@ class MeasuringChild:
         self.resident_bytes = ready.resident_bytes
 
     def send(self, measurement: Measurement) -> None:
-        """Have it start."""
+        """Start a measurement."""
         self._child.send(to_json(measurement, indent=None))
 
     def answer(self) -> MeasurementResult:
-        """Wait for it."""
+        """Wait for its result."""
         line = self._read()
         assert not isinstance(line, Ready)
         return line
@@ -78,13 +78,13 @@ class MeasuringChild:
         return decode(Reply, parse_json(self._child.read())).line
 
     def close(self) -> None:
-        """End it."""
+        """Kill the child."""
         self._child.close()
 
 
 @dataclass
 class _Progress:
-    """How far a component has come."""
+    """What is measured of a component so far."""
 
     index: int
     component: Component
@@ -92,20 +92,20 @@ class _Progress:
     costs: list[Costs] = field(default_factory=list)
     facts: Facts | None = None
     layers: Layers | None = None
-    """At the largest micro-batch at which they were looked at."""
+    """At the largest micro-batch at which layers were measured."""
     seconds: float = 0.0
-    """That its last micro-batch took."""
+    """Time that measuring at its last micro-batch took."""
     limit: int | None = None
     """The micro-batch that was given up; no larger one is tried."""
     ended: str | None = None
-    """How the last child that died over it ended."""
+    """How the last child that was measuring it ended, in words."""
 
     @property
     def largest(self) -> int:
         return self.costs[-1].micro_batch if self.costs else 0
 
     def wants_layers(self, size: int) -> bool:
-        """Whether to look at layers at `size`: once early, in case nothing larger fits, and at the largest of all."""
+        """Whether to measure layers at `size`: once early, in case nothing larger fits, and at the largest wanted."""
         if self.component.is_head:
             return False
         wanted = self.component.micro_batches[-1]
@@ -113,7 +113,7 @@ class _Progress:
         return early or size == wanted or self.limit is not None
 
     def predicted_bytes(self, size: int) -> int:
-        """What measuring at `size` takes at least: by arithmetic, and by growth in proportion from the last size."""
+        """Least bytes that measuring at micro-batch `size` takes: by arithmetic, and in proportion to the last size."""
         least = self.component.least_bytes(size, self.state_copies)
         if not self.costs or self.facts is None:
             return least
@@ -126,24 +126,24 @@ class _Progress:
         return max(least, static + inputs + gradients + (peak - gradients) * size // cost.micro_batch)
 
     def predicted_seconds(self, size: int) -> float:
-        """In proportion to the last size."""
+        """Seconds that measuring at micro-batch `size` takes, in proportion to the last size."""
         return self.seconds * size / self.largest if self.costs else 0.0
 
 
 @dataclass(frozen=True)
 class ComponentMeasurements:
-    """What a measurement run found."""
+    """Every component of a job, measured; fields are those of `Profile`."""
 
     units: tuple[ComponentProfile, ...]
     """One per unit."""
     heads: tuple[HeadProfile, ...]
     """Every head, the classifier last."""
     uncounted_operators: tuple[str, ...]
-    """Operators fvcore does not count."""
+    """Operators that fvcore does not count."""
     left_out: tuple[LeftOut, ...]
-    """What was wanted and not measured."""
+    """Micro-batches that were wanted and not measured."""
     notes: tuple[str, ...] = ()
-    """Where it is no more than a guess that something did not fit."""
+    """Micro-batches that are taken not to fit because a child ended in a way that may have another cause."""
 
 
 class MeasurementRun:
@@ -165,11 +165,13 @@ class MeasurementRun:
         self._notes: list[str] = []
 
     def run(self) -> ComponentMeasurements:
-        """Measure.
+        """Measure every component.
 
-        Raises ModelError naming a unit that fails, InfeasibleError one that does not fit at its smallest micro-batch,
-        InputError where time ends before every component is measured once, and RunError where children die of other
-        causes.
+        Raises:
+            ModelError: a component fails; the error names it.
+            InfeasibleError: a component does not fit at its smallest micro-batch.
+            InputError: time ended before every component was measured once.
+            RunError: children ended for another reason than memory.
         """
         try:
             for progress in self._components:
@@ -187,7 +189,7 @@ class MeasurementRun:
         return self._result()
 
     def _measure(self, progress: _Progress, size: int) -> None:
-        """Measure a component at a wanted size, or at half of it, a quarter, … where that does not fit."""
+        """Measure a component at micro-batch `size`, or at half of it, a quarter, … where that does not fit."""
         self._done += 1
         if progress.limit is not None:
             return
@@ -203,7 +205,7 @@ class MeasurementRun:
                 return
 
     def _try(self, progress: _Progress, size: int) -> Reason | None:
-        """Measure, unless it is foreseen not to do; why nothing was measured, or None."""
+        """Measure, unless it is predicted to be too slow. Returns why nothing was measured, or None."""
         is_first = not progress.costs
         if not is_first and self._bounds.seconds_left < progress.predicted_seconds(size):
             return "out of time"
@@ -220,7 +222,7 @@ class MeasurementRun:
         return None if fits else "does not fit"
 
     def _attempt(self, progress: _Progress, size: int) -> bool:
-        """One attempt of a child; False where it does not fit."""
+        """Have a child measure once; False where that does not fit in memory."""
         child = self._ready_child(must=not progress.costs)
         if child is None or self._taken_bytes + progress.predicted_bytes(size) > self._bounds.max_bytes:
             return False
@@ -247,7 +249,7 @@ class MeasurementRun:
         return True
 
     def _ready_child(self, must: bool) -> Measuring | None:
-        """A child, started anew where the last one died; None where too many did."""
+        """The child, started again where the last one died; None where too many have, unless it `must` be there."""
         if self._child is None:
             if self._deaths >= _MOST_DEATHS:
                 if must:
@@ -271,7 +273,7 @@ class MeasurementRun:
             self._child = None
 
     def _check_end(self, error: EndedError, progress: _Progress, size: int) -> None:
-        """An end that may be for lack of memory is an answer: it does not fit. Raise RunError for any other."""
+        """Raise RunError unless lack of memory may be the cause; what does not fit is no error."""
         if not error.end.may_be_memory:
             raise RunError(f"{progress.component.name}: the measuring process was {error}")
         progress.ended = error.end.explained
@@ -335,7 +337,10 @@ def _profile(component: Component, facts: Facts, costs: tuple[Costs, ...], layer
 
 @contextmanager
 def starting(bounds: Bounds) -> Iterator[None]:
-    """Within this, the end of a child that takes the same memory and time whatever is measured is told as an error."""
+    """Turn what `Child` raises in the `with` block into InputError, InfeasibleError or RunError.
+
+    For children that need the same memory and time whatever is measured: there is nothing smaller to try.
+    """
     try:
         yield
     except OutOfTimeError:
@@ -352,13 +357,22 @@ def starting(bounds: Bounds) -> Iterator[None]:
 
 
 def first_line(bounds: Bounds, module: str, *arguments: str) -> str:
-    """What a child that measures one thing says."""
+    """Run a module as a measuring child and return its first line.
+
+    Raises:
+        InfeasibleError: it was killed, or ended in a way that may be for lack of memory.
+        InputError: the deadline passed.
+        RunError: it ended otherwise.
+    """
     with starting(bounds), Child(bounds, module, *arguments) as child:
         return child.read()
 
 
 def out_of_time(bounds: Bounds, done: str, wanted_seconds: float) -> InputError:
-    """The error of a measurement that could not be completed even at the smallest micro-batches."""
+    """The error of a measurement that was not completed even at the smallest micro-batches.
+
+    `done` says what was measured, `wanted_seconds` is how long all of it may take.
+    """
     enough = math.ceil(max(2 * bounds.max_seconds, 1.5 * wanted_seconds) / 10) * 10
     return InputError(
         f"the measurement did not end within {format_seconds(bounds.max_seconds)} (--max-seconds): {done} could be "

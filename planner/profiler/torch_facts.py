@@ -1,6 +1,6 @@
-"""What only torch knows of a device: `python -m planner.profiler.torch_facts [KIND ...]` answers with JSON.
+"""Facts of a device that only torch knows: `python -m planner.profiler.torch_facts [KIND ...]` answers with JSON.
 
-The process that asks imports no torch; this module is its child.
+`complete` runs that as a child, since the process that asks does without torch.
 """
 
 from __future__ import annotations
@@ -37,24 +37,31 @@ sys.stdin.read()
 
 @dataclass(frozen=True)
 class TorchFacts:
-    """What torch says."""
+    """The child's answer."""
 
     threads: int
-    """Threads it computes with unless told otherwise."""
+    """Threads that torch computes with by default."""
     gpu_total_bytes: int | None = None
     """Memory of the first GPU; None where torch reaches none."""
     gpu_context_bytes: int | None = None
-    """What one more process takes of it before its tensors: the driver's context, and the kernels of a tiny step."""
+    """Memory that one more process takes of it before its tensors: the driver's context, and a tiny step's kernels."""
 
 
 def complete(
     machine: Machine, max_seconds: float | None = None, kinds: tuple[DeviceKind, ...] = ACCELERATORS
 ) -> Machine:
-    """Fill in what torch knows and `probe` does not; the same machine where torch is not installed.
+    """Fill in the fields of a machine that only torch knows. Takes as long as importing torch.
 
-    Of `kinds` the first counts of which torch reaches a device; none is asked for where the machine has no GPU.
-    Takes the seconds that importing torch takes, at most `max_seconds` (none: two minutes). Raises RunError where torch
-    cannot be asked.
+    Args:
+        machine: as `probe` gives it.
+        max_seconds: most time that it may take; None: two minutes.
+        kinds: accelerators to ask for; the first that torch reaches counts. None is asked for on a machine without GPU.
+
+    Returns:
+        The machine with these fields; unchanged where torch is not installed.
+
+    Raises:
+        RunError: torch cannot be imported, or takes too long.
     """
     patience = _PATIENCE_SECONDS if max_seconds is None else max_seconds
     if machine.torch_version is None:
@@ -82,7 +89,7 @@ def complete(
 
 
 def ask_torch(kinds: Sequence[str] = ()) -> TorchFacts:
-    """Ask the torch of this process, about the first of the accelerators `kinds` that it reaches as well."""
+    """Ask the torch of this process, also about the first of the accelerators `kinds` that it reaches."""
     import torch
 
     from planner.training.device import accelerator_of
@@ -96,10 +103,10 @@ def ask_torch(kinds: Sequence[str] = ()) -> TorchFacts:
 
 
 def _context_bytes(kind: str, backend: Accelerator) -> int:
-    """Watch, from a context of our own, what the device loses while another process opens one.
+    """Memory that the device loses while another process opens a context, as seen from a context of our own.
 
-    The driver counts free memory for the device as a whole, and asking for it opens a context already: a process
-    cannot see the size of its own. What other processes take or give back meanwhile counts as well.
+    The driver reports free memory of the whole device, and asking for it opens a context already: a process cannot see
+    the size of its own. What other processes allocate or free meanwhile is an error of the figure.
     """
     before = backend.memory().used_bytes
     with ChildProcess(["-c", _HOLD_A_CONTEXT, kind], STANDARD_ERROR, stdin=subprocess.PIPE) as other:

@@ -1,10 +1,8 @@
-"""What a process takes of an accelerator around its tensors.
+"""Memory of an accelerator beside tensors: `python -m planner.profiler.child.accelerator_account JOB MICRO_BATCH`.
 
-`python -m planner.profiler.child.accelerator_account JOB MICRO_BATCH`.
-
-Whole training steps of the model by backpropagation, as a run takes them. Two things lie around tensors: the kernels
-that are loaded when they are first used, and what the caching allocator has reserved beyond what it has given out.
-Prints one line of JSON (`AcceleratorAccountResult`). Not run on hardware yet (profiles/README.md).
+The child takes whole training steps of the model by backpropagation, as a run does. Beside tensors there are kernels,
+loaded when they are first used, and what the caching allocator has reserved and not given out. Answers with one line of
+JSON (`AcceleratorAccountResult`). Not run on hardware yet (profiles/README.md).
 """
 
 from __future__ import annotations
@@ -28,16 +26,16 @@ _STEPS = 3
 
 @dataclass(frozen=True)
 class AcceleratorAccount:
-    """What was found."""
+    """Memory of an accelerator during whole training steps."""
 
     loaded_bytes: int
-    """Kernels loaded since the start."""
+    """Memory outside the caching allocator since the start: loaded kernels."""
     reserved_bytes: int
-    """The most that the caching allocator took from the driver."""
+    """Most that the caching allocator had from the driver."""
     allocated_bytes: int
-    """The most of it that was in use."""
+    """Most that tensors took of it."""
     calibration_seconds: float
-    """The calibration kernel's time right before."""
+    """Time of the calibration kernel, right before."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class AcceleratorAccountResult:
 
 
 def take_account(job: Job, micro_batch: int, backend: Accelerator) -> AcceleratorAccount:
-    """Some whole steps at `micro_batch`; torch and the device have been started."""
+    """Take three whole steps at `micro_batch`; torch and the device have been started. Raises as torch does."""
     from planner.profiler.child.network import WholeNetwork
     from planner.training.calibration import calibration_seconds
 

@@ -1,4 +1,4 @@
-"""Keeps a measuring process within its part of an accelerator, as `OwnLimit` does in the processor's memory."""
+"""Limiting what a measuring process takes of an accelerator's memory, as `OwnLimit` does in the processor's."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ from planner.training.device import Accelerator
 
 
 class OwnAcceleratorLimit:
-    """Begin it when the device has been started; in force until the process ends."""
+    """Keeps this process below `max_bytes` of the device, until it ends. Make it once the device has been started."""
 
     def __init__(self, backend: Accelerator, max_bytes: int) -> None:
         self._backend = backend
         self._max_bytes = max_bytes
 
     def renew(self) -> int:
-        """Give back what is kept, limit anew, and return what is taken at rest: by everybody, for it is not to be had.
+        """Release cached memory and set the limit again.
 
-        Where that is more than there may be, nothing can be allocated: whoever reads the returned bytes sees to that.
+        Returns:
+            Bytes of the device in use at rest, other processes' included. Where they reach `max_bytes` nothing can be
+            allocated, and the caller has to act.
         """
         self._backend.release_cached()
         found = self._backend.memory()

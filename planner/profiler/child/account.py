@@ -1,10 +1,9 @@
-"""Why a process is at so many bytes: `python -m planner.profiler.child.account JOB POLICY MICRO_BATCH [TIMED...]`.
+"""What a step's peak consists of: `python -m planner.profiler.child.account JOB POLICY MICRO_BATCH [TIMED...]`.
 
-A process started as the training child is takes whole training steps of the model by backpropagation and says where
-the bytes of the highest moment were. Every part is read from its own source: mappings (/proc/self/smaps) for
-interpreter, libraries and stacks, glibc's `mallinfo2` for what it keeps, the profiler's allocator events for
-what is live at the peak, the kernel's VmHWM for the whole. What they do not explain stands as the rest. Prints one line
-of JSON (`AccountResult`).
+A process like the training child takes whole training steps of the model by backpropagation and accounts for the
+resident bytes of the highest one. Every part has its own source: mappings (/proc/self/smaps) for interpreter, libraries
+and stacks, glibc's `mallinfo2` for what malloc retains, torch.profiler's allocator events for live tensors, the
+kernel's VmHWM for the whole. What they do not explain is `rest_bytes`. Answers with one line of JSON (`AccountResult`).
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from planner.profiler.child.network import WholeNetwork
 
 _BLOCK_HEADER = 80
-"""What a block with a mapping of its own has in front: malloc's header, and torch's alignment to 64 bytes."""
+"""Bytes in front of a block that has a mapping of its own: malloc's header, and torch's alignment to 64 bytes."""
 
 _OWN_MAPPING = 64 * 1024
 """From this size on `tight` gives every block its own mapping."""
@@ -54,27 +53,27 @@ _TIMING_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Accounts:
-    """What was found under one policy."""
+    """Memory and times of whole steps under one policy."""
 
     baseline_bytes: int
     """Resident bytes after the first tiny step."""
     live_bytes: int
-    """Most that tensors and library scratch took at one time."""
+    """Most bytes that torch's allocator had given out at one time: tensors and scratch of libraries."""
     untouched_bytes: int
-    """Part of it that never became resident: scratch that an operator asked for and, by the kernel's peak, never wrote.
+    """Part of it that never became resident: scratch that an operator allocated and, by the kernel's peak, never wrote.
 
-    Some of oneDNN's kernels ask for room that their shape does not need (its gemm convolution on AVX2, for one).
+    Some of oneDNN's kernels ask for more than their shape needs (its gemm convolution on AVX2, for one).
     """
     growing_bytes: int
-    """The part of the account's retention that grows with what is live."""
+    """The part of the account's retention that grows with live bytes."""
     steps: tuple[StepTime, ...]
     """Times at the account's micro-batch and, where they fit, at the others asked for, rising."""
     calibration_seconds: float
-    """The calibration kernel's time right before."""
+    """Time of the calibration kernel, right before."""
     account: Account
-    """Where the bytes of the step's peak were."""
+    """What the step's peak consists of."""
     finishing: Finishing
-    """What is resident behind training, at the account's micro-batch."""
+    """Resident bytes after training, at the account's micro-batch."""
 
 
 @dataclass(frozen=True)
@@ -82,27 +81,27 @@ class AccountResult:
     """The child's one line."""
 
     accounts: Accounts | None
-    """What was found; null where no step could be taken."""
+    """Null where no step could be taken."""
     problem: str | None = None
     """Why not."""
 
 
 @dataclass(frozen=True)
 class _Peak:
-    """The highest moment of a step, from allocator events."""
+    """Allocated bytes at the peak of a step, from allocator events."""
 
     live_bytes: int
-    """Above what was there before the step."""
+    """Bytes allocated by the step."""
     gradient_bytes: int
-    """The part of it that parameters' gradients are."""
+    """Part of it: gradients of parameters."""
     scratch_bytes: int
-    """The part of it that an operator allocates and frees again itself."""
+    """Part of it: blocks that the operator frees again itself."""
     rounding_bytes: int
-    """What the kernel rounds its blocks up by."""
+    """Bytes beyond it by which mappings are rounded up to whole pages."""
 
 
 def _find_peak(network: WholeNetwork, data: tuple[Tensor, Tensor]) -> _Peak:
-    """Record a step's events and look at the blocks that lived when the level was highest."""
+    """Record a step's allocator events and add up the blocks that were live at its peak."""
     from planner.profiler.child.meter import meter_for
     from planner.training.segment import train_segment
 
@@ -124,12 +123,12 @@ def _find_peak(network: WholeNetwork, data: tuple[Tensor, Tensor]) -> _Peak:
 
 
 class _Block(NamedTuple):
-    """A block of the allocator's."""
+    """A block of torch's allocator."""
 
     address: int
     bytes: int
     is_scratch: bool
-    """Whether the operator that asked for it gave it back itself."""
+    """Whether the operator that allocated it freed it itself."""
 
 
 def _blocks_at_peak(nodes: list[Node]) -> list[_Block]:
@@ -155,17 +154,17 @@ def _blocks_at_peak(nodes: list[Node]) -> list[_Block]:
 
 @dataclass(frozen=True)
 class _Step:
-    """One whole step, watched."""
+    """Measurements of one whole step."""
 
     peak_bytes: int
-    """Resident bytes at its highest moment, by the kernel."""
+    """Peak resident bytes (VmHWM)."""
     seconds: float
     heaps: tuple[HeapUse, ...]
-    """Malloc's books after every layer's forward and before its backward; empty where the C library keeps none."""
+    """glibc's `mallinfo2` after every layer's forward and before its backward; empty with other C libraries."""
 
 
 def _watch_step(network: WholeNetwork, data: tuple[Tensor, Tensor]) -> _Step:
-    """Peak, time and malloc's books of the same step: where freed blocks lie differs from one step to the next."""
+    """Measure peak, time and heap of one and the same step: fragmentation differs from step to step."""
     seen: list[HeapUse] = []
     with _watching_heap(network.units, seen):
         reset_peak()
@@ -175,7 +174,7 @@ def _watch_step(network: WholeNetwork, data: tuple[Tensor, Tensor]) -> _Step:
 
 @contextmanager
 def _watching_heap(units: list[nn.Module], seen: list[HeapUse]) -> Iterator[None]:
-    """Within this, malloc's books are looked at after every layer's forward and before its backward."""
+    """In the `with` block, append `heap_use()` to `seen` after every layer's forward and before its backward."""
 
     def look(*arguments: object) -> None:
         found = heap_use()
@@ -197,11 +196,19 @@ def _watching_heap(units: list[nn.Module], seen: list[HeapUse]) -> Iterator[None
 
 
 def _retention(policy: Policy, start: HeapUse, quiet: HeapUse, step: _Step, live: int, static: int) -> int:
-    """What malloc holds and nobody uses at the peak.
+    """Bytes that malloc holds free at a step's peak.
 
-    `live` is allocated at the peak, `static` of it at the quiet moment as well. Under `tight` blocks come and go with
-    their mappings, and what is left is free room in the heaps. Under `fast` heaps grow to the peak and stay: what was
-    in use then is known, what is in use beside tensors (primitives of kernels) from the quiet moment.
+    Under `tight` blocks have mappings that go when they are freed, and what is retained are free blocks in the heaps.
+    Under `fast` heaps grow to the peak and stay: what was allocated at the peak is known from events, and what is
+    allocated beside tensors (compiled kernels) from the heap between steps.
+
+    Args:
+        policy: of the allocator.
+        start: the heap before the network was made.
+        quiet: the heap between steps.
+        step: the step with the highest peak.
+        live: bytes of tensors and scratch at its peak.
+        static: part of `live` that is allocated between steps as well.
     """
     if policy == "tight":
         return max(use.free_bytes for use in step.heaps)
@@ -211,9 +218,17 @@ def _retention(policy: Policy, start: HeapUse, quiet: HeapUse, step: _Step, live
 
 
 def take_accounts(job: Job, policy: Policy, micro_batch: int, timed: Sequence[int] = ()) -> Accounts:
-    """A whole step at `micro_batch`, after the dry steps that a run takes as well; those at `timed` are timed only.
+    """Measure whole steps, after the dry steps that a run takes as well.
 
-    Raises RunError where the kernel does not tell a step's peak.
+    Args:
+        job: what is profiled.
+        policy: of the allocator; the process must not have started torch before.
+        micro_batch: samples of the step that is accounted for.
+        timed: further micro-batches, at which steps are timed alone.
+
+    Raises:
+        RunError: the kernel lets no process reset its peak.
+        RuntimeError, MemoryError: a step does not fit, or a unit fails.
     """
     if not reset_peak():
         raise RunError(CANNOT_BEGIN_ANEW)
@@ -277,9 +292,9 @@ def take_accounts(job: Job, policy: Policy, micro_batch: int, timed: Sequence[in
 def _time_steps(
     network: WholeNetwork, sizes: Sequence[int], account: Account, seconds: float, max_bytes: int
 ) -> Iterator[tuple[int, float]]:
-    """Micro-batches and a step's time there, where it will fit in memory and time by what the account's took.
+    """(micro-batch, seconds of a step) for those of `sizes` predicted to fit in memory and time, by the account's step.
 
-    All one after another: a process's first steps are slower than its later ones.
+    All are timed one after another at the end: a process's first steps are slower than its later ones.
     """
     passing = account.activations_bytes + account.data_bytes + account.retention_bytes
     for size in sizes:
@@ -292,7 +307,7 @@ def _time_steps(
 
 
 def _fastest(network: WholeNetwork, data: tuple[Tensor, Tensor]) -> float:
-    """Of steps behind a first one that does not count; of short ones more, for they vary most."""
+    """Seconds of the fastest step after one to warm up; short steps, which vary most, are repeated more often."""
     _timed(network, data)
     found = [_timed(network, data) for _ in range(_TIMED_STEPS)]
     while sum(found) < _ENOUGH_SECONDS:

@@ -1,4 +1,4 @@
-"""The profiler checks itself: what the allocator holds after forward against what autograd says is saved."""
+"""A check of the profiler: bytes allocated after forward against what autograd says that it has saved."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from planner.profiler.child.trace import set_gradients
 
 
 class SavedStorages:
-    """Collects storages saved for backward, each once; those given to `known` are somebody else's."""
+    """Collects the storages that autograd saves for backward, each once; those of `known` tensors are left out."""
 
     def __init__(self, known: Iterable[Tensor]) -> None:
         self._known = {_address(tensor) for tensor in known}
         self.sizes: dict[int, int] = {}
 
     def pack(self, tensor: Tensor) -> Tensor:
-        """Autograd's hook: note the storage, and hand on a tensor without a graph (one with it would hold itself)."""
+        """The pack hook: note the storage, and return the tensor without its graph (which would keep itself alive)."""
         address = _address(tensor)
         if address not in self._known:
             self.sizes.setdefault(address, tensor.untyped_storage().nbytes())
@@ -32,11 +32,15 @@ def _address(tensor: Tensor) -> int:
 
 
 def unexplained_bytes(meter: Meter, unit: nn.Module, inputs: Tensor) -> int:
-    """Bytes held after the unit's forward, its output let go, that no saved tensor explains; 0 where all is known.
+    """Bytes still allocated after a unit's forward, its output deleted, that are no saved tensor's; ideally 0.
 
-    The unit's input, parameters and buffers were there before and count on neither side. `inputs` is (micro-batch, …).
-    Source: `torch.autograd.graph.saved_tensors_hooks` on one side, allocator events on the other. On CUDA the
-    allocator's rounding to 512 bytes counts as unexplained.
+    Compares allocator events with `torch.autograd.graph.saved_tensors_hooks`. The unit's input, parameters and buffers
+    exist before and count on neither side. On CUDA the allocator's rounding to 512 bytes counts as unexplained.
+
+    Args:
+        meter: of the unit's device.
+        unit: in training mode.
+        inputs: (micro-batch, …).
     """
     set_gradients(unit.parameters(), existing=False)
     x = inputs.detach().requires_grad_()

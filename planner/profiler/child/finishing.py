@@ -1,4 +1,4 @@
-"""What the training child has resident behind training: a whole network does what finishing a block does."""
+"""Measuring resident bytes after training: a whole network does what a run does when a block has been trained."""
 
 from __future__ import annotations
 
@@ -20,14 +20,18 @@ if TYPE_CHECKING:
     from planner.profiler.child.network import WholeNetwork
 
 _REPEATED = 3
-"""How often a pass is done behind the one that makes its kernels."""
+"""How often a pass is repeated after the one that compiles its kernels."""
 
 
 def watch_finishing(network: WholeNetwork, data: tuple[Tensor, Tensor]) -> Finishing:
-    """Do what a run does behind training, in its order and each from a fresh start, and read the peaks from the kernel.
+    """Do what a run does after training, in its order and each after releasing memory, and read peaks (VmHWM).
 
-    Weights are written; exits are fitted; heads and exits behind every unit are measured; outputs go to a cache, in
-    every type that one may have. Kernels of the network's training are there.
+    Weights are saved, pooled exits fitted, heads and exits behind every unit measured, and outputs written to a cache,
+    in every type that one may have. Kernels of the network's training stay loaded.
+
+    Args:
+        network: trained already.
+        data: images and labels of one micro-batch.
     """
     work = _Work(network, data)
     static = network.weight_bytes + network.state_bytes + work.nbytes + sum(tensor.nbytes for tensor in data)
@@ -56,7 +60,7 @@ def watch_finishing(network: WholeNetwork, data: tuple[Tensor, Tensor]) -> Finis
 
 
 def _watch(do: Callable[[], None]) -> tuple[int, int]:
-    """Resident bytes at the highest moment, and afterwards; nothing is there that an earlier phase touched."""
+    """Peak resident bytes of a phase, and resident bytes after it; library pages are released before."""
     release_memory()
     do()
     release_memory()
@@ -68,7 +72,7 @@ def _watch(do: Callable[[], None]) -> tuple[int, int]:
 
 
 def _beyond(work: _Work, do: Callable[[], None]) -> int:
-    """Resident bytes that are there because a pass does this as well."""
+    """Resident bytes that a pass takes more because it does this as well."""
     release_memory()
     work.write()
     before = read_memory().resident_bytes
@@ -78,7 +82,7 @@ def _beyond(work: _Work, do: Callable[[], None]) -> int:
 
 
 def _alone(work: _Work, static: int) -> tuple[int, tuple[UnitFinishing, ...]]:
-    """Resident bytes in a pass that runs no unit, and what every unit adds that runs by itself."""
+    """Resident bytes of a pass that runs no unit, and what each unit adds to that when it runs alone."""
     common = _resident_after(work.store_images) - static
     found = []
     for inputs, run, run_heads in work.each():
@@ -89,7 +93,7 @@ def _alone(work: _Work, static: int) -> tuple[int, tuple[UnitFinishing, ...]]:
 
 
 def _resident_after(*passes: Callable[[], None]) -> int:
-    """Resident bytes behind passes from a fresh start; their tensors have gone."""
+    """Resident bytes after repeated passes, whose tensors are freed; memory is released before."""
     release_memory()
     for _ in range(_REPEATED):
         for do in passes:
@@ -98,7 +102,7 @@ def _resident_after(*passes: Callable[[], None]) -> int:
 
 
 def _most_live(do: Callable[[], None]) -> int:
-    """Most that the allocator had given out at one time, above what it had before."""
+    """Most bytes that the allocator had given out at one time, above the level before."""
     from planner.profiler.child.meter import is_allocation, meter_for
 
     level = highest = 0
@@ -110,7 +114,7 @@ def _most_live(do: Callable[[], None]) -> int:
 
 
 class _Work:
-    """A network with a head and an exit behind every unit but the last, whose output is counted as it is."""
+    """A network with an auxiliary head and a pooled exit behind every unit but the last, and a run's phases on it."""
 
     def __init__(self, network: WholeNetwork, data: tuple[Tensor, Tensor]) -> None:
         self._network = network

@@ -1,4 +1,4 @@
-"""Multiply-adds of a unit, counted by fvcore (which counts a multiply and an add as one)."""
+"""Counting a unit's multiply-adds with fvcore (a multiply and an add count as one)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What kernels take around tensors: `python -m planner.profiler.child.kernels JOB`.
+"""Resident bytes of kernels beside tensors: `python -m planner.profiler.child.kernels JOB`.
 
-In a process started as the training child is, every unit takes a small training step. What stays resident while all
-their kernels are in use (compiled code, arenas, library pages) is the constant part of the overhead.
+In a process like the training child every unit takes a small training step. What stays resident while all their
+kernels are in use (compiled code, arenas, library pages) is the constant part of the overhead.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from planner.training.runtime import release_memory, start_torch
 
 @dataclass(frozen=True)
 class Overhead:
-    """Resident bytes beyond the allocator's."""
+    """Resident bytes beside tensors, by small steps of one unit after another."""
 
     growth_bytes: int
-    """What stays resident, above the baseline, while every unit's kernels are in use."""
+    """Resident bytes above the baseline while every unit's kernels are in use."""
     calibration_seconds: float
-    """The calibration kernel's time."""
+    """Time of the calibration kernel."""
     kept_bytes: tuple[int, ...]
-    """What stays resident behind every unit that the unit before it did not leave, once library pages are given back:
-    compiled code, and what libraries keep of it."""
+    """By unit: anonymous bytes that its first step left resident once library pages are released: compiled kernels."""
     problems: tuple[str, ...] = ()
-    """Of every unit whose kernels are not among them: its name, and why."""
+    """Units that could not take a step: name and reason."""
 
 
 def use_kernels(job: Job) -> Overhead:
-    """Train every unit of the job's model twice; pages that only the first time touched are given back in between."""
+    """Take small steps with every unit of a job's model, twice; library pages are released in between, since
+    only the first time needs all of them."""
     started = start_torch(job.allocator, job.threads)
     from planner.training.calibration import calibration_seconds
 
@@ -61,7 +61,7 @@ def use_kernels(job: Job) -> Overhead:
 
 
 def _use_units(job: Job, behind_each: Callable[[], None] = lambda: None) -> tuple[str, ...]:
-    """A small training step of every unit, as a batch that accumulates takes it. Those that fail are named, and why."""
+    """Take a small training step with every unit, gradients accumulating; returns the units that failed, and why."""
     problems = []
     shape: Shape = job.model.input
     for unit, sizes in zip(job.model.units, model_sizes(job.model), strict=True):
@@ -76,7 +76,7 @@ def _use_units(job: Job, behind_each: Callable[[], None] = lambda: None) -> tupl
 
 
 def _use(job: Job, unit: Unit, shape: Shape, behind: Shape | None) -> None:
-    """`behind` is the shape that heads behind the unit see; none where no head may stand there."""
+    """Take steps with a unit alone and below heads. `behind` is its output's shape; None where no head may follow."""
     import torch
 
     from planner.heads.pooled import PooledHead

@@ -1,7 +1,7 @@
-"""What every layer of a unit costs, seen within the unit's own forward and backward.
+"""Costs of every layer of a unit, measured within the unit's own forward and backward.
 
-Forward ranges are named by hooks; a backward node belongs to the layer whose forward made it, which the profiler's
-sequence numbers tell. So in-place layers, shared storages and views are seen as they are in training.
+Hooks name the profiler's ranges of forward; a backward node belongs to the layer whose forward made it, by the
+profiler's sequence numbers. So in-place layers, shared storages and views count as they do in training.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ _BACKWARD = "autograd::engine::evaluate_function: "
 
 @dataclass
 class LayerFigures:
-    """What was seen of one layer."""
+    """Measurements of one layer; the fields of `LayerProfile` by these names say more."""
 
     saved_bytes: int = 0
-    """Storages saved that no layer saved before."""
+    """Storages saved for backward that no layer before has saved."""
     output_bytes: int = 0
-    """A storage of its own for the output."""
+    """The output's storage, where it is a new one."""
     forward_transient_bytes: int = 0
-    """Highest level above the one before, forward."""
+    """Highest level during forward above the level before."""
     backward_transient_bytes: int = 0
-    """Highest level above the one before, backward."""
+    """Highest level during backward above the level before."""
     scratch_bytes: int = 0
-    """Most that no tensor owned."""
+    """Most bytes at one time that belong to no tensor."""
     forward_seconds: float = 0.0
     """Under the profiler."""
     backward_seconds: float = 0.0
@@ -49,18 +49,18 @@ class LayerFigures:
 
 @dataclass
 class Seen:
-    """What was seen of a unit."""
+    """Measurements of a unit's layers."""
 
     layers: dict[str, LayerFigures] = field(default_factory=dict)
     """By the path of the module within the unit."""
     unattributed_bytes: int = 0
-    """Most held by allocations that lie in no layer."""
+    """Most bytes at one time that were allocated outside all layers."""
 
 
 def layer_paths(unit: Unit) -> dict[str, str]:
-    """Paths of a unit's layers in its module (`0`, `3.body.1`), and what people call them (`residual.body.conv2d`).
+    """A unit's layers by module path (`0`, `3.body.1`), with names for people (`residual.body.conv2d`).
 
-    Where an operator occurs more than once among neighbours, its place is named: `conv2d[3]`.
+    An operator that occurs more than once in a chain has its index in its name: `conv2d[3]`.
     """
     return dict(_paths(unit.layers, "", ""))
 
@@ -83,9 +83,16 @@ def profile_layers(
     costs: Costs,
     flops: dict[str, int] | None,
 ) -> Layers:
-    """The layers of a unit at the micro-batch of `inputs`; their times are shares of the unit's in `costs`.
+    """Measure the layers of a unit at one micro-batch.
 
-    `flops` is by the path of each module, what lies inside it included; None where they are not counted.
+    Args:
+        meter: of the unit's device.
+        spec: the unit's description.
+        unit: its module, in training mode.
+        inputs: (micro-batch, …).
+        optimizer: its state made before.
+        costs: of the whole unit at this micro-batch; layers get shares of its times.
+        flops: multiply-adds by module path, inner modules included; None where they are not counted.
     """
     names = layer_paths(spec)
     seen = see_layers(meter, unit, list(names), inputs)
@@ -134,7 +141,7 @@ def _step_seconds(meter: Meter, parameters: list[nn.Parameter], optimizer: Optim
 
 
 def see_layers(meter: Meter, unit: nn.Module, paths: list[str], inputs: Tensor) -> Seen:
-    """One forward and backward of `unit` behind another, looked at layer by layer. `inputs` is (micro-batch, …)."""
+    """Record one forward and backward of a unit that has another before it. `inputs` is (micro-batch, …)."""
     set_gradients(unit.parameters(), existing=False)
     x = inputs.detach().requires_grad_()
     watch = _Watch(SavedStorages([x, *unit.parameters(), *unit.buffers()]), {path: LayerFigures() for path in paths})
@@ -159,7 +166,7 @@ def see_layers(meter: Meter, unit: nn.Module, paths: list[str], inputs: Tensor) 
 
 @dataclass
 class _Watch:
-    """Which layer runs, and what it saves and makes."""
+    """Follows which layer of a unit runs, which storages it saves, and which it outputs."""
 
     saved: SavedStorages
     layers: dict[str, LayerFigures]
@@ -169,7 +176,7 @@ class _Watch:
 
     @contextmanager
     def watching(self, unit: nn.Module) -> Iterator[None]:
-        """Within this, every layer of the unit is a named range."""
+        """In the `with` block, every layer of the unit is a named range of the profiler."""
         with ExitStack() as stack:
             for path in self.layers:
                 self._hook(unit.get_submodule(path), path, stack)
@@ -206,7 +213,7 @@ class _Watch:
 
 
 def _replay(nodes: list[Node], watch: _Watch) -> Seen:
-    """Follow the level through all events, giving each to its layer."""
+    """Follow the level of allocated bytes through all events, and count each event with its layer."""
     owners = _Owners(nodes)
     tensors = _tensor_allocations(nodes, watch.owned)
     seen = Seen(watch.layers)
@@ -248,7 +255,7 @@ def _replay(nodes: list[Node], watch: _Watch) -> Seen:
 
 
 def _tensor_allocations(nodes: list[Node], owned: set[int]) -> set[int]:
-    """Allocations that a tensor owns: seen as an operand, made by an operator that makes tensors, or known to us."""
+    """Ids of allocations that belong to tensors: operands, results of `aten::empty…`, or at addresses in `owned`."""
     found: set[int] = set()
     for node in nodes:
         if is_allocation(node):
@@ -265,7 +272,7 @@ def _tensor_allocations(nodes: list[Node], owned: set[int]) -> set[int]:
 
 
 class _Owners:
-    """Which layer an event of the profiler belongs to."""
+    """Finds the layer that an event of the profiler belongs to."""
 
     def __init__(self, nodes: list[Node]) -> None:
         self._by_sequence: dict[int, str] = {}
@@ -285,7 +292,7 @@ class _Owners:
                     self._by_node[node.start_ns] = last
 
     def of(self, node: Node) -> str | None:
-        """The layer, or None for what lies outside of all."""
+        """The path of the node's layer; None outside all layers."""
         path = _range_of(node)
         if path is not None:
             return path
@@ -295,7 +302,7 @@ class _Owners:
         return None
 
     def add_seconds(self, nodes: list[Node], layers: dict[str, LayerFigures]) -> None:
-        """Durations of forward ranges, nested ones taken out, and of backward nodes."""
+        """Add to `layers` the durations of forward ranges, without nested ones, and of backward nodes."""
         for node in nodes:
             seconds = (node.end_ns - node.start_ns) / 1e9
             if node.name.startswith(_RANGE):
@@ -310,7 +317,7 @@ class _Owners:
 
 
 def _range_of(node: Node) -> str | None:
-    """The innermost layer whose forward range holds the node."""
+    """The path of the innermost layer whose forward range contains the node; None outside all."""
     names = (parent.name for parent in (node, *reversed(node.parents)))
     found = next((name for name in names if name.startswith(_RANGE)), None)
     return None if found is None else found.removeprefix(_RANGE)

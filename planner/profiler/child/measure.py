@@ -1,7 +1,8 @@
 """`python -m planner.profiler.child.measure JOB PARENT`: one unit or head at one micro-batch at a time.
 
-JOB is a JSON file (`Job`). Tasks come in on standard input and are answered on standard output, a line of JSON each
-(`planner.profiler.job`). The child limits its own memory first; what does not fit is answered as such.
+JOB is a JSON file (`Job`), PARENT the id of the process to end with. Measurements are asked for on standard input and
+answered on the answer pipe, a line of JSON each (`planner.profiler.job`). The child limits its own memory first; a
+measurement that does not fit is answered as such.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Loaded:
-    """A component in memory, its optimizer's state made."""
+    """A component in memory, with its optimizer's state."""
 
     index: int
     component: Component
@@ -71,11 +72,11 @@ class Measurer:
         self._loaded: _Loaded | None = None
 
     def warm(self) -> None:
-        """Have the recorder take the memory that it keeps once it has been used."""
+        """Record once, so that the memory which torch.profiler keeps from then on is there before limits are set."""
         self._meter.record(lambda: None)
 
     def answer(self, measurement: Measurement) -> MeasurementResult:
-        """Measure; what goes wrong is an answer too."""
+        """Measure. Errors of torch are answers: lack of memory `DoesNotFit`, any other `ComponentFailed`."""
         try:
             return self._measure(measurement)
         except (RuntimeError, ValueError, MemoryError, ModelError) as error:
@@ -139,7 +140,7 @@ class Measurer:
         )
 
     def _counted(self, loaded: _Loaded) -> nn.Module:
-        """The module whose operators are counted: a tracer knows the processor's, in float32, and they are the same."""
+        """The module whose multiply-adds are counted: in float32 on the CPU, which fvcore traces."""
         from planner.model.build import build_unit
 
         assert loaded.module is not None and loaded.component.spec is not None
@@ -222,7 +223,7 @@ class Measurer:
 
 
 def _flop_counter() -> FlopCounter | None:
-    """What counts multiply-adds; None where fvcore, an extra, is not to be had."""
+    """A counter of multiply-adds; None where fvcore, an optional dependency, is not installed."""
     if find_spec("fvcore") is None:
         return None
     from planner.profiler.child.flops import FlopCounter
@@ -251,7 +252,7 @@ def _limit(job: Job) -> OwnLimit | OwnAcceleratorLimit:
 
 
 def main(path: str, parent_pid: int, measurements: Iterable[str]) -> None:
-    """Answer every measurement asked of the job at `path`."""
+    """Answer every measurement that `measurements` ask for, lines of JSON, of the job at `path`."""
     die_with_parent(parent_pid)
     answers = Answers()
 

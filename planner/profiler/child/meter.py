@@ -1,4 +1,4 @@
-"""How bytes and seconds are read on a kind of device: allocator events, and a clock that waits for the device.
+"""Reading bytes and seconds on a kind of device: allocator events, and a clock that waits for the device.
 
 `torch.profiler` with `profile_memory=True` records every event of torch's allocators, scratch inside oneDNN, cuDNN and
 cuBLAS included; dispatch-level tracking misses up to 11 % of a convolution's peak. On a GPU they carry the caching
@@ -24,7 +24,7 @@ from planner.units import MIB
 
 _LEAST_SCRATCH = MIB
 _SCRATCH_PART = 3
-"""Scratch is looked into where it is more than this part of what is allocated."""
+"""Whether scratch is touched is measured where it is more than a third of the peak (one `_SCRATCH_PART`th)."""
 
 _SPARE = 128 * mmap.PAGESIZE
 """Many kernels count resident pages in batches, of as many pages however large one is, and small blocks may lie in
@@ -39,23 +39,23 @@ class Event(NamedTuple):
 
     address: int
     size: int
-    """Bytes; negative where they were given back."""
+    """Bytes; negative where they are freed."""
     scratch: bool = False
-    """Whether one operator took the block and gave it back."""
+    """Whether one and the same operator allocates the block and frees it."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """What the allocator did between two marks."""
+    """Allocator events between two marks."""
 
     start: int
     """Bytes allocated at its start, relative to the start of the recording."""
     events: tuple[Event, ...]
     """In the order of time."""
     seconds: float = 0.0
-    """How long it took, under the recorder."""
+    """Its duration, with the profiler running."""
     untouched: int = 0
-    """Bytes that were allocated when most was, and that nobody wrote."""
+    """Bytes allocated at its peak that were never written, and so never resident."""
 
     @property
     def bytes(self) -> int:
@@ -64,7 +64,7 @@ class Phase:
 
     @property
     def peak(self) -> int:
-        """Most that was in use at one time within it: only scratch is ever left untouched."""
+        """Most bytes in use at one time: allocated, without untouched scratch."""
         highest = self.most_allocated
         return max(highest - self.untouched, self.most_lasting) if self.untouched else highest
 
@@ -92,7 +92,7 @@ class Phase:
 
 
 def without_free(phases: Sequence[Phase], address: int) -> list[Phase]:
-    """The same phases, had somebody held the block at `address`: its next free does not happen."""
+    """The same phases as if another reference had kept the block at `address` alive: its next free is left out."""
     found: list[Phase] = []
     held = 0
     for phase in phases:
@@ -126,19 +126,19 @@ def is_allocation(node: Node) -> bool:
 
 
 class Meter:
-    """Reads allocator events of one device; a subclass per kind of device has the clock."""
+    """Records allocator events of one device. Subclasses know how its clock is read."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self._untouched = 0
 
     def take_untouched(self) -> int:
-        """Most bytes of untouched scratch in any phase recorded since the last call."""
+        """Most bytes of untouched scratch in any phase that was recorded since the last call."""
         found, self._untouched = self._untouched, 0
         return found
 
     def mark(self) -> None:
-        """End a phase: a named range in the same stream of events."""
+        """End a phase, by a named range in the stream of events."""
         with record_function(MARK):
             pass
 
@@ -160,7 +160,10 @@ class Meter:
         return phases
 
     def nodes(self, function: Callable[[], None], with_operands: bool = True) -> list[Node]:
-        """Run `function` and return what the profiler saw, in the order of time; allocations of this device alone."""
+        """Run `function` under torch.profiler and return its events by start time; allocations of this device alone.
+
+        With `with_operands` operators' nodes know their tensors.
+        """
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True, record_shapes=with_operands) as recorded:
             function()
         result = recorded.profiler
@@ -173,12 +176,12 @@ class Meter:
         return not is_allocation(node) or node.fields.device.type == self.device.type
 
     def now(self) -> float:
-        """Seconds on a steady clock, all work queued before done."""
+        """Seconds of a monotonic clock, after all queued work is done."""
         return time.perf_counter()
 
 
 def scratch_of(nodes: Sequence[Node]) -> set[int]:
-    """Indices of allocations that the operator around them gave back itself, and of their frees."""
+    """Indices of scratch: allocations that the operator around them frees itself, and these frees."""
     found: set[int] = set()
     taken: dict[int, tuple[int, int]] = {}
     for index, node in enumerate(nodes):
@@ -203,18 +206,18 @@ class CpuMeter(Meter):
     """The processor and its memory.
 
     Some of oneDNN's kernels ask for scratch that they never write (VGG's last convolutions on AVX2: 83 MB, of which 28
-    become resident). Where much of a peak is scratch, the same is run once more without the recorder, and the
-    kernel's own peak says what of it was touched.
+    become resident). Where much of a peak is scratch, the same is run once more without torch.profiler, and the
+    process's peak (VmHWM) shows how much of it was touched.
     """
 
     def __init__(self, sees_untouched: bool = False) -> None:
-        """`sees_untouched`: whether what is freed goes back to the kernel at once, so that its peaks can be read."""
+        """`sees_untouched`: whether freed blocks go back to the kernel at once, so that VmHWM shows what is used."""
         super().__init__(torch.device("cpu"))
         self._sees_untouched = sees_untouched
         self._watched: list[Memory] | None = None
 
     def mark(self) -> None:
-        """End a phase: in the events, or, while the kernel is asked, with what is resident."""
+        """End a phase: in the stream of events, or, in the run without torch.profiler, by reading resident bytes."""
         if self._watched is None:
             super().mark()
         else:
@@ -222,7 +225,7 @@ class CpuMeter(Meter):
             reset_peak()
 
     def record(self, function: Callable[[], None]) -> list[Phase]:
-        """As every meter, what no one wrote told apart."""
+        """As `Meter.record`, with untouched scratch in `Phase.untouched`. May run `function` a second time."""
         phases = super().record(function)
         if not self._sees_untouched or not any(map(_is_mostly_scratch, phases)):
             return phases
@@ -243,7 +246,7 @@ def _is_mostly_scratch(phase: Phase) -> bool:
 
 
 def _with_untouched(phases: list[Phase], watched: list[Memory]) -> list[Phase]:
-    """The phases with what was untouched. Bytes of both count from the end of the first phase."""
+    """The phases with `untouched` set, from the resident bytes at every mark. Both count from the first phase's end."""
     start, resident = phases[0].bytes, watched[0].resident_bytes
     found = []
     for phase, memory in zip(phases, watched, strict=True):
@@ -254,25 +257,25 @@ def _with_untouched(phases: list[Phase], watched: list[Memory]) -> list[Phase]:
 
 
 class AcceleratorMeter(Meter):
-    """A device with a caching allocator of torch's. Not run on hardware yet (profiles/README.md)."""
+    """An accelerator with torch's caching allocator. Not run on hardware yet (profiles/README.md)."""
 
     def __init__(self, backend: Accelerator) -> None:
         super().__init__(backend.device)
         self._backend = backend
 
     def mark(self) -> None:
-        """End a phase once the device has done what was asked of it."""
+        """End a phase after all queued work is done."""
         self._backend.synchronize()
         super().mark()
 
     def now(self) -> float:
-        """The steady clock, once the device is idle."""
+        """Seconds of a monotonic clock, after all queued work is done."""
         self._backend.synchronize()
         return time.perf_counter()
 
 
 def meter_for(kind: DeviceKind, policy: Policy = "fast") -> Meter:
-    """The meter of a kind of device in a process under an allocator policy."""
+    """The meter for a kind of device, in a process under an allocator policy."""
     if is_accelerator(kind):
         return AcceleratorMeter(accelerator_of(kind))
     # Under `tight` glibc gives blocks back at once; other allocators, and other policies, keep them.

@@ -1,4 +1,4 @@
-"""A model as one segment, with its optimizer: what whole steps are taken of, by backpropagation."""
+"""A whole model with its optimizer, for training steps by ordinary backpropagation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class WholeNetwork:
-    """The model of a job on its device; weights stay what they are."""
+    """The model of a job on its device. Steps have a learning rate of 0, so that weights stay as they are."""
 
     def __init__(self, job: Job) -> None:
         generator = torch.Generator().manual_seed(0)
@@ -72,4 +72,5 @@ class WholeNetwork:
 
 
 def narrowest_head(job: Job) -> AuxiliaryHead:
+    """The job's auxiliary head of the lowest rank."""
     return min(job.heads or MEASURED_HEADS, key=lambda head: head.rank)

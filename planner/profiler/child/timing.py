@@ -22,15 +22,14 @@ _LARGEST_CACHE_BYTES = 64 * MIB
 
 
 class ColdCaches:
-    """Empties the processor's caches between timed passes.
+    """Evicts the processor's caches between timed passes.
 
-    In a whole step a unit meets its weights and the allocator's pages as the units before left them: in memory, not in
-    a cache. A unit run over and over would keep both warm, and look up to a third faster than it is in a small
-    micro-batch.
+    In a whole step a unit finds its weights and the allocator's pages in memory, not in a cache, after the units before
+    it ran. Repeated alone it would keep both cached, and seem up to a third faster at small micro-batches.
     """
 
     def __init__(self, max_bytes: int) -> None:
-        """At most a small part of `max_bytes`, what the process may take: with little room caches stay warm."""
+        """Allocates 1.25 times the last-level cache, at most 64 MiB and a 64th of the process's `max_bytes`."""
         size = min(_LARGEST_CACHE_BYTES, last_level_cache_bytes() * 5 // 4, max_bytes // 64)
         self._block = torch.ones(max(1, size // 4))
 
@@ -40,9 +39,9 @@ class ColdCaches:
 
 
 def repeat(run: Callable[[], tuple[float, ...]]) -> tuple[float, ...]:
-    """Medians of what `run` returns: enough repeats to be steady, few enough to be quick.
+    """Medians, by position, of what two to five calls of `run` return.
 
-    A first one warms up, unless it alone took long: then what starting adds to it is small, and it counts.
+    A first call is for warming up, unless it took long: then it counts, since what warming adds to it is small.
     """
     started = time.perf_counter()
     first = run()
@@ -68,7 +67,7 @@ def _pass(meter: Meter, forward: Callable[[], Tensor], parameters: list[nn.Param
 
 
 def time_unit(meter: Meter, caches: ColdCaches, unit: nn.Module, inputs: Tensor) -> PassTimes:
-    """Times of a unit in a chain, in training mode; `inputs` is (micro-batch, …)."""
+    """Seconds of a unit in a chain, in training mode. `inputs` is (micro-batch, …)."""
     parameters = list(unit.parameters())
     inner = inputs.detach().requires_grad_()
     outer = inputs.detach()
@@ -88,7 +87,7 @@ def time_unit(meter: Meter, caches: ColdCaches, unit: nn.Module, inputs: Tensor)
 def time_head(
     meter: Meter, caches: ColdCaches, head: nn.Module | None, loss: Loss, inputs: Tensor, labels: Tensor
 ) -> PassTimes:
-    """Times of a head behind a unit, its loss included; without a module, of the loss alone."""
+    """Seconds of a head behind a unit, its loss included; with no module, of the loss alone."""
     parameters = [] if head is None else list(head.parameters())
     x = inputs.detach().requires_grad_()
 
@@ -103,7 +102,7 @@ def time_head(
 
 
 def time_inference(meter: Meter, caches: ColdCaches, unit: nn.Module, inputs: Tensor) -> float:
-    """Seconds of one forward without gradients."""
+    """Seconds of one forward without gradients, in evaluation mode. `inputs` is (micro-batch, …)."""
     unit.eval()
 
     def run() -> tuple[float, ...]:
@@ -118,7 +117,7 @@ def time_inference(meter: Meter, caches: ColdCaches, unit: nn.Module, inputs: Te
 
 
 def time_step(meter: Meter, caches: ColdCaches, step: Callable[[], None]) -> float:
-    """One optimizer step; `step` has to find gradients each time."""
+    """Seconds of one optimizer step; `step` has to leave gradients in place."""
 
     def run() -> tuple[float, ...]:
         caches.empty()

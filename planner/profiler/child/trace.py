@@ -1,4 +1,4 @@
-"""The figures of a unit that the solver composes segments from (docs/design/memory.md)."""
+"""Allocator levels of one unit or head, from which the solver composes segments (docs/design/memory.md)."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from planner.training.optimizer_in_backward import optimizer_in_backward
 from planner.training.segment import Loss, infer, segment_loss
 
 LONG_SECONDS = 0.06
-"""A pass that takes longer is timed well enough while it is recorded."""
+"""The time of a longer pass is good enough as measured under torch.profiler."""
 
 Step = Callable[[Iterable[Tensor]], None]
 """One optimizer step over some parameters."""
 
 
 class Downstream(torch.autograd.Function):
-    """Stands for the next unit: keeps nothing, and its backward makes the output's gradient."""
+    """Stands for the next unit: saves nothing, and allocates the output's gradient in its backward."""
 
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, output: Tensor) -> Tensor:
-        """Any scalar will do."""
+        """A scalar, to call `backward` on."""
         ctx.shape = output.shape  # type: ignore[attr-defined]  # autograd's own way to pass values on
         return output.new_zeros(())
 
@@ -50,7 +50,7 @@ def set_gradients(parameters: Iterable[Tensor], existing: bool) -> None:
 
 
 def _unit_phases(meter: Meter, unit: nn.Module, inputs: Tensor, first: bool) -> int:
-    """Four phases: start, forward, the output let go, backward. Returns where the output's storage lay."""
+    """Mark four phases: start, forward, output deleted, backward. Returns the address of the output's storage."""
     x = inputs.detach().requires_grad_(not first)
     meter.mark()
     output = unit(x)
@@ -92,15 +92,18 @@ class PassTimes:
 
     @property
     def are_long(self) -> bool:
-        """Whether the recorder's own part of them is small."""
+        """Whether torch.profiler's own share of them is small."""
         return self.forward + self.backward > LONG_SECONDS
 
 
 def trace_unit(meter: Meter, unit: nn.Module, inputs: Tensor, step: Step) -> tuple[Traces, PassTimes]:
-    """Every case of one unit in a chain, and the shortest times on the way.
+    """Allocator levels of a unit in every case that training meets, and the shortest times seen meanwhile.
 
-    `inputs` is (micro-batch, …); the unit has to be in training mode. `step` is the optimizer's, its state made before;
-    its learning rate should be 0, or the weights move.
+    Args:
+        meter: of the unit's device.
+        unit: in training mode.
+        inputs: (micro-batch, …).
+        step: the optimizer's step, for the optimizer in backward; its state is made, its learning rate 0.
     """
     parameters = list(unit.parameters())
     addresses: list[int] = []
@@ -126,7 +129,7 @@ def trace_unit(meter: Meter, unit: nn.Module, inputs: Tensor, step: Step) -> tup
 
 
 def _head_phases(meter: Meter, head: nn.Module | None, task_loss: Loss, inputs: Tensor, labels: Tensor) -> None:
-    """Three phases: start, forward, backward."""
+    """Mark three phases: start, forward, backward."""
     x = inputs.detach().requires_grad_()
     meter.mark()
     loss, _ = segment_loss([], head, task_loss, x, labels)
@@ -137,7 +140,7 @@ def _head_phases(meter: Meter, head: nn.Module | None, task_loss: Loss, inputs: 
 
 
 def trace_head(meter: Meter, head: nn.Module | None, loss: Loss, inputs: Tensor, labels: Tensor, step: Step) -> Traces:
-    """Every case of a head behind a unit, its loss included; without a module, the loss alone."""
+    """The same for a head behind a unit, its loss included; with no module, for the loss alone."""
     parameters = [] if head is None else list(head.parameters())
 
     def run() -> None:
@@ -165,15 +168,15 @@ class Inference:
     """A forward without gradients, in evaluation mode."""
 
     peak_bytes: int
-    """Highest level."""
+    """Highest level above the start."""
     kept_bytes: int
-    """The output's."""
+    """Bytes of the output."""
     seconds: float
-    """Under the recorder."""
+    """Its duration, with torch.profiler running."""
 
 
 def trace_inference(meter: Meter, unit: nn.Module, inputs: Tensor) -> Inference:
-    """One forward without gradients of a unit or head; `inputs` is (micro-batch, …)."""
+    """One forward of a unit or head without gradients. `inputs` is (micro-batch, …)."""
     unit.eval()
     try:
         return _trace_forward(meter, unit, inputs)
@@ -182,7 +185,7 @@ def trace_inference(meter: Meter, unit: nn.Module, inputs: Tensor) -> Inference:
 
 
 def trace_detached(meter: Meter, unit: nn.Module, inputs: Tensor) -> int:
-    """Highest level of a training forward that saves nothing: the first pass of a span that is recomputed."""
+    """Highest level above the start of a training forward that saves nothing: a recomputed span's first pass."""
     return _trace_forward(meter, unit, inputs).peak_bytes
 
 
@@ -198,7 +201,7 @@ def _trace_forward(meter: Meter, unit: nn.Module, inputs: Tensor) -> Inference:
 
 
 def trace_step(meter: Meter, step: Callable[[], None]) -> int:
-    """Highest level of one optimizer step above its start."""
+    """Highest level above the start of one optimizer step."""
 
     def run() -> None:
         meter.mark()

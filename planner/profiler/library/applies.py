@@ -1,4 +1,4 @@
-"""Whether a profile may be used: unaltered since it was measured, of this device, of a large enough batch. No torch."""
+"""Whether a profile may be used: its content is unaltered, its device is this one, its batch large enough. No torch."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def read_profile(path: Path) -> Profile:
 
 
 def differences(profile: Profile, here: Machine) -> tuple[str, ...]:
-    """Say, in words, what keeps a profile from being this device's; nothing where it applies."""
+    """How a profile's device differs from this machine, in words; empty where the profile applies."""
     return machine.differences(profile.device, profile.machine, here)
 
 
 def covers(profile: Profile, batch: int) -> bool:
-    """Tell whether every unit and head was measured up to micro-batches of `batch`."""
+    """Whether every unit and head was measured up to micro-batches of `batch` samples."""
     components = [*profile.units, *(head.cost for head in profile.heads)]
     return min(component.costs[-1].micro_batch for component in components) >= batch

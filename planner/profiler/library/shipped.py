@@ -1,4 +1,4 @@
-"""Profiles that come with the package: measured on a named machine, for whoever plans without measuring. No torch."""
+"""Profiles that come with the package, measured on a named machine, for planning without measuring. No torch."""
 
 from __future__ import annotations
 
@@ -17,27 +17,35 @@ FOLDER = Path(planner.__file__).parent.parent / "profiles"
 
 
 def profile_path(model: Model, optimizer: OptimizerConfig, folder: Path = FOLDER) -> Path:
-    """The place of a model's profile, for instance `models/vgg16-3x32x32-10-sgd.json`."""
+    """The file of a model's profile, for instance `models/vgg16-3x32x32-10-sgd.json`."""
     shape = "x".join(str(extent) for extent in model.input)
     return folder / "models" / f"{slug(model.name)}-{shape}-{model.classes}-{optimizer.kind}.json"
 
 
 def device_path(name: str, folder: Path = FOLDER) -> Path:
-    """The place of a device's document, for instance `devices/raspberry-pi-5.json`."""
+    """The file of a device's document, for instance `devices/raspberry-pi-5.json`."""
     return folder / "devices" / f"{slug(name)}.json"
 
 
 def slug(text: str) -> str:
-    """Reduce a name to what every file system takes: small letters, digits and dashes."""
+    """A name as a file name: small letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "unnamed"
 
 
 def find_shipped(
     model: Model, optimizer: OptimizerConfig, batch: int, folder: Path = FOLDER, dtype: Dtype = "float32"
 ) -> Profile:
-    """The shipped profile of an equal description with this optimizer, measured up to this batch or beyond.
+    """The shipped profile that answers a request.
 
-    Raises InputError: why there is none, and which there are.
+    Args:
+        model: its description has to be equal.
+        optimizer: of the same kind and state; learning rate and the like do not matter.
+        batch: samples of one optimizer step; the profile has to reach it.
+        folder: where profiles are shipped.
+        dtype: type that units compute in.
+
+    Raises:
+        InputError: there is none; the message says why, and which there are.
     """
     path = profile_path(model, optimizer, folder)
     if not path.is_file():

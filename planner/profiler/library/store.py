@@ -1,9 +1,9 @@
 """Profiles kept on this device, so that nothing is measured twice.
 
-A profile lies under `objects/`, named by its id, which is the hash of its content. `index/` leads to it: a folder for
-what was measured and where (model, device fingerprint, dtype, optimizer, heads, way of measuring), and in it a file
-for each batch it was measured for, holding the id. The micro-batches follow from the batch. Objects stay when a newer
-measurement takes their place, for plans name their profile by id.
+A profile is a file under `objects/`, named by its id, the hash of its content. `index/` has a folder for what was
+measured and where (a hash of model, device fingerprint, dtype, optimizer, heads, method), and in it a file for each
+batch that was measured, which holds the id. Objects stay when a newer measurement replaces them in the index, since
+plans name their profile by id.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from planner.system.files import make_folder, waiting_lock, write_atomically
 from planner.system.machine import fingerprint, probe
 
 _METHOD = 12
-"""Raised whenever the way of measuring changes, so that older profiles are measured again."""
+"""Version of the method of measuring: raised when it changes, so that older profiles are not found any more."""
 
 _ID = re.compile(r"[0-9a-f]{64}")
 
@@ -44,11 +44,11 @@ class ProfileStore:
         return cls(Path(base) / "neuroflux" / "profiles")
 
     def find(self, request: ProfileRequest) -> Profile | None:
-        """The profile measured on this very device for an equal request, or for a larger batch that covers it.
+        """The profile measured on this device for an equal request, or for a larger batch that covers it.
 
-        Of several the one of the smallest batch, whose measured micro-batches lie closest. One that was measured for
-        exactly this batch is taken even where limits kept its largest micro-batches from being measured. What is
-        damaged, or is another profile than the index says, counts as none.
+        Of several the one of the smallest batch, whose measured micro-batches are closest. One that was measured for
+        exactly this batch is taken even where limits kept its largest micro-batches from being measured. Damaged files
+        are passed over.
         """
         here = probe()
         device = fingerprint(here, here.torch_version, request.threads, request.device)
@@ -63,7 +63,7 @@ class ProfileStore:
         return None
 
     def keep(self, request: ProfileRequest, profile: Profile) -> Path:
-        """Store a profile and say where. Two processes may do so at once: each file is there whole or not at all."""
+        """Store a profile and return its file. Files are written atomically, so that processes may do so at once."""
         path = self.folder / "objects" / f"{profile.id}.json"
         entry = self._index(request, profile.device.fingerprint) / str(request.batch)
         for file, text in ((path, to_json(profile, indent=None)), (entry, profile.id)):
@@ -78,10 +78,16 @@ class ProfileStore:
         fresh: bool = False,
         waiting: Callable[[], None] = lambda: None,
     ) -> Profile:
-        """Find a profile, or `measure` and keep it; `fresh` measures in any case.
+        """Find a profile, or measure and store it.
 
         One process at a time measures: two would disturb each other's times, and the second may find afterwards what
-        it wanted. `waiting` is called where that takes a wait.
+        it wanted.
+
+        Args:
+            request: what is wanted.
+            measure: takes the profile; what it raises is passed on.
+            fresh: measure in any case.
+            waiting: called once where another process is measuring, before the wait.
         """
         found = None if fresh else self.find(request)
         if found is not None:
