@@ -43,7 +43,7 @@ class DataDescription:
     name: str
     """As it was named: `sample`, `fashion-mnist` or a path."""
     layout: str
-    """How it lies there: `idx`, `cifar`, `npz` or `folder`."""
+    """The format it was read from, `idx` for instance: what `planner.data.split.Parts` calls it."""
     input: tuple[int, int, int]
     """Channels, height and width of an image as it is trained on."""
     classes: int
