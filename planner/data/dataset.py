@@ -23,13 +23,11 @@ from planner.data.pace import Pace
 from planner.data.picture_list import SUFFIXES
 from planner.data.split import DataInfo, Dataset, Parts
 from planner.errors import DataError, InputError
+from planner.sample import SAMPLE_FILE
 from planner.schema.data import ArrayLayout
 from planner.tasks.kinds import AnyTask
 
 __all__ = ["DataInfo", "Dataset", "check_fits", "open_data"]
-
-SAMPLE_FILE = Path(__file__).parents[1] / "sample" / "fashion_mnist_sample.npz"
-"""The real images that come with the package."""
 
 FASHION_MNIST_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 """Where the Debian package dataset-fashion-mnist puts its files."""

@@ -14,6 +14,7 @@ from planner.data import dataset
 from planner.data.dataset import open_data
 from planner.data.split import check_samples, check_shape
 from planner.errors import DataError
+from planner.sample import SAMPLE_FILE
 from tests.unit.data.support import cycling_labels, random_images, read_all, write_idx
 
 FASHION_LABELS = (
@@ -38,7 +39,7 @@ def test_a_set_without_a_test_part_is_given_as_it_is(tmp_path: Path) -> None:
 
 
 def test_the_sample_is_what_numpy_reads_from_it(tmp_path: Path) -> None:
-    with np.load(dataset.SAMPLE_FILE) as arrays, open_data("sample", tmp_path) as data:
+    with np.load(SAMPLE_FILE) as arrays, open_data("sample", tmp_path) as data:
         assert data.info.name == "sample"
         assert data.info.label_names == FASHION_LABELS
         assert data.info.classes == 10

@@ -1,4 +1,4 @@
-"""Make the bundled sample anew: `python -m planner.sample.make [FOLDER]`.
+"""Make the bundled sample anew: `python -m benchmarks.make_sample [FOLDER]`.
 
 FOLDER holds the four IDX files of Fashion-MNIST, gzipped; by default it is the one that the Debian package
 `dataset-fashion-mnist` fills. The same records give the same bytes: no clock and no file name of this machine gets in.
@@ -21,11 +21,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from planner.data.dataset import FASHION_MNIST_FOLDER
 from planner.errors import DataError, PlannerError
 from planner.sample import SAMPLE_FILE
-
-DEBIAN_FOLDER: Final = Path("/usr/share/datasets/fashion-mnist")
-"""Where the Debian package `dataset-fashion-mnist` puts the IDX files."""
 
 TRAIN_COUNT: Final = 4000
 TEST_COUNT: Final = 1000
@@ -102,8 +100,10 @@ def make_sample(source: Path, target: Path) -> dict[str, list[int]]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make the sample in its place and print how many records of each class it holds."""
-    parser = argparse.ArgumentParser(prog="python -m planner.sample.make", description="Make the bundled sample anew.")
-    parser.add_argument("folder", nargs="?", type=Path, default=DEBIAN_FOLDER, help="the IDX files, gzipped")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.make_sample", description="Make the bundled sample anew."
+    )
+    parser.add_argument("folder", nargs="?", type=Path, default=FASHION_MNIST_FOLDER, help="the IDX files, gzipped")
     folder = parser.parse_args(arguments).folder
     try:
         counts = make_sample(folder, SAMPLE_FILE)

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import make_sample
 from planner.errors import DataError
-from planner.sample import SAMPLE_FILE, make
+from planner.sample import SAMPLE_FILE
 
 IMAGE_BYTES = 28 * 28
 FILES = {
@@ -43,7 +44,7 @@ def originals(tmp_path: Path) -> Path:
 
 def test_takes_the_first_records_and_counts_their_classes(originals: Path) -> None:
     target = originals / "sample.npz"
-    assert make.make_sample(originals, target) == {"train": [400] * 10, "test": [100] * 10}
+    assert make_sample.make_sample(originals, target) == {"train": [400] * 10, "test": [100] * 10}
     with np.load(target) as archive:
         assert archive["images"].shape == (4000, 28, 28)
         assert archive["test_images"].shape == (1000, 28, 28)
@@ -55,8 +56,8 @@ def test_takes_the_first_records_and_counts_their_classes(originals: Path) -> No
 
 def test_same_records_give_the_same_bytes(originals: Path) -> None:
     first, second = originals / "first.npz", originals / "second.npz"
-    make.make_sample(originals, first)
-    make.make_sample(originals, second)
+    make_sample.make_sample(originals, first)
+    make_sample.make_sample(originals, second)
     assert first.read_bytes() == second.read_bytes()
 
 
@@ -79,7 +80,7 @@ def test_refuses_a_broken_file_by_name(tmp_path: Path, content: bytes, problem: 
     path = tmp_path / "train-labels-idx1-ubyte.gz"
     path.write_bytes(content)
     with pytest.raises(DataError, match=problem) as caught:
-        make.read_idx(path, 4000)
+        make_sample.read_idx(path, 4000)
     assert caught.value.file == str(path)
 
 
@@ -91,7 +92,7 @@ def test_refuses_a_broken_file_by_name(tmp_path: Path, content: bytes, problem: 
 def test_refuses_labels_that_are_not_ten_balanced_classes(originals: Path, labels: bytes) -> None:
     write_idx(originals / "train-labels-idx1-ubyte.gz", idx_bytes(4000, (), labels))
     with pytest.raises(DataError, match="not balanced over 10 classes"):
-        make.make_sample(originals, originals / "sample.npz")
+        make_sample.make_sample(originals, originals / "sample.npz")
     assert not (originals / "sample.npz").exists()
 
 
@@ -99,6 +100,6 @@ def test_command_names_the_missing_file_and_leaves_the_sample_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = SAMPLE_FILE.read_bytes()
-    assert make.main([str(tmp_path)]) == 2
+    assert make_sample.main([str(tmp_path)]) == 2
     assert str(tmp_path / "train-images-idx3-ubyte.gz") in capsys.readouterr().err
     assert SAMPLE_FILE.read_bytes() == before
