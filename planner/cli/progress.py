@@ -11,7 +11,6 @@ from planner.runner.protocol.events import (
     BlockDone,
     BlockStarted,
     Checkpointed,
-    ChildFailed,
     ChildReady,
     Deviation,
     Event,
@@ -21,6 +20,7 @@ from planner.runner.protocol.events import (
     Step,
     Warned,
 )
+from planner.schema.child_failed import ChildFailed
 from planner.schema.plan import Plan
 from planner.system.proc import read_memory
 from planner.units import MIB, format_bytes, format_seconds

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from planner.data.pace import Progress
-from planner.errors import RunError, error_of
+from planner.errors import RunError
+from planner.schema.child_failed import ChildFailed
 from planner.schema.codec import decode, parse_json, to_json
 from planner.schema.data import DataDescription
 from planner.system.child import ask
@@ -53,16 +54,6 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class PreparationFailure:
-    """Why nothing was prepared."""
-
-    exit_code: int
-    """What the command should exit with."""
-    message: str
-    """Fit to be shown."""
-
-
-@dataclass(frozen=True)
 class Prepared:
     """What was prepared."""
 
@@ -80,7 +71,7 @@ class Prepared:
 class PreparationReply:
     """What the preparing process says: one of the three."""
 
-    failed: PreparationFailure | None
+    failed: ChildFailed | None
     """Why not."""
     prepared: Prepared | None
     """What there is now."""
@@ -106,7 +97,7 @@ def prepare_in_child(wanted: Wanted, on_progress: Callable[[Progress], None] | N
     remedy = f"free some, or plan for a larger budget{limit}"
     answer = done.decoded(PreparationReply, "the process that prepares the data", remedy)
     if answer.failed is not None:
-        raise error_of(answer.failed.exit_code, answer.failed.message)
+        raise answer.failed.error()
     if answer.prepared is None:
         raise RunError("the process that prepares the data said nothing of it")
     return answer.prepared

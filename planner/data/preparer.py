@@ -13,10 +13,11 @@ from pathlib import Path
 from planner.data.dataset import check_fits, open_data
 from planner.data.describe import Described, describe
 from planner.data.pace import Pace, Progress
-from planner.data.prepare import LEAST_BYTES, PreparationFailure, PreparationReply, Prepared, Wanted
+from planner.data.prepare import LEAST_BYTES, PreparationReply, Prepared, Wanted
 from planner.data.records import Records, RecordWriter, file_bytes, write_records
 from planner.data.split import Dataset, SourceSplit
-from planner.errors import DataError, InputError, PlannerError, StorageError
+from planner.errors import DataError, InputError, OverBudgetError, PlannerError, StorageError
+from planner.schema.child_failed import ChildFailed
 from planner.schema.codec import decode, parse_json, to_json
 from planner.schema.data import DataDescription, DataPart, PartName, class_difference, differences, listed, some
 from planner.schema.run_folder import RunFolder
@@ -218,14 +219,13 @@ def main(parent_pid: int) -> int:
     try:
         answer = PreparationReply(None, _answer(wanted, answers))
     except PlannerError as error:
-        answer = PreparationReply(PreparationFailure(error.exit_code, str(error)), None)
+        answer = PreparationReply(ChildFailed.of(error), None)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         allowed = format_bytes(wanted.allowed_bytes or 0)
-        answer = PreparationReply(
-            PreparationFailure(4, f"{wanted.data}: preparing it takes more than the {allowed} that are left"), None
-        )
+        refused = OverBudgetError(f"{wanted.data}: preparing it takes more than the {allowed} that are left")
+        answer = PreparationReply(ChildFailed.of(refused), None)
     answers.emit(to_json(answer, indent=None))
     return 0
 

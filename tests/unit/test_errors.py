@@ -20,7 +20,8 @@ from planner.errors import (
     RunError,
     StorageError,
 )
-from planner.runner.protocol.events import ChildFailed, Message
+from planner.runner.protocol.events import Message
+from planner.schema.child_failed import ChildFailed
 from planner.schema.codec import decode, parse_json, to_json
 
 CLASSES = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if kind.__module__ == errors.__name__]

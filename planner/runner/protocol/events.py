@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from planner.errors import InfeasibleError, PlannerError, error_of
+from planner.schema.child_failed import ChildFailed
 from planner.schema.report_parts import ExitReport, InitReport, Phase
 
 
@@ -169,29 +169,6 @@ class Finished:
     kind: Literal["finished"]
     peak_bytes: int
     """Highest resident bytes of the child over its whole life."""
-
-
-@dataclass(frozen=True)
-class ChildFailed:
-    """The child gives up."""
-
-    kind: Literal["failed"]
-    exit_code: int
-    """What the command should exit with."""
-    message: str
-    """Fit to be shown."""
-    minimum_bytes: int | None = None
-    """The child's part of the smallest budget that is enough, where the budget is too small."""
-
-    @classmethod
-    def of(cls, error: PlannerError) -> ChildFailed:
-        """What is told of an error of this process."""
-        minimum = error.minimum_bytes if isinstance(error, InfeasibleError) else None
-        return cls("failed", error.exit_code, str(error), minimum)
-
-    def error(self) -> PlannerError:
-        """The same error as one of the process that is told."""
-        return error_of(self.exit_code, self.message, self.minimum_bytes)
 
 
 Event = (

@@ -18,6 +18,7 @@ from planner.runner.protocol.job import EvaluationJob
 from planner.runner.storage.exported import Exported, find_exported
 from planner.runner.storage.sealed import read_sealed
 from planner.runner.supervise.own_memory import GROWTH_BYTES, release_start_memory
+from planner.schema.child_failed import ChildFailed
 from planner.schema.codec import to_json
 from planner.schema.report import DataReport, Evaluation
 from planner.schema.run_folder import RunFolder
@@ -54,7 +55,7 @@ def evaluate(
         left = None if allowed is None else allowed - kept
         records = RunFolder(scratch).records
         event = _answer(EvaluationJob(str(exported.weights.absolute()), str(records), cores, left))
-    if isinstance(event, events.ChildFailed):
+    if isinstance(event, ChildFailed):
         raise _error(event, own + kept, budget_bytes)
     peak = max(event.peak_bytes + kept, prepared.peak_bytes)
     return _evaluation(exported, data, event, budget_bytes, prepared, peak)
@@ -106,12 +107,12 @@ def _notes(exported: Exported, prepared: Prepared) -> tuple[str, ...]:
     return (*prepared.description.notes, unknown)
 
 
-def _answer(job: EvaluationJob) -> events.Evaluated | events.ChildFailed:
+def _answer(job: EvaluationJob) -> events.Evaluated | ChildFailed:
     done = ask(["-m", "planner.runner.train.evaluator", to_json(job, indent=None), str(os.getpid())])
     return done.decoded(events.EvaluationMessage, "the evaluating process", "free some on the device").event
 
 
-def _error(event: events.ChildFailed, own_bytes: int, budget_bytes: int | None) -> PlannerError:
+def _error(event: ChildFailed, own_bytes: int, budget_bytes: int | None) -> PlannerError:
     if event.minimum_bytes is not None and budget_bytes is not None:
         needed = event.minimum_bytes + own_bytes + _VARIES_BYTES
         return InfeasibleError(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from planner.runner.protocol.events import ChildFailed
+from planner.schema.child_failed import ChildFailed
 from planner.schema.codec import to_json
 from planner.schema.plan import Plan
 from planner.system.child import ask

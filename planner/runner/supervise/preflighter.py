@@ -9,9 +9,9 @@ import os
 import sys
 
 from planner.errors import InputError, PlannerError
-from planner.runner.protocol.events import ChildFailed
 from planner.runner.supervise.preflight import PreflightAnswer, PreflightQuestion
 from planner.runner.supervise.room import check_room
+from planner.schema.child_failed import ChildFailed
 from planner.schema.codec import decode, parse_json, to_json
 from planner.schema.plan import Plan
 from planner.system.answers import Answers

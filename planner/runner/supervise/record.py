@@ -14,7 +14,6 @@ from planner.runner.protocol.events import (
     BlockDone,
     BlockStarted,
     Checkpointed,
-    ChildFailed,
     ChildReady,
     Deviation,
     Event,
@@ -27,6 +26,7 @@ from planner.runner.protocol.events import (
 from planner.runner.protocol.job import TrainingJob
 from planner.runner.storage.sealed import read_sealed, write_sealed
 from planner.runner.supervise.exits import best_exit, choose_exit
+from planner.schema.child_failed import ChildFailed
 from planner.schema.codec import to_json
 from planner.schema.plan import Plan
 from planner.schema.report import BlockReport, CacheReport, DataReport, PeakPosition, PhaseReport, Report

@@ -13,12 +13,13 @@ from pathlib import Path
 
 from planner.data.records import Records
 from planner.errors import OverBudgetError, PlannerError
-from planner.runner.protocol.events import ChildFailed, ChildReady, Deviation, Event, Finished, Initialised, Message
+from planner.runner.protocol.events import ChildReady, Deviation, Event, Finished, Initialised, Message
 from planner.runner.protocol.job import TrainingJob
 from planner.runner.storage.sealed import read_sealed
 from planner.runner.train.foreign import fallbacks_here
 from planner.runner.train.guard import MemoryGuard, describe
 from planner.runner.train.stop import StopSignal
+from planner.schema.child_failed import ChildFailed
 from planner.schema.codec import read_document, to_json
 from planner.schema.plan import Plan
 from planner.schema.run_folder import RunFolder

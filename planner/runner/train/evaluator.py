@@ -11,10 +11,11 @@ from pathlib import Path
 
 from planner.data.records import Records
 from planner.errors import OverBudgetError, PlannerError
-from planner.runner.protocol.events import ChildFailed, Evaluated, EvaluationMessage
+from planner.runner.protocol.events import Evaluated, EvaluationMessage
 from planner.runner.protocol.job import EvaluationJob
 from planner.runner.storage.exported import find_exported
 from planner.runner.train.guard import MemoryGuard, describe
+from planner.schema.child_failed import ChildFailed
 from planner.schema.codec import decode, parse_json, to_json
 from planner.system.answers import Answers
 from planner.system.exhaustion import is_out_of_memory

@@ -11,8 +11,9 @@ import pytest
 from planner.cli import run
 from planner.cli.main import main
 from planner.cli.progress import Silent
-from planner.runner.protocol.events import ChildFailed, ChildReady, Preparing, Warned
+from planner.runner.protocol.events import ChildReady, Preparing, Warned
 from planner.runner.supervise import supervisor
+from planner.schema.child_failed import ChildFailed
 from planner.schema.codec import decode, parse_json, to_json
 from planner.schema.report import PeakPosition, Report
 from planner.units import MIB
