@@ -12,6 +12,7 @@ done again. `table` prints Markdown.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from benchmarks.judge import Watch, within
+from benchmarks.judge import Watch, summed_peaks, within
 from planner.cli.measure import measured_profile
 from planner.model.zoo import from_zoo
 from planner.schema.codec import decode, parse_json, to_json
@@ -99,6 +100,8 @@ class Found:
     """Highest sum of VmHWM, polled from outside."""
     stored_bytes: int
     """Most that lay in the output folder, where that is memory."""
+    together_bytes: int
+    """Highest sum of VmHWM, of the processes that were there, and of what lay in such a folder at the same time."""
     said: str
     """The last that it said."""
     trained: bool
@@ -107,9 +110,8 @@ class Found:
     @property
     def is_right(self) -> bool:
         """Not killed, within the budget, and done or refused in time."""
-        within_budget = self.peak_bytes + self.stored_bytes <= self.budget_bytes
         refused = self.exit_code in REFUSED and not self.trained
-        return self.kills == 0 and within_budget and (self.exit_code == 0 or refused)
+        return self.kills == 0 and self.together_bytes <= self.budget_bytes and (self.exit_code == 0 or refused)
 
 
 def disc(corner: int, random: np.random.Generator) -> np.ndarray:
@@ -178,24 +180,24 @@ def cases(profile: Profile, folder: Path) -> Iterator[Case]:
 
 
 class _Scales:
-    """Weighs a folder now and again, from outside, and remembers the most."""
+    """Weighs a folder and a group's processes now and again, from outside, and remembers the most."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, group: MemoryGroup) -> None:
         self._folder = folder
+        self._group = group
         self._over = Event()
         self._thread = Thread(target=self._weigh)
         self.most_bytes = 0
         """The most."""
+        self.together_bytes = 0
+        """The most with what the processes of the same moment have had resident."""
 
     def _weigh(self) -> None:
         while not self._over.wait(0.01):
-            total = 0
-            for path in self._folder.rglob("*"):
-                try:
-                    total += path.stat().st_blocks * 512
-                except FileNotFoundError:
-                    continue
-            self.most_bytes = max(self.most_bytes, total)
+            stored = _weigh(self._folder)
+            pids = map(int, (self._group.path / "cgroup.procs").read_text().split())
+            self.most_bytes = max(self.most_bytes, stored)
+            self.together_bytes = max(self.together_bytes, stored + summed_peaks(pids))
 
     def __enter__(self) -> _Scales:
         self._thread.start()
@@ -204,6 +206,22 @@ class _Scales:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
+
+
+def _weigh(folder: Path) -> int:
+    """What lies in a folder and those within it; what goes meanwhile weighs nothing."""
+    total = 0
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                try:
+                    total += entry.stat(follow_symlinks=False).st_blocks * 512
+                    total += _weigh(Path(entry)) if entry.is_dir(follow_symlinks=False) else 0
+                except FileNotFoundError:
+                    continue
+    except FileNotFoundError:
+        pass
+    return total
 
 
 def run(case: Case) -> Found:
@@ -215,7 +233,7 @@ def run(case: Case) -> Found:
         plan_file.write_text(to_json(case.plan))
         command = [sys.executable, "-m", "planner.cli.main", "run", str(plan_file), "--data", str(case.data)]
         command += ["--out", str(out), "--quiet", "--checkpoint-seconds", "0"]
-        with MemoryGroup(case.limit_bytes) as group, Watch(group) as watch, _Scales(out) as scales:
+        with MemoryGroup(case.limit_bytes) as group, Watch(group) as watch, _Scales(out, group) as scales:
             done = subprocess.run(within(group, command), capture_output=True, text=True)
             kills = group.oom_kills()
         memory = RunFolder(out).memory
@@ -227,6 +245,7 @@ def run(case: Case) -> Found:
             kills,
             watch.peak_bytes,
             scales.most_bytes if in_memory else 0,
+            max(watch.peak_bytes, scales.together_bytes) if in_memory else watch.peak_bytes,
             (done.stdout.strip() or done.stderr.strip())[-300:],
             memory.exists() and memory.stat().st_size > 0,
         )
@@ -242,16 +261,16 @@ def read(file: Path) -> list[Found]:
 def table(found: list[Found]) -> str:
     """Markdown."""
     lines = [
-        "| run | budget | limit | exit | killed | peak | stored in memory | right |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
+        "| run | budget | limit | exit | killed | peak | stored in memory | together | right |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
     for each in found:
         sizes = [f"{size / MIB:.1f}" for size in (each.budget_bytes, each.limit_bytes)]
-        peaks = [f"{size / MIB:.1f}" for size in (each.peak_bytes, each.stored_bytes)]
+        peaks = [f"{size / MIB:.1f}" for size in (each.peak_bytes, each.stored_bytes, each.together_bytes)]
         cells = [each.name, *sizes, str(each.exit_code), str(each.kills), *peaks, "yes" if each.is_right else "NO"]
         lines.append(f"| {' | '.join(cells)} |")
     killed, wrong = sum(each.kills for each in found), sum(not each.is_right for each in found)
-    above = sum(each.peak_bytes + each.stored_bytes > each.budget_bytes for each in found)
+    above = sum(each.together_bytes > each.budget_bytes for each in found)
     return "\n".join([*lines, "", f"{len(found)} runs: {killed} killed, {above} above the budget, {wrong} not right."])
 
 
