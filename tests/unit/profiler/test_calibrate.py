@@ -133,16 +133,18 @@ def test_what_is_resident_behind_training_is_moved_to_the_runs_baseline_and_is_n
     # One MiB more of baseline, four less that come on top at large micro-batches.
     assert 307 * MIB <= behind.pass_bytes < behind.heads_bytes <= 321 * MIB
     assert 297 * MIB < behind.common_bytes < behind.pass_bytes
-    assert 277 * MIB < behind.still_bytes <= 281 * MIB
+    assert 277 * MIB < behind.still_bytes <= 282 * MIB
     # What a run holds beyond its steps was there when this was measured, and plans count it on top.
     beside = calibrated.finishing(301 * MIB, 2 * MIB)
     assert beside is not None and beside.pass_bytes == behind.pass_bytes - 2 * MIB
     assert beside.uint8_bytes == behind.uint8_bytes == 3 * MIB
-    # Of what single units' kernels keep, no more than a whole step's were seen to take is lacking before them.
+    # Of what single units' kernels keep, no more than a whole step's were seen to take is lacking before them, less a
+    # tenth, and a third again for other micro-batches: 900 of 1000 are 1200.
     alone = replace(found.finishing, units=(UnitFinishing(1, 2),) * 3)
     seen = replace(found, finishing=alone, account=replace(found.account, code_bytes=2000))
     kept = Calibrated(20 * MIB, 0, 1, 8, 4 * MIB, 0.001, (), seen, kept_bytes=(1000, 0, 3000)).finishing(301 * MIB, 0)
-    assert kept is not None and [unit.kernel_bytes for unit in kept.units] == [450, 0, 1350]
+    assert kept is not None and [unit.kernel_bytes for unit in kept.units] == [600, 0, 1800]
+    assert kept.still_bytes == behind.still_bytes + 600
     most = Calibrated(MIB, 0, 1, 8, 0, 0.001, (), found).finishing(301 * MIB, 0)
     assert most is not None and most.pass_bytes == 302 * MIB
     assert Calibrated(20 * MIB, 0, 1, 8, 0, 0.001, (), None).finishing(301 * MIB, 0) is None
