@@ -18,7 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.store.database import Database, without_password
 from planner.errors import RunError
 from planner.system.ends import End
-from planner.system.files import make_folder, waiting_lock
+from planner.system.files import make_folder
+from planner.system.locks import waiting_lock
 
 HEAD = "0003"
 """The newest revision under `migrations/versions`."""

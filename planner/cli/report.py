@@ -54,7 +54,7 @@ def _unfinished(folder: Path) -> int:
     from planner.runner.protocol.job import TrainingJob
     from planner.runner.storage.sealed import read_sealed
     from planner.schema.run_folder import RunFolder
-    from planner.system.files import lock_holder
+    from planner.system.locks import lock_holder
 
     found = read_unfinished(folder)
     holder = lock_holder(folder)

@@ -19,7 +19,7 @@ from planner.schema.common import OptimizerConfig
 from planner.schema.plan import Plan
 from planner.schema.report import Report
 from planner.schema.run_folder import RunFolder
-from planner.system.files import LOCK_NAME, lock_folder
+from planner.system.locks import LOCK_NAME, lock_folder
 from tests.fault.support import Hurt, frozen_plan, small_plan, weights
 
 STEPS = 4

@@ -21,7 +21,8 @@ from planner.profiler.library.applies import covers, read_profile
 from planner.profiler.profile import ProfileRequest
 from planner.schema.codec import content, to_json
 from planner.schema.profile import Profile
-from planner.system.files import make_folder, waiting_lock, write_atomically
+from planner.system.files import make_folder, write_atomically
+from planner.system.locks import waiting_lock
 from planner.system.machine import fingerprint, probe
 
 _METHOD = 12

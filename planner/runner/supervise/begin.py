@@ -24,7 +24,8 @@ from planner.schema.codec import content_id, read_document, to_json
 from planner.schema.plan import Plan
 from planner.schema.report import DataReport
 from planner.schema.run_folder import RunFolder
-from planner.system.files import LOCK_NAME, make_folder, missing_folders, remove_empty, write_atomically
+from planner.system.files import make_folder, missing_folders, remove_empty, write_atomically
+from planner.system.locks import LOCK_NAME
 
 if TYPE_CHECKING:
     from planner.runner.supervise.supervisor import RunOptions

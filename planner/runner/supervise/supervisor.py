@@ -34,7 +34,8 @@ from planner.schema.report import Report
 from planner.schema.run_folder import RunFolder
 from planner.system.child import ChildProcess
 from planner.system.ends import End
-from planner.system.files import FolderLock, lock_folder, make_folder, storage_errors, write_atomically
+from planner.system.files import make_folder, storage_errors, write_atomically
+from planner.system.locks import FolderLock, lock_folder
 from planner.system.storage import memory_kind
 
 

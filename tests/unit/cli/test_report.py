@@ -12,7 +12,7 @@ from planner.cli.main import main
 from planner.runner.protocol.job import TrainingJob
 from planner.runner.storage.sealed import write_sealed
 from planner.schema.run_folder import RunFolder
-from planner.system.files import lock_folder
+from planner.system.locks import lock_folder
 from tests.unit.report.documents import write_run
 
 

@@ -24,7 +24,7 @@ from planner.schema.common import OptimizerConfig
 from planner.schema.plan import Plan, with_class_names
 from planner.schema.report import Report
 from planner.schema.run_folder import RunFolder
-from planner.system.files import lock_folder
+from planner.system.locks import lock_folder
 from tests.fault.support import small_plan
 from tests.unit.solver.chains import zoo_profile
 

@@ -14,13 +14,12 @@ from planner.system import files
 from planner.system.files import (
     AtomicFile,
     free_bytes,
-    lock_folder,
     make_folder,
     remove_partials,
     sync_folder,
-    waiting_lock,
     write_atomically,
 )
+from planner.system.locks import lock_folder
 from tests.unit.system.support import BECOME_NOBODY, MIB, environment, mounting, names, needs_root, python, run_child
 
 # Tries to write 4 MiB atomically over a file that holds "old"; prints the error, the content and the folder's names.
@@ -286,81 +285,6 @@ def test_free_bytes_is_what_the_file_system_has_left(tmp_path: Path) -> None:
     assert free_bytes(".") == free_bytes(Path.cwd())
 
 
-LOCK = """
-    import sys
-    from planner.errors import StorageError
-    from planner.system.files import lock_folder
-    try:
-        lock = lock_folder(sys.argv[1])
-        print("locked", flush=True)
-        sys.stdin.read()
-    except StorageError as error:
-        print(error)
-"""
-
-
-def test_a_second_process_is_told_who_has_the_folder(tmp_path: Path) -> None:
-    with lock_folder(tmp_path):
-        done = subprocess.run(python(LOCK, str(tmp_path)), capture_output=True, text=True, env=environment())
-        assert done.stdout.startswith(f"{tmp_path} is in use by process {os.getpid()}:")
-    done = subprocess.run(
-        python(LOCK, str(tmp_path)), stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment()
-    )
-    assert done.stdout == "locked\n"
-
-
-def test_the_same_process_cannot_take_it_twice(tmp_path: Path) -> None:
-    first = lock_folder(tmp_path)
-    with pytest.raises(StorageError, match=f"in use by process {os.getpid()}:"):
-        lock_folder(tmp_path)
-    first.release()
-    first.release()
-    lock_folder(tmp_path).release()
-
-
-def test_a_killed_holder_gives_the_lock_back(tmp_path: Path) -> None:
-    with subprocess.Popen(
-        python(LOCK, str(tmp_path)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment()
-    ) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"locked\n"
-        with pytest.raises(StorageError, match=f"in use by process {holder.pid}:"):
-            lock_folder(tmp_path)
-        holder.kill()
-        holder.wait()
-        lock_folder(tmp_path).release()
-
-
-def test_a_child_that_was_given_the_lock_keeps_it(tmp_path: Path) -> None:
-    lock = lock_folder(tmp_path)
-    wait = python("import sys; sys.stdin.read()")
-    with subprocess.Popen(wait, stdin=subprocess.PIPE, pass_fds=(lock.fileno(),)) as child:
-        lock.release()
-        with pytest.raises(StorageError):
-            lock_folder(tmp_path)
-        assert child.stdin is not None
-        child.stdin.close()
-        child.wait()
-    lock_folder(tmp_path).release()
-
-
-def test_a_child_that_was_not_given_the_lock_does_not_keep_it(tmp_path: Path) -> None:
-    lock = lock_folder(tmp_path)
-    wait = python("import sys; print('runs', flush=True); sys.stdin.read()")
-    with subprocess.Popen(wait, stdin=subprocess.PIPE, stdout=subprocess.PIPE, close_fds=False) as child:
-        assert child.stdin is not None
-        assert child.stdout is not None
-        child.stdout.readline()
-        lock.release()
-        lock_folder(tmp_path).release()
-        child.stdin.close()
-
-
-def test_the_lock_has_the_name_that_is_announced(tmp_path: Path) -> None:
-    with lock_folder(tmp_path):
-        assert names(tmp_path) == [files.LOCK_NAME]
-
-
 def test_where_a_file_cannot_be_written_is_known_beforehand(tmp_path: Path) -> None:
     files.check_target(tmp_path / "file")
     assert list(tmp_path.iterdir()) == []
@@ -379,29 +303,3 @@ def test_folders_that_were_made_go_again_while_they_are_empty(tmp_path: Path) ->
     (tmp_path / "a" / "kept").touch()
     files.remove_empty(missing)
     assert names(tmp_path / "a") == ["kept"]
-
-
-_WAITING = """
-    import sys
-    from pathlib import Path
-    from planner.system.files import waiting_lock
-    with waiting_lock(Path(sys.argv[1]), lambda: print("waits", flush=True)):
-        print("has it", flush=True)
-"""
-
-
-def test_who_waits_for_a_lock_is_told_so_and_gets_it_when_the_holder_is_done(tmp_path: Path) -> None:
-    file = tmp_path / "lock"
-    command = python(_WAITING, str(file))
-    with waiting_lock(file, lambda: pytest.fail("nobody has it")):
-        waiter = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment())
-        assert waiter.stdout is not None
-        assert waiter.stdout.readline() == b"waits\n"
-        assert waiter.poll() is None
-    with waiter:
-        assert waiter.stdout.read() == b"has it\n"
-
-
-def test_a_lock_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="does not exist"), waiting_lock(tmp_path / "no folder" / "lock"):
-        pass
