@@ -26,6 +26,12 @@ MAX_UNITS = 1024
 MAX_LAYERS_PER_UNIT = 64
 """Layers of one unit, nested ones included."""
 
+MAX_GRAPH_NODES = 4096
+"""Nodes of one unit graph, and its tensors."""
+
+MAX_RANK = 8
+"""Dimensions of a tensor, samples included."""
+
 MAX_TENSORS = MAX_UNITS * (9 * MAX_LAYERS_PER_UNIT + 18)
 """Tensors of one weight file: a checkpoint of the largest network. A batch normalisation has five, and two copies as
 state of two of them; a head has eight tensors, and ten as state."""

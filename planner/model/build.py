@@ -10,12 +10,14 @@ place from a generator of the caller's or left for weights to be loaded into. Th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from planner.model.bfloat16 import BFloat16Conv2d, BFloat16Linear
+from planner.model.interpreter import GraphModule
 from planner.model.shapes import Shape, layer_output, unit_sizes
 from planner.operators.base import Weight
 from planner.schema.common import Dtype
@@ -71,9 +73,14 @@ class _Residual(nn.Module):
         return output.add_(self.shortcut(x)) if self.inplace else output + self.shortcut(x)
 
 
-_OWN: Mapping[Dtype, Mapping[str, type[nn.Module]]] = {
-    "float32": {"Conv2d": _Conv2d, "Linear": _Linear, "Residual": _Residual},
-    "bfloat16": {"Conv2d": BFloat16Conv2d, "Linear": BFloat16Linear, "Residual": _Residual},
+_OWN: Mapping[Dtype, Mapping[str, Callable[..., nn.Module]]] = {
+    "float32": {"Conv2d": _Conv2d, "Linear": _Linear, "Residual": _Residual, "GraphModule": GraphModule},
+    "bfloat16": {
+        "Conv2d": BFloat16Conv2d,
+        "Linear": BFloat16Linear,
+        "Residual": _Residual,
+        "GraphModule": partial(GraphModule, dtype=torch.bfloat16),
+    },
 }
 """Classes of ours in place of those in `torch.nn`."""
 
@@ -109,11 +116,15 @@ def _module(
 @torch.no_grad()
 def _start(module: nn.Module, weights: tuple[Weight, ...], generator: torch.Generator) -> None:
     """Fill a module's own weights."""
+    tensors = module.state_dict(keep_vars=True)
     for weight in weights:
+        tensor = tensors[weight.name]
         match weight.start:
-            case "normal", deviation:
-                module.get_parameter(weight.name).normal_(0.0, deviation, generator=generator)
-            case "uniform", bound:
-                module.get_parameter(weight.name).uniform_(-bound, bound, generator=generator)
-            case "constant", value:
-                module.get_parameter(weight.name).fill_(value)
+            case "normal", float(deviation):
+                tensor.normal_(0.0, deviation, generator=generator)
+            case "uniform", float(bound):
+                tensor.uniform_(-bound, bound, generator=generator)
+            case "constant", float(value):
+                tensor.fill_(value)
+            case "values", tuple(values):
+                tensor.copy_(torch.tensor(values, dtype=tensor.dtype).reshape(tensor.shape))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from planner.operators.graph import Graph as Graph
@@ -23,13 +23,13 @@ class Weight:
         self,
         name: str,
         shape: Shape,
-        start: tuple[str, float] | None = None,
+        start: tuple[str, float | tuple[float, ...]] | None = None,
         kind: Literal["parameter", "buffer", "counter"] = "parameter",
     ) -> None:
         """`name` is that in its torch module, and a `counter` has 64 bits.
 
-        `start` says where training begins: `normal` and a deviation, `uniform` and a bound, or `constant`; None is what
-        torch makes.
+        `start` says where training begins: `normal` and a deviation, `uniform` and a bound, `constant` and its value,
+        or `values`; None is what torch makes.
         """
         self.name, self.shape, self.start, self.kind = name, shape, start, kind
 
@@ -40,17 +40,10 @@ class Operator:
     Facts stand here without annotation: with one they would be fields of the document.
     """
 
-    in_torch = ()  # type: tuple[tuple[str, str, str, str], ...]
-    """What it is in torch, a row for each `op`.
-
-    `op`; the class in `torch.nn` (`planner.model.build` may have one of ours in its place); the functions that do the
-    same, as `nn.functional.relu` or `Tensor.relu`; and their arguments behind the tensor, in order, as the class names
-    them, with `=` and a number where the default is another. Spaces lie between several.
-    """
+    in_torch = ()  # type: tuple[tuple[str, str], ...]
+    """Each `op`, and its class in `torch.nn`; `planner.model.build` may have one of ours in its place."""
     extracts_features = False
     """Whether a unit with it can be trained behind a cut with profit; recurrence and attention belong here too."""
-    starts_unit = False
-    """Whether a network that comes in is cut before it."""
     depends_on_batch = False
     """Whether a sample's output depends on the samples beside it."""
     overwritable = False
@@ -83,11 +76,6 @@ class Operator:
         """What its torch class is made with, besides `inplace` and its chains: its fields, if not overridden."""
         return {name: value for name, value in vars(self).items() if name != "op"}
 
-    @classmethod
-    def from_torch(cls, op: str, module: Any) -> Self:
-        """The operator that a module of its torch class is. Raises ValueError where it cannot be expressed."""
-        return cls(op)  # type: ignore[call-arg]  # the first field of each
-
     def to_onnx(self, graph: Graph, inputs: Sequence[str], shape: Shape) -> str:
         """Write it into an ONNX graph; the name of its output. `inputs` are its tensor, or the outputs of its
         chains, and then its weights but for counters.
@@ -111,20 +99,3 @@ def image(shape: Shape) -> tuple[int, int, int]:
     if len(shape) != 3:
         raise ValueError(f"needs channels, rows and columns, has {show(shape)}")
     return shape[0], shape[1], shape[2]
-
-
-def side(value: Any, name: str) -> int:
-    """One number of a torch module where rows and columns must be treated alike. Raises ValueError."""
-    if isinstance(value, (tuple, list)):
-        if len(set(value)) != 1:
-            raise ValueError(f"{name} is {'×'.join(str(part) for part in value)}; rows and columns must be alike")
-        value = value[0]
-    if not isinstance(value, int):
-        raise ValueError(f"{name} is {value!r}; a whole number is needed")
-    return value
-
-
-def check_undilated(module: Any) -> None:
-    """Raise ValueError for a torch module whose window has holes."""
-    if side(module.dilation, "dilation") != 1:
-        raise ValueError(f"dilation is {side(module.dilation, 'dilation')}; only 1 can be expressed")

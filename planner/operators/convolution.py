@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from planner import limits
-from planner.operators.base import Graph, Operator, Shape, Weight, between, check_undilated, image, side
+from planner.operators.base import Graph, Operator, Shape, Weight, between, image
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Conv2d(Operator):
     bias: bool = True
     """Whether each filter has a bias (superfluous before batch normalisation)."""
 
-    in_torch = (("conv2d", "Conv2d", "", ""),)
-    extracts_features = starts_unit = overwritable = True
+    in_torch = (("conv2d", "Conv2d"),)
+    extracts_features = overwritable = True
 
     def __post_init__(self) -> None:
         between("out_channels", self.out_channels, 1, limits.MAX_CHANNELS)
@@ -57,29 +57,6 @@ class Conv2d(Operator):
     def arguments(self, shape: Shape) -> Mapping[str, Any]:
         fields = dict(super().arguments(shape))
         return {"in_channels": shape[0], "kernel_size": fields.pop("kernel"), **fields}
-
-    @classmethod
-    def from_torch(cls, op: str, module: Any) -> Conv2d:
-        if module.padding_mode != "zeros":
-            raise ValueError(f"padding_mode is {module.padding_mode!r}; only 'zeros' can be expressed")
-        kernel = side(module.kernel_size, "kernel")
-        check_undilated(module)
-        padding = module.padding
-        if padding == "valid":
-            padding = 0
-        elif padding == "same":
-            if kernel % 2 == 0:
-                raise ValueError(f"padding 'same' around a kernel of {kernel} is uneven; an odd kernel is needed")
-            padding = kernel // 2
-        return cls(
-            "conv2d",
-            module.out_channels,
-            kernel,
-            stride=side(module.stride, "stride"),
-            padding=side(padding, "padding"),
-            groups=module.groups,
-            bias=module.bias is not None,
-        )
 
     def to_onnx(self, graph: Graph, inputs: Sequence[str], shape: Shape) -> str:
         pads, strides = [self.padding] * 4, [self.stride] * 2

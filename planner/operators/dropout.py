@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from planner.operators.base import Graph, Operator, Shape, between
 
@@ -17,14 +17,10 @@ class Dropout(Operator):
     p: float = 0.5
     """Probability of zeroing an element."""
 
-    in_torch = (("dropout", "Dropout", "", ""),)
+    in_torch = (("dropout", "Dropout"),)
 
     def __post_init__(self) -> None:
         between("p", self.p, 0.0, 0.99)
-
-    @classmethod
-    def from_torch(cls, op: str, module: Any) -> Dropout:
-        return cls("dropout", float(module.p))
 
     def to_onnx(self, graph: Graph, inputs: Sequence[str], shape: Shape) -> str:
         """Nothing, as in evaluation."""

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 from planner.operators import activation, convolution, dropout, linear, normalisation, pooling, reshaping
 from planner.operators.base import Graph, Operator, Shape, show
+from planner.operators.unit_graph import UnitGraph
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,8 @@ class Residual(Operator):
     shortcut: tuple[Layer, ...] = ()
     """The layers of the short way."""
 
-    in_torch = (("residual", "Residual", "", ""),)
-    starts_unit = overwritable = True
+    in_torch = (("residual", "Residual"),)
+    overwritable = True
 
     def __post_init__(self) -> None:
         if not self.body:
@@ -52,6 +53,7 @@ Layer = (
     | dropout.Family
     | reshaping.Family
     | Residual
+    | UnitGraph
 )
 
 OPERATORS: tuple[type[Layer], ...] = get_args(Layer)

@@ -21,8 +21,8 @@ class Linear(Operator):
     bias: bool = True
     """Whether each output has a bias."""
 
-    in_torch = (("linear", "Linear", "", ""),)
-    starts_unit = overwritable = True
+    in_torch = (("linear", "Linear"),)
+    overwritable = True
 
     def __post_init__(self) -> None:
         between("out_features", self.out_features, 1, limits.MAX_CHANNELS)
@@ -39,10 +39,6 @@ class Linear(Operator):
 
     def arguments(self, shape: Shape) -> Mapping[str, Any]:
         return {"in_features": shape[0], **super().arguments(shape)}
-
-    @classmethod
-    def from_torch(cls, op: str, module: Any) -> Linear:
-        return cls("linear", module.out_features, bias=module.bias is not None)
 
     def to_onnx(self, graph: Graph, inputs: Sequence[str], shape: Shape) -> str:
         return graph.node("Gemm", inputs, transB=1)

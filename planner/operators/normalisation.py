@@ -19,7 +19,7 @@ class BatchNorm2d(Operator):
     momentum: float = 0.1
     """Weight of a micro-batch in the running statistics."""
 
-    in_torch = (("batchnorm2d", "BatchNorm2d", "", ""),)
+    in_torch = (("batchnorm2d", "BatchNorm2d"),)
     depends_on_batch = overwritable = True
 
     def __post_init__(self) -> None:
@@ -41,14 +41,6 @@ class BatchNorm2d(Operator):
 
     def arguments(self, shape: Shape) -> Mapping[str, Any]:
         return {"num_features": shape[0], **super().arguments(shape)}
-
-    @classmethod
-    def from_torch(cls, op: str, module: Any) -> BatchNorm2d:
-        if not module.affine or not module.track_running_stats:
-            raise ValueError("only a batch normalisation with scale, shift and running statistics can be expressed")
-        if module.momentum is None:
-            raise ValueError("momentum is None (a cumulative average); a number is needed")
-        return cls("batchnorm2d", module.eps, module.momentum)
 
     def to_onnx(self, graph: Graph, inputs: Sequence[str], shape: Shape) -> str:
         # ONNX weighs the old statistics where model/1 weighs the new ones.

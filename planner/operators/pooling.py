@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from planner import limits
-from planner.operators.base import Graph, Operator, Shape, between, check_undilated, image, side
-
-_WINDOW = "kernel_size stride padding"
+from planner.operators.base import Graph, Operator, Shape, between, image
 
 
 @dataclass(frozen=True)
@@ -26,20 +24,7 @@ class Pool2d(Operator):
     ceil_mode: bool = False
     """Round the output's extent up, so that a partial window counts."""
 
-    in_torch = (
-        (
-            "max_pool2d",
-            "MaxPool2d",
-            "nn.functional.max_pool2d max_pool2d",
-            f"{_WINDOW} dilation ceil_mode return_indices",
-        ),
-        (
-            "avg_pool2d",
-            "AvgPool2d",
-            "nn.functional.avg_pool2d",
-            f"{_WINDOW} ceil_mode count_include_pad divisor_override",
-        ),
-    )
+    in_torch = (("max_pool2d", "MaxPool2d"), ("avg_pool2d", "AvgPool2d"))
 
     def __post_init__(self) -> None:
         between("kernel", self.kernel, 1, limits.MAX_KERNEL)
@@ -61,19 +46,6 @@ class Pool2d(Operator):
     def arguments(self, shape: Shape) -> Mapping[str, Any]:
         fields = dict(super().arguments(shape))
         return {"kernel_size": fields.pop("kernel"), **fields}
-
-    @classmethod
-    def from_torch(cls, op: str, module: Any) -> Pool2d:
-        if op == "max_pool2d":
-            check_undilated(module)
-            _check_no_indices(module)
-        elif module.divisor_override is not None:
-            raise ValueError("divisor_override cannot be expressed")
-        elif not module.count_include_pad and side(module.padding, "padding"):
-            raise ValueError("count_include_pad is False; only an average that counts the padding can be expressed")
-        kernel = side(module.kernel_size, "kernel")
-        stride = kernel if module.stride in (None, ()) else side(module.stride, "stride")
-        return cls(cast(Any, op), kernel, stride, side(module.padding, "padding"), ceil_mode=module.ceil_mode)
 
     def to_onnx(self, graph: Graph, inputs: Sequence[str], shape: Shape) -> str:
         extents = list(zip(shape[1:], self.output(shape)[1:], strict=True))
@@ -111,8 +83,8 @@ class AdaptivePool2d(Operator):
     """Columns of the output."""
 
     in_torch = (
-        ("adaptive_avg_pool2d", "AdaptiveAvgPool2d", "nn.functional.adaptive_avg_pool2d", "output_size"),
-        ("adaptive_max_pool2d", "AdaptiveMaxPool2d", "nn.functional.adaptive_max_pool2d", "output_size return_indices"),
+        ("adaptive_avg_pool2d", "AdaptiveAvgPool2d"),
+        ("adaptive_max_pool2d", "AdaptiveMaxPool2d"),
     )
 
     def __post_init__(self) -> None:
@@ -124,16 +96,6 @@ class AdaptivePool2d(Operator):
 
     def arguments(self, shape: Shape) -> Mapping[str, Any]:
         return {"output_size": (self.height, self.width)}
-
-    @classmethod
-    def from_torch(cls, op: str, module: Any) -> AdaptivePool2d:
-        if op == "adaptive_max_pool2d":
-            _check_no_indices(module)
-        size = module.output_size
-        height, width = size if isinstance(size, (tuple, list)) else (size, size)
-        if not isinstance(height, int) or not isinstance(width, int):
-            raise ValueError(f"output_size is {size!r}; two whole numbers are needed")
-        return cls(cast(Any, op), height, width)
 
     def to_onnx(self, graph: Graph, inputs: Sequence[str], shape: Shape) -> str:
         kind = "AveragePool" if self.op == "adaptive_avg_pool2d" else "MaxPool"
@@ -150,11 +112,6 @@ class AdaptivePool2d(Operator):
         return graph.averages(
             inputs[0], shape, [[(first, last, last - first) for first, last in axis] for axis in spans]
         )
-
-
-def _check_no_indices(module: Any) -> None:
-    if module.return_indices:
-        raise ValueError("return_indices gives two tensors; between layers there is one")
 
 
 Family = Pool2d | AdaptivePool2d

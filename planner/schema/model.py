@@ -1,8 +1,9 @@
-"""`model/1`: a network as a chain of units made of layers from a closed list. No torch here.
+"""A network as a chain of units. No torch here.
 
-Two forms share the schema name: an explicit chain (`Model`) and a zoo name with arguments (`ZooReference`), which
-`planner.model.load` expands into the first. Ranges that need no context are checked on construction; whether layers fit
-each other is `planner.model.shapes`' business.
+In `model/1` units are made of layers from a closed list, in `model/2` also of small graphs of ATen operators
+(`planner.operators.unit_graph`). Two forms share the schema name: an explicit chain (`Model`) and a zoo name with
+arguments (`ZooReference`), which `planner.model.load` expands into the first. Ranges that need no context are checked
+on construction; whether layers fit each other is `planner.model.shapes`' business.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from planner.operators.linear import Linear
 from planner.operators.normalisation import BatchNorm2d
 from planner.operators.pooling import AdaptivePool2d, Pool2d
 from planner.operators.reshaping import Flatten
+from planner.operators.unit_graph import UnitGraph
 from planner.schema.codec import added
 from planner.schema.common import check_class_names
 from planner.tasks.kinds import CLASSIFICATION, AnyTask
@@ -64,7 +66,8 @@ def _check_input(shape: tuple[int, int, int], classes: int, task: AnyTask) -> No
 class Model:
     """A network as a chain of units with one tensor between neighbours."""
 
-    schema: Literal["model/1"]
+    schema: Literal["model/1", "model/2"]
+    """`model/2` may have unit graphs."""
     name: str
     """Shown to people."""
     input: tuple[int, int, int]
@@ -84,6 +87,9 @@ class Model:
         between("units: their number", len(self.units), 1, limits.MAX_UNITS)
         if len({unit.name for unit in self.units}) != len(self.units):
             raise ValueError("units: two of them share a name; names are unique within a model")
+        for unit in self.units if self.schema == "model/1" else ():
+            if any(isinstance(layer, UnitGraph) for layer in unit.layers):
+                raise ValueError(f"unit {unit.name[:60]!r} is a graph, which model/1 has none of; model/2 has")
         check_class_names(self.class_names, self.classes)
 
 
@@ -91,7 +97,7 @@ class Model:
 class ZooReference:
     """A network of the zoo, by name."""
 
-    schema: Literal["model/1"]
+    schema: Literal["model/1", "model/2"]
     zoo: str
     """Name in the zoo, for instance `vgg16`."""
     input: tuple[int, int, int] = (3, 32, 32)

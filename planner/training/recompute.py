@@ -11,11 +11,11 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from planner.training.device import generators_of
 
@@ -130,8 +130,8 @@ def _drawing_again(states: list[tuple[torch.Generator, torch.Generator]]) -> Ite
 @contextmanager
 def _uncounted(units: Sequence[nn.Module]) -> Iterator[None]:
     """Within this, batch normalisations neither move their running statistics nor count."""
-    counting = [
-        part for unit in units for part in unit.modules() if isinstance(part, _BatchNorm) and part.track_running_stats
+    counting: list[Any] = [
+        part for unit in units for part in unit.modules() if getattr(part, "track_running_stats", False)
     ]
     for part in counting:
         part.track_running_stats = False

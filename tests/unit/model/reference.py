@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from planner.operators.unit_graph import UnitGraph
 from planner.schema.model import (
     Activation,
     AdaptivePool2d,
@@ -93,3 +94,5 @@ def _module(layer: Layer, x: Tensor) -> nn.Module:
             return nn.Flatten()
         case Residual():
             return _PlainResidual(build(layer.body, x)[0], build(layer.shortcut, x)[0])
+        case UnitGraph():
+            raise NotImplementedError  # `planner.model.importers` proves these on the networks that they come from

@@ -257,6 +257,7 @@ def test_building_brings_nothing_into_the_process_but_our_own_small_modules() ->
         "planner.model",
         "planner.model.bfloat16",
         "planner.model.build",
+        "planner.model.interpreter",
         "planner.model.shapes",
     ]
     assert later == ""

@@ -87,8 +87,8 @@ def test_a_bad_description_is_refused_and_its_file_named(path: Path) -> None:
 @pytest.mark.parametrize(
     ("schema", "message"),
     [
-        ("model/2", r"\$\.schema: 'model/2' is newer than this release reads \('model/1'\); update it"),
-        ("plan/1", r"\$\.schema: 'plan/1' is not a 'model' document \('model/1'\)"),
+        ("model/3", r"\$\.schema: 'model/3' is newer than this release reads \('model/2'\); update it"),
+        ("plan/1", r"\$\.schema: 'plan/1' is not a 'model' document \('model/2'\)"),
     ],
 )
 @pytest.mark.parametrize("rest", [{"zoo": "vgg11"}, {"name": "x", "units": []}])

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from planner.model.build import build_unit
-from planner.model.importers.layers import known_type, layer_from
 from planner.operators.base import Shape
 from planner.operators.layers import OPERATORS, every_layer
+from planner.operators.unit_graph import GraphTensor, UnitGraph
 from planner.schema.common import Dtype
 from planner.schema.model import (
     Activation,
@@ -44,6 +44,26 @@ EXAMPLES: tuple[tuple[Layer, Shape], ...] = (
     (Flatten("flatten"), IMAGE),
     (Residual("residual", (CONV, BatchNorm2d("batchnorm2d")), (Conv2d("conv2d", 6, 1, stride=2),)), IMAGE),
 )
+GRAPH = UnitGraph(
+    "graph",
+    (
+        "a = conv2d(x, $body.0.weight, none, [2, 2], [1, 1])",
+        "_ = add_.Tensor($body.1.num_batches_tracked, 1) if training",
+        "b = batch_norm(a, $body.1.weight, $body.1.bias, $body.1.running_mean, $body.1.running_var, training, "
+        "0.1, 1e-05, false)",
+        "c = relu_(b)",
+    ),
+    "c",
+    (
+        GraphTensor("body.0.weight", (6, 4, 3, 3), "parameter", "uniform", 0.5),
+        GraphTensor("body.1.num_batches_tracked", (), "counter", "constant"),
+        GraphTensor("body.1.weight", (6,), "parameter", "constant", 1.0),
+        GraphTensor("body.1.bias", (6,), "parameter", "normal", 0.1),
+        GraphTensor("body.1.running_mean", (6,), "buffer", "constant"),
+        GraphTensor("body.1.running_var", (6,), "buffer", "values", values=(1.0, 2.0, 1.0, 1.0, 1.0, 0.5)),
+    ),
+)
+EXAMPLES = (*EXAMPLES, (GRAPH, IMAGE))
 each = pytest.mark.parametrize(("layer", "shape"), EXAMPLES, ids=lambda value: getattr(value, "op", ""))
 
 
@@ -79,16 +99,6 @@ def test_its_weights_start_from_the_generator_alone(layer: Layer, shape: Shape) 
         assert torch.equal(torch.get_rng_state(), before)
     for name, tensor in states[0].items():
         assert tensor.isfinite().all() and torch.equal(tensor, states[1][name])
-
-
-@each
-def test_it_is_read_back_from_its_module(layer: Layer, shape: Shape) -> None:
-    module = build(layer, shape)
-    if layer.chains():
-        assert known_type(module) is None  # a sum of two branches is found in the graph, not by a class
-    else:
-        kind = next(kind for op, kind, *_ in layer.in_torch if op == layer.op)
-        assert layer_from(getattr(nn, kind)(**layer.arguments(shape)), "layer") == layer
 
 
 @each

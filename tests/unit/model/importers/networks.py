@@ -108,3 +108,70 @@ def chain(*middle: nn.Module, width: int = 4) -> nn.Sequential:
     """A convolution, whatever is to be tried behind it on 4×8×8, and a classifier over `width` channels."""
     tail = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 10))
     return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), *middle, *tail)
+
+
+class SqueezeExcitation(nn.Module):
+    """Channels weighted by what all of them say (Hu et al. 2018)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Conv2d(channels, 2, 1)
+        self.fc2 = nn.Conv2d(2, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(self.fc2(torch.relu(self.fc1(x.mean((2, 3), keepdim=True)))))
+
+
+def gated() -> nn.Module:
+    """A product of two branches."""
+    return Net(lambda net, x: net.a(x) * net.b(x), a=nn.Conv2d(4, 4, 1), b=nn.Conv2d(4, 4, 1))
+
+
+class Attention(nn.Module):
+    """A transformer's block, normalised before each half."""
+
+    def __init__(self, width: int = 16) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, 24), nn.GELU(), nn.Dropout(0.1), nn.Linear(24, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, tokens, width = x.shape
+        q, k, v = self.qkv(self.norm1(x)).reshape(batch, tokens, 3, 2, width // 2).permute(2, 0, 3, 1, 4).unbind(0)
+        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, tokens, width)
+        x = x + self.proj(attended)
+        return x + self.mlp(self.norm2(x))  # type: ignore[no-any-return]
+
+
+class Transformer(nn.Module):
+    """Patches, a class token, learned positions, two blocks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 16, 4, 4)
+        self.token = nn.Parameter(0.02 * torch.randn(1, 1, 16))
+        self.positions = nn.Parameter(0.02 * torch.randn(1, 5, 16))
+        self.blocks = nn.Sequential(Attention(), Attention())
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1) + self.positions
+        return self.head(self.blocks(x)[:, 0])  # type: ignore[no-any-return]
+
+
+class StochasticDepth(nn.Module):
+    """A branch that is left out for some samples while training (Huang et al. 2016)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.fc = nn.Linear(4, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.a(x))
+        branch = self.b(x)
+        if self.training:
+            branch = branch * branch.new_empty(x.shape[0], 1, 1, 1).bernoulli_(0.8).div_(0.8)
+        return self.fc(torch.relu_(x + branch).mean((2, 3)))  # type: ignore[no-any-return]

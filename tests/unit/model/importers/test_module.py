@@ -1,213 +1,243 @@
-"""Somebody else's modules as descriptions: which layers and units they become, and why some are refused."""
+"""Somebody else's modules as chains of unit graphs: which units they become, and that these compute the same."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrizations
 
 from planner.errors import ModelError
 from planner.model.build import build_unit
-from planner.model.importers.module import import_module
+from planner.model.importers.chain import Chain
+from planner.model.importers.module import import_chain, import_module
 from planner.model.shapes import Shape, model_sizes
-from planner.model.zoo import from_zoo
-from planner.schema.model import (
-    Activation,
-    AdaptivePool2d,
-    BatchNorm2d,
-    Conv2d,
-    Dropout,
-    Flatten,
-    Layer,
-    Linear,
-    Model,
-    Pool2d,
-    Residual,
+from planner.operators.unit_graph import UnitGraph
+from planner.schema.codec import decode, encode
+from planner.schema.model import Model
+from tests.unit.model.importers.networks import (
+    Net,
+    ResNet,
+    SqueezeExcitation,
+    StochasticDepth,
+    Transformer,
+    chain,
+    gated,
+    mobile,
 )
-from tests.unit.model.importers.networks import Net, ResNet, chain, mobile
 
 SAMPLE = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-NORM = BatchNorm2d("batchnorm2d")
-RELU = Activation("relu")
-RELU6 = Activation("relu6")
-TAIL = (AdaptivePool2d("adaptive_avg_pool2d", 1, 1), Flatten("flatten"), Linear("linear", 10))
 
 
-def conv(filters: int, kernel: int = 3, stride: int = 1, groups: int = 1, bias: bool = False) -> Conv2d:
-    return Conv2d("conv2d", filters, kernel, stride, kernel // 2, groups, bias)
+def graphs(model: Model) -> list[UnitGraph]:
+    return [layer for unit in model.units for layer in unit.layers if isinstance(layer, UnitGraph)]
 
 
-def layers(model: Model) -> list[tuple[Layer, ...]]:
-    return [unit.layers for unit in model.units]
+def operators(model: Model) -> list[list[str]]:
+    return [[node.operator for node in graph.training_nodes] for graph in graphs(model)]
 
 
-def flat(model: Model) -> list[Layer]:
-    return [layer for unit in model.units for layer in unit.layers]
-
-
-def built(model: Model) -> nn.Sequential:
-    """The described network as one module, with weights of its own."""
-    shape: Shape = model.input
+def built(found: Chain) -> nn.Sequential:
+    """The described network as one module, with the weights of the module that it is of."""
+    shape: Shape = found.model.input
     units = []
-    for unit, sizes in zip(model.units, model_sizes(model), strict=True):
-        units.append(build_unit(unit, shape, torch.Generator().manual_seed(0)))
+    for unit, sizes in zip(found.model.units, model_sizes(found.model), strict=True):
+        units.append(build_unit(unit, shape))
         shape = sizes.output
-    return nn.Sequential(*units)
+    network = nn.Sequential(*units)
+    for name, tensor in network.state_dict().items():
+        tensor.copy_(found.tensors[f"units.{name}"])
+    return network
 
 
-def test_a_plain_sequential_becomes_units_that_begin_with_its_weights() -> None:
-    vgg = nn.Sequential(
-        nn.Conv2d(3, 4, 3, padding=1, bias=False),
-        nn.BatchNorm2d(4),
-        nn.ReLU(inplace=True),
-        nn.Sequential(nn.Conv2d(4, 6, 3, padding="same"), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)),
-        nn.AvgPool2d(2),
-        nn.Dropout(0.25),
-        nn.Flatten(),
-        nn.Linear(24, 12),
-        nn.ReLU(),
-        nn.Dropout(),
-        nn.Linear(12, 10, bias=False),
-    )
-    model = import_module(vgg, SAMPLE)
-    assert layers(model) == [
-        (conv(4), NORM, RELU),
-        (conv(6, bias=True), RELU, Pool2d("max_pool2d", 2, 2, ceil_mode=True)),
-        (Pool2d("avg_pool2d", 2, 2), Dropout("dropout", 0.25), Flatten("flatten"), Linear("linear", 12), RELU,
-         Dropout("dropout")),
-        (Linear("linear", 10, bias=False),),
-    ]  # fmt: skip
-    assert [unit.name for unit in model.units] == ["layer 0", "3.0", "layer 7", "layer 10"]
-    assert (model.name, model.input, model.classes) == ("Sequential", (3, 8, 8), 10)
+def step(network: nn.Module, inputs: Tensor) -> Tensor:
+    """Forward and backward in training mode, random streams from the same beginning."""
+    network.train()
+    torch.manual_seed(7)
+    output: Tensor = network(inputs.clone())
+    output.square().sum().backward()  # type: ignore[no-untyped-call]
+    return output.detach()
 
 
-def test_a_resnet_becomes_residuals() -> None:
-    body = (conv(4), NORM, RELU, conv(4), NORM)
-    wide = (conv(6, stride=2), NORM, RELU, conv(6), NORM)
-    shortcut = (Conv2d("conv2d", 6, 1, 2, bias=False), NORM)
+def frozen_stem() -> nn.Sequential:
+    net = chain(nn.BatchNorm2d(4), nn.ReLU())
+    net[0].requires_grad_(False)
+    return net
+
+
+class StillNorm(nn.Module):
+    """A batch normalisation that stays in evaluation, as people freeze one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(4)
+        self.norm.running_mean = torch.tensor([1.0, 2.0, 3.0, 4.0])
+
+    def train(self, mode: bool = True) -> StillNorm:
+        super().train(mode)
+        self.norm.eval()
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x)  # type: ignore[no-any-return]
+
+
+class Shifted(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.full((1, 4, 1, 1), 0.5))
+        self.scale: Tensor
+        self.register_buffer("scale", torch.tensor([1.0, 2.0, 3.0, 4.0]).view(1, 4, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale + self.shift + torch.tensor(0.25)
+
+
+def deep(levels: int) -> nn.Module:
+    layer: nn.Module = nn.Conv2d(4, 4, 1)
+    for _ in range(levels):
+        layer = Net(lambda net, x: net.body(x) + x, body=layer)
+    return chain(layer)
+
+
+def skips(net: Net, x: Tensor) -> object:
+    """A tensor that is used inside one sum and again by another."""
+    x = net.stem(x)
+    a = net.a(x)
+    return net.tail(net.b(a) + net.c(x) + a)
+
+
+TAIL = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))
+SHARED = nn.Conv2d(4, 4, 1)
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "resnet": ResNet,
+    "mobile": mobile,
+    "transformer": Transformer,
+    "squeeze and excitation": lambda: chain(SqueezeExcitation(4)),
+    "stochastic depth": StochasticDepth,
+    "long skips": lambda: Net(skips, stem=nn.Conv2d(3, 4, 1), tail=TAIL, **{n: nn.Conv2d(4, 4, 1) for n in "abc"}),
+    "a gate": lambda: chain(gated()),
+    "residuals in residuals": lambda: deep(8),
+    "65 layers in a residual": lambda: chain(
+        Net(lambda net, x: net.body(x) + x, body=nn.Sequential(*(nn.Conv2d(4, 4, 1) for _ in range(65))))
+    ),
+    "joined channels": lambda: chain(Net(lambda net, x: torch.cat([net.a(x), x], 1), a=nn.Conv2d(4, 4, 1)), width=8),
+    "a learned shift, constants": lambda: chain(Shifted()),
+    "shared weights": lambda: chain(SHARED, nn.ReLU(), SHARED, nn.Conv2d(4, 4, 1)),
+    "an in-place rectifier behind a cut": lambda: chain(nn.Conv2d(4, 4, 1), nn.ReLU(inplace=True)),
+    "an in-place rectifier on the input": lambda: nn.Sequential(nn.ReLU(inplace=True), *chain()),
+    "a shortcut through an in-place rectifier": lambda: chain(
+        Net(lambda net, x: net.b(net.a(x)) + x, a=nn.ReLU(inplace=True), b=nn.Conv2d(4, 4, 1))
+    ),
+    "a frozen stem": frozen_stem,
+    "a normalisation that stays": lambda: chain(StillNorm()),
+    "weight norm": lambda: chain(parametrizations.weight_norm(nn.Conv2d(4, 4, 1))),
+    "oblong and dilated": lambda: chain(nn.Conv2d(4, 4, (3, 1), (1, 2), (2, 0), (2, 1)), nn.MaxPool2d((2, 1))),
+    "group, layer and instance norm": lambda: chain(
+        nn.GroupNorm(2, 4), nn.LayerNorm([4, 8, 8]), nn.InstanceNorm2d(4, affine=True)
+    ),
+    "activations": lambda: chain(nn.Tanh(), nn.Hardswish(), nn.PReLU(), nn.GELU("tanh"), nn.ELU(), nn.Softplus()),
+    "log-softmax": lambda: nn.Sequential(*chain(), nn.LogSoftmax(1)),
+    "dropouts": lambda: chain(nn.Dropout2d(), nn.Dropout(), Net(lambda net, x: F.dropout(x, 0.3, net.training))),
+    "a dropout that stays on": lambda: chain(Net(lambda net, x: F.dropout(x, 0.5))),
+    "reshapes that count the samples": lambda: chain(
+        Net(lambda net, x: x.view(x.shape[0] * 2, 2, 8, 8).flip(0).view(x.size(0), 4, 8, 8).contiguous())
+    ),
+    "windows of the input's size": lambda: chain(Net(lambda net, x: F.avg_pool2d(x, x.size(2)))),
+    "arithmetic and slices": lambda: chain(Net(lambda net, x: (2 * x[:, :, ::2] - 1) / 3 + 0.1 * x[:, :, 1::2])),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_units_compute_what_the_module_does(name: str) -> None:
+    torch.manual_seed(0)
+    module = NETWORKS[name]()
+    state = copy.deepcopy(module.state_dict())
+    found = import_chain(module, SAMPLE)
+    assert all(torch.equal(tensor, state[key]) for key, tensor in module.state_dict().items())
+    network, twin = built(found), copy.deepcopy(module)
+    assert torch.equal(step(network, SAMPLE), step(twin, SAMPLE))
+    own = {key.split(".", 2)[2]: tensor for key, tensor in network.state_dict(keep_vars=True).items()}
+    unused = {"1.norm.num_batches_tracked"}  # of the normalisation that stays
+    shared = {"3.weight", "3.bias"} if name == "shared weights" else set()  # they go by their first names
+    for key, tensor in twin.state_dict(keep_vars=True).items():
+        if key in unused | shared:
+            continue
+        assert torch.equal(own[key], tensor)
+        assert (own[key].grad is None) == (tensor.grad is None)
+        assert tensor.grad is None or torch.equal(own[key].grad, tensor.grad)
+    with torch.no_grad():
+        results = []
+        for each in (network.eval(), twin.eval()):
+            torch.manual_seed(7)
+            results.append(each(SAMPLE.clone()))
+    assert torch.equal(*results)
+    assert decode(Model, encode(found.model)) == found.model
+
+
+def test_a_resnets_units_are_its_blocks() -> None:
     model = import_module(ResNet(), SAMPLE)
-    assert layers(model) == [
-        (conv(4), NORM, RELU, Pool2d("max_pool2d", 2, 2)),
-        (Residual("residual", body), RELU),
-        (Residual("residual", body), RELU),
-        (Residual("residual", wide, shortcut), RELU),
-        TAIL,
+    assert [unit.name for unit in model.units] == [
+        "conv1",
+        "layer1.0.conv1",
+        "layer1.1.conv1",
+        "layer2.0.conv1",
+        "fc",
     ]
-    assert [unit.name for unit in model.units] == ["conv1", "layer1.0", "layer1.1", "layer2.0", "fc"]
-
-
-def test_inverted_residuals_with_and_without_a_sum() -> None:
-    body = (conv(8, 1), NORM, RELU6, conv(8, groups=8), NORM, RELU6, conv(4, 1), NORM)
-    assert layers(import_module(mobile(), SAMPLE)) == [
-        (conv(4),),
-        (Residual("residual", body),),
-        (conv(8, 1), NORM, RELU6),
-        (conv(8, stride=2, groups=8), NORM, RELU6),
-        (conv(6, 1), NORM),
-        TAIL,
+    assert (model.schema, model.name, model.input, model.classes) == ("model/2", "ResNet", (3, 8, 8), 10)
+    assert [node for node in operators(model)[0] if node != "add_.Tensor"] == [
+        "conv2d",
+        "batch_norm",
+        "relu",
+        "max_pool2d",
     ]
+    # Average pooling and flattening go with the classifier, so that the boundary before it is an image.
+    assert operators(model)[-1] == ["adaptive_avg_pool2d", "flatten.using_ints", "linear"]
 
 
-@pytest.mark.parametrize("name", ["cnn6", "vgg11", "resnet18"])
-def test_a_built_network_of_the_zoo_comes_back(name: str) -> None:
-    model = from_zoo(name, (1, 28, 28), 10)
-    found = import_module(built(model), torch.randn(2, 1, 28, 28))
-    assert layers(found) == layers(model)
+def test_a_unit_has_one_layer_with_weights_where_it_can_be_cut() -> None:
+    model = import_module(chain(nn.ReLU(), nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), nn.MaxPool2d(2)), SAMPLE)
+    assert [unit.name for unit in model.units] == ["layer 0", "layer 2", "layer 7"]
 
 
-def test_mobilenetv2_comes_back_layer_by_layer() -> None:
-    model = from_zoo("mobilenetv2", (3, 32, 32), 10)
-    assert flat(import_module(built(model), torch.randn(2, 3, 32, 32))) == flat(model)
+def test_weights_keep_the_modules_names() -> None:
+    module = ResNet()
+    found = import_chain(module, SAMPLE)
+    names = [tensor.name for graph in graphs(found.model) for tensor in graph.tensors]
+    assert sorted(names) == sorted(module.state_dict())
 
 
-def flatten(x: Tensor) -> Tensor:
-    return x.view(x.size(0), -1)
+def test_what_is_not_trained_is_no_parameter() -> None:
+    kinds = {
+        tensor.name: tensor.kind for graph in graphs(import_module(frozen_stem(), SAMPLE)) for tensor in graph.tensors
+    }
+    assert (kinds["0.weight"], kinds["0.bias"], kinds["1.weight"]) == ("buffer", "buffer", "parameter")
 
 
-@pytest.mark.parametrize(
-    ("call", "expected"),
-    [
-        (F.relu, [RELU]),
-        (torch.relu, [RELU]),
-        (lambda x: x.relu_(), [RELU]),
-        (F.relu6, [RELU6]),
-        (F.gelu, [Activation("gelu")]),
-        (F.silu, [Activation("silu")]),
-        (lambda x: F.max_pool2d(x, 3, stride=2, padding=1), [Pool2d("max_pool2d", 3, 2, 1)]),
-        (lambda x: F.max_pool2d(x, 3, 2, 1, 1, True), [Pool2d("max_pool2d", 3, 2, 1, True)]),
-        (lambda x: torch.max_pool2d(x, 2), [Pool2d("max_pool2d", 2, 2)]),
-        (lambda x: F.avg_pool2d(x, (3, 3), 1, ceil_mode=True), [Pool2d("avg_pool2d", 3, 1, ceil_mode=True)]),
-        (lambda x: F.adaptive_avg_pool2d(x, (2, 4)), [AdaptivePool2d("adaptive_avg_pool2d", 2, 4)]),
-        (lambda x: F.adaptive_max_pool2d(x, 3), [AdaptivePool2d("adaptive_max_pool2d", 3, 3)]),
-        (lambda x: F.dropout(x, 0.1, training=False), []),
-        (lambda x: x.contiguous(), []),
-        (lambda x: x.mean((2, 3), keepdim=True), [AdaptivePool2d("adaptive_avg_pool2d", 1, 1)]),
-    ],
-)
-def test_functions_are_layers(call: Callable[[Tensor], Tensor], expected: list[Layer]) -> None:
-    def forward(net: Net, x: Tensor) -> object:
-        return net.fc(F.adaptive_avg_pool2d(call(net.conv(x)), 1).flatten(1))
-
-    net = Net(forward, conv=nn.Conv2d(3, 4, 3, padding=1), fc=nn.Linear(4, 10))
-    assert flat(import_module(net, SAMPLE)) == [conv(4, bias=True), *expected, *TAIL]
+def test_how_weights_begin_is_read_off_the_modules_own() -> None:
+    net = chain(nn.BatchNorm2d(4), Shifted())
+    with torch.no_grad():
+        net.get_parameter("0.weight").normal_(0.0, 0.02)
+        net.get_buffer("1.running_mean").fill_(3.0)  # of a trained network: a new one begins with 0
+        net.get_parameter("5.weight").uniform_(-0.3, 0.3)
+    found = {tensor.name: tensor for graph in graphs(import_module(net, SAMPLE)) for tensor in graph.tensors}
+    assert (found["0.weight"].start, found["5.weight"].start) == ("normal", "uniform")
+    assert found["0.weight"].scale == pytest.approx(0.02, rel=0.25)
+    assert found["5.weight"].scale == pytest.approx(0.3, rel=0.1)
+    assert (found["1.running_mean"].start, found["1.running_mean"].scale) == ("constant", 0.0)
+    assert (found["2.shift"].start, found["2.shift"].scale) == ("constant", 0.5)
+    assert (found["2.scale"].start, found["2.scale"].values) == ("values", (1.0, 2.0, 3.0, 4.0))
+    assert not found["2.scale"].persistent
 
 
-@pytest.mark.parametrize(
-    "call",
-    [
-        flatten,
-        lambda x: x.view(x.shape[0], -1),
-        lambda x: x.view(-1, 256),
-        lambda x: x.reshape((x.size()[0], 256)),
-        lambda x: torch.reshape(x, (x.size(dim=0), -1)),
-        lambda x: torch.flatten(x, start_dim=1),
-        lambda x: x.flatten(1),
-    ],
-)
-def test_ways_to_flatten(call: Callable[[Tensor], Tensor]) -> None:
-    net = Net(lambda net, x: net.fc(call(net.conv(x))), conv=nn.Conv2d(3, 4, 3, padding=1), fc=nn.Linear(256, 10))
-    assert layers(import_module(net, SAMPLE)) == [(conv(4, bias=True),), (Flatten("flatten"), Linear("linear", 10))]
-
-
-def test_a_mean_over_rows_and_columns_is_a_pool() -> None:
-    net = Net(lambda net, x: net.fc(net.conv(x).mean([-1, -2])), conv=nn.Conv2d(3, 4, 3), fc=nn.Linear(4, 10))
-    assert layers(import_module(net, SAMPLE)) == [(Conv2d("conv2d", 4, 3),), TAIL]
-
-
-def test_dropout_counts_although_the_module_was_in_evaluation() -> None:
-    def forward(net: Net, x: Tensor) -> object:
-        return net.fc(F.dropout(F.adaptive_avg_pool2d(net.conv(x), 1).flatten(1), 0.3, net.training))
-
-    net = Net(forward, conv=nn.Conv2d(3, 4, 3), fc=nn.Linear(4, 10)).eval()
-    assert Dropout("dropout", 0.3) in flat(import_module(net, SAMPLE))
-
-
-@pytest.mark.parametrize("add", [torch.add, lambda a, b: a.add_(b), lambda a, b: b + a])
-def test_a_sum_of_three_is_two_residuals(add: Callable[[Tensor, Tensor], Tensor]) -> None:
-    def forward(net: Net, x: Tensor) -> object:
-        x = net.stem(x)
-        return net.tail(add(add(net.a(x), net.b(x)), x))
-
-    parts = {"stem": nn.Conv2d(3, 4, 1), "a": nn.Conv2d(4, 4, 3, padding=1), "b": nn.Conv2d(4, 4, 1)}
-    net = Net(forward, **parts, tail=nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10)))
-    inner = flat(import_module(net, SAMPLE))[1]
-    assert isinstance(inner, Residual) and inner.shortcut == () and len(inner.body) == 1
-    assert isinstance(inner.body[0], Residual)
-    found = {inner.body[0].body, inner.body[0].shortcut}
-    assert found == {(conv(4, bias=True),), (conv(4, 1, bias=True),)}
-
-
-def test_two_sums_in_one_forward_have_names_of_their_own() -> None:
-    def forward(net: Net, x: Tensor) -> object:
-        x = net.a(x) + x
-        return net.tail(net.b(x) + x)
-
-    tail = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 10))
-    net = Net(forward, a=nn.Conv2d(3, 3, 1), b=nn.Conv2d(3, 3, 1), tail=tail)
-    assert [unit.name for unit in import_module(net, SAMPLE).units] == ["residual", "residual (2)", "tail.2"]
+def test_evaluation_has_lines_of_its_own_only_where_it_does_something_else() -> None:
+    assert [bool(graph.evaluation) for graph in graphs(import_module(ResNet(), SAMPLE))] == [False] * 5
+    found = graphs(import_module(StochasticDepth(), SAMPLE))
+    assert [bool(graph.evaluation) for graph in found] == [False, True, False]
 
 
 def test_an_argument_with_a_default_keeps_it() -> None:
@@ -223,8 +253,9 @@ def test_an_argument_with_a_default_keeps_it() -> None:
     assert len(import_module(Switched(), SAMPLE).units) == 2
 
 
-def test_a_single_image_is_a_sample() -> None:
-    assert import_module(chain(), SAMPLE[0]) == import_module(chain(), SAMPLE)
+def test_a_single_image_is_a_sample_and_its_values_do_not_matter() -> None:
+    net = chain()
+    assert import_module(net, SAMPLE[0]) == import_module(net, torch.zeros(4, 3, 8, 8))
 
 
 def test_normalisation_over_one_value_per_channel_is_no_error() -> None:
@@ -241,12 +272,13 @@ def test_the_module_and_the_sample_stay_as_they_were() -> None:
     import_module(net, sample)
     assert [part.training for part in net.modules()] == flags
     assert all(torch.equal(tensor, state[name]) for name, tensor in net.state_dict().items())
+    assert all(parameter.grad is None for parameter in net.parameters())
     assert torch.equal(sample, SAMPLE)
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in net.modules())
 
 
 def test_flags_and_hooks_are_restored_after_an_error() -> None:
-    net = chain(nn.Tanh())
+    net = chain(Net(lambda net, x: x if x.sum() > 0 else -x))
     net[0].eval()
     flags = [part.training for part in net.modules()]
     with pytest.raises(ModelError):

@@ -1,0 +1,252 @@
+"""From any module that `torch.export` takes to a chain of unit graphs, proven on random data. Needs torch."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from planner.errors import ModelError
+from planner.limits import MAX_NAME_LENGTH
+from planner.model.build import build_unit
+from planner.model.importers.cuts import Cut, has_weights, possible_cuts, unit_cuts
+from planner.model.importers.exported import SIZES, Exported, Step, export
+from planner.model.importers.unit_text import UnitText
+from planner.model.shapes import Shape, model_sizes
+from planner.operators.unit_graph import GraphTensor, UnitGraph
+from planner.schema.model import Model, Unit
+
+_FRESH = {"running_mean": 0.0, "running_var": 1.0, "num_batches_tracked": 0.0}
+"""What a batch normalisation's tensors begin with."""
+
+_MAX_VALUES = 4096
+"""Numbers of a constant that are written into the description."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A module as a chain of units."""
+
+    model: Model
+    """What it is."""
+    tensors: dict[str, Tensor]
+    """The module's tensors, by the names that a run gives them: `units.0.0.conv1.weight`."""
+
+
+def chain_of(module: nn.Module, images: Tensor, classes: int) -> Chain:
+    """The chain that `module` is, which gives (samples, classes) for `images` (samples, …).
+
+    Modes of its parts are left changed. Raises ModelError naming the line of its code, or the unit.
+    """
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        raise ModelError("it has no parameter that requires a gradient; there is nothing to train")
+    buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    data = _random_like(images)
+    try:
+        training, evaluation = export(module, data, training=True), export(module, data, training=False)
+        model = _model(module, training, evaluation, (images.shape[1], images.shape[2], images.shape[3]), classes)
+        chain = Chain(model, _named(model, training.tensors | evaluation.tensors))
+        _prove(chain, module, data[: SIZES[0]])
+        return chain
+    finally:
+        for name, buffer in module.named_buffers():
+            buffer.copy_(buffers[name])
+
+
+def _random_like(images: Tensor) -> Tensor:
+    """Samples of the same shape. Zeros, which a person may have given, would hide what is done with them."""
+    drawn = torch.randn((SIZES[1], *images.shape[1:]), generator=torch.Generator().manual_seed(0))
+    return drawn.to(images.device)
+
+
+def _model(
+    module: nn.Module, training: Exported, evaluation: Exported, shape: tuple[int, int, int], classes: int
+) -> Model:
+    cuts, others = _agreed_cuts(training, evaluation)
+    names: list[str] = []
+    units: list[Unit] = []
+    parts = zip(_parts(training, cuts), _parts(evaluation, others), strict=True)
+    trained = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
+    for (given, steps, result), (other_given, other_steps, other_result) in parts:
+        text = UnitText(training, given, steps, result, {})
+        other = UnitText(evaluation, other_given, other_steps, other_result, {other_result: text.result})
+        same = _in_evaluation(text.lines) == other.lines
+        read = text.tensors if same else [*text.tensors, *(name for name in other.tensors if name not in text.tensors)]
+        tensors = tuple(
+            _tensor(module, name, training.tensors.get(name, evaluation.tensors.get(name)), trained) for name in read
+        )
+        try:
+            graph = UnitGraph("graph", tuple(text.lines), text.result, tensors, () if same else tuple(other.lines))
+            names.append(_name(steps, names))
+            units.append(Unit(names[-1], (graph,)))
+        except ValueError as error:
+            raise ModelError(f"{steps[0].place}: {error}") from None
+    try:
+        model = Model("model/2", type(module).__name__[:MAX_NAME_LENGTH], shape, classes, tuple(units))
+    except ValueError as error:
+        raise ModelError(str(error)) from None
+    model_sizes(model)
+    return model
+
+
+def _in_evaluation(lines: Sequence[str]) -> list[str]:
+    """As an export in evaluation would write them."""
+    kept = (line for line in lines if not line.endswith(" if training"))
+    return [line.replace(", training", ", false").replace("=training", "=false") for line in kept]
+
+
+def _agreed_cuts(training: Exported, evaluation: Exported) -> tuple[list[Cut], list[Cut]]:
+    """Where units end, in both graphs: behind what is the same step in both."""
+    found, others = possible_cuts(training), possible_cuts(evaluation)
+    keys, other_keys = _keys(training, found), _keys(evaluation, others)
+    by_key = {key: cut for key, cut in zip(other_keys, others, strict=True) if other_keys.count(key) == 1}
+    allowed = {cut: by_key[key] for key, cut in zip(keys, found, strict=True) if keys.count(key) == 1 and key in by_key}
+    cuts = unit_cuts(training, list(allowed))
+    return cuts, [allowed[cut] for cut in cuts]
+
+
+def _keys(graph: Exported, cuts: list[Cut]) -> list[tuple[object, ...]]:
+    """What tells a cut: the step that gives its value (operator, module, line), and how often that came before."""
+    seen: dict[tuple[object, ...], int] = {}
+    at: dict[Step, tuple[object, ...]] = {}
+    for step in graph.steps:
+        key = (step.operator, step.path, step.place, step.shape)
+        seen[key] = seen.get(key, 0) + 1
+        at[step] = (*key, seen[key])
+    return [at[cut.value] for cut in cuts]
+
+
+def _parts(graph: Exported, cuts: list[Cut]) -> list[tuple[Step, list[Step], Step]]:
+    """What comes in, the steps, and what goes out, for each unit."""
+    found: list[tuple[Step, list[Step], Step]] = []
+    given, start = graph.steps[0], 1
+    for cut in cuts:
+        found.append((given, graph.steps[start : cut.index + 1], cut.value))
+        given, start = cut.value, cut.index + 1
+    found.append((given, graph.steps[start:], graph.output))
+    return found
+
+
+def _name(steps: list[Step], taken: list[str]) -> str:
+    """The path of the module whose weights the unit begins with, made unique."""
+    step = next((step for step in steps if has_weights(step)), steps[0])
+    path = step.path or step.name
+    base = (f"layer {path}" if path.isdigit() else path)[: MAX_NAME_LENGTH - 8]
+    name, count = base, 1
+    while name in taken:
+        count += 1
+        name = f"{base} ({count})"
+    return name
+
+
+def _tensor(module: nn.Module, name: str, tensor: Tensor | None, trained: set[str]) -> GraphTensor:
+    """How a tensor of the module begins, where no weights are brought: parameters at random, others as they are."""
+    assert tensor is not None
+    if tensor.dtype not in (torch.float32, torch.int64):
+        raise ModelError(f"{name}: is {tensor.dtype}; tensors of float32 and int64 are known here")
+    shape, last, persistent = tuple(tensor.shape), name.rpartition(".")[2], name in module.state_dict(keep_vars=True)
+    kind: Literal["parameter", "buffer", "counter"] = "parameter" if name in trained else "buffer"
+    kind = kind if tensor.is_floating_point() else "counter"
+    if last in _FRESH:  # a trained module's would be those of other weights
+        return GraphTensor(name, shape, kind, "constant", _FRESH[last], persistent=persistent)
+    if float(tensor.min()) == float(tensor.max()):
+        return GraphTensor(name, shape, kind, "constant", float(tensor.flatten()[0]), persistent=persistent)
+    if kind == "parameter":
+        return GraphTensor(name, shape, kind, *_distribution(tensor), persistent=persistent)
+    if tensor.numel() > _MAX_VALUES:
+        return GraphTensor(name, shape, kind, "given", persistent=persistent)
+    values = tuple(float(value) for value in tensor.flatten().tolist())
+    return GraphTensor(name, shape, kind, "values", values=values, persistent=persistent)
+
+
+def _distribution(tensor: Tensor) -> tuple[Literal["normal", "uniform"], float]:
+    """What its values look drawn from. Those of a uniform distribution end at √3 standard deviations."""
+    deviation, bound = float(tensor.square().mean().sqrt()), float(tensor.abs().max())
+    if bound <= 1.05 * sqrt(3) * deviation:
+        return "uniform", bound
+    return "normal", deviation
+
+
+def _named(model: Model, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    found = {}
+    for index, unit in enumerate(model.units):
+        for place, layer in enumerate(unit.layers):
+            if isinstance(layer, UnitGraph):
+                found.update({f"units.{index}.{place}.{each.name}": tensors[each.name] for each in layer.tensors})
+    return found
+
+
+def _prove(chain: Chain, module: nn.Module, data: Tensor) -> None:
+    """Compare with the module: outputs in both modes, gradients and buffers. Raises ModelError."""
+    units, twin = _built(chain), copy.deepcopy(module)
+    twin.train()
+    units.train()
+    expected, found = _trained(twin, data), _trained(units, data)
+    _check_finite(units, data)
+    _compare("the output in training", expected, found)
+    own = {name.split(".", 2)[2]: tensor for name, tensor in units.state_dict(keep_vars=True).items()}
+    for name, tensor in twin.state_dict(keep_vars=True).items():
+        its = own.get(name)
+        if its is None:
+            continue
+        if (tensor.grad is None) != (its.grad is None):
+            raise ModelError(f"{name}: only one of the module and its description has a gradient")
+        if tensor.grad is not None and its.grad is not None:
+            _compare(f"the gradient of {name}", tensor.grad, its.grad)
+        elif not tensor.requires_grad:
+            _compare(name, tensor, its)
+    twin.eval()
+    units.eval()
+    with torch.no_grad():
+        _compare("the output in evaluation", *(_seeded(network, data) for network in (twin, units)))
+
+
+def _seeded(network: nn.Module, data: Tensor) -> Tensor:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        output: Tensor = network(data.clone())  # it may write into its input
+    return output
+
+
+def _trained(network: nn.Module, data: Tensor) -> Tensor:
+    """The output, after gradients were left in the parameters."""
+    output = _seeded(network, data)
+    weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(1)).to(output.device)
+    (output * weights).sum().backward()  # type: ignore[no-untyped-call]  # torch gives it no type
+    return output.detach()
+
+
+@torch.no_grad()
+def _check_finite(units: nn.Sequential, data: Tensor) -> None:
+    for index, unit in enumerate(units):
+        data = unit.eval()(data)
+        if not bool(data.isfinite().all()):
+            raise ModelError("gives NaN or infinity on random numbers", unit=index)
+
+
+def _compare(what: str, expected: Tensor, found: Tensor) -> None:
+    if torch.equal(expected, found):
+        return
+    tolerance = 1e-5 * max(1.0, float(expected.abs().max()))
+    if expected.shape != found.shape or not torch.allclose(found, expected, rtol=1e-4, atol=tolerance):
+        raise ModelError(
+            f"{what} is another than that of its description, by up to {float((found - expected).abs().max()):.3g}; "
+            "something in forward escapes torch.export: a hook, or a layer that overwrites a tensor still in use"
+        )
+
+
+def _built(chain: Chain) -> nn.Sequential:
+    units: list[nn.Module] = []
+    shape: Shape = chain.model.input
+    for unit, sizes in zip(chain.model.units, model_sizes(chain.model), strict=True):
+        units.append(build_unit(unit, shape))
+        shape = sizes.output
+    built = nn.Sequential(*units)
+    for name, tensor in built.state_dict(keep_vars=True).items():
+        tensor.data = chain.tensors[f"units.{name}"].clone()
+    return built.to(next(iter(chain.tensors.values())).device)

@@ -1,0 +1,105 @@
+"""Where an exported graph can be cut: behind a step, wherever exactly one value that depends on the input is alive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from planner.model.importers.exported import Attribute, Exported, Step
+from planner.operators.aten.kinds import ATEN
+
+_NOT_WEIGHTY = ("norm", "add_", "add", "mul", "div", "sub", "prelu", "expand", "index", "detach", "lift", "to")
+"""Beginnings of operators whose tensors do not make a unit: normalisation, scales, positions, constants."""
+
+_TAIL = ("adaptive_avg", "avg_pool", "flatten", "view", "reshape", "mean", "squeeze", "select", "permute", "transpose")
+"""Beginnings of operators that prepare for a linear layer, and stay with it."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A place between two steps."""
+
+    index: int
+    """Of the last step before it."""
+    value: Step
+    """The one that is alive."""
+
+
+def dependent_steps(graph: Exported) -> set[Step]:
+    """The steps that depend on the input, those that write into such a value included."""
+    found = {graph.steps[0]}
+    for step in graph.steps:
+        if any(value in found for value in step.inputs()):
+            found.add(step)
+    return found
+
+
+def possible_cuts(graph: Exported) -> list[Cut]:
+    """All of them, in order; none behind the last step.
+
+    A tensor that two units would read (a shared weight) keeps its readers together.
+    """
+    depends = dependent_steps(graph)
+    last = {graph.output: len(graph.steps)}
+    readers: dict[str, list[int]] = {}
+    for index, step in enumerate(graph.steps):
+        for value in step.inputs():
+            if isinstance(value, Step):
+                last[value] = max(index, last.get(value, -1))
+            elif step in depends or ATEN[step.operator].overwrites:
+                readers.setdefault(value.name, []).append(index)
+    shared = [(indexes[0], indexes[-1]) for indexes in readers.values() if indexes[0] != indexes[-1]]
+    found: list[Cut] = []
+    alive: set[Step] = {graph.steps[0]}
+    for index, step in enumerate(graph.steps[:-1]):
+        if step in depends:
+            alive.add(step)
+        alive = {value for value in alive if last.get(value, -1) > index}
+        if index and len(alive) == 1 and step in depends:
+            (only,) = alive
+            kept = any(first <= index < end for first, end in shared)
+            if not kept and only.is_batch and only.dtype == torch.float32:
+                found.append(Cut(index, only))
+    return found
+
+
+def unit_cuts(graph: Exported, allowed: list[Cut]) -> list[Cut]:
+    """Those that units end at: each unit has one step with weights, as a convolution, and what follows it.
+
+    What prepares for a linear layer (average pools, flattening) goes with that. Several steps with weights that no cut
+    parts are one unit.
+    """
+    by_index = {cut.index: cut for cut in allowed}
+    found: list[Cut] = []
+    since: list[Cut] = []
+    depends = dependent_steps(graph)
+    weighty = False
+    for index, step in enumerate(graph.steps):
+        if step in depends and has_weights(step):
+            if weighty and since:
+                found.append(_before(graph, since, step))
+            if since or not weighty:
+                since = []
+            weighty = True
+        if index in by_index:
+            since.append(by_index[index])
+    return found
+
+
+def has_weights(step: Step) -> bool:
+    """Whether it is one that a unit is made for."""
+    own = any(isinstance(value, Attribute) for value in step.inputs())
+    return own and "norm" not in step.operator and not step.operator.startswith(_NOT_WEIGHTY)
+
+
+def _before(graph: Exported, cuts: list[Cut], step: Step) -> Cut:
+    """The last of the cuts before `step`; before a linear layer that reads one row per sample, the one before what
+    makes a row of an image.
+    """
+    chosen = len(cuts) - 1
+    reads = next(value for value in step.inputs() if isinstance(value, Step))
+    if step.operator == "linear" and reads.shape is not None and len(reads.shape) == 2:
+        while chosen > 0 and cuts[chosen].value.operator.startswith((*_TAIL, "dropout")):
+            chosen -= 1
+    return cuts[chosen]

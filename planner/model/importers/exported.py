@@ -1,0 +1,228 @@
+"""From a module to the plain graphs that `torch.export` makes of it: in training, in evaluation, at two batch sizes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from planner.errors import ModelError
+from planner.operators.aten.kinds import ATEN
+from planner.operators.unit_graph import Batch, Training
+
+SIZES = (3, 5)
+"""Samples that a module is exported with. An argument that is 3·k once and 5·k the other time is k times the batch."""
+
+_TRAINING = ("training", "train")
+
+
+@dataclass(eq=False)
+class Step:
+    """One operator of an exported graph. What it is called is unique within the graph."""
+
+    name: str
+    operator: str
+    arguments: dict[str, Any]
+    """By ATen's names: other steps, `Tensor`s by their `Attribute`, literals; those at their default are left out."""
+    shape: tuple[int, ...] | None
+    """Of its result, at the first of `SIZES`; None where it has several."""
+    dtype: torch.dtype | None
+    is_batch: bool
+    """Whether its first extent is the number of samples, and no other depends on that."""
+    path: str
+    """The module whose forward calls it."""
+    place: str
+    """The line of the network's own code."""
+    results: int = 0
+    """How many it gives, where these are a list; 0: one tensor."""
+    item: int | None = None
+    """Of a result that is one of several: which. Its only argument is the step with them all."""
+
+    def inputs(self) -> Iterator[Step | Attribute]:
+        """The values that it reads."""
+        yield from _inputs(list(self.arguments.values()))
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """A tensor of the module."""
+
+    name: str
+
+
+def _inputs(value: Any) -> Iterator[Step | Attribute]:
+    if isinstance(value, Step | Attribute):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _inputs(item)
+
+
+@dataclass
+class Exported:
+    """A module's graph in one mode."""
+
+    steps: list[Step]
+    """In the order in which they run. The first is the input, whose operator is empty."""
+    output: Step
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    """The module's tensors and constants that steps read, by name."""
+
+
+def export(module: nn.Module, sample: Tensor, *, training: bool) -> Exported:
+    """The graph of `module` in a mode, which it is put into; `sample` is (samples, …), at least the largest of `SIZES`.
+
+    Raises ModelError naming the line of the network's code.
+    """
+    first, second = (_traced(module, sample[:size], training) for size in SIZES)
+    steps: dict[fx.Node, Step] = {}
+    nodes = [node for node in first.graph.nodes if node.op not in ("get_attr", "output")]
+    others = [node for node in second.graph.nodes if node.op not in ("get_attr", "output")]
+    if [node.target for node in nodes] != [node.target for node in others]:
+        raise ModelError("forward does other things with 3 samples than with 5; it may not depend on their number")
+    tensors: dict[str, Tensor] = {}
+    names = _first_names(module)
+    for node, other in zip(nodes, others, strict=True):
+        steps[node] = _step(node, other, steps, first, tensors, names, training)
+    output = next(node for node in first.graph.nodes if node.op == "output").args[0]
+    found = [value for value in output if value is not None] if isinstance(output, tuple | list) else [output]
+    if len(found) != 1 or found[0] not in steps:
+        raise ModelError(f"forward gives {len(found)} tensors; one tensor (batch, classes) is needed")
+    return Exported(list(steps.values()), steps[found[0]], tensors)
+
+
+def _first_names(module: nn.Module) -> dict[str, str]:
+    """Of each tensor's names, which is several where it is shared, the first."""
+    first: dict[int, str] = {}
+    state = module.state_dict(keep_vars=True)
+    return {name: first.setdefault(id(tensor), name) for name, tensor in state.items()}
+
+
+def _traced(module: nn.Module, sample: Tensor, training: bool) -> fx.GraphModule:
+    module.train(training)  # a module that overrides it to stay in evaluation is heard
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.export.export(module, (sample,), strict=False)
+            return program.module(check_guards=False)
+    except Exception as error:  # whatever somebody else's forward raises, or torch.export cannot follow
+        raise ModelError(
+            f"{_origin(error)}cannot be exported ({type(error).__name__}: {_first_lines(error)})"
+        ) from error
+
+
+def _first_lines(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def _origin(error: BaseException) -> str:
+    """The innermost line of a traceback that is neither torch's nor ours."""
+    place, at = "", error.__traceback__
+    while at is not None:
+        name = at.tb_frame.f_code.co_filename
+        if "/torch/" not in name and "/planner/" not in name and not name.startswith("<"):
+            place = f"{name}:{at.tb_lineno}: "
+        at = at.tb_next
+    return place
+
+
+def _step(
+    node: fx.Node,
+    other: fx.Node,
+    steps: dict[fx.Node, Step],
+    graph: fx.GraphModule,
+    tensors: dict[str, Tensor],
+    names: dict[str, str],
+    training: bool,
+) -> Step:
+    seen = node.meta.get("val")
+    its = other.meta.get("val")
+    shape, dtype, is_batch = None, None, False
+    if isinstance(seen, Tensor) and isinstance(its, Tensor):
+        shape, dtype = tuple(seen.shape), seen.dtype
+        is_batch = [shape[:1], its.shape[:1]] == [(size,) for size in SIZES] and shape[1:] == its.shape[1:]
+    place = _line(node)
+    path = ["", *(path for path, _ in (node.meta.get("nn_module_stack") or {}).values())][-1]
+    if node.op == "placeholder":
+        return Step(node.name, "", {}, shape, dtype, is_batch, path, place)
+
+    def value(mine: Any, its: Any) -> Any:
+        if isinstance(mine, fx.Node):
+            if mine.op != "get_attr":
+                return steps[mine]
+            name = str(mine.target)
+            tensors[names.get(name, name)] = _attribute(graph, name, place)
+            return Attribute(names.get(name, name))
+        if isinstance(mine, list | tuple):
+            return [value(a, b) for a, b in zip(mine, its, strict=True)]
+        return _literal(mine, its, place)
+
+    if str(node.target) == "<built-in function getitem>":
+        whole, item = node.args
+        assert isinstance(whole, fx.Node) and isinstance(item, int)
+        return Step(node.name, "", {"of": steps[whole]}, shape, dtype, is_batch, path, place, item=item)
+    name = str(node.target).removeprefix("aten.").removesuffix(".default")
+    if name not in ATEN:
+        raise ModelError(f"{place}: {_not_known(name)} (in module {path or 'forward'!r})")
+    given_names = [argument.name for argument in ATEN[name].arguments]
+    arguments = {given_names[index]: value(*pair) for index, pair in enumerate(zip(node.args, other.args, strict=True))}
+    arguments |= {key: value(given, other.kwargs[key]) for key, given in node.kwargs.items()}
+    for argument in ATEN[name].arguments:
+        given = arguments.get(argument.name, argument.default)
+        if training and argument.name in _TRAINING and given is True:
+            arguments[argument.name] = Training()
+        elif not argument.required and _same(given, argument.default):
+            arguments.pop(argument.name, None)
+    results = len(seen) if isinstance(seen, list | tuple) else 0
+    return Step(node.name, name, arguments, shape, dtype, is_batch, path, place, results)
+
+
+_WRAPPED = {
+    "wrap_with_set_grad_enabled": "works under torch.no_grad() or enable_grad(); call requires_grad_(False) on the "
+    "layers that are not trained, or detach() on their output",
+    "wrap_with_autocast": "works under autocast; leave the precision to `dtype`",
+}
+"""Parts of a forward that torch.export leaves in one piece."""
+
+
+def _not_known(name: str) -> str:
+    return _WRAPPED.get(name) or f"{name!r} is no operator that is known here"
+
+
+def _same(given: Any, default: Any) -> bool:
+    return type(given) is type(default) and given == default
+
+
+def _attribute(graph: fx.GraphModule, name: str, place: str) -> Tensor:
+    found: Any = graph
+    for part in name.split("."):
+        found = getattr(found, part)
+    if not isinstance(found, Tensor):
+        raise ModelError(f"{place}: works under torch.no_grad() or autocast within forward, which is not known here")
+    return found.detach()
+
+
+def _literal(mine: Any, its: Any, place: str) -> Any:
+    if isinstance(mine, torch.dtype):
+        return str(mine).removeprefix("torch.")
+    if isinstance(mine, torch.device | torch.memory_format | torch.layout):
+        return None
+    if mine == its:
+        return mine
+    if type(mine) is int and type(its) is int and mine * SIZES[1] == its * SIZES[0] and mine % SIZES[0] == 0:
+        return Batch(mine // SIZES[0])
+    raise ModelError(f"{place}: {mine} with {SIZES[0]} samples is {its} with {SIZES[1]}; that is no multiple of both")
+
+
+def _line(node: fx.Node) -> str:
+    """Where the network's code does it: the innermost line of its own."""
+    lines = [line.strip() for line in str(node.meta.get("stack_trace") or "").splitlines()]
+    own = [line for line in lines if line.startswith("File ") and "/torch/nn/" not in line]
+    if not own:
+        return "forward"
+    name, _, rest = own[-1].removeprefix("File ").partition(", line ")
+    return f"{name.strip(chr(34))}:{rest.partition(',')[0]}"

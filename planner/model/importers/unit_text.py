@@ -1,0 +1,169 @@
+"""Steps of an exported graph, as the lines of a unit graph."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from planner.errors import ModelError
+from planner.model.importers.cuts import dependent_steps
+from planner.model.importers.exported import Attribute, Exported, Step
+from planner.operators.aten.kinds import ATEN
+from planner.operators.unit_graph import INPUT, Batch, Training
+
+
+class UnitText:
+    """The lines of one unit."""
+
+    def __init__(
+        self, graph: Exported, given: Step, steps: list[Step], result: Step, reserved: dict[Step, str]
+    ) -> None:
+        """`steps` are those between the cuts, `given` the value that comes in, `result` the one that goes out.
+
+        `reserved` are names that results have to get.
+        """
+        self._graph, self._depends = graph, dependent_steps(graph)
+        self._names: dict[Step, str] = {given: INPUT}
+        self._roots: dict[Step, Step] = {}
+        for step in graph.steps:
+            self._roots[step] = self._root(step)
+        self._given = given
+        self._shares = {given}
+        self.tensors: list[str] = []
+        """Names of the tensors that it reads, in their order."""
+        self.lines: list[str] = []
+        self._reserved = reserved
+        self._taken = {INPUT, "true", "false", "none", "training", "batch", "_"}
+        self._counts: dict[str, int] = {}
+        needed = self._needed(steps, result)
+        for index, step in enumerate(needed):
+            if step.item is None:
+                self._write(step, needed[index + 1 :])
+        self.result = self._names[result]
+
+    def _root(self, step: Step) -> Step:
+        """The value whose memory a step's result shares; itself, where it has its own."""
+        if step.item is not None:
+            return self._roots[step.arguments["of"]]
+        return next((self._roots[value] for value in self._aliased(step) if isinstance(value, Step)), step)
+
+    @staticmethod
+    def _aliased(step: Step) -> list[Any]:
+        """What its result may share memory with."""
+        alias = ATEN[step.operator].alias if step.operator else None
+        value = step.arguments.get(alias) if alias else None
+        return value if isinstance(value, list) else [value]
+
+    def _needed(self, steps: list[Step], result: Step) -> list[Step]:
+        """In order: what the result needs, what writes into it or into a tensor of the unit, and constants anew."""
+        inside = set(steps)
+        position = {step: index for index, step in enumerate(self._graph.steps)}
+        end = max(position[step] for step in steps)
+        writers = [s for s in self._graph.steps[: end + 1] if s.operator and ATEN[s.operator].overwrites]
+        wanted: set[Step] = set()
+        waiting = [result]
+        for step in writers:  # counters of batch normalisation, for instance
+            target = step.arguments.get(ATEN[step.operator].overwrites or "")
+            if step in inside and isinstance(target, Attribute):
+                waiting.append(step)
+        while waiting:
+            step = waiting.pop()
+            if step in wanted or step is self._given:
+                continue
+            if step in self._depends and step not in inside:
+                raise ModelError(f"{step.place}: {step.name} is needed behind a cut that it does not pass")
+            wanted.add(step)
+            waiting += [value for value in step.inputs() if isinstance(value, Step)]
+            roots = {self._roots[value] for value in (step, *step.inputs()) if isinstance(value, Step)}
+            waiting += [
+                s
+                for s in writers
+                if self._roots[s] in roots
+                and position[s] <= end
+                and s not in wanted
+                and (s in inside or s not in self._depends)
+            ]
+            if step.results:  # all of several results are named together
+                waiting += [
+                    s for s in self._graph.steps if s.item is not None and s.arguments["of"] is step and s in inside
+                ]
+        return sorted(wanted, key=position.__getitem__)
+
+    def _write(self, step: Step, behind: list[Step]) -> None:
+        operator, arguments = ATEN[step.operator], dict(step.arguments)
+        target = arguments.get(operator.overwrites) if operator.overwrites else None
+        name = step.operator
+        converted = isinstance(target, Step) and target in self._shares
+        if converted:  # the unit's input is the caller's: it is not written into
+            name = re.sub(r"_(?=\.|$)", "", name, count=1)
+            if target is not self._given or name not in ATEN:
+                raise ModelError(f"{step.place}: {step.operator} writes into what comes before a cut")
+        words = []
+        named = False
+        for argument in operator.arguments:
+            if argument.name not in arguments:
+                named = True
+                continue
+            text = self._text(arguments[argument.name], step)
+            named = named or argument.keyword_only
+            words.append(f"{argument.name}={text}" if named else text)
+        only_training = isinstance(target, Attribute)
+        items: dict[int | None, Step] = {}
+        if only_training:
+            results = ["_"]
+        elif step.results:
+            items = {each.item: each for each in behind if each.item is not None and each.arguments["of"] is step}
+            results = [self._name(items[item]) if item in items else "_" for item in range(step.results)]
+        else:
+            results = [self._name(step)]
+        self.lines.append(f"{', '.join(results)} = {name}({', '.join(words)})" + " if training" * only_training)
+        if converted:  # whoever reads the input from here on reads what was made of it
+            self._names[self._given] = results[0]
+            self._shares.clear()
+        elif any(isinstance(value, Step) and value in self._shares for value in self._aliased(step)):
+            self._shares.add(step)
+            self._shares.update(items.values())
+
+    def _name(self, step: Step) -> str:
+        """What a result is called: as its operator, with a number where that is taken."""
+        found = self._reserved.get(step)
+        base = re.match(r"\w+", step.operator or self._operator_of(step))
+        assert base is not None
+        while found is None or found in self._taken:
+            count = self._counts.get(base[0], 0)
+            self._counts[base[0]] = count + 1
+            name = f"{base[0]}_{count}" if count else base[0]
+            found = None if name in self._reserved.values() else name
+        self._taken.add(found)
+        self._names[step] = found
+        return found
+
+    @staticmethod
+    def _operator_of(step: Step) -> str:
+        whole: Step = step.arguments["of"]
+        return whole.operator
+
+    def _text(self, value: Any, step: Step) -> str:
+        match value:
+            case Step():
+                return self._names[value]
+            case Attribute(name):
+                if name not in self.tensors:
+                    self.tensors.append(name)
+                return f"${name}"
+            case Training():
+                return "training"
+            case Batch(times):
+                return "batch" if times == 1 else f"{times}*batch"
+            case list():
+                return f"[{', '.join(self._text(item, step) for item in value)}]"
+            case bool() | None:
+                return str(value).lower()
+            case float() if math.isnan(value):
+                raise ModelError(f"{step.place}: computes with NaN")
+            case int() | float():
+                return repr(value)
+            case str() if "'" not in value and "\\" not in value:
+                return f"'{value}'"
+        raise ModelError(f"{step.place}: {step.operator} gets {value!r:.60}, which cannot be written")

@@ -1,0 +1,406 @@
+"""A unit that is a small graph of ATen operators: how it is written, checked and sized. No torch here.
+
+A node is one line of text:
+
+    a = conv2d(x, $conv1.weight, none, [2, 2], [3, 3])
+    b = batch_norm(a, $bn1.weight, $bn1.bias, $bn1.running_mean, $bn1.running_var, training, 0.1, 1e-05, true)
+    _ = add_.Tensor($bn1.num_batches_tracked, 1) if training
+    c = relu_(b)
+    left, right = chunk(c, 2, 1)
+
+Left of `=` are the names of the results (`_` for one that nobody reads), right of it an operator of
+`planner.operators.aten` and its arguments: positional ones in ATen's order, then `name=value`. A value is the unit's
+input `x`, a result, a `$tensor` of the unit, a number, `true`, `false`, `none`, 'text', `training` (whether the unit is
+in training mode), `batch` (the number of samples) or a multiple of it (`49*batch`), or a list of values. A node that
+ends in `if training` is left out in evaluation. Nodes stand in the order in which they run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+from typing import Any, Literal
+
+from planner import limits
+from planner.operators.aten.base import Bound, Value
+from planner.operators.aten.kinds import ATEN
+from planner.operators.base import Operator, Shape, Weight, between
+
+INPUT = "x"
+"""What a graph calls the unit's input."""
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A value computed before, or the input."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class TensorName:
+    """A tensor of the unit."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """Whether the unit is in training mode."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A multiple of the number of samples."""
+
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One line of a graph."""
+
+    results: tuple[str, ...]
+    operator: str
+    positional: tuple[Any, ...]
+    named: Mapping[str, Any]
+    training_only: bool
+
+    def values(self) -> Iterator[Any]:
+        """Its arguments, those within lists one by one."""
+        for value in (*self.positional, *self.named.values()):
+            yield from _flat(value)
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    if isinstance(value, list):
+        for item in value:
+            yield from _flat(item)
+    else:
+        yield value
+
+
+_TOKEN = re.compile(
+    r"\s*(?:(?P<tensor>\$[\w.]+)|(?P<number>-?(?:\d+\.?\d*(?:e[+-]?\d+)?|inf))(?![\w.])|(?P<name>[A-Za-z_][\w.]*)"
+    r"|'(?P<text>[^'\\]*)'|(?P<mark>[=(),\[\]*]))"
+)
+_WORDS: Mapping[str, Any] = {"true": True, "false": False, "none": None, "training": Training(), "batch": Batch(1)}
+
+
+class _Reader:
+    """The tokens of one line, one after another."""
+
+    def __init__(self, line: str) -> None:
+        self._tokens: list[tuple[str, str]] = []
+        at = 0
+        while at < len(line.rstrip()):
+            found = _TOKEN.match(line, at)
+            if found is None or found.lastgroup is None:
+                raise ValueError(f"cannot be read from {line[at : at + 20]!r} on")
+            self._tokens.append((found.lastgroup, found[found.lastgroup]))
+            at = found.end()
+        self._at = 0
+
+    def peek(self, ahead: int = 0) -> tuple[str, str]:
+        place = self._at + ahead
+        return self._tokens[place] if place < len(self._tokens) else ("end", "its end")
+
+    def take(self, kind: str = "", text: str = "") -> str:
+        """The next token, of that kind and text. Raises ValueError for another."""
+        found = self.peek()
+        if (kind and found[0] != kind) or (text and found[1] != text):
+            raise ValueError(f"{text or 'a ' + kind} is needed, not {found[1][:40]!r}")
+        self._at += 1
+        return found[1]
+
+    def value(self, depth: int = 0) -> Any:
+        kind, text = self.peek()
+        self._at += 1
+        match kind:
+            case "tensor":
+                return TensorName(text[1:])
+            case "text":
+                return text
+            case "name":
+                return _WORDS.get(text, Name(text))
+            case "number":
+                return self._number(text)
+        if text != "[" or depth > 1:
+            raise ValueError(f"a value is needed, not {text[:40]!r}")
+        found = []
+        while self.peek()[1] != "]":
+            found.append(self.value(depth + 1))
+            if self.peek()[1] != "]":
+                self.take("mark", ",")
+        self.take("mark", "]")
+        return found
+
+    def _number(self, text: str) -> Any:
+        number = int(text) if re.fullmatch(r"-?\d{1,19}", text) else float(text)
+        if self.peek() != ("mark", "*"):
+            return number
+        self._at += 1
+        self.take("name", "batch")
+        if not isinstance(number, int):
+            raise ValueError("batch can be taken a whole number of times only")
+        return Batch(number)
+
+
+def read_node(line: str) -> Node:
+    """A line of a graph. Raises ValueError: what is wrong."""
+    reader = _Reader(line)
+    results = [reader.take("name")]
+    while reader.peek()[1] == ",":
+        reader.take()
+        results.append(reader.take("name"))
+    reader.take("mark", "=")
+    operator = reader.take("name")
+    if operator not in ATEN:
+        raise ValueError(f"{operator[:40]!r} is no operator that a unit can hold; `neuroflux schema` lists them")
+    positional, named = _arguments(reader)
+    training_only = reader.peek() == ("name", "if")
+    if training_only:
+        reader.take()
+        reader.take("name", "training")
+    if reader.peek()[0] != "end":
+        raise ValueError(f"goes on behind its arguments with {reader.peek()[1][:40]!r}")
+    return Node(tuple(results), operator, positional, named, training_only)
+
+
+def _arguments(reader: _Reader) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    reader.take("mark", "(")
+    positional: list[Any] = []
+    named: dict[str, Any] = {}
+    while reader.peek()[1] != ")":
+        if reader.peek()[0] == "name" and reader.peek(1) == ("mark", "="):
+            name = reader.take()
+            reader.take()
+            if name in named:
+                raise ValueError(f"{name} is given twice")
+            named[name] = reader.value()
+        elif named:
+            raise ValueError("an argument without a name stands behind one with a name")
+        else:
+            positional.append(reader.value())
+        if reader.peek()[1] != ")":
+            reader.take("mark", ",")
+    reader.take("mark", ")")
+    return tuple(positional), named
+
+
+@dataclass(frozen=True)
+class GraphTensor:
+    """A tensor that belongs to a unit graph."""
+
+    name: str
+    """As the network that it comes from calls it: `layer1.0.conv1.weight`."""
+    shape: tuple[int, ...]
+    """Its extents."""
+    kind: Literal["parameter", "buffer", "counter"] = "parameter"
+    """A parameter is trained; a buffer is not, and a counter is one of whole numbers (64 bits)."""
+    start: Literal["normal", "uniform", "constant", "values", "given"] = "normal"
+    """What a training without weights to begin with fills it with; `given`: there is no such thing, weights have to be
+    brought."""
+    scale: float = 0.0
+    """Of `normal` the standard deviation, of `uniform` the bound, of `constant` the value."""
+    values: tuple[float, ...] = ()
+    """Of `values` the numbers, row by row."""
+    persistent: bool = True
+    """Whether it belongs to the network's state; a constant of its forward does not."""
+
+    def __post_init__(self) -> None:
+        between("name: its length", len(self.name), 1, limits.MAX_NAME_LENGTH)
+        if not re.fullmatch(r"\w+(\.\w+)*", self.name):
+            raise ValueError(f"name is {self.name[:60]!r}; words with dots between them are needed")
+        between("shape: its length", len(self.shape), 0, limits.MAX_RANK)
+        for extent in self.shape:
+            between("shape: an extent", extent, 1, limits.MAX_PARAMETERS)
+        between(f"{self.name}: its numbers", prod(self.shape), 1, limits.MAX_PARAMETERS)
+        wanted = prod(self.shape) if self.start == "values" else 0
+        if len(self.values) != wanted:
+            raise ValueError(f"{self.name}: values: there are {len(self.values)} of them, not {wanted}")
+
+    @property
+    def first_content(self) -> tuple[str, float | tuple[float, ...]] | None:
+        """See `Weight`."""
+        match self.start:
+            case "given":
+                return None
+            case "values":
+                return "values", self.values
+        return self.start, self.scale
+
+
+@dataclass(frozen=True)
+class UnitGraph(Operator):
+    """A small graph of ATen operators with one tensor in and one out."""
+
+    op: Literal["graph"]
+    nodes: tuple[str, ...]
+    """What is computed, a line each (see this module's description)."""
+    result: str
+    """Which of the results leaves the unit."""
+    tensors: tuple[GraphTensor, ...] = ()
+    """Parameters, buffers and constants, each of them read by a node."""
+    evaluation: tuple[str, ...] = ()
+    """The nodes in evaluation where they are others than `training` makes of `nodes`; none: they are not."""
+
+    in_torch = (("graph", "GraphModule"),)
+    overwritable = True
+
+    def __post_init__(self) -> None:
+        between("nodes: their number", len(self.nodes), 1, limits.MAX_GRAPH_NODES)
+        between("evaluation: the number of its nodes", len(self.evaluation), 0, limits.MAX_GRAPH_NODES)
+        between("tensors: their number", len(self.tensors), 0, limits.MAX_GRAPH_NODES)
+        names = [tensor.name for tensor in self.tensors]
+        if len(set(names)) != len(names):
+            raise ValueError("tensors: two of them share a name")
+        read = {value.name for node in self.both() for value in node.values() if isinstance(value, TensorName)}
+        if unread := sorted(set(names) - read):
+            raise ValueError(f"tensors: no node reads {unread[0]!r}")
+        self.check_names(self.training_nodes)
+        self.check_names(self.evaluation_nodes)
+
+    @property
+    def training_nodes(self) -> tuple[Node, ...]:
+        """In training mode."""
+        return _read_nodes(self.nodes)
+
+    @property
+    def evaluation_nodes(self) -> tuple[Node, ...]:
+        """In evaluation mode."""
+        return tuple(node for node in _read_nodes(self.evaluation or self.nodes) if not node.training_only)
+
+    def both(self) -> Iterator[Node]:
+        """All nodes, of training and of evaluation."""
+        yield from self.training_nodes
+        yield from self.evaluation_nodes
+
+    def check_names(self, nodes: tuple[Node, ...]) -> None:
+        """Raise ValueError unless every name is given once, and before it is read."""
+        known = {INPUT}
+        tensors = {tensor.name for tensor in self.tensors}
+        for index, node in enumerate(nodes):
+            for value in node.values():
+                if isinstance(value, Name) and value.name not in known:
+                    raise ValueError(f"nodes[{index}]: {value.name[:40]!r} is read before it is computed")
+                if isinstance(value, TensorName) and value.name not in tensors:
+                    raise ValueError(f"nodes[{index}]: the unit has no tensor {value.name[:60]!r}")
+            for name in node.results:
+                if name in known or name in _WORDS:
+                    raise ValueError(f"nodes[{index}]: {name[:40]!r} is taken; each result needs a name of its own")
+                if name != "_":
+                    known.add(name)
+        if self.result not in known:
+            raise ValueError(f"result is {self.result[:40]!r}, which no node computes")
+
+    @property
+    def extracts_features(self) -> bool:  # type: ignore[override]  # a constant of other operators
+        return any(ATEN[node.operator].extracts_features for node in self.training_nodes)
+
+    @property
+    def depends_on_batch(self) -> bool:  # type: ignore[override]  # a constant of other operators
+        return any(ATEN[node.operator].depends_on_batch for node in self.training_nodes)
+
+    def output(self, shape: Shape, *inside: Shape) -> Shape:
+        return output_shape(self, shape)
+
+    def weights(self, shape: Shape) -> tuple[Weight, ...]:
+        ordered = sorted(self.tensors, key=lambda each: each.kind != "parameter")  # as a module's state has them
+        return tuple(Weight(each.name, each.shape, each.first_content, each.kind) for each in ordered)
+
+    def minimum_micro_batch(self, shape: Shape) -> int:
+        """More than one value per channel for every normalisation over the samples."""
+        for node, arguments, _ in walk_graph(self, shape, 1, training=True):
+            depends = ATEN[node.operator].depends_on_batch and arguments.get("training", True)
+            given = arguments.get("input")
+            if depends and isinstance(given, Value) and prod(given.shape) <= given.shape[1]:
+                return 2
+        return 1
+
+    def arguments(self, shape: Shape) -> Mapping[str, Any]:
+        return {"graph": self}
+
+
+@lru_cache(maxsize=2 * limits.MAX_UNITS)
+def _read_nodes(lines: tuple[str, ...]) -> tuple[Node, ...]:
+    found = []
+    for index, line in enumerate(lines):
+        try:
+            found.append(read_node(line))
+        except ValueError as error:
+            raise ValueError(f"nodes[{index}] ({line[:60]}): {error}") from None
+    return tuple(found)
+
+
+@lru_cache(maxsize=4 * limits.MAX_UNITS)
+def output_shape(graph: UnitGraph, shape: Shape) -> Shape:
+    """Shape of one sample behind a unit graph fed with `shape`, in training and in evaluation alike.
+
+    Raises ValueError where a node does not fit, where the samples get lost, or where both differ.
+    """
+    found: list[Shape] = []
+    for training, count in ((True, 2), (True, 3), (False, 2)):
+        values = {INPUT: Value((count, *shape))}
+        for node, _, results in walk_graph(graph, shape, count, training=training):
+            values.update(zip(node.results, results, strict=True))
+        output = values[graph.result]
+        if not output.shape or output.shape[0] != count:
+            raise ValueError(
+                f"result {graph.result}: {count} samples give {output.shape}; the first extent has to be theirs"
+            )
+        if output.dtype != "float32":
+            raise ValueError(f"result {graph.result}: is {output.dtype}; float32 is needed")
+        found.append(output.shape[1:])
+    if len(set(found)) != 1:
+        raise ValueError(f"result {graph.result}: its shape depends on the number of samples, or on training")
+    return found[0]
+
+
+def walk_graph(
+    graph: UnitGraph, shape: Shape, count: int, *, training: bool
+) -> Iterator[tuple[Node, dict[str, Bound], tuple[Value, ...]]]:
+    """Each node with its arguments and results for so many samples of `shape`. Raises ValueError naming the node."""
+    values = {INPUT: Value((count, *shape))}
+    tensors = {each.name: Value(each.shape, "int64" if each.kind == "counter" else "float32") for each in graph.tensors}
+
+    def bound(value: Any) -> Any:
+        match value:
+            case Name(name):
+                return values[name]
+            case TensorName(name):
+                return tensors[name]
+            case Training():
+                return training
+            case Batch(times):
+                return times * count
+            case list():
+                return [bound(item) for item in value]
+        return value
+
+    for index, node in enumerate(graph.training_nodes if training else graph.evaluation_nodes):
+        try:
+            operator = ATEN[node.operator]
+            arguments = operator.bind(
+                [bound(value) for value in node.positional], {name: bound(value) for name, value in node.named.items()}
+            )
+            given = operator.rule(**arguments)
+            results = given if isinstance(given, tuple) else (given,)
+            _check_results(node, results, count)
+        except ValueError as error:
+            raise ValueError(f"node {index} ({', '.join(node.results)} = {node.operator}): {error}") from None
+        values.update(zip(node.results, results, strict=True))
+        yield node, arguments, results
+
+
+def _check_results(node: Node, results: tuple[Value, ...], count: int) -> None:
+    if len(results) != len(node.results):
+        raise ValueError(f"gives {len(results)} results, not {len(node.results)}")
+    for value in results:
+        if min(value.shape, default=1) < 1:
+            raise ValueError(f"nothing is left of its input ({value.shape})")
+        if len(value.shape) > limits.MAX_RANK or prod(value.shape) > count * limits.MAX_ACTIVATION_NUMEL:
+            raise ValueError(f"a result of {value.shape} is beyond the limits")
