@@ -12,23 +12,30 @@ from planner.cli.output import print_stored_result
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     options.add_exported(parser)
-    parser.add_argument(
+    wanted = parser.add_mutually_exclusive_group(required=True)
+    wanted.add_argument(
         "--onnx",
-        required=True,
         type=Path,
         metavar="OUT.onnx",
         help="the file to write; images go in as (value / 255 - 0.5) / 0.25 of their 8-bit values, logits come out",
+    )
+    wanted.add_argument(
+        "--state-dict",
+        type=Path,
+        metavar="OUT.safetensors",
+        help="the full network's weights under the names of the module that it was made of, for its load_state_dict",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the file."""
     from planner.export.onnx_file import write_onnx
-    from planner.runner.storage.exported import find_exported
+    from planner.runner.storage.exported import find_exported, find_full, write_state
     from planner.system.files import check_target
 
-    exported = find_exported(arguments.model)
-    check_target(arguments.onnx)
-    write_onnx(exported, arguments.onnx)
-    print_stored_result(f"{exported.model.name}: {arguments.onnx}")
+    target: Path = arguments.onnx or arguments.state_dict
+    exported = find_exported(arguments.model) if arguments.onnx else find_full(arguments.model)
+    check_target(target)
+    (write_onnx if arguments.onnx else write_state)(exported, target)
+    print_stored_result(f"{exported.model.name}: {target}")
     return 0

@@ -41,11 +41,12 @@ def profile(
 ) -> Profile:
     """Measure on this device what training a network costs: bytes and seconds of every unit and head.
 
-    The module is measured in processes of its own, from a description of its layers. It is neither trained nor changed;
-    its outputs are compared with the description's. Takes minutes.
+    The module is measured in processes of its own, from a description of its operators. It is neither trained nor
+    changed; outputs and gradients of a copy are compared with the description's. Takes minutes.
 
     Args:
-        model: a chain of known layers; residual sums and functional calls within it are understood.
+        model: any module that `torch.export` takes, with one tensor in and (samples, classes) out. What does not
+            require a gradient is not trained.
         sample: one image (channels, height, width) or a batch of them (samples, channels, height, width): what the
             input looks like. Its values do not matter.
         classes: how many classes the network tells apart; none: read off its output, with which it has to agree.
@@ -61,7 +62,7 @@ def profile(
         What was measured, for `plan`. What the limits left out is named in its `limits`, and extrapolated.
 
     Raises:
-        ModelError: the module is no chain of known layers; the error names the layer.
+        ModelError: the module cannot be taken; the error names the layer or the line of its code.
         InfeasibleError: a layer does not fit in `max_bytes` even with its smallest micro-batch.
         InputError: an argument lies outside its range, torch is not installed, or the time was too short.
         RunError: a measuring process failed.
@@ -120,7 +121,7 @@ def plan(
     left alone.
 
     Args:
-        subject: a profile, or a module that is a chain of known layers.
+        subject: a profile, or a module as in `profile`.
         second: beside a profile the budget, beside a module a sample as in `profile`.
         budget: memory that training never exceeds: bytes, or text like "300MiB".
         data: what the network will be trained on: a data set or a path, as for `run`. What its classes are called goes
@@ -160,7 +161,7 @@ def plan(
         InfeasibleError: nothing fits; its `minimum_bytes` is the smallest budget that would be enough.
         InputError: an argument is missing or outside its range, or is not what the profile measured; the data cannot be
             read, or does not fit.
-        ModelError: the module is no chain of known layers.
+        ModelError: the module cannot be taken.
 
     Example:
         >>> found = planner.plan(measured, "300MiB", batch=64, epochs=5, samples=60_000)

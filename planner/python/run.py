@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from planner.data.write import write_npz
 from planner.errors import ExceededError, InputError, RunError, error_of
 from planner.python.datasets import MapDataset, class_names, mapped_part
+from planner.python.run_report import RunReport
 from planner.schema.codec import decode, parse_json, to_json
 from planner.schema.data import class_difference
 from planner.schema.plan import Plan
@@ -22,7 +24,7 @@ from planner.system.ends import End
 from planner.system.files import make_folder, missing_folders, remove_empty, storage_errors, write_atomically
 
 if TYPE_CHECKING:
-    pass
+    from torch import Tensor, nn
 
 
 _COMMAND = """
@@ -46,13 +48,13 @@ def run(
     epochs: int | None = None,
     max_steps: int | None = None,
     seed: int | None = None,
-    init: str | Path | None = None,
+    init: nn.Module | Mapping[str, Tensor] | str | Path | None = None,
     exit_tolerance: float | None = 0.5,
     resume: bool = False,
     any_device: bool = False,
     ignore_limit: bool = False,
     quiet: bool = False,
-) -> Report:
+) -> RunReport:
     """Train as a plan says, within its budget, and export the network that comes out.
 
     The run is the command `neuroflux run` in a process of its own, since this one, with torch and whatever else in it,
@@ -75,7 +77,9 @@ def run(
         epochs: passes over the data instead of the plan's.
         max_steps: most optimizer steps of each block, for a short run.
         seed: of every random stream, instead of the plan's.
-        init: weights to begin with: a safetensors file, or a run's output folder.
+        init: weights to begin with: the module that the plan was made of, its state dict, a file of one (safetensors,
+            or torch's .pt and .pth), or a run's output folder. Tensors are matched by name and shape; the report says
+            which began at random.
         exit_tolerance: points of accuracy that the smallest exit kept may lose to the best, on a tenth of the training
             samples that is held out to choose both by; none holds nothing out.
         resume: go on with a run that was stopped, from the same samples.
@@ -99,16 +103,17 @@ def run(
         >>> report = planner.run(found, torchvision.datasets.FashionMNIST("data"), out="runs/first")
         >>> report.within_budget
         True
+        >>> report.load_into(network)  # the trained weights, under the module's own names
     """
     folder = Path("runs") / plan.id[:12] if out is None else Path(out)
-    given = {"--epochs": epochs, "--max-steps": max_steps, "--seed": seed, "--init": init}
+    given = {"--epochs": epochs, "--max-steps": max_steps, "--seed": seed}
     options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
     options += ["--exit-tolerance", "none" if exit_tolerance is None else str(exit_tolerance)]
     flags = {"--resume": resume, "--any-device": any_device, "--ignore-limit": ignore_limit, "--quiet": quiet}
     options += [name for name, wanted in flags.items() if wanted]
     made = missing_folders(folder)
     try:
-        return _run_in(folder, plan, dataset, test, options, quiet)
+        return _run_in(folder, plan, dataset, test, init, options, quiet)
     finally:
         remove_empty(made)  # where the run came to nothing
 
@@ -118,18 +123,24 @@ def _run_in(
     plan: Plan,
     dataset: MapDataset | str | Path,
     test: MapDataset | None,
+    init: nn.Module | Mapping[str, Tensor] | str | Path | None,
     options: list[str],
     quiet: bool,
-) -> Report:
+) -> RunReport:
     """Write down what the run needs, in a folder within `folder` that goes again, and run."""
     make_folder(folder)
     with storage_errors(folder):
         scratch = tempfile.TemporaryDirectory(prefix="dataset-", dir=folder)
     with scratch as into:
+        if init is not None:
+            from planner.python.weights import initial_file  # brings torch
+
+            options = [*options, "--init", str(initial_file(init, Path(into)))]
         data = _written(plan, dataset, test, Path(into))
         plan_file = Path(into) / "plan.json"
         write_atomically(plan_file, to_json(plan))
-        return _run_command(["run", str(plan_file), "--data", data, "--out", str(folder), "--json", *options], quiet)
+        words = ["run", str(plan_file), "--data", data, "--out", str(folder), "--json", *options]
+        return RunReport.of(_run_command(words, quiet), folder)
 
 
 def _written(plan: Plan, dataset: MapDataset | str | Path, test: MapDataset | None, scratch: Path) -> str:

@@ -10,7 +10,8 @@ from pathlib import Path
 from planner.errors import InputError, StorageError
 from planner.model.load import load_model
 from planner.model.shapes import Shape, layer_output, model_sizes, walk
-from planner.runner.storage.safetensors import Entry, TensorFile
+from planner.operators.unit_graph import GraphTensor, UnitGraph
+from planner.runner.storage.safetensors import Entry, TensorFile, merge_tensors
 from planner.schema.model import Layer, Model, Unit
 from planner.schema.run_folder import RunFolder
 
@@ -31,6 +32,12 @@ class Exported:
     def folder(self) -> Path:
         """Where both lie."""
         return self.weights.parent
+
+
+def find_full(path: Path) -> Exported:
+    """As `find_exported`, but of a run whose best exit came out the full network, which lies beside it."""
+    full = RunFolder(path).full_description
+    return find_exported(full if full.is_file() else path)
 
 
 def find_exported(path: Path) -> Exported:
@@ -90,6 +97,33 @@ def tensors_of(model: Model) -> Iterator[Entry]:
     """Every tensor of a model's file, named as `planner.model.build` names them, in the order of the chain."""
     for index, (unit, shape) in enumerate(_units(model)):
         yield from _tensors(unit.layers, shape, f"units.{index}.")
+
+
+def unit_tensors(model: Model) -> Iterator[tuple[str, GraphTensor]]:
+    """The tensors of unit graphs, by their names in a model's file."""
+    for index, unit in enumerate(model.units):
+        for place, layer in enumerate(unit.layers):
+            if isinstance(layer, UnitGraph):
+                yield from ((f"units.{index}.{place}.{tensor.name}", tensor) for tensor in layer.tensors)
+
+
+def own_names(model: Model) -> dict[str, str]:
+    """What the network that a model was made of calls its tensors, by their names in a model's file.
+
+    Only unit graphs know it.
+    """
+    return {name: tensor.name for name, tensor in unit_tensors(model)}
+
+
+def write_state(exported: Exported, target: Path) -> None:
+    """Write the weights as `load_state_dict` of the network takes them that the model was made of.
+
+    What is no part of its state is left out. Raises InputError where the model is of no such network, StorageError.
+    """
+    names = {name: tensor.name for name, tensor in unit_tensors(exported.model) if tensor.persistent}
+    if not names:
+        raise InputError(f"{exported.model.name}: is of the zoo or a layer list; its weights have no names but ours")
+    merge_tensors([exported.weights], target, names.get)
 
 
 def _units(model: Model) -> Iterator[tuple[Unit, Shape]]:

@@ -270,13 +270,14 @@ def lay(run: PlannedRun, begun: Begun, keeps_init: bool) -> Begun:
         clear_run(folder)
     make_folder(folder.weights)
     if keeps_init and begun.options.init is not None:
-        begun = _with_init(begun, begun.options.init, folder.init)
+        begun = _with_init(begun, begun.options.init, run)
     write_atomically(folder.plan, to_json(run.plan))
     return begun
 
 
-def _with_init(begun: Begun, given: Path, kept: Path) -> Begun:
-    keep_initial(given, kept)
+def _with_init(begun: Begun, given: Path, run: PlannedRun) -> Begun:
+    kept = run.folder.init
+    keep_initial(given, kept, run.plan.model)
     checksum = whole_checksum(kept)
     if begun.is_new:
         return replace(begun, init_checksum=checksum)

@@ -6,12 +6,14 @@ Numbers of 16 bits are made float32 on the way, piece by piece, and without torc
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from planner.errors import InputError, StorageError
+from planner.runner.storage.exported import own_names, tensors_of
 from planner.runner.storage.safetensors import CONVERTED, Entry, TensorFile, write_tensors
+from planner.schema.model import Model
 from planner.schema.run_folder import RunFolder
 
 _OURS = ("units.", "heads.")
@@ -20,9 +22,10 @@ _CHUNK_BYTES = 2**16
 """Small: numbers of F16 are Python's for a moment, which take 16 times as much."""
 
 
-def keep_initial(source: Path, target: Path) -> None:
+def keep_initial(source: Path, target: Path, model: Model) -> None:
     """Copy a safetensors file, or a run's full model where its output folder is given, a megabyte in memory at a time.
 
+    A tensor may have the name that a model's file gives it, or that of the network which the model was made of.
     Tensors named as a network's are made float32 where they are F16 or BF16; InputError names one of another type.
     Raises InputError where it is no safetensors file, StorageError.
     """
@@ -35,7 +38,10 @@ def keep_initial(source: Path, target: Path) -> None:
     except StorageError as error:
         raise InputError(f"--init {error}") from None
     try:
-        widened = {entry.name: _WIDENED[entry.dtype] for entry in file.entries if _is_widened(source, entry)}
+        ours = {own: name for name, own in own_names(model).items()}
+        kinds = {entry.name: entry.dtype for entry in tensors_of(model)}
+        kinds |= {own: kinds[name] for own, name in ours.items()}
+        widened = {entry.name: _WIDENED[entry.dtype] for entry in file.entries if _is_widened(source, entry, kinds)}
 
         def chunks() -> Iterator[memoryview]:
             for entry in file.entries:
@@ -46,15 +52,16 @@ def keep_initial(source: Path, target: Path) -> None:
                     yield from (memoryview(widen(chunk)) for chunk in file.chunks(entry.name, _CHUNK_BYTES))
 
         entries = [replace(entry, dtype="F32") if entry.name in widened else entry for entry in file.entries]
+        entries = [replace(entry, name=ours.get(entry.name, entry.name)) for entry in entries]
         write_tensors(target, entries, chunks, {CONVERTED: str(len(widened))} if widened else None)
     finally:
         file.close()
 
 
-def _is_widened(source: Path, entry: Entry) -> bool:
+def _is_widened(source: Path, entry: Entry, kinds: Mapping[str, str]) -> bool:
     """Whether a tensor is made float32. Others are float32, counters, or no network's (then they are not used)."""
-    right = "I64" if entry.name.endswith(_COUNTER) else "F32"
-    if entry.dtype == right or not entry.name.startswith(_OURS):
+    right = kinds.get(entry.name, "I64" if entry.name.endswith(_COUNTER) else "F32")
+    if entry.dtype == right or not (entry.name in kinds or entry.name.startswith(_OURS)):
         return False
     if right == "F32" and entry.dtype in _WIDENED:
         return True

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from itertools import islice
+from math import prod
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from planner.errors import InputError, StorageError
 from planner.runner.input.samples import Samples
+from planner.runner.storage.exported import unit_tensors
 from planner.runner.storage.safetensors import TensorFile
 from planner.runner.storage.weights import named_tensors, save_tensors
 from planner.runner.train.block import begin_with, fresh_unit, load_before
@@ -22,6 +24,7 @@ from planner.runner.train.passes import rehearse
 from planner.runner.train.phases import Phases
 from planner.runner.train.post_training import Prefix, try_writing
 from planner.schema.common import CacheDtype
+from planner.schema.model import Model
 from planner.schema.plan import Plan
 from planner.schema.report_parts import InitReport
 from planner.training.device import wait_for
@@ -48,6 +51,19 @@ def keep_frozen(run: RunContext) -> None:
     save_tensors(path, named_tensors(units))
     del units
     release_memory()
+
+
+def check_beginning(model: Model, left: Collection[str] | None) -> None:
+    """Raise InputError where a tensor that only brought weights can fill was not brought.
+
+    `left` are the names that were not given; none: nothing was given.
+    """
+    for name, tensor in unit_tensors(model):
+        if tensor.start == "given" and (left is None or name in left):
+            raise InputError(
+                f"{tensor.name} is a constant of {prod(tensor.shape)} numbers, which the description does not hold: "
+                "bring the network's own weights (--init, or planner.run(…, init=module))"
+            )
 
 
 def check_given(plan: Plan, found: InitReport) -> None:

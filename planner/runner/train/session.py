@@ -17,7 +17,7 @@ from planner.runner.storage.sealed import read_sealed, write_sealed
 from planner.runner.train.block import LoadedBlock, compare_init, load_frozen
 from planner.runner.train.context import BlockContext, RunContext
 from planner.runner.train.finishing import BlockFinisher, FinishedBlock
-from planner.runner.train.frozen import FrozenPass, check_given, keep_frozen
+from planner.runner.train.frozen import FrozenPass, check_beginning, check_given, keep_frozen
 from planner.runner.train.guard import MemoryGuard
 from planner.runner.train.inputs import Inputs, Parts, split_parts
 from planner.runner.train.phases import Phases
@@ -79,11 +79,13 @@ class Session:
         """What the weights to begin with hold of this network; none without. Raises InputError for too little."""
         init = self._run.init
         if init is None:
+            check_beginning(self._run.plan.model, None)
             return None
         found = compare_init(self._run, init)
         if not found.taken:
             raise InputError("--init: no tensor of it fits this network; names are like units.0.0.weight")
         check_given(self._run.plan, found)
+        check_beginning(self._run.plan.model, found.left)
         return found
 
     def run(self) -> None:

@@ -8,7 +8,9 @@ import select
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,14 +48,17 @@ class Colours(Dataset[tuple[Tensor, int]]):
         return image, index % 3
 
 
+def colour_net() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+    )
+
+
 @pytest.fixture(scope="module")
 def colour_plan() -> Plan:
     """A plan for a small module, made from the module itself."""
-    module = nn.Sequential(
-        nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
-    )
     plan: Plan = planner.plan(
-        module, torch.zeros(4, 3, 8, 8), budget="2GiB", optimizer="adam", batch=10, epochs=20, samples=60
+        colour_net(), torch.zeros(4, 3, 8, 8), budget="2GiB", optimizer="adam", batch=10, epochs=20, samples=60
     )
     return plan
 
@@ -108,7 +113,7 @@ def test_a_module_is_planned_at_once(colour_plan: Plan) -> None:
 
 def test_a_run_on_a_data_set_of_ones_own(colour_plan: Plan, tmp_path: Path) -> None:
     report: Report = planner.run(colour_plan, Colours(60), test=Colours(21), out=tmp_path / "out", quiet=True)
-    assert report == read_document(RunFolder(tmp_path / "out").report, Report)
+    assert to_json(report) == to_json(read_document(RunFolder(tmp_path / "out").report, Report))
     assert report.plan_id == colour_plan.id
     assert sum(block.steps for block in report.blocks) == 6 * 20 * len(report.blocks)
     assert report.accuracy * 21 == pytest.approx(round(report.accuracy * 21))  # of the 21 that were given to test on
@@ -119,6 +124,69 @@ def test_a_run_on_a_data_set_of_ones_own(colour_plan: Plan, tmp_path: Path) -> N
         colour_plan, Colours(60), test=Colours(21), out=tmp_path / "out", resume=True, quiet=True
     )
     assert again.accuracy == report.accuracy
+
+
+def test_a_modules_own_weights_go_in_and_come_back(colour_plan: Plan, tmp_path: Path) -> None:
+    """Nothing moves them at a learning rate of 0: what comes back is what went in, to the bit."""
+    training = replace(colour_plan.training, optimizer=OptimizerConfig("adam", 1e-30))
+    still = replace(colour_plan, training=training, request=None, schema="plan/1", id="")
+    still = replace(still, id=content_id(still))
+    given = colour_net()
+    report = planner.run(still, Colours(20), out=tmp_path / "out", init=given, max_steps=1, quiet=True)
+    assert report.init is not None and report.init.taken == 4 and not report.init.unused
+    fresh = colour_net()
+    report.load_into(fresh)
+    assert all(torch.equal(tensor, fresh.state_dict()[name]) for name, tensor in given.state_dict().items())
+    with pytest.raises(InputError, match=r"the module has no '0\.bias', which 'Sequential' has: it is another network"):
+        report.load_into(nn.Linear(3, 3))
+    with pytest.raises(InputError, match=r"0\.weight is "):
+        report.load_into(nn.Sequential(nn.Conv2d(3, 4, 1), *list(colour_net())[1:]))
+
+
+def test_the_trained_weights_answer_in_the_module_as_in_the_run(colour_plan: Plan, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    net = colour_net()
+    data = Colours(60)
+    torch.save({"state_dict": net.state_dict()}, tmp_path / "w.pt")
+    report = planner.run(
+        colour_plan,
+        data,
+        test=Colours(21),
+        out=tmp_path / "out",
+        init=tmp_path / "w.pt",
+        exit_tolerance=None,
+        quiet=True,
+    )
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    report.load_into(net)
+    assert not any(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
+    with torch.no_grad():
+        # As the run normalises images: 8 bits, then (value / 255 - 0.5) / 0.25.
+        right = [
+            int(net(((Colours(21)[i][0] * 255).round() / 255 - 0.5)[None] / 0.25).argmax()) == i % 3 for i in range(21)
+        ]
+    assert sum(right) / 21 == pytest.approx(report.exits[-1].accuracy)
+
+
+@pytest.mark.parametrize(
+    ("init", "message"),
+    [
+        ({}, "init: holds no tensors; give a module, or its state_dict"),
+        ({"epoch": 3}, "init: holds no tensors"),
+        (7, "init: a module, a state dict or a path is needed, not a int"),
+        ({"other.weight": torch.zeros(3)}, "--init: no tensor of it fits this network"),
+    ],
+)
+def test_weights_that_are_none(colour_plan: Plan, init: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        planner.run(colour_plan, Colours(20), out=tmp_path / "out", init=init, quiet=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_runs_code_is_not_run(colour_plan: Plan, tmp_path: Path) -> None:
+    torch.save(colour_net(), tmp_path / "whole.pt")
+    with pytest.raises(InputError, match=r"holds no plain state dict .* save module.state_dict"):
+        planner.run(colour_plan, Colours(20), out=tmp_path / "out", init=tmp_path / "whole.pt", quiet=True)
 
 
 _RUNNING = """

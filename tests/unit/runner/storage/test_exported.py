@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from planner.errors import InputError
 from planner.model.build import build_unit
 from planner.model.shapes import Shape, model_sizes
 from planner.model.zoo import ZOO, from_zoo
-from planner.runner.storage.exported import find_exported, streamed_bytes, tensors_of
+from planner.operators.unit_graph import GraphTensor, UnitGraph
+from planner.runner.storage.exported import find_exported, find_full, streamed_bytes, tensors_of, write_state
+from planner.runner.storage.weights import save_tensors
 from planner.schema.codec import to_json
-from planner.schema.model import Model
+from planner.schema.model import Model, Unit
 from planner.schema.run_folder import RunFolder
 
 MODEL = from_zoo("cnn6", (1, 8, 8), 10)
@@ -116,3 +118,39 @@ def test_more_samples_at_a_time_take_more_and_none_takes_less_than_a_units_weigh
              for index in range(len(MODEL.units))]  # fmt: skip
     needed = [streamed_bytes(MODEL, size) for size in (1, 2, 4)]
     assert max(units) < needed[0] < needed[1] < needed[2]
+
+
+def graph_model(classes: int = 4) -> Model:
+    graph = UnitGraph(
+        "graph",
+        ("a = mul.Tensor(x, $scale)", "b = mean.dim(a, [2, 3])", "c = linear(b, $fc.weight, $fc.bias)"),
+        "c",
+        (
+            GraphTensor("scale", (3, 1, 1), "buffer", "constant", 2.0, persistent=False),
+            GraphTensor("fc.weight", (classes, 3)),
+            GraphTensor("fc.bias", (classes,)),
+        ),
+    )
+    return Model("model/2", "mine", (3, 8, 8), classes, (Unit("only", (graph,)),))
+
+
+def test_a_state_dict_has_the_networks_own_names_and_no_constants(tmp_path: Path) -> None:
+    weights = random_weights(graph_model())
+    folder = export(tmp_path / "out", graph_model(), weights)
+    save_tensors(RunFolder(folder).model, weights.items())  # as a run does, with a checksum
+    write_state(find_full(folder), tmp_path / "state")
+    found = load_file(tmp_path / "state")
+    assert set(found) == {"fc.weight", "fc.bias"}
+    assert all(torch.equal(tensor, weights[f"units.0.0.{name}"]) for name, tensor in found.items())
+    with pytest.raises(InputError, match="cnn6: is of the zoo or a layer list; its weights have no names but ours"):
+        write_state(find_exported(export(tmp_path / "zoo")), tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_full_network_is_the_one_beside_the_best_exit(tmp_path: Path) -> None:
+    folder = export(tmp_path / "out")
+    assert find_full(folder) == find_exported(folder)
+    full = RunFolder(folder)
+    full.full_description.write_text(to_json(graph_model()))
+    save_file(random_weights(graph_model()), full.full_model)
+    assert find_full(folder).model == graph_model()

@@ -11,12 +11,15 @@ from safetensors.torch import load_file, save_file
 
 from planner.cli.progress import Silent
 from planner.errors import InputError
+from planner.operators.unit_graph import GraphTensor, UnitGraph
 from planner.runner.protocol.events import BlockStarted, Event, Initialised
 from planner.runner.supervise.initial import keep_initial
 from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.runner.train import session as session_module
 from planner.runner.train.block import compare_init
+from planner.runner.train.frozen import check_beginning
 from planner.schema.codec import decode, parse_json, read_document, to_json
+from planner.schema.model import Model, Unit
 from planner.schema.report import Report
 from planner.schema.report_parts import InitReport
 from planner.schema.run_folder import RunFolder
@@ -42,7 +45,7 @@ def test_what_fits_is_taken_and_the_rest_is_named(tmp_path: Path) -> None:
     given["classifier.weight"] = torch.zeros(4)
     del given["units.3.0.weight"]
     save_file(given, tmp_path / "w")
-    keep_initial(tmp_path / "w", tmp_path / "init")
+    keep_initial(tmp_path / "w", tmp_path / "init", small_plan().model)
     plan = make_plan((0, 2, 4), (4, 6))
     found = compare_init(run_context(plan), tmp_path / "init")
     heads = [name for name in state_of(loaded_block(plan, 0, 0)) if name.startswith("heads.")]
@@ -76,15 +79,15 @@ def test_of_a_runs_output_folder_the_full_model_is_taken(tmp_path: Path) -> None
     out = tmp_path / "run"
     out.mkdir()
     save_file(given, RunFolder(out).model)
-    keep_initial(out, tmp_path / "init")
+    keep_initial(out, tmp_path / "init", small_plan().model)
     assert load_file(tmp_path / "init").keys() == given.keys()
     RunFolder(out).model.rename(RunFolder(out).full_model)
     save_file({"units.0.0.weight": given["units.0.0.weight"]}, RunFolder(out).model)
-    keep_initial(out, tmp_path / "init")
+    keep_initial(out, tmp_path / "init", small_plan().model)
     assert load_file(tmp_path / "init").keys() == given.keys()
     (tmp_path / "none").mkdir()
     with pytest.raises(InputError, match=r"--init .*none/model\.safetensors: cannot be read"):
-        keep_initial(tmp_path / "none", tmp_path / "init")
+        keep_initial(tmp_path / "none", tmp_path / "init", small_plan().model)
 
 
 def _nothing(path: Path) -> None:
@@ -120,7 +123,7 @@ def test_a_run_stopped_between_blocks_begins_the_next_with_the_same_weights(
 
     for name in ("at once", "stopped"):
         (tmp_path / name).mkdir()
-        keep_initial(tmp_path / "w", RunFolder(tmp_path / name).init)
+        keep_initial(tmp_path / "w", RunFolder(tmp_path / name).init, small_plan().model)
     events: list[Event] = []
     session(plan, tmp_path / "at once", events.append)
     assert [event.init.taken for event in events if isinstance(event, Initialised)] == [len(state_of(whole))]
@@ -139,7 +142,7 @@ def test_numbers_of_16_bits_are_made_float32_to_the_bit(tmp_path: Path, dtype: t
     given = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in _given().items()}
     foreign = torch.ones(3, dtype=dtype)
     save_file({**given, "units.99.every": every, "classifier.weight": foreign}, tmp_path / "w")
-    keep_initial(tmp_path / "w", tmp_path / "init")
+    keep_initial(tmp_path / "w", tmp_path / "init", small_plan().model)
     kept = load_file(tmp_path / "init")
     numbers = every.float()
     assert torch.equal(kept["units.99.every"].isnan(), numbers.isnan())
@@ -170,7 +173,7 @@ def test_numbers_of_16_bits_are_made_float32_to_the_bit(tmp_path: Path, dtype: t
 def test_a_tensor_of_another_type_is_named(tmp_path: Path, name: str, tensor: torch.Tensor, said: str) -> None:
     save_file({"units.1.0.weight": torch.zeros(2), name: tensor}, tmp_path / "w")
     with pytest.raises(InputError) as caught:
-        keep_initial(tmp_path / "w", tmp_path / "init")
+        keep_initial(tmp_path / "w", tmp_path / "init", small_plan().model)
     assert f"--init {tmp_path / 'w'}: {name} {said}" in str(caught.value)
     assert not (tmp_path / "init").exists()
 
@@ -179,7 +182,7 @@ def test_types_that_are_of_no_use_are_left_alone(tmp_path: Path) -> None:
     save_file(
         {"positions": torch.arange(3, dtype=torch.int32), "mask": torch.ones(2, dtype=torch.bool)}, tmp_path / "w"
     )
-    keep_initial(tmp_path / "w", tmp_path / "init")
+    keep_initial(tmp_path / "w", tmp_path / "init", small_plan().model)
     assert load_file(tmp_path / "init")["positions"].tolist() == [0, 1, 2]
 
 
@@ -192,11 +195,13 @@ def test_converting_is_streamed(tmp_path: Path) -> None:
         from pathlib import Path
         from planner.runner.supervise import supervisor
         from planner.runner.supervise.initial import keep_initial
+        from planner.model.zoo import from_zoo
         from planner.system.proc import read_memory, reset_peak
         assert "torch" not in sys.modules
+        model = from_zoo("cnn6", (1, 28, 28), 10)
         reset_peak()
         before = read_memory().resident_bytes
-        keep_initial(Path(sys.argv[1]), Path(sys.argv[2]))
+        keep_initial(Path(sys.argv[1]), Path(sys.argv[2]), model)
         print(json.dumps(read_memory().peak_bytes - before))
     """
     assert run_child(code, str(tmp_path / "w"), str(tmp_path / "init")) < 8 * 2**20
@@ -206,3 +211,42 @@ def test_a_long_list_of_names_is_cut_where_a_document_holds_it() -> None:
     found = InitReport(1, tuple(map(str, range(20_000))), ("one",), 7).shortened()
     assert (len(found.left), found.left_more, found.unused, found.unused_more) == (1000, 19_000, ("one",), 0)
     assert decode(InitReport, parse_json(to_json(found))) == found
+
+
+GRAPH = UnitGraph(
+    "graph",
+    ("a = mul.Tensor(x, $scale)", "b = add.Tensor(a, $steps)", "c = mean.dim(b, [2, 3])", "d = linear(c, $fc.weight)"),
+    "d",
+    (
+        GraphTensor("scale", (3, 1, 1), "buffer", "given", persistent=False),
+        GraphTensor("steps", (), "counter", "constant"),
+        GraphTensor("fc.weight", (4, 3)),
+    ),
+)
+OWN = Model("model/2", "mine", (3, 8, 8), 4, (Unit("only", (GRAPH,)),))
+
+
+def test_a_networks_own_names_are_taken(tmp_path: Path) -> None:
+    given = {
+        "fc.weight": torch.arange(12, dtype=torch.float16).reshape(4, 3),
+        "scale": torch.rand(3, 1, 1),
+        "steps": torch.tensor(5),
+        "other": torch.zeros(2),
+    }
+    save_file(given, tmp_path / "w")
+    keep_initial(tmp_path / "w", tmp_path / "init", OWN)
+    kept = load_file(tmp_path / "init")
+    assert set(kept) == {"units.0.0.fc.weight", "units.0.0.scale", "units.0.0.steps", "other"}
+    assert torch.equal(kept["units.0.0.fc.weight"], given["fc.weight"].float())
+    assert kept["units.0.0.steps"].dtype == torch.int64
+    save_file(given | {"steps": torch.tensor(5.0)}, tmp_path / "w")
+    with pytest.raises(InputError, match="steps is of type F32, I64 is right"):
+        keep_initial(tmp_path / "w", tmp_path / "init", OWN)
+
+
+def test_a_constant_that_only_weights_hold_has_to_be_brought() -> None:
+    message = r"^scale is a constant of 3 numbers, which the description does not hold: bring the network's own weights"
+    for left in (None, ["units.0.0.scale"]):
+        with pytest.raises(InputError, match=message):
+            check_beginning(OWN, left)
+    check_beginning(OWN, ["units.0.0.fc.weight"])

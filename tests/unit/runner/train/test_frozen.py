@@ -64,7 +64,7 @@ def begin(plan: Plan, out: Path) -> dict[str, Tensor]:
     tensors = given(plan)
     out.mkdir(parents=True, exist_ok=True)
     save_file(tensors, out / "given")
-    keep_initial(out / "given", RunFolder(out).init)
+    keep_initial(out / "given", RunFolder(out).init, plan.model)
     (out / "weights").mkdir(exist_ok=True)
     return tensors
 
