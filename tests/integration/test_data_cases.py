@@ -6,7 +6,7 @@ What is wrong with a set, and where its test is:
   a shape in the alpha channel; one grey picture; an array with its channels first; labels from 1; a class renamed while
   the run is stopped; a picture that the budget cannot decode: here
 - `valid/` beside `train/`, folders within classes: `unit/data/test_cases.py`; more than 30 others: `test_oddities.py`
-- an output folder that is memory: `unit/runner/supervise/test_folder_bytes.py`
+- an output folder that is memory: `unit/runner/supervise/test_folder_bytes.py`, and in a memory group `test_promise.py`
 - readers that go away, full disks, closed streams: `fault/test_telling.py`
 - a model that can only be read: `unit/runner/supervise/test_evaluate.py`
 - output inside the data: `unit/cli/test_run.py`; names that are not UTF-8: `unit/cli/test_commands.py`

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from planner.schema.report import Report
 from planner.schema.request import Budget, Request, Training
 from planner.schema.run_folder import RunFolder
 from planner.solver.plan import least_memory, make_plan
+from planner.system.storage import memory_kind
 from planner.units import MIB
 from tests.integration.conftest import OPTIMIZER
 from tests.memory_group import MemoryGroup, can_create
@@ -26,6 +28,9 @@ pytestmark = [
     pytest.mark.kernel,
     pytest.mark.skipif(can_create() is not None, reason=f"no memory group can be made here: {can_create()}"),
 ]
+
+
+_SHARED = Path("/dev/shm")
 
 
 def _request(budget: int, strategy: str = "auto", batch: int = 32) -> Request:
@@ -77,6 +82,32 @@ def test_a_run_lives_under_a_limit_that_is_its_budget(
     assert report.peak_bytes <= budget
     assert watch.peak_bytes <= budget
     assert watch.peak_bytes == pytest.approx(report.peak_bytes, rel=0.02)
+
+
+@pytest.mark.parametrize("above", [0, 64 * MIB])
+def test_what_a_run_stores_in_memory_lives_under_the_same_limit(
+    above: int, read: Callable[[str, int], Profile], tmp_path: Path
+) -> None:
+    """Caches and prepared data on a tmpfs are charged to the group: uncounted, they would have it killed."""
+    if memory_kind(_SHARED) is None:
+        pytest.skip(f"{_SHARED} is no memory here")
+    profile = read("cnn6", 32)
+    budget = least_memory(profile, _request(2**40, "neuroflux")) + above
+    plan = tmp_path / "plan.json"
+    plan.write_text(to_json(make_plan(profile, _request(budget, "neuroflux"))))
+    command = [sys.executable, "-m", "planner.cli.main", "run", str(plan), "--data", "sample", "--quiet"]
+    with tempfile.TemporaryDirectory(dir=_SHARED) as place, MemoryGroup(budget) as group:
+        out = Path(place) / "out"
+        done = subprocess.run(within(group, [*command, "--out", str(out)]), capture_output=True, text=True)
+        assert group.oom_kills() == 0
+        if not above:  # no room for a byte of them
+            assert done.returncode == 3, done.stderr
+            assert "Name a folder on storage with --out" in done.stderr
+            assert not out.exists()
+            return
+        assert done.returncode == 0, done.stderr
+        report = read_document(RunFolder(out).report, Report)
+    assert 4000 * 28 * 28 < report.stored_in_memory_bytes <= report.peak_bytes <= budget
 
 
 _UNGUARDED = """

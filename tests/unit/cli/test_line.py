@@ -23,11 +23,20 @@ def on_a_terminal(monkeypatch: pytest.MonkeyPatch, write: Callable[[], None]) ->
             monkeypatch.setattr(sys, "stderr", terminal)
             monkeypatch.setattr(line, "_EVERY_SECONDS", 0.0)
             write()
-            terminal.flush()
-            return os.read(ours, 2**16).decode()
+            monkeypatch.undo()
+        return _to_the_end(ours)
     finally:
-        monkeypatch.undo()
         os.close(ours)
+
+
+def _to_the_end(terminal: int) -> str:
+    """All that arrives, piece by piece; a terminal whose other side is closed ends with an error."""
+    found = b""
+    while True:
+        try:
+            found += os.read(terminal, 2**16)
+        except OSError:
+            return found.decode()
 
 
 def test_a_terminal_has_one_line_that_is_gone_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
