@@ -22,7 +22,7 @@ from planner.data.class_folders import (
 from planner.data.pace import Pace
 from planner.data.picture_list import PictureList
 from planner.data.pictures import decode, import_pillow
-from planner.data.pictures_found import Found
+from planner.data.pictures_found import PicturesFound
 from planner.data.split import Parts, check_index, check_shape
 from planner.errors import DataError
 
@@ -49,7 +49,7 @@ def open_folder(
         raise DataError(str(folder), f"images have 1 channel (grey) or 3 (colour); {size[0]} are wanted")
     layout = find_parts(folder, folders)
     classes = class_names(layout.train)
-    found = Found(layout.notes, pace)
+    found = PicturesFound(layout.notes, pace)
     names = PictureList(layout.train, classes, work_dir, resources, found)
     if names.count == 0 and not found.left_out:
         return None
@@ -78,7 +78,7 @@ def open_folder(
     )
 
 
-def _count_beside(folder: Path, layout: Layout, found: Found) -> None:
+def _count_beside(folder: Path, layout: Layout, found: PicturesFound) -> None:
     """Count the files beside class folders and parts."""
     for path in dict.fromkeys((folder, layout.train, *layout.others.values())):
         for name in files_beside(path):
@@ -86,7 +86,7 @@ def _count_beside(folder: Path, layout: Layout, found: Found) -> None:
 
 
 def _open_other(
-    folder: Path, train: Path, classes: list[str], work_dir: Path, resources: ExitStack, found: Found
+    folder: Path, train: Path, classes: list[str], work_dir: Path, resources: ExitStack, found: PicturesFound
 ) -> PictureList:
     there = folders_by_text(folder, find_folders(folder))
     unknown = set(there) - {text(name) for name in classes}

@@ -10,7 +10,7 @@ _SHOWN = 5
 _UNREAD = (".heic", ".heif", ".avif")
 
 
-class LeftOut:
+class FilesLeftOut:
     """Counts files by suffix; it stays small however many there are."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class LeftOut:
 
 def files_left_out(names: list[str], read: list[str]) -> tuple[str, ...]:
     """What is said of a folder's files but those that are read."""
-    left_out = LeftOut()
+    left_out = FilesLeftOut()
     for name in sorted(set(names) - set(read)):
         left_out.add(name)
     return tuple(left_out.notes())

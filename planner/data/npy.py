@@ -22,7 +22,7 @@ _TEXT = re.compile(r"[<>|]?([US])(\d{1,9})")
 
 
 @dataclass(frozen=True)
-class Header:
+class ArrayHeader:
     """What an .npy array says of itself."""
 
     descr: str
@@ -33,7 +33,7 @@ class Header:
     """Byte of the first element."""
 
 
-def read_header(where: str, stream: Stream) -> Header:
+def read_header(where: str, stream: Stream) -> ArrayHeader:
     """Read the header of the array that `stream` begins with. Raises DataError naming `where`."""
     start = stream.read(8)
     if start[:6] != NPY_MAGIC or start[6:7] not in (b"\1", b"\2", b"\3"):
@@ -49,7 +49,7 @@ def read_header(where: str, stream: Stream) -> Header:
     if len(text) < length:
         raise DataError(where, "ends inside its header")
     descr, shape = _parse_header(where, text)
-    return Header(descr, shape, len(start) + len(length_bytes) + length)
+    return ArrayHeader(descr, shape, len(start) + len(length_bytes) + length)
 
 
 def _parse_header(where: str, text: bytes) -> tuple[str, tuple[int, ...]]:
@@ -77,12 +77,12 @@ def shown(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape[:8])) or "of a single number"
 
 
-def is_text(header: Header) -> bool:
+def is_text(header: ArrayHeader) -> bool:
     """Whether an array's elements are text."""
     return _TEXT.fullmatch(header.descr) is not None
 
 
-def texts(header: Header, data: bytes) -> tuple[str, ...]:
+def texts(header: ArrayHeader, data: bytes) -> tuple[str, ...]:
     """The elements of an array of text: numpy fills each up with zeros. Raises ValueError."""
     match = _TEXT.fullmatch(header.descr)
     item = 0 if match is None else int(match[2]) * (4 if match[1] == "U" else 1)

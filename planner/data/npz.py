@@ -20,7 +20,7 @@ from typing import cast
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipExtFile, ZipFile, ZipInfo
 
 from planner.data.arrays import ArraySplit, Images, Labels, RecordFile, check_counts, check_same_shape
-from planner.data.npy import Header, is_text, read_header, shown, texts
+from planner.data.npy import ArrayHeader, is_text, read_header, shown, texts
 from planner.data.split import Parts, check_samples, check_shape
 from planner.data.unpack import CHUNK_BYTES, CORRUPT, check_room, unpack
 from planner.errors import DataError
@@ -234,14 +234,14 @@ class _Opener:
     def _stream(self, info: ZipInfo) -> ZipExtFile:
         return cast(ZipExtFile, self._archive.open(info))
 
-    def _header(self, where: str, info: ZipInfo) -> Header:
+    def _header(self, where: str, info: ZipInfo) -> ArrayHeader:
         try:
             with self._stream(info) as stream:
                 return read_header(where, stream)
         except _CORRUPT_ZIP as error:
             raise DataError(where, f"is damaged ({error})") from None
 
-    def _locate(self, where: str, info: ZipInfo, header: Header, item_bytes: int) -> tuple[RecordFile, int]:
+    def _locate(self, where: str, info: ZipInfo, header: ArrayHeader, item_bytes: int) -> tuple[RecordFile, int]:
         """Return the file that holds the elements, and the byte of the first one."""
         size = header.start + math.prod(header.shape) * item_bytes
         if info.file_size != size:
@@ -272,7 +272,7 @@ def _meaning(name: str) -> tuple[str, str] | None:
 
 
 def _image_shape(
-    where: str, header: Header, size: tuple[int, int, int] | None, layout: ArrayLayout | None
+    where: str, header: ArrayHeader, size: tuple[int, int, int] | None, layout: ArrayLayout | None
 ) -> tuple[tuple[int, int, int], bool]:
     """Return (C, H, W) of images in an array of N×H×W, N×H×W×C or N×C×H×W, and whether channels come last."""
     if _UINT8.fullmatch(header.descr) is None:
@@ -331,7 +331,7 @@ def _no_labels(descr: str) -> str:
     return f"elements of type {descr[:20]!r}; labels are integers"
 
 
-def _label_type(where: str, header: Header) -> tuple[int, bool, bool]:
+def _label_type(where: str, header: ArrayHeader) -> tuple[int, bool, bool]:
     """Return the bytes of one label, whether it is signed, and whether it is big-endian."""
     match = _INTEGER.fullmatch(header.descr)
     if match is None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from planner.data.class_folders import LEFTOVERS, is_folder
 from planner.data.headers import read_header
 from planner.data.pictures import check_header
-from planner.data.pictures_found import Found
+from planner.data.pictures_found import PicturesFound
 from planner.data.unpack import data_folder
 from planner.errors import DataError, StorageError
 from planner.units import KIB
@@ -38,7 +38,7 @@ class PictureList:
     """The image files of one part in order of class, then name."""
 
     def __init__(
-        self, folder: Path, classes: Sequence[str], work_dir: Path, resources: ExitStack, found: Found
+        self, folder: Path, classes: Sequence[str], work_dir: Path, resources: ExitStack, found: PicturesFound
     ) -> None:
         """List the folders `classes` in `folder`; `found` counts what is there. Raises DataError, StorageError."""
         self.folder = folder
@@ -105,7 +105,9 @@ class PictureList:
         self._file.close()
 
 
-def _pictures(folder: bytes, found: Found, scratch: Path, inside: bytes = b"", depth: int = 0) -> Iterator[bytes]:
+def _pictures(
+    folder: bytes, found: PicturesFound, scratch: Path, inside: bytes = b"", depth: int = 0
+) -> Iterator[bytes]:
     """Names of the images in a class folder, sorted, those in folders within it with these before them."""
     folders: list[bytes] = []
     yield from sorted_names(_files(folder, found, inside, depth, folders), scratch)
@@ -117,7 +119,7 @@ def _pictures(folder: bytes, found: Found, scratch: Path, inside: bytes = b"", d
             yield from _pictures(folder, found, scratch, inside + name + b"/", depth + 1)
 
 
-def _files(folder: bytes, found: Found, inside: bytes, depth: int, folders: list[bytes]) -> Iterator[bytes]:
+def _files(folder: bytes, found: PicturesFound, inside: bytes, depth: int, folders: list[bytes]) -> Iterator[bytes]:
     """Names of the images in a folder as they come; folders within it are put into `folders`."""
     try:
         with os.scandir(os.path.join(folder, inside)) as entries:  # noqa: PTH118  # bytes

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from planner import limits
 from planner.data.headers import Header
-from planner.data.left_out import LeftOut
+from planner.data.left_out import FilesLeftOut
 from planner.data.pace import Pace
 from planner.data.pictures import decode_bytes
 from planner.errors import DataError
@@ -34,14 +34,14 @@ class Costly:
     """Length of the file."""
 
 
-class Found:
+class PicturesFound:
     """Counts pictures, one after another; it stays small however many there are."""
 
     def __init__(self, notes: Sequence[str] = (), pace: Pace | None = None) -> None:
         """`notes` are what was found before; `pace` tells how many there are so far."""
         self._notes = list(notes)
         self._pace = pace or Pace()
-        self.left_out = LeftOut()
+        self.left_out = FilesLeftOut()
         """Files that are no pictures of a kind that is read."""
         self._sizes: Counter[tuple[int, int]] = Counter()
         self._heights, self._widths = (array("Q", bytes(8 * (limits.MAX_EXTENT + 1))) for _ in range(2))

@@ -14,7 +14,7 @@ from planner.tasks.kinds import AnyTask
 from planner.training.discriminant import Discriminant
 
 
-class Meter(ABC):
+class MetricMeter(ABC):
     """The task's metric over the samples seen so far."""
 
     @abstractmethod
@@ -49,7 +49,7 @@ class Arithmetic(ABC):
         """Labels to measure with, drawn from `generator`; without one the same for every sample."""
 
     @abstractmethod
-    def meter(self) -> Meter:
+    def meter(self) -> MetricMeter:
         """A new one."""
 
     @abstractmethod
@@ -57,7 +57,7 @@ class Arithmetic(ABC):
         """A new one, for so many features."""
 
 
-class _Right(Meter):
+class _Right(MetricMeter):
     """The share of samples whose largest output is their class."""
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class _Classification(Arithmetic):
             return torch.zeros(count, dtype=torch.int64)
         return torch.randint(0, outputs, (count,), generator=generator)
 
-    def meter(self) -> Meter:
+    def meter(self) -> MetricMeter:
         return _Right()
 
     def linear_fit(self, features: int, outputs: int) -> LinearFit:

@@ -19,7 +19,7 @@ from planner.runner.train.stream import load_unit
 from planner.system.exhaustion import is_out_of_memory
 from planner.training.runtime import Started, release_memory
 from planner.training.segment import infer
-from planner.training.tasks import Meter, make_arithmetic
+from planner.training.tasks import MetricMeter, make_arithmetic
 from planner.units import MIB
 
 MICRO_BATCH = 256
@@ -33,7 +33,7 @@ _KERNEL_BYTES = 12 * MIB
 class _Tally:
     """What was counted."""
 
-    metric: Meter
+    metric: MetricMeter
     seconds: float = 0.0
     """In forward alone."""
 

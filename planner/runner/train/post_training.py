@@ -19,7 +19,7 @@ from planner.schema.report_parts import ExitReport
 from planner.training.device import wait_for
 from planner.training.encoding import encode_samples
 from planner.training.segment import infer
-from planner.training.tasks import Meter
+from planner.training.tasks import MetricMeter
 
 
 @dataclass
@@ -30,7 +30,7 @@ class _ExitMeter:
     units: Sequence[nn.Module]
     """The units between the exit before it and this one."""
     head: nn.Module | None
-    metric: Meter
+    metric: MetricMeter
     units_seconds: float = 0.0
     """Forward from the block's first unit to this exit's last, without heads."""
     head_seconds: float = 0.0

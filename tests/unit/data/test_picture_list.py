@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.data.picture_list import PictureList, sorted_names
-from planner.data.pictures_found import Found
+from planner.data.pictures_found import PicturesFound
 from planner.units import MIB
 from tests.unit.data.support import random_images, write_image
 
@@ -46,7 +46,7 @@ def test_every_image_is_found_again_by_its_number(tmp_path: Path) -> None:
             else:
                 path.hardlink_to(path.with_name("0.png"))
     with ExitStack() as resources:
-        found = Found()
+        found = PicturesFound()
         listed = PictureList(tmp_path / "set", ["a", "b"], tmp_path / "work", resources, found)
         right = [(tmp_path / "set" / name / f"{number}.png", label)
                  for label, name in enumerate("ab") for number in sorted(range(150), key=str)]  # fmt: skip
