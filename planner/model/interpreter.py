@@ -44,7 +44,7 @@ class GraphModule(nn.Module):
         """The unit's output for (micro-batch, …)."""
         steps = self._training_steps if self.training else self._evaluation_steps
         values: dict[str, Any] = {INPUT: x}
-        frame = _Frame(self, values, len(x))
+        frame = _Frame(self, values, x)
         del x
         for step in steps:
             if step.counts and not self.track_running_stats:
@@ -64,10 +64,10 @@ class GraphModule(nn.Module):
 class _Frame:
     """What the values of one call are read from."""
 
-    __slots__ = ("batch", "module", "values")
+    __slots__ = ("batch", "device", "module", "values")
 
-    def __init__(self, module: GraphModule, values: dict[str, Any], batch: int) -> None:
-        self.module, self.values, self.batch = module, values, batch
+    def __init__(self, module: GraphModule, values: dict[str, Any], x: Tensor) -> None:
+        self.module, self.values, self.batch, self.device = module, values, len(x), x.device
 
 
 Read = Callable[[_Frame], Any]
@@ -131,6 +131,8 @@ def _reader(argument: str, value: Any, kind: str) -> Read:
     if kind.startswith("ScalarType") and value is not None:
         dtype = getattr(torch, value)
         return lambda frame: dtype
+    if kind == "Device":  # graphs name none; this one has to be given
+        return lambda frame: frame.device
     return lambda frame: value
 
 

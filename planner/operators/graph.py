@@ -1,4 +1,4 @@
-"""What an operator may ask of the ONNX graph that it is written into; `planner.export.onnx_graph` gives it."""
+"""What an operator may ask of the ONNX graph that it is written into; `planner.export.onnx_builder` gives it."""
 
 from __future__ import annotations
 

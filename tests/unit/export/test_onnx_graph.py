@@ -12,8 +12,8 @@ from onnx.reference import ReferenceEvaluator
 
 from planner.errors import InputError, StorageError
 from planner.export import onnx_file
+from planner.export.onnx_builder import OPSET
 from planner.export.onnx_file import write_onnx
-from planner.export.onnx_graph import OPSET
 from planner.model.build import build_unit
 from planner.model.shapes import model_sizes
 from planner.model.zoo import from_zoo
