@@ -15,7 +15,7 @@ from typing import Any
 from planner.cli.doctor import examine
 from planner.cli.measure import measured_profile
 from planner.model.zoo import ZOO, from_zoo
-from planner.profiler.library.shipped import device_path, profile_path
+from planner.profiler.library.shipped import FOLDER, profile_path, slug
 from planner.schema.codec import encode
 from planner.schema.common import usual_optimizer
 from planner.system.files import write_atomically
@@ -35,7 +35,7 @@ def write(path: Path, document: Any) -> None:
 def main(names: list[str]) -> None:
     """Measure and write, network after network."""
     device = examine()
-    write(device_path(device.machine.name), device)
+    write(FOLDER / "devices" / f"{slug(device.machine.name)}.json", device)
     for name in names or list(ZOO):
         model = from_zoo(name, (3, 32, 32), 10)
         profile = measured_profile(model, OPTIMIZER, BATCH, fresh=True)

@@ -22,11 +22,6 @@ def profile_path(model: Model, optimizer: OptimizerConfig, folder: Path = FOLDER
     return folder / "models" / f"{slug(model.name)}-{shape}-{model.classes}-{optimizer.kind}.json"
 
 
-def device_path(name: str, folder: Path = FOLDER) -> Path:
-    """The file of a device's document, for instance `devices/raspberry-pi-5.json`."""
-    return folder / "devices" / f"{slug(name)}.json"
-
-
 def slug(text: str) -> str:
     """A name as a file name: small letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "unnamed"

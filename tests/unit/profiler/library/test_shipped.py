@@ -9,7 +9,7 @@ import planner
 from planner.errors import InputError
 from planner.model.zoo import ZOO, from_zoo
 from planner.profiler.library.applies import read_profile
-from planner.profiler.library.shipped import FOLDER, device_path, find_shipped, profile_path, slug
+from planner.profiler.library.shipped import FOLDER, find_shipped, profile_path, slug
 from planner.schema.codec import content_id, encode, read_document, to_json
 from planner.schema.common import OptimizerConfig
 from planner.schema.device import DeviceDocument
@@ -89,7 +89,6 @@ def test_a_shipped_profile_that_was_changed_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", "..", "Größe 1", "x" * 180])
 def test_no_name_leads_out_of_the_folder(tmp_path: Path, name: str) -> None:
     assert profile_path(replace(PROFILE.model, name=name), SGD, tmp_path).resolve().parent == tmp_path / "models"
-    assert device_path(name, tmp_path).resolve().parent == tmp_path / "devices"
 
 
 def test_slugs_are_small_and_plain() -> None:
@@ -105,7 +104,7 @@ def test_what_is_shipped_is_whole_and_found(path: Path) -> None:
     profile = read_profile(path)
     assert content_id(profile) == profile.id
     assert profile.machine is not None
-    assert device_path(profile.machine.name).is_file()
+    assert (FOLDER / "devices" / f"{slug(profile.machine.name)}.json").is_file()
     assert profile.model == from_zoo(profile.model.name, profile.model.input, profile.model.classes)
     assert find_shipped(profile.model, profile.optimizer, 128) == profile
     assert path == profile_path(profile.model, profile.optimizer)
@@ -136,5 +135,5 @@ def test_the_whole_zoo_is_shipped() -> None:
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("devices/*.json")), ids=lambda path: path.stem)
 def test_shipped_devices_are_documents(path: Path) -> None:
     device = read_document(path, DeviceDocument)
-    assert path == device_path(device.machine.name)
+    assert path.stem == slug(device.machine.name)
     assert encode(device)["schema"] == "device/1"
