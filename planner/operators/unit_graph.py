@@ -84,7 +84,7 @@ def _flat(value: Any) -> Iterator[Any]:
 
 
 _TOKEN = re.compile(
-    r"\s*(?:(?P<tensor>\$[\w.]+)|(?P<number>-?(?:\d+\.?\d*(?:e[+-]?\d+)?|inf))(?![\w.])|(?P<name>[A-Za-z_][\w.]*)"
+    r"\s*(?:(?P<tensor>\$[\w.-]+)|(?P<number>-?(?:\d+\.?\d*(?:e[+-]?\d+)?|inf))(?![\w.])|(?P<name>[A-Za-z_][\w.]*)"
     r"|'(?P<text>[^'\\]*)'|(?P<mark>[=(),\[\]*]))"
 )
 _WORDS: Mapping[str, Any] = {"true": True, "false": False, "none": None, "training": Training(), "batch": Batch(1)}
@@ -213,7 +213,7 @@ class GraphTensor:
 
     def __post_init__(self) -> None:
         between("name: its length", len(self.name), 1, limits.MAX_NAME_LENGTH)
-        if not re.fullmatch(r"\w+(\.\w+)*", self.name):
+        if not re.fullmatch(r"[\w-]+(\.[\w-]+)*", self.name):
             raise ValueError(f"name is {self.name[:60]!r}; words with dots between them are needed")
         between("shape: its length", len(self.shape), 0, limits.MAX_RANK)
         for extent in self.shape:

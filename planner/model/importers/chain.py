@@ -77,10 +77,9 @@ def _model(
         other = UnitText(evaluation, other_given, other_steps, other_result, {other_result: text.result})
         same = _in_evaluation(text.lines) == other.lines
         read = text.tensors if same else [*text.tensors, *(name for name in other.tensors if name not in text.tensors)]
-        tensors = tuple(
-            _tensor(module, name, training.tensors.get(name, evaluation.tensors.get(name)), trained) for name in read
-        )
+        known = evaluation.tensors | training.tensors
         try:
+            tensors = tuple(_tensor(module, name, known[name], trained) for name in read)
             graph = UnitGraph("graph", tuple(text.lines), text.result, tensors, () if same else tuple(other.lines))
             names.append(_name(steps, names))
             units.append(Unit(names[-1], (graph,)))
@@ -144,9 +143,8 @@ def _name(steps: list[Step], taken: list[str]) -> str:
     return name
 
 
-def _tensor(module: nn.Module, name: str, tensor: Tensor | None, trained: set[str]) -> GraphTensor:
+def _tensor(module: nn.Module, name: str, tensor: Tensor, trained: set[str]) -> GraphTensor:
     """How a tensor of the module begins, where no weights are brought: parameters at random, others as they are."""
-    assert tensor is not None
     if tensor.dtype not in (torch.float32, torch.int64):
         raise ModelError(f"{name}: is {tensor.dtype}; tensors of float32 and int64 are known here")
     shape, last, persistent = tuple(tensor.shape), name.rpartition(".")[2], name in module.state_dict(keep_vars=True)

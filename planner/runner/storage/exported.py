@@ -110,7 +110,7 @@ def unit_tensors(model: Model) -> Iterator[tuple[str, GraphTensor]]:
 def own_names(model: Model) -> dict[str, str]:
     """What the network that a model was made of calls its tensors, by their names in a model's file.
 
-    Only unit graphs know it.
+    Only unit graphs know it. A constant that several units read is in the file once for each.
     """
     return {name: tensor.name for name, tensor in unit_tensors(model)}
 
@@ -120,7 +120,8 @@ def write_state(exported: Exported, target: Path) -> None:
 
     What is no part of its state is left out. Raises InputError where the model is of no such network, StorageError.
     """
-    names = {name: tensor.name for name, tensor in unit_tensors(exported.model) if tensor.persistent}
+    first = {tensor.name: name for name, tensor in reversed([*unit_tensors(exported.model)]) if tensor.persistent}
+    names = {name: own for own, name in first.items()}
     if not names:
         raise InputError(f"{exported.model.name}: is of the zoo or a layer list; its weights have no names but ours")
     merge_tensors([exported.weights], target, names.get)

@@ -38,24 +38,33 @@ def keep_initial(source: Path, target: Path, model: Model) -> None:
     except StorageError as error:
         raise InputError(f"--init {error}") from None
     try:
-        ours = {own: name for name, own in own_names(model).items()}
-        kinds = {entry.name: entry.dtype for entry in tensors_of(model)}
-        kinds |= {own: kinds[name] for own, name in ours.items()}
+        kinds, ours = _names(model)
+        kept = [(entry, name) for entry in file.entries for name in ours.get(entry.name, [entry.name])]
         widened = {entry.name: _WIDENED[entry.dtype] for entry in file.entries if _is_widened(source, entry, kinds)}
 
         def chunks() -> Iterator[memoryview]:
-            for entry in file.entries:
+            for entry, _ in kept:
                 widen = widened.get(entry.name)
                 if widen is None:
                     yield from file.chunks(entry.name)
                 else:
                     yield from (memoryview(widen(chunk)) for chunk in file.chunks(entry.name, _CHUNK_BYTES))
 
-        entries = [replace(entry, dtype="F32") if entry.name in widened else entry for entry in file.entries]
-        entries = [replace(entry, name=ours.get(entry.name, entry.name)) for entry in entries]
+        types = {entry.name: "F32" if entry.name in widened else entry.dtype for entry in file.entries}
+        entries = [replace(entry, name=name, dtype=types[entry.name]) for entry, name in kept]
         write_tensors(target, entries, chunks, {CONVERTED: str(len(widened))} if widened else None)
     finally:
         file.close()
+
+
+def _names(model: Model) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """The type of a tensor, by its name of either kind; and what is called so in a model's file, by its own name."""
+    kinds = {entry.name: entry.dtype for entry in tensors_of(model)}
+    ours: dict[str, list[str]] = {}
+    for name, own in own_names(model).items():
+        ours.setdefault(own, []).append(name)
+        kinds[own] = kinds[name]
+    return kinds, ours
 
 
 def _is_widened(source: Path, entry: Entry, kinds: Mapping[str, str]) -> bool:

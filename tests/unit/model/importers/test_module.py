@@ -113,6 +113,15 @@ def skips(net: Net, x: Tensor) -> object:
 
 TAIL = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))
 SHARED = nn.Conv2d(4, 4, 1)
+
+
+def dashed() -> nn.Sequential:
+    """As RegNet calls its blocks."""
+    net = chain()
+    net.add_module("block1-0", nn.Linear(10, 10))
+    return net
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "resnet": ResNet,
     "mobile": mobile,
@@ -135,6 +144,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     ),
     "a frozen stem": frozen_stem,
     "a normalisation that stays": lambda: chain(StillNorm()),
+    "a name with a dash": dashed,
     "weight norm": lambda: chain(parametrizations.weight_norm(nn.Conv2d(4, 4, 1))),
     "oblong and dilated": lambda: chain(nn.Conv2d(4, 4, (3, 1), (1, 2), (2, 0), (2, 1)), nn.MaxPool2d((2, 1))),
     "group, layer and instance norm": lambda: chain(

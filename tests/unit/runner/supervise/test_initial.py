@@ -244,6 +244,17 @@ def test_a_networks_own_names_are_taken(tmp_path: Path) -> None:
         keep_initial(tmp_path / "w", tmp_path / "init", OWN)
 
 
+def test_a_constant_that_two_units_read_goes_to_both(tmp_path: Path) -> None:
+    scaled = UnitGraph("graph", ("a = mul.Tensor(x, $scale)",), "a", GRAPH.tensors[:1])
+    model = Model("model/2", "mine", (3, 8, 8), 4, (Unit("first", (scaled,)), Unit("second", (GRAPH,))))
+    given = torch.rand(3, 1, 1)
+    save_file({"scale": given}, tmp_path / "w")
+    keep_initial(tmp_path / "w", tmp_path / "init", model)
+    kept = load_file(tmp_path / "init")
+    assert set(kept) == {"units.0.0.scale", "units.1.0.scale"}
+    assert all(torch.equal(tensor, given) for tensor in kept.values())
+
+
 def test_a_constant_that_only_weights_hold_has_to_be_brought() -> None:
     message = r"^scale is a constant of 3 numbers, which the description does not hold: bring the network's own weights"
     for left in (None, ["units.0.0.scale"]):
