@@ -540,4 +540,5 @@ def test_what_cannot_be_read_right_is_refused_in_a_sentence(
     error = capsys.readouterr().err
     if "cannot be decoded" not in said:  # which takes decoding all of them
         assert code == 2
-        assert error.startswith("neuroflux: ") and len(error.splitlines()) == 1, error
+        lines = [line for line in error.splitlines() if not line.startswith("finding pictures")]  # on a slow machine
+        assert len(lines) == 1 and lines[0].startswith("neuroflux: "), error
