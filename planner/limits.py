@@ -36,6 +36,9 @@ MAX_TENSORS = MAX_UNITS * (9 * MAX_LAYERS_PER_UNIT + 18)
 """Tensors of one weight file: a checkpoint of the largest network. A batch normalisation has five, and two copies as
 state of two of them; a head has eight tensors, and ten as state."""
 
+MAX_GRAPH_TENSORS = MAX_UNITS * 3 * MAX_LAYERS_PER_UNIT
+"""Tensors of a model's unit graphs: with two copies each as state, no more than `MAX_TENSORS` leave for units."""
+
 MAX_HEADER_BYTES = 128 * 2**20
 """Longest header of a weight file: 220 bytes for each of `MAX_TENSORS`. Exported models stay below 100 MB, beyond which
 the safetensors library reads none."""

@@ -6,6 +6,7 @@ them, in another process). A value is let go behind its last use, so a unit hold
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -128,6 +129,9 @@ def _reader(argument: str, value: Any, kind: str) -> Read:
             if any(isinstance(item, Name | TensorName | Training | Batch | list) for item in value):
                 return lambda frame: [reader(frame) for reader in readers]
             return lambda frame: value
+    listed = re.match(r"(?:int|float|SymInt)\[(\d+)\]", kind)
+    if listed is not None and isinstance(value, int | float):
+        return lambda frame: [value] * int(listed[1])
     if kind.startswith("ScalarType") and value is not None:
         dtype = getattr(torch, value)
         return lambda frame: dtype

@@ -8,6 +8,7 @@ on construction; whether layers fit each other is `planner.model.shapes`' busine
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -87,10 +88,16 @@ class Model:
         between("units: their number", len(self.units), 1, limits.MAX_UNITS)
         if len({unit.name for unit in self.units}) != len(self.units):
             raise ValueError("units: two of them share a name; names are unique within a model")
+        tensors = sum(len(layer.tensors) for layer in self._graphs())
+        between("tensors of its unit graphs: their number", tensors, 0, limits.MAX_GRAPH_TENSORS)
         for unit in self.units if self.schema == "model/1" else ():
             if any(isinstance(layer, UnitGraph) for layer in unit.layers):
                 raise ValueError(f"unit {unit.name[:60]!r} is a graph, which model/1 has none of; model/2 has")
         check_class_names(self.class_names, self.classes)
+
+    def _graphs(self) -> Iterator[UnitGraph]:
+        for unit in self.units:
+            yield from (layer for layer in unit.layers if isinstance(layer, UnitGraph))
 
 
 @dataclass(frozen=True)

@@ -128,9 +128,10 @@ def _attend(
         if len(tensor.shape) < 2:
             raise ValueError(f"{name} has shape {show_shape(tensor.shape)}; steps and features are needed")
     check_alike(query=query, key=key, value=value)
-    if query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
-        shapes = ", ".join(show_shape(tensor.shape) for tensor in (query, key, value))
-        raise ValueError(f"query, key and value do not fit each other: {shapes}")
+    if query.shape[-1] != key.shape[-1]:
+        raise ValueError(f"query has {query.shape[-1]} features, key {key.shape[-1]}")
+    if key.shape[-2] != value.shape[-2]:  # some of PyTorch's kernels read beyond the shorter
+        raise StricterThanTorch(f"key has {key.shape[-2]} steps, value {value.shape[-2]}")
     if not 0 <= dropout_p <= 1:
         raise StricterThanTorch(f"dropout_p is {dropout_p}; it has to lie between 0 and 1")
     heads = _heads(query, key, value, enable_gqa)

@@ -172,7 +172,7 @@ class AtenOperator:
         for result in results if isinstance(results, tuple) else (results,):
             if len(result.shape) > MAX_RANK:
                 raise ValueError(f"its result would have {len(result.shape)} dimensions, above {MAX_RANK}")
-            if any(extent < 0 for extent in result.shape) or math.prod(result.shape) >= _INT64:
+            if any(not 0 <= extent < _INT64 for extent in result.shape) or math.prod(result.shape) >= _INT64:
                 raise ValueError(f"its result would have shape {show_shape(result.shape)}")
         return results
 

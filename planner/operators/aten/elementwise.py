@@ -134,14 +134,16 @@ def _between(self: Value, min: Operand | None, max: Operand | None) -> Value:
     return result
 
 
-def _fused(self: Value, tensor1: Value, tensor2: Value, value: float) -> Value:
+def _fused(self: Value, tensor1: Value, tensor2: Value, value: Operand) -> Value:
     result = _common(self, tensor1, tensor2)
     check_no_bool(result, "the common type")
-    _check_alpha(value, result.dtype)
+    check_holds(result.dtype, value, "value")
+    if isinstance(value, float) and result.dtype not in FLOATS:
+        raise StricterThanTorch(f"value is {value}; the tensors are {result.dtype}, so it would be cut")
     return result
 
 
-def _fused_quotient(self: Value, tensor1: Value, tensor2: Value, value: float) -> Value:
+def _fused_quotient(self: Value, tensor1: Value, tensor2: Value, value: Operand) -> Value:
     if category(tensor1.dtype) < 2 and category(tensor2.dtype) < 2:
         raise ValueError("tensor1 and tensor2 are whole numbers; one with a fraction is needed")
     return _fused(self, tensor1, tensor2, value)

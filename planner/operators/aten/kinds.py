@@ -11,10 +11,12 @@ from planner.operators.aten import (
     creation,
     elementwise,
     normalisation,
+    padding,
     pooling,
     reduction,
     reshaping,
     sampling,
+    selection,
 )
 from planner.operators.aten.base import AtenOperator
 
@@ -27,10 +29,12 @@ ATEN: Mapping[str, AtenOperator] = {
         creation,
         elementwise,
         normalisation,
+        padding,
         pooling,
         reduction,
         reshaping,
         sampling,
+        selection,
     )
     for name, operator in room.OPERATORS.items()
 }

@@ -27,6 +27,13 @@ def axis(dim: int, rank: int, name: str = "dim") -> int:
     return dim % span
 
 
+def place_of(self: Value, dim: int) -> int:
+    """As `axis`, in a tensor that has dimensions. Raises ValueError."""
+    if not self.shape:
+        raise ValueError("self has no dimensions")
+    return axis(dim, len(self.shape))
+
+
 def axes(dims: Iterable[int], rank: int, name: str = "dim") -> tuple[int, ...]:
     """Several, each once. Raises ValueError."""
     found = tuple(axis(dim, rank, name) for dim in dims)

@@ -145,7 +145,9 @@ def _weight_norm(d: Draw) -> Arguments:
 def _windows(rank: int, name: str) -> Maker:
     def make(d: Draw) -> Arguments:
         self = Value((*d.shape(1, 2), *(d.n(3, 6) for _ in range(rank))), d.one(*FLOATING))
-        named = d.maybe(stride=d.ints(rank, 1, 3), padding=d.ints(rank, 0, 1), ceil_mode=d.flag())
+        named: dict[str, Any] = {}
+        if d.n(0, 3):
+            named = {"stride": d.ints(rank, 1, 3), "padding": d.ints(rank, 0, 1), "ceil_mode": d.flag()}
         if name.startswith("max"):
             named |= d.maybe(dilation=d.ints(rank, 1, 2))
         return [self, d.ints(rank, 2, 3)], named
@@ -183,7 +185,7 @@ def _operands(name: str) -> Maker:
             elif argument.name == "value" and name.startswith("masked"):
                 value = Value((), "float32") if argument.kind == "Tensor" else _number(d)
             elif argument.name in ("alpha", "value") and argument.kind == "Scalar":
-                value = d.one(1, 2)
+                value = d.one(1, 2, 0.5)
             elif argument.kind.startswith("Tensor") and operator.overwrites and not positional:
                 value = Value(shape, dtype)
             elif argument.kind.startswith("Tensor"):

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner.operators.aten import elementwise
-from planner.operators.aten.base import DTYPES, AtenOperator, StricterThanTorch, Value
+from planner.operators.aten.base import DTYPES, MAX_RESULTS, AtenOperator, StricterThanTorch, Value
 from planner.operators.aten.kinds import ATEN
 from tests.unit.operators.aten.cases import MAKERS, Arguments, Draw, mutated
 from tests.unit.operators.aten.test_signatures import torch_operator
@@ -90,7 +90,7 @@ def compare(operator: AtenOperator, arguments: Arguments) -> bool:
 
 
 @pytest.mark.parametrize("name", ATEN)
-@settings(max_examples=30, deadline=None, database=None)
+@settings(max_examples=60, deadline=None, database=None)
 @given(random=st.randoms(use_true_random=False))
 def test_rule_is_what_torch_does(name: str, random: Random) -> None:
     draw = Draw(random)
@@ -102,6 +102,54 @@ def test_most_of_what_is_meant_to_fit_does() -> None:
     for name, make in MAKERS.items():
         taken = [compare(ATEN[name], make(Draw(Random(seed)))) for seed in range(12)]
         assert sum(taken) >= 4, name
+
+
+def _huge(draw: Draw, value: Any) -> Any:
+    """The same, with extents and numbers as large as a description can have them."""
+    if isinstance(value, Value):
+        return Value(tuple(draw.one(extent, 2**40, 2**62) for extent in value.shape), value.dtype)
+    if isinstance(value, list):
+        return [_huge(draw, item) for item in value]
+    if type(value) is int:
+        return draw.one(value, 2**31, 2**62, 2**63 - 1, -(2**63), 10**400)
+    if type(value) is float:
+        return draw.one(value, 1e308, -1e308, 5e-324, float("inf"), float("nan"))
+    return value
+
+
+@pytest.mark.parametrize("name", ATEN)
+def test_large_numbers_are_judged_at_once(name: str) -> None:
+    """A rule that counted its way through them would not come to an end."""
+    for seed in range(40):
+        draw = Draw(Random(seed))
+        positional, named = MAKERS[name](draw)
+        given = [_huge(draw, value) for value in positional], {at: _huge(draw, value) for at, value in named.items()}
+        said = ours(ATEN[name], given)
+        if isinstance(said, Exception):
+            assert 5 < len(str(said)) < 500
+        else:
+            assert len(said) <= MAX_RESULTS
+            assert all(0 <= extent < 2**63 for value in said for extent in value.shape)
+
+
+@pytest.mark.parametrize("name", ["batch_norm", "instance_norm", "group_norm", "layer_norm", "rms_norm"])
+def test_who_looks_at_the_samples_beside_says_so(name: str) -> None:
+    operator = ATEN[name]
+    differs = False
+    for seed in range(20):
+        positional, named = MAKERS[name](Draw(Random(seed)))
+        shape = positional[0].shape
+        if shape[0] < 2 or (name in ("layer_norm", "rms_norm") and len(positional[1]) == len(shape)):
+            continue
+        generator = torch.Generator().manual_seed(seed)
+        samples = torch.randn(shape, generator=generator, dtype=torch.float64)
+        others = torch.cat([samples[:1], torch.randn(shape, generator=generator, dtype=torch.float64)[1:]])
+        rest = [_real(operator, "", value) for value in positional[1:]]
+        rest = [value.double() if isinstance(value, torch.Tensor) else value for value in rest]
+        named = {at: torch.ones(value.shape, dtype=torch.float64) for at, value in named.items()}
+        first, second = (torch_operator(name)(tensor, *rest, **named)[0] for tensor in (samples, others))
+        differs |= not torch.allclose(first, second)
+    assert differs == operator.depends_on_batch
 
 
 def test_every_operator_has_cases() -> None:

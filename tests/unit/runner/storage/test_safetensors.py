@@ -16,6 +16,7 @@ from planner.errors import StorageError
 from planner.heads.convolution import ConvHead
 from planner.model.build import build_unit
 from planner.model.heads import head_unit
+from planner.operators.unit_graph import UnitGraph
 from planner.runner.storage.safetensors import Entry, TensorFile, merge_tensors, write_tensors
 from planner.schema.common import OptimizerConfig
 from planner.schema.model import (
@@ -161,7 +162,9 @@ def test_no_network_has_more_tensors_than_a_file(tmp_path: Path) -> None:
         Conv2d("conv2d", 3, 1), Linear("linear", 3), BatchNorm2d("batchnorm2d"), Activation("relu"), Flatten("flatten"),
         Pool2d("max_pool2d", 2, 2), AdaptivePool2d("adaptive_avg_pool2d", 1, 1), Dropout("dropout", 0.5),
     )  # fmt: skip
-    assert {type(layer) for layer in every} | {Residual} == set(get_args(Layer))
+    assert {type(layer) for layer in every} | {Residual, UnitGraph} == set(get_args(Layer))
+    in_graphs = limits.MAX_GRAPH_TENSORS * (1 + states) + limits.MAX_UNITS * 18  # heads as above
+    assert in_graphs == limits.MAX_TENSORS
     for layer in every:
         module = build_unit(Unit("one", (layer,)), (3,) if isinstance(layer, Linear) else (3, 8, 8))
         assert len(module.state_dict()) + states * len(list(module.parameters())) <= 9

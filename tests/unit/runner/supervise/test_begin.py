@@ -113,7 +113,7 @@ def test_a_plan_of_another_device_that_has_no_room_beside_torch_is_infeasible_he
     plan = replace(plan, id=content_id(plan))
     with pytest.raises(InfeasibleError, match="does not fit here: starting took") as caught:
         run_plan(plan, "sample", tmp_path / "out", RunOptions(max_steps=1, any_device=True), Silent())
-    assert 100 * 2**20 < caught.value.minimum_bytes < 1000 * 2**20
+    assert 100 * 2**20 < caught.value.minimum_bytes < 2000 * 2**20
     assert not (tmp_path / "out").exists()
 
 
