@@ -17,7 +17,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from planner.operators.base import Shape
-from planner.operators.unit_graph import Batch
+from planner.operators.graph_text import Batch
 
 OPSET: Final = 20
 """The first with an operator for gelu."""

@@ -13,7 +13,8 @@ from planner.export.onnx_builder import Dim, OnnxBuilder, worth_folding
 from planner.operators.aten.base import Value
 from planner.operators.aten.kinds import ATEN
 from planner.operators.base import Shape
-from planner.operators.unit_graph import INPUT, Batch, Name, Node, TensorName, UnitGraph, walk_graph
+from planner.operators.graph_text import INPUT, Batch, Name, Node, TensorName
+from planner.operators.unit_graph import UnitGraph, walk_graph
 from planner.schema.model import Model
 
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from planner.operators.aten.kinds import ATEN
-from planner.operators.unit_graph import INPUT, Batch, GraphTensor, Name, Node, TensorName, Training, UnitGraph
+from planner.operators.graph_text import INPUT, Batch, Name, Node, TensorName, Training
+from planner.operators.unit_graph import GraphTensor, UnitGraph
 
 _STATISTICS = ("running_mean", "running_var")
 

@@ -1,18 +1,6 @@
-"""A unit that is a small graph of ATen operators: how it is written, checked and sized. No torch here.
+"""A unit that is a small graph of ATen operators: how it is checked and sized. No torch here.
 
-A node is one line of text:
-
-    a = conv2d(x, $conv1.weight, none, [2, 2], [3, 3])
-    b = batch_norm(a, $bn1.weight, $bn1.bias, $bn1.running_mean, $bn1.running_var, training, 0.1, 1e-05, true)
-    _ = add_.Tensor($bn1.num_batches_tracked, 1) if training
-    c = relu_(b)
-    left, right = chunk(c, 2, 1)
-
-Left of `=` are the names of the results (`_` for one that nobody reads), right of it an operator of
-`planner.operators.aten` and its arguments: positional ones in ATen's order, then `name=value`. A value is the unit's
-input `x`, a result, a `$tensor` of the unit, a number, `true`, `false`, `none`, 'text', `training` (whether the unit is
-in training mode), `batch` (the number of samples) or a multiple of it (`49*batch`), or a list of values. A node that
-ends in `if training` is left out in evaluation. Nodes stand in the order in which they run.
+`planner.operators.graph_text` says how its lines are written.
 """
 
 from __future__ import annotations
@@ -20,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from math import prod
 from typing import Any, Literal
 
@@ -28,167 +16,7 @@ from planner import limits
 from planner.operators.aten.base import Bound, Value
 from planner.operators.aten.kinds import ATEN
 from planner.operators.base import Operator, Shape, Weight, between
-
-INPUT = "x"
-"""What a graph calls the unit's input."""
-
-
-@dataclass(frozen=True, slots=True)
-class Name:
-    """A value computed before, or the input."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class TensorName:
-    """A tensor of the unit."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Training:
-    """Whether the unit is in training mode."""
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """A multiple of the number of samples."""
-
-    times: int
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """One line of a graph."""
-
-    results: tuple[str, ...]
-    operator: str
-    positional: tuple[Any, ...]
-    named: Mapping[str, Any]
-    training_only: bool
-
-    def values(self) -> Iterator[Any]:
-        """Its arguments, those within lists one by one."""
-        for value in (*self.positional, *self.named.values()):
-            yield from _flat(value)
-
-
-def _flat(value: Any) -> Iterator[Any]:
-    if isinstance(value, list):
-        for item in value:
-            yield from _flat(item)
-    else:
-        yield value
-
-
-_TOKEN = re.compile(
-    r"\s*(?:(?P<tensor>\$[\w.-]+)|(?P<number>-?(?:\d+\.?\d*(?:e[+-]?\d+)?|inf))(?![\w.])|(?P<name>[A-Za-z_][\w.]*)"
-    r"|'(?P<text>[^'\\]*)'|(?P<mark>[=(),\[\]*]))"
-)
-_WORDS: Mapping[str, Any] = {"true": True, "false": False, "none": None, "training": Training(), "batch": Batch(1)}
-
-
-class _Reader:
-    """The tokens of one line, one after another."""
-
-    def __init__(self, line: str) -> None:
-        self._tokens: list[tuple[str, str]] = []
-        at = 0
-        while at < len(line.rstrip()):
-            found = _TOKEN.match(line, at)
-            if found is None or found.lastgroup is None:
-                raise ValueError(f"cannot be read from {line[at : at + 20]!r} on")
-            self._tokens.append((found.lastgroup, found[found.lastgroup]))
-            at = found.end()
-        self._at = 0
-
-    def peek(self, ahead: int = 0) -> tuple[str, str]:
-        place = self._at + ahead
-        return self._tokens[place] if place < len(self._tokens) else ("end", "its end")
-
-    def take(self, kind: str = "", text: str = "") -> str:
-        """The next token, of that kind and text. Raises ValueError for another."""
-        found = self.peek()
-        if (kind and found[0] != kind) or (text and found[1] != text):
-            raise ValueError(f"{text or 'a ' + kind} is needed, not {found[1][:40]!r}")
-        self._at += 1
-        return found[1]
-
-    def value(self, depth: int = 0) -> Any:
-        kind, text = self.peek()
-        self._at += 1
-        match kind:
-            case "tensor":
-                return TensorName(text[1:])
-            case "text":
-                return text
-            case "name":
-                return _WORDS.get(text, Name(text))
-            case "number":
-                return self._number(text)
-        if text != "[" or depth > 1:
-            raise ValueError(f"a value is needed, not {text[:40]!r}")
-        found = []
-        while self.peek()[1] != "]":
-            found.append(self.value(depth + 1))
-            if self.peek()[1] != "]":
-                self.take("mark", ",")
-        self.take("mark", "]")
-        return found
-
-    def _number(self, text: str) -> Any:
-        number = int(text) if re.fullmatch(r"-?\d{1,19}", text) else float(text)
-        if self.peek() != ("mark", "*"):
-            return number
-        self._at += 1
-        self.take("name", "batch")
-        if not isinstance(number, int):
-            raise ValueError("batch can be taken a whole number of times only")
-        return Batch(number)
-
-
-def read_node(line: str) -> Node:
-    """A line of a graph. Raises ValueError: what is wrong."""
-    reader = _Reader(line)
-    results = [reader.take("name")]
-    while reader.peek()[1] == ",":
-        reader.take()
-        results.append(reader.take("name"))
-    reader.take("mark", "=")
-    operator = reader.take("name")
-    if operator not in ATEN:
-        raise ValueError(f"{operator[:40]!r} is no operator that a unit can hold; `neuroflux schema` lists them")
-    positional, named = _arguments(reader)
-    training_only = reader.peek() == ("name", "if")
-    if training_only:
-        reader.take()
-        reader.take("name", "training")
-    if reader.peek()[0] != "end":
-        raise ValueError(f"goes on behind its arguments with {reader.peek()[1][:40]!r}")
-    return Node(tuple(results), operator, positional, named, training_only)
-
-
-def _arguments(reader: _Reader) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    reader.take("mark", "(")
-    positional: list[Any] = []
-    named: dict[str, Any] = {}
-    while reader.peek()[1] != ")":
-        if reader.peek()[0] == "name" and reader.peek(1) == ("mark", "="):
-            name = reader.take()
-            reader.take()
-            if name in named:
-                raise ValueError(f"{name} is given twice")
-            named[name] = reader.value()
-        elif named:
-            raise ValueError("an argument without a name stands behind one with a name")
-        else:
-            positional.append(reader.value())
-        if reader.peek()[1] != ")":
-            reader.take("mark", ",")
-    reader.take("mark", ")")
-    return tuple(positional), named
+from planner.operators.graph_text import INPUT, WORDS, Batch, Name, Node, TensorName, Training, read_node
 
 
 @dataclass(frozen=True)
@@ -258,28 +86,29 @@ class UnitGraph(Operator):
         names = [tensor.name for tensor in self.tensors]
         if len(set(names)) != len(names):
             raise ValueError("tensors: two of them share a name")
-        read = {value.name for node in self.both() for value in node.values() if isinstance(value, TensorName)}
+        read = {
+            value.name
+            for node in (*self.training_nodes, *self.evaluation_nodes)
+            for value in node.values()
+            if isinstance(value, TensorName)
+        }
         if unread := sorted(set(names) - read):
             raise ValueError(f"tensors: no node reads {unread[0]!r}")
-        self.check_names(self.training_nodes)
-        self.check_names(self.evaluation_nodes)
+        self._check_names(self.training_nodes)
+        self._check_names(self.evaluation_nodes)
 
-    @property
+    @cached_property
     def training_nodes(self) -> tuple[Node, ...]:
         """In training mode."""
         return _read_nodes(self.nodes)
 
-    @property
+    @cached_property
     def evaluation_nodes(self) -> tuple[Node, ...]:
         """In evaluation mode."""
-        return tuple(node for node in _read_nodes(self.evaluation or self.nodes) if not node.training_only)
+        nodes = _read_nodes(self.evaluation) if self.evaluation else self.training_nodes
+        return tuple(node for node in nodes if not node.training_only)
 
-    def both(self) -> Iterator[Node]:
-        """All nodes, of training and of evaluation."""
-        yield from self.training_nodes
-        yield from self.evaluation_nodes
-
-    def check_names(self, nodes: tuple[Node, ...]) -> None:
+    def _check_names(self, nodes: tuple[Node, ...]) -> None:
         """Raise ValueError unless every name is given once, and before it is read."""
         known = {INPUT}
         tensors = {tensor.name for tensor in self.tensors}
@@ -290,7 +119,7 @@ class UnitGraph(Operator):
                 if isinstance(value, TensorName) and value.name not in tensors:
                     raise ValueError(f"nodes[{index}]: the unit has no tensor {value.name[:60]!r}")
             for name in node.results:
-                if name in known or name in _WORDS:
+                if name in known or name in WORDS:
                     raise ValueError(f"nodes[{index}]: {name[:40]!r} is taken; each result needs a name of its own")
                 if name != "_":
                     known.add(name)
@@ -305,8 +134,15 @@ class UnitGraph(Operator):
     def depends_on_batch(self) -> bool:  # type: ignore[override]  # a constant of other operators
         return any(ATEN[node.operator].depends_on_batch for node in self.training_nodes)
 
+    @cached_property
+    def _outputs(self) -> dict[Shape, Shape]:
+        """What has been worked out: a chain is asked for its shapes again and again."""
+        return {}
+
     def output(self, shape: Shape, *inside: Shape) -> Shape:
-        return output_shape(self, shape)
+        if shape not in self._outputs:
+            self._outputs[shape] = _output_shape(self, shape)
+        return self._outputs[shape]
 
     def weights(self, shape: Shape) -> tuple[Weight, ...]:
         ordered = sorted(self.tensors, key=lambda each: each.kind != "parameter")  # as a module's state has them
@@ -325,7 +161,6 @@ class UnitGraph(Operator):
         return {"graph": self}
 
 
-@lru_cache(maxsize=2 * limits.MAX_UNITS)
 def _read_nodes(lines: tuple[str, ...]) -> tuple[Node, ...]:
     found = []
     for index, line in enumerate(lines):
@@ -336,8 +171,7 @@ def _read_nodes(lines: tuple[str, ...]) -> tuple[Node, ...]:
     return tuple(found)
 
 
-@lru_cache(maxsize=4 * limits.MAX_UNITS)
-def output_shape(graph: UnitGraph, shape: Shape) -> Shape:
+def _output_shape(graph: UnitGraph, shape: Shape) -> Shape:
     """Shape of one sample behind a unit graph fed with `shape`, in training and in evaluation alike.
 
     Raises ValueError where a node does not fit, where the samples get lost, or where both differ.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from planner.errors import InputError, StorageError
-from planner.runner.storage.exported import find_full, unit_tensors
+from planner.runner.storage.exported import find_full
 from planner.runner.storage.safetensors import TensorFile
 from planner.runner.storage.weights import read_tensor, save_tensors
 
@@ -71,7 +71,7 @@ def _plain(tensor: Tensor) -> Tensor:
 def load_into(module: nn.Module, folder: Path) -> None:
     """See `RunReport.load_into`."""
     exported = find_full(folder)
-    ours = {tensor.name: name for name, tensor in unit_tensors(exported.model) if tensor.persistent}
+    ours = {tensor.name: name for name, tensor in exported.model.graph_tensors() if tensor.persistent}
     state = module.state_dict(keep_vars=True)
     if strange := sorted(set(ours) - set(state)):
         raise InputError(f"the module has no {strange[0]!r}, which {exported.model.name!r} has: it is another network")

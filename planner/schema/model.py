@@ -22,7 +22,7 @@ from planner.operators.linear import Linear
 from planner.operators.normalisation import BatchNorm2d
 from planner.operators.pooling import AdaptivePool2d, Pool2d
 from planner.operators.reshaping import Flatten
-from planner.operators.unit_graph import UnitGraph
+from planner.operators.unit_graph import GraphTensor, UnitGraph
 from planner.schema.codec import added
 from planner.schema.common import check_class_names
 from planner.tasks.kinds import CLASSIFICATION, AnyTask
@@ -88,16 +88,19 @@ class Model:
         between("units: their number", len(self.units), 1, limits.MAX_UNITS)
         if len({unit.name for unit in self.units}) != len(self.units):
             raise ValueError("units: two of them share a name; names are unique within a model")
-        tensors = sum(len(layer.tensors) for layer in self._graphs())
+        tensors = sum(1 for _ in self.graph_tensors())
         between("tensors of its unit graphs: their number", tensors, 0, limits.MAX_GRAPH_TENSORS)
         for unit in self.units if self.schema == "model/1" else ():
             if any(isinstance(layer, UnitGraph) for layer in unit.layers):
                 raise ValueError(f"unit {unit.name[:60]!r} is a graph, which model/1 has none of; model/2 has")
         check_class_names(self.class_names, self.classes)
 
-    def _graphs(self) -> Iterator[UnitGraph]:
-        for unit in self.units:
-            yield from (layer for layer in unit.layers if isinstance(layer, UnitGraph))
+    def graph_tensors(self) -> Iterator[tuple[str, GraphTensor]]:
+        """The tensors of its unit graphs, by their names in a file of its weights: `units.0.0.conv1.weight`."""
+        for index, unit in enumerate(self.units):
+            for place, layer in enumerate(unit.layers):
+                if isinstance(layer, UnitGraph):
+                    yield from ((f"units.{index}.{place}.{tensor.name}", tensor) for tensor in layer.tensors)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from planner.export.onnx_builder import Dim, OnnxBuilder
 from planner.operators.aten.base import Value
 from planner.operators.aten.shapes import common_dtype
 from planner.operators.base import Shape
-from planner.operators.unit_graph import Batch
+from planner.operators.graph_text import Batch
 
 SAMPLES: Final = (3, 5)
 """How many samples a graph is walked with. What is 3·k with the first and 5·k with the second is k times the batch."""
@@ -55,7 +55,7 @@ class Call:
     @property
     def first(self) -> Tensor:
         """Its first argument, a tensor."""
-        return next(iter(self.arguments.values()))  # type: ignore[no-any-return]
+        return next(iter(self.arguments.values()))  # type: ignore[no-any-return]  # the first is a value
 
     @property
     def result(self) -> Form:

@@ -8,7 +8,7 @@ import numpy as np
 
 from planner.export.aten.base import Call, Writer, filled, operand, stretched
 from planner.export.onnx_builder import OnnxBuilder
-from planner.operators.unit_graph import Batch
+from planner.operators.graph_text import Batch
 
 
 def _range(o: OnnxBuilder, c: Call) -> str:

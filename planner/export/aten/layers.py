@@ -190,7 +190,7 @@ def _attention(o: OnnxBuilder, c: Call) -> str:
 
 def _mask(o: OnnxBuilder, c: Call) -> Tensor | None:
     if not c["is_causal"]:
-        return c["attn_mask"]  # type: ignore[no-any-return]
+        return c["attn_mask"]  # type: ignore[no-any-return]  # a name, or none
     shape = static((c["query"].dims[-2], c["key"].dims[-2]))
     return Tensor(shape, "bool", o.constant(np.tril(np.ones(shape, bool)), "bool"))
 

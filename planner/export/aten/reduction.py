@@ -8,7 +8,7 @@ from typing import Any
 
 from planner.export.aten.base import Call, Tensor, Writer, axes_of, operand, static
 from planner.export.onnx_builder import OnnxBuilder
-from planner.operators.unit_graph import Batch
+from planner.operators.graph_text import Batch
 
 
 def _axes(c: Call) -> list[int]:

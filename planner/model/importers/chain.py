@@ -50,7 +50,8 @@ def chain_of(module: nn.Module, images: Tensor, classes: int) -> Chain:
     try:
         training, evaluation = export(module, data, training=True), export(module, data, training=False)
         model = _model(module, training, evaluation, (images.shape[1], images.shape[2], images.shape[3]), classes)
-        chain = Chain(model, _named(model, training.tensors | evaluation.tensors))
+        tensors = training.tensors | evaluation.tensors
+        chain = Chain(model, {name: tensors[each.name] for name, each in model.graph_tensors()})
         _prove(chain, module, data[: SIZES[0]])
         return chain
     finally:
@@ -72,6 +73,7 @@ def _model(
     units: list[Unit] = []
     parts = zip(_parts(training, cuts), _parts(evaluation, others), strict=True)
     trained = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
+    state = set(module.state_dict(keep_vars=True))
     for (given, steps, result), (other_given, other_steps, other_result) in parts:
         text = UnitText(training, given, steps, result, {})
         other = UnitText(evaluation, other_given, other_steps, other_result, {other_result: text.result})
@@ -79,7 +81,7 @@ def _model(
         read = text.tensors if same else [*text.tensors, *(name for name in other.tensors if name not in text.tensors)]
         known = evaluation.tensors | training.tensors
         try:
-            tensors = tuple(_tensor(module, name, known[name], trained) for name in read)
+            tensors = tuple(_tensor(name, known[name], name in trained, name in state) for name in read)
             graph = UnitGraph("graph", tuple(text.lines), text.result, tensors, () if same else tuple(other.lines))
             names.append(_name(steps, names))
             units.append(Unit(names[-1], (graph,)))
@@ -143,12 +145,12 @@ def _name(steps: list[Step], taken: list[str]) -> str:
     return name
 
 
-def _tensor(module: nn.Module, name: str, tensor: Tensor, trained: set[str]) -> GraphTensor:
+def _tensor(name: str, tensor: Tensor, is_trained: bool, persistent: bool) -> GraphTensor:
     """How a tensor of the module begins, where no weights are brought: parameters at random, others as they are."""
     if tensor.dtype not in (torch.float32, torch.int64):
         raise ModelError(f"{name}: is {tensor.dtype}; tensors of float32 and int64 are known here")
-    shape, last, persistent = tuple(tensor.shape), name.rpartition(".")[2], name in module.state_dict(keep_vars=True)
-    kind: Literal["parameter", "buffer", "counter"] = "parameter" if name in trained else "buffer"
+    shape, last = tuple(tensor.shape), name.rpartition(".")[2]
+    kind: Literal["parameter", "buffer", "counter"] = "parameter" if is_trained else "buffer"
     kind = kind if tensor.is_floating_point() else "counter"
     if last in _FRESH:  # a trained module's would be those of other weights
         return GraphTensor(name, shape, kind, "constant", _FRESH[last], persistent=persistent)
@@ -170,18 +172,13 @@ def _distribution(tensor: Tensor) -> tuple[Literal["normal", "uniform"], float]:
     return "normal", deviation
 
 
-def _named(model: Model, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    found = {}
-    for index, unit in enumerate(model.units):
-        for place, layer in enumerate(unit.layers):
-            if isinstance(layer, UnitGraph):
-                found.update({f"units.{index}.{place}.{each.name}": tensors[each.name] for each in layer.tensors})
-    return found
-
-
 def _prove(chain: Chain, module: nn.Module, data: Tensor) -> None:
     """Compare with the module: outputs in both modes, gradients and buffers. Raises ModelError."""
-    units, twin = _built(chain), copy.deepcopy(module)
+    try:
+        twin = copy.deepcopy(module)
+    except Exception as error:  # whatever somebody else's module holds
+        raise ModelError(f"cannot be copied ({type(error).__name__}: {str(error)[:300]})") from error
+    units = _built(chain)
     twin.train()
     units.train()
     expected, found = _trained(twin, data), _trained(units, data)
@@ -230,8 +227,10 @@ def _check_finite(units: nn.Sequential, data: Tensor) -> None:
 def _compare(what: str, expected: Tensor, found: Tensor) -> None:
     if torch.equal(expected, found):
         return
+    if expected.shape != found.shape:
+        raise ModelError(f"{what} is {tuple(expected.shape)}, that of its description {tuple(found.shape)}")
     tolerance = 1e-5 * max(1.0, float(expected.abs().max()))
-    if expected.shape != found.shape or not torch.allclose(found, expected, rtol=1e-4, atol=tolerance):
+    if not torch.allclose(found, expected, rtol=1e-4, atol=tolerance):
         raise ModelError(
             f"{what} is another than that of its description, by up to {float((found - expected).abs().max()):.3g}; "
             "something in forward escapes torch.export: a hook, or a layer that overwrites a tensor still in use"

@@ -26,21 +26,12 @@ class Cut:
     """The one that is alive."""
 
 
-def dependent_steps(graph: Exported) -> set[Step]:
-    """The steps that depend on the input, those that write into such a value included."""
-    found = {graph.steps[0]}
-    for step in graph.steps:
-        if any(value in found for value in step.inputs()):
-            found.add(step)
-    return found
-
-
 def possible_cuts(graph: Exported) -> list[Cut]:
     """All of them, in order; none behind the last step.
 
     A tensor that two units would read (a shared weight) keeps its readers together.
     """
-    depends = dependent_steps(graph)
+    depends = graph.dependent
     last = {graph.output: len(graph.steps)}
     readers: dict[str, list[int]] = {}
     for index, step in enumerate(graph.steps):
@@ -73,7 +64,7 @@ def unit_cuts(graph: Exported, allowed: list[Cut]) -> list[Cut]:
     by_index = {cut.index: cut for cut in allowed}
     found: list[Cut] = []
     since: list[Cut] = []
-    depends = dependent_steps(graph)
+    depends = graph.dependent
     weighty = False
     for index, step in enumerate(graph.steps):
         if step in depends and has_weights(step):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, fx, nn
 
 from planner.errors import ModelError
 from planner.operators.aten.kinds import ATEN
-from planner.operators.unit_graph import Batch, Training
+from planner.operators.graph_text import Batch, Training
 
 SIZES = (3, 5)
 """Samples that a module is exported with. An argument that is 3·k once and 5·k the other time is k times the batch."""
@@ -71,6 +72,15 @@ class Exported:
     output: Step
     tensors: dict[str, Tensor] = field(default_factory=dict)
     """The module's tensors and constants that steps read, by name."""
+
+    @cached_property
+    def dependent(self) -> set[Step]:
+        """The steps that depend on the input, those that write into such a value included."""
+        found = {self.steps[0]}
+        for step in self.steps:
+            if any(value in found for value in step.inputs()):
+                found.add(step)
+        return found
 
 
 def export(module: nn.Module, sample: Tensor, *, training: bool) -> Exported:

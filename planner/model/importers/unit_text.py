@@ -7,10 +7,9 @@ import re
 from typing import Any
 
 from planner.errors import ModelError
-from planner.model.importers.cuts import dependent_steps
 from planner.model.importers.exported import Attribute, Exported, Step
 from planner.operators.aten.kinds import ATEN
-from planner.operators.unit_graph import INPUT, Batch, Training
+from planner.operators.graph_text import INPUT, Batch, Training
 
 
 class UnitText:
@@ -23,7 +22,7 @@ class UnitText:
 
         `reserved` are names that results have to get.
         """
-        self._graph, self._depends = graph, dependent_steps(graph)
+        self._graph, self._depends = graph, graph.dependent
         self._names: dict[Step, str] = {given: INPUT}
         self._roots: dict[Step, Step] = {}
         for step in graph.steps:

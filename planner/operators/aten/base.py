@@ -190,7 +190,7 @@ def _parse(signature: str) -> _Parsed:
         if part == "*":
             keyword_only = True
             continue
-        kind, name, equals, default = re.fullmatch(r"(.+?) (\w+)(=?)(.*)", part).groups()  # type: ignore[union-attr]
+        kind, name, equals, default = re.fullmatch(r"(.+?) (\w+)(=?)(.*)", part).groups()  # type: ignore[union-attr]  # ours match
         marked = re.search(r"\(([^)]*)\)", kind)
         if marked is not None:
             overwrites = name if "!" in marked[1] else overwrites

@@ -10,7 +10,6 @@ from pathlib import Path
 from planner.errors import InputError, StorageError
 from planner.model.load import load_model
 from planner.model.shapes import Shape, layer_output, model_sizes, walk
-from planner.operators.unit_graph import GraphTensor, UnitGraph
 from planner.runner.storage.safetensors import Entry, TensorFile, merge_tensors
 from planner.schema.model import Layer, Model, Unit
 from planner.schema.run_folder import RunFolder
@@ -99,20 +98,12 @@ def tensors_of(model: Model) -> Iterator[Entry]:
         yield from _tensors(unit.layers, shape, f"units.{index}.")
 
 
-def unit_tensors(model: Model) -> Iterator[tuple[str, GraphTensor]]:
-    """The tensors of unit graphs, by their names in a model's file."""
-    for index, unit in enumerate(model.units):
-        for place, layer in enumerate(unit.layers):
-            if isinstance(layer, UnitGraph):
-                yield from ((f"units.{index}.{place}.{tensor.name}", tensor) for tensor in layer.tensors)
-
-
 def own_names(model: Model) -> dict[str, str]:
     """What the network that a model was made of calls its tensors, by their names in a model's file.
 
     Only unit graphs know it. A constant that several units read is in the file once for each.
     """
-    return {name: tensor.name for name, tensor in unit_tensors(model)}
+    return {name: tensor.name for name, tensor in model.graph_tensors()}
 
 
 def write_state(exported: Exported, target: Path) -> None:
@@ -120,7 +111,7 @@ def write_state(exported: Exported, target: Path) -> None:
 
     What is no part of its state is left out. Raises InputError where the model is of no such network, StorageError.
     """
-    first = {tensor.name: name for name, tensor in reversed([*unit_tensors(exported.model)]) if tensor.persistent}
+    first = {tensor.name: name for name, tensor in reversed([*exported.model.graph_tensors()]) if tensor.persistent}
     names = {name: own for own, name in first.items()}
     if not names:
         raise InputError(f"{exported.model.name}: is of the zoo or a layer list; its weights have no names but ours")

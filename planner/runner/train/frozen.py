@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from planner.errors import InputError, StorageError
 from planner.runner.input.samples import Samples
-from planner.runner.storage.exported import unit_tensors
 from planner.runner.storage.safetensors import TensorFile
 from planner.runner.storage.weights import named_tensors, save_tensors
 from planner.runner.train.block import begin_with, fresh_unit, load_before
@@ -58,7 +57,7 @@ def check_beginning(model: Model, left: Collection[str] | None) -> None:
 
     `left` are the names that were not given; none: nothing was given.
     """
-    for name, tensor in unit_tensors(model):
+    for name, tensor in model.graph_tensors():
         if tensor.start == "given" and (left is None or name in left):
             raise InputError(
                 f"{tensor.name} is a constant of {prod(tensor.shape)} numbers, which the description does not hold: "

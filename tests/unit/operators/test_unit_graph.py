@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +15,9 @@ from hypothesis import strategies as st
 from planner.errors import DocumentError, ModelError
 from planner.limits import MAX_GRAPH_NODES
 from planner.model.load import model_from_json
-from planner.operators.unit_graph import Batch, GraphTensor, Name, TensorName, Training, UnitGraph, read_node
+from planner.model.shapes import model_sizes
+from planner.operators.graph_text import Batch, Name, TensorName, Training, read_node
+from planner.operators.unit_graph import GraphTensor, UnitGraph
 from planner.schema.codec import encode
 from planner.schema.model import Model, Unit
 
@@ -107,6 +112,15 @@ def test_values_belong_to_values_alone() -> None:
         GraphTensor("a", (2,), "buffer", "constant", values=(1.0,))
     with pytest.raises(ValueError, match="words with dots between them are needed"):
         GraphTensor("../a", (2,))
+
+
+def test_the_documented_description_is_one() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "networks.md").read_text()
+    example = re.search(r"```json\n(.*?)```", page, re.DOTALL)
+    assert example is not None
+    sizes = model_sizes(model_from_json(json.loads(example[1])))
+    assert [unit.output for unit in sizes] == [(16, 16, 16), (10,)]
+    assert [unit.parameters for unit in sizes] == [16 * 3 * 9 + 2 * 16, 16 * 10 + 10]
 
 
 def test_a_layer_list_and_a_graph_have_schemas_of_their_own() -> None:
