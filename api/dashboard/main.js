@@ -28,6 +28,8 @@ async function show() {
   current.abort();
   current = new AbortController();
   const { signal } = current;
+  const isFromHere = !isFirst; // asked before anything is waited for: the first page may be left before it is there
+  isFirst = false;
   const { steps, query } = here();
   const name = viewOf(steps);
   markNavigation(steps[0] ?? "runs");
@@ -43,17 +45,14 @@ async function show() {
     own.replaceChildren(h("h1", {}, "That did not work"), problemBox(error, show));
     if (!(error instanceof Problem)) console.error(error);
   }
-  arrive(own);
+  if (!signal.aborted) arrive(own, isFromHere);
 }
 
-/** Tell the title bar and the screen reader where we are. */
-function arrive(own) {
+/** Tell the title bar, and the screen reader too when one page led to another, where we are. */
+function arrive(own, isFromHere) {
   const heading = own.querySelector("h1");
   document.title = heading === null ? "neuroflux" : `${heading.textContent} – neuroflux`;
-  if (isFirst) {
-    isFirst = false;
-    return;
-  }
+  if (!isFromHere) return;
   if (heading !== null) {
     heading.tabIndex = -1;
     heading.focus({ preventScroll: true });

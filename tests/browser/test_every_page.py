@@ -142,6 +142,14 @@ def test_every_page_is_reached_by_keyboard(open_page: Open) -> None:
         expect(current).to_have_text(name)
 
 
+def test_a_page_is_told_though_the_first_was_left_before_it_was_there(open_page: Open, served: Served) -> None:
+    page = open_page("/docs")
+    page.route("**/v1/runs?*", lambda route: None)  # the first page's list never comes
+    page.goto(f"{served.url}/#/runs")
+    page.evaluate("location.hash = '#/plans'")
+    expect(page.get_by_role("heading", level=1)).to_be_focused()
+
+
 def test_numbers_are_in_the_browsers_language(browser: Browser, served: Served, finished_run: str) -> None:
     context = browser.new_context(locale="de-DE")
     page = context.new_page()
