@@ -43,6 +43,15 @@ MAX_HEADER_BYTES = 128 * 2**20
 """Longest header of a weight file: 220 bytes for each of `MAX_TENSORS`. Exported models stay below 100 MB, beyond which
 the safetensors library reads none."""
 
+MAX_ONNX_BYTES = 2**31
+"""Longest ONNX file, weights within it included: what protocol buffers allow."""
+
+MAX_ONNX_FIELDS = 2**20
+"""Fields and numbers of an ONNX file that are read beside its weights."""
+
+MAX_ONNX_NODES = 16_384
+"""Nodes of an ONNX graph."""
+
 MAX_RESIDUAL_DEPTH = 4
 """Residuals inside residuals."""
 

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from planner.errors import ModelError
 from planner.limits import MAX_NAME_LENGTH
 from planner.model.build import build_unit
-from planner.model.importers.cuts import Cut, has_weights, possible_cuts, unit_cuts
-from planner.model.importers.exported import SIZES, Exported, Step, export
+from planner.model.importers.cuts import Cut, graph_parts, possible_cuts, unit_cuts, unit_name
+from planner.model.importers.exported import Exported, export
+from planner.model.importers.steps import SIZES, Step, StepGraph
 from planner.model.importers.unit_text import UnitText
 from planner.model.shapes import Shape, model_sizes
 from planner.operators.unit_graph import GraphTensor, UnitGraph
@@ -71,8 +72,8 @@ def _model(
     cuts, others = _agreed_cuts(training, evaluation)
     names: list[str] = []
     units: list[Unit] = []
-    parts = zip(_parts(training, cuts), _parts(evaluation, others), strict=True)
-    trained = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
+    parts = zip(graph_parts(training, cuts), graph_parts(evaluation, others), strict=True)
+    trained = training.trained
     state = set(module.state_dict(keep_vars=True))
     for (given, steps, result), (other_given, other_steps, other_result) in parts:
         text = UnitText(training, given, steps, result, {})
@@ -83,7 +84,7 @@ def _model(
         try:
             tensors = tuple(_tensor(name, known[name], name in trained, name in state) for name in read)
             graph = UnitGraph("graph", tuple(text.lines), text.result, tensors, () if same else tuple(other.lines))
-            names.append(_name(steps, names))
+            names.append(unit_name(training, steps, names))
             units.append(Unit(names[-1], (graph,)))
         except ValueError as error:
             raise ModelError(f"{steps[0].place}: {error}") from None
@@ -111,7 +112,7 @@ def _agreed_cuts(training: Exported, evaluation: Exported) -> tuple[list[Cut], l
     return cuts, [allowed[cut] for cut in cuts]
 
 
-def _keys(graph: Exported, cuts: list[Cut]) -> list[tuple[object, ...]]:
+def _keys(graph: StepGraph, cuts: list[Cut]) -> list[tuple[object, ...]]:
     """What tells a cut: the step that gives its value (operator, module, line), and how often that came before."""
     seen: dict[tuple[object, ...], int] = {}
     at: dict[Step, tuple[object, ...]] = {}
@@ -120,29 +121,6 @@ def _keys(graph: Exported, cuts: list[Cut]) -> list[tuple[object, ...]]:
         seen[key] = seen.get(key, 0) + 1
         at[step] = (*key, seen[key])
     return [at[cut.value] for cut in cuts]
-
-
-def _parts(graph: Exported, cuts: list[Cut]) -> list[tuple[Step, list[Step], Step]]:
-    """What comes in, the steps, and what goes out, for each unit."""
-    found: list[tuple[Step, list[Step], Step]] = []
-    given, start = graph.steps[0], 1
-    for cut in cuts:
-        found.append((given, graph.steps[start : cut.index + 1], cut.value))
-        given, start = cut.value, cut.index + 1
-    found.append((given, graph.steps[start:], graph.output))
-    return found
-
-
-def _name(steps: list[Step], taken: list[str]) -> str:
-    """The path of the module whose weights the unit begins with, made unique."""
-    step = next((step for step in steps if has_weights(step)), steps[0])
-    path = step.path or step.name
-    base = (f"layer {path}" if path.isdigit() else path)[: MAX_NAME_LENGTH - 8]
-    name, count = base, 1
-    while name in taken:
-        count += 1
-        name = f"{base} ({count})"
-    return name
 
 
 def _tensor(name: str, tensor: Tensor, is_trained: bool, persistent: bool) -> GraphTensor:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
-from planner.model.importers.exported import Attribute, Exported, Step
+from planner.limits import MAX_NAME_LENGTH
+from planner.model.importers.steps import Attribute, Step, StepGraph
 from planner.operators.aten.kinds import ATEN
 
-_NOT_WEIGHTY = ("norm", "add_", "add", "mul", "div", "sub", "prelu", "expand", "index", "detach", "lift", "to")
+_NOT_WEIGHTY = ("norm", "add_", "add.", "addc", "mul", "div", "sub", "prelu", "expand", "index", "detach", "lift", "to")
 """Beginnings of operators whose tensors do not make a unit: normalisation, scales, positions, constants."""
+
+_PRODUCTS = ("conv", "linear", "matmul", "mm", "bmm", "addmm", "baddbmm", "einsum", "embedding", "lstm", "gru", "rnn")
+"""Beginnings of operators that a unit is made for where they read what is worked out of a weight, too."""
 
 _TAIL = ("adaptive_avg", "avg_pool", "flatten", "view", "reshape", "mean", "squeeze", "select", "permute", "transpose")
 """Beginnings of operators that prepare for a linear layer, and stay with it."""
@@ -26,7 +28,7 @@ class Cut:
     """The one that is alive."""
 
 
-def possible_cuts(graph: Exported) -> list[Cut]:
+def possible_cuts(graph: StepGraph) -> list[Cut]:
     """All of them, in order; none behind the last step.
 
     A tensor that two units would read (a shared weight) keeps its readers together.
@@ -38,8 +40,9 @@ def possible_cuts(graph: Exported) -> list[Cut]:
         for value in step.inputs():
             if isinstance(value, Step):
                 last[value] = max(index, last.get(value, -1))
-            elif step in depends or ATEN[step.operator].overwrites:
-                readers.setdefault(value.name, []).append(index)
+        for name in graph.reads[step]:
+            if step in depends or ATEN[step.operator].overwrites:
+                readers.setdefault(name, []).append(index)
     shared = [(indexes[0], indexes[-1]) for indexes in readers.values() if indexes[0] != indexes[-1]]
     found: list[Cut] = []
     alive: set[Step] = {graph.steps[0]}
@@ -50,12 +53,12 @@ def possible_cuts(graph: Exported) -> list[Cut]:
         if index and len(alive) == 1 and step in depends:
             (only,) = alive
             kept = any(first <= index < end for first, end in shared)
-            if not kept and only.is_batch and only.dtype == torch.float32:
+            if not kept and only.is_batch and only.dtype == "float32":
                 found.append(Cut(index, only))
     return found
 
 
-def unit_cuts(graph: Exported, allowed: list[Cut]) -> list[Cut]:
+def unit_cuts(graph: StepGraph, allowed: list[Cut]) -> list[Cut]:
     """Those that units end at: each unit has one step with weights, as a convolution, and what follows it.
 
     What prepares for a linear layer (average pools, flattening) goes with that. Several steps with weights that no cut
@@ -67,7 +70,7 @@ def unit_cuts(graph: Exported, allowed: list[Cut]) -> list[Cut]:
     depends = graph.dependent
     weighty = False
     for index, step in enumerate(graph.steps):
-        if step in depends and has_weights(step):
+        if step in depends and has_weights(graph, step):
             if weighty and since:
                 found.append(_before(graph, since, step))
             if since or not weighty:
@@ -78,13 +81,37 @@ def unit_cuts(graph: Exported, allowed: list[Cut]) -> list[Cut]:
     return found
 
 
-def has_weights(step: Step) -> bool:
+def graph_parts(graph: StepGraph, cuts: list[Cut]) -> list[tuple[Step, list[Step], Step]]:
+    """What comes in, the steps, and what goes out, for each unit."""
+    found: list[tuple[Step, list[Step], Step]] = []
+    given, start = graph.steps[0], 1
+    for cut in cuts:
+        found.append((given, graph.steps[start : cut.index + 1], cut.value))
+        given, start = cut.value, cut.index + 1
+    found.append((given, graph.steps[start:], graph.output))
+    return found
+
+
+def unit_name(graph: StepGraph, steps: list[Step], taken: list[str]) -> str:
+    """The path of the module whose weights the unit begins with, made unique."""
+    step = next((step for step in steps if has_weights(graph, step)), steps[0])
+    path = step.path or step.name
+    base = (f"layer {path}" if path.isdigit() else path)[: MAX_NAME_LENGTH - 8]
+    name, count = base, 1
+    while name in taken:
+        count += 1
+        name = f"{base} ({count})"
+    return name
+
+
+def has_weights(graph: StepGraph, step: Step) -> bool:
     """Whether it is one that a unit is made for."""
-    own = any(isinstance(value, Attribute) for value in step.inputs())
-    return own and "norm" not in step.operator and not step.operator.startswith(_NOT_WEIGHTY)
+    if any(isinstance(value, Attribute) for value in step.inputs()):
+        return "norm" not in step.operator and not step.operator.startswith(_NOT_WEIGHTY)
+    return bool(graph.reads[step]) and step.operator.startswith(_PRODUCTS)  # a weight that is turned, or normalised
 
 
-def _before(graph: Exported, cuts: list[Cut], step: Step) -> Cut:
+def _before(graph: StepGraph, cuts: list[Cut], step: Step) -> Cut:
     """The last of the cuts before `step`; before a linear layer that reads one row per sample, the one before what
     makes a row of an image.
     """

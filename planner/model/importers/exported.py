@@ -3,84 +3,26 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from planner.errors import ModelError
+from planner.model.importers.steps import SIZES, Attribute, Step, StepGraph
 from planner.operators.aten.kinds import ATEN
 from planner.operators.graph_text import Batch, Training
-
-SIZES = (3, 5)
-"""Samples that a module is exported with. An argument that is 3·k once and 5·k the other time is k times the batch."""
 
 _TRAINING = ("training", "train")
 
 
-@dataclass(eq=False)
-class Step:
-    """One operator of an exported graph. What it is called is unique within the graph."""
-
-    name: str
-    operator: str
-    arguments: dict[str, Any]
-    """By ATen's names: other steps, `Tensor`s by their `Attribute`, literals; those at their default are left out."""
-    shape: tuple[int, ...] | None
-    """Of its result, at the first of `SIZES`; None where it has several."""
-    dtype: torch.dtype | None
-    is_batch: bool
-    """Whether its first extent is the number of samples, and no other depends on that."""
-    path: str
-    """The module whose forward calls it."""
-    place: str
-    """The line of the network's own code."""
-    results: int = 0
-    """How many it gives, where these are a list; 0: one tensor."""
-    item: int | None = None
-    """Of a result that is one of several: which. Its only argument is the step with them all."""
-
-    def inputs(self) -> Iterator[Step | Attribute]:
-        """The values that it reads."""
-        yield from _inputs(list(self.arguments.values()))
-
-
-@dataclass(frozen=True)
-class Attribute:
-    """A tensor of the module."""
-
-    name: str
-
-
-def _inputs(value: Any) -> Iterator[Step | Attribute]:
-    if isinstance(value, Step | Attribute):
-        yield value
-    elif isinstance(value, list):
-        for item in value:
-            yield from _inputs(item)
-
-
 @dataclass
-class Exported:
+class Exported(StepGraph):
     """A module's graph in one mode."""
 
-    steps: list[Step]
-    """In the order in which they run. The first is the input, whose operator is empty."""
-    output: Step
     tensors: dict[str, Tensor] = field(default_factory=dict)
     """The module's tensors and constants that steps read, by name."""
-
-    @cached_property
-    def dependent(self) -> set[Step]:
-        """The steps that depend on the input, those that write into such a value included."""
-        found = {self.steps[0]}
-        for step in self.steps:
-            if any(value in found for value in step.inputs()):
-                found.add(step)
-        return found
 
 
 def export(module: nn.Module, sample: Tensor, *, training: bool) -> Exported:
@@ -102,7 +44,8 @@ def export(module: nn.Module, sample: Tensor, *, training: bool) -> Exported:
     found = [value for value in output if value is not None] if isinstance(output, tuple | list) else [output]
     if len(found) != 1 or found[0] not in steps:
         raise ModelError(f"forward gives {len(found)} tensors; one tensor (batch, classes) is needed")
-    return Exported(list(steps.values()), steps[found[0]], tensors)
+    trained = frozenset(name for name, parameter in module.named_parameters() if parameter.requires_grad)
+    return Exported(list(steps.values()), steps[found[0]], trained, tensors)
 
 
 def _first_names(module: nn.Module) -> dict[str, str]:
@@ -153,7 +96,7 @@ def _step(
     its = other.meta.get("val")
     shape, dtype, is_batch = None, None, False
     if isinstance(seen, Tensor) and isinstance(its, Tensor):
-        shape, dtype = tuple(seen.shape), seen.dtype
+        shape, dtype = tuple(seen.shape), str(seen.dtype).removeprefix("torch.")
         is_batch = [shape[:1], its.shape[:1]] == [(size,) for size in SIZES] and shape[1:] == its.shape[1:]
     place = _line(node)
     path = ["", *(path for path, _ in (node.meta.get("nn_module_stack") or {}).values())][-1]

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from planner.errors import ModelError
-from planner.model.importers.exported import Attribute, Exported, Step
+from planner.model.importers.steps import Attribute, Step, StepGraph
 from planner.operators.aten.kinds import ATEN
 from planner.operators.graph_text import INPUT, Batch, Training
 
@@ -16,7 +16,7 @@ class UnitText:
     """The lines of one unit."""
 
     def __init__(
-        self, graph: Exported, given: Step, steps: list[Step], result: Step, reserved: dict[Step, str]
+        self, graph: StepGraph, given: Step, steps: list[Step], result: Step, reserved: dict[Step, str]
     ) -> None:
         """`steps` are those between the cuts, `given` the value that comes in, `result` the one that goes out.
 

@@ -214,6 +214,25 @@ def test_a_unit_has_one_layer_with_weights_where_it_can_be_cut() -> None:
     assert [unit.name for unit in model.units] == ["layer 0", "layer 2", "layer 7"]
 
 
+class Turned(nn.Module):
+    """Uses a weight as it is and turned around."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(5, 4) / 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = F.relu(x.mean((2, 3)) @ self.weight.t())
+        return F.relu(inner @ self.weight)[:, :, None, None]
+
+
+def test_a_weight_that_is_turned_makes_a_unit_and_is_in_one_alone() -> None:
+    model = import_module(chain(Turned()), SAMPLE)
+    names = [tensor.name for graph in graphs(model) for tensor in graph.tensors]
+    assert len(names) == len(set(names))
+    assert [unit.name for unit in model.units] == ["layer 0", "layer 1", "layer 4"]
+
+
 def test_weights_keep_the_modules_names() -> None:
     module = ResNet()
     found = import_chain(module, SAMPLE)
