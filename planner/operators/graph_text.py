@@ -17,6 +17,7 @@ ends in `if training` is left out in evaluation. Nodes stand in the order in whi
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -84,6 +85,30 @@ _TOKEN = re.compile(
 )
 WORDS: Mapping[str, Any] = {"true": True, "false": False, "none": None, "training": Training(), "batch": Batch(1)}
 """Names that are no result's."""
+
+
+def value_text(value: Any) -> str:
+    """A value as lines write it. Raises ValueError for what cannot be written."""
+    match value:
+        case Name(name):
+            return name
+        case TensorName(name):
+            return f"${name}"
+        case Training():
+            return "training"
+        case Batch(times):
+            return "batch" if times == 1 else f"{times}*batch"
+        case list() | tuple():
+            return f"[{', '.join(value_text(item) for item in value)}]"
+        case bool() | None:
+            return str(value).lower()
+        case float() if math.isnan(value):
+            raise ValueError("computes with NaN")
+        case int() | float():
+            return repr(value)
+        case str() if "'" not in value and "\\" not in value:
+            return f"'{value}'"
+    raise ValueError(f"gets {value!r:.60}, which cannot be written")
 
 
 class _Reader:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Any
 
 from planner.errors import ModelError
 from planner.model.importers.steps import Attribute, Step, StepGraph
 from planner.operators.aten.kinds import ATEN
-from planner.operators.graph_text import INPUT, Batch, Training
+from planner.operators.graph_text import INPUT, value_text
 
 
 class UnitText:
@@ -151,18 +150,9 @@ class UnitText:
                 if name not in self.tensors:
                     self.tensors.append(name)
                 return f"${name}"
-            case Training():
-                return "training"
-            case Batch(times):
-                return "batch" if times == 1 else f"{times}*batch"
             case list():
                 return f"[{', '.join(self._text(item, step) for item in value)}]"
-            case bool() | None:
-                return str(value).lower()
-            case float() if math.isnan(value):
-                raise ModelError(f"{step.place}: computes with NaN")
-            case int() | float():
-                return repr(value)
-            case str() if "'" not in value and "\\" not in value:
-                return f"'{value}'"
-        raise ModelError(f"{step.place}: {step.operator} gets {value!r:.60}, which cannot be written")
+        try:
+            return value_text(value)
+        except ValueError as error:
+            raise ModelError(f"{step.place}: {step.operator} {error}") from None
