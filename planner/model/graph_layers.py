@@ -132,11 +132,25 @@ def stochastic_depth(g: GraphBuilder, x: Var, p: float) -> Var:
     return x
 
 
-def squeeze_excitation(g: GraphBuilder, x: Var, names: tuple[str, str], width: int, activation: str, gate: str) -> Var:
-    """`x` times a number for each channel, made of all their means: two 1×1 convolutions and what follows each."""
+def squeeze_excitation(
+    g: GraphBuilder,
+    x: Var,
+    names: tuple[str, str],
+    width: int,
+    activation: str,
+    gate: str,
+    *,
+    starts: tuple[Start, Start] | None = None,
+) -> Var:
+    """`x` times a number for each channel, made of all their means: two 1×1 convolutions and what follows each.
+
+    With `starts` for their weights, their biases begin at 0.
+    """
+    first, second = starts or (None, None)
+    offset = ZEROS if starts else None
     scale = g.call("adaptive_avg_pool2d", x, [1, 1])
-    scale = g.call(activation, conv2d(g, scale, names[0], width, 1, bias=True))
-    scale = g.call(gate, conv2d(g, scale, names[1], x.shape[1], 1, bias=True))
+    scale = g.call(activation, conv2d(g, scale, names[0], width, 1, bias=True, start=first, bias_start=offset))
+    scale = g.call(gate, conv2d(g, scale, names[1], x.shape[1], 1, bias=True, start=second, bias_start=offset))
     return g.call("mul.Tensor", scale, x)
 
 
