@@ -265,7 +265,7 @@ def subject_from(arguments: argparse.Namespace, work_dir: Path) -> ModelAndData:
     from planner.model.zoo import ZOO
 
     if arguments.model not in ZOO:
-        _check_length(Path(arguments.model))
+        check_length(Path(arguments.model))
     if arguments.data is None:
         return ModelAndData(load_model(arguments.model, arguments.input, arguments.classes), None)
     from planner.cli.line import DataProgress
@@ -290,7 +290,7 @@ def subject_from(arguments: argparse.Namespace, work_dir: Path) -> ModelAndData:
     return ModelAndData(model, found.training_samples, file_bytes(found), found)
 
 
-def _check_length(path: Path) -> None:
+def check_length(path: Path) -> None:
     """Refuse before it is parsed what would take seconds to parse. What cannot be read is not refused here."""
     length = path.stat().st_size if path.is_file() else 0
     if length > MAX_MODEL_BYTES:

@@ -10,6 +10,7 @@ from planner.limits import MAX_LAYERS_PER_UNIT, MAX_UNITS
 from planner.model.shapes import model_sizes
 from planner.model.zoo import ZOO, from_zoo
 from planner.schema.codec import decode, read_json
+from planner.schema.faults import faults
 from planner.schema.model import Model, ZooReference
 
 
@@ -23,6 +24,28 @@ def model_from_json(value: Any) -> Model:
         model = decode(Model, value)
     model_sizes(model)
     return model
+
+
+def model_faults(value: Any) -> list[InputError]:
+    """Everything that keeps a value from being a description, as far as it can be told at once; none: it is one.
+
+    Where every field is right, the first place where the chain does not hold.
+    """
+    try:
+        model_from_json(value)
+    except (DocumentError, ModelError) as error:
+        kind = ZooReference if isinstance(value, dict) and "zoo" in value else Model
+        is_long = isinstance(error, DocumentError) and _too_long(value)
+        return [error] if is_long else [*faults(kind, value)] or [error]
+    return []
+
+
+def _too_long(value: Any) -> bool:
+    try:
+        _check_counts(value)
+    except DocumentError:
+        return True
+    return False
 
 
 def _check_counts(value: Any) -> None:

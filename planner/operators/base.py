@@ -14,6 +14,15 @@ Shape = tuple[int, ...]
 """One sample: (channels, height, width) or (features,)."""
 
 
+class FaultsWithin(ValueError):
+    """What is wrong within a field of a document, each fault with its place there: `nodes[3]`."""
+
+    def __init__(self, *faults: tuple[str, str]) -> None:
+        """Its message is that of the first."""
+        super().__init__(": ".join(faults[0]))
+        self.faults = faults
+
+
 class Weight:
     """A tensor that belongs to an operator. (As a dataclass it would cost the training child four times as much.)"""
 

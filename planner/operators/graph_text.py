@@ -64,6 +64,8 @@ class Node:
     positional: tuple[Any, ...]
     named: Mapping[str, Any]
     training_only: bool
+    line: int = 0
+    """Its place among the graph's lines."""
 
     def values(self) -> Iterator[Any]:
         """Its arguments, those within lists one by one."""
@@ -116,14 +118,22 @@ class _Reader:
 
     def __init__(self, line: str) -> None:
         self._tokens: list[tuple[str, str]] = []
+        self._columns: list[int] = []
         at = 0
         while at < len(line.rstrip()):
             found = _TOKEN.match(line, at)
             if found is None or found.lastgroup is None:
-                raise ValueError(f"cannot be read from {line[at : at + 20]!r} on")
+                raise ValueError(f"column {at + 1}: cannot be read from {line[at : at + 20]!r} on")
             self._tokens.append((found.lastgroup, found[found.lastgroup]))
+            self._columns.append(found.start(found.lastgroup) + 1)
             at = found.end()
+        self._columns.append(at + 1)
         self._at = 0
+
+    def fault(self, problem: str, back: int = 0) -> ValueError:
+        """An error at the next token, or at one before it."""
+        place = min(self._at - back, len(self._columns) - 1)
+        return ValueError(f"column {self._columns[place]}: {problem}")
 
     def peek(self, ahead: int = 0) -> tuple[str, str]:
         place = self._at + ahead
@@ -133,7 +143,7 @@ class _Reader:
         """The next token, of that kind and text. Raises ValueError for another."""
         found = self.peek()
         if (kind and found[0] != kind) or (text and found[1] != text):
-            raise ValueError(f"{text or 'a ' + kind} is needed, not {found[1][:40]!r}")
+            raise self.fault(f"{text or 'a ' + kind} is needed, not {found[1][:40]!r}")
         self._at += 1
         return found[1]
 
@@ -150,7 +160,7 @@ class _Reader:
             case "number":
                 return self._number(text)
         if text != "[" or depth > 1:
-            raise ValueError(f"a value is needed, not {text[:40]!r}")
+            raise self.fault(f"a value is needed, not {text[:40]!r}", back=1)
         found = []
         while self.peek()[1] != "]":
             found.append(self.value(depth + 1))
@@ -166,12 +176,12 @@ class _Reader:
         self._at += 1
         self.take("name", "batch")
         if not isinstance(number, int):
-            raise ValueError("batch can be taken a whole number of times only")
+            raise self.fault("batch can be taken a whole number of times only", back=1)
         return Batch(number)
 
 
-def read_node(line: str) -> Node:
-    """A line of a graph. Raises ValueError: what is wrong."""
+def read_node(line: str, index: int = 0) -> Node:
+    """A line of a graph, the `index`-th. Raises ValueError: what is wrong, and in which column."""
     reader = _Reader(line)
     results = [reader.take("name")]
     while reader.peek()[1] == ",":
@@ -180,17 +190,24 @@ def read_node(line: str) -> Node:
     reader.take("mark", "=")
     operator = reader.take("name")
     if operator not in ATEN:
-        raise ValueError(
-            f"{operator[:40]!r} is no operator that a unit can hold; planner/operators/aten/ has those that are"
-        )
+        raise reader.fault(_no_operator(operator), back=1)
     positional, named = _arguments(reader)
     training_only = reader.peek() == ("name", "if")
     if training_only:
         reader.take()
         reader.take("name", "training")
     if reader.peek()[0] != "end":
-        raise ValueError(f"goes on behind its arguments with {reader.peek()[1][:40]!r}")
-    return Node(tuple(results), operator, positional, named, training_only)
+        raise reader.fault(f"goes on behind its arguments with {reader.peek()[1][:40]!r}")
+    return Node(tuple(results), operator, positional, named, training_only, index)
+
+
+def _no_operator(name: str) -> str:
+    """What is said of a name that is no operator's: those that look like it, if any."""
+    from difflib import get_close_matches  # not in memory where graphs are run
+
+    near = get_close_matches(name[:40], ATEN, n=3, cutoff=0.7)
+    right = f"{' or '.join(near)} is" if near else "docs/descriptions.md lists those that are"
+    return f"{name[:40]!r} is no operator that a unit can hold; {right}"
 
 
 def _arguments(reader: _Reader) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -202,10 +219,10 @@ def _arguments(reader: _Reader) -> tuple[tuple[Any, ...], dict[str, Any]]:
             name = reader.take()
             reader.take()
             if name in named:
-                raise ValueError(f"{name} is given twice")
+                raise reader.fault(f"{name} is given twice", back=2)
             named[name] = reader.value()
         elif named:
-            raise ValueError("an argument without a name stands behind one with a name")
+            raise reader.fault("an argument without a name stands behind one with a name")
         else:
             positional.append(reader.value())
         if reader.peek()[1] != ")":

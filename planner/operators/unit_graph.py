@@ -15,7 +15,7 @@ from typing import Any, Literal
 from planner import limits
 from planner.operators.aten.base import Bound, Value
 from planner.operators.aten.kinds import ATEN
-from planner.operators.base import Operator, Shape, Weight, between
+from planner.operators.base import FaultsWithin, Operator, Shape, Weight, between
 from planner.operators.graph_text import INPUT, WORDS, Batch, Name, Node, TensorName, Training, read_node
 
 
@@ -86,6 +86,7 @@ class UnitGraph(Operator):
         names = [tensor.name for tensor in self.tensors]
         if len(set(names)) != len(names):
             raise ValueError("tensors: two of them share a name")
+        self._check_lines()
         read = {
             value.name
             for node in (*self.training_nodes, *self.evaluation_nodes)
@@ -94,37 +95,52 @@ class UnitGraph(Operator):
         }
         if unread := sorted(set(names) - read):
             raise ValueError(f"tensors: no node reads {unread[0]!r}")
-        self._check_names(self.training_nodes)
-        self._check_names(self.evaluation_nodes)
 
     @cached_property
     def training_nodes(self) -> tuple[Node, ...]:
         """In training mode."""
-        return _read_nodes(self.nodes)
+        return _read_nodes("nodes", self.nodes)
 
     @cached_property
     def evaluation_nodes(self) -> tuple[Node, ...]:
         """In evaluation mode."""
-        nodes = _read_nodes(self.evaluation) if self.evaluation else self.training_nodes
+        nodes = _read_nodes("evaluation", self.evaluation) if self.evaluation else self.training_nodes
         return tuple(node for node in nodes if not node.training_only)
 
-    def _check_names(self, nodes: tuple[Node, ...]) -> None:
-        """Raise ValueError unless every name is given once, and before it is read."""
+    def _check_lines(self) -> None:
+        """Raise FaultsWithin unless every line can be read, and every name is given once, and before it is read."""
+        faults: list[tuple[str, str]] = []
+        fields: tuple[Literal["nodes", "evaluation"], ...] = ("nodes", "evaluation")
+        for field in fields[: 1 + bool(self.evaluation)]:
+            try:
+                nodes = self.training_nodes if field == "nodes" else self.evaluation_nodes
+            except FaultsWithin as error:
+                faults += error.faults
+            else:
+                faults += self._name_faults(field, nodes)
+        if not faults and not self.evaluation:  # what is left out in evaluation may be read there
+            faults += self._name_faults("nodes", self.evaluation_nodes)
+        if faults:
+            raise FaultsWithin(*faults)
+
+    def _name_faults(self, field: str, nodes: tuple[Node, ...]) -> Iterator[tuple[str, str]]:
         known = {INPUT}
         tensors = {tensor.name for tensor in self.tensors}
-        for index, node in enumerate(nodes):
+        for node in nodes:
+            place = f"{field}[{node.line}]"
             for value in node.values():
                 if isinstance(value, Name) and value.name not in known:
-                    raise ValueError(f"nodes[{index}]: {value.name[:40]!r} is read before it is computed")
+                    yield place, f"{value.name[:40]!r} is read before it is computed"
+                    known.add(value.name)  # told once
                 if isinstance(value, TensorName) and value.name not in tensors:
-                    raise ValueError(f"nodes[{index}]: the unit has no tensor {value.name[:60]!r}")
+                    yield place, f"the unit has no tensor {value.name[:60]!r}"
             for name in node.results:
                 if name in known or name in WORDS:
-                    raise ValueError(f"nodes[{index}]: {name[:40]!r} is taken; each result needs a name of its own")
+                    yield place, f"{name[:40]!r} is taken; each result needs a name of its own"
                 if name != "_":
                     known.add(name)
         if self.result not in known:
-            raise ValueError(f"result is {self.result[:40]!r}, which no node computes")
+            yield "result", f"{self.result[:40]!r} is computed by no node"
 
     @property
     def extracts_features(self) -> bool:  # type: ignore[override]  # a constant of other operators
@@ -161,13 +177,17 @@ class UnitGraph(Operator):
         return {"graph": self}
 
 
-def _read_nodes(lines: tuple[str, ...]) -> tuple[Node, ...]:
-    found = []
+def _read_nodes(field: str, lines: tuple[str, ...]) -> tuple[Node, ...]:
+    """Raises FaultsWithin for all lines that cannot be read."""
+    found: list[Node] = []
+    faults: list[tuple[str, str]] = []
     for index, line in enumerate(lines):
         try:
-            found.append(read_node(line))
+            found.append(read_node(line, index))
         except ValueError as error:
-            raise ValueError(f"nodes[{index}] ({line[:60]}): {error}") from None
+            faults.append((f"{field}[{index}]", f"{error} (in {line[:60]!r})"))
+    if faults:
+        raise FaultsWithin(*faults)
     return tuple(found)
 
 
@@ -215,7 +235,7 @@ def walk_graph(
                 return [bound(item) for item in value]
         return value
 
-    for index, node in enumerate(graph.training_nodes if training else graph.evaluation_nodes):
+    for node in graph.training_nodes if training else graph.evaluation_nodes:
         try:
             operator = ATEN[node.operator]
             arguments = operator.bind(
@@ -225,7 +245,7 @@ def walk_graph(
             results = given if isinstance(given, tuple) else (given,)
             _check_results(node, results, count)
         except ValueError as error:
-            raise ValueError(f"node {index} ({', '.join(node.results)} = {node.operator}): {error}") from None
+            raise ValueError(f"node {node.line} ({', '.join(node.results)} = {node.operator}): {error}") from None
         values.update(zip(node.results, results, strict=True))
         yield node, arguments, results
 

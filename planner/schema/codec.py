@@ -29,6 +29,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from planner import limits
 from planner.errors import DocumentError, InputError
+from planner.operators.base import FaultsWithin
 from planner.units import format_bytes
 
 T = TypeVar("T")
@@ -175,7 +176,7 @@ def decode(kind: type[T], value: Any, path: str = "$") -> T:
 
 def _check_schema_version(kind: type, value: dict[str, Any], path: str) -> None:
     """Say clearly that a document is of another kind or from a newer release, before any field is looked at."""
-    expected = _hints(kind).get("schema") if dataclasses.is_dataclass(kind) else None
+    expected = field_hints(kind).get("schema") if dataclasses.is_dataclass(kind) else None
     if expected is None or not isinstance(value.get("schema"), str):
         return
     right = get_args(expected)[-1]  # the newest that is read
@@ -190,26 +191,28 @@ def _check_schema_version(kind: type, value: dict[str, Any], path: str) -> None:
 
 
 @cache
-def _hints(kind: type) -> dict[str, Any]:
+def field_hints(kind: type) -> dict[str, Any]:
+    """A schema's fields and their annotations."""
     return typing.get_type_hints(kind)
 
 
 @cache
 def _tags(members: tuple[type, ...]) -> tuple[str, dict[str, type]]:
     """The field that tells the members of a union apart, and the member behind each of its values."""
-    tag = next(name for name, hint in _hints(members[0]).items() if get_origin(hint) is Literal)
-    return tag, {name: member for member in members for name in get_args(_hints(member)[tag])}
+    tag = next(name for name, hint in field_hints(members[0]).items() if get_origin(hint) is Literal)
+    return tag, {name: member for member in members for name in get_args(field_hints(member)[tag])}
 
 
 @cache
-def _required(kind: type) -> frozenset[str]:
+def required_fields(kind: type) -> frozenset[str]:
+    """The fields without a default."""
     missing = dataclasses.MISSING
     fields = dataclasses.fields(kind)
     return frozenset(field.name for field in fields if field.default is missing and field.default_factory is missing)
 
 
 @cache
-def _former_names(kind: type) -> dict[str, str]:
+def former_names(kind: type) -> dict[str, str]:
     """What a schema's fields are called, by what they were called before."""
     fields = dataclasses.fields(kind)
     return {field.metadata[_FORMERLY]: field.name for field in fields if _FORMERLY in field.metadata}
@@ -260,10 +263,11 @@ def _decode_union(members: tuple[Any, ...], value: Any, path: str) -> Any:
     members = tuple(member for member in members if member is not type(None))
     if len(members) == 1:
         return _decode(members[0], value, path)
-    return _decode(_tagged_member(members, value, path), value, path)
+    return _decode(tagged_member(members, value, path), value, path)
 
 
-def _tagged_member(members: tuple[Any, ...], value: Any, path: str) -> Any:
+def tagged_member(members: tuple[Any, ...], value: Any, path: str) -> Any:
+    """Which of several dataclasses `value` is. Raises DocumentError."""
     if not isinstance(value, dict):
         raise DocumentError(path, f"an object is needed, not {_name(value)}")
     tag, by_tag = _tags(members)
@@ -277,8 +281,8 @@ def _tagged_member(members: tuple[Any, ...], value: Any, path: str) -> Any:
 def _decode_dataclass(kind: type, value: Any, path: str) -> Any:
     if not isinstance(value, dict):
         raise DocumentError(path, f"an object is needed, not {_name(value)}")
-    hints = _hints(kind)
-    for former, name in _former_names(kind).items():
+    hints = field_hints(kind)
+    for former, name in former_names(kind).items():
         if former in value and name not in value:
             value = {name if key == former else key: item for key, item in value.items()}
     for key in value:
@@ -288,10 +292,13 @@ def _decode_dataclass(kind: type, value: Any, path: str) -> Any:
     for name, hint in hints.items():
         if name in value:
             arguments[name] = _decode(hint, value[name], f"{path}.{name}")
-        elif name in _required(kind):
+        elif name in required_fields(kind):
             raise DocumentError(f"{path}.{name}", "this field is missing")
     try:
         return kind(**arguments)
+    except FaultsWithin as error:
+        place, problem = error.faults[0]
+        raise DocumentError(f"{path}.{place}", problem) from None
     except ValueError as error:
         raise DocumentError(path, str(error)) from None
 
@@ -331,7 +338,7 @@ def _encode(document: Any, without_added: bool) -> Any:
 @cache
 def _float_hints(kind: type) -> tuple[tuple[dataclasses.Field[Any], Any], ...]:
     """A schema's fields, and the annotations of those that hold floats: bare, in tuples, or with None."""
-    hints = _hints(kind)
+    hints = field_hints(kind)
     return tuple(
         (field, hints[field.name] if _speaks_of_float(hints[field.name]) else None)
         for field in dataclasses.fields(kind)

@@ -65,7 +65,7 @@ def test_a_line_that_cannot_be_read(line: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"result": "d"}, "result is 'd', which no node computes"),
+        ({"result": "d"}, "result: 'd' is computed by no node"),
         ({"nodes": ("a = relu(b)",), "tensors": ()}, r"nodes\[0\]: 'b' is read before it is computed"),
         ({"nodes": ("a = relu(x)", "a = relu(x)"), "result": "a", "tensors": ()}, r"nodes\[1\]: 'a' is taken"),
         ({"nodes": ("x = relu(x)",), "result": "x", "tensors": ()}, r"nodes\[0\]: 'x' is taken"),
