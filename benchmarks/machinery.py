@@ -90,7 +90,8 @@ def by_runner(plan, data, folder) -> float:  # type: ignore[no-untyped-def]  # t
         if isinstance(event, Step):
             marks.append(time.perf_counter())
 
-    samples = lambda size: Samples(data.train, plan.model.input, None, size, task=plan.model.task)  # noqa: E731  # one line says it
+    shape, task, normalisation = plan.model.input, plan.model.task, plan.normalisation
+    samples = lambda size: Samples(data.train, shape, None, size, task=task, normalisation=normalisation)  # noqa: E731  # one line says it
     checkpoints = Checkpoints(folder / "checkpoint", math.inf)
     block = RunContext(plan, RunFolder(folder), RunLength(1, STEPS + 1, 0)).blocks[0]
     BlockTrainer(block, samples, MemoryGuard(None), tell, checkpoints, StopSignal()).train()

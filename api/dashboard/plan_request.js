@@ -4,7 +4,7 @@ import { MIB } from "./format.js";
 
 /**
  * The form's field for each of a request's terms: where the term stands, in what unit its number is shown, and that it is
- * a word where its default, null, does not tell.
+ * a word, or a list of numbers with commas between them, where its default, null, does not tell.
  */
 const TERMS = {
   scope: { path: ["budget", "scope"] },
@@ -15,6 +15,8 @@ const TERMS = {
   augment: { path: ["training", "augment"] },
   views: { path: ["training", "views"] },
   freeze: { path: ["training", "freeze"] },
+  mean: { path: ["training", "normalisation", "mean"], isList: true },
+  std: { path: ["training", "normalisation", "std"], isList: true },
   schedule: { path: ["training", "schedule"] },
   seed: { path: ["training", "seed"] },
   optimizer: { path: ["training", "optimizer", "kind"] },
@@ -54,6 +56,16 @@ function askedBefore(plan) {
   };
 }
 
+/** How its images are normalised, as a formula. Where neither plan nor model says so, it is as it was before they could. */
+export function normalisationOf(plan) {
+  const { mean, std } = plan.training.normalisation ?? plan.model.normalisation ?? { mean: [0.5], std: [0.25] };
+  const shown = (numbers) => {
+    const rounded = numbers.map((number) => String(Number(number.toPrecision(6))));
+    return numbers.length > 1 ? `[${rounded.join(", ")}]` : rounded[0];
+  };
+  return `(value / 255 − ${shown(mean)}) / ${shown(std)}`;
+}
+
 /** The query of the form for a new plan, with its fields as this plan was asked for. */
 export function formOf(plan) {
   const request = requestOf(plan);
@@ -77,7 +89,11 @@ export function fieldsOf(terms) {
  */
 export function termsOf(usual, text, number) {
   const found = structuredClone(usual);
-  for (const [name, { path, unit = 1, isWord = false }] of Object.entries(TERMS)) {
+  for (const [name, { path, unit = 1, isWord = false, isList = false }] of Object.entries(TERMS)) {
+    if (isList) {
+      setList(found, path, text(name));
+      continue;
+    }
     const place = path.slice(0, -1).reduce((inner, step) => inner[step], found);
     const last = path.at(-1);
     if (text(name) === "" && place[last] === null) continue;
@@ -86,4 +102,11 @@ export function termsOf(usual, text, number) {
     else place[last] = unit === 1 ? number(name) : Math.round(unit * number(name));
   }
   return found;
+}
+
+/** Put a list of numbers where its path says; an empty field says nothing. What is no number is the service's to refuse. */
+function setList(terms, path, text) {
+  if (text === "") return;
+  const place = path.slice(0, -1).reduce((inner, step) => (inner[step] ??= {}), terms);
+  place[path.at(-1)] = text.split(",").map((part) => (part.trim() === "" ? null : Number(part)));
 }

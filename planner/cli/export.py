@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--onnx",
         type=Path,
         metavar="OUT.onnx",
-        help="the file to write; images go in as (value / 255 - 0.5) / 0.25 of their 8-bit values, logits come out",
+        help="the file to write: images go in, normalised as the model's description says, and logits come out",
     )
     wanted.add_argument(
         "--state-dict",
@@ -37,5 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     exported = find_exported(arguments.model) if arguments.onnx else find_full(arguments.model)
     check_target(target)
     (write_onnx if arguments.onnx else write_state)(exported, target)
-    print_stored_result(f"{exported.model.name}: {target}")
+    print_stored_result(
+        f"{exported.model.name}: {target}\nimages go in as {exported.model.normalised_by.words} of their 8-bit values"
+    )
     return 0

@@ -13,6 +13,7 @@ from planner.errors import InputError
 from planner.limits import MAX_BATCH, MAX_CLASSES, MAX_EPOCHS, MAX_EXTENT, MAX_MODEL_BYTES, MAX_SAMPLES, MAX_UNITS
 from planner.schema.common import DeviceKind, Dtype, OptimizerKind, usual_optimizer
 from planner.schema.data import ArrayLayout
+from planner.schema.preprocessing import USUAL, Normalisation, given_normalisation
 from planner.schema.request import Schedule
 from planner.schema.terms import OptimizerTerms, TrainingTerms
 from planner.units import format_bytes, parse_bytes
@@ -75,6 +76,20 @@ def share(name: str) -> Callable[[str], float]:
         if not 0 <= value <= 1:
             raise InputError(f"{text[:40]!r} is not a number from 0 to 1 ({name})")
         return value
+
+    return _argument(parse)
+
+
+def numbers(name: str) -> Callable[[str], tuple[float, ...]]:
+    """An argument type: one number, or several with commas between them."""
+
+    def parse(text: str) -> tuple[float, ...]:
+        try:
+            return tuple(float(part) for part in text.split(","))
+        except ValueError:
+            raise InputError(
+                f"{text[:40]!r} is no number, nor one for each channel with commas between them ({name})"
+            ) from None
 
     return _argument(parse)
 
@@ -151,6 +166,26 @@ def add_reading(group: argparse._ArgumentGroup) -> None:
         help="order of an array's extents, where neither --input nor the array itself settles it: channels last (nhwc) "
         "or first (nchw)",
     )
+
+
+def add_normalisation(group: argparse._ArgumentGroup) -> None:
+    """`--mean`, `--std`."""
+    group.add_argument(
+        "--mean",
+        type=numbers("mean"),
+        metavar="X[,X…]",
+        help="images go into the network as (value / 255 - mean) / std: one number, or one for each channel, as "
+        f"torchvision's Normalize has them (default {USUAL.mean[0]})",
+    )
+    group.add_argument("--std", type=numbers("std"), metavar="X[,X…]", help=f"see --mean (default {USUAL.std[0]})")
+
+
+def normalisation_from(arguments: argparse.Namespace) -> Normalisation | None:
+    """How images are to be normalised; none where nothing is said. Raises InputError."""
+    try:
+        return given_normalisation(arguments.mean, arguments.std)
+    except ValueError as error:
+        raise InputError(f"--mean, --std: {error}") from None
 
 
 def add_training(parser: argparse.ArgumentParser) -> None:
@@ -257,6 +292,8 @@ class ModelAndData:
     """Storage that the data takes in the run's folder, prepared."""
     data: DataDescription | None = None
     """What the data holds."""
+    normalisation: Normalisation | None = None
+    """How the model's description has images normalised: that of a trained network says it."""
 
 
 def subject_from(arguments: argparse.Namespace, work_dir: Path) -> ModelAndData:
@@ -267,7 +304,8 @@ def subject_from(arguments: argparse.Namespace, work_dir: Path) -> ModelAndData:
     if arguments.model not in ZOO:
         check_length(Path(arguments.model))
     if arguments.data is None:
-        return ModelAndData(load_model(arguments.model, arguments.input, arguments.classes), None)
+        model = load_model(arguments.model, arguments.input, arguments.classes)
+        return ModelAndData(replace(model, normalisation=None), None, normalisation=model.normalisation)
     from planner.cli.line import DataProgress
     from planner.data.dataset import check_fits, open_data
     from planner.data.describe import describe
@@ -285,9 +323,9 @@ def subject_from(arguments: argparse.Namespace, work_dir: Path) -> ModelAndData:
         shape = found.input if is_zoo else None
         model = load_model(arguments.model, shape, arguments.classes or (found.classes if is_zoo else None))
         check_fits(data.info, wanted or model.input, model.classes, model.task, "the model")
-    # What a profile is of has no names: they are the plan's.
-    model = replace(model, class_names=())
-    return ModelAndData(model, found.training_samples, file_bytes(found), found)
+    # What a profile is of has neither names nor a normalisation: they are the plan's.
+    profiled = replace(model, class_names=(), normalisation=None)
+    return ModelAndData(profiled, found.training_samples, file_bytes(found), found, model.normalisation)
 
 
 def check_length(path: Path) -> None:

@@ -48,8 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="neuroflux-") as work:
         subject = options.subject_from(arguments, Path(work))
     samples = subject.samples or arguments.samples or TrainingTerms.samples
-    request = request_from(arguments, samples, subject.prepared_bytes)
-    _check_freeze(subject.model, request)
+    request = request_from(arguments, samples, subject)
+    _check_training(subject.model, request)
     profile = _profile(arguments, subject.model, request.training.optimizer)
     plan = _planned(profile, request, fixed_input=arguments.data is not None)
     if subject.data is not None:
@@ -138,11 +138,12 @@ def _foreign_note(profile: Profile) -> str:
     return f"\non {profile.device.name}, where its profile was measured; elsewhere (also here) add --any-device"
 
 
-def _check_freeze(model: Model, request: Request) -> None:
+def _check_training(model: Model, request: Request) -> None:
     """Before anything is measured. Raises InputError."""
-    from planner.solver.request import check_freeze
+    from planner.solver.request import check_freeze, check_normalisation
 
     check_freeze(model, request.training)
+    check_normalisation(model, request.training)
 
 
 def _planned(profile: Profile, request: Request, fixed_input: bool) -> Plan:

@@ -10,6 +10,7 @@ from planner.cli import options
 from planner.errors import InfeasibleError, InputError
 from planner.limits import MAX_EPOCHS, MAX_UNITS
 from planner.schema.common import CacheDtype, Policy
+from planner.schema.preprocessing import Normalisation
 from planner.schema.request import STRATEGY_WORDS, Augment, Preference, Request, Scope, Strategy
 from planner.schema.terms import USUAL_VIEWS, BudgetTerms, PlanTerms, TrainingTerms
 from planner.units import format_bytes
@@ -42,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_budget(parser.add_argument_group("the budget"))
     options.add_training(parser)
     options.add_schedule(parser)
+    options.add_normalisation(parser.add_argument_group("what images go in as"))
     _add_augment(parser.add_argument_group("augmentation"))
     _add_freeze(parser.add_argument_group("fine-tuning"))
     _add_choosing(parser.add_argument_group("choosing"))
@@ -192,9 +194,9 @@ def _add_source(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def request_from(arguments: argparse.Namespace, samples: int, prepared_bytes: int) -> Request:
+def request_from(arguments: argparse.Namespace, samples: int, subject: options.ModelAndData) -> Request:
     """The request that the arguments make. Prepared data takes its part of the storage."""
-    storage = arguments.storage
+    storage, prepared_bytes = arguments.storage, subject.prepared_bytes
     if storage is not None:
         if storage < prepared_bytes:
             raise InfeasibleError(
@@ -205,7 +207,7 @@ def request_from(arguments: argparse.Namespace, samples: int, prepared_bytes: in
         storage -= prepared_bytes
     return PlanTerms(
         budget=BudgetTerms(arguments.budget, arguments.scope),
-        training=_training_from(arguments, samples),
+        training=_training_from(arguments, samples, subject.normalisation),
         storage_bytes=storage,
         cache_dtype=arguments.cache_dtype,
         strategy=arguments.strategy,
@@ -219,9 +221,13 @@ def request_from(arguments: argparse.Namespace, samples: int, prepared_bytes: in
     ).request()
 
 
-def _training_from(arguments: argparse.Namespace, samples: int) -> TrainingTerms:
-    """How training goes. Raises InputError where the number of views fits neither the augmentation nor the epochs."""
+def _training_from(arguments: argparse.Namespace, samples: int, normalised_by: Normalisation | None) -> TrainingTerms:
+    """How training goes; `normalised_by` is how the model's own description has images normalised.
+
+    Raises InputError where the number of views fits neither the augmentation nor the epochs.
+    """
     optimizer = options.optimizer_from(arguments)
+    normalisation = options.normalisation_from(arguments) or normalised_by
     try:
         return TrainingTerms(
             batch=arguments.batch,
@@ -234,6 +240,7 @@ def _training_from(arguments: argparse.Namespace, samples: int) -> TrainingTerms
             dtype=arguments.dtype,
             seed=arguments.seed,
             freeze=arguments.freeze,
+            normalisation=normalisation,
         )
     except ValueError as error:
         raise InputError(f"--views: {error}") from None

@@ -8,6 +8,7 @@ rows and columns before an ordinary pooling. The number of samples stays open.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 from onnx import ModelProto, helper
@@ -28,7 +29,15 @@ def make_graph(model: Model, read: Callable[[str], bytes]) -> ModelProto:
     check_writable(model)
     writer = _ModelWriter(model)
     found = writer.builder.finish(model.name, model.input, writer.output, (model.classes,), read)
-    helper.set_model_props(found, {"input": "(value / 255 - 0.5) / 0.25 of every 8-bit value of an image"})
+    normalisation = model.normalised_by
+    helper.set_model_props(
+        found,
+        {
+            "input": f"{normalisation.words} of every 8-bit value of an image",
+            "mean": json.dumps(normalisation.mean),
+            "std": json.dumps(normalisation.std),
+        },
+    )
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -13,6 +14,7 @@ from planner.schema.common import CacheDtype, DeviceKind, Dtype, OptimizerConfig
 from planner.schema.device_checks import check_device
 from planner.schema.model import Model
 from planner.schema.plan import Plan, with_class_names
+from planner.schema.preprocessing import given_normalisation
 from planner.schema.profile import Profile
 from planner.schema.request import Augment, Preference, Schedule, Scope, Strategy
 from planner.schema.terms import BudgetTerms, OptimizerTerms, PlanTerms, TrainingTerms
@@ -101,6 +103,8 @@ def plan(
     freeze: int = TrainingTerms.freeze,
     augment: Augment = TrainingTerms.augment,
     views: int | None = TrainingTerms.views,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
     dtype: Dtype | None = None,
     device: DeviceKind | None = None,
     storage: int | str | None = None,
@@ -137,6 +141,10 @@ def plan(
         freeze: the first so many units are not trained, and keep the weights that `run(…, init=…)` gives them.
         augment: what happens to images while training: "none", "crop", "flip", "crop-flip".
         views: augmented passes that a cache between blocks holds; none: 4, or the epochs where these are fewer.
+        mean: with `std`, how images go into the network: (value / 255 - mean) / std of their 8-bit values, or
+            (value - mean) / std of floats from 0 to 1. One number, or one for each channel; what a network was trained
+            with before, torchvision's for instance, goes here. None: 0.5.
+        std: see `mean`; none: 0.25.
         dtype: what units compute in, "float32" or "bfloat16"; none: the profile's, or "float32".
         device: where tensors live, "cpu" or "cuda"; none: the profile's, or "cpu".
         storage: most storage for caches of activations between blocks: bytes, or text; none: not limited.
@@ -207,6 +215,7 @@ def plan(
                 dtype=computed,
                 seed=seed,
                 freeze=freeze,
+                normalisation=given_normalisation(_numbers(mean), _numbers(std)),
             ),
             storage_bytes=None if storage is None else _bytes(storage, "storage"),
             cache_dtype=cache_dtype,
@@ -248,6 +257,10 @@ def _chosen_optimizer(subject: Profile | nn.Module, optimizer: str | OptimizerCo
     if optimizer is not None and _optimizer(optimizer) != subject.optimizer:
         raise InputError(f"optimizer: the profile was taken with {subject.optimizer}; take another one for another")
     return subject.optimizer
+
+
+def _numbers(value: float | Sequence[float] | None) -> Sequence[float] | None:
+    return (value,) if isinstance(value, int | float) else value
 
 
 def _bytes(value: int | str, name: str) -> int:

@@ -51,6 +51,7 @@ def plan_header(plan: Plan) -> list[tuple[str, str]]:
             "model",
             f"{clean(model.name)}: {counted(len(model.units), 'unit')}, {shape}, {model.task.words(model.classes)}",
         ),
+        ("images", f"go in as {plan.normalisation.words}"),
         ("device", f"{clean(device.name)}: {device.kind}, {counted(device.threads, 'thread')}"),
         ("budget", f"{format_bytes(plan.budget.bytes)}, scope {plan.budget.scope}{reserve}"),
         ("strategy", f"{plan.strategy}, prefer {plan.prefer}{cuts}"),

@@ -25,6 +25,7 @@ from planner.operators.reshaping import Flatten
 from planner.operators.unit_graph import GraphTensor, UnitGraph
 from planner.schema.codec import added
 from planner.schema.common import check_class_names
+from planner.schema.preprocessing import USUAL, Normalisation
 from planner.tasks.kinds import CLASSIFICATION, AnyTask
 
 __all__ = [
@@ -81,6 +82,8 @@ class Model:
     """What it is trained for."""
     class_names: tuple[str, ...] = added(())
     """What the classes of the data that it was trained on are called, by label; empty: their numbers."""
+    normalisation: Normalisation | None = added(None)
+    """How images are normalised before they go in; null: nothing was said, which means (value / 255 - 0.5) / 0.25."""
 
     def __post_init__(self) -> None:
         between("name: its length", len(self.name), 1, limits.MAX_NAME_LENGTH)
@@ -94,6 +97,12 @@ class Model:
             if any(isinstance(layer, UnitGraph) for layer in unit.layers):
                 raise ValueError(f"unit {unit.name[:60]!r} is a graph, which model/1 has none of; model/2 has")
         check_class_names(self.class_names, self.classes)
+        self.normalised_by.check(self.input)
+
+    @property
+    def normalised_by(self) -> Normalisation:
+        """How its input is normalised, said or not."""
+        return self.normalisation or USUAL
 
     def graph_tensors(self) -> Iterator[tuple[str, GraphTensor]]:
         """The tensors of its unit graphs, by their names in a file of its weights: `units.0.0.conv1.weight`."""

@@ -14,6 +14,7 @@ from planner.limits import MAX_BATCH, MAX_BYTES, MAX_UNITS
 from planner.schema.codec import added, content_id
 from planner.schema.common import CacheDtype, Device, Machine, check_class_names, check_range
 from planner.schema.model import Model
+from planner.schema.preprocessing import Normalisation
 from planner.schema.request import Budget, Preference, Request, Strategy, Training
 
 PLAN_SCHEMA: Literal["plan/2"] = "plan/2"
@@ -318,6 +319,7 @@ class Plan:
         check_class_names(self.class_names, self.model.classes)
         check_calibration(self.calibration_seconds)
         self.training.check_freeze(len(self.model.units))
+        self.normalisation.check(self.model.input)
         whole = (self.training.freeze, len(self.model.units))
         _check_chain("blocks", whole, [block.units for block in self.blocks])
         for block in self.blocks:
@@ -329,6 +331,11 @@ class Plan:
         last = self.blocks[-1].segments[-1]
         if any((segment.head is None) != (segment is last) for block in self.blocks for segment in block.segments):
             raise ValueError("segments: exactly the last of the plan ends in the model's own classifier (head null)")
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """How images are normalised, said or not."""
+        return self.training.normalisation or self.model.normalised_by
 
     @property
     def cache_dtype(self) -> CacheDtype | None:

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from planner.schema.codec import added
 from planner.schema.data import DataDescription
 from planner.schema.plan import check_calibration
+from planner.schema.preprocessing import Normalisation
 from planner.schema.report_parts import ExitReport, InitReport, Phase
 from planner.schema.request import Scope
 from planner.tasks.kinds import CLASSIFICATION, AnyTask
@@ -170,6 +172,9 @@ class Report:
     """What was trained for: whose metric `accuracy` is."""
     data: DataReport | None = None
     """What was trained on; null: an earlier release told it not."""
+    normalisation: Normalisation | None = added(None)
+    """How images were normalised, as they have to be wherever the network is used; null: an earlier release told it
+    not, and it was (value / 255 - 0.5) / 0.25."""
 
     @property
     def exceeded(self) -> str:
@@ -237,3 +242,5 @@ class Evaluation:
     did not tell."""
     task: AnyTask = CLASSIFICATION
     """What the model was trained for: whose metric `accuracy` is."""
+    normalisation: Normalisation | None = added(None)
+    """How images were normalised for it, as its description says; null: an earlier release told it not."""

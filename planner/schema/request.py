@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from planner.limits import MAX_BATCH, MAX_BYTES, MAX_EPOCHS, MAX_SAMPLES, MAX_UNITS
+from planner.schema.codec import added
 from planner.schema.common import CacheDtype, Dtype, OptimizerConfig, Policy, check_range
+from planner.schema.preprocessing import Normalisation
 from planner.units import MIB
 
 Strategy = Literal["auto", "backprop", "checkpoint", "classic-local", "neuroflux"]
@@ -73,6 +75,8 @@ class Training:
     """What units compute in, and the type of activations; parameters, gradients and optimizer state are float32."""
     seed: int = 0
     """Every random stream is a function of this, the epoch and the sample's index."""
+    normalisation: Normalisation | None = added(None)
+    """How images are normalised; null: as the model's description says, else (value / 255 - 0.5) / 0.25."""
 
     def __post_init__(self) -> None:
         check_range("batch", self.batch, 1, MAX_BATCH)

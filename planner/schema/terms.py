@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 
 from planner.errors import InputError
 from planner.schema.common import CacheDtype, Dtype, OptimizerConfig, OptimizerKind, Policy, usual_optimizer
+from planner.schema.preprocessing import Normalisation
 from planner.schema.request import Augment, Budget, Preference, Request, Schedule, Scope, Strategy, Training
 
 USUAL_VIEWS = 4
@@ -77,6 +78,9 @@ class TrainingTerms:
     freeze: int = Training.freeze
     """First units that are not trained and keep the weights that `neuroflux run --init` gives them: less than the model
     has."""
+    normalisation: Normalisation | None = Training.normalisation
+    """How images are normalised: (value / 255 - mean) / std, with one number or one for each channel; null: as the
+    model's description says, else with mean 0.5 and std 0.25."""
 
     def __post_init__(self) -> None:
         self.training()
@@ -94,6 +98,7 @@ class TrainingTerms:
             freeze=self.freeze,
             dtype=self.dtype,
             seed=self.seed,
+            normalisation=self.normalisation,
         )
 
 

@@ -24,7 +24,7 @@ from planner.solver.costs import (
 )
 from planner.solver.policies import step_ns
 from planner.solver.process_memory import ProcessMemory
-from planner.solver.request import check_freeze, check_measured
+from planner.solver.request import check_freeze, check_measured, check_normalisation
 from planner.units import KIB
 
 CLASSIFIER: None = None
@@ -103,6 +103,7 @@ class Problem:
         """Under `fast` the profile has to have measured both policies (`policies_of`)."""
         check_measured(profile, request.training)
         check_freeze(profile.model, request.training)
+        check_normalisation(profile.model, request.training)
         self.profile = profile
         self.request = request
         self.policy = policy

@@ -16,6 +16,14 @@ def check_freeze(model: Model, training: Training) -> None:
         raise InputError(str(error)) from None
 
 
+def check_normalisation(model: Model, training: Training) -> None:
+    """Refuse as many numbers as a network's input has no channels. Raises InputError."""
+    try:
+        (training.normalisation or model.normalised_by).check(model.input)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
 def check_measured(profile: Profile, training: Training) -> None:
     """Refuse an optimizer or arithmetic that the profile has not measured. Raises InputError."""
     if profile.dtype != training.dtype:

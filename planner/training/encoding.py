@@ -10,6 +10,7 @@ from torch import Tensor
 
 from planner.model.shapes import Shape
 from planner.schema.common import SCALE_BYTES, CacheDtype, Dtype, stored_bytes
+from planner.schema.preprocessing import Normalisation
 from planner.training.device import bytes_of
 
 
@@ -43,7 +44,15 @@ def decode_samples(records: memoryview, stored: CacheDtype, shape: Shape, dtype:
     return rows[:, SCALE_BYTES:].to(torch.float32).view(-1, *shape).mul_(step).add_(least).to(wanted)
 
 
-def image_tensor(records: memoryview, shape: Shape) -> Tensor:
-    """uint8 images as float32, centred: (value / 255 - 0.5) / 0.25."""
+def image_tensor(records: memoryview, shape: Shape, normalisation: Normalisation) -> Tensor:
+    """uint8 images as float32, normalised: (value / 255 - mean) / std, in the one tensor that comes out."""
     raw = torch.frombuffer(records, dtype=torch.uint8).view(-1, *shape)
-    return raw.to(torch.float32).sub_(127.5).div_(63.75)
+    mean, std = (_by_channel(numbers, len(shape)) for numbers in (normalisation.mean, normalisation.std))
+    return raw.to(torch.float32).sub_(mean).div_(std)
+
+
+def _by_channel(numbers: tuple[float, ...], rank: int) -> Tensor | float:
+    """Of 0 … 255 instead of 0 … 1; to be broadcast over images of so many extents where there are several."""
+    if len(numbers) == 1:
+        return 255 * numbers[0]
+    return torch.tensor([255 * number for number in numbers]).view(-1, *(1,) * (rank - 1))

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, get_args
 
 from planner.schema.common import CacheDtype
+from planner.schema.preprocessing import USUAL
 from planner.schema.runtime import Finishing, UnitFinishing
 from planner.system.proc import read_memory, reset_peak
 from planner.training.runtime import release_memory, trim_after_each
@@ -216,7 +217,7 @@ class _Work:
         """Images, from bytes."""
         from planner.training.encoding import image_tensor
 
-        image_tensor(memoryview(bytearray(self._images.nelement())), self._network.input)
+        image_tensor(memoryview(bytearray(self._images.nelement())), self._network.input, USUAL)
 
     def end(self) -> None:
         """Leave the network as it was."""

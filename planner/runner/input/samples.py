@@ -13,6 +13,7 @@ from planner.model.shapes import Shape
 from planner.runner.input.loader import Loaded, Loader, in_groups
 from planner.runner.input.order import FeistelPermutation, RunPermutation
 from planner.schema.common import CacheDtype, Dtype
+from planner.schema.preprocessing import Normalisation
 from planner.tasks.base import Task
 from planner.training.device import CPU
 from planner.training.encoding import decode_samples, image_tensor
@@ -52,6 +53,7 @@ class Samples:
         device: torch.device = CPU,
         *,
         task: Task,
+        normalisation: Normalisation,
     ) -> None:
         """Allocate the buffers.
 
@@ -68,6 +70,7 @@ class Samples:
             dtype: What cached activations are decoded to.
             device: Where the tensors are put.
             task: What labels are.
+            normalisation: How images are normalised; what caches hold comes from such.
         """
         self.count = min(split.samples, limit or split.samples)
         self.is_whole = self.count == split.samples
@@ -79,6 +82,7 @@ class Samples:
         self._dtype = dtype
         self._device = device
         self._labels: torch.dtype = getattr(torch, task.label_dtype)
+        self._normalisation = normalisation
         self._stride = split.samples
         self.micro_batch = micro_batch
         """Samples in one forward."""
@@ -136,7 +140,7 @@ class Samples:
 
     def _tensors(self, loaded: Loaded) -> MicroBatch:
         if self._cached is None:
-            inputs = image_tensor(loaded.records, self._shape)
+            inputs = image_tensor(loaded.records, self._shape, self._normalisation)
         else:
             inputs = decode_samples(loaded.records, self._cached, self._shape, self._dtype)
         labels = torch.tensor(loaded.labels, dtype=self._labels)

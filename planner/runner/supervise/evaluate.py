@@ -147,4 +147,5 @@ def _evaluation(
         notes=_notes(exported, prepared),
         accuracy_interval=exported.model.task.metric.interval(event.accuracy, event.samples),
         task=exported.model.task,
+        normalisation=exported.model.normalised_by,
     )

@@ -319,6 +319,7 @@ def make_report(plan: Plan, record: Record, seconds: float, exit_tolerance: floa
         accuracy_interval=None if best.samples is None else task.metric.interval(best.accuracy, best.samples),
         task=task,
         data=record.data,
+        normalisation=plan.normalisation,
     )
 
 

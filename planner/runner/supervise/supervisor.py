@@ -93,7 +93,7 @@ def run_plan(plan: Plan, data: str, out: Path, options: RunOptions, observer: Ob
             _Supervision(run, data, begun, record, observer, lock).run()
         tolerance = begun.options.exit_tolerance
         report = make_report(plan, record, time.perf_counter() - started, tolerance)
-        export_models(_named(run, record), report.best.unit, report.chosen_exit)
+        export_models(_described(run, record), report.best.unit, report.chosen_exit)
         write_atomically(run.folder.report, to_json(report))
     return report
 
@@ -135,12 +135,12 @@ def _begin(run: PlannedRun, data: str, begun: Begun, footprint: Footprint, obser
     return record, begun
 
 
-def _named(run: PlannedRun, record: Record) -> PlannedRun:
-    """The same run, its model with the names that the data's classes have."""
+def _described(run: PlannedRun, record: Record) -> PlannedRun:
+    """The same run, its model with the names that the data's classes have, and what its input has to be like."""
     names = record.data.description.class_names if record.data else ()
-    if not names:
-        return run
-    return PlannedRun(replace(run.plan, model=replace(run.plan.model, class_names=names)), run.folder)
+    before = run.plan.model
+    model = replace(before, class_names=names or before.class_names, normalisation=run.plan.normalisation)
+    return PlannedRun(replace(run.plan, model=model), run.folder)
 
 
 def _note_resumption(record: Record, first_block: int) -> None:

@@ -99,7 +99,14 @@ class _Evaluator:
         release_memory()
         self._guard.begin_block()
         tally = _Tally(make_arithmetic(self._model.task).meter())
-        samples = Samples(self._split, self._model.input, None, micro_batch, task=self._model.task)
+        samples = Samples(
+            self._split,
+            self._model.input,
+            None,
+            micro_batch,
+            task=self._model.task,
+            normalisation=self._model.normalised_by,
+        )
         file = TensorFile(self._weights)
         try:
             if file.checksum is not None:

@@ -14,6 +14,7 @@ from torch import nn
 from planner.data.records import Records
 from planner.data.split import Split
 from planner.errors import ShardError, StorageError
+from planner.model.shapes import Shape
 from planner.runner.input.augment import Augmented
 from planner.runner.input.samples import Samples, run_of
 from planner.runner.storage.cache import (
@@ -30,7 +31,7 @@ from planner.runner.train.context import BlockContext, RunContext
 from planner.runner.train.post_training import Target, write_cache
 from planner.runner.train.repair import Repairer
 from planner.runner.train.stop import StopSignal
-from planner.schema.common import stored_bytes
+from planner.schema.common import CacheDtype, Dtype, stored_bytes
 from planner.schema.plan import Plan
 from planner.schema.run_folder import PARTS
 from planner.system.files import make_folder, storage_errors
@@ -100,24 +101,48 @@ class Inputs:
 
     def samples(self, block: BlockContext, part: str, split: Split, micro_batch: int) -> Samples:
         """The samples of a part for a block; `split` is what `open` gave."""
-        shape, device, task = block.input_shape, self._run.device, self._plan.model.task
+        shape = block.input_shape
+        samples = partial(self._samples, split, micro_batch)
         if block.reads_cache:
             stored, views = block.spec.input.dtype, self.views(part)
-            run, dtype = run_of(shape), self._plan.training.dtype
-            return Samples(
-                split, shape, stored, micro_batch, self._limit, run, views=views, dtype=dtype, device=device, task=task
-            )
+            dtype = self._plan.training.dtype
+            return samples(shape, cached=stored, run=run_of(shape), views=views, dtype=dtype)
         if block.spec.input.kind == "recompute":
-            run, key = run_of(shape), self.key("train")
             image, passes = self._plan.model.input, self._views_of(part)
-            return Samples(split, image, None, micro_batch, self._limit, run, key, passes, device=device, task=task)
+            return samples(image, cached=None, run=run_of(shape), stored=self.key("train"), views=passes)
         return self.images(part, micro_batch)
 
     def images(self, part: str, micro_batch: int) -> Samples:
         """The samples of a part as the data set has them."""
         shape, views = self._plan.model.input, self._views_of(part)
-        device, task = self._run.device, self._plan.model.task
-        return Samples(self._parts[part], shape, None, micro_batch, self._limit, views=views, device=device, task=task)
+        return self._samples(self._parts[part], micro_batch, shape, cached=None, views=views)
+
+    def _samples(
+        self,
+        split: Split,
+        micro_batch: int,
+        shape: Shape,
+        cached: CacheDtype | None,
+        run: int = 1,
+        stored: tuple[int, ...] | None = None,
+        views: int | None = 1,
+        dtype: Dtype = "float32",
+    ) -> Samples:
+        """As `Samples` takes them, with what is the same for all of a run's."""
+        return Samples(
+            split,
+            shape,
+            cached,
+            micro_batch,
+            self._limit,
+            run,
+            stored,
+            views,
+            dtype,
+            self._run.device,
+            task=self._plan.model.task,
+            normalisation=self._plan.normalisation,
+        )
 
     def _views_of(self, part: str) -> int | None:
         """Passes of a part of the data set that differ; none: all do."""

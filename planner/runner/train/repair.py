@@ -74,7 +74,7 @@ class Repairer:
         size = split.record_bytes
         view = memoryview(bytearray(len(indices) * size))
         labels = [split.read_into(index, view[at * size : (at + 1) * size]) for at, index in enumerate(indices)]
-        return image_tensor(view, self._model.input).to(self._block.run.device), labels
+        return image_tensor(view, self._model.input, self._block.plan.normalisation).to(self._block.run.device), labels
 
     def _run(self, inputs: Tensor, files: Sequence[TensorFile]) -> Tensor:
         shapes, dtype = self._block.run.shapes, self._block.plan.training.dtype

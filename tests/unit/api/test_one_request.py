@@ -28,7 +28,7 @@ OPTIONS = shlex.split("""
     --budget 700MiB --scope training --batch 64 --epochs 5 --samples 1000 --optimizer adam --lr 0.002
     --schedule constant --augment crop --views 2 --dtype bfloat16 --seed 7 --freeze 1 --storage 1GiB
     --cache-dtype uint8 --strategy neuroflux --prefer fidelity --max-cuts 5 --linear-segments --allocator fast
-    --reserve 1MiB --head-time-share 0.1 --grouping-threshold 0.2
+    --reserve 1MiB --head-time-share 0.1 --grouping-threshold 0.2 --mean 0.485,0.456,0.406 --std 0.229
 """)
 
 
@@ -63,6 +63,8 @@ def test_every_term_arrives(local: TestClient, tmp_path: Path, capsys: pytest.Ca
         freeze=1,
         augment="crop",
         views=2,
+        mean=(0.485, 0.456, 0.406),
+        std=0.229,
         storage="1GiB",
         cache_dtype="uint8",
         strategy="neuroflux",

@@ -18,7 +18,8 @@ from tests.unit.runner.storage.test_exported import export, graph_model, random_
 def test_a_file_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "net.onnx"
     assert main(["export", str(export(tmp_path / "out")), "--onnx", str(target)]) == 0
-    assert capsys.readouterr().out == f"cnn6: {target}\n"
+    said = f"cnn6: {target}\nimages go in as (value / 255 - 0.5) / 0.25 of their 8-bit values\n"
+    assert capsys.readouterr().out == said
     onnx.checker.check_model(onnx.load(target))
 
 
@@ -42,7 +43,7 @@ def test_a_state_dict_is_written_instead(tmp_path: Path, capsys: pytest.CaptureF
     folder, target = export(tmp_path / "out", graph_model()), tmp_path / "state.safetensors"
     save_tensors(RunFolder(folder).model, random_weights(graph_model()).items())  # as a run does, with a checksum
     assert main(["export", str(folder), "--state-dict", str(target)]) == 0
-    assert capsys.readouterr().out == f"mine: {target}\n"
+    assert capsys.readouterr().out.startswith(f"mine: {target}\nimages go in as ")
     assert set(load_file(target)) == {"fc.weight", "fc.bias"}
     with pytest.raises(SystemExit):
         main(["export", str(folder)])

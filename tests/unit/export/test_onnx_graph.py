@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -104,7 +105,9 @@ def test_a_whole_network_gives_what_torch_gives_at_any_batch(
     assert extents == ["batch", *shape]
     assert [extent.dim_param or extent.dim_value for extent in logits.type.tensor_type.shape.dim] == ["batch", 10]
     assert [(used.domain, used.version) for used in found.opset_import] == [("", OPSET)]
-    assert {each.key: each.value for each in found.metadata_props}["input"].startswith("(value / 255 - 0.5) / 0.25")
+    said = {each.key: each.value for each in found.metadata_props}
+    assert said["input"].startswith("(value / 255 - 0.5) / 0.25")
+    assert (json.loads(said["mean"]), json.loads(said["std"])) == ([0.5], [0.25])
 
 
 def test_damaged_weights_are_not_written(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from planner.runner.train.session import Session
 from planner.runner.train.stop import StopSignal
 from planner.schema.codec import content_id
 from planner.schema.plan import Plan
+from planner.schema.preprocessing import USUAL
 from planner.schema.run_folder import RunFolder
 from planner.training.encoding import image_tensor
 from tests.fault.support import weights
@@ -131,7 +132,7 @@ def test_the_first_block_sees_another_view_of_every_image_in_every_epoch(
             expected = set()
             for index in range(SAMPLES):
                 views.read_into(epoch * SAMPLES + index, memoryview(buffer))
-                expected.add(_bytes(image_tensor(memoryview(buffer), (1, 8, 8))[0]))
+                expected.add(_bytes(image_tensor(memoryview(buffer), (1, 8, 8), USUAL)[0]))
             assert found == expected
 
 

@@ -9,6 +9,7 @@ import pytest
 from planner.errors import InputError
 from planner.schema.codec import decode, encode, parse_json, to_json
 from planner.schema.common import OptimizerConfig, usual_optimizer
+from planner.schema.preprocessing import USUAL
 from planner.schema.request import Augment, Budget, Request, Training
 from planner.schema.terms import BudgetTerms, OptimizerTerms, PlanTerms, TrainingTerms, usual_views
 from planner.units import MIB
@@ -41,7 +42,8 @@ def test_what_is_left_out_of_an_optimizer_is_as_usual_for_it(kind: str) -> None:
 
 def test_every_term_is_unlike_its_default() -> None:
     """Of the terms that the tests of command line, Python, REST and page ask with: none can be lost unseen."""
-    usual = values(encode(PlanTerms(budget=BudgetTerms(1)).request()))
+    said = TrainingTerms(normalisation=USUAL)  # which is what nothing (null) means
+    usual = values(encode(PlanTerms(budget=BudgetTerms(1), training=said).request()))
     asked = values(encode(decode(PlanTerms, EVERY_TERM).request()))
     assert asked.keys() == usual.keys()
     same = {name for name, value in asked.items() if value == usual[name]}

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from planner.runner.input.order import FeistelPermutation
 from planner.runner.input.samples import Samples, count_batches, list_batches
+from planner.schema.preprocessing import USUAL, Normalisation
 from planner.tasks.kinds import CLASSIFICATION
 from planner.training.encoding import image_tensor
 
@@ -49,7 +50,7 @@ def test_batches_cover_the_range_but_for_a_remainder_that_is_too_small(
 
 
 def test_an_epoch_has_every_sample_once_in_an_order_of_its_own() -> None:
-    samples = Samples(Bytes(50), (1, 1, 1), cached=None, micro_batch=4, task=CLASSIFICATION)
+    samples = Samples(Bytes(50), (1, 1, 1), cached=None, micro_batch=4, task=CLASSIFICATION, normalisation=USUAL)
     epochs = []
     for epoch in (0, 1, 0):
         seen: list[int] = []
@@ -66,21 +67,47 @@ def test_an_epoch_has_every_sample_once_in_an_order_of_its_own() -> None:
 
 
 def test_a_limit_keeps_to_the_first_samples() -> None:
-    samples = Samples(Bytes(50), (1, 1, 1), cached=None, micro_batch=8, limit=10, task=CLASSIFICATION)
+    samples = Samples(
+        Bytes(50), (1, 1, 1), cached=None, micro_batch=8, limit=10, task=CLASSIFICATION, normalisation=USUAL
+    )
     labels = [label for _, some in samples.in_order() for label in some.tolist()]
     assert labels == list(range(10))
 
 
 def test_images_are_centred() -> None:
-    found = image_tensor(memoryview(bytearray([0, 255, 51, 204])), (1, 2, 2))
+    found = image_tensor(memoryview(bytearray([0, 255, 51, 204])), (1, 2, 2), USUAL)
     expected = torch.tensor([(value / 255 - 0.5) / 0.25 for value in (0, 255, 51, 204)]).view(1, 1, 2, 2)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, expected)
 
 
+def test_images_are_normalised_as_torchvision_has_it() -> None:
+    """`ToTensor`: to float32, through 255. `Normalize`: less the mean, through the deviation, of each channel."""
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    raw = torch.randint(0, 256, (5, 3, 4, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    found = image_tensor(memoryview(bytearray(raw.numpy().tobytes())), (3, 4, 6), Normalisation(mean, std))
+    by_channel = (torch.tensor(numbers).view(3, 1, 1) for numbers in (mean, std))
+    expected = (raw.to(torch.float32) / 255).sub_(next(by_channel)).div_(next(by_channel))
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_normalising_by_channel_takes_no_tensor_more() -> None:
+    """What the profile measures of images is one float32 tensor; beside it are the channels' few numbers."""
+    images = memoryview(bytearray(2**20 * 3))
+    with torch.profiler.profile(profile_memory=True) as profile:
+        found = image_tensor(images, (3, 1024, 1024), Normalisation((0.1, 0.2, 0.3), (0.4, 0.5, 0.6)))
+    events = profile.profiler.kineto_results.events()
+    sizes = [event.nbytes() for event in events if event.name() == "[memory]"]
+    taken = peak = 0
+    for size in sizes:
+        taken += size
+        peak = max(peak, taken)
+    assert 4 * found.nelement() <= peak <= 4 * found.nelement() + 4096
+
+
 @pytest.mark.parametrize("skip", [0, 1, 3])
 def test_an_epoch_can_be_begun_behind_its_first_batches(skip: int) -> None:
-    samples = Samples(Bytes(50), (1, 1, 1), cached=None, micro_batch=4, task=CLASSIFICATION)
+    samples = Samples(Bytes(50), (1, 1, 1), cached=None, micro_batch=4, task=CLASSIFICATION, normalisation=USUAL)
 
     def batches(skip: int) -> list[list[int]]:
         return [
@@ -92,7 +119,7 @@ def test_an_epoch_can_be_begun_behind_its_first_batches(skip: int) -> None:
 
 
 def test_a_pass_in_order_begins_with_the_micro_batch_that_is_asked_for() -> None:
-    samples = Samples(Bytes(11), (1, 1, 1), cached=None, micro_batch=4, task=CLASSIFICATION)
+    samples = Samples(Bytes(11), (1, 1, 1), cached=None, micro_batch=4, task=CLASSIFICATION, normalisation=USUAL)
     assert [labels.tolist() for _, labels in samples.in_order(6)] == [[4, 5, 6, 7], [8, 9, 10]]
     drawn = [label for _, labels in samples.in_order(key=(3,)) for label in labels.tolist()]
     assert sorted(drawn) == list(range(11)) != drawn
@@ -104,8 +131,8 @@ def test_a_data_set_gives_the_batches_of_the_cache_that_could_be_made_of_it(coun
     """Position i of the cache holds the sample that the key draws for it."""
     stored = (7, -2)
     place = FeistelPermutation(count, *stored)
-    cache = Samples(Bytes(count), (1, 1, 1), None, 4, run=run, task=CLASSIFICATION)
-    data = Samples(Bytes(count), (1, 1, 1), None, 4, run=run, stored=stored, task=CLASSIFICATION)
+    cache = Samples(Bytes(count), (1, 1, 1), None, 4, run=run, task=CLASSIFICATION, normalisation=USUAL)
+    data = Samples(Bytes(count), (1, 1, 1), None, 4, run=run, stored=stored, task=CLASSIFICATION, normalisation=USUAL)
     for samples in (cache, data):
         assert samples.count == count
     read, drawn = (

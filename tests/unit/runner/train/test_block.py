@@ -28,6 +28,7 @@ from planner.schema.plan import (
     PlanPrediction,
     Segment,
 )
+from planner.schema.preprocessing import USUAL
 from planner.schema.request import Budget, Training
 from planner.system.machine import fingerprint, probe
 from planner.tasks.kinds import CLASSIFICATION
@@ -175,12 +176,14 @@ class _Images:
 def test_validation_counts_what_each_head_gets_right_and_every_parameter_up_to_it() -> None:
     block = loaded_block(make_plan((0, 2, 4), (4, 6)), 0, 0)
     block.stop_training()
-    samples = Samples(_Images(), (1, 8, 8), cached=None, micro_batch=8, task=CLASSIFICATION)
+    samples = Samples(_Images(), (1, 8, 8), cached=None, micro_batch=8, task=CLASSIFICATION, normalisation=USUAL)
     measured = validate(block, samples, {}, None, Prefix(0, 0.0), StopSignal())
     x = torch.cat(
         [
             inputs
-            for inputs, _ in Samples(_Images(), (1, 8, 8), cached=None, micro_batch=20, task=CLASSIFICATION).in_order()
+            for inputs, _ in Samples(
+                _Images(), (1, 8, 8), cached=None, micro_batch=20, task=CLASSIFICATION, normalisation=USUAL
+            ).in_order()
         ]
     )
     total = 0

@@ -27,6 +27,7 @@ from planner.runner.train.train import BlockTrainer, least_micro_batch
 from planner.schema.common import OptimizerConfig
 from planner.schema.model import Dropout
 from planner.schema.plan import BatchSetting, Plan
+from planner.schema.preprocessing import USUAL
 from planner.tasks.kinds import CLASSIFICATION
 from planner.training.runtime import trim_after_each
 from tests.unit.runner.contexts import block_context, run_context
@@ -96,7 +97,7 @@ def _trainer(
 
     def make(size: int) -> Samples:
         guard.asked = size
-        return Samples(images, (1, 8, 8), cached=None, micro_batch=size, task=CLASSIFICATION)
+        return Samples(images, (1, 8, 8), cached=None, micro_batch=size, task=CLASSIFICATION, normalisation=USUAL)
 
     checkpoints = Checkpoints(CHECKPOINT, every_seconds)
     return BlockTrainer(_context(plan, order), make, guard, events.append, checkpoints, stop or StopSignal(), frozen)
@@ -155,7 +156,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
     order = RunLength(1, None, 0)
 
     def make(size: int) -> Samples:
-        return Samples(Images(20), (2, 4, 8), cached=None, micro_batch=size, task=CLASSIFICATION)
+        return Samples(Images(20), (2, 4, 8), cached=None, micro_batch=size, task=CLASSIFICATION, normalisation=USUAL)
 
     checkpoints = Checkpoints(CHECKPOINT, math.inf)
     plan = _with_ladder(make_plan((0, 6)))

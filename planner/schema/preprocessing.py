@@ -1,0 +1,63 @@
+"""What becomes of a sample before a network sees it. No torch here.
+
+Part of a plan, and of the description of every trained network: who feeds one elsewhere has to do the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from planner.schema.common import check_range
+
+_MOST = 1e6
+_LEAST_STD = 1e-6
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """8-bit images go in as (value / 255 - mean) / std, as torchvision's `ToTensor` and `Normalize` make them."""
+
+    mean: tuple[float, ...]
+    """Taken off: one number, or one for each channel."""
+    std: tuple[float, ...]
+    """Divided by: one number, or one for each channel."""
+
+    def __post_init__(self) -> None:
+        for name, low, numbers in (("mean", -_MOST, self.mean), ("std", _LEAST_STD, self.std)):
+            if not numbers:
+                raise ValueError(f"{name} is empty; it is one number, or one for each channel")
+            for number in numbers:
+                check_range(name, number, low, _MOST)
+
+    def check(self, input_shape: Sequence[int]) -> None:
+        """Raise ValueError where there are neither one number nor one for each channel of such an input."""
+        for name, numbers in (("mean", self.mean), ("std", self.std)):
+            if len(numbers) not in (1, input_shape[0]):
+                raise ValueError(
+                    f"{name} has {len(numbers)} numbers; the input has {input_shape[0]} channels, so it is one number, "
+                    "or one for each of them"
+                )
+
+    @property
+    def words(self) -> str:
+        """As a formula: `(value / 255 - 0.5) / 0.25`."""
+        mean, std = (", ".join(f"{number:.6g}" for number in numbers) for numbers in (self.mean, self.std))
+        mean, std = (f"[{each}]" if "," in each else each for each in (mean, std))
+        return f"(value / 255 - {mean}) / {std}"
+
+
+def given_normalisation(mean: Sequence[float] | None, std: Sequence[float] | None) -> Normalisation | None:
+    """What a person asks for with these two; none where that is nothing.
+
+    Raises ValueError where one of them is missing, or no such number.
+    """
+    if mean is None and std is None:
+        return None
+    if mean is None or std is None:
+        raise ValueError(f"{'mean' if mean is None else 'std'} is missing: mean and std are given together")
+    return Normalisation(tuple(mean), tuple(std))
+
+
+USUAL = Normalisation((0.5,), (0.25,))
+"""How images are normalised where nothing else is said, and were before anything could be."""
