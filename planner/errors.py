@@ -4,6 +4,7 @@ PlannerError
 ├── InputError                  2   something the person gave is wrong
 │   ├── DocumentError               a JSON document: model, profile, plan, report
 │   ├── ModelError                  a network that cannot be built, chained or traced
+│   │   └── RefusedModelError           a module that does not come in; carries every obstacle
 │   └── DataError                   a data set that cannot be read as stated
 ├── InfeasibleError             3   no plan fits; carries the smallest budget that does
 ├── RunError                    4   a run failed
@@ -45,6 +46,15 @@ class ModelError(InputError):
 
     def __init__(self, problem: str, unit: int | None = None) -> None:
         super().__init__(problem if unit is None else f"unit {unit}: {problem}")
+        self.unit = unit
+
+
+class RefusedModelError(ModelError):
+    """A module that does not come in. `obstacles` (of `Obstacle`) are all that is known to be in its way."""
+
+    def __init__(self, message: str, obstacles: tuple[Any, ...], unit: int | None = None) -> None:
+        super().__init__(message)
+        self.obstacles = obstacles
         self.unit = unit
 
 

@@ -73,13 +73,11 @@ def profile(
         >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
         >>> measured = planner.profile(network, torch.zeros(1, 28, 28), batch=64)
     """
-    from planner.model.importers.module import import_module  # brings torch, which planning does without
-
     _check_batch(batch)
     _check_choice("dtype", dtype, Dtype)
     _check_choice("device", device, DeviceKind)
     chosen = _optimizer(optimizer)
-    description = import_module(model, sample, classes)
+    description = _described(model, sample, classes)
     limit = None if max_bytes is None else _bytes(max_bytes, "max_bytes")
     cores = probe().cores
     request = ProfileRequest(description, chosen, batch, cores, dtype, device, max_bytes=limit, max_seconds=max_seconds)
@@ -199,7 +197,8 @@ def plan(
     chosen = _chosen_optimizer(subject, optimizer)
     names: tuple[str, ...] = ()
     if data is not None:
-        names, found = look(data, _model_of(subject, second), seed)
+        described = subject.model if isinstance(subject, Profile) else _described(subject, second, None)
+        names, found = look(data, described, seed)
         samples = samples or found
     try:
         terms = PlanTerms(
@@ -241,13 +240,11 @@ def plan(
     return with_class_names(planned, names) if names else planned
 
 
-def _model_of(subject: Profile | nn.Module, sample: Any) -> Model:
-    """The network as it is described."""
-    if isinstance(subject, Profile):
-        return subject.model
-    from planner.model.importers.module import import_module  # brings torch, which planning does without
+def _described(module: nn.Module, sample: Any, classes: int | None) -> Model:
+    """The network as it is described. What is no module or no tensor is told there."""
+    from planner.model.importers.apart import import_apart  # brings torch, which planning does without
 
-    return import_module(subject, sample, None)
+    return import_apart(module, sample, classes)
 
 
 def _chosen_optimizer(subject: Profile | nn.Module, optimizer: str | OptimizerConfig | None) -> OptimizerConfig:

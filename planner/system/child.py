@@ -161,6 +161,10 @@ def ask(
         TimeoutError: it took longer than `patience_seconds`, and was killed.
     """
     deadline = None if patience_seconds is None else time.monotonic() + patience_seconds
+
+    def patience() -> float | None:
+        return None if deadline is None else max(0.0, deadline - time.monotonic())
+
     printed, output = os.pipe()
     try:
         try:
@@ -172,15 +176,21 @@ def ask(
                 with contextlib.suppress(BrokenPipeError):
                     child.process.stdin.write(question)
                     child.process.stdin.close()
-            text, printed_text = _drain(child.answers_fd, printed, deadline, on_line or (lambda line: False))
+            text, printed_text = drain(child.answers_fd, printed, patience, on_line or (lambda line: False))
             code = child.process.wait()
     finally:
         os.close(printed)
     return Answer(code, text, printed_text.decode(errors="replace").strip())
 
 
-def _drain(answers: int, printed: int, deadline: float | None, on_line: Callable[[bytes], bool]) -> tuple[bytes, bytes]:
-    """Read both pipes to their ends: of the first all lines that `on_line` does not take, of the second the end."""
+def drain(
+    answers: int, printed: int, patience: Callable[[], float | None], on_line: Callable[[bytes], bool]
+) -> tuple[bytes, bytes]:
+    """Read both pipes to their ends: of the first all lines that `on_line` does not take, of the second the end.
+
+    `patience` says before each wait how long it may be, in seconds, None where it may be any; once that is 0, and
+    nothing has arrived, TimeoutError is raised.
+    """
     found = {answers: b"", printed: b""}
     kept = b""
     poll = select.poll()
@@ -188,9 +198,9 @@ def _drain(answers: int, printed: int, deadline: float | None, on_line: Callable
         poll.register(pipe, select.POLLIN)
     open_pipes = set(found)
     while open_pipes:
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        left = patience()
         ready = poll.poll(None if left is None else 1000 * left)
-        if not ready:
+        if not ready and left == 0:
             raise TimeoutError
         for pipe, _ in ready:
             arrived = os.read(pipe, 2**16)

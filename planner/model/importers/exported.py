@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
+import planner
 from planner.errors import ModelError
 from planner.model.importers.steps import SIZES, Attribute, Step, StepGraph
 from planner.operators.aten.kinds import ATEN
@@ -72,15 +74,24 @@ def _first_lines(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
 
-def _origin(error: BaseException) -> str:
-    """The innermost line of a traceback that is neither torch's nor ours."""
+_NOT_OWN = (str(Path(torch.__file__).parent) + "/", str(Path(planner.__file__).parent) + "/", "<")
+"""Beginnings of files that are not the network's: torch, this package, and code that has no file."""
+
+
+def own_line(error: BaseException) -> str:
+    """The innermost line of a traceback that is neither torch's nor ours, as `file:line`; empty where there is none."""
     place, at = "", error.__traceback__
     while at is not None:
         name = at.tb_frame.f_code.co_filename
-        if "/torch/" not in name and "/planner/" not in name and not name.startswith("<"):
-            place = f"{name}:{at.tb_lineno}: "
+        if not name.startswith(_NOT_OWN):
+            place = f"{name}:{at.tb_lineno}"
         at = at.tb_next
     return place
+
+
+def _origin(error: BaseException) -> str:
+    place = own_line(error)
+    return f"{place}: " if place else ""
 
 
 def _step(
@@ -174,8 +185,9 @@ def _literal(mine: Any, its: Any, place: str) -> Any:
 def _line(node: fx.Node) -> str:
     """Where the network's code does it: the innermost line of its own."""
     lines = [line.strip() for line in str(node.meta.get("stack_trace") or "").splitlines()]
-    own = [line for line in lines if line.startswith("File ") and "/torch/nn/" not in line]
+    places = [line.removeprefix('File "').partition('", line ') for line in lines if line.startswith('File "')]
+    own = [(name, rest) for name, _, rest in places if not name.startswith(_NOT_OWN)]
     if not own:
         return "forward"
-    name, _, rest = own[-1].removeprefix("File ").partition(", line ")
-    return f"{name.strip(chr(34))}:{rest.partition(',')[0]}"
+    name, rest = own[-1]
+    return f"{name}:{rest.partition(',')[0]}"

@@ -1,0 +1,109 @@
+"""`import_module` in a copy of this process, so that this one does not grow by what it takes. Needs torch.
+
+`torch.export` and what it brings along (sympy, dynamo) take 70 MiB, two copies of the network that are compared several
+times its weights. All that is a child's.
+
+The child is a fork of this process. A new process would have to be handed the module, and pickling cannot be had for
+classes that are local, stand in `__main__` or a notebook, or hold a lambda; and starting torch anew takes seconds. A
+fork has the module as it is, at no cost, as the workers of torch's DataLoader have their data set. Its dangers, and
+what is done about them:
+
+- OpenMP's threads are not there after a fork, and whoever waits for them waits for ever: the child computes with one
+  thread, as DataLoader's workers do.
+- CUDA does not work in a fork once it was used here, nor does autograd once a backward pass has begun threads for a
+  GPU: then the module is imported in this process. Tensors on an accelerator are, too.
+- A lock that another thread of this process holds at that moment stays held in the child: a child that uses no
+  processor time for half a minute is given up, and the module is imported in this process.
+
+Each time this process has to do it, a warning says so, and why.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from planner.errors import ModelError
+from planner.model.importers.exported import own_line
+from planner.model.importers.module import import_module
+from planner.model.importers.obstacles import Obstacle, obstacles_of, refusal
+from planner.schema.codec import to_json
+from planner.schema.model import Model
+from planner.system.fork import StandstillError, ask_copy
+
+_STANDSTILL_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class ImportReply:
+    """What the child says: a model, or why there is none."""
+
+    model: Model | None = None
+    """The description."""
+    obstacles: tuple[Obstacle, ...] = ()
+    """Why the network does not come in."""
+    is_unable: bool = False
+    """Whether the child cannot compute here at all."""
+
+
+def import_apart(
+    module: nn.Module, sample: Tensor, classes: int | None = None, *, standstill_seconds: float = _STANDSTILL_SECONDS
+) -> Model:
+    """As `import_module`, in a process of its own wherever that is possible.
+
+    Raises ModelError as that does, OverBudgetError or RunError where the child was ended.
+    """
+    reason = _hindrance(module, sample)
+    if reason is None:
+        reply, reason = _reply_of_child(lambda: import_module(module, sample, classes), standstill_seconds)
+        if reply is not None and reply.obstacles:
+            raise refusal(reply.obstacles)
+        if reply is not None and reply.model is not None:
+            return reply.model
+    warnings.warn(f"the network is exported in this process, which grows by that: {reason}", stacklevel=3)
+    return import_module(module, sample, classes)
+
+
+def _hindrance(module: Any, sample: Any) -> str | None:
+    """Why a fork of this process could not do it; None where it can."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return "CUDA was used here, and does not work in a copy of a process"
+    if not isinstance(module, nn.Module) or not isinstance(sample, Tensor):
+        return None
+    kinds = {tensor.device.type for tensor in (sample, *module.parameters(), *module.buffers())} - {"cpu", "meta"}
+    return f"its tensors are on {min(kinds)}, which a copy of a process cannot use" if kinds else None
+
+
+def _reply_of_child(work: Callable[[], Model], standstill_seconds: float) -> tuple[ImportReply | None, str]:
+    """What the child says; None and the reason where it could not."""
+
+    def do(send: Callable[[str], None]) -> None:
+        torch.set_num_threads(1)
+        send(to_json(_reply(work), indent=None))
+
+    try:
+        done = ask_copy(do, standstill_seconds)
+    except StandstillError:
+        return None, f"a copy of it stood still for {standstill_seconds:.0f} s; another thread may hold what it needs"
+    reply = done.decoded(ImportReply, "the process that exports the network", "free some")
+    if reply.is_unable:
+        return None, "autograd does not work in a copy of a process that has used a GPU"
+    return reply, ""
+
+
+def _reply(work: Callable[[], Model]) -> ImportReply:
+    try:
+        torch.zeros(1, requires_grad=True).sum().backward()  # type: ignore[no-untyped-call]
+    except RuntimeError:
+        return ImportReply(is_unable=True)
+    try:
+        return ImportReply(work())
+    except ModelError as error:
+        return ImportReply(obstacles=obstacles_of(error))
+    except SystemExit as error:
+        return ImportReply(obstacles=(Obstacle(f"its code calls sys.exit ({error.code})", own_line(error)),))
