@@ -16,7 +16,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -167,11 +167,11 @@ def cases(profiles: dict[str, Profile]) -> list[Case]:
     return [case for group in zip_longest(*found) for case in group if case is not None]
 
 
-def run(case: Case, folder: Path) -> Found:
-    """Once, judged."""
+def run(case: Case, folder: Path, write: Callable[[Path], None] = write_images) -> Found:
+    """Once, judged; `write` makes the file of its data."""
     plan = case.plan
     (folder / "plan.json").write_text(to_json(plan))
-    write_images(folder / "data.npz")
+    write(folder / "data.npz")
     command = [sys.executable, "-m", "planner.cli.main", "run", str(folder / "plan.json")]
     command += [
         "--data",
@@ -269,6 +269,12 @@ def table(file: Path) -> None:
     print(f"\n| network, strategy, room | {' | '.join(numbers)} |\n| --- |{' ---: |' * len(numbers)}")
     for name in names:
         print(_row([one for one in found if one.name == name]))
+    print_totals(found)
+
+
+def print_totals(found: list[Found]) -> None:
+    """What all of them came to, and how far predictions were off, by phase."""
+    names = {one.name for one in found}
     over = sum(one.peak_bytes > one.budget_bytes for one in found)
     print(
         f"\n{len(found)} runs over {len(names)} plans: {sum(one.kills for one in found)} killed by the kernel, "
