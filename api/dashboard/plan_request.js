@@ -17,6 +17,7 @@ const TERMS = {
   freeze: { path: ["training", "freeze"] },
   mean: { path: ["training", "normalisation", "mean"], isList: true },
   std: { path: ["training", "normalisation", "std"], isList: true },
+  resize: { path: ["training", "resize"], isWord: true },
   schedule: { path: ["training", "schedule"] },
   seed: { path: ["training", "seed"] },
   optimizer: { path: ["training", "optimizer", "kind"] },

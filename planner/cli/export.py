@@ -31,13 +31,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the file."""
     from planner.export.onnx_file import write_onnx
     from planner.runner.storage.exported import find_exported, find_full, write_state
+    from planner.schema.preprocessing import resize_words
     from planner.system.files import check_target
 
     target: Path = arguments.onnx or arguments.state_dict
     exported = find_exported(arguments.model) if arguments.onnx else find_full(arguments.model)
     check_target(target)
     (write_onnx if arguments.onnx else write_state)(exported, target)
-    print_stored_result(
-        f"{exported.model.name}: {target}\nimages go in as {exported.model.normalised_by.words} of their 8-bit values"
-    )
+    model = exported.model
+    images = f"{model.normalised_by.words} of their 8-bit values{resize_words(model.resize, model.input)}"
+    print_stored_result(f"{model.name}: {target}\nimages go in as {images}")
     return 0

@@ -13,7 +13,7 @@ from planner.errors import InputError
 from planner.limits import MAX_BATCH, MAX_CLASSES, MAX_EPOCHS, MAX_EXTENT, MAX_MODEL_BYTES, MAX_SAMPLES, MAX_UNITS
 from planner.schema.common import DeviceKind, Dtype, OptimizerKind, usual_optimizer
 from planner.schema.data import ArrayLayout
-from planner.schema.preprocessing import USUAL, Normalisation, given_normalisation
+from planner.schema.preprocessing import USUAL, Normalisation, Resize, given_normalisation
 from planner.schema.request import Schedule
 from planner.schema.terms import OptimizerTerms, TrainingTerms
 from planner.units import format_bytes, parse_bytes
@@ -120,11 +120,11 @@ def _shape(text: str) -> tuple[int, int, int]:
 
 
 def _extents(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d{1,6})x(\d{1,6})", text, re.ASCII)
-    extents = tuple(int(part) for part in match.groups()) if match else ()
-    if len(extents) != 2 or not all(1 <= extent <= MAX_EXTENT for extent in extents):
-        raise InputError(f"{text[:40]!r} is no height and width; write for instance 64x64")
-    return extents
+    match = re.fullmatch(r"(\d{1,6})(?:x(\d{1,6}))?", text, re.ASCII)
+    height, width = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if not (1 <= height <= MAX_EXTENT and 1 <= width <= MAX_EXTENT):
+        raise InputError(f"{text[:40]!r} is no height and width; write for instance 64x64, or 64 for both")
+    return height, width
 
 
 def _number(text: str) -> float:
@@ -157,8 +157,9 @@ def add_reading(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--resize",
         type=_argument(_extents),
-        metavar="HxW",
-        help="height and width that a folder's images are resized to (default: those that most of them have)",
+        metavar="N|HxW",
+        help="height and width that images of other sizes are resized to (bilinear, proportions not kept); without it, "
+        "pictures of a folder get the size that most of them have, and arrays are as they are",
     )
     group.add_argument(
         "--layout",
@@ -294,6 +295,8 @@ class ModelAndData:
     """What the data holds."""
     normalisation: Normalisation | None = None
     """How the model's description has images normalised: that of a trained network says it."""
+    resize: Resize | None = None
+    """How it has images of other sizes resized."""
 
 
 def subject_from(arguments: argparse.Namespace, work_dir: Path) -> ModelAndData:
@@ -304,8 +307,9 @@ def subject_from(arguments: argparse.Namespace, work_dir: Path) -> ModelAndData:
     if arguments.model not in ZOO:
         check_length(Path(arguments.model))
     if arguments.data is None:
-        model = load_model(arguments.model, arguments.input, arguments.classes)
-        return ModelAndData(replace(model, normalisation=None), None, normalisation=model.normalisation)
+        model = load_model(arguments.model, _resized_input(arguments), arguments.classes)
+        _check_resize(arguments, model)
+        return _subject(model)
     from planner.cli.line import DataProgress
     from planner.data.dataset import check_fits, open_data
     from planner.data.describe import describe
@@ -313,8 +317,12 @@ def subject_from(arguments: argparse.Namespace, work_dir: Path) -> ModelAndData:
     from planner.data.records import file_bytes
 
     is_zoo = arguments.model in ZOO
-    wanted = arguments.input if is_zoo else load_model(arguments.model, arguments.input, arguments.classes).input
-    reading = {"resize": arguments.resize, "layout": arguments.layout}
+    described = None if is_zoo else load_model(arguments.model, arguments.input, arguments.classes)
+    wanted = arguments.input if described is None else described.input
+    resize = arguments.resize
+    if described is not None and described.resize is not None:
+        resize = resize or described.input[1:]  # as it was trained
+    reading = {"resize": resize, "layout": arguments.layout}
     with (
         DataProgress() as shown,
         open_data(arguments.data, work_dir, size=wanted, pace=Pace(shown), **reading) as data,
@@ -323,9 +331,32 @@ def subject_from(arguments: argparse.Namespace, work_dir: Path) -> ModelAndData:
         shape = found.input if is_zoo else None
         model = load_model(arguments.model, shape, arguments.classes or (found.classes if is_zoo else None))
         check_fits(data.info, wanted or model.input, model.classes, model.task, "the model")
-    # What a profile is of has neither names nor a normalisation: they are the plan's.
-    profiled = replace(model, class_names=(), normalisation=None)
-    return ModelAndData(profiled, found.training_samples, file_bytes(found), found, model.normalisation)
+    return replace(_subject(model), samples=found.training_samples, prepared_bytes=file_bytes(found), data=found)
+
+
+def _subject(model: Model) -> ModelAndData:
+    """A model without what no profile is of, and is the plan's to say: names, and how images are made fit for it."""
+    profiled = replace(model, class_names=(), normalisation=None, resize=None)
+    return ModelAndData(profiled, None, normalisation=model.normalisation, resize=model.resize)
+
+
+def _resized_input(arguments: argparse.Namespace) -> tuple[int, int, int] | None:
+    """What is said of the shape of one sample; a zoo network's has the extents that images are resized to."""
+    from planner.model.zoo import ZOO
+    from planner.schema.model import ZooReference
+
+    given: tuple[int, int, int] | None = arguments.input
+    if given is None and arguments.resize is not None and arguments.model in ZOO:
+        return (ZooReference.input[0], *arguments.resize)
+    return given
+
+
+def _check_resize(arguments: argparse.Namespace, model: Model) -> None:
+    """Raise InputError where images would be resized to what the model does not take."""
+    wanted = arguments.resize
+    if wanted is not None and model.input[1:] != wanted:
+        has = "x".join(map(str, model.input[1:]))
+        raise InputError(f"--resize is {wanted[0]}x{wanted[1]}, but the model takes {has}")
 
 
 def check_length(path: Path) -> None:

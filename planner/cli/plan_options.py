@@ -10,7 +10,6 @@ from planner.cli import options
 from planner.errors import InfeasibleError, InputError
 from planner.limits import MAX_EPOCHS, MAX_UNITS
 from planner.schema.common import CacheDtype, Policy
-from planner.schema.preprocessing import Normalisation
 from planner.schema.request import STRATEGY_WORDS, Augment, Preference, Request, Scope, Strategy
 from planner.schema.terms import USUAL_VIEWS, BudgetTerms, PlanTerms, TrainingTerms
 from planner.units import format_bytes
@@ -207,7 +206,7 @@ def request_from(arguments: argparse.Namespace, samples: int, subject: options.M
         storage -= prepared_bytes
     return PlanTerms(
         budget=BudgetTerms(arguments.budget, arguments.scope),
-        training=_training_from(arguments, samples, subject.normalisation),
+        training=_training_from(arguments, samples, subject),
         storage_bytes=storage,
         cache_dtype=arguments.cache_dtype,
         strategy=arguments.strategy,
@@ -221,13 +220,13 @@ def request_from(arguments: argparse.Namespace, samples: int, subject: options.M
     ).request()
 
 
-def _training_from(arguments: argparse.Namespace, samples: int, normalised_by: Normalisation | None) -> TrainingTerms:
-    """How training goes; `normalised_by` is how the model's own description has images normalised.
+def _training_from(arguments: argparse.Namespace, samples: int, subject: options.ModelAndData) -> TrainingTerms:
+    """How training goes; what is not said of images is as the model's own description has it.
 
     Raises InputError where the number of views fits neither the augmentation nor the epochs.
     """
     optimizer = options.optimizer_from(arguments)
-    normalisation = options.normalisation_from(arguments) or normalised_by
+    normalisation = options.normalisation_from(arguments) or subject.normalisation
     try:
         return TrainingTerms(
             batch=arguments.batch,
@@ -241,6 +240,7 @@ def _training_from(arguments: argparse.Namespace, samples: int, normalised_by: N
             seed=arguments.seed,
             freeze=arguments.freeze,
             normalisation=normalisation,
+            resize=subject.resize if arguments.resize is None else "bilinear",
         )
     except ValueError as error:
         raise InputError(f"--views: {error}") from None

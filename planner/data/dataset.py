@@ -21,6 +21,7 @@ from planner.data.npy import NPY_MAGIC
 from planner.data.npz import ZIP_MAGIC, open_npz
 from planner.data.pace import Pace
 from planner.data.picture_list import SUFFIXES
+from planner.data.resized import resized
 from planner.data.split import DataInfo, Dataset, Parts
 from planner.errors import DataError, InputError
 from planner.sample import SAMPLE_FILE
@@ -62,10 +63,10 @@ def open_data(
     """Open `sample`, `fashion-mnist` or the file or folder at a path. A folder of that name is given as `./sample`.
 
     `size` is the model's input (channels, height, width), to which a folder's images are converted and resized;
-    without it most images decide, or `resize`, a height and a width. Arrays are never resized; `layout` is the order
-    of their extents where `size` does not settle it. Compressed data is unpacked once into `work_dir`/data. All labels
-    are checked here, images when they are read. `pace` tells how many pictures of a folder were found;
-    `most_bytes` is how much may be unpacked.
+    without it most images decide, or `resize`, a height and a width. Arrays are resized where `resize` is given;
+    `layout` is the order of their extents where `size` does not settle it. Compressed data is unpacked once into
+    `work_dir`/data. All labels are checked here, images when they are read. `pace` tells how many pictures of a folder
+    were found; `most_bytes` is how much may be unpacked.
 
     Raises DataError naming the file, and the record where there is one; StorageError when `work_dir` cannot take what
     is unpacked.
@@ -75,7 +76,8 @@ def open_data(
         raise InputError(f"--resize is {resize[0]}x{resize[1]}, but the model takes {size[1]}x{size[2]}")
     try:
         how = _Reading(work_dir, size, layout, resize, resources, pace, most_bytes)
-        return Dataset(name_or_path, _open_named(name_or_path, how), resources)
+        parts = _open_named(name_or_path, how)
+        return Dataset(name_or_path, parts if resize is None else resized(parts, name_or_path, resize), resources)
     except BaseException:
         resources.close()
         raise
@@ -86,7 +88,8 @@ def check_fits(info: DataInfo, wanted: tuple[int, int, int], outputs: int, task:
     shape = (info.channels, info.height, info.width)
     if shape != wanted:
         has, takes = ("×".join(str(extent) for extent in extents) for extents in (shape, wanted))
-        raise InputError(f"{info.name}: its images are {has}, but {called} takes {takes}")
+        other = " (--resize brings images to it)" if shape[0] == wanted[0] else ""
+        raise InputError(f"{info.name}: its images are {has}, but {called} takes {takes}{other}")
     try:
         task.check_data(info.classes, outputs, called)
     except ValueError as error:
@@ -104,7 +107,7 @@ class _Reading:
     layout: ArrayLayout | None
     """The order of an array's extents."""
     resize: tuple[int, int] | None
-    """Height and width that a folder's images are resized to."""
+    """Height and width that images are resized to."""
     resources: ExitStack
     """Closes what is opened."""
     pace: Pace | None

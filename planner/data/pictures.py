@@ -29,14 +29,12 @@ _DRAFT_TIMES = 2
 camera's picture from taking 36 MB."""
 
 
-def import_pillow(folder: Path) -> None:
-    """Raise DataError where Pillow is not installed."""
+def import_pillow(where: Path | str, doing: str = "reading image files") -> None:
+    """Raise DataError, which names `where` and what is being done, where Pillow is not installed."""
     try:
         from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin  # noqa: F401  # to register
     except ImportError:
-        raise DataError(
-            str(folder), "reading image files needs Pillow: pip install 'neuroflux-planner[images]'"
-        ) from None
+        raise DataError(str(where), f"{doing} needs Pillow: pip install 'neuroflux-planner[images]'") from None
 
 
 def check_header(path: Path | str, header: Header) -> None:
@@ -133,6 +131,20 @@ def _resized(image: Image, size: tuple[int, int]) -> Image:
     from PIL.Image import Resampling
 
     return image if image.size == size else image.resize(size, Resampling.BILINEAR)
+
+
+def resize_planes(
+    planes: bytes | bytearray, had: tuple[int, int, int], size: tuple[int, int], into: memoryview
+) -> None:
+    """Fill `into` with an image (channels, height, width) of uint8 brought to `size` (height, width): each channel is
+    resized by itself, which is what becomes of a picture's."""
+    from PIL import Image
+
+    channels, height, width = had
+    plane, target = height * width, size[0] * size[1]
+    for channel in range(channels):
+        image = Image.frombuffer("L", (width, height), planes[channel * plane : (channel + 1) * plane])
+        into[channel * target : (channel + 1) * target] = _resized(image, (size[1], size[0])).tobytes()
 
 
 def _on_ground(image: Image) -> Image:

@@ -14,6 +14,7 @@ from planner.errors import RunError
 from planner.schema.child_failed import ChildFailed
 from planner.schema.codec import decode, parse_json, to_json
 from planner.schema.data import DataDescription
+from planner.schema.preprocessing import Resize
 from planner.system.child import ask
 from planner.tasks.kinds import AnyTask
 from planner.units import MIB, format_bytes
@@ -51,6 +52,8 @@ class Wanted:
     """Whether the folder is memory: then the file counts as this process's own bytes do."""
     known: DataDescription | None = None
     """What the data has to be, where a run has begun with it."""
+    resize: Resize | None = None
+    """How images of an array that are of another size are brought to the model's; none: they are refused."""
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,14 @@ def prepare(wanted: Wanted, on_progress: Callable[[Progress], None] | None = Non
     most = _left_bytes(wanted) if wanted.in_memory else None
     with (
         _unpacking(path.parent) as unpacked,
-        open_data(wanted.data, unpacked, size=wanted.input, pace=pace, most_bytes=most) as data,
+        open_data(
+            wanted.data,
+            unpacked,
+            size=wanted.input,
+            resize=wanted.input[1:] if wanted.resize else None,
+            pace=pace,
+            most_bytes=most,
+        ) as data,
     ):
         _check_memory(data, wanted)
         check_fits(data.info, wanted.input, wanted.classes, wanted.task, wanted.called)

@@ -19,6 +19,7 @@ from planner.model.shapes import Shape, layer_output
 from planner.operators.unit_graph import UnitGraph
 from planner.runner.storage.exported import own_names
 from planner.schema.model import Layer, Model
+from planner.schema.preprocessing import resize_words
 
 
 def make_graph(model: Model, read: Callable[[str], bytes]) -> ModelProto:
@@ -33,7 +34,7 @@ def make_graph(model: Model, read: Callable[[str], bytes]) -> ModelProto:
     helper.set_model_props(
         found,
         {
-            "input": f"{normalisation.words} of every 8-bit value of an image",
+            "input": f"{normalisation.words} of every 8-bit value of an image{resize_words(model.resize, model.input)}",
             "mean": json.dumps(normalisation.mean),
             "std": json.dumps(normalisation.std),
         },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from planner.data.dataset import check_fits, open_data
 from planner.data.describe import describe
+from planner.data.pictures import import_pillow, resize_planes
 from planner.data.write import Part
 from planner.errors import InputError
 from planner.schema.common import check_class_names
@@ -31,7 +33,7 @@ class MapDataset(Protocol):
         """Sample `index`: (image, label)."""
 
 
-def mapped_part(dataset: MapDataset, model: Model, prefix: str, name: str) -> Part:
+def mapped_part(dataset: MapDataset, model: Model, prefix: str, name: str, resize: bool = False) -> Part:
     """A data set as a part of a file to be written; its samples are asked for one by one, as they are written.
 
     Args:
@@ -39,6 +41,7 @@ def mapped_part(dataset: MapDataset, model: Model, prefix: str, name: str) -> Pa
         model: what it is for: its input (channels, height, width) and its classes.
         prefix: of the part's arrays in the file, `test_` for the samples to measure on.
         name: what errors call the data set.
+        resize: whether images of another size are resized.
 
     Returns:
         The part. Its samples raise InputError where one of them does not fit `model`.
@@ -51,7 +54,9 @@ def mapped_part(dataset: MapDataset, model: Model, prefix: str, name: str) -> Pa
             f"{name}: a {type(dataset).__name__} has no length and no items; a map-style data set has both"
         )
     count = len(dataset)
-    return Part(prefix, count, _samples(dataset, count, model, name))
+    if resize:
+        import_pillow(name, "resizing images")
+    return Part(prefix, count, _samples(dataset, count, model, name, resize))
 
 
 def class_names(dataset: object, classes: int) -> tuple[str, ...]:
@@ -76,8 +81,9 @@ def _are_names(names: tuple[str, ...]) -> bool:
     return True
 
 
-def look(data: MapDataset | str | Path, model: Model, seed: int) -> tuple[tuple[str, ...], int]:
-    """Names of the classes of data, and how many samples there are to train on.
+def look(data: MapDataset | str | Path, model: Model, seed: int, resize: bool) -> tuple[tuple[str, ...], int]:
+    """Names of the classes of data, and how many samples there are to train on; `resize`: whether images of other sizes
+    are resized.
 
     Of a program's own data set these are all that it has: what is held out to test on is not known before a run.
     Raises DataError, InputError where data and model do not fit.
@@ -86,21 +92,21 @@ def look(data: MapDataset | str | Path, model: Model, seed: int) -> tuple[tuple[
         return class_names(data, model.classes), len(data)
     with (
         tempfile.TemporaryDirectory(prefix="neuroflux-") as work,
-        open_data(str(data), Path(work), size=model.input) as opened,
+        open_data(str(data), Path(work), size=model.input, resize=model.input[1:] if resize else None) as opened,
     ):
         check_fits(opened.info, model.input, model.classes, model.task, "the model")
         found = describe(opened, seed).description
     return found.class_names, found.training_samples
 
 
-def _samples(dataset: MapDataset, count: int, model: Model, name: str) -> Iterator[tuple[bytes, int]]:
+def _samples(dataset: MapDataset, count: int, model: Model, name: str, resize: bool) -> Iterator[tuple[bytes, int]]:
     for index in range(count):
         where = f"{name}[{index}]"
         sample = dataset[index]
         if not isinstance(sample, tuple | list) or len(sample) != 2:
             raise InputError(f"{where}: is a {type(sample).__name__}; a pair of image and label is needed")
         image, label = sample
-        yield _values(image, model.input, where), _label(label, model, where)
+        yield _values(image, model.input, where, resize), _label(label, model, where)
 
 
 def _label(label: Any, model: Model, where: str) -> Label:
@@ -110,12 +116,19 @@ def _label(label: Any, model: Model, where: str) -> Label:
         raise InputError(f"{where}: {error}") from None
 
 
-def _values(image: Any, shape: tuple[int, int, int], where: str) -> bytes:
+def _values(image: Any, shape: tuple[int, int, int], where: str, resize: bool) -> bytes:
     """An image as bytes in the order height, width, channels."""
     detached = image.detach().cpu() if hasattr(image, "detach") else image
-    array = _channels_last(np.asarray(detached), shape, where)
+    found = np.asarray(detached)
+    values = _as_bytes(_channels_last(found, _shape_of(found, shape) if resize else shape, where), where)
+    if values.shape[:2] == shape[1:]:
+        return bytes(values.tobytes())
+    return _resized(values.reshape(*values.shape[:2], shape[0]), shape)
+
+
+def _as_bytes(array: NDArray[Any], where: str) -> NDArray[np.uint8]:
     if array.dtype == np.uint8:
-        return bytes(array.tobytes())
+        return array
     if not np.issubdtype(array.dtype, np.floating):
         raise InputError(f"{where}: its image is of {array.dtype}; uint8, or floats from 0 to 1, are needed")
     if not bool(((array >= 0) & (array <= 1)).all()):
@@ -123,7 +136,29 @@ def _values(image: Any, shape: tuple[int, int, int], where: str) -> bytes:
             f"{where}: its image has values from {array.min():.3g} to {array.max():.3g}; "
             "floats from 0 to 1 are needed, so leave normalising to the run"
         )
-    return bytes(np.rint(array * 255).astype(np.uint8).tobytes())
+    rounded: NDArray[np.uint8] = np.rint(array * 255).astype(np.uint8)
+    return rounded
+
+
+def _shape_of(array: NDArray[Any], wanted: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Channels, height and width of an image of any size, told by its channels: what the wanted ones are if it has
+    those neither first nor last."""
+    channels = wanted[0]
+    if array.ndim == 2 and channels == 1:
+        return (1, *array.shape)
+    if array.ndim == 3 and array.shape[-1] == channels:
+        return (channels, *array.shape[:2])
+    if array.ndim == 3 and array.shape[0] == channels:
+        return array.shape
+    return wanted
+
+
+def _resized(values: NDArray[np.uint8], shape: tuple[int, int, int]) -> bytes:
+    """Bytes of an image (height, width, channels) brought to another height and width."""
+    height, width, channels = values.shape
+    planes = bytearray(prod(shape))
+    resize_planes(values.transpose(2, 0, 1).tobytes(), (channels, height, width), shape[1:], memoryview(planes))
+    return np.frombuffer(planes, np.uint8).reshape(shape).transpose(1, 2, 0).tobytes()
 
 
 def _channels_last(array: NDArray[Any], shape: tuple[int, int, int], where: str) -> NDArray[Any]:

@@ -103,6 +103,7 @@ def plan(
     views: int | None = TrainingTerms.views,
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
+    resize: bool = False,
     dtype: Dtype | None = None,
     device: DeviceKind | None = None,
     storage: int | str | None = None,
@@ -143,6 +144,8 @@ def plan(
             (value - mean) / std of floats from 0 to 1. One number, or one for each channel; what a network was trained
             with before, torchvision's for instance, goes here. None: 0.5.
         std: see `mean`; none: 0.25.
+        resize: whether images of other sizes than the network's input are resized to it: bilinear with antialiasing, as
+            8-bit values, proportions not kept. Otherwise they are refused, unless they are pictures of a folder.
         dtype: what units compute in, "float32" or "bfloat16"; none: the profile's, or "float32".
         device: where tensors live, "cpu" or "cuda"; none: the profile's, or "cpu".
         storage: most storage for caches of activations between blocks: bytes, or text; none: not limited.
@@ -198,7 +201,7 @@ def plan(
     names: tuple[str, ...] = ()
     if data is not None:
         described = subject.model if isinstance(subject, Profile) else _described(subject, second, None)
-        names, found = look(data, described, seed)
+        names, found = look(data, described, seed, resize)
         samples = samples or found
     try:
         terms = PlanTerms(
@@ -215,6 +218,7 @@ def plan(
                 seed=seed,
                 freeze=freeze,
                 normalisation=given_normalisation(_numbers(mean), _numbers(std)),
+                resize="bilinear" if resize else None,
             ),
             storage_bytes=None if storage is None else _bytes(storage, "storage"),
             cache_dtype=cache_dtype,

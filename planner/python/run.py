@@ -69,8 +69,9 @@ def run(
         plan: what `plan` found.
         dataset: a map-style data set of (image, label) pairs, or what `neuroflux run --data` takes: "sample",
             "fashion-mnist", or a path. An image is a tensor, an array or a Pillow image of the size that the model
-            takes: 8-bit values, or floats from 0 to 1, which are rounded to 8 bits; the run normalises them. A label is
-            a whole number from 0. An attribute `classes`, a list of names, as torchvision's have, says what they mean.
+            takes (others are resized where the plan says so): 8-bit values, or floats from 0 to 1, which are rounded to
+            8 bits; the run normalises them. A label is a whole number from 0. An attribute `classes`, a list of names,
+            as torchvision's have, says what they mean.
         test: another data set to measure on; none: a tenth of every class is held out for that. A data set that is
             named has a test part of its own.
         out: the output folder; none: runs/<first 12 digits of the plan's id>.
@@ -149,9 +150,9 @@ def _written(plan: Plan, dataset: MapDataset | str | Path, test: MapDataset | No
         if test is not None:
             raise InputError("test: data that is named has a test part of its own; give both as data sets, or none")
         return str(dataset)
-    parts = [mapped_part(dataset, plan.model, "", "dataset")]
+    parts = [mapped_part(dataset, plan.model, "", "dataset", plan.resize is not None)]
     if test is not None:
-        parts.append(mapped_part(test, plan.model, "test_", "test"))
+        parts.append(mapped_part(test, plan.model, "test_", "test", plan.resize is not None))
     path = scratch / "data.npz"
     write_npz(path, plan.model.input, parts, _names(plan, dataset, test))
     return str(path)

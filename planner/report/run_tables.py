@@ -10,6 +10,7 @@ from planner.report.read import Unfinished
 from planner.report.tables import BATCH_COLUMN, batch_text, short_id
 from planner.report.text import DASH, clean, columns, counted, fields, indices, mib, names, note
 from planner.schema.plan import Plan
+from planner.schema.preprocessing import resize_words
 from planner.schema.report import BlockReport, DataReport, Evaluation, Report
 from planner.schema.report_parts import ExitReport
 from planner.tasks.base import Metric
@@ -228,7 +229,7 @@ def report_summary(report: Report, plan: Plan) -> list[tuple[str, str]]:
         (report.task.metric.name, _accuracy(report, plan)),
         ("kept", _exported(report, plan)),
         *([("data", _data(report.data))] if report.data is not None else []),
-        ("images", f"went in as {plan.normalisation.words}"),
+        ("images", f"went in as {plan.normalisation.words}{resize_words(report.resize, plan.model.input)}"),
         *([("warning", missed_text(report.missed, report.task.metric))] if report.missed is not None else []),
         ("time", format_seconds(report.seconds)),
         *([("device", speed)] if speed else []),

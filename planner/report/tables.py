@@ -12,6 +12,7 @@ from planner.heads.kinds import AuxiliaryHead
 from planner.report.text import DASH, clean, columns, counted, described, fields, indices, mib, names, note
 from planner.schema.model import every_layer
 from planner.schema.plan import Alternative, Block, Breakdown, Plan, Segment
+from planner.schema.preprocessing import resize_words
 from planner.schema.request import Strategy
 from planner.units import format_bytes, format_seconds
 
@@ -51,7 +52,7 @@ def plan_header(plan: Plan) -> list[tuple[str, str]]:
             "model",
             f"{clean(model.name)}: {counted(len(model.units), 'unit')}, {shape}, {model.task.words(model.classes)}",
         ),
-        ("images", f"go in as {plan.normalisation.words}"),
+        ("images", f"go in as {plan.normalisation.words}{resize_words(plan.resize, model.input)}"),
         ("device", f"{clean(device.name)}: {device.kind}, {counted(device.threads, 'thread')}"),
         ("budget", f"{format_bytes(plan.budget.bytes)}, scope {plan.budget.scope}{reserve}"),
         ("strategy", f"{plan.strategy}, prefer {plan.prefer}{cuts}"),

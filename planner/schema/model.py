@@ -25,7 +25,7 @@ from planner.operators.reshaping import Flatten
 from planner.operators.unit_graph import GraphTensor, UnitGraph
 from planner.schema.codec import added
 from planner.schema.common import check_class_names
-from planner.schema.preprocessing import USUAL, Normalisation
+from planner.schema.preprocessing import USUAL, Normalisation, Resize
 from planner.tasks.kinds import CLASSIFICATION, AnyTask
 
 __all__ = [
@@ -84,6 +84,9 @@ class Model:
     """What the classes of the data that it was trained on are called, by label; empty: their numbers."""
     normalisation: Normalisation | None = added(None)
     """How images are normalised before they go in; null: nothing was said, which means (value / 255 - 0.5) / 0.25."""
+    resize: Resize | None = added(None)
+    """How images of another size are brought to the input's, before they are normalised; null: nothing was said, and
+    they are refused unless they are pictures of a folder."""
 
     def __post_init__(self) -> None:
         between("name: its length", len(self.name), 1, limits.MAX_NAME_LENGTH)

@@ -14,7 +14,7 @@ from planner.limits import MAX_BATCH, MAX_BYTES, MAX_UNITS
 from planner.schema.codec import added, content_id
 from planner.schema.common import CacheDtype, Device, Machine, check_class_names, check_range
 from planner.schema.model import Model
-from planner.schema.preprocessing import Normalisation
+from planner.schema.preprocessing import Normalisation, Resize
 from planner.schema.request import Budget, Preference, Request, Strategy, Training
 
 PLAN_SCHEMA: Literal["plan/2"] = "plan/2"
@@ -336,6 +336,11 @@ class Plan:
     def normalisation(self) -> Normalisation:
         """How images are normalised, said or not."""
         return self.training.normalisation or self.model.normalised_by
+
+    @property
+    def resize(self) -> Resize | None:
+        """How images of another size are brought to the model's, where that was asked for."""
+        return self.training.resize or self.model.resize
 
     @property
     def cache_dtype(self) -> CacheDtype | None:

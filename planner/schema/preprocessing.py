@@ -7,8 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from planner.schema.common import check_range
+
+Resize = Literal["bilinear"]
+"""How an image is brought to another height and width. `bilinear`: both to what is wanted, so that proportions are not
+kept, by the triangle filter, which is wider where the image becomes smaller: Pillow's BILINEAR, and what torchvision's
+`Resize((height, width))` does with its antialiasing. It is done with 8-bit values, before they are normalised."""
 
 _MOST = 1e6
 _LEAST_STD = 1e-6
@@ -45,6 +51,13 @@ class Normalisation:
         mean, std = (", ".join(f"{number:.6g}" for number in numbers) for numbers in (self.mean, self.std))
         mean, std = (f"[{each}]" if "," in each else each for each in (mean, std))
         return f"(value / 255 - {mean}) / {std}"
+
+
+def resize_words(resize: Resize | None, input_shape: Sequence[int]) -> str:
+    """What is to be said of images of other sizes than the input's; nothing where they are not resized."""
+    if resize is None:
+        return ""
+    return f"; of other sizes first resized to {input_shape[1]}×{input_shape[2]} ({resize}, proportions not kept)"
 
 
 def given_normalisation(mean: Sequence[float] | None, std: Sequence[float] | None) -> Normalisation | None:

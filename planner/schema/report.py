@@ -9,7 +9,7 @@ from typing import Literal
 from planner.schema.codec import added
 from planner.schema.data import DataDescription
 from planner.schema.plan import check_calibration
-from planner.schema.preprocessing import Normalisation
+from planner.schema.preprocessing import Normalisation, Resize
 from planner.schema.report_parts import ExitReport, InitReport, Phase
 from planner.schema.request import Scope
 from planner.tasks.kinds import CLASSIFICATION, AnyTask
@@ -175,6 +175,8 @@ class Report:
     normalisation: Normalisation | None = added(None)
     """How images were normalised, as they have to be wherever the network is used; null: an earlier release told it
     not, and it was (value / 255 - 0.5) / 0.25."""
+    resize: Resize | None = added(None)
+    """How images of another size were brought to the model's; null: there were none, or it was not told."""
 
     @property
     def exceeded(self) -> str:
@@ -244,3 +246,5 @@ class Evaluation:
     """What the model was trained for: whose metric `accuracy` is."""
     normalisation: Normalisation | None = added(None)
     """How images were normalised for it, as its description says; null: an earlier release told it not."""
+    resize: Resize | None = added(None)
+    """How images of another size were brought to its, as its description says; null: it says nothing."""

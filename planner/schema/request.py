@@ -9,7 +9,7 @@ from typing import Literal
 from planner.limits import MAX_BATCH, MAX_BYTES, MAX_EPOCHS, MAX_SAMPLES, MAX_UNITS
 from planner.schema.codec import added
 from planner.schema.common import CacheDtype, Dtype, OptimizerConfig, Policy, check_range
-from planner.schema.preprocessing import Normalisation
+from planner.schema.preprocessing import Normalisation, Resize
 from planner.units import MIB
 
 Strategy = Literal["auto", "backprop", "checkpoint", "classic-local", "neuroflux"]
@@ -77,6 +77,9 @@ class Training:
     """Every random stream is a function of this, the epoch and the sample's index."""
     normalisation: Normalisation | None = added(None)
     """How images are normalised; null: as the model's description says, else (value / 255 - 0.5) / 0.25."""
+    resize: Resize | None = added(None)
+    """How images of another size are brought to that of the model's input; null: as the model's description says, else
+    those of arrays are refused, and pictures of a folder are resized all the same (`bilinear`)."""
 
     def __post_init__(self) -> None:
         check_range("batch", self.batch, 1, MAX_BATCH)

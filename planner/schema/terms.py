@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 from planner.errors import InputError
 from planner.schema.common import CacheDtype, Dtype, OptimizerConfig, OptimizerKind, Policy, usual_optimizer
-from planner.schema.preprocessing import Normalisation
+from planner.schema.preprocessing import Normalisation, Resize
 from planner.schema.request import Augment, Budget, Preference, Request, Schedule, Scope, Strategy, Training
 
 USUAL_VIEWS = 4
@@ -81,6 +81,9 @@ class TrainingTerms:
     normalisation: Normalisation | None = Training.normalisation
     """How images are normalised: (value / 255 - mean) / std, with one number or one for each channel; null: as the
     model's description says, else with mean 0.5 and std 0.25."""
+    resize: Resize | None = Training.resize
+    """How images of another size are brought to that of the model's input; null: as the model's description says, else
+    those of arrays are refused, and pictures of a folder are resized all the same (`bilinear`)."""
 
     def __post_init__(self) -> None:
         self.training()
@@ -99,6 +102,7 @@ class TrainingTerms:
             dtype=self.dtype,
             seed=self.seed,
             normalisation=self.normalisation,
+            resize=self.resize,
         )
 
 

@@ -26,6 +26,7 @@ EVERY_TERM: dict[str, Any] = {
         "seed": 7,
         "freeze": 1,
         "normalisation": {"mean": [0.485, 0.456, 0.406], "std": [0.229]},
+        "resize": "bilinear",
     },
     "storage_bytes": 2**30,
     "cache_dtype": "uint8",

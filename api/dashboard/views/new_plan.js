@@ -17,8 +17,9 @@ const CACHES = [["", "what units compute in"], ["float32", "float32"], ["bfloat1
 const AUGMENTS = [["none", "none"], ["crop", "crop: moved a little"], ["flip", "flip: mirrored"], ["crop-flip", "crop and flip"]];
 const SCHEDULES = [["cosine", "cosine"], ["constant", "constant"]];
 const ALLOCATORS = [["", "whichever is faster and fits"], ["tight", "tight: gives freed memory back"], ["fast", "fast: keeps it"]];
+const RESIZES = [["", "refused, unless they are pictures of a folder"], ["bilinear", "resized to the input: bilinear"]];
 const NO_YES = [["false", "no"], ["true", "yes"]];
-const MORE = ["mean", "std", "momentum", "nesterov", "weight_decay", "schedule", "seed", "max_cuts", "linear_segments", "allocator", "reserve", "head_time_share", "grouping_threshold"];
+const MORE = ["mean", "std", "resize", "momentum", "nesterov", "weight_decay", "schedule", "seed", "max_cuts", "linear_segments", "allocator", "reserve", "head_time_share", "grouping_threshold"];
 const SCOPES = [["process", "everything resident"], ["training", "above the runtime's own"]];
 
 export async function show(place, { query, signal }) {
@@ -136,6 +137,7 @@ function makeForm(lists, given) {
     storage: numberField("Storage for caches in MiB", "storage", first("storage"), "empty: not limited", "any"),
     mean: textField("Mean of images", "mean", first("mean"), "images go in as (value / 255 − mean) / std; one number, or one for each channel: 0.485, 0.456, 0.406; empty: 0.5"),
     std: textField("Deviation of images", "std", first("std"), "empty: 0.25"),
+    resize: selectField("Images of other sizes", "resize", [["", RESIZES]], first("resize")),
     momentum: numberField("Momentum", "momentum", first("momentum"), "of SGD; empty: the usual one", "any"),
     nesterov: selectField("Nesterov's momentum", "nesterov", [["", NO_YES]], first("nesterov")),
     weight_decay: numberField("Weight decay", "weight_decay", first("weight_decay"), "empty: the optimizer's usual one", "any"),

@@ -83,6 +83,7 @@ def _prepare(
             allowed_bytes=allowed_bytes,
             test_only=True,
             in_memory=in_memory,
+            resize=model.resize,
         ),
         on_progress,
     )
@@ -148,4 +149,5 @@ def _evaluation(
         accuracy_interval=exported.model.task.metric.interval(event.accuracy, event.samples),
         task=exported.model.task,
         normalisation=exported.model.normalised_by,
+        resize=exported.model.resize,
     )

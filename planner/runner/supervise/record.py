@@ -29,6 +29,7 @@ from planner.runner.supervise.exits import best_exit, choose_exit
 from planner.schema.child_failed import ChildFailed
 from planner.schema.codec import to_json
 from planner.schema.plan import Plan
+from planner.schema.preprocessing import Resize
 from planner.schema.report import BlockReport, CacheReport, DataReport, PeakPosition, PhaseReport, Report
 from planner.schema.report_parts import InitReport, Phase
 from planner.schema.run_folder import RunFolder
@@ -320,7 +321,14 @@ def make_report(plan: Plan, record: Record, seconds: float, exit_tolerance: floa
         task=task,
         data=record.data,
         normalisation=plan.normalisation,
+        resize=resized_by(plan, record.data),
     )
+
+
+def resized_by(plan: Plan, data: DataReport | None) -> Resize | None:
+    """How images of other sizes were brought to the model's: as was asked for, and pictures of a folder in any case."""
+    is_folder = data is not None and data.description.layout == "folder"
+    return plan.resize or ("bilinear" if is_folder else None)
 
 
 def _highest_of(blocks: tuple[BlockReport, ...]) -> PeakPosition | None:

@@ -93,6 +93,7 @@ def prepare_data(
             allowed_bytes=_preparing_bytes(plan) if begun.options.guard else None,
             in_memory=in_memory,
             known=begun.data.description if begun.data else None,
+            resize=plan.resize,
         ),
         on_progress,
     )

@@ -25,7 +25,7 @@ from planner.runner.supervise.begin import Begun, Footprint, agree, check_init, 
 from planner.runner.supervise.exits import export_models
 from planner.runner.supervise.own_memory import allowed_bytes, release_start_memory
 from planner.runner.supervise.preflight import PreflightQuestion, look
-from planner.runner.supervise.record import Record, Telemetry, make_report
+from planner.runner.supervise.record import Record, Telemetry, make_report, resized_by
 from planner.runner.supervise.resume import clear_leftovers, find_damage, first_open_block
 from planner.runner.supervise.run_data import data_report, kept_in_memory, prepare_data
 from planner.schema.codec import decode, parse_json, to_json
@@ -139,7 +139,12 @@ def _described(run: PlannedRun, record: Record) -> PlannedRun:
     """The same run, its model with the names that the data's classes have, and what its input has to be like."""
     names = record.data.description.class_names if record.data else ()
     before = run.plan.model
-    model = replace(before, class_names=names or before.class_names, normalisation=run.plan.normalisation)
+    model = replace(
+        before,
+        class_names=names or before.class_names,
+        normalisation=run.plan.normalisation,
+        resize=resized_by(run.plan, record.data),
+    )
     return PlannedRun(replace(run.plan, model=model), run.folder)
 
 

@@ -49,6 +49,16 @@ def test_grey_images_need_no_channel(image: Any) -> None:
     assert _one(image, model=GREY) == (FLAT.tobytes(), 3)
 
 
+@pytest.mark.parametrize("model", [COLOUR, GREY])
+def test_images_of_other_sizes_are_resized_where_that_is_wanted(model: Any) -> None:
+    large = random_images(21, 5, 3) if model is COLOUR else random_images(21, 5)
+    expected = Image.fromarray(large).resize((10, 8), Image.Resampling.BILINEAR).tobytes()
+    first = torch.from_numpy(large.reshape(21, 5, -1).transpose(2, 0, 1).copy())
+    for image in (large, first, first.float() / 255, Image.fromarray(large)):
+        (found,) = mapped_part([(image, 3)], model, "", "data", resize=True).samples
+        assert found == (expected, 3)
+
+
 @pytest.mark.parametrize("label", [7, np.int64(7), np.uint8(7), torch.tensor(7)])
 def test_a_label_is_any_whole_number(label: Any) -> None:
     assert _one(PIXELS, label) == (PIXELS.tobytes(), 7)

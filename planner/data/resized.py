@@ -1,0 +1,65 @@
+"""Images of arrays brought to another height and width, as pictures of a folder are: by Pillow, one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from planner.data.pictures import import_pillow, resize_planes
+from planner.data.split import Parts, SourceSplit, check_shape
+
+
+def resized(parts: Parts, name: str, size: tuple[int, int]) -> Parts:
+    """The same data set with images of `size` (height, width); unchanged where they are. `name` is what errors call it.
+
+    Raises DataError where Pillow is not installed.
+    """
+    channels, *had = parts.shape
+    if tuple(had) == size:
+        return parts
+    import_pillow(name, "resizing images")
+    shape = (channels, *size)
+    check_shape(name, shape)
+
+    def each(split: SourceSplit | None) -> ResizedSplit | None:
+        return None if split is None else ResizedSplit(split, parts.shape, shape)
+
+    return replace(
+        parts,
+        train=ResizedSplit(parts.train, parts.shape, shape),
+        validation=each(parts.validation),
+        test=each(parts.test),
+        shape=shape,
+        notes=(*parts.notes, f"all images are {had[0]}×{had[1]}: resized to {size[0]}×{size[1]}"),
+    )
+
+
+class ResizedSplit:
+    """A part of a data set whose images are resized as they are read."""
+
+    def __init__(self, split: SourceSplit, had: tuple[int, int, int], shape: tuple[int, int, int]) -> None:
+        """`had` is (channels, height, width) of the split's images, `shape` that of what is read here."""
+        self._split = split
+        self._had = had
+        self._shape = shape
+        self.samples = split.samples
+        self.record_bytes = shape[0] * shape[1] * shape[2]
+
+    def read_into(self, index: int, image: memoryview) -> int:
+        if image.nbytes != self.record_bytes:
+            raise ValueError(f"{image.nbytes} bytes given for an image of {self.record_bytes}")
+        stored = bytearray(self._split.record_bytes)
+        label = self._split.read_into(index, memoryview(stored))
+        resize_planes(stored, self._had, self._shape[1:], image)
+        return label
+
+    def labels(self) -> Iterator[int]:
+        """The label of every sample in order."""
+        return self._split.labels()
+
+    def stored(self, index: int) -> bytes:
+        """A sample's image as it lies on storage."""
+        return self._split.stored(index)
+
+    def close(self) -> None:
+        self._split.close()
