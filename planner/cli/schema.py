@@ -15,14 +15,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the schema."""
+    from planner.model.written.expand import WrittenModel
     from planner.schema.json_schema import json_schema
-    from planner.schema.model import Model, ZooReference
+    from planner.schema.model import ZooReference
     from planner.schema.plan import Plan
     from planner.schema.profile import Profile
     from planner.schema.report import Report
 
     kinds: dict[str, tuple[type, ...]] = {
-        "model": (Model, ZooReference),
+        "model": (WrittenModel, ZooReference),
         "profile": (Profile,),
         "plan": (Plan,),
         "report": (Report,),

@@ -55,6 +55,14 @@ class Var:
         return self.value.shape
 
 
+class LineFault(ValueError):
+    """A line that does not fit what comes in. `problem` is what is said of it, without the line."""
+
+    def __init__(self, line: str, problem: str) -> None:
+        super().__init__(f"{line[:200]}: {problem}")
+        self.problem = problem
+
+
 class GraphBuilder:
     """Writes one unit."""
 
@@ -116,7 +124,7 @@ class GraphBuilder:
             )
             given = kind.rule(**bound)
         except ValueError as error:
-            raise ValueError(f"{line[:200]}: {error}") from None
+            raise LineFault(line, str(error)) from None
         places = [argument.name for argument in kind.arguments]
         arguments = dict(zip(places, positional, strict=False)) | named
         written = arguments.get(kind.overwrites or "")

@@ -10,7 +10,6 @@ from planner.limits import MAX_LAYERS_PER_UNIT, MAX_UNITS
 from planner.model.shapes import model_sizes
 from planner.model.zoo import ZOO, from_zoo
 from planner.schema.codec import decode, read_json
-from planner.schema.faults import faults
 from planner.schema.model import Model, ZooReference
 
 
@@ -21,8 +20,20 @@ def model_from_json(value: Any) -> Model:
         model = from_zoo(reference.zoo, reference.input, reference.classes)
     else:
         _check_counts(value)
-        model = decode(Model, value)
+        return _from_description(value)
     model_sizes(model)
+    return model
+
+
+def _from_description(value: Any) -> Model:
+    try:
+        model = decode(Model, value)
+        model_sizes(model)
+    except (DocumentError, ModelError):  # loaded for what people write, not for what runs have written
+        from planner.model.written.expand import WrittenModel, expand
+
+        model = expand(decode(WrittenModel, value))
+        model_sizes(model)
     return model
 
 
@@ -31,10 +42,13 @@ def model_faults(value: Any) -> list[InputError]:
 
     Where every field is right, the first place where the chain does not hold.
     """
+    from planner.model.written.expand import WrittenModel
+    from planner.schema.faults import faults
+
     try:
         model_from_json(value)
     except (DocumentError, ModelError) as error:
-        kind = ZooReference if isinstance(value, dict) and "zoo" in value else Model
+        kind = ZooReference if isinstance(value, dict) and "zoo" in value else WrittenModel
         is_long = isinstance(error, DocumentError) and _too_long(value)
         return [error] if is_long else [*faults(kind, value)] or [error]
     return []

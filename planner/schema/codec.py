@@ -2,7 +2,8 @@
 
 A schema is a frozen dataclass; its annotations are the schema. The decoder knows exactly what the schemas use: `int`,
 `float` (a whole number will do), `str`, `bool`, `tuple[T, ...]`, fixed tuples, `Literal[...]` of text, `T | None`,
-other dataclasses, and unions of dataclasses told apart by their first `Literal` field (`op` or `kind`).
+other dataclasses, unions of dataclasses told apart by their first `Literal` field (`op` or `kind`), and a scalar or a
+tuple of it (`int | tuple[int, ...]`).
 
 The REST API reads the same dataclasses through pydantic (`api.documents`); both accept exactly the same, which the
 corpus under tests/corpus proves. Three places share the work. `parse_json` refuses, for both, what is wrong whichever
@@ -263,6 +264,9 @@ def _decode_union(members: tuple[Any, ...], value: Any, path: str) -> Any:
     members = tuple(member for member in members if member is not type(None))
     if len(members) == 1:
         return _decode(members[0], value, path)
+    if not dataclasses.is_dataclass(members[0]):  # a number, or a list of them
+        lists = [member for member in members if get_origin(member) is tuple]
+        return _decode(lists[0] if isinstance(value, list | tuple) else members[0], value, path)
     return _decode(tagged_member(members, value, path), value, path)
 
 
@@ -287,7 +291,7 @@ def _decode_dataclass(kind: type, value: Any, path: str) -> Any:
             value = {name if key == former else key: item for key, item in value.items()}
     for key in value:
         if key not in hints:
-            raise DocumentError(f"{path}.{key[:40]}", f"unknown field; {kind.__name__} has {', '.join(hints)}")
+            raise DocumentError(f"{path}.{key[:40]}", f"unknown field; {title(kind)} has {', '.join(hints)}")
     arguments: dict[str, Any] = {}
     for name, hint in hints.items():
         if name in value:
@@ -301,6 +305,11 @@ def _decode_dataclass(kind: type, value: Any, path: str) -> Any:
         raise DocumentError(f"{path}.{place}", problem) from None
     except ValueError as error:
         raise DocumentError(path, str(error)) from None
+
+
+def title(kind: type) -> str:
+    """What a schema is called to people."""
+    return kind.__name__.removeprefix("Written")
 
 
 def _name(value: Any) -> str:

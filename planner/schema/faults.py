@@ -8,7 +8,7 @@ from typing import Any, Union, get_args, get_origin
 
 from planner.errors import DocumentError
 from planner.operators.base import FaultsWithin
-from planner.schema.codec import decode, field_hints, former_names, required_fields, tagged_member
+from planner.schema.codec import decode, field_hints, former_names, required_fields, tagged_member, title
 
 
 def faults(kind: Any, value: Any, path: str = "$") -> list[DocumentError]:
@@ -60,7 +60,7 @@ def _within_fields(kind: type, value: dict[str, Any], path: str) -> list[Documen
             found += faults(hints[name], item, f"{path}.{key}")
         else:
             known = ", ".join(hints)
-            found.append(DocumentError(f"{path}.{key[:40]}", f"unknown field; {kind.__name__} has {known}"))
+            found.append(DocumentError(f"{path}.{key[:40]}", f"unknown field; {title(kind)} has {known}"))
     given = {names.get(key, key) for key in value}
     missing = [name for name in hints if name in required_fields(kind) and name not in given]
     found += [DocumentError(f"{path}.{name}", "this field is missing") for name in missing]
