@@ -1,8 +1,8 @@
 """Measure what is shipped under profiles/: `python benchmarks/ship_profiles.py [NETWORK ...]`.
 
-Every network of the zoo (or those named) at 3×32×32 with 10 classes, batch 128, SGD with momentum, and the device
-itself. Everything is measured anew. Run it on a device that does nothing else, with the working tree that is to be
-shipped: what it writes replaces what was shipped before.
+Every network of the zoo that is made of layers (or those named) at 3×32×32 with 10 classes, batch 128, SGD with
+momentum, and the device itself. Everything is measured anew. Run it on a device that does nothing else, with the
+working tree that is to be shipped: what it writes replaces what was shipped before.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main(names: list[str]) -> None:
     """Measure and write, network after network."""
     device = examine()
     write(FOLDER / "devices" / f"{slug(device.machine.name)}.json", device)
-    for name in names or list(ZOO):
+    for name in names or [name for name in ZOO if from_zoo(name).schema == "model/1"]:
         model = from_zoo(name, (3, 32, 32), 10)
         profile = measured_profile(model, OPTIMIZER, BATCH, fresh=True)
         if profile.limits is not None and profile.limits.left_out:

@@ -35,7 +35,7 @@ from api.store.tables import models
 from api.summaries import model_row, model_summary
 from planner.errors import DocumentError, ModelError
 from planner.model.load import model_from_json
-from planner.model.zoo import ZOO, from_zoo
+from planner.model.zoo import ZOO, from_zoo, nearest
 from planner.schema.codec import content_id, decode, parse_json
 from planner.schema.model import Model
 
@@ -71,7 +71,7 @@ EXAMPLE = {
 @cache
 def zoo_model(name: str) -> tuple[str, Model]:
     """A network of the zoo at its usual size, and its id."""
-    model = from_zoo(name, (3, 32, 32), 10)
+    model = from_zoo(name)
     return content_id(model), model
 
 
@@ -92,8 +92,9 @@ def model_of(database: Database, value: Any, field: str) -> tuple[str, Model]:
         if body is not None:
             return value, decode(Model, parse_json(body))
     if isinstance(value, str):
-        names = ", ".join(ZOO)
-        problem = DocumentError(field, f"{value[:60]!r} is neither in the zoo ({names}) nor the id of a stored model")
+        problem = DocumentError(
+            field, f"{value[:60]!r} is neither in the zoo ({nearest(value)}) nor the id of a stored model"
+        )
         raise from_error(problem)
     try:
         model = model_from_json(value)

@@ -8,16 +8,20 @@ from typing import Any
 from planner.errors import DocumentError, InputError, ModelError
 from planner.limits import MAX_LAYERS_PER_UNIT, MAX_UNITS
 from planner.model.shapes import model_sizes
-from planner.model.zoo import ZOO, from_zoo
+from planner.model.zoo import ZOO, from_zoo, nearest
 from planner.schema.codec import decode, read_json
 from planner.schema.model import Model, ZooReference
 
 
 def model_from_json(value: Any) -> Model:
-    """Decode a `model/1` value of either form, expand a zoo name, and check that the chain holds."""
+    """Decode a value of either form, expand a zoo name, and check that the chain holds."""
     if isinstance(value, dict) and "zoo" in value:
         reference = decode(ZooReference, value)
-        model = from_zoo(reference.zoo, reference.input, reference.classes)
+        model = from_zoo(
+            reference.zoo,
+            reference.input if "input" in value else None,
+            reference.classes if "classes" in value else None,
+        )
     else:
         _check_counts(value)
         return _from_description(value)
@@ -85,15 +89,15 @@ def _check_length(path: str, what: str, items: list[Any], most: int) -> None:
 def load_model(name: str, shape: tuple[int, int, int] | None, classes: int | None) -> Model:
     """The model a person means by `name`: of the zoo, or a `.json` description.
 
-    `shape` and `classes` choose the zoo network's input and width (3×32×32 and 10 when absent); a description carries
-    its own, and a request that contradicts it is an error.
+    `shape` and `classes` choose the zoo network's input and width (what it is made for when absent: of most 3×32×32
+    and 10); a description carries its own, and a request that contradicts it is an error.
     """
     if name in ZOO:
-        model = from_zoo(name, (3, 32, 32) if shape is None else shape, 10 if classes is None else classes)
+        model = from_zoo(name, shape, classes)
         model_sizes(model)
         return model
     if not name.endswith(".json"):
-        raise ModelError(f"{name[:60]!r} is neither in the zoo ({', '.join(ZOO)}) nor the path of a .json description")
+        raise ModelError(f"{name[:60]!r} is neither in the zoo ({nearest(name)}) nor the path of a .json description")
     model = _read(Path(name))
     if shape is not None and shape != model.input:
         raise InputError(f"{name}: the model takes {_show(model.input)}, but {_show(shape)} was asked for")

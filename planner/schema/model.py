@@ -123,9 +123,9 @@ class ZooReference:
     zoo: str
     """Name in the zoo, for instance `vgg16`."""
     input: tuple[int, int, int] = (3, 32, 32)
-    """Channels, height and width of one sample."""
+    """Channels, height and width of one sample; absent: what the network is made for."""
     classes: int = 10
-    """Width of the last unit's output."""
+    """Width of the last unit's output; absent: what the network is made for."""
 
     def __post_init__(self) -> None:
         _check_input(self.input, self.classes, CLASSIFICATION)

@@ -26,8 +26,8 @@ def write(folder: Path, value: Any) -> str:
 
 @pytest.mark.parametrize("zoo", ZOO)
 def test_a_zoo_name_takes_input_and_classes_or_has_its_own(zoo: str) -> None:
-    assert load_model(zoo, None, None) == from_zoo(zoo, (3, 32, 32), 10)
-    assert load_model(zoo, (1, 28, 28), 47) == from_zoo(zoo, (1, 28, 28), 47)
+    assert load_model(zoo, None, None) == from_zoo(zoo, ZOO[zoo].input, ZOO[zoo].classes)
+    assert load_model(zoo, (1, 32, 32), 47) == from_zoo(zoo, (1, 32, 32), 47)
 
 
 @pytest.mark.parametrize("zoo", ZOO)
@@ -40,17 +40,18 @@ def test_an_explicit_chain_in_a_file_is_the_zoos(zoo: str, tmp_path: Path) -> No
 def test_a_zoo_name_in_a_file_is_expanded(tmp_path: Path) -> None:
     file = write(tmp_path, {"schema": "model/1", "zoo": "resnet18", "input": [1, 28, 28], "classes": 3})
     assert load_model(file, None, None) == from_zoo("resnet18", (1, 28, 28), 3)
-    assert load_model(write(tmp_path, {"schema": "model/1", "zoo": "cnn6"}), None, None) == load_model(
-        "cnn6", None, None
-    )
+    for zoo in ("cnn6", "dscnn-kws"):
+        found = load_model(write(tmp_path, {"schema": "model/1", "zoo": zoo}), None, None)
+        assert found == load_model(zoo, None, None)
+    assert (found.input, found.classes) == ((1, 49, 10), 12)
 
 
 @pytest.mark.parametrize(
     "wrong", ["vgg12", "VGG16", "", "vgg16.onnx", "torchvision.models.vgg16", "../vgg16", "x" * 1000]
 )
-def test_an_unknown_name_lists_the_names_there_are(wrong: str) -> None:
+def test_an_unknown_name_is_answered_with_where_names_are(wrong: str) -> None:
     with pytest.raises(
-        ModelError, match=rf"is neither in the zoo \({', '.join(ZOO)}\) nor the path of a \.json"
+        ModelError, match=r"is neither in the zoo \(.*`neuroflux models` lists .*\) nor the path of a \.json"
     ) as refused:
         load_model(wrong, None, None)
     assert wrong[:60] in str(refused.value)

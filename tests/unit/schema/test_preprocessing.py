@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from planner.errors import DocumentError
-from planner.model.zoo import ZOO
+from planner.model.zoo import from_zoo
 from planner.schema.codec import content_id, decode, encode
 from planner.schema.model import Model
 from planner.schema.preprocessing import USUAL, Normalisation, given_normalisation
@@ -63,7 +63,7 @@ def test_what_says_nothing_of_it_keeps_its_id() -> None:
 
 
 def test_a_model_refuses_numbers_for_other_channels() -> None:
-    model = ZOO["cnn6"]((1, 28, 28), 10)
+    model = from_zoo("cnn6", (1, 28, 28), 10)
     assert model.normalised_by == USUAL
     with pytest.raises(DocumentError, match="mean has 3 numbers"):
         decode(Model, {**encode(model), "normalisation": encode(IMAGENET)})
