@@ -21,7 +21,8 @@ T = TypeVar("T")
 _LENGTH_DIGITS = 18
 """Of a Content-Length that is read at all."""
 
-_TYPES = ("application/json", "application/problem+json")
+JSON_TYPES = ("application/json", "application/problem+json")
+"""Media types of documents."""
 
 
 class BodyMeter:
@@ -41,13 +42,17 @@ class BodyMeter:
         self.held_bytes -= count
 
 
-async def receive(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
+def media_type(request: Request) -> str:
+    """What the body is said to be."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def receive(request: Request, limit: int = MAX_BODY_BYTES, types: tuple[str, ...] = JSON_TYPES) -> bytes:
     """The whole body. Raises Problem: another media type, too long, too slow, no room.
 
     What is too long is an invalid document (422), as it is on the command line.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in _TYPES:
+    if media_type(request) not in types:
         raise Problem(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             "unsupported-media-type",

@@ -8,6 +8,9 @@ from planner.units import KIB, MIB
 MAX_BODY_BYTES = 512 * KIB
 """Longest body of a request, the description of a model included (1024 units in 150 KB are usual)."""
 
+MAX_ONNX_BODY_BYTES = 16 * MIB
+"""Longest ONNX file, weights included; what is longer is imported where it lies, and sent as a description."""
+
 MAX_PROFILE_BYTES = 16 * MIB
 """Longest profile (the largest shipped one takes 450 KB). It is read in a solver worker, never in the API process."""
 

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from api import bodies
 from api.auth import needs
+from api.limits import MAX_ONNX_BODY_BYTES
 from api.problems import from_error
 from api.routes.common import (
     BODY_PROBLEMS,
@@ -34,6 +35,7 @@ from api.store.database import Database
 from api.store.tables import models
 from api.summaries import model_row, model_summary
 from planner.errors import DocumentError, ModelError
+from planner.model.importers.onnx.chain import import_onnx_bytes
 from planner.model.load import model_from_json
 from planner.model.zoo import ZOO, from_zoo, nearest
 from planner.schema.codec import content_id, decode, parse_json
@@ -66,6 +68,13 @@ EXAMPLE = {
         },
     ],
 }
+
+
+ONNX_TYPE = "application/onnx"
+"""Media type of an ONNX file."""
+
+_TAKEN = takes(Model, EXAMPLE)
+_TAKEN["requestBody"]["content"][ONNX_TYPE] = {"schema": {"type": "string", "format": "binary"}}
 
 
 @cache
@@ -117,19 +126,39 @@ def list_models(request: Request, cursor: Cursor = None, limit: Limit = DEFAULT_
 @router.post(
     "",
     operation_id="store_model",
-    openapi_extra=takes(Model, EXAMPLE),
+    openapi_extra=_TAKEN,
     responses=gives({201: ("Stored", Model), 200: ("It was there already", Model)}, BODY_PROBLEMS),
     dependencies=[Depends(needs("plan"))],
 )
 async def store_model(request: Request) -> Response:
-    """Check a description (`model/1`, or a zoo name with arguments) and store it under the hash of its content."""
+    """Check a description (`model/1`, `model/2`, or a zoo name with arguments) and store it under the hash of its
+    content. Of an ONNX file (`application/onnx`) the network is stored as a description, and its weights are not; what
+    is to be known of it stands in the header `Neuroflux-Notes`.
+    """
+    if bodies.media_type(request) == ONNX_TYPE:
+        content = await bodies.receive(request, MAX_ONNX_BODY_BYTES, (ONNX_TYPE,))
+        return await run_in_threadpool(_store_onnx, request, content)
     text = await bodies.receive(request)
-    return await run_in_threadpool(_store, request, text)
+    return await run_in_threadpool(_store_text, request, text)
 
 
-def _store(request: Request, text: bytes) -> Response:
+def _store_onnx(request: Request, file: bytes) -> Response:
+    try:
+        found = import_onnx_bytes(file)
+    except ModelError as error:
+        raise from_error(error, "$") from None
+    response = _store(request, found.model)
+    if found.notes:
+        response.headers["Neuroflux-Notes"] = "; ".join(found.notes)
+    return response
+
+
+def _store_text(request: Request, text: bytes) -> Response:
+    return _store(request, model_of(service_of(request).database, bodies.value_of(text), "$")[1])
+
+
+def _store(request: Request, model: Model) -> Response:
     database = service_of(request).database
-    _, model = model_of(database, bodies.value_of(text), "$")
     row = model_row(model)
     created = content.put(database, models, row)
     status = 201 if created else 200

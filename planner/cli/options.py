@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, get_args
 
+from planner.cli.output import print_note
 from planner.errors import InputError
 from planner.limits import MAX_BATCH, MAX_CLASSES, MAX_EPOCHS, MAX_EXTENT, MAX_MODEL_BYTES, MAX_SAMPLES, MAX_UNITS
 from planner.schema.common import DeviceKind, Dtype, OptimizerKind, usual_optimizer
@@ -138,7 +139,10 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     """`--model`, `--input`, `--classes`, `--data`."""
     group = parser.add_argument_group("the network and its data")
     group.add_argument(
-        "--model", required=True, metavar="M", help="a zoo name (vgg16, resnet18, …) or a .json description"
+        "--model",
+        required=True,
+        metavar="M",
+        help="a zoo name (vgg16, resnet18, …), a .json description, an .onnx file",
     )
     group.add_argument(
         "--input", type=_argument(_shape), metavar="CxHxW", help="one sample's shape (default: the data's, or 3x32x32)"
@@ -304,10 +308,9 @@ def subject_from(arguments: argparse.Namespace, work_dir: Path) -> ModelAndData:
     from planner.model.load import load_model
     from planner.model.zoo import ZOO
 
-    if arguments.model not in ZOO:
-        check_length(Path(arguments.model))
+    described = None if arguments.model in ZOO else _described(arguments)
     if arguments.data is None:
-        model = load_model(arguments.model, _resized_input(arguments), arguments.classes)
+        model = described or load_model(arguments.model, _resized_input(arguments), arguments.classes)
         _check_resize(arguments, model)
         return _subject(model)
     from planner.cli.line import DataProgress
@@ -316,8 +319,6 @@ def subject_from(arguments: argparse.Namespace, work_dir: Path) -> ModelAndData:
     from planner.data.pace import Pace
     from planner.data.records import file_bytes
 
-    is_zoo = arguments.model in ZOO
-    described = None if is_zoo else load_model(arguments.model, arguments.input, arguments.classes)
     wanted = arguments.input if described is None else described.input
     resize = arguments.resize
     if described is not None and described.resize is not None:
@@ -328,8 +329,7 @@ def subject_from(arguments: argparse.Namespace, work_dir: Path) -> ModelAndData:
         open_data(arguments.data, work_dir, size=wanted, pace=Pace(shown), **reading) as data,
     ):
         found = describe(data, TrainingTerms.seed).description
-        shape = found.input if is_zoo else None
-        model = load_model(arguments.model, shape, arguments.classes or (found.classes if is_zoo else None))
+        model = described or load_model(arguments.model, found.input, arguments.classes or found.classes)
         check_fits(data.info, wanted or model.input, model.classes, model.task, "the model")
     return replace(_subject(model), samples=found.training_samples, prepared_bytes=file_bytes(found), data=found)
 
@@ -357,6 +357,23 @@ def _check_resize(arguments: argparse.Namespace, model: Model) -> None:
     if wanted is not None and model.input[1:] != wanted:
         has = "x".join(map(str, model.input[1:]))
         raise InputError(f"--resize is {wanted[0]}x{wanted[1]}, but the model takes {has}")
+
+
+def _described(arguments: argparse.Namespace) -> Model:
+    """The network of a file. What is to be known of an ONNX file's is told."""
+    from planner.model.load import check_asked, load_model
+
+    name = arguments.model
+    if not name.endswith(".onnx"):
+        check_length(Path(name))
+        return load_model(name, arguments.input, arguments.classes)
+    from planner.model.importers.onnx.chain import import_onnx
+
+    found = import_onnx(Path(name))
+    check_asked(name, found.model, arguments.input, arguments.classes)
+    for note in found.notes:
+        print_note(f"{name}: {note}")
+    return found.model
 
 
 def check_length(path: Path) -> None:

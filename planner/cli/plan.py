@@ -94,6 +94,8 @@ def _next_command(arguments: argparse.Namespace, plan: Plan) -> str:
 
 
 def _init(arguments: argparse.Namespace) -> tuple[str, ...]:
+    if arguments.model.endswith(".onnx"):  # it has weights
+        return ("--init", arguments.model)
     return ("--init", "WEIGHTS") if arguments.freeze else ()
 
 

@@ -97,13 +97,18 @@ def load_model(name: str, shape: tuple[int, int, int] | None, classes: int | Non
         model_sizes(model)
         return model
     if not name.endswith(".json"):
-        raise ModelError(f"{name[:60]!r} is neither in the zoo ({nearest(name)}) nor the path of a .json description")
+        raise ModelError(f"{name[:60]!r} is neither in the zoo ({nearest(name)}) nor a .json or .onnx file")
     model = _read(Path(name))
+    check_asked(name, model, shape, classes)
+    return model
+
+
+def check_asked(name: str, model: Model, shape: tuple[int, int, int] | None, classes: int | None) -> None:
+    """Raise InputError where the network of a file contradicts what was asked for."""
     if shape is not None and shape != model.input:
         raise InputError(f"{name}: the model takes {_show(model.input)}, but {_show(shape)} was asked for")
     if classes is not None and classes != model.classes:
         raise InputError(f"{name}: the model has {model.classes} classes, but {classes} were asked for")
-    return model
 
 
 def _read(path: Path) -> Model:

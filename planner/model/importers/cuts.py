@@ -41,7 +41,7 @@ def possible_cuts(graph: StepGraph) -> list[Cut]:
             if isinstance(value, Step):
                 last[value] = max(index, last.get(value, -1))
         for name in graph.reads[step]:
-            if step in depends or ATEN[step.operator].overwrites:
+            if step in depends or (step.operator and ATEN[step.operator].overwrites):
                 readers.setdefault(name, []).append(index)
     shared = [(indexes[0], indexes[-1]) for indexes in readers.values() if indexes[0] != indexes[-1]]
     found: list[Cut] = []

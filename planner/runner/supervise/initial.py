@@ -12,6 +12,7 @@ from pathlib import Path
 
 from planner.errors import InputError, StorageError
 from planner.runner.storage.exported import own_names, tensors_of
+from planner.runner.storage.onnx_weights import OnnxWeights
 from planner.runner.storage.safetensors import CONVERTED, Entry, TensorFile, write_tensors
 from planner.schema.model import Model
 from planner.schema.run_folder import RunFolder
@@ -23,18 +24,18 @@ _CHUNK_BYTES = 2**16
 
 
 def keep_initial(source: Path, target: Path, model: Model) -> None:
-    """Copy a safetensors file, or a run's full model where its output folder is given, a megabyte in memory at a time.
+    """Copy a safetensors or ONNX file, or a run's full model where its output folder is given, a megabyte at a time.
 
     A tensor may have the name that a model's file gives it, or that of the network which the model was made of.
     Tensors named as a network's are made float32 where they are F16 or BF16; InputError names one of another type.
-    Raises InputError where it is no safetensors file, StorageError.
+    Raises InputError where it is no such file, StorageError.
     """
     if source.is_dir():
         folder = RunFolder(source)
         # What came out is an exit, where there is a full model beside it.
         source = folder.full_model if folder.full_model.is_file() else folder.model
     try:
-        file = TensorFile(source)
+        file = OnnxWeights(source) if source.suffix == ".onnx" else TensorFile(source)
     except StorageError as error:
         raise InputError(f"--init {error}") from None
     try:

@@ -51,7 +51,7 @@ def test_a_zoo_name_in_a_file_is_expanded(tmp_path: Path) -> None:
 )
 def test_an_unknown_name_is_answered_with_where_names_are(wrong: str) -> None:
     with pytest.raises(
-        ModelError, match=r"is neither in the zoo \(.*`neuroflux models` lists .*\) nor the path of a \.json"
+        ModelError, match=r"is neither in the zoo \(.*`neuroflux models` lists .*\) nor a \.json or \.onnx file"
     ) as refused:
         load_model(wrong, None, None)
     assert wrong[:60] in str(refused.value)

@@ -1,0 +1,1 @@
+"""How each of ONNX's operators is said in ATen's: a table for every family."""
