@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
@@ -54,6 +54,7 @@ def built(path: Path) -> tuple[Model, nn.Sequential]:
 
 def run_by_others(content: bytes, data: np.ndarray) -> np.ndarray:
     """What onnxruntime gives."""
+    onnxruntime = import_module("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 4
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

@@ -41,6 +41,16 @@ def constant(name: str, array: np.ndarray) -> onnx.NodeProto:
     return helper.make_node("Constant", [], [name], value=numpy_helper.from_array(array))
 
 
+def each(
+    of: str, options: dict[str, dict[str, Any]], *inputs: str, weights: dict[str, Any] | None = None, **common: Any
+) -> dict[str, onnx.ModelProto]:
+    """A case of an operator for each set of attributes."""
+    return {
+        f"{of} {name}": graph(one(of, *inputs, **common, **attributes), weights=weights)
+        for name, attributes in options.items()
+    }
+
+
 POSITIVE = [helper.make_node("Abs", ["x"], ["a"]), helper.make_node("Add", ["a", "half"], ["p"])]
 HALF = {"half": np.float32(0.5)}
 
@@ -97,23 +107,20 @@ CASES: dict[str, onnx.ModelProto] = {
     "Mod": graph(one("Mod", "b", fmod=1), weights={"b": np.float32(0.7)}),
     "Dropout": graph(one("Dropout")),
     "Identity": graph(chain(("Identity", [], {}), ("Relu", [], {}))),
-    **{f"Conv {name}": graph(one("Conv", "w", "b", **attributes), weights={"w": weight(6, 4, 3, 2), "b": weight(6)})
-       for name, attributes in {
+    **each("Conv", {
         "plain": {}, "strided": {"strides": [2, 3], "pads": [1, 1, 1, 1]}, "uneven": {"pads": [0, 1, 2, 0]},
         "dilated": {"dilations": [2, 1], "pads": [1, 0, 1, 0]},
         "same upper": {"auto_pad": "SAME_UPPER", "strides": [2, 2]},
         "same lower": {"auto_pad": "SAME_LOWER"}, "valid": {"auto_pad": "VALID"},
-    }.items()},
+    }, "w", "b", weights={"w": weight(6, 4, 3, 2), "b": weight(6)}),
     "Conv in groups": graph(one("Conv", "w", group=2), weights={"w": weight(6, 2, 3, 3)}),
     "Conv 1-D": graph(one("Conv", "w"), ("n", 4, 9), weights={"w": weight(5, 4, 3)}),
     "Conv 3-D": graph(one("Conv", "w"), ("n", 2, 4, 5, 6), weights={"w": weight(3, 2, 2, 2, 2)}),
-    **{f"ConvTranspose {name}": graph(one("ConvTranspose", "w", "b", **attributes),
-                                      weights={"w": weight(4, 3, 3, 2), "b": weight(3)})
-       for name, attributes in {
+    **each("ConvTranspose", {
         "plain": {}, "strided": {"strides": [2, 2], "pads": [1, 0, 1, 0], "output_padding": [1, 1]},
         "uneven": {"strides": [2, 2], "pads": [1, 0, 0, 1]},
         "same": {"strides": [2, 2], "auto_pad": "SAME_UPPER"},
-    }.items()},
+    }, "w", "b", weights={"w": weight(4, 3, 3, 2), "b": weight(3)}),
     "Gemm": graph(chain(("Flatten", [], {}), ("Gemm", ["w", "b"], {"transB": 1})),
                   weights={"w": weight(5, 192), "b": weight(5)}),
     "Gemm scaled": graph(chain(("Flatten", [], {}), ("Gemm", ["w", "b"], {"alpha": 0.5, "beta": 2.0})),
@@ -135,17 +142,17 @@ CASES: dict[str, onnx.ModelProto] = {
     ),
     "LRN": graph(one("LRN", size=3, alpha=0.5)),
     "LpNormalization": graph(one("LpNormalization", axis=1)),
-    **{f"MaxPool {name}": graph(one("MaxPool", kernel_shape=[3, 2], **attributes)) for name, attributes in {
+    **each("MaxPool", {
         "plain": {}, "strided": {"strides": [2, 2], "pads": [1, 1, 1, 1]}, "uneven": {"pads": [0, 0, 2, 1]},
         "rounded up": {"strides": [2, 2], "ceil_mode": 1}, "same": {"auto_pad": "SAME_UPPER", "strides": [2, 2]},
         "dilated": {"dilations": [2, 1]},
-    }.items()},
-    **{f"AveragePool {name}": graph(one("AveragePool", kernel_shape=[3, 2], **attributes)) for name, attributes in {
+    }, kernel_shape=[3, 2]),
+    **each("AveragePool", {
         "plain": {}, "strided": {"strides": [2, 2], "pads": [1, 1, 1, 1]}, "uneven": {"pads": [0, 0, 2, 1]},
         "counting": {"pads": [1, 1, 1, 1], "count_include_pad": 1},
         "same": {"auto_pad": "SAME_LOWER", "strides": [2, 2]},
         "uneven counting": {"pads": [0, 0, 2, 1], "count_include_pad": 1},
-    }.items()},
+    }, kernel_shape=[3, 2]),
     **{name: graph(one(name, axes=[2], keepdims=0), opset=11) for name in (
         "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare",
         "ReduceLogSumExp",
