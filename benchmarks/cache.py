@@ -35,7 +35,6 @@ from planner.schema.report import Report
 from planner.schema.request import Budget, Request, Training
 from planner.schema.run_folder import RunFolder
 from planner.solver.plan import least_memory, make_plan
-from planner.tasks.kinds import CLASSIFICATION
 from planner.units import MIB
 from tests.memory_group import MemoryGroup, can_create
 
@@ -85,7 +84,7 @@ def evicting(folder: Path) -> Iterator[None]:
 def throughput(size: int, folder: Path) -> tuple[float, float, float, float]:
     """MB/s of writing, reading in order, reading in runs, and reading record by record."""
     count = CACHE_BYTES // (size + 8)
-    spec = CacheSpec(count, size, "benchmark", CLASSIFICATION)
+    spec = CacheSpec(count, size, "benchmark")
     record = memoryview(random.Random(1).randbytes(size))
     started = time.perf_counter()
     with CacheWriter(folder, spec) as writer:

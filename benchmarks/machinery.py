@@ -107,10 +107,13 @@ def by_hand(plan, data, folder) -> float:  # type: ignore[no-untyped-def]  # as 
     from planner.runner.train.block import LoadedBlock
     from planner.runner.train.context import RunContext
     from planner.schema.run_folder import RunFolder
+    from planner.tasks.base import class_of
 
     count = STEPS * BATCH + BATCH
     raw = bytearray(count * 784)
-    labels = torch.tensor([data.train.read_into(i, memoryview(raw)[i * 784 : (i + 1) * 784]) for i in range(count)])
+    labels = torch.tensor(
+        [class_of(data.train.read_into(i, memoryview(raw)[i * 784 : (i + 1) * 784])) for i in range(count)]
+    )
     images = torch.frombuffer(raw, dtype=torch.uint8).view(count, 1, 28, 28)
     block = RunContext(plan, RunFolder(folder), RunLength(1, None, 0)).blocks[0]
     network = torch.nn.Sequential(*LoadedBlock(block).segments[0].units)

@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     with (
         DataProgress() as shown,
         tempfile.TemporaryDirectory(prefix="neuroflux-") as work,
-        open_data(arguments.data, Path(work), pace=Pace(shown), **reading) as data,
+        open_data(arguments.data, Path(work), pace=Pace(shown), task=None, **reading) as data,
     ):
         found = describe(data, arguments.seed).description
         decode = data.parts.decode_bytes

@@ -318,15 +318,17 @@ def subject_from(arguments: argparse.Namespace, work_dir: Path) -> ModelAndData:
     from planner.data.describe import describe
     from planner.data.pace import Pace
     from planner.data.records import file_bytes
+    from planner.tasks.kinds import CLASSIFICATION
 
     wanted = arguments.input if described is None else described.input
     resize = arguments.resize
     if described is not None and described.resize is not None:
         resize = resize or described.input[1:]  # as it was trained
     reading = {"resize": resize, "layout": arguments.layout}
+    task = CLASSIFICATION if described is None else described.task
     with (
         DataProgress() as shown,
-        open_data(arguments.data, work_dir, size=wanted, pace=Pace(shown), **reading) as data,
+        open_data(arguments.data, work_dir, size=wanted, pace=Pace(shown), task=task, **reading) as data,
     ):
         found = describe(data, TrainingTerms.seed).description
         model = described or load_model(arguments.model, found.input, arguments.classes or found.classes)

@@ -11,10 +11,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from planner import limits
 from planner.data.split import check_index
 from planner.errors import DataError
+from planner.tasks.base import CLASS_BYTES, Label, class_label
 from planner.units import MIB
 
 SCAN_BYTES = MIB // 4
@@ -134,6 +136,19 @@ class Labels:
         self.file.read_into(self.offset + index * self.stride, memoryview(item), index)
         return int.from_bytes(item, "big" if self.big_endian else "little", signed=self.signed)
 
+    @property
+    def label_bytes(self) -> int:
+        """Bytes of a label as it is stored for training."""
+        return CLASS_BYTES
+
+    def stored(self, index: int) -> Label:
+        """Label `index` as it is stored for training."""
+        return class_label(self.at(index))
+
+    def pieces(self) -> Iterator[bytes]:
+        """Nothing: they are classes."""
+        return iter(())
+
     def highest(self, classes: int = limits.MAX_CLASSES) -> int:
         """Read all labels once and return the highest; raises DataError naming the first outside 0 … classes - 1."""
         highest = 0
@@ -167,10 +182,35 @@ class Labels:
             yield first, values
 
 
+class SampleLabels(Protocol):
+    """What the samples of an array are labelled with: `Labels`, or what `planner.data.array_labels` has."""
+
+    @property
+    def file(self) -> RecordFile:
+        """Where they lie."""
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+
+    @property
+    def label_bytes(self) -> int:
+        """Bytes of a label as it is stored for training."""
+
+    def stored(self, index: int) -> Label:
+        """Label `index` as it is stored for training."""
+
+    def __iter__(self) -> Iterator[int]:
+        """The class of each; 0 where they are no classes."""
+
+    def pieces(self) -> Iterator[bytes]:
+        """All of them where they are no classes."""
+
+
 class ArraySplit:
     """A part of a data set in one or several files of records, one after another."""
 
-    def __init__(self, parts: Sequence[tuple[Images, Labels]]) -> None:
+    def __init__(self, parts: Sequence[tuple[Images, SampleLabels]]) -> None:
         """`parts` have images of one shape, and as many labels as images."""
         self._parts = tuple(parts)
         self._starts: list[int] = []
@@ -180,7 +220,12 @@ class ArraySplit:
             self.samples += images.count
         self.record_bytes = self._parts[0][0].record_bytes
 
-    def read_into(self, index: int, image: memoryview) -> int:
+    @property
+    def label_bytes(self) -> int:
+        """Bytes of a label."""
+        return self._parts[0][1].label_bytes
+
+    def read_into(self, index: int, image: memoryview) -> Label:
         check_index(index, self.samples)
         if image.nbytes != self.record_bytes:
             raise ValueError(f"{image.nbytes} bytes given for an image of {self.record_bytes}")
@@ -188,12 +233,17 @@ class ArraySplit:
         images, labels = self._parts[part]
         local = index - self._starts[part]
         images.read_into(local, image)
-        return labels.at(local)
+        return labels.stored(local)
 
     def labels(self) -> Iterator[int]:
-        """The label of every sample in order."""
+        """The class of every sample in order; 0 where labels are no classes."""
         for _, labels in self._parts:
             yield from labels
+
+    def label_pieces(self) -> Iterator[bytes]:
+        """All labels that are no classes."""
+        for _, labels in self._parts:
+            yield from labels.pieces()
 
     def stored(self, index: int) -> bytes:
         """A sample's image."""
@@ -207,7 +257,7 @@ class ArraySplit:
             labels.file.close()
 
 
-def check_counts(images: Images, labels: Labels) -> None:
+def check_counts(images: Images, labels: SampleLabels) -> None:
     """Raise DataError unless there is one label for each image."""
     if images.count != labels.count:
         raise DataError(labels.file.name, f"holds {labels.count} labels for {images.count} images")

@@ -26,7 +26,7 @@ from planner.data.split import DataInfo, Dataset, Parts
 from planner.errors import DataError, InputError
 from planner.sample import SAMPLE_FILE
 from planner.schema.data import ArrayLayout
-from planner.tasks.kinds import AnyTask
+from planner.tasks.kinds import CLASSIFICATION, AnyTask
 
 __all__ = ["DataInfo", "Dataset", "check_fits", "open_data"]
 
@@ -59,6 +59,7 @@ def open_data(
     resize: tuple[int, int] | None = None,
     pace: Pace | None = None,
     most_bytes: int | None = None,
+    task: AnyTask | None = CLASSIFICATION,
 ) -> Dataset:
     """Open `sample`, `fashion-mnist` or the file or folder at a path. A folder of that name is given as `./sample`.
 
@@ -66,7 +67,8 @@ def open_data(
     without it most images decide, or `resize`, a height and a width. Arrays are resized where `resize` is given;
     `layout` is the order of their extents where `size` does not settle it. Compressed data is unpacked once into
     `work_dir`/data. All labels are checked here, images when they are read. `pace` tells how many pictures of a folder
-    were found; `most_bytes` is how much may be unpacked.
+    were found; `most_bytes` is how much may be unpacked; `task` says what samples are labelled with: none leaves that
+    to the data.
 
     Raises DataError naming the file, and the record where there is one; StorageError when `work_dir` cannot take what
     is unpacked.
@@ -75,7 +77,7 @@ def open_data(
     if size is not None and resize is not None and size[1:] != resize:
         raise InputError(f"--resize is {resize[0]}x{resize[1]}, but the model takes {size[1]}x{size[2]}")
     try:
-        how = _Reading(work_dir, size, layout, resize, resources, pace, most_bytes)
+        how = _Reading(work_dir, size, layout, resize, resources, pace, most_bytes, task)
         parts = _open_named(name_or_path, how)
         return Dataset(name_or_path, parts if resize is None else resized(parts, name_or_path, resize), resources)
     except BaseException:
@@ -91,7 +93,7 @@ def check_fits(info: DataInfo, wanted: tuple[int, int, int], outputs: int, task:
         other = " (--resize brings images to it)" if shape[0] == wanted[0] else ""
         raise InputError(f"{info.name}: its images are {has}, but {called} takes {takes}{other}")
     try:
-        task.check_data(info.classes, outputs, called)
+        task.check_data(info.labels, outputs, wanted, called)
     except ValueError as error:
         raise InputError(f"{info.name}: {error}") from None
 
@@ -114,6 +116,8 @@ class _Reading:
     """Tells how many pictures were found."""
     most_bytes: int | None
     """How much may be unpacked; none: as much as there is."""
+    task: AnyTask | None
+    """What samples are labelled for; none: whatever the data has."""
 
 
 def _open_named(name: str, how: _Reading) -> Parts:
@@ -150,7 +154,7 @@ def _open_path(name: str, how: _Reading) -> Parts:
     if not head.startswith(ZIP_MAGIC):
         raise DataError(name, f"is {_other_file(head)}in no layout that is understood; {_LAYOUTS}")
     file.close()
-    return open_npz(path, how.work_dir, how.resources, how.size, how.layout, how.most_bytes)
+    return open_npz(path, how.work_dir, how.resources, how.size, how.layout, how.most_bytes, how.task)
 
 
 def _other_file(head: bytes) -> str:

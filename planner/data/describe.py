@@ -33,6 +33,7 @@ def describe(data: Dataset, seed: int) -> Described:
     """Read all labels and a few samples of `data`; `seed` draws what is held out. Raises DataError, StorageError."""
     info = data.info
     digest = hashlib.sha256(data.parts.identity.encode())
+    strata = info.classes if info.labels.kind == "class" else 1
     counts: dict[PartName, array[int]] = {}
     splits: dict[PartName, SourceSplit | None] = {
         "train": data.train,
@@ -41,7 +42,7 @@ def describe(data: Dataset, seed: int) -> Described:
     }
     for name, split in splits.items():
         digest.update(f" {name} {'x'.join(map(str, data.parts.shape)) if not data.parts.identity else ''} ".encode())
-        counts[name] = _count(split, info.classes, digest)
+        counts[name] = _count(split, strata, digest)
     draw = Draw(counts["train"], data.test is None, data.validation is None, seed)
     if data.test is None:
         counts["test"] = draw.test
@@ -63,12 +64,16 @@ def describe(data: Dataset, seed: int) -> Described:
             input=data.parts.shape,
             classes=info.classes,
             class_names=info.label_names if len(info.label_names) <= MAX_LIST_LENGTH else (),
-            parts=tuple(DataPart(name, sum(each), listed(tuple(each))) for name, each in counts.items()),
+            parts=tuple(
+                DataPart(name, sum(each), listed(tuple(each)) if strata > 1 else ()) for name, each in counts.items()
+            ),
             held_out=held_out,
             seed=seed,
             digest=digest.hexdigest(),
             content=_content(data),
-            notes=(*data.parts.notes, *_class_notes(counts, info.label_names)),
+            notes=(*data.parts.notes, *(_class_notes(counts, info.label_names) if strata > 1 else ())),
+            labels=info.labels.kind,
+            label_bytes=data.train.label_bytes,
         ),
         draw,
     )
@@ -85,6 +90,8 @@ def _count(split: SourceSplit | None, classes: int, digest: hashlib._Hash) -> ar
             digest.update(chunk.tobytes())
             del chunk[:]
     digest.update(chunk.tobytes())
+    for piece in () if split is None else split.label_pieces():
+        digest.update(piece)
     return counts
 
 

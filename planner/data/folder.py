@@ -25,6 +25,7 @@ from planner.data.pictures import decode, import_pillow
 from planner.data.pictures_found import PicturesFound
 from planner.data.split import Parts, check_index, check_shape
 from planner.errors import DataError
+from planner.tasks.base import CLASS_BYTES, Label, class_label
 
 _SAMPLED_BYTES = 2**20
 
@@ -106,8 +107,9 @@ class FolderSplit:
         self._size = size
         self.samples = names.count
         self.record_bytes = size[0] * size[1] * size[2]
+        self.label_bytes = CLASS_BYTES
 
-    def read_into(self, index: int, image: memoryview) -> int:
+    def read_into(self, index: int, image: memoryview) -> Label:
         check_index(index, self.samples)
         if image.nbytes != self.record_bytes:
             raise ValueError(f"{image.nbytes} bytes given for an image of {self.record_bytes}")
@@ -117,11 +119,15 @@ class FolderSplit:
         plane = self.record_bytes // channels
         for channel in range(channels):
             image[channel * plane : (channel + 1) * plane] = pixels[channel::channels]
-        return label
+        return class_label(label)
 
     def labels(self) -> Iterator[int]:
         """The label of every image in order."""
         return self._names.labels()
+
+    def label_pieces(self) -> Iterator[bytes]:
+        """Nothing: they are classes."""
+        return iter(())
 
     def stored(self, index: int) -> bytes:
         """The beginning of an image's file."""

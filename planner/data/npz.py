@@ -13,13 +13,23 @@ import io
 import math
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import cast
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipExtFile, ZipFile, ZipInfo
 
-from planner.data.arrays import ArraySplit, Images, Labels, RecordFile, check_counts, check_same_shape
+from planner import limits
+from planner.data.array_labels import ArrayLabels, NoLabels
+from planner.data.arrays import (
+    ArraySplit,
+    Images,
+    Labels,
+    RecordFile,
+    SampleLabels,
+    check_counts,
+    check_same_shape,
+)
 from planner.data.npy import ArrayHeader, is_text, read_header, shown, texts
 from planner.data.split import Parts, check_samples, check_shape
 from planner.data.unpack import CHUNK_BYTES, CORRUPT, check_room, unpack
@@ -27,6 +37,8 @@ from planner.errors import DataError
 from planner.limits import MAX_CLASSES
 from planner.schema.common import check_class_names
 from planner.schema.data import ArrayLayout
+from planner.tasks.base import IGNORED, DataLabels, LabelKind
+from planner.tasks.kinds import CLASSIFICATION, AnyTask
 from planner.units import MIB
 
 ZIP_MAGIC = b"PK\x03\x04"
@@ -47,6 +59,14 @@ _PARTS = {
     "test": "test",
 }
 
+_NUMBER = re.compile(r"[<>|]?(f[248]|[iu][1248]|b1)")
+_LABEL_EXTENTS: Mapping[LabelKind, tuple[int, ...]] = {"numbers": (1, 2), "flags": (1, 2), "mask": (3,)}
+_LABEL_SHAPES: Mapping[LabelKind, str] = {
+    "numbers": "a regression's labels are N, or N×(numbers of a sample)",
+    "flags": "labels of which any may hold are N×(labels), of 0 and 1",
+    "mask": "masks are N×H×W: the number of a class for every pixel",
+}
+
 _UINT8 = re.compile(r"[<>|]?u1")
 _INTEGER = re.compile(r"([<>|]?)([iu])([1248])")
 _CORRUPT_ZIP = (*CORRUPT, NotImplementedError, UnicodeDecodeError, struct.error, OverflowError)
@@ -59,15 +79,17 @@ def open_npz(
     size: tuple[int, int, int] | None = None,
     layout: ArrayLayout | None = None,
     most_bytes: int | None = None,
+    task: AnyTask | None = CLASSIFICATION,
 ) -> Parts:
     """Open the arrays of the zip at `path`; deflated ones are unpacked into `work_dir`, `most_bytes` of them at most.
 
-    `layout`, or the model's input `size` (channels, height, width), says in which order four extents are.
+    `layout`, or the model's input `size` (channels, height, width), says in which order four extents are; `task` what
+    samples are labelled with: none leaves that to the array of labels.
     """
     try:
         with _Bounded(path) as file, ZipFile(file) as archive:
             _check_arrays(path, archive.namelist())
-            return _open_parts(_Opener(path, archive, work_dir, resources, size, layout, most_bytes))
+            return _open_parts(_Opener(path, archive, work_dir, resources, size, layout, most_bytes, task))
     except _CORRUPT_ZIP as error:
         raise DataError(str(path), f"is damaged ({error})") from None
 
@@ -75,18 +97,26 @@ def open_npz(
 def _open_parts(opener: _Opener) -> Parts:
     notes = list(opener.left_out())
     train = opener.images_and_labels("train")
-    classes = train[1].highest() + 1
+    found = opener.look(train[1])
+    classes = found.classes
     others = {}
     for part in ("validation", "test"):
         if opener.has(part):
             images, labels = opener.images_and_labels(part)
             check_same_shape(train[0], images)
-            classes = max(classes, labels.highest() + 1)
+            there = opener.look(labels)
+            if (there.kind, there.extents) != (found.kind, found.extents) or (
+                found.kind in ("numbers", "flags") and there.classes != found.classes
+            ):
+                raise DataError(
+                    labels.file.name, f"samples are labelled with {there.words}, those to train on with {found.words}"
+                )
+            classes = max(classes, there.classes)
             others[part] = ArraySplit([(images, labels)])
     if "test" not in others and "validation" in others:
         others["test"] = others.pop("validation")
         notes.append("there is no test part: the validation part is tested on")
-    names = opener.class_names(classes)
+    names = opener.class_names(classes) if found.kind in ("class", "flags", "mask") else ()
     return Parts(
         "npz",
         ArraySplit([train]),
@@ -97,6 +127,8 @@ def _open_parts(opener: _Opener) -> Parts:
         storage_bytes=opener.storage_bytes,
         validation=others.get("validation"),
         notes=tuple(notes),
+        labels=found.kind,
+        label_extents=found.extents,
     )
 
 
@@ -128,6 +160,7 @@ class _Opener:
         size: tuple[int, int, int] | None,
         layout: ArrayLayout | None,
         most_bytes: int | None,
+        task: AnyTask | None,
     ) -> None:
         self._path = path
         self._archive = archive
@@ -137,6 +170,7 @@ class _Opener:
         self._size = size
         self._layout = layout
         self._most_bytes = most_bytes
+        self._task = task
         self._arrays = self._by_meaning()
         self._names = next((name for name in _NAMES if self._is_text(name)), None)
         self.storage_bytes = 0
@@ -164,20 +198,48 @@ class _Opener:
     def has(self, part: str) -> bool:
         return (part, "images") in self._arrays or (part, "labels") in self._arrays
 
-    def images_and_labels(self, part: str) -> tuple[Images, Labels]:
+    def images_and_labels(self, part: str) -> tuple[Images, SampleLabels]:
         where, info = self._member(part, "images")
         header = self._header(where, info)
         shape, channels_last = _image_shape(where, header, self._size, self._layout)
         file, offset = self._locate(where, info, header, 1)
         images = Images(file, offset, math.prod(shape), header.shape[0], shape, channels_last)
 
-        where, info = self._member(part, "labels")
-        header = self._header(where, info)
-        item_bytes, signed, big_endian = _label_type(where, header)
-        file, offset = self._locate(where, info, header, item_bytes)
-        labels = Labels(file, offset, item_bytes, header.shape[0], item_bytes, signed, big_endian)
+        labels = self._labels(part, images)
         check_counts(images, labels)
         return images, labels
+
+    def _labels(self, part: str, images: Images) -> SampleLabels:
+        """What the samples of a part are labelled with."""
+        if self._task is not None and self._task.labels_from == "none":
+            return NoLabels(images.file, images.count)
+        where, info = self._member(part, "labels")
+        header = self._header(where, info)
+        kind = _label_kind(header) if self._task is None else self._task.labels_from
+        if kind == "class":
+            item_bytes, signed, big_endian = _label_type(where, header)
+            file, offset = self._locate(where, info, header, item_bytes)
+            return Labels(file, offset, item_bytes, header.shape[0], item_bytes, signed, big_endian)
+        if _NUMBER.fullmatch(header.descr) is None:
+            raise DataError(where, f"has elements of type {header.descr[:20]!r}; labels are numbers")
+        if len(header.shape) not in _LABEL_EXTENTS[kind]:
+            raise DataError(where, f"has the shape {shown(header.shape)}; {_LABEL_SHAPES[kind]}")
+        check_samples(where, header.shape[0])
+        if math.prod(header.shape[1:]) > limits.MAX_ACTIVATION_NUMEL:
+            raise DataError(where, f"has the shape {shown(header.shape)}; that is too much for a label")
+        file, offset = self._locate(where, info, header, int(header.descr[-1]))
+        extents = header.shape[1:] if kind == "mask" else (math.prod(header.shape[1:]),)
+        ignored = getattr(self._task, "ignore_index", IGNORED)
+        return ArrayLabels(file, offset, header.shape[0], extents, header.descr, kind, ignored)
+
+    def look(self, labels: SampleLabels) -> DataLabels:
+        """Read all labels once: what they are. Raises DataError naming the first that is wrong."""
+        match labels:
+            case Labels():
+                return DataLabels("class", labels.highest() + 1)
+            case ArrayLabels():
+                return labels.found()
+        return DataLabels("none", 1)
 
     def class_names(self, classes: int) -> tuple[str, ...]:
         """What the classes are called, where an array of text says so. Raises DataError where it cannot be right."""
@@ -322,7 +384,10 @@ def _has_channels_last(
 def _no_labels(descr: str) -> str:
     """What elements of a type are that labels cannot have, and what would be right."""
     if "f" in descr:
-        return f"fractional numbers of type {descr[:20]!r}; labels are integers: save labels.astype(int)"
+        return (
+            f"fractional numbers of type {descr[:20]!r}; labels are integers: save labels.astype(int), or train with "
+            "--task regression"
+        )
     if "U" in descr or "S" in descr:
         return (
             f"text of type {descr[:20]!r}; labels are integers: save numpy.unique(labels, return_inverse=True)[1] as "
@@ -331,13 +396,24 @@ def _no_labels(descr: str) -> str:
     return f"elements of type {descr[:20]!r}; labels are integers"
 
 
+def _label_kind(header: ArrayHeader) -> LabelKind:
+    """What an array of labels holds, by its shape and the type of its numbers."""
+    flat = math.prod(header.shape[1:]) == 1
+    if len(header.shape) == 3 and not flat:
+        return "mask"
+    if "f" in header.descr:
+        return "numbers"
+    return "class" if flat else "flags"
+
+
 def _label_type(where: str, header: ArrayHeader) -> tuple[int, bool, bool]:
     """Return the bytes of one label, whether it is signed, and whether it is big-endian."""
     match = _INTEGER.fullmatch(header.descr)
     if match is None:
         raise DataError(where, f"has {_no_labels(header.descr)}")
     if len(header.shape) != 1 and header.shape[1:] != (1,):
-        one_hot = "; of one-hot rows save labels.argmax(1)" if len(header.shape) == 2 else ""
+        rows = "; of one-hot rows save labels.argmax(1), or train with --task multilabel"
+        one_hot = rows if len(header.shape) == 2 else ""
         raise DataError(where, f"has the shape {shown(header.shape)}; labels are one integer for each image{one_hot}")
     check_samples(where, header.shape[0])
     return int(match[3]), match[2] == "i", match[1] == ">"

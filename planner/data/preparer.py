@@ -26,6 +26,7 @@ from planner.system.exhaustion import is_out_of_memory
 from planner.system.files import make_folder, storage_errors
 from planner.system.proc import read_memory
 from planner.system.rlimit import die_with_parent, limit_data
+from planner.tasks.base import class_label, class_of
 from planner.units import format_bytes
 
 _UNPACKING = "unpacking-"
@@ -47,6 +48,7 @@ def prepare(wanted: Wanted, on_progress: Callable[[Progress], None] | None = Non
             resize=wanted.input[1:] if wanted.resize else None,
             pace=pace,
             most_bytes=most,
+            task=wanted.task,
         ) as data,
     ):
         _check_memory(data, wanted)
@@ -128,6 +130,8 @@ def _unpacking(folder: Path) -> Iterator[Path]:
 def match_labels(found: DataDescription, wanted: Wanted) -> tuple[int, ...] | None:
     """The model's label of each of the data's, by name; none where both number them alike. Raises InputError."""
     names, ours = found.class_names, wanted.class_names
+    if found.labels != "class" and names != ours and names and ours:
+        raise InputError(f"{wanted.data}: {class_difference(ours, names, 'those of ' + wanted.called)}")
     if not names or not ours or names == ours:
         return None
     unknown = set(names) - set(ours)
@@ -204,7 +208,7 @@ def _write_part(writer: RecordWriter, name: PartName, source: _Source, pace: Pac
     image = memoryview(bytearray(split.record_bytes))
     for index in indices:
         label = split.read_into(index, image)
-        writer.append(image, label if source.labels is None else source.labels[label])
+        writer.append(image, label if source.labels is None else class_label(source.labels[class_of(label)]))
         pace.step()
 
 

@@ -5,7 +5,8 @@
      4 bytes   crc32 of the header
     header     JSON: `planner.schema.data.DataDescription`
     records    from the next multiple of 4096 on: training, validation, test part, one behind the other; each record is
-               the image (uint8, channels × height × width), its label and a crc32 of both (uint32, little-endian)
+               the image (uint8, channels × height × width), its label (`DataDescription.label_bytes`; the number of a
+               class is a uint32) and a crc32 of both, little-endian
 
 A label and its checksum lie behind their image, so that a sample is one read, damage is noticed where it is read, and
 the file is written from front to back. It is read, not mapped: mapped pages would count in the budget.
@@ -22,14 +23,15 @@ from pathlib import Path
 
 from planner.errors import DocumentError, StorageError
 from planner.schema.codec import decode, parse_json, to_json
+from planner.schema.common import CHECKSUM_BYTES
 from planner.schema.data import DataDescription
 from planner.system.files import AtomicFile, free_bytes, storage_errors
+from planner.tasks.base import Label
 from planner.units import MIB, format_bytes
 
 MAGIC = b"neuroflux-data/1"
 
 _PREFIX = struct.Struct("<16sII")
-_TAIL = struct.Struct("<II")
 _ALIGN = 4096
 _MOST_HEADER_BYTES = 8 * MIB
 _CHUNK_BYTES = MIB
@@ -38,7 +40,7 @@ _CHUNK_BYTES = MIB
 
 def stride_of(description: DataDescription) -> int:
     """Bytes of one record."""
-    return description.record_bytes + _TAIL.size
+    return description.record_bytes + description.label_bytes + CHECKSUM_BYTES
 
 
 def file_bytes(description: DataDescription) -> int:
@@ -60,12 +62,11 @@ class RecordWriter:
         self._file = file
         self._pending = bytearray(_head(description))
 
-    def append(self, image: memoryview, label: int) -> None:
+    def append(self, image: memoryview, label: Label) -> None:
         """Add the next sample. Raises StorageError."""
-        stored = label.to_bytes(4, "little")
         self._pending += image
-        self._pending += stored
-        self._pending += zlib.crc32(stored, zlib.crc32(image)).to_bytes(4, "little")
+        self._pending += label
+        self._pending += zlib.crc32(label, zlib.crc32(image)).to_bytes(CHECKSUM_BYTES, "little")
         if len(self._pending) >= _CHUNK_BYTES:
             self.flush()
 
@@ -100,8 +101,9 @@ class RecordSplit:
         self._first = first
         self.samples = samples
         self.record_bytes = records.description.record_bytes
+        self.label_bytes = records.description.label_bytes
 
-    def read_into(self, index: int, image: memoryview) -> int:
+    def read_into(self, index: int, image: memoryview) -> Label:
         """Fill `image` with sample `index` and return its label. Raises StorageError where it is damaged."""
         if not 0 <= index < self.samples:
             raise IndexError(f"sample {index} of {self.samples}")
@@ -162,21 +164,21 @@ class Records:
         with storage_errors(self.path):
             return os.pread(self._fd, count, offset)
 
-    def read_into(self, record: int, image: memoryview) -> int:
+    def read_into(self, record: int, image: memoryview) -> Label:
         """Fill `image` with a record's and return its label. Raises StorageError where it is damaged."""
         if len(image) != self.description.record_bytes:
             raise ValueError(f"{len(image)} bytes given for an image of {self.description.record_bytes}")
-        tail = bytearray(_TAIL.size)
+        tail = bytearray(self.description.label_bytes + CHECKSUM_BYTES)
         if self._fd < 0:
             raise ValueError(f"{self.path} is closed")
         with storage_errors(self.path):
             count = os.preadv(self._fd, [image, tail], self._start + record * self._stride)
-        label, checksum = _TAIL.unpack(tail)
-        if count != self._stride or zlib.crc32(tail[:4], zlib.crc32(image)) != checksum:
+        label, checksum = bytes(tail[:-CHECKSUM_BYTES]), int.from_bytes(tail[-CHECKSUM_BYTES:], "little")
+        if count != self._stride or zlib.crc32(label, zlib.crc32(image)) != checksum:
             raise StorageError(
                 f"{self.path}, record {record}: is damaged; --resume has the data prepared anew, and goes on"
             )
-        return int(label)
+        return label
 
     def verify(self) -> None:
         """Read every record. Raises StorageError for the first that is damaged."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from planner.data.pictures import import_pillow, resize_planes
 from planner.data.split import Parts, SourceSplit, check_shape
+from planner.tasks.base import Label
 
 
 def resized(parts: Parts, name: str, size: tuple[int, int]) -> Parts:
@@ -44,8 +45,9 @@ class ResizedSplit:
         self._shape = shape
         self.samples = split.samples
         self.record_bytes = shape[0] * shape[1] * shape[2]
+        self.label_bytes = split.label_bytes
 
-    def read_into(self, index: int, image: memoryview) -> int:
+    def read_into(self, index: int, image: memoryview) -> Label:
         if image.nbytes != self.record_bytes:
             raise ValueError(f"{image.nbytes} bytes given for an image of {self.record_bytes}")
         stored = bytearray(self._split.record_bytes)
@@ -54,8 +56,12 @@ class ResizedSplit:
         return label
 
     def labels(self) -> Iterator[int]:
-        """The label of every sample in order."""
+        """The class of every sample in order."""
         return self._split.labels()
+
+    def label_pieces(self) -> Iterator[bytes]:
+        """All labels that are no classes."""
+        return self._split.label_pieces()
 
     def stored(self, index: int) -> bytes:
         """A sample's image as it lies on storage."""

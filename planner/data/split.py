@@ -10,6 +10,7 @@ from typing import Protocol
 from planner import limits
 from planner.data.stratify import HELD_OUT_EVERY
 from planner.errors import DataError
+from planner.tasks.base import DataLabels, Label, LabelKind
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,11 @@ class DataInfo:
     width: int
     """Columns of an image."""
     classes: int
-    """Labels are 0 … classes - 1."""
+    """Labels are 0 … classes - 1; of other labels as many numbers or flags."""
     label_names: tuple[str, ...]
     """The name of every class, or empty where the files name none."""
+    labels: DataLabels
+    """What samples are labelled with."""
 
 
 class Split(Protocol):
@@ -45,7 +48,11 @@ class Split(Protocol):
     def record_bytes(self) -> int:
         """Bytes of one uint8 image: channels × height × width, in that order."""
 
-    def read_into(self, index: int, image: memoryview) -> int:
+    @property
+    def label_bytes(self) -> int:
+        """Bytes of a sample's label."""
+
+    def read_into(self, index: int, image: memoryview) -> Label:
         """Fill `image` (writable, `record_bytes` long) with sample `index` and return its label.
 
         Raises DataError or StorageError naming file and record where storage cannot give it, IndexError outside
@@ -60,7 +67,10 @@ class SourceSplit(Split, Protocol):
     """A part of a data set as people have it, from which records are prepared."""
 
     def labels(self) -> Iterator[int]:
-        """The label of every sample in order; no image is read for it."""
+        """The class of every sample in order; no image is read for it. 0 where labels are no classes."""
+
+    def label_pieces(self) -> Iterator[bytes]:
+        """All labels that are no classes, as they are stored, to know them again by."""
 
     def stored(self, index: int) -> bytes:
         """Bytes of a sample as it is stored, to know it again by: the image, or the beginning of its file."""
@@ -79,7 +89,7 @@ class Parts:
     shape: tuple[int, int, int]
     """Channels, height, width."""
     classes: int
-    """Labels are 0 … classes - 1."""
+    """Labels are 0 … classes - 1; of other labels as many numbers or flags."""
     label_names: tuple[str, ...] = ()
     """The name of every class, or empty."""
     storage_bytes: int = 0
@@ -92,6 +102,10 @@ class Parts:
     """What a person should know of how it was read."""
     decode_bytes: tuple[str, int] = ("", 0)
     """The file that takes most memory to decode, and about how much; nothing where none takes much."""
+    labels: LabelKind = "class"
+    """What samples are labelled with."""
+    label_extents: tuple[int, ...] = ()
+    """Height and width of masks."""
 
 
 class Dataset:
@@ -99,7 +113,7 @@ class Dataset:
 
     def __init__(self, name: str, parts: Parts, resources: ExitStack) -> None:
         """`resources` closes everything that was opened for `parts`."""
-        if parts.classes < 2:
+        if parts.labels == "class" and parts.classes < 2:
             raise DataError(name, f"has {parts.classes} class; training needs at least 2")
         if parts.test is None and parts.train.samples < HELD_OUT_EVERY:
             raise DataError(
@@ -123,6 +137,7 @@ class Dataset:
             width=width,
             classes=parts.classes,
             label_names=parts.label_names,
+            labels=DataLabels(parts.labels, parts.classes, parts.label_extents),
         )
 
     def close(self) -> None:

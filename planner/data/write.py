@@ -17,9 +17,10 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 from planner.data.split import check_samples
 from planner.errors import InputError
 from planner.system.files import AtomicFile, storage_errors
+from planner.tasks.base import CLASS_NUMBER, Label, LabelForm
 from planner.units import KIB
 
-_LABEL_BYTES = 8
+_LABEL_TYPES = {"uint8": "|u1", "int32": "<i4", "float32": "<f4"}
 _CHUNK_BYTES = 256 * KIB
 _ALIGN = 64
 
@@ -32,8 +33,10 @@ class Part:
     """`test_` for the test part, nothing for the training part."""
     count: int
     """How many samples come."""
-    samples: Iterator[tuple[bytes, int]]
+    samples: Iterator[tuple[bytes, Label]]
     """Each as its 8-bit values in the order height, width, channels, and its label."""
+    labels: LabelForm = CLASS_NUMBER
+    """How labels lie on storage."""
 
 
 def write_npz(path: Path, shape: tuple[int, int, int], parts: list[Part], class_names: Sequence[str] = ()) -> None:
@@ -51,9 +54,11 @@ def write_npz(path: Path, shape: tuple[int, int, int], parts: list[Part], class_
             check_samples(f"{part.prefix}images", part.count)
             with storage_errors(path), tempfile.TemporaryFile(dir=path.parent) as labels:
                 _write_images(archive, part, shape, labels)
+                if part.labels.is_input:
+                    continue
                 labels.seek(0)
                 with _member(archive, f"{part.prefix}labels") as member:
-                    member.write(_header("<i8", (part.count,)))
+                    member.write(_header(_LABEL_TYPES[part.labels.stored], (part.count, *part.labels.shape)))
                     shutil.copyfileobj(labels, member, _CHUNK_BYTES)
 
 
@@ -100,7 +105,7 @@ def _write_images(archive: ZipFile, part: Part, shape: tuple[int, int, int], lab
             if len(values) != size:
                 raise InputError(f"sample {written}: has {len(values)} values; {size} are needed")
             member.write(values)
-            labels.write(label.to_bytes(_LABEL_BYTES, "little", signed=True))
+            labels.write(label)
             written += 1
     if written != part.count:
         raise InputError(f"the data set gave {written} samples, but said that it has {part.count}")

@@ -72,10 +72,11 @@ def model_sizes(model: Model) -> tuple[Sizes, ...]:
             raise ModelError(f"{unit.name}: the model passes {limits.MAX_PARAMETERS} parameters here", unit=index)
         found.append(sizes)
         shape = sizes.output
-    if shape != (model.classes,):
+    if shape != model.output:
+        wanted = model.task.words(model.classes)
         raise ModelError(
-            f"{model.units[-1].name}: gives {show(shape)} per sample, but the model has {model.classes} classes; "
-            "its last unit must end in a linear layer of that width",
+            f"{model.units[-1].name}: gives {show(shape)} per sample, but the model has {wanted}; its last unit must "
+            f"{'end in a linear layer of that width' if len(model.output) == 1 else f'give {show(model.output)}'}",
             unit=len(model.units) - 1,
         )
     return tuple(found)

@@ -56,7 +56,7 @@ def mapped_part(dataset: MapDataset, model: Model, prefix: str, name: str, resiz
     count = len(dataset)
     if resize:
         import_pillow(name, "resizing images")
-    return Part(prefix, count, _samples(dataset, count, model, name, resize))
+    return Part(prefix, count, _samples(dataset, count, model, name, resize), model.label_form)
 
 
 def class_names(dataset: object, classes: int) -> tuple[str, ...]:
@@ -92,17 +92,22 @@ def look(data: MapDataset | str | Path, model: Model, seed: int, resize: bool) -
         return class_names(data, model.classes), len(data)
     with (
         tempfile.TemporaryDirectory(prefix="neuroflux-") as work,
-        open_data(str(data), Path(work), size=model.input, resize=model.input[1:] if resize else None) as opened,
+        open_data(
+            str(data), Path(work), size=model.input, resize=model.input[1:] if resize else None, task=model.task
+        ) as opened,
     ):
         check_fits(opened.info, model.input, model.classes, model.task, "the model")
         found = describe(opened, seed).description
     return found.class_names, found.training_samples
 
 
-def _samples(dataset: MapDataset, count: int, model: Model, name: str, resize: bool) -> Iterator[tuple[bytes, int]]:
+def _samples(dataset: MapDataset, count: int, model: Model, name: str, resize: bool) -> Iterator[tuple[bytes, Label]]:
+    unlabelled = model.task.labels_from == "none"
     for index in range(count):
         where = f"{name}[{index}]"
         sample = dataset[index]
+        if unlabelled and not isinstance(sample, tuple | list):
+            sample = (sample, None)
         if not isinstance(sample, tuple | list) or len(sample) != 2:
             raise InputError(f"{where}: is a {type(sample).__name__}; a pair of image and label is needed")
         image, label = sample
@@ -111,7 +116,7 @@ def _samples(dataset: MapDataset, count: int, model: Model, name: str, resize: b
 
 def _label(label: Any, model: Model, where: str) -> Label:
     try:
-        return model.task.label(label, model.classes)
+        return model.task.label(label, model.classes, model.input)
     except ValueError as error:
         raise InputError(f"{where}: {error}") from None
 

@@ -24,8 +24,9 @@ def data_text(data: DataDescription) -> str:
     shape = "×".join(map(str, data.input))
     total = sum(part.samples for part in data.parts)
     named = f" ({clean(some(list(data.class_names)))})" if data.class_names else ""
+    labelled = f"in {data.classes} classes" if data.labels == "class" else f"with {_labels(data)}"
     lines = [
-        f"{clean(data.name)}: {total:,} images of {shape} in {data.classes} classes{named}",
+        f"{clean(data.name)}: {total:,} images of {shape} {labelled}{named}",
         f"  {_parts(data)}",
         *(f"  note: {clean(text)}" for text in data.notes),
     ]
@@ -39,13 +40,26 @@ def data_table(data: DataDescription, file_bytes: int, decode: tuple[str, int]) 
         ("data", clean(data.name)),
         ("layout", _LAYOUTS.get(data.layout, data.layout)),
         ("images", f"{sum(part.samples for part in data.parts):,} of {'×'.join(map(str, data.input))} as trained on"),
+        *([("labels", _labels(data))] if data.labels != "class" else []),
         ("parts", _parts(data)),
         ("prepared", f"{format_bytes(file_bytes)} in a run's folder"),
         *([("decoding", f"at most about {format_bytes(needed)} ({clean(path)})")] if needed else []),
         *(("note", clean(text)) for text in data.notes),
         ("known by", f"{data.digest[:12]}… (names, sizes, labels), {data.content[:12]}… (samples)"),
     ]
-    return f"{fields(pairs)}\n\n{_classes(data)}"
+    return f"{fields(pairs)}\n\n{_classes(data)}" if data.labels == "class" else fields(pairs)
+
+
+def _labels(data: DataDescription) -> str:
+    """What a sample is labelled with, where that is no class."""
+    match data.labels:
+        case "numbers":
+            return "1 number a sample" if data.classes == 1 else f"{data.classes} numbers a sample"
+        case "flags":
+            return f"{data.classes} flags of 0 or 1 a sample"
+        case "mask":
+            return f"masks of {data.classes} classes"
+    return "no labels"
 
 
 def _parts(data: DataDescription) -> str:

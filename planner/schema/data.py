@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from planner.limits import MAX_CLASSES, MAX_LIST_LENGTH, MAX_SAMPLES
-from planner.schema.codec import to_json
+from planner.limits import MAX_ACTIVATION_NUMEL, MAX_CLASSES, MAX_LIST_LENGTH, MAX_SAMPLES
+from planner.schema.codec import added, content
 from planner.schema.common import check_class_names, check_range
+from planner.tasks.base import CLASS_BYTES, LabelKind
+
+MAX_LABEL_BYTES = 8 * MAX_ACTIVATION_NUMEL
+"""Most bytes of a label."""
 
 PartName = Literal["train", "validation", "test"]
 """To train on, to choose an exit by, to test on."""
@@ -62,10 +67,15 @@ class DataDescription:
     """sha256 over the bytes of samples taken at even distances."""
     notes: tuple[str, ...] = ()
     """What a person should know: what was left out, converted or lies in one part alone."""
+    labels: LabelKind = added("class")
+    """What samples are labelled with; `classes` are then as many numbers or flags."""
+    label_bytes: int = added(CLASS_BYTES)
+    """Bytes of a sample's label behind its record."""
 
     def __post_init__(self) -> None:
         check_range("classes", self.classes, 1, MAX_CLASSES)
         check_class_names(self.class_names, self.classes)
+        check_range("label_bytes", self.label_bytes, 0, MAX_LABEL_BYTES)
         if tuple(part.name for part in self.parts) != ("train", "validation", "test"):
             raise ValueError("parts: they are train, validation and test, in this order")
 
@@ -82,7 +92,8 @@ class DataDescription:
     @property
     def fingerprint(self) -> str:
         """What the data is known again by, in one number: the name that was typed and the notes are no part of it."""
-        return hashlib.sha256(to_json(replace(self, name="", notes=()), indent=None).encode()).hexdigest()
+        said = content(replace(self, name="", notes=()))
+        return hashlib.sha256(json.dumps(said, ensure_ascii=False, allow_nan=False).encode()).hexdigest()
 
     @property
     def record_bytes(self) -> int:
@@ -103,6 +114,8 @@ def differences(before: DataDescription, now: DataDescription) -> list[str]:
         found.append(class_difference(before.class_names, now.class_names, "those it had"))
     elif before.classes != now.classes:
         found.append(f"it had {before.classes} classes, and has {now.classes}")
+    if (before.labels, before.label_bytes) != (now.labels, now.label_bytes):
+        found.append("its labels are of another kind")
     if before.input != now.input:
         was, is_now = ("×".join(map(str, each.input)) for each in (before, now))
         found.append(f"its images were read as {was}, and are {is_now}")

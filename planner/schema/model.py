@@ -26,6 +26,7 @@ from planner.operators.unit_graph import GraphTensor, UnitGraph
 from planner.schema.codec import added
 from planner.schema.common import check_class_names
 from planner.schema.preprocessing import USUAL, Normalisation, Resize
+from planner.tasks.base import LabelForm
 from planner.tasks.kinds import CLASSIFICATION, AnyTask
 
 __all__ = [
@@ -62,6 +63,7 @@ def _check_input(shape: tuple[int, int, int], classes: int, task: AnyTask) -> No
     between("input[1] (height)", shape[1], 1, limits.MAX_EXTENT)
     between("input[2] (width)", shape[2], 1, limits.MAX_EXTENT)
     between("classes", classes, task.least_outputs, limits.MAX_CLASSES)
+    task.check_outputs(classes)
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,20 @@ class Model:
     def normalised_by(self) -> Normalisation:
         """How its input is normalised, said or not."""
         return self.normalisation or USUAL
+
+    @property
+    def output(self) -> tuple[int, ...]:
+        """Shape of the last unit's output, per sample."""
+        return self.task.output_shape(self.classes, self.input)
+
+    @property
+    def label_form(self) -> LabelForm:
+        """How the labels of its task lie in memory and on storage."""
+        return self.task.label_form(self.classes, self.input)
+
+    def label_bytes(self, *, cached: bool, elsewhere: bool = False) -> int:
+        """A sample's label in a micro-batch, beside what it was read into; `elsewhere` is an accelerator's memory."""
+        return self.task.label_bytes(self.classes, self.input, cached=cached, elsewhere=elsewhere)
 
     def graph_tensors(self) -> Iterator[tuple[str, GraphTensor]]:
         """The tensors of its unit graphs, by their names in a file of its weights: `units.0.0.conv1.weight`."""

@@ -256,15 +256,19 @@ class Problem:
             return SAME_SCALE
         return TimeScale(step_ns(self._fast, micro_batch), step_ns(self._tight, micro_batch))
 
+    def label_bytes(self, source: Source) -> int:
+        """A sample's label in a micro-batch, beside what it was read into."""
+        return self._label_bytes[source == "cache"]
+
     @cached_property
-    def label_bytes(self) -> int:
-        """A sample's label in a micro-batch."""
-        return self.profile.model.task.label_bytes(self.profile.model.classes)
+    def _label_bytes(self) -> tuple[int, int]:
+        model, elsewhere = self.profile.model, self._elsewhere
+        return model.label_bytes(cached=False, elsewhere=elsewhere), model.label_bytes(cached=True, elsewhere=elsewhere)
 
     @cached_property
     def trailer_bytes(self) -> int:
-        """What stands behind a sample on storage: label and checksum."""
-        return self.profile.model.task.stored_label_bytes + CHECKSUM_BYTES
+        """What stands behind an activation in a cache: label and checksum."""
+        return self.profile.model.label_form.stored_bytes + CHECKSUM_BYTES
 
     def fit_bytes(self, unit: int, micro_batch: int) -> int:
         """The most that fitting a pooled exit behind so many units takes."""
@@ -275,7 +279,8 @@ class Problem:
         """One sample on storage: uint8 image or activation, and its label."""
         if boundary == 0:
             channels, height, width = self.profile.model.input
-            return channels * height * width + self.trailer_bytes
+            behind = self.profile.model.label_form.bytes_behind(cached=False)
+            return channels * height * width + behind + CHECKSUM_BYTES
         output = self.profile.units[boundary - 1].output_bytes
         if self.cache_dtype == self.training.dtype:
             return output + self.trailer_bytes
@@ -302,12 +307,13 @@ class Problem:
         On an accelerator the micro-batch as it arrives there: buffers and conversions are in the processor's memory.
         """
         buffers = 0 if self._elsewhere else 2 * self.record_bytes(first if source == "cache" else 0)
+        label = self.label_bytes(source)
         if source == "cache":
             arrived = 1 if self._elsewhere else self._times(DECODED)
-            return micro_batch * (buffers + self.label_bytes + arrived * self.profile.units[first - 1].output_bytes)
+            return micro_batch * (buffers + label + arrived * self.profile.units[first - 1].output_bytes)
         channels, height, width = self.profile.model.input
         given = self.profile.units[first - 1].output_bytes if source == "recompute" else 0
-        return micro_batch * (buffers + self.label_bytes + 4 * channels * height * width + given)
+        return micro_batch * (buffers + label + 4 * channels * height * width + given)
 
     def writer_bytes(self, boundary: int, micro_batch: int) -> int:
         """Buffers of the writer of the cache at a boundary, and the sample that it makes what a cache holds.

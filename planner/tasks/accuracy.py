@@ -67,3 +67,28 @@ class Accuracy(Metric):
         message = f"{self.share(value, samples)} test {'sample' if samples == 1 else 'samples'}"
         low, high = wilson(value, samples)
         return f"{message} (95% interval: {low:.1%} to {high:.1%})" if high - low > _WIDE else message
+
+
+class Share(Metric):
+    """A number from 0 to 1 that is told in per cent and of which no interval is known, as F1."""
+
+    points = 100.0
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def cell(self, value: float, samples: int | None) -> str:
+        """`81.2%`."""
+        return f"{value:.1%}"
+
+    def share(self, value: float, samples: int | None) -> str:
+        """`81.2% on 1,000 samples`."""
+        if samples is None:
+            return f"{value:.1%}"
+        return f"{value:.1%} on {samples:,} {'sample' if samples == 1 else 'samples'}"
+
+    def sentence(self, value: float, samples: int | None) -> str:
+        """`81.2% on 1,000 test samples`."""
+        if samples is None:
+            return f"{value:.1%} on test samples"
+        return f"{value:.1%} on {samples:,} test {'sample' if samples == 1 else 'samples'}"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from planner.tasks.classification import Classification
+from planner.tasks.multilabel import Multilabel
+from planner.tasks.regression import Regression
 
-AnyTask = Classification
+AnyTask = Classification | Multilabel | Regression
 """A task: the union of their classes."""
 
 CLASSIFICATION = Classification("classification")

@@ -136,5 +136,5 @@ def _tiny_step(device: torch.device | None = None) -> None:
     features = functional.batch_norm(features, None, None, scale, scale, training=True).relu()
     pooled = functional.max_pool2d(features, 2).mean((2, 3))
     task = make_arithmetic(CLASSIFICATION)
-    loss = task.loss(pooled, task.examples(4, 8).to(device))
+    loss = task.loss(pooled, task.examples(4, 8, (3, 8, 8)).to(device))
     loss.backward()  # type: ignore[no-untyped-call]  # torch gives it no type

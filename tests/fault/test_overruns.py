@@ -117,7 +117,7 @@ from planner.runner.train.stop import StopSignal
 from planner.runner.train.train import BlockTrainer
 from planner.schema.plan import BatchSetting
 from planner.system.proc import read_memory
-from planner.tasks.kinds import CLASSIFICATION
+from planner.tasks.base import CLASS_NUMBER
 from planner.units import MIB
 from tests.fault.support import small_plan
 from tests.unit.runner.contexts import run_context
@@ -137,7 +137,7 @@ def tell(event):
         ballast.append(mmap.mmap(-1, left - (event.peak_bytes - event.resident_bytes) // 2, flags=mmap.MAP_PRIVATE))
 
 with open_prepared("sample", folder, size=plan.model.input) as data:
-    make = lambda size: Samples(data.train, plan.model.input, None, size, task=CLASSIFICATION, normalisation=USUAL)
+    make = lambda size: Samples(data.train, plan.model.input, None, size, labels=CLASS_NUMBER, normalisation=USUAL)
     block = run_context(plan, length=RunLength(1, 5, 0)).blocks[0]
     trainer = BlockTrainer(block, make, guard, tell, Checkpoints(folder / "c", math.inf), StopSignal())
     trained = trainer.train()

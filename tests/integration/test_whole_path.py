@@ -22,6 +22,7 @@ from planner.schema.codec import decode, parse_json, read_document
 from planner.schema.plan import Plan
 from planner.schema.report import Report
 from planner.schema.run_folder import RunFolder
+from planner.tasks.base import class_of
 from tests.prepared import open_prepared
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -110,7 +111,7 @@ def test_the_exported_weights_are_the_network_that_was_measured(
     with open_prepared("sample", tmp_path / "again") as data, torch.no_grad():
         images, labels = bytearray(28 * 28 * data.test.samples), []
         for index in range(data.test.samples):
-            labels.append(data.test.read_into(index, memoryview(images)[index * 784 : (index + 1) * 784]))
+            labels.append(class_of(data.test.read_into(index, memoryview(images)[index * 784 : (index + 1) * 784])))
     pixels = torch.frombuffer(images, dtype=torch.uint8).view(-1, 1, 28, 28)
     x = (pixels.float() / 255 - 0.5) / 0.25
     for module in units:

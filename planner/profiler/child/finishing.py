@@ -156,7 +156,8 @@ class _Work:
         fits = []
         for activations in self._outputs():
             features = pooled_features(activations)
-            fits.append(self._network.task.linear_fit(features.shape[1], 2))
+            outputs = 2 if self._labels.dim() == 1 else self._labels.shape[1]
+            fits.append(self._network.task.linear_fit(features.shape[1], outputs))
             fits[-1].add(features, self._labels)
         release_memory()
         while fits:

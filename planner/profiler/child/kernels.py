@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from planner.model.shapes import Shape, model_sizes
 from planner.profiler.bounded import OwnLimit
@@ -22,6 +23,11 @@ from planner.system.answers import Answers
 from planner.system.exhaustion import problem_of
 from planner.system.proc import read_memory
 from planner.training.runtime import release_memory, start_torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from planner.training.segment import Loss
 
 
 @dataclass(frozen=True)
@@ -88,19 +94,25 @@ def _use(job: Job, unit: Unit, shape: Shape, behind: Shape | None) -> None:
     from planner.training.tasks import make_arithmetic
 
     task = make_arithmetic(job.model.task)
-    labels = task.examples(2, job.model.classes)
+    labels = task.examples(2, job.model.classes, job.model.input)
     module = build_unit(unit, shape, torch.Generator().manual_seed(0), job.dtype)
     optimizer = make_optimizer(job.optimizer)
-    heads: list[torch.nn.Module] = [torch.nn.Flatten()]
+    endings: list[tuple[torch.nn.Module | None, Loss]] = [(None, task.loss if behind is None else _mean)]
     if behind is not None:
         for head in (narrowest_head(job), PooledHead("pooled")):
             described = head_unit(head, behind, job.model.classes)
-            heads.append(build_unit(described, behind, torch.Generator().manual_seed(0), job.dtype))
+            built = build_unit(described, behind, torch.Generator().manual_seed(0), job.dtype)
+            endings.append((built, task.loss))
     for _ in range(2):
-        for behind_it in heads:
+        for head_behind, loss in endings:
             inputs = torch.zeros(2, *shape, dtype=getattr(torch, job.dtype), requires_grad=True)
-            train_segment([module], behind_it, task.loss, inputs, labels, weight=0.5)
+            train_segment([module], head_behind, loss, inputs, labels, weight=0.5)
             optimizer.step(module.parameters())
+
+
+def _mean(outputs: Tensor, labels: Tensor) -> Tensor:
+    """In place of a loss, of what no labels are for."""
+    return outputs.mean()
 
 
 if __name__ == "__main__":

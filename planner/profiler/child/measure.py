@@ -203,7 +203,8 @@ class Measurer:
         from planner.training.tasks import make_arithmetic
 
         arithmetic = make_arithmetic(self._job.model.task)
-        labels = arithmetic.examples(len(inputs), self._job.model.classes, generator).to(self._meter.device)
+        model = self._job.model
+        labels = arithmetic.examples(len(inputs), model.classes, model.input, generator).to(self._meter.device)
 
         self._meter.take_untouched()
         times = time_head(self._meter, self._caches, loaded.module, arithmetic.loss, inputs, labels)

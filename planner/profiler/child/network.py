@@ -43,7 +43,8 @@ class WholeNetwork:
     def data(self, micro_batch: int) -> tuple[Tensor, Tensor]:
         """Images (micro-batch, channels, height, width) and labels."""
         images = torch.rand(micro_batch, *self.input)
-        return images.to(self.device), self.task.examples(micro_batch, self._model.classes).to(self.device)
+        labels = self.task.examples(micro_batch, self._model.classes, self.input)
+        return images.to(self.device), labels.to(self.device)
 
     def step(self, inputs: Tensor, labels: Tensor) -> None:
         """One batch of one micro-batch, as the runner takes it."""

@@ -11,6 +11,7 @@ import hashlib
 
 from planner.data.split import Split
 from planner.schema.request import Augment
+from planner.tasks.base import Label
 
 _CROPPED = 8
 """An image moves by at most this part of its height and width: 4 pixels of 32."""
@@ -28,8 +29,9 @@ class Augmented:
         self.samples = split.samples
         """Of one view."""
         self.record_bytes = split.record_bytes
+        self.label_bytes = split.label_bytes
 
-    def read_into(self, index: int, image: memoryview) -> int:
+    def read_into(self, index: int, image: memoryview) -> Label:
         """Fill `image` with a view of a sample and return its label; raises as the split does."""
         view, sample = divmod(index, self.samples)
         label = self._split.read_into(sample, image)

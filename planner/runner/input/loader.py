@@ -18,16 +18,20 @@ BUFFERS = 2
 _STACK_BYTES = 2**20
 
 
+Buffer = tuple[bytearray, bytearray]
+"""For the records of a micro-batch, and for its labels."""
+
+
 @dataclass(frozen=True)
 class Loaded:
     """One micro-batch as it came from storage."""
 
     records: memoryview
     """The samples' bytes, one behind the other. Valid until the next micro-batch is asked for."""
-    labels: list[Label]
-    """One per sample."""
-    buffer: bytearray
-    """What `records` is a view of."""
+    labels: memoryview
+    """The samples' labels as they are stored, one behind the other. Valid as long."""
+    buffer: Buffer
+    """What both are views of."""
 
 
 class Loader:
@@ -35,7 +39,10 @@ class Loader:
 
     def __init__(self, split: Split, micro_batch: int) -> None:
         self._split = split
-        self._buffers = [bytearray(micro_batch * split.record_bytes) for _ in range(BUFFERS)]
+        self._buffers: list[Buffer] = [
+            (bytearray(micro_batch * split.record_bytes), bytearray(micro_batch * split.label_bytes))
+            for _ in range(BUFFERS)
+        ]
         self.stall_seconds = 0.0
         """Time the consumer waited."""
 
@@ -46,7 +53,7 @@ class Loader:
 
     def load(self, micro_batches: Iterable[Sequence[int]]) -> Generator[Loaded, None, None]:
         """Yield the samples of each list of indices. Errors of the reading thread are raised here."""
-        free: SimpleQueue[bytearray | None] = SimpleQueue()
+        free: SimpleQueue[Buffer | None] = SimpleQueue()
         full: SimpleQueue[Loaded | BaseException | None] = SimpleQueue()
         for buffer in self._buffers:
             free.put(buffer)
@@ -75,7 +82,7 @@ class Loader:
     def _read(
         self,
         micro_batches: Iterable[Sequence[int]],
-        free: SimpleQueue[bytearray | None],
+        free: SimpleQueue[Buffer | None],
         full: SimpleQueue[Loaded | BaseException | None],
     ) -> None:
         size = self._split.record_bytes
@@ -84,19 +91,24 @@ class Loader:
                 buffer = free.get()
                 if buffer is None:
                     return
-                view = memoryview(buffer)[: len(indices) * size]
-                full.put(Loaded(view, _read_samples(self._split, indices, view), buffer))
+                records, labels = (memoryview(each) for each in buffer)
+                view = records[: len(indices) * size]
+                taken = 0
+                for label in _read_samples(self._split, indices, view):
+                    labels[taken : taken + len(label)] = label
+                    taken += len(label)
+                full.put(Loaded(view, labels[:taken], buffer))
             full.put(None)
         except BaseException as error:  # handed to the consumer, which raises it
             full.put(error)
 
 
-def _read_samples(split: Split | CacheReader, indices: Sequence[int], view: memoryview) -> list[Label]:
-    """Fill `view` with samples one behind the other and return their labels."""
+def _read_samples(split: Split | CacheReader, indices: Sequence[int], view: memoryview) -> Iterable[Label]:
+    """Fill `view` with samples one behind the other and give their labels."""
     if isinstance(split, CacheReader):
         return split.read_many(indices, view)
     size = split.record_bytes
-    return [split.read_into(index, view[at * size : (at + 1) * size]) for at, index in enumerate(indices)]
+    return (split.read_into(index, view[at * size : (at + 1) * size]) for at, index in enumerate(indices))
 
 
 def in_groups(indices: Iterable[int], size: int) -> Iterable[list[int]]:

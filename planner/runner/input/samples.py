@@ -14,9 +14,10 @@ from planner.runner.input.loader import Loaded, Loader, in_groups
 from planner.runner.input.order import FeistelPermutation, RunPermutation
 from planner.schema.common import CacheDtype, Dtype
 from planner.schema.preprocessing import Normalisation
-from planner.tasks.base import Task
+from planner.tasks.base import LabelForm
 from planner.training.device import CPU
 from planner.training.encoding import decode_samples, image_tensor
+from planner.training.tasks import decode_labels
 
 MicroBatch = tuple[Tensor, Tensor]
 """Inputs (micro-batch, …), images as float32, and labels (micro-batch, …) as the task has them."""
@@ -52,7 +53,7 @@ class Samples:
         dtype: Dtype = "float32",
         device: torch.device = CPU,
         *,
-        task: Task,
+        labels: LabelForm,
         normalisation: Normalisation,
     ) -> None:
         """Allocate the buffers.
@@ -69,7 +70,7 @@ class Samples:
             views: Passes over the split that differ, one behind the other; none: every pass does.
             dtype: What cached activations are decoded to.
             device: Where the tensors are put.
-            task: What labels are.
+            labels: How labels lie on storage, and in a micro-batch.
             normalisation: How images are normalised; what caches hold comes from such.
         """
         self.count = min(split.samples, limit or split.samples)
@@ -81,7 +82,7 @@ class Samples:
         self._views = views
         self._dtype = dtype
         self._device = device
-        self._labels: torch.dtype = getattr(torch, task.label_dtype)
+        self._labels = labels
         self._normalisation = normalisation
         self._stride = split.samples
         self.micro_batch = micro_batch
@@ -143,8 +144,10 @@ class Samples:
             inputs = image_tensor(loaded.records, self._shape, self._normalisation)
         else:
             inputs = decode_samples(loaded.records, self._cached, self._shape, self._dtype)
-        labels = torch.tensor(loaded.labels, dtype=self._labels)
-        return inputs.to(self._device), labels.to(self._device)
+        inputs = inputs.to(self._device)
+        if self._labels.is_input and self._cached is None:
+            return inputs, inputs
+        return inputs, decode_labels(loaded.labels, self._labels).to(self._device)
 
 
 def list_batches(

@@ -19,8 +19,7 @@ from planner.data.split import check_index
 from planner.errors import ShardError
 from planner.schema.common import CHECKSUM_BYTES
 from planner.system.files import AtomicFile, make_folder, remove_partials, storage_errors, write_atomically
-from planner.tasks.base import Label
-from planner.tasks.kinds import AnyTask
+from planner.tasks.base import CLASS_BYTES, Label
 from planner.units import MIB
 
 _SHARD_BYTES = 64 * MIB
@@ -39,8 +38,8 @@ class CacheSpec:
     """Bytes of one activation."""
     identity: str
     """Whose outputs they are; no spaces. Another cache has another."""
-    task: AnyTask
-    """Whose labels they have."""
+    label_bytes: int = CLASS_BYTES
+    """Bytes of the label behind each activation."""
 
     @property
     def per_shard(self) -> int:
@@ -60,7 +59,7 @@ class CacheSpec:
     @property
     def trailer_bytes(self) -> int:
         """Label and checksum behind every record."""
-        return self.task.stored_label_bytes + CHECKSUM_BYTES
+        return self.label_bytes + CHECKSUM_BYTES
 
     def span(self, shard: int) -> range:
         """Records of a shard."""
@@ -68,9 +67,8 @@ class CacheSpec:
 
     def trailer(self, index: int, record: memoryview, label: Label) -> bytes:
         """What stands behind record `index`."""
-        tail = self.task.store(label)
         seed = zlib.crc32(f"{self.identity} {index}".encode())
-        return tail + zlib.crc32(tail, zlib.crc32(record, seed)).to_bytes(CHECKSUM_BYTES, "little")
+        return label + zlib.crc32(label, zlib.crc32(record, seed)).to_bytes(CHECKSUM_BYTES, "little")
 
     def done(self) -> str:
         """What the `done` file says."""
@@ -171,6 +169,8 @@ class CacheReader:
         """Records of a view."""
         self.record_bytes = spec.record_bytes
         """Bytes of one activation."""
+        self.label_bytes = spec.label_bytes
+        """Bytes of a label."""
         self._files: list[int] = []
         for shard in range(spec.shards):
             try:
@@ -181,7 +181,7 @@ class CacheReader:
             # What is wanted is asked for in one piece; what the kernel would read beyond it is not.
             os.posix_fadvise(self._files[-1], 0, 0, os.POSIX_FADV_RANDOM)
 
-    def read_into(self, index: int, image: memoryview) -> int:
+    def read_into(self, index: int, image: memoryview) -> Label:
         """Fill `image` with record `index` and return its label. Raises ShardError where the checksum disagrees."""
         return self.read_many([index], image)[0]
 
@@ -271,7 +271,7 @@ def _read_run(file: int, folder: Path, spec: CacheSpec, run: range, images: memo
         raise _broken(folder, shard, "is shorter than its records")
     labels: list[Label] = []
     for index, record, tail in zip(run, records, tails, strict=True):
-        labels.append(spec.task.stored(tail[:-CHECKSUM_BYTES]))
+        labels.append(bytes(tail[:-CHECKSUM_BYTES]))
         if spec.trailer(index, record, labels[-1]) != tail:
             number = index - shard * spec.per_shard
             raise _broken(folder, shard, f"record {number}: its checksum disagrees with its content")

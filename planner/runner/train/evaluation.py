@@ -104,7 +104,7 @@ class _Evaluator:
             self._model.input,
             None,
             micro_batch,
-            task=self._model.task,
+            labels=self._model.label_form,
             normalisation=self._model.normalised_by,
         )
         file = TensorFile(self._weights)

@@ -140,7 +140,7 @@ class Inputs:
             views,
             dtype,
             self._run.device,
-            task=self._plan.model.task,
+            labels=self._plan.model.label_form,
             normalisation=self._plan.normalisation,
         )
 
@@ -158,7 +158,7 @@ class Inputs:
             self.count(part) * self.views(part),
             stored_bytes(dtype, prod(block.input_shape)),
             hashlib.sha256(whose.encode()).hexdigest(),
-            self._plan.model.task,
+            self._plan.model.label_form.stored_bytes,
         )
 
     def is_there(self, block: BlockContext, part: str) -> bool:
@@ -168,7 +168,7 @@ class Inputs:
     def target(self, block: BlockContext, part: str, opened: ExitStack) -> Target:
         """The cache that a block will read, to be written. Raises StorageError."""
         writer = opened.enter_context(CacheWriter(block.cache_path(part), self.spec(block, part)))
-        return Target(writer, block.spec.input.dtype)
+        return Target(writer, block.spec.input.dtype, self._plan.model.label_form)
 
     def fill(
         self, block: BlockContext, part: str, units: Sequence[nn.Module], samples: Samples, stop: StopSignal

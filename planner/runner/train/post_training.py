@@ -16,10 +16,11 @@ from planner.runner.train.pooled import Exits
 from planner.runner.train.stop import StopSignal
 from planner.schema.common import CacheDtype
 from planner.schema.report_parts import ExitReport
+from planner.tasks.base import LabelForm
 from planner.training.device import wait_for
 from planner.training.encoding import encode_samples
 from planner.training.segment import infer
-from planner.training.tasks import MetricMeter
+from planner.training.tasks import MetricMeter, encode_labels
 
 
 @dataclass
@@ -64,11 +65,13 @@ class Target:
     """Takes encoded records, in order."""
     dtype: CacheDtype
     """The numbers that it stores activations as."""
+    labels: LabelForm
+    """How it stores labels."""
 
     def append(self, first: int, outputs: Tensor, labels: Tensor) -> None:
         """Write outputs (micro-batch, …) of the samples from position `first` on."""
-        records = encode_samples(outputs, self.dtype)
-        for index, (record, label) in enumerate(zip(records, labels.tolist(), strict=True), start=first):
+        records, behind = encode_samples(outputs, self.dtype), encode_labels(labels, self.labels)
+        for index, (record, label) in enumerate(zip(records, behind, strict=True), start=first):
             self.writer.append(index, record, label)
 
 

@@ -21,7 +21,9 @@ from planner.runner.train.context import BlockContext
 from planner.runner.train.stop import StopSignal
 from planner.runner.train.stream import run_stored
 from planner.schema.common import CacheDtype
+from planner.tasks.base import Label
 from planner.training.encoding import encode_samples, image_tensor
+from planner.training.tasks import encode_labels
 
 
 class Repairer:
@@ -70,11 +72,14 @@ class Repairer:
             file.verify()
             yield file
 
-    def _read(self, indices: Sequence[int], split: Split) -> tuple[Tensor, list[int]]:
-        size = split.record_bytes
+    def _read(self, indices: Sequence[int], split: Split) -> tuple[Tensor, list[Label]]:
+        size, form = split.record_bytes, self._model.label_form
         view = memoryview(bytearray(len(indices) * size))
         labels = [split.read_into(index, view[at * size : (at + 1) * size]) for at, index in enumerate(indices)]
-        return image_tensor(view, self._model.input, self._block.plan.normalisation).to(self._block.run.device), labels
+        inputs = image_tensor(view, self._model.input, self._block.plan.normalisation)
+        if form.is_input:
+            labels = list(encode_labels(inputs, form))
+        return inputs.to(self._block.run.device), labels
 
     def _run(self, inputs: Tensor, files: Sequence[TensorFile]) -> Tensor:
         shapes, dtype = self._block.run.shapes, self._block.plan.training.dtype

@@ -105,8 +105,8 @@ class BlockRun:
 
         On an accelerator what has arrived there.
         """
-        label = self.profile.model.task.label_bytes(self.profile.model.classes)
         if self.block.input.kind == "cache":
+            label = self.profile.model.label_bytes(cached=True, elsewhere=self.elsewhere)
             boundary, kept = self.block.units[0], self.block.input.dtype
             given = self.profile.units[boundary - 1].output_bytes
             if self.elsewhere:
@@ -120,7 +120,7 @@ class BlockRun:
         """Buffers, labels, and the images as float32."""
         model = self.profile.model
         stored = record(self.profile, 0, "uint8")
-        label = model.task.label_bytes(model.classes)
+        label = model.label_bytes(cached=False, elsewhere=self.elsewhere)
         return self.size * ((0 if self.elsewhere else 2 * stored) + 4 * prod(model.input) + label)
 
     def weights(self) -> int:

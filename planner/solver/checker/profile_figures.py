@@ -150,7 +150,7 @@ class ComponentFigures:
 
 def record(profile: Profile, boundary: int, kept: CacheDtype) -> int:
     """One sample on storage, kept as that: what the unit behind the boundary reads, its label and a checksum."""
-    trailer = profile.model.task.stored_label_bytes + 4
+    trailer = profile.model.label_form.bytes_behind(cached=boundary > 0) + 4
     if boundary == 0:
         return prod(profile.model.input) + trailer
     output = profile.units[boundary - 1].output_bytes

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from planner.data.split import Split
+from planner.tasks.base import class_of
 
 Bytes = NDArray[np.uint8]
 Integers = NDArray[Any]
@@ -30,7 +31,7 @@ def read_all(split: Split | None, shape: tuple[int, int, int]) -> tuple[Bytes, l
     assert split is not None
     images = np.zeros((split.samples, *shape), dtype=np.uint8)
     assert split.record_bytes == images[0].size
-    labels = [split.read_into(index, memoryview(images[index].reshape(-1))) for index in range(split.samples)]
+    labels = [class_of(split.read_into(index, memoryview(images[index].reshape(-1)))) for index in range(split.samples)]
     return images, labels
 
 

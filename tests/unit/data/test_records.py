@@ -13,6 +13,7 @@ from planner.data import records
 from planner.data.records import Records, file_bytes, write_records
 from planner.errors import StorageError
 from planner.schema.data import DataDescription, DataPart, PartName
+from planner.tasks.base import class_label
 from tests.unit.data.support import cycling_labels, random_images, read_all
 
 SHAPE = (3, 5, 7)
@@ -28,7 +29,7 @@ def description(train: int = 6, validation: int = 2, test: int = 4, held_out: bo
 def write(path: Path, held_out: bool = True) -> Path:
     with write_records(path, description(held_out=held_out)) as writer:
         for image, label in zip(IMAGES, LABELS, strict=True):
-            writer.append(memoryview(image.reshape(-1)), int(label))
+            writer.append(memoryview(image.reshape(-1)), class_label(int(label)))
     return path
 
 
@@ -81,7 +82,7 @@ def test_another_length_is_noticed(tmp_path: Path, change: int) -> None:
 
 def test_nothing_is_left_where_writing_ends_early(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), write_records(tmp_path / "r", description()) as writer:
-        writer.append(memoryview(IMAGES[0].reshape(-1)), 1 // 0)
+        writer.append(memoryview(IMAGES[0].reshape(-1)), bytes(1 // 0))
     with pytest.raises(ValueError, match="bytes were written"), write_records(tmp_path / "r", description()):
         pass
     assert list(tmp_path.iterdir()) == []

@@ -14,11 +14,12 @@ from numpy.testing import assert_array_equal
 from planner.data.dataset import open_data
 from planner.data.write import Part, write_npz
 from planner.errors import DataError, InputError
+from planner.tasks.base import class_label
 from tests.unit.data.support import cycling_labels, random_images, read_all
 
 
 def _part(images: np.ndarray, labels: np.ndarray, prefix: str = "", count: int | None = None) -> Part:
-    samples = ((image.tobytes(), int(label)) for image, label in zip(images, labels, strict=True))
+    samples = ((image.tobytes(), class_label(int(label))) for image, label in zip(images, labels, strict=True))
     return Part(prefix, len(images) if count is None else count, samples)
 
 
@@ -69,8 +70,8 @@ def test_what_was_promised_has_to_come(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no samples"):
         write_npz(tmp_path / "a", (1, 4, 4), [_part(images[:0], labels[:0])])
 
-    def failing() -> Iterator[tuple[bytes, int]]:
-        yield bytes(16), 0
+    def failing() -> Iterator[tuple[bytes, bytes]]:
+        yield bytes(16), bytes(4)
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -85,9 +86,9 @@ from planner.data.write import Part, write_npz
 from planner.system.proc import read_memory
 size, count = 64 * 64, int(sys.argv[2])
 image = bytes(size)
-write_npz(Path(sys.argv[1]) / "warm", (1, 64, 64), [Part("", 100, ((image, 0) for _ in range(100)))])
+write_npz(Path(sys.argv[1]) / "warm", (1, 64, 64), [Part("", 100, ((image, bytes(4)) for _ in range(100)))])
 before = read_memory().peak_bytes
-write_npz(Path(sys.argv[1]) / "many", (1, 64, 64), [Part("", count, ((image, 1) for _ in range(count)))])
+write_npz(Path(sys.argv[1]) / "many", (1, 64, 64), [Part("", count, ((image, bytes(4)) for _ in range(count)))])
 print(read_memory().peak_bytes - before, (Path(sys.argv[1]) / "many").stat().st_size)
 """
 

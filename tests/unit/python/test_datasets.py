@@ -12,6 +12,7 @@ from PIL import Image
 from planner.errors import InputError
 from planner.model.zoo import from_zoo
 from planner.python.datasets import class_names, mapped_part
+from planner.tasks.base import Label, class_label, class_of
 from tests.unit.data.support import random_images
 
 GREY = from_zoo("cnn6", (1, 8, 10), 10)
@@ -20,7 +21,7 @@ PIXELS = random_images(8, 10, 3)
 FLAT = random_images(8, 10)
 
 
-def _one(image: Any, label: Any = 3, model: Any = COLOUR) -> tuple[bytes, int]:
+def _one(image: Any, label: Any = 3, model: Any = COLOUR) -> tuple[bytes, Label]:
     part = mapped_part([(image, label)], model, "test_", "data")
     assert (part.prefix, part.count) == ("test_", 1)
     (found,) = part.samples
@@ -41,12 +42,12 @@ def _one(image: Any, label: Any = 3, model: Any = COLOUR) -> tuple[bytes, int]:
     ids=["array", "array, channels first", "tensor", "float tensor", "with gradient", "float array", "Pillow"],
 )
 def test_an_image_of_any_kind_is_its_pixels(image: Any) -> None:
-    assert _one(image) == (PIXELS.tobytes(), 3)
+    assert _one(image) == (PIXELS.tobytes(), class_label(3))
 
 
 @pytest.mark.parametrize("image", [FLAT, FLAT[None], FLAT[:, :, None], torch.from_numpy(FLAT), Image.fromarray(FLAT)])
 def test_grey_images_need_no_channel(image: Any) -> None:
-    assert _one(image, model=GREY) == (FLAT.tobytes(), 3)
+    assert _one(image, model=GREY) == (FLAT.tobytes(), class_label(3))
 
 
 @pytest.mark.parametrize("model", [COLOUR, GREY])
@@ -56,12 +57,12 @@ def test_images_of_other_sizes_are_resized_where_that_is_wanted(model: Any) -> N
     first = torch.from_numpy(large.reshape(21, 5, -1).transpose(2, 0, 1).copy())
     for image in (large, first, first.float() / 255, Image.fromarray(large)):
         (found,) = mapped_part([(image, 3)], model, "", "data", resize=True).samples
-        assert found == (expected, 3)
+        assert found == (expected, class_label(3))
 
 
 @pytest.mark.parametrize("label", [7, np.int64(7), np.uint8(7), torch.tensor(7)])
 def test_a_label_is_any_whole_number(label: Any) -> None:
-    assert _one(PIXELS, label) == (PIXELS.tobytes(), 7)
+    assert _one(PIXELS, label) == (PIXELS.tobytes(), class_label(7))
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,7 @@ def test_samples_are_asked_for_one_by_one() -> None:
 
     samples = mapped_part(Counting(), COLOUR, "", "data").samples
     assert asked == []
-    assert [next(samples)[1], next(samples)[1]] == asked == [0, 1]
+    assert [class_of(next(samples)[1]), class_of(next(samples)[1])] == asked == [0, 1]
 
 
 class Named(list[Any]):

@@ -22,7 +22,7 @@ from planner.schema.common import OptimizerConfig
 from planner.schema.plan import BlockInput, Plan
 from planner.schema.preprocessing import USUAL
 from planner.schema.run_folder import RunFolder
-from planner.tasks.kinds import CLASSIFICATION
+from planner.tasks.base import CLASS_NUMBER
 from tests.unit.runner.contexts import block_context, loaded_block, run_context
 from tests.unit.runner.train.test_block import BATCH, make_plan
 from tests.unit.runner.train.test_train import Images
@@ -195,7 +195,7 @@ def test_nothing_of_the_micro_batch_before_is_left_when_frozen_units_begin(tmp_p
     try:
         block.train_batch(((torch.randn(4, 1, 8, 8), torch.arange(4)) for _ in range(3)), 12, accumulate=True)
         block.stop_training()
-        samples = Samples(Images(20), (1, 8, 8), cached=None, micro_batch=8, task=CLASSIFICATION, normalisation=USUAL)
+        samples = Samples(Images(20), (1, 8, 8), cached=None, micro_batch=8, labels=CLASS_NUMBER, normalisation=USUAL)
         validate(block, samples, {}, None, Prefix(0, 0.0), StopSignal())
         fit_exits(block, {2: run_context(plan).shapes[2]}, samples, None, 20, 10, StopSignal())
     finally:
@@ -222,7 +222,7 @@ def test_an_exits_speed_counts_the_units_before_the_block_once(tmp_path: Path, m
     for _, module in block.named_modules():
         module.register_forward_hook(take(2.0))
     monkeypatch.setattr("planner.runner.train.post_training.time.perf_counter", lambda: seconds)
-    samples = Samples(Images(20), (1, 8, 8), cached=None, micro_batch=10, task=CLASSIFICATION, normalisation=USUAL)
+    samples = Samples(Images(20), (1, 8, 8), cached=None, micro_batch=10, labels=CLASS_NUMBER, normalisation=USUAL)
     measured = validate(block, samples, {}, None, Prefix(480, 0.5), StopSignal())
     (found,) = measured.exits
     # Two micro-batches of 10, each through three units and a head, behind half a second a sample before the block.
@@ -248,7 +248,7 @@ def test_an_exits_speed_counts_no_head_before_it(monkeypatch: pytest.MonkeyPatch
     for name, module in block.named_modules():
         module.register_forward_hook(take(100.0 if name.startswith("heads.") else 2.0))
     monkeypatch.setattr("planner.runner.train.post_training.time.perf_counter", lambda: seconds)
-    samples = Samples(Images(20), (1, 8, 8), cached=None, micro_batch=10, task=CLASSIFICATION, normalisation=USUAL)
+    samples = Samples(Images(20), (1, 8, 8), cached=None, micro_batch=10, labels=CLASS_NUMBER, normalisation=USUAL)
     first, second = validate(block, samples, {}, None, Prefix(0, 0.0), StopSignal()).exits
     # Two micro-batches of 10, each through one or three units and one head.
     assert 1 / first.samples_per_second == pytest.approx(2 * (1 * 2.0 + 100.0) / 20)

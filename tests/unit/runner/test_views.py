@@ -27,6 +27,7 @@ from planner.schema.codec import content_id
 from planner.schema.plan import Plan
 from planner.schema.preprocessing import USUAL
 from planner.schema.run_folder import RunFolder
+from planner.tasks.base import Label
 from planner.training.encoding import image_tensor
 from tests.fault.support import weights
 from tests.prepared import open_prepared
@@ -200,7 +201,7 @@ def test_a_run_that_is_stopped_while_it_writes_views_ends_in_the_same_weights(
     out, left = tmp_path / "out", [SAMPLES + 7]
     append = cache.CacheWriter.append
 
-    def fail(writer: cache.CacheWriter, index: int, record: memoryview, label: int) -> None:
+    def fail(writer: cache.CacheWriter, index: int, record: memoryview, label: Label) -> None:
         left[0] -= 1
         if left[0] < 0 and "train" in str(writer._folder):
             raise ZeroDivisionError

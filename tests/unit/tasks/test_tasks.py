@@ -11,31 +11,31 @@ from planner.model.zoo import from_zoo
 from planner.schema.codec import content_id, decode, encode
 from planner.schema.model import Model
 from planner.tasks.accuracy import Accuracy
-from planner.tasks.base import Metric
+from planner.tasks.base import DataLabels, Metric, class_label, class_of
 from planner.tasks.kinds import CLASSIFICATION
 
 MODEL = from_zoo("cnn6", (1, 28, 28), 10)
 
 
 @given(st.integers(0, limits.MAX_CLASSES - 1))
-def test_a_label_comes_back_from_storage(label: int) -> None:
-    stored = CLASSIFICATION.store(label)
-    assert len(stored) == CLASSIFICATION.stored_label_bytes
-    assert CLASSIFICATION.stored(memoryview(stored)) == label
+def test_a_class_comes_back_from_storage(number: int) -> None:
+    stored = class_label(number)
+    assert len(stored) == CLASSIFICATION.label_form(10, (1, 28, 28)).stored_bytes
+    assert class_of(stored) == number
 
 
 def test_a_model_that_names_no_task_tells_classes_apart_and_keeps_its_id() -> None:
     written = encode(MODEL)
-    assert written.pop("task") == {"kind": "classification"}
+    assert written.pop("task") == {"kind": "classification", "label_smoothing": 0.0, "class_weights": []}
     assert decode(Model, written) == MODEL
     assert written.pop("class_names") == []  # which came later too
     assert content_id(MODEL) == content_id(written)
 
 
 def test_a_class_more_than_the_network_tells_apart_does_not_fit() -> None:
-    CLASSIFICATION.check_data(10, 10, "the model")
+    CLASSIFICATION.check_data(DataLabels("class", 10), 10, (1, 28, 28), "the model")
     with pytest.raises(ValueError, match="has 11 classes, but the model tells 10 apart"):
-        CLASSIFICATION.check_data(11, 10, "the model")
+        CLASSIFICATION.check_data(DataLabels("class", 11), 10, (1, 28, 28), "the model")
 
 
 class _Error(Metric):

@@ -28,8 +28,8 @@ def test_accuracy_is_the_share_over_all_micro_batches() -> None:
 
 
 def test_labels_to_measure_with_are_what_documents_say_of_them() -> None:
-    drawn = TASK.examples(1000, 7, torch.Generator().manual_seed(0))
+    drawn = TASK.examples(1000, 7, (3, 8, 8), torch.Generator().manual_seed(0))
     assert set(drawn.tolist()) == set(range(7))
-    for labels in (drawn, TASK.examples(3, 7)):
-        assert labels.dtype == getattr(torch, CLASSIFICATION.label_dtype)
-        assert labels.nbytes == len(labels) * CLASSIFICATION.label_bytes(7)
+    for labels in (drawn, TASK.examples(3, 7, (3, 8, 8))):
+        assert labels.dtype == getattr(torch, CLASSIFICATION.label_form(7, (3, 8, 8)).dtype)
+        assert labels.nbytes == len(labels) * CLASSIFICATION.label_bytes(7, (3, 8, 8), cached=False)

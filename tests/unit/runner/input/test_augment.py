@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from planner.runner.input.augment import Augmented, transform
 from planner.schema.request import Augment
+from planner.tasks.base import CLASS_BYTES, Label, class_label
 
 SHAPE = (2, 16, 8)
 
@@ -21,20 +22,21 @@ class Pictures:
 
     samples = 300
     record_bytes = 2 * 16 * 8
+    label_bytes = CLASS_BYTES
 
     def __init__(self) -> None:
         self.pixels = torch.randint(1, 256, (self.samples, *SHAPE), dtype=torch.uint8)
         self.closed = False
 
-    def read_into(self, index: int, image: memoryview) -> int:
+    def read_into(self, index: int, image: memoryview) -> Label:
         image[:] = bytes(self.pixels[index].flatten().tolist())
-        return index
+        return class_label(index)
 
     def close(self) -> None:
         self.closed = True
 
 
-def _read(split: Augmented, index: int) -> tuple[torch.Tensor, int]:
+def _read(split: Augmented, index: int) -> tuple[torch.Tensor, Label]:
     buffer = bytearray(split.record_bytes)
     label = split.read_into(index, memoryview(buffer))
     return torch.frombuffer(buffer, dtype=torch.uint8).view(SHAPE), label
@@ -77,7 +79,7 @@ def test_every_move_by_up_to_an_eighth_is_as_likely_as_any(
     seen: Counter[tuple[int, int, bool]] = Counter()
     for index in range(pictures.samples):
         found, label = _read(split, index)
-        assert label == index
+        assert label == class_label(index)
         (move,) = [move for move in moves if torch.equal(found, _expected(pictures.pixels[index], *move))]
         seen[move] += 1
     assert set(seen) == set(moves)

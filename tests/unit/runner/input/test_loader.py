@@ -7,7 +7,12 @@ import threading
 import pytest
 
 from planner.errors import DataError
-from planner.runner.input.loader import BUFFERS, Loader, in_groups
+from planner.runner.input.loader import BUFFERS, Loaded, Loader, in_groups
+from planner.tasks.base import CLASS_BYTES, Label, class_label, class_of
+
+
+def _classes(loaded: Loaded) -> list[int]:
+    return [class_of(bytes(loaded.labels[at : at + CLASS_BYTES])) for at in range(0, len(loaded.labels), CLASS_BYTES)]
 
 
 class Numbers:
@@ -15,19 +20,20 @@ class Numbers:
 
     samples = 100
     record_bytes = 4
+    label_bytes = CLASS_BYTES
 
     def __init__(self, fails_at: int = -1) -> None:
         self.fails_at = fails_at
         self.threads: set[int] = set()
         self.read: list[int] = []
 
-    def read_into(self, index: int, image: memoryview) -> int:
+    def read_into(self, index: int, image: memoryview) -> Label:
         if index == self.fails_at:
             raise DataError("numbers", "is broken", index)
         self.threads.add(threading.get_ident())
         self.read.append(index)
         image[:] = bytes([index]) * 4
-        return 2 * index
+        return class_label(2 * index)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -35,7 +41,7 @@ class Numbers:
 
 def test_samples_arrive_in_the_order_asked_for() -> None:
     wanted = [[3, 1, 2], [9, 8, 7], [5]]
-    found = [(bytes(loaded.records), loaded.labels) for loaded in Loader(Numbers(), 3).load(wanted)]
+    found = [(bytes(loaded.records), _classes(loaded)) for loaded in Loader(Numbers(), 3).load(wanted)]
     assert found == [(b"".join(bytes([i]) * 4 for i in group), [2 * i for i in group]) for group in wanted]
 
 
@@ -61,7 +67,7 @@ def test_no_more_than_two_buffers_are_filled_ahead() -> None:
 
 def test_an_error_of_the_reading_thread_reaches_the_consumer() -> None:
     load = Loader(Numbers(fails_at=4), 2).load(in_groups(range(10), 2))
-    assert [loaded.labels for loaded in (next(load), next(load))] == [[0, 2], [4, 6]]
+    assert [_classes(loaded) for loaded in (next(load), next(load))] == [[0, 2], [4, 6]]
     with pytest.raises(DataError, match="numbers, record 4: is broken"):
         next(load)
 

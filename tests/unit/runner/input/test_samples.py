@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from planner.runner.input.order import FeistelPermutation
 from planner.runner.input.samples import Samples, count_batches, list_batches
 from planner.schema.preprocessing import USUAL, Normalisation
-from planner.tasks.kinds import CLASSIFICATION
+from planner.tasks.base import CLASS_BYTES, CLASS_NUMBER, Label, class_label
 from planner.training.encoding import image_tensor
 
 
@@ -19,12 +19,14 @@ class Bytes:
 
     record_bytes = 1
 
+    label_bytes = CLASS_BYTES
+
     def __init__(self, samples: int) -> None:
         self.samples = samples
 
-    def read_into(self, index: int, image: memoryview) -> int:
+    def read_into(self, index: int, image: memoryview) -> Label:
         image[0] = index
-        return index
+        return class_label(index)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -50,7 +52,7 @@ def test_batches_cover_the_range_but_for_a_remainder_that_is_too_small(
 
 
 def test_an_epoch_has_every_sample_once_in_an_order_of_its_own() -> None:
-    samples = Samples(Bytes(50), (1, 1, 1), cached=None, micro_batch=4, task=CLASSIFICATION, normalisation=USUAL)
+    samples = Samples(Bytes(50), (1, 1, 1), cached=None, micro_batch=4, labels=CLASS_NUMBER, normalisation=USUAL)
     epochs = []
     for epoch in (0, 1, 0):
         seen: list[int] = []
@@ -68,7 +70,7 @@ def test_an_epoch_has_every_sample_once_in_an_order_of_its_own() -> None:
 
 def test_a_limit_keeps_to_the_first_samples() -> None:
     samples = Samples(
-        Bytes(50), (1, 1, 1), cached=None, micro_batch=8, limit=10, task=CLASSIFICATION, normalisation=USUAL
+        Bytes(50), (1, 1, 1), cached=None, micro_batch=8, limit=10, labels=CLASS_NUMBER, normalisation=USUAL
     )
     labels = [label for _, some in samples.in_order() for label in some.tolist()]
     assert labels == list(range(10))
@@ -107,7 +109,7 @@ def test_normalising_by_channel_takes_no_tensor_more() -> None:
 
 @pytest.mark.parametrize("skip", [0, 1, 3])
 def test_an_epoch_can_be_begun_behind_its_first_batches(skip: int) -> None:
-    samples = Samples(Bytes(50), (1, 1, 1), cached=None, micro_batch=4, task=CLASSIFICATION, normalisation=USUAL)
+    samples = Samples(Bytes(50), (1, 1, 1), cached=None, micro_batch=4, labels=CLASS_NUMBER, normalisation=USUAL)
 
     def batches(skip: int) -> list[list[int]]:
         return [
@@ -119,7 +121,7 @@ def test_an_epoch_can_be_begun_behind_its_first_batches(skip: int) -> None:
 
 
 def test_a_pass_in_order_begins_with_the_micro_batch_that_is_asked_for() -> None:
-    samples = Samples(Bytes(11), (1, 1, 1), cached=None, micro_batch=4, task=CLASSIFICATION, normalisation=USUAL)
+    samples = Samples(Bytes(11), (1, 1, 1), cached=None, micro_batch=4, labels=CLASS_NUMBER, normalisation=USUAL)
     assert [labels.tolist() for _, labels in samples.in_order(6)] == [[4, 5, 6, 7], [8, 9, 10]]
     drawn = [label for _, labels in samples.in_order(key=(3,)) for label in labels.tolist()]
     assert sorted(drawn) == list(range(11)) != drawn
@@ -131,8 +133,8 @@ def test_a_data_set_gives_the_batches_of_the_cache_that_could_be_made_of_it(coun
     """Position i of the cache holds the sample that the key draws for it."""
     stored = (7, -2)
     place = FeistelPermutation(count, *stored)
-    cache = Samples(Bytes(count), (1, 1, 1), None, 4, run=run, task=CLASSIFICATION, normalisation=USUAL)
-    data = Samples(Bytes(count), (1, 1, 1), None, 4, run=run, stored=stored, task=CLASSIFICATION, normalisation=USUAL)
+    cache = Samples(Bytes(count), (1, 1, 1), None, 4, run=run, labels=CLASS_NUMBER, normalisation=USUAL)
+    data = Samples(Bytes(count), (1, 1, 1), None, 4, run=run, stored=stored, labels=CLASS_NUMBER, normalisation=USUAL)
     for samples in (cache, data):
         assert samples.count == count
     read, drawn = (

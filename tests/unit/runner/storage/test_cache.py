@@ -23,14 +23,14 @@ from planner.runner.storage.cache import (
     seems_whole,
     shard_path,
 )
-from planner.tasks.kinds import CLASSIFICATION
+from planner.tasks.base import class_label
 
 RECORD = 1000
 TRAILER_BYTES = 8  # a label of four bytes, a checksum of four
 
 
 def _spec(samples: int, identity: str = "mine") -> CacheSpec:
-    return CacheSpec(samples, RECORD, identity, CLASSIFICATION)
+    return CacheSpec(samples, RECORD, identity)
 
 
 def _records(count: int) -> list[bytes]:
@@ -40,7 +40,7 @@ def _records(count: int) -> list[bytes]:
 
 def _append(writer: CacheWriter, records: Sequence[bytes], first: int = 0) -> None:
     for index, record in enumerate(records, start=first):
-        writer.append(index, memoryview(record), index)
+        writer.append(index, memoryview(record), class_label(index))
 
 
 def _write(folder: Path, records: list[bytes], identity: str = "mine") -> CacheSpec:
@@ -69,7 +69,7 @@ def test_records_come_back_in_any_order_over_several_shards(tmp_path: Path) -> N
     assert (reader.samples, reader.record_bytes) == (11, RECORD)
     for index in random.Random(2).sample(range(11), 11):
         found = bytearray(RECORD)
-        assert reader.read_into(index, memoryview(found)) == index
+        assert reader.read_into(index, memoryview(found)) == class_label(index)
         assert bytes(found) == records[index]
     with pytest.raises(IndexError):
         reader.read_into(11, memoryview(bytearray(RECORD)))
@@ -84,7 +84,7 @@ def test_any_list_of_records_is_read_at_once(tmp_path_factory: pytest.TempPathFa
         records, folder = _records(11), tmp_path_factory.mktemp("c")
         reader = CacheReader(folder, _write(folder, records))
         found = bytearray(RECORD * len(indices))
-        assert reader.read_many(indices, memoryview(found)) == indices
+        assert reader.read_many(indices, memoryview(found)) == list(map(class_label, indices))
         assert bytes(found) == b"".join(records[index] for index in indices)
         reader.close()
 
@@ -97,7 +97,7 @@ def test_one_flipped_bit_is_found(tmp_path: Path, at: int) -> None:
     content[RECORD + TRAILER_BYTES + at] ^= 1
     shard.write_bytes(content)
     reader = CacheReader(tmp_path / "c", spec)
-    assert reader.read_into(0, memoryview(bytearray(RECORD))) == 0
+    assert reader.read_into(0, memoryview(bytearray(RECORD))) == class_label(0)
     with pytest.raises(ShardError, match=r"shard-00000\.bin: record 1: its checksum disagrees") as raised:
         reader.read_into(1, memoryview(bytearray(RECORD)))
     assert raised.value.shard == 0

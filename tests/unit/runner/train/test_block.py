@@ -31,7 +31,7 @@ from planner.schema.plan import (
 from planner.schema.preprocessing import USUAL
 from planner.schema.request import Budget, Training
 from planner.system.machine import fingerprint, probe
-from planner.tasks.kinds import CLASSIFICATION
+from planner.tasks.base import CLASS_BYTES, CLASS_NUMBER, Label, class_label
 from tests.unit.runner.contexts import loaded_block
 
 BATCH = 8
@@ -165,9 +165,11 @@ class _Images:
     samples = 20
     record_bytes = 64
 
-    def read_into(self, index: int, image: memoryview) -> int:
+    label_bytes = CLASS_BYTES
+
+    def read_into(self, index: int, image: memoryview) -> Label:
         image[:] = bytes((index * 7 + place * 3) % 256 for place in range(64))
-        return 3
+        return class_label(3)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -176,13 +178,13 @@ class _Images:
 def test_validation_counts_what_each_head_gets_right_and_every_parameter_up_to_it() -> None:
     block = loaded_block(make_plan((0, 2, 4), (4, 6)), 0, 0)
     block.stop_training()
-    samples = Samples(_Images(), (1, 8, 8), cached=None, micro_batch=8, task=CLASSIFICATION, normalisation=USUAL)
+    samples = Samples(_Images(), (1, 8, 8), cached=None, micro_batch=8, labels=CLASS_NUMBER, normalisation=USUAL)
     measured = validate(block, samples, {}, None, Prefix(0, 0.0), StopSignal())
     x = torch.cat(
         [
             inputs
             for inputs, _ in Samples(
-                _Images(), (1, 8, 8), cached=None, micro_batch=20, task=CLASSIFICATION, normalisation=USUAL
+                _Images(), (1, 8, 8), cached=None, micro_batch=20, labels=CLASS_NUMBER, normalisation=USUAL
             ).in_order()
         ]
     )

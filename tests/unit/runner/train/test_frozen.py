@@ -33,7 +33,7 @@ from planner.schema.plan import Plan
 from planner.schema.preprocessing import USUAL
 from planner.schema.report_parts import InitReport
 from planner.schema.run_folder import RunFolder
-from planner.tasks.kinds import CLASSIFICATION
+from planner.tasks.base import CLASS_NUMBER, Label, class_label
 from tests.fault.support import FROZEN as COUNT
 from tests.fault.support import frozen_plan, session, small_plan, weights
 from tests.prepared import open_prepared
@@ -176,16 +176,16 @@ def test_what_is_cached_is_what_they_make_of_the_data_in_evaluation_mode(tmp_pat
     count, size = 3 * 8, 4 * prod(model_sizes(plan.model)[COUNT - 1].output)
     with open_prepared("sample", tmp_path, size=plan.model.input) as data:
         images, labels = next(
-            Samples(data.test, plan.model.input, None, count, task=CLASSIFICATION, normalisation=USUAL).in_order()
+            Samples(data.test, plan.model.input, None, count, labels=CLASS_NUMBER, normalisation=USUAL).in_order()
         )
     with torch.no_grad():
         expected = stem(images)
     done = (RunFolder(tmp_path).block_cache(0, "test") / "done").read_text()
-    spec = CacheSpec(count, size, done.split()[-1], CLASSIFICATION)
+    spec = CacheSpec(count, size, done.split()[-1])
     assert spec.done() == done
     reader = CacheReader(RunFolder(tmp_path).block_cache(0, "test"), spec)
     records = memoryview(bytearray(count * size))
-    assert reader.read_many(range(count), records) == labels.tolist()
+    assert reader.read_many(range(count), records) == list(map(class_label, labels.tolist()))
     reader.close()
     found = torch.frombuffer(records, dtype=torch.float32).view(expected.shape)
     torch.testing.assert_close(found, expected)
@@ -226,7 +226,7 @@ def test_a_cache_that_is_half_written_is_gone_on_with(tmp_path: Path, monkeypatc
     session(plan, tmp_path / "whole")
     append, left = cache.CacheWriter.append, [20]
 
-    def fail(writer: cache.CacheWriter, index: int, record: memoryview, label: int) -> None:
+    def fail(writer: cache.CacheWriter, index: int, record: memoryview, label: Label) -> None:
         left[0] -= 1
         if not left[0]:
             raise ZeroDivisionError

@@ -13,7 +13,7 @@ from planner.runner.train.passes import Watch, rehearse
 from planner.runner.train.stop import StopSignal
 from planner.schema.preprocessing import USUAL
 from planner.system.proc import read_memory
-from planner.tasks.kinds import CLASSIFICATION
+from planner.tasks.base import CLASS_NUMBER
 from tests.unit.runner.train.test_train import Images
 
 
@@ -23,7 +23,7 @@ from tests.unit.runner.train.test_train import Images
 )
 def test_it_is_rehearsed_at_the_sizes_that_it_has(samples: int, views: int, sizes: list[int]) -> None:
     """Oracle: the sizes of the pass itself."""
-    data = Samples(Images(samples), (1, 8, 8), cached=None, micro_batch=8, task=CLASSIFICATION, normalisation=USUAL)
+    data = Samples(Images(samples), (1, 8, 8), cached=None, micro_batch=8, labels=CLASS_NUMBER, normalisation=USUAL)
     count = views * data.count
     passed = {len(labels) for _, labels in data.in_order(0, None, views)}
     seen: list[int | str] = []
@@ -56,7 +56,7 @@ def test_a_wish_to_stop_ends_any_pass() -> None:
 
 
 def test_nothing_that_a_rehearsal_made_is_left() -> None:
-    data = Samples(Images(20), (1, 8, 8), cached=None, micro_batch=8, task=CLASSIFICATION, normalisation=USUAL)
+    data = Samples(Images(20), (1, 8, 8), cached=None, micro_batch=8, labels=CLASS_NUMBER, normalisation=USUAL)
     left: list[Tensor] = []
 
     def run(inputs: Tensor, labels: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from planner.runner.train.stop import StopSignal
 from planner.schema.codec import content_id
 from planner.schema.plan import Exit, Plan
 from planner.schema.preprocessing import USUAL
+from planner.tasks.base import CLASS_NUMBER
 from planner.tasks.kinds import CLASSIFICATION
 from planner.training.discriminant import Discriminant
 from tests.unit.runner.contexts import block_context, loaded_block
@@ -66,7 +67,7 @@ def test_they_are_fitted_to_the_outputs_of_the_units_before_them(tmp_path: Path)
     plan = with_pooled_exits(make_plan((0, 2, 6)))
     block = loaded_block(plan, 0, 3)
     block.stop_training()
-    samples = Samples(Images(40), (1, 8, 8), cached=None, micro_batch=8, task=CLASSIFICATION, normalisation=USUAL)
+    samples = Samples(Images(40), (1, 8, 8), cached=None, micro_batch=8, labels=CLASS_NUMBER, normalisation=USUAL)
     wanted = wanted_exits(block_context(plan, 0), SIZE, AMPLE)
     assert list(wanted) == [1, 3, 4, 5]
     exits = fit_exits(block, wanted, samples, (1, 2), 20, 10, StopSignal())
@@ -95,7 +96,7 @@ def test_validation_measures_them_in_their_place() -> None:
     plan = with_pooled_exits(make_plan((0, 2, 6)))
     block = loaded_block(plan, 0, 3)
     block.stop_training()
-    samples = Samples(Images(40), (1, 8, 8), cached=None, micro_batch=8, task=CLASSIFICATION, normalisation=USUAL)
+    samples = Samples(Images(40), (1, 8, 8), cached=None, micro_batch=8, labels=CLASS_NUMBER, normalisation=USUAL)
     exits = fit_exits(block, wanted_exits(block_context(plan, 0), SIZE, AMPLE), samples, None, 40, 10, StopSignal())
     measured = validate(block, samples, exits, None, Prefix(0, 0.0), StopSignal())
     assert [found.unit for found in measured.exits] == [1, 2, 3, 4, 5, 6]

@@ -28,7 +28,7 @@ from planner.schema.common import OptimizerConfig
 from planner.schema.model import Dropout
 from planner.schema.plan import BatchSetting, Plan
 from planner.schema.preprocessing import USUAL
-from planner.tasks.kinds import CLASSIFICATION
+from planner.tasks.base import CLASS_BYTES, CLASS_NUMBER, Label, class_label
 from planner.training.runtime import trim_after_each
 from tests.unit.runner.contexts import block_context, run_context
 from tests.unit.runner.train.test_block import BATCH, make_plan
@@ -39,12 +39,14 @@ class Images:
 
     record_bytes = 64
 
+    label_bytes = CLASS_BYTES
+
     def __init__(self, samples: int) -> None:
         self.samples = samples
 
-    def read_into(self, index: int, image: memoryview) -> int:
+    def read_into(self, index: int, image: memoryview) -> Label:
         image[:] = bytes([index % 256]) * 64
-        return index % 10
+        return class_label(index % 10)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -97,7 +99,7 @@ def _trainer(
 
     def make(size: int) -> Samples:
         guard.asked = size
-        return Samples(images, (1, 8, 8), cached=None, micro_batch=size, task=CLASSIFICATION, normalisation=USUAL)
+        return Samples(images, (1, 8, 8), cached=None, micro_batch=size, labels=CLASS_NUMBER, normalisation=USUAL)
 
     checkpoints = Checkpoints(CHECKPOINT, every_seconds)
     return BlockTrainer(_context(plan, order), make, guard, events.append, checkpoints, stop or StopSignal(), frozen)
@@ -156,7 +158,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
     order = RunLength(1, None, 0)
 
     def make(size: int) -> Samples:
-        return Samples(Images(20), (2, 4, 8), cached=None, micro_batch=size, task=CLASSIFICATION, normalisation=USUAL)
+        return Samples(Images(20), (2, 4, 8), cached=None, micro_batch=size, labels=CLASS_NUMBER, normalisation=USUAL)
 
     checkpoints = Checkpoints(CHECKPOINT, math.inf)
     plan = _with_ladder(make_plan((0, 6)))

@@ -1,0 +1,119 @@
+"""Labels in arrays that are no classes: numbers, flags, masks. Converted one sample at a time, without numpy."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Any
+
+from planner.data.arrays import SCAN_BYTES, RecordFile
+from planner.errors import DataError
+from planner.tasks.base import DataLabels, Label, LabelKind
+from planner.tasks.numbers import LARGEST, packed
+
+_CODES = {
+    "f2": "e", "f4": "f", "f8": "d", "b1": "B",
+    "u1": "B", "u2": "H", "u4": "I", "u8": "Q", "i1": "b", "i2": "h", "i4": "i", "i8": "q",
+}  # fmt: skip
+"""struct's letter for numpy's kinds of numbers."""
+
+
+@dataclass(frozen=True)
+class ArrayLabels:
+    """One label after another, each of so many numbers."""
+
+    file: RecordFile
+    """Where they lie."""
+    offset: int
+    """Byte of the first."""
+    count: int
+    """How many there are."""
+    extents: tuple[int, ...]
+    """Of a label; of a single number none."""
+    numpy_type: str
+    """Numpy's name of their numbers' type, byte order first: `<f4`."""
+    kind: LabelKind
+    """What they are."""
+    ignored: int | None = None
+    """The number in masks that is of no class."""
+
+    @property
+    def label_bytes(self) -> int:
+        """Bytes of a label as it is stored for training."""
+        return math.prod(self.extents) * (4 if self.kind == "numbers" else 1)
+
+    @property
+    def _item_bytes(self) -> int:
+        return struct.calcsize(self._format)
+
+    @property
+    def _format(self) -> str:
+        order = ">" if self.numpy_type.startswith(">") else "<"
+        return f"{order}{math.prod(self.extents)}{_CODES[self.numpy_type.lstrip('<>|=')]}"
+
+    def _numbers(self, index: int) -> tuple[Any, ...]:
+        stored = bytearray(self._item_bytes)
+        self.file.read_into(self.offset + index * len(stored), memoryview(stored), index)
+        return struct.unpack(self._format, stored)
+
+    def stored(self, index: int) -> Label:
+        """Label `index` as it is stored for training."""
+        return self._converted(index, self._numbers(index))
+
+    def _converted(self, index: int, numbers: Sequence[float]) -> Label:
+        """Raises DataError naming the sample where a number is none that the kind has."""
+        if self.kind == "numbers":
+            odd = [number for number in numbers if not math.isfinite(number) or abs(number) > LARGEST]
+            right = "numbers that float32 holds are needed"
+        elif self.kind == "flags":
+            odd, right = [number for number in numbers if number not in (0, 1)], "flags are 0 or 1"
+        else:
+            odd, right = [number for number in numbers if not 0 <= number <= 255], "masks hold 0 to 255"
+        if odd:
+            raise DataError(self.file.name, f"the label holds {odd[0]}; {right}", index)
+        return packed("f", numbers) if self.kind == "numbers" else bytes(int(number) for number in numbers)
+
+    def found(self) -> DataLabels:
+        """Read all of them once: what they are. Raises DataError naming the first that is wrong."""
+        highest = -1
+        for index in range(self.count):
+            label = self.stored(index)
+            if self.kind == "mask":
+                highest = max(highest, max((number for number in set(label) if number != self.ignored), default=-1))
+        if self.kind == "mask":
+            return DataLabels("mask", highest + 1, self.extents)
+        return DataLabels(self.kind, math.prod(self.extents))
+
+    def __iter__(self) -> Iterator[int]:
+        return repeat(0, self.count)
+
+    def pieces(self) -> Iterator[bytes]:
+        """All of them, as they lie in the file."""
+        size = self.count * self._item_bytes
+        for at in range(0, size, SCAN_BYTES):
+            yield self.file.read(self.offset + at, min(SCAN_BYTES, size - at))
+
+
+@dataclass(frozen=True)
+class NoLabels:
+    """In place of labels where there are none."""
+
+    file: RecordFile
+    """Where the samples lie."""
+    count: int
+    """How many samples there are."""
+    label_bytes = 0
+
+    def stored(self, index: int) -> Label:
+        """Nothing."""
+        return b""
+
+    def __iter__(self) -> Iterator[int]:
+        return repeat(0, self.count)
+
+    def pieces(self) -> Iterator[bytes]:
+        """Nothing."""
+        return iter(())
