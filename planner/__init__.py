@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-_FACADE = {"plan": "planner.python.facade", "profile": "planner.python.facade", "run": "planner.python.run"}
+_FACADE = {
+    "describe": "planner.python.facade",
+    "plan": "planner.python.facade",
+    "profile": "planner.python.facade",
+    "run": "planner.python.run",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,14 +51,11 @@ def measured_profile(
     )
 
 
-def _measure(request: ProfileRequest, folder: Path | None) -> Profile:
+@contextmanager
+def measuring_bar() -> Iterator[Callable[[int, int, str], None]]:
+    """A bar on standard error, for as long as something is measured; what is yielded moves it: done, of, name."""
     from tqdm import tqdm
 
-    from planner.profiler.profile import take_profile
-
-    print_note(f"measuring {request.model.name} on this device; the result is kept for next time")
-    if (missing := lacks("fvcore", "counting multiply-adds")) is not None:
-        print_note(f"the profile will lack that column: {missing}")
     with tqdm(total=1, file=sys.stderr, unit="part", leave=False, dynamic_ncols=True) as bar:
 
         def on_progress(done: int, total: int, name: str) -> None:
@@ -64,6 +63,16 @@ def _measure(request: ProfileRequest, folder: Path | None) -> Profile:
             bar.set_postfix_str(name, refresh=False)
             bar.update(done - bar.n)
 
+        yield on_progress
+
+
+def _measure(request: ProfileRequest, folder: Path | None) -> Profile:
+    from planner.profiler.profile import take_profile
+
+    print_note(f"measuring {request.model.name} on this device; the result is kept for next time")
+    if (missing := lacks("fvcore", "counting multiply-adds")) is not None:
+        print_note(f"the profile will lack that column: {missing}")
+    with measuring_bar() as on_progress:
         profile = take_profile(request, on_progress, folder)
     kind = profile.storage.file_system
     if kind in IN_MEMORY:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -25,8 +26,35 @@ from planner.units import parse_bytes
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from planner.model.importers.description import Description
 
 _KINDS: tuple[OptimizerKind, ...] = get_args(OptimizerKind)
+
+
+def describe(
+    model: nn.Module, sample: Tensor, *, classes: int | None = None, outputs: Callable[[Any], Any] | None = None
+) -> Description:
+    """Say within seconds whether a network comes in, without measuring: as which units, or all that is in the way.
+
+    Args:
+        model: a module as in `profile`.
+        sample: what its input looks like, as in `profile`.
+        classes: as in `profile`.
+        outputs: as in `profile`.
+
+    Returns:
+        Its `model` (units, shapes, parameters), or None and every one of the `obstacles`: each with the line of the
+        network's own code where that is known, and what to do. `print` shows it.
+
+    Raises:
+        RunError: the process that looks at it was ended, by the network's code or for lack of memory.
+
+    Example:
+        >>> print(planner.describe(network, torch.zeros(1, 28, 28)))
+    """
+    from planner.model.importers.apart import describe_apart  # brings torch, which planning does without
+
+    return describe_apart(model, sample, classes, outputs)
 
 
 def profile(
@@ -34,6 +62,7 @@ def profile(
     sample: Tensor,
     *,
     classes: int | None = None,
+    outputs: Callable[[Any], Any] | None = None,
     optimizer: str | OptimizerConfig = "sgd",
     batch: int = TrainingTerms.batch,
     dtype: Dtype = TrainingTerms.dtype,
@@ -44,7 +73,8 @@ def profile(
     """Measure on this device what training a network costs: bytes and seconds of every unit and head.
 
     The module is measured in processes of its own, from a description of its operators. It is neither trained nor
-    changed; outputs and gradients of a copy are compared with the description's. Takes minutes.
+    changed; outputs and gradients of a copy are compared with the description's. Takes minutes; how far it has come is
+    shown where standard error is a terminal.
 
     Args:
         model: any module that `torch.export` takes, with one tensor in and (samples, classes) out. What does not
@@ -52,6 +82,8 @@ def profile(
         sample: one image (channels, height, width) or a batch of them (samples, channels, height, width): what the
             input looks like. Its values do not matter.
         classes: how many classes the network tells apart; none: read off its output, with which it has to agree.
+        outputs: picks the tensor from what the module returns, where that is a tuple, a dict or an object:
+            `outputs=lambda out: out.logits`.
         optimizer: "sgd" (with momentum 0.9), "adam", "adamw", or an `OptimizerConfig` in full.
         batch: samples of one optimizer step. Plans for smaller batches can be made from the same profile.
         dtype: what units compute in, "float32" or "bfloat16". Weights and optimizer state are float32 in any case.
@@ -77,11 +109,11 @@ def profile(
     _check_choice("dtype", dtype, Dtype)
     _check_choice("device", device, DeviceKind)
     chosen = _optimizer(optimizer)
-    description = _described(model, sample, classes)
+    description = _described(model, sample, classes, outputs)
     limit = None if max_bytes is None else _bytes(max_bytes, "max_bytes")
     cores = probe().cores
     request = ProfileRequest(description, chosen, batch, cores, dtype, device, max_bytes=limit, max_seconds=max_seconds)
-    return take_profile(request, lambda done, total, name: None)
+    return _measured(request)
 
 
 def plan(
@@ -90,6 +122,7 @@ def plan(
     /,
     *,
     budget: int | str | None = None,
+    outputs: Callable[[Any], Any] | None = None,
     data: MapDataset | str | Path | None = None,
     optimizer: str | OptimizerConfig | None = None,
     scope: Scope = BudgetTerms.scope,
@@ -127,6 +160,7 @@ def plan(
         subject: a profile, or a module as in `profile`.
         second: beside a profile the budget, beside a module a sample as in `profile`.
         budget: memory that training never exceeds: bytes, or text like "300MiB".
+        outputs: beside a module, as in `profile`.
         data: what the network will be trained on: a data set or a path, as for `run`. What its classes are called goes
             into the plan, and `run` matches labels by that; `samples` follow from it.
         optimizer: "sgd", "adam", "adamw", or an `OptimizerConfig` in full; none: the profile's, or "sgd".
@@ -199,8 +233,9 @@ def plan(
     computed = subject.dtype if isinstance(subject, Profile) else dtype or "float32"
     chosen = _chosen_optimizer(subject, optimizer)
     names: tuple[str, ...] = ()
+    described: Model | None = None
     if data is not None:
-        described = subject.model if isinstance(subject, Profile) else _described(subject, second, None)
+        described = subject.model if isinstance(subject, Profile) else _described(subject, second, None, outputs)
         names, found = look(data, described, seed, resize)
         samples = samples or found
     try:
@@ -234,21 +269,32 @@ def plan(
     except ValueError as error:
         raise InputError(str(error)) from None
     request = terms.request()
-    sample: Any = second  # what is no tensor is told there
     if isinstance(subject, Profile):
         measured = subject
     else:
-        measured = profile(subject, sample, optimizer=chosen, batch=batch, dtype=computed, device=device or "cpu")
+        _check_batch(batch)
+        described = described or _described(subject, second, None, outputs)
+        measured = _measured(ProfileRequest(described, chosen, batch, probe().cores, computed, device or "cpu"))
     check_device(measured.device, request.budget.bytes)
     planned = make_plan(measured, request)
     return with_class_names(planned, names) if names else planned
 
 
-def _described(module: nn.Module, sample: Any, classes: int | None) -> Model:
+def _measured(request: ProfileRequest) -> Profile:
+    """The profile; how far measuring has come is shown where standard error is a terminal."""
+    if not (sys.stderr is not None and sys.stderr.isatty()):
+        return take_profile(request, lambda done, total, name: None)
+    from planner.cli.measure import measuring_bar
+
+    with measuring_bar() as on_progress:
+        return take_profile(request, on_progress)
+
+
+def _described(module: nn.Module, sample: Any, classes: int | None, outputs: Callable[[Any], Any] | None) -> Model:
     """The network as it is described. What is no module or no tensor is told there."""
     from planner.model.importers.apart import import_apart  # brings torch, which planning does without
 
-    return import_apart(module, sample, classes)
+    return import_apart(module, sample, classes, outputs)
 
 
 def _chosen_optimizer(subject: Profile | nn.Module, optimizer: str | OptimizerConfig | None) -> OptimizerConfig:

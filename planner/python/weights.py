@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from planner.errors import InputError, StorageError
+from planner.model.importers.given import lazy_tensors, unwrapped
 from planner.runner.storage.exported import find_full
 from planner.runner.storage.safetensors import TensorFile
 from planner.runner.storage.weights import read_tensor, save_tensors
@@ -24,7 +25,7 @@ def initial_file(init: nn.Module | Mapping[str, Tensor] | str | Path, scratch: P
             return Path(init)
         state = _from_torch_file(Path(init))
     elif isinstance(init, nn.Module):
-        state = _state_of(init)
+        state = _state_of(_ready(init, "init: "))
     elif isinstance(init, Mapping):
         state = dict(init)
     else:
@@ -35,6 +36,14 @@ def initial_file(init: nn.Module | Mapping[str, Tensor] | str | Path, scratch: P
     target = scratch / "init.safetensors"
     save_tensors(target, ((name, _plain(tensor)) for name, tensor in tensors.items()))
     return target
+
+
+def _ready(module: nn.Module, what: str) -> nn.Module:
+    """The network inside a module's wrappers. Raises InputError where its weights have no shape yet."""
+    inner = unwrapped(module)
+    if lazy := lazy_tensors(inner):
+        raise InputError(f"{what}{lazy[0]} has no shape yet; run the module once on a sample")
+    return inner
 
 
 def _state_of(module: nn.Module) -> dict[str, Tensor]:
@@ -72,7 +81,7 @@ def load_into(module: nn.Module, folder: Path) -> None:
     """See `RunReport.load_into`."""
     exported = find_full(folder)
     ours = {tensor.name: name for name, tensor in exported.model.graph_tensors() if tensor.persistent}
-    state = module.state_dict(keep_vars=True)
+    state = _ready(module, "").state_dict(keep_vars=True)
     if strange := sorted(set(ours) - set(state)):
         raise InputError(f"the module has no {strange[0]!r}, which {exported.model.name!r} has: it is another network")
     file = TensorFile(exported.weights)

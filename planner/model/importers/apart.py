@@ -29,9 +29,11 @@ import torch
 from torch import Tensor, nn
 
 from planner.errors import ModelError
-from planner.model.importers.exported import own_line
+from planner.model.importers.description import Description
+from planner.model.importers.given import Outputs, lazy_tensors
 from planner.model.importers.module import import_module
 from planner.model.importers.obstacles import Obstacle, obstacles_of, refusal
+from planner.model.importers.places import line_of_error
 from planner.schema.codec import to_json
 from planner.schema.model import Model
 from planner.system.fork import StandstillError, ask_copy
@@ -41,32 +43,53 @@ _STANDSTILL_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class ImportReply:
-    """What the child says: a model, or why there is none."""
+    """What the child says: a description, or that it cannot compute here at all."""
 
-    model: Model | None = None
-    """The description."""
-    obstacles: tuple[Obstacle, ...] = ()
-    """Why the network does not come in."""
-    is_unable: bool = False
-    """Whether the child cannot compute here at all."""
+    description: Description | None = None
+    """Of the network."""
 
 
 def import_apart(
-    module: nn.Module, sample: Tensor, classes: int | None = None, *, standstill_seconds: float = _STANDSTILL_SECONDS
+    module: nn.Module, sample: Tensor, classes: int | None = None, outputs: Outputs | None = None
 ) -> Model:
     """As `import_module`, in a process of its own wherever that is possible.
 
     Raises ModelError as that does, OverBudgetError or RunError where the child was ended.
     """
+    found = describe_apart(module, sample, classes, outputs)
+    if found.model is None:
+        raise refusal(found.obstacles)
+    return found.model
+
+
+def describe_apart(
+    module: nn.Module,
+    sample: Tensor,
+    classes: int | None = None,
+    outputs: Outputs | None = None,
+    *,
+    standstill_seconds: float = _STANDSTILL_SECONDS,
+) -> Description:
+    """The module's model, or all obstacles; in a process of its own wherever that is possible.
+
+    Raises OverBudgetError or RunError where the child was ended.
+    """
     reason = _hindrance(module, sample)
     if reason is None:
-        reply, reason = _reply_of_child(lambda: import_module(module, sample, classes), standstill_seconds)
-        if reply is not None and reply.obstacles:
-            raise refusal(reply.obstacles)
-        if reply is not None and reply.model is not None:
-            return reply.model
+        found, reason = _asked(lambda: described(module, sample, classes, outputs), standstill_seconds)
+        if found is not None:
+            return found
     warnings.warn(f"the network is exported in this process, which grows by that: {reason}", stacklevel=3)
-    return import_module(module, sample, classes)
+    return described(module, sample, classes, outputs)
+
+
+def described(module: Any, sample: Any, classes: int | None, outputs: Outputs | None) -> Description:
+    """The module's model, or all obstacles."""
+    try:
+        lazy = lazy_tensors(module) if isinstance(module, nn.Module) else []
+        return Description.of(import_module(module, sample, classes, outputs), lazy)
+    except ModelError as error:
+        return Description(None, obstacles_of(error))
 
 
 def _hindrance(module: Any, sample: Any) -> str | None:
@@ -79,7 +102,7 @@ def _hindrance(module: Any, sample: Any) -> str | None:
     return f"its tensors are on {min(kinds)}, which a copy of a process cannot use" if kinds else None
 
 
-def _reply_of_child(work: Callable[[], Model], standstill_seconds: float) -> tuple[ImportReply | None, str]:
+def _asked(work: Callable[[], Description], standstill_seconds: float) -> tuple[Description | None, str]:
     """What the child says; None and the reason where it could not."""
 
     def do(send: Callable[[str], None]) -> None:
@@ -91,19 +114,16 @@ def _reply_of_child(work: Callable[[], Model], standstill_seconds: float) -> tup
     except StandstillError:
         return None, f"a copy of it stood still for {standstill_seconds:.0f} s; another thread may hold what it needs"
     reply = done.decoded(ImportReply, "the process that exports the network", "free some")
-    if reply.is_unable:
-        return None, "autograd does not work in a copy of a process that has used a GPU"
-    return reply, ""
+    return reply.description, "autograd does not work in a copy of a process that has used a GPU"
 
 
-def _reply(work: Callable[[], Model]) -> ImportReply:
+def _reply(work: Callable[[], Description]) -> ImportReply:
     try:
         torch.zeros(1, requires_grad=True).sum().backward()  # type: ignore[no-untyped-call]
     except RuntimeError:
-        return ImportReply(is_unable=True)
+        return ImportReply()
     try:
         return ImportReply(work())
-    except ModelError as error:
-        return ImportReply(obstacles=obstacles_of(error))
     except SystemExit as error:
-        return ImportReply(obstacles=(Obstacle(f"its code calls sys.exit ({error.code})", own_line(error)),))
+        obstacle = Obstacle(f"its code calls sys.exit ({error.code})", line_of_error(error))
+        return ImportReply(Description(None, (obstacle,)))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import sqrt
 from typing import Literal
@@ -11,11 +12,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from planner.errors import ModelError
+from planner.errors import ModelError, RefusedModelError
 from planner.limits import MAX_NAME_LENGTH
 from planner.model.build import build_unit
 from planner.model.importers.cuts import Cut, graph_parts, possible_cuts, unit_cuts, unit_name
+from planner.model.importers.diagnosis import functions
 from planner.model.importers.exported import Exported, export
+from planner.model.importers.obstacles import Obstacle, obstacles_of, refusal
 from planner.model.importers.steps import SIZES, Step, StepGraph
 from planner.model.importers.unit_text import UnitText
 from planner.model.shapes import Shape, model_sizes
@@ -46,18 +49,55 @@ def chain_of(module: nn.Module, images: Tensor, classes: int) -> Chain:
     """
     if not any(parameter.requires_grad for parameter in module.parameters()):
         raise ModelError("it has no parameter that requires a gradient; there is nothing to train")
-    buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
     data = _random_like(images)
-    try:
-        training, evaluation = export(module, data, training=True), export(module, data, training=False)
+    with _buffers_kept(module):
+        training, evaluation = _exported(module, data)
         model = _model(module, training, evaluation, (images.shape[1], images.shape[2], images.shape[3]), classes)
         tensors = training.tensors | evaluation.tensors
         chain = Chain(model, {name: tensors[each.name] for name, each in model.graph_tensors()})
-        _prove(chain, module, data[: SIZES[0]])
+        try:
+            _prove(chain, module, data[: SIZES[0]])
+        except ModelError:
+            if found := functions(module, data[: SIZES[0]]):
+                raise refusal(found) from None
+            raise
         return chain
+
+
+def graph_obstacles(module: nn.Module, images: Tensor) -> tuple[Obstacle, ...]:
+    """What is in the way of an export, whatever the module gives. Modes of its parts are left changed."""
+    try:
+        with _buffers_kept(module):
+            _exported(module, _random_like(images))
+    except RefusedModelError as error:
+        return obstacles_of(error)
+    except ModelError:  # of what it gives
+        pass
+    return ()
+
+
+@contextmanager
+def _buffers_kept(module: nn.Module) -> Iterator[None]:
+    buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    try:
+        yield
     finally:
         for name, buffer in module.named_buffers():
             buffer.copy_(buffers[name])
+
+
+def _exported(module: nn.Module, data: Tensor) -> tuple[Exported, Exported]:
+    """Its graphs in training and in evaluation. Raises RefusedModelError with all that is in the way in either."""
+    graphs: list[Exported] = []
+    found: list[Obstacle] = []
+    for training in (True, False):
+        try:
+            graphs.append(export(module, data, training=training))
+        except RefusedModelError as error:
+            found += [obstacle for obstacle in obstacles_of(error) if obstacle not in found]
+    if found:
+        raise refusal(found)
+    return graphs[0], graphs[1]
 
 
 def _random_like(images: Tensor) -> Tensor:

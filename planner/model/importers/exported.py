@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-import planner
 from planner.errors import ModelError
+from planner.model.importers.diagnosis import complex_numbers, diagnose, not_known, sized_by_data
+from planner.model.importers.obstacles import Obstacle, obstacles_of, refusal
+from planner.model.importers.places import line_of_trace
 from planner.model.importers.steps import SIZES, Attribute, Step, StepGraph
 from planner.operators.aten.kinds import ATEN
 from planner.operators.graph_text import Batch, Training
@@ -36,18 +37,34 @@ def export(module: nn.Module, sample: Tensor, *, training: bool) -> Exported:
     steps: dict[fx.Node, Step] = {}
     nodes = [node for node in first.graph.nodes if node.op not in ("get_attr", "output")]
     others = [node for node in second.graph.nodes if node.op not in ("get_attr", "output")]
-    if [node.target for node in nodes] != [node.target for node in others]:
-        raise ModelError("forward does other things with 3 samples than with 5; it may not depend on their number")
+    _check_same(nodes, others)
     tensors: dict[str, Tensor] = {}
     names = _first_names(module)
+    found: list[Obstacle] = []
     for node, other in zip(nodes, others, strict=True):
-        steps[node] = _step(node, other, steps, first, tensors, names, training)
+        try:
+            steps[node] = _step(node, other, steps, first, tensors, names, training)
+        except ModelError as error:
+            found += [obstacle for obstacle in obstacles_of(error) if obstacle not in found]
+            steps[node] = Step(node.name, "", {}, None, None, False, "", "")
+    if found:
+        raise refusal(found)
     output = next(node for node in first.graph.nodes if node.op == "output").args[0]
-    found = [value for value in output if value is not None] if isinstance(output, tuple | list) else [output]
-    if len(found) != 1 or found[0] not in steps:
-        raise ModelError(f"forward gives {len(found)} tensors; one tensor (batch, classes) is needed")
+    given = [value for value in output if value is not None] if isinstance(output, tuple | list) else [output]
+    if len(given) != 1 or given[0] not in steps:
+        raise ModelError(f"forward gives {len(given)} tensors; one tensor (batch, classes) is needed")
     trained = frozenset(name for name, parameter in module.named_parameters() if parameter.requires_grad)
-    return Exported(list(steps.values()), steps[found[0]], trained, tensors)
+    return Exported(list(steps.values()), steps[given[0]], trained, tensors)
+
+
+def _check_same(nodes: list[fx.Node], others: list[fx.Node]) -> None:
+    """Raise ModelError where the two do other things."""
+    if [node.target for node in nodes] == [node.target for node in others]:
+        return
+    pairs = zip(nodes, others, strict=False)
+    first = next((node for node, other in pairs if node.target != other.target), min(nodes, others, key=len)[-1])
+    problem = "forward does other things with 3 samples than with 5; it may not depend on their number"
+    raise refusal([Obstacle(problem, _line(first))])
 
 
 def _first_names(module: nn.Module) -> dict[str, str]:
@@ -59,39 +76,43 @@ def _first_names(module: nn.Module) -> dict[str, str]:
 
 def _traced(module: nn.Module, sample: Tensor, training: bool) -> fx.GraphModule:
     module.train(training)  # a module that overrides it to stay in evaluation is heard
-    try:
+
+    def trace() -> fx.GraphModule:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = torch.export.export(module, (sample,), strict=False)
             return program.module(check_guards=False)
+
+    try:
+        return trace()
     except Exception as error:  # whatever somebody else's forward raises, or torch.export cannot follow
-        raise ModelError(
-            f"{_origin(error)}cannot be exported ({type(error).__name__}: {_first_lines(error)})"
-        ) from error
+        found, graph = diagnose(module, sample, trace, error)
+        for node in graph.graph.nodes if graph is not None else ():
+            found += [obstacle for obstacle in _unknown(node) if obstacle not in found]
+        raise refusal(found) from error
 
 
-def _first_lines(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+def _unknown(node: fx.Node) -> list[Obstacle]:
+    """What is in the way of one node by itself."""
+    if node.op != "call_function" or str(node.target) == "<built-in function getitem>":
+        return []
+    place, seen = _line(node), node.meta.get("val")
+    read = [each.meta.get("val") for each in node.all_input_nodes]
+    if any(isinstance(value, Tensor) and value.is_complex() for value in (seen, *read)):
+        return [complex_numbers(place)]
+    if isinstance(seen, Tensor) and not all(type(extent) is int for extent in seen.shape):
+        return [sized_by_data(place)]
+    name = _operator(node)
+    return [] if name in ATEN else [not_known(name, _path(node), place)]
 
 
-_NOT_OWN = (str(Path(torch.__file__).parent) + "/", str(Path(planner.__file__).parent) + "/", "<")
-"""Beginnings of files that are not the network's: torch, this package, and code that has no file."""
+def _operator(node: fx.Node) -> str:
+    return str(node.target).removeprefix("aten.").removesuffix(".default")
 
 
-def own_line(error: BaseException) -> str:
-    """The innermost line of a traceback that is neither torch's nor ours, as `file:line`; empty where there is none."""
-    place, at = "", error.__traceback__
-    while at is not None:
-        name = at.tb_frame.f_code.co_filename
-        if not name.startswith(_NOT_OWN):
-            place = f"{name}:{at.tb_lineno}"
-        at = at.tb_next
-    return place
-
-
-def _origin(error: BaseException) -> str:
-    place = own_line(error)
-    return f"{place}: " if place else ""
+def _path(node: fx.Node) -> str:
+    """The module whose forward it is in."""
+    return str(["", *(path for path, _ in (node.meta.get("nn_module_stack") or {}).values())][-1])
 
 
 def _step(
@@ -103,6 +124,8 @@ def _step(
     names: dict[str, str],
     training: bool,
 ) -> Step:
+    if unknown := _unknown(node):
+        raise refusal(unknown)
     seen = node.meta.get("val")
     its = other.meta.get("val")
     shape, dtype, is_batch = None, None, False
@@ -110,7 +133,7 @@ def _step(
         shape, dtype = tuple(seen.shape), str(seen.dtype).removeprefix("torch.")
         is_batch = [shape[:1], its.shape[:1]] == [(size,) for size in SIZES] and shape[1:] == its.shape[1:]
     place = _line(node)
-    path = ["", *(path for path, _ in (node.meta.get("nn_module_stack") or {}).values())][-1]
+    path = _path(node)
     if node.op == "placeholder":
         return Step(node.name, "", {}, shape, dtype, is_batch, path, place)
 
@@ -129,9 +152,7 @@ def _step(
         whole, item = node.args
         assert isinstance(whole, fx.Node) and isinstance(item, int)
         return Step(node.name, "", {"of": steps[whole]}, shape, dtype, is_batch, path, place, item=item)
-    name = str(node.target).removeprefix("aten.").removesuffix(".default")
-    if name not in ATEN:
-        raise ModelError(f"{place}: {_not_known(name)} (in module {path or 'forward'!r})")
+    name = _operator(node)
     given_names = [argument.name for argument in ATEN[name].arguments]
     arguments = {given_names[index]: value(*pair) for index, pair in enumerate(zip(node.args, other.args, strict=True))}
     arguments |= {key: value(given, other.kwargs[key]) for key, given in node.kwargs.items()}
@@ -143,18 +164,6 @@ def _step(
             arguments.pop(argument.name, None)
     results = len(seen) if isinstance(seen, list | tuple) else 0
     return Step(node.name, name, arguments, shape, dtype, is_batch, path, place, results)
-
-
-_WRAPPED = {
-    "wrap_with_set_grad_enabled": "works under torch.no_grad() or enable_grad(); call requires_grad_(False) on the "
-    "layers that are not trained, or detach() on their output",
-    "wrap_with_autocast": "works under autocast; leave the precision to `dtype`",
-}
-"""Parts of a forward that torch.export leaves in one piece."""
-
-
-def _not_known(name: str) -> str:
-    return _WRAPPED.get(name) or f"{name!r} is no operator that is known here"
 
 
 def _same(given: Any, default: Any) -> bool:
@@ -183,11 +192,5 @@ def _literal(mine: Any, its: Any, place: str) -> Any:
 
 
 def _line(node: fx.Node) -> str:
-    """Where the network's code does it: the innermost line of its own."""
-    lines = [line.strip() for line in str(node.meta.get("stack_trace") or "").splitlines()]
-    places = [line.removeprefix('File "').partition('", line ') for line in lines if line.startswith('File "')]
-    own = [(name, rest) for name, _, rest in places if not name.startswith(_NOT_OWN)]
-    if not own:
-        return "forward"
-    name, rest = own[-1]
-    return f"{name}:{rest.partition(',')[0]}"
+    """Where the network's code does it."""
+    return line_of_trace(str(node.meta.get("stack_trace") or ""))

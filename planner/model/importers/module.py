@@ -6,52 +6,76 @@ gradients and running statistics that the module gives. The module comes back as
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from planner.errors import ModelError
-from planner.model.importers.chain import Chain, chain_of
+from planner.model.importers.chain import Chain, chain_of, graph_obstacles
+from planner.model.importers.given import Outputs, best_pick, odd_parts, odd_tensors, picking, unwrapped
+from planner.model.importers.obstacles import Obstacle, obstacles_of, refusal
+from planner.model.importers.places import line_of_error
 from planner.schema.model import Model
 
 
-def import_module(module: nn.Module, sample: Tensor, classes: int | None = None) -> Model:
+def import_module(
+    module: nn.Module, sample: Tensor, classes: int | None = None, outputs: Outputs | None = None
+) -> Model:
     """The description of `module`: see `import_chain`."""
-    return import_chain(module, sample, classes).model
+    return import_chain(module, sample, classes, outputs).model
 
 
-def import_chain(module: nn.Module, sample: Tensor, classes: int | None = None) -> Chain:
+def import_chain(
+    module: nn.Module, sample: Tensor, classes: int | None = None, outputs: Outputs | None = None
+) -> Chain:
     """`module`, whose input looks like `sample` (batch, channels, height, width) or without batch, as a chain of units.
 
-    `classes` is read off the output; given, it has to agree. What does not require a gradient is not trained.
-    Raises ModelError naming the layer, the line of its code or the unit, and the reason.
+    `classes` is read off the output; given, it has to agree. `outputs` picks a tensor from what the module returns.
+    What does not require a gradient is not trained. Layers that get their shape from the first input get it here.
+
+    Raises ModelError with all that is in the way: the layer, the line of its code or the unit, and the reason.
     """
-    _check_module(module, sample)
-    images = _images(sample)
-    with _modes_kept(module):
-        with torch.no_grad():
-            _set_training(module, False)
-            expected = _output(module, images)
-            _output(module, images[:1])
-        if classes not in (None, expected.shape[1]):
-            raise ModelError(f"classes is {classes}, but the output has {expected.shape[1]} per sample")
-        return chain_of(module, images, expected.shape[1])
-
-
-def _check_module(module: nn.Module, sample: Tensor) -> None:
     if not isinstance(module, nn.Module):
         raise ModelError(f"a torch.nn.Module is needed, not a {type(module).__name__}")
     if not isinstance(sample, Tensor):
         raise ModelError(f"sample: a tensor is needed, not a {type(sample).__name__}")
-    tensors = [("sample", sample), *module.named_parameters(), *module.named_buffers()]
-    for name, tensor in tensors:
-        is_counter = name != "sample" and not tensor.is_floating_point() and not tensor.is_complex()
-        if tensor.dtype != torch.float32 and not is_counter:
-            raise ModelError(f"{name}: is {tensor.dtype}; profiles are of torch.float32")
-        if tensor.device != sample.device or tensor.is_meta:
-            raise ModelError(f"{name}: is on {tensor.device}, the sample on {sample.device}; one real device is needed")
+    module = unwrapped(module)
+    if found := odd_parts(module):
+        raise refusal(found)
+    if found := odd_tensors(module, sample):
+        raise refusal([*found, *_further(module, sample, classes, outputs)])
+    images = _images(sample)
+    with torch.compiler.set_stance("force_eager"), picking(module, outputs), _modes_kept(module):
+        with torch.no_grad():
+            _set_training(module, False)
+            outcomes = [_output(module, images), _output(module, images[:1])]
+        found = [obstacle for obstacle in map(_output_problem, outcomes, (len(images), 1)) if obstacle is not None]
+        if found:
+            pick = best_pick(outcomes[0])
+            with picking(module, None if pick is None else pick.take):
+                raise refusal([found[0], *graph_obstacles(module, images)])
+        width = outcomes[0].shape[1]
+        if classes not in (None, width):
+            raise ModelError(f"classes is {classes}, but the output has {width} per sample")
+        return chain_of(module, images, width)
+
+
+def _further(module: nn.Module, sample: Tensor, classes: int | None, outputs: Outputs | None) -> list[Obstacle]:
+    """What else is in the way of a module of other numbers, as far as that can be seen with float32."""
+    tensors = (sample, *module.parameters(), *module.buffers())
+    if any(tensor.is_complex() or tensor.is_meta or tensor.device != sample.device for tensor in tensors):
+        return []
+    try:
+        import_chain(copy.deepcopy(module).float(), sample.float(), classes, outputs)
+    except ModelError as error:
+        return list(obstacles_of(error))
+    except Exception:  # whatever somebody else's module makes of being copied
+        return []
+    return []
 
 
 def _images(sample: Tensor) -> Tensor:
@@ -106,22 +130,28 @@ def _watched(module: nn.Module, within: list[str]) -> Iterator[None]:
             handle.remove()
 
 
-def _output(module: nn.Module, images: Tensor) -> Tensor:
-    """What `module` gives. Raises ModelError where that is not one tensor (batch, classes)."""
+def _output(module: nn.Module, images: Tensor) -> Any:
+    """What `module` gives. Raises ModelError where it fails."""
     count = len(images)
     within: list[str] = []
     with _watched(module, within):
         try:
-            output: object = module(images.clone())  # it may write into its input
+            return module(images.clone())  # it may write into its input
         except Exception as error:  # whatever somebody else's forward raises
-            module_path = f"layer {within[-1]!r}" if within and within[-1] else "forward"
-            raise ModelError(
-                f"{module_path}: fails at batch {count} ({type(error).__name__}: {str(error)[:300]})"
-            ) from error
+            layer = f"layer {within[-1]!r}" if within and within[-1] else "forward"
+            problem = f"fails at batch {count} ({type(error).__name__}: {str(error)[:300]})"
+            line = line_of_error(error)
+            raise refusal([Obstacle(problem + (f" at {line}" if line else ""), layer)]) from error
+
+
+def _output_problem(output: object, count: int) -> Obstacle | None:
+    """Why an output is not one tensor (batch, classes); None where it is."""
     if not isinstance(output, Tensor):
-        raise ModelError(f"forward gives a {type(output).__name__}; one tensor (batch, classes) is needed")
+        problem = f"forward gives a {type(output).__name__}; one tensor (batch, classes) is needed"
+        pick = best_pick(output)
+        return Obstacle(problem, remedy="" if pick is None else f"pick one: outputs=lambda out: {pick.words}")
     if output.dim() != 2 or len(output) != count:
-        raise ModelError(f"forward gives {_show(output.shape)} at batch {count}; (batch, classes) is needed")
+        return Obstacle(f"forward gives {_show(output.shape)} at batch {count}; (batch, classes) is needed")
     if output.dtype != torch.float32:
-        raise ModelError(f"forward gives {output.dtype}; profiles are of torch.float32")
-    return output
+        return Obstacle(f"forward gives {output.dtype}; profiles are of torch.float32")
+    return None

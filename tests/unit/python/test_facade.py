@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,8 +16,10 @@ from torch import Tensor, nn
 import planner
 from planner.cli import options
 from planner.errors import InfeasibleError, InputError, ModelError
+from planner.profiler.profile import ProfileRequest
+from planner.python.facade import _measured
 from planner.schema.codec import content_id
-from planner.schema.common import OptimizerConfig
+from planner.schema.common import OptimizerConfig, usual_optimizer
 from planner.schema.profile import Profile
 from planner.schema.request import Budget, Request, Training
 from planner.solver.plan import make_plan
@@ -48,7 +51,7 @@ def test_planning_goes_without_torch() -> None:
 
 
 def test_it_has_what_it_says_and_no_more() -> None:
-    assert {"plan", "profile", "run"} <= set(dir(planner))
+    assert {"describe", "plan", "profile", "run"} <= set(dir(planner))
     with pytest.raises(AttributeError, match="module 'planner' has no attribute 'train'"):
         planner.train  # noqa: B018
 
@@ -131,22 +134,60 @@ def test_a_profile_of_nonsense(arguments: dict[str, Any], message: str) -> None:
         planner.profile(MODULE, SAMPLE, **arguments)
 
 
-class Spectrum(nn.Module):
+class Bessel(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        spectrum: Tensor = torch.fft.fft(x)
-        return spectrum.abs()
+        return x + torch.special.i0(x)  # type: ignore[no-any-return]
 
 
 def test_a_module_that_cannot_be_taken() -> None:
-    spectrum = nn.Sequential(nn.Flatten(), Spectrum(), nn.Linear(192, 10))
-    with pytest.raises(ModelError, match=r"'fft_fft' is no operator that is known here \(in module '1'\)"):
-        planner.profile(spectrum, SAMPLE)
-    with pytest.raises(ModelError, match=r"'fft_fft' is no operator that is known here \(in module '1'\)"):
-        planner.plan(spectrum, SAMPLE, budget="2GiB")
+    bessel = nn.Sequential(nn.Flatten(), Bessel(), nn.Linear(192, 10))
+    with pytest.raises(ModelError, match=r"'special_i0' is no operator that is known here \(in module '1'\)"):
+        planner.profile(bessel, SAMPLE)
+    with pytest.raises(ModelError, match=r"'special_i0' is no operator that is known here \(in module '1'\)"):
+        planner.plan(bessel, SAMPLE, budget="2GiB")
+    assert "'special_i0' is no operator" in str(planner.describe(bessel, SAMPLE))
     with pytest.raises(ModelError, match=r"^sample: a tensor is needed, not a str"):
         planner.plan(MODULE, "2GiB")
     with pytest.raises(ModelError, match=r"^classes is 100, but the output has 10"):
         planner.profile(MODULE, SAMPLE, classes=100)
+
+
+class Detailed(nn.Module):
+    """Returns more than scores."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = MODULE
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"input": x, "scores": self.body(x)}
+
+
+def test_what_a_module_returns_is_picked_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr("planner.python.facade.take_profile", lambda request, *rest: asked.append(request))
+    found = planner.describe(Detailed(), SAMPLE, outputs=lambda out: out["scores"])
+    assert [unit.name for unit in found.model.units] == ["body.0", "body.5"]
+    planner.profile(Detailed(), SAMPLE, outputs=lambda out: out["scores"])
+    assert asked[0].model == found.model
+
+
+def test_measuring_shows_how_far_it_is_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    def take(request: Any, on_progress: Any, folder: Any = None) -> None:
+        on_progress(1, 4, "unit conv1")
+
+    shown: list[str] = []
+    for stream in (Terminal(), io.StringIO()):
+        monkeypatch.setattr("planner.python.facade.take_profile", take)
+        monkeypatch.setattr(sys, "stderr", stream)
+        _measured(ProfileRequest(zoo_profile("cnn6", (1, 4)).model, usual_optimizer("sgd"), 4, 1))
+        shown.append(stream.getvalue())
+    assert "part/s" in shown[0]
+    assert shown[1] == ""
 
 
 @pytest.mark.parametrize(

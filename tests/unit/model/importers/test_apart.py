@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from planner.errors import ModelError, PlannerError, RunError
-from planner.model.importers.apart import import_apart
+from planner.model.importers.apart import describe_apart, import_apart
 from planner.model.importers.module import import_module
 from tests.unit.model.importers.networks import Net, chain
 
@@ -48,7 +48,7 @@ def _fails(net: Net, x: Tensor) -> object:
     ("forward", "kind", "message"),
     [
         (_exits, ModelError, r"^.*test_apart\.py:[0-9]+: its code calls sys\.exit \(no licence\)$"),
-        (_fails, ModelError, r"^layer '1': fails at batch 4 \(ValueError: why not\)$"),
+        (_fails, ModelError, r"^layer '1': fails at batch 4 \(ValueError: why not\) at .*test_apart\.py:[0-9]+$"),
         (lambda net, x: os._exit(3), RunError, r"^the process that exports the network was ended \(exit 3\)"),
         (
             lambda net, x: os.kill(os.getpid(), signal.SIGSEGV),
@@ -76,7 +76,7 @@ def test_where_a_copy_stands_still_this_process_does_it_and_says_so() -> None:
         lock,
         pytest.warns(UserWarning, match="in this process, which grows by that: a copy of it stood still for 1 s"),
     ):
-        assert import_apart(chain(Net(forward)), SAMPLE, standstill_seconds=1.0).classes == 10
+        assert describe_apart(chain(Net(forward)), SAMPLE, standstill_seconds=1.0).accepted
 
 
 def test_where_cuda_was_used_this_process_does_it_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
