@@ -142,18 +142,23 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "--model",
         required=True,
         metavar="M",
-        help="a zoo name (vgg16, resnet18, …), a .json description, an .onnx file",
+        help="a zoo name (vgg16, resnet18, …; `neuroflux models` lists them), a .json description, an .onnx file",
     )
-    group.add_argument(
-        "--input", type=_argument(_shape), metavar="CxHxW", help="one sample's shape (default: the data's, or 3x32x32)"
-    )
-    group.add_argument(
-        "--classes", type=count("classes", 2, MAX_CLASSES), metavar="N", help="default: the data's, or 10"
-    )
+    add_shape(group, "the data's, or what the network is made for: 3x32x32 and 10 classes for most")
     group.add_argument(
         "--data", metavar="D", help="sample, fashion-mnist, or a path: input, classes and samples follow from it"
     )
     add_reading(group)
+
+
+def add_shape(group: argparse._ActionsContainer, default: str) -> None:
+    """`--input`, `--classes`; `default` says in words what they are otherwise."""
+    group.add_argument(
+        "--input", type=_argument(_shape), metavar="CxHxW", help=f"one sample's shape (default: {default})"
+    )
+    group.add_argument(
+        "--classes", type=count("classes", 2, MAX_CLASSES), metavar="N", help="how many there are (default: as --input)"
+    )
 
 
 def add_reading(group: argparse._ArgumentGroup) -> None:

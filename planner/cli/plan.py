@@ -67,6 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
             _draw(arguments.svg, plan, _frontier(profile, request))
         show(to_json(plan))
         return 0
+    _say_form(subject.model)
     _explain(arguments, profile, request, plan, show)
     if request.allocator != "tight":
         for text in profile.notes:
@@ -97,6 +98,15 @@ def _init(arguments: argparse.Namespace) -> tuple[str, ...]:
     if arguments.model.endswith(".onnx"):  # it has weights
         return ("--init", arguments.model)
     return ("--init", "WEIGHTS") if arguments.freeze else ()
+
+
+def _say_form(model: Model) -> None:
+    """Whose network it is that goes by this name, which depends on the size of the images."""
+    from planner.model.zoo import ZOO, from_zoo
+
+    network = ZOO.get(model.name)
+    if network is not None and from_zoo(model.name, model.input, model.classes).units == model.units:
+        print_note(f"{model.name}: {network.form_at(model.input)}")
 
 
 def _warn_of_limit(profile: Profile, plan: Plan) -> None:

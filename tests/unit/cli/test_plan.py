@@ -15,6 +15,7 @@ import pytest
 
 from planner.cli import doctor
 from planner.cli.main import main
+from planner.model.zoo import ZOO
 from planner.profiler.library import shipped
 from planner.profiler.library.shipped import profile_path
 from planner.profiler.library.store import ProfileStore
@@ -96,6 +97,10 @@ def _own(kind: DeviceKind = "cpu") -> Profile:
     device = replace(profile.device, fingerprint=fingerprint(found, found.torch_version, cores, kind))
     profile = replace(profile, device=device)
     return replace(profile, id=content_id(profile))
+
+
+def test_a_plan_says_whose_network_a_name_is(run: Run, write: Callable[[Profile], Path]) -> None:
+    assert ZOO["cnn6"].form in run(*MODEL, "--profile", write(_own())).err
 
 
 def test_a_profile_of_this_device_needs_no_permission(run: Run, write: Callable[[Profile], Path]) -> None:
@@ -299,7 +304,7 @@ def test_what_torch_alone_knows_makes_no_profile_stale(run: Run, write: Callable
     found: Machine = replace(probe(), torch_threads=1, gpu_total_bytes=1, gpu_context_bytes=1)
     whole = replace(own, machine=found)
     done = run(*MODEL, "--profile", write(replace(whole, id=content_id(whole))))
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.err) == (0, f"cnn6: {ZOO['cnn6'].form}\n")
 
 
 def test_a_picture_that_cannot_be_drawn_is_refused_before_the_work(
