@@ -30,6 +30,10 @@ class Head:
         """What a person calls it: `64 filters`."""
         raise NotImplementedError
 
-    def layers(self, shape: Shape, outputs: int) -> tuple[Layer, ...]:
-        """What it is made of behind a unit whose output is `shape` (per sample), for so many outputs of its own."""
+    def fits(self, shape: Shape, output: Shape) -> bool:
+        """Whether it can stand behind a unit whose output is `shape` (per sample), to give `output` of its own."""
+        return len(output) == 1
+
+    def layers(self, shape: Shape, output: Shape) -> tuple[Layer, ...]:
+        """What it is made of behind a unit whose output is `shape` (per sample), to give `output`; where it `fits`."""
         raise NotImplementedError

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from planner.heads.base import Head
+from planner.heads.pooling import pool
 from planner.operators.activation import Activation
 from planner.operators.base import Shape, between
 from planner.operators.convolution import Conv2d
@@ -28,7 +29,7 @@ _POOLED = 2
 
 @dataclass(frozen=True)
 class ConvHead(Head):
-    """Pool, convolution, normalisation, activation, pool, linear; behind a flat output the linear layer alone."""
+    """Pool, convolution, normalisation, activation, pool, linear; behind what is no image pool and linear."""
 
     kind: Literal["auxiliary"]
     filters: int
@@ -51,10 +52,11 @@ class ConvHead(Head):
     def words(self) -> str:
         return f"{self.filters} filters"
 
-    def layers(self, shape: Shape, outputs: int) -> tuple[Layer, ...]:
-        """The convolution sees at most 4×4 positions."""
-        if len(shape) == 1:
-            return (Linear("linear", outputs),)
+    def layers(self, shape: Shape, output: Shape) -> tuple[Layer, ...]:
+        """The convolution sees at most 4×4 positions; without rows and columns there is none."""
+        (outputs,) = output
+        if len(shape) != 3:
+            return *pool(shape), Linear("linear", outputs)
         _, height, width = shape
         found: list[Layer] = []
         if height > _EXTENT or width > _EXTENT:

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from planner.heads.base import Head
+from planner.heads.pooling import pool, pooled_features
 from planner.operators.base import Shape
 from planner.operators.layers import Layer
 from planner.operators.linear import Linear
-from planner.operators.pooling import AdaptivePool2d
-from planner.operators.reshaping import Flatten
 
 
 @dataclass(frozen=True)
@@ -27,9 +26,7 @@ class PooledHead(Head):
     @staticmethod
     def features(shape: Shape) -> int:
         """How many numbers of a sample its linear layer sees."""
-        return shape[0]
+        return pooled_features(shape)
 
-    def layers(self, shape: Shape, outputs: int) -> tuple[Layer, ...]:
-        if len(shape) == 1:
-            return (Linear("linear", outputs),)
-        return AdaptivePool2d("adaptive_avg_pool2d", 1, 1), Flatten("flatten"), Linear("linear", outputs)
+    def layers(self, shape: Shape, output: Shape) -> tuple[Layer, ...]:
+        return *pool(shape), Linear("linear", output[0])

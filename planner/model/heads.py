@@ -7,6 +7,6 @@ from planner.model.shapes import Shape
 from planner.schema.model import Unit
 
 
-def head_unit(head: Head, shape: Shape, outputs: int) -> Unit:
-    """The unit that `head` is behind one whose output is `shape` (per sample), for so many outputs of its own."""
-    return Unit("head", head.layers(shape, outputs))
+def head_unit(head: Head, shape: Shape, output: Shape) -> Unit:
+    """The unit that `head` is behind one whose output is `shape` (per sample), to give `output`."""
+    return Unit("head", head.layers(shape, output))

@@ -89,7 +89,9 @@ def _distinct_heads(job: Job, shape: Shape) -> Iterator[tuple[AuxiliaryHead, Uni
     """The job's heads behind an output of `shape`, with their layers; of heads with equal layers only the first."""
     found: list[Unit] = []
     for head in job.heads:
-        spec = head_unit(head, shape, job.model.classes)
+        if not head.fits(shape, job.model.output):
+            continue
+        spec = head_unit(head, shape, job.model.output)
         if spec not in found:
             found.append(spec)
             yield head, spec

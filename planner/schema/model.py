@@ -63,7 +63,7 @@ def _check_input(shape: tuple[int, int, int], classes: int, task: AnyTask) -> No
     between("input[1] (height)", shape[1], 1, limits.MAX_EXTENT)
     between("input[2] (width)", shape[2], 1, limits.MAX_EXTENT)
     between("classes", classes, task.least_outputs, limits.MAX_CLASSES)
-    task.check_outputs(classes)
+    task.check_outputs(classes, shape)
 
 
 @dataclass(frozen=True)

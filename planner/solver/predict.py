@@ -71,6 +71,8 @@ def _cache_peak(problem: Problem, live: Live, units: range, images: bool) -> int
 def _fits(problem: Problem, choice: BlockChoice, room: int) -> int:
     """What fitting pooled exits takes, as many of them from the first on as have room."""
     found = 0
+    if not problem.profile.model.task.fits_exits:
+        return found
     for unit in range(choice.first + 1, choice.last):
         if unit not in choice.ends:
             size = problem.fit_bytes(unit, choice.micro_batch)
@@ -152,11 +154,15 @@ def _fallbacks(problem: Problem, choice: BlockChoice, peak: int) -> tuple[BatchS
     return tuple(fallbacks)
 
 
-def make_exits(choices: tuple[BlockChoice, ...]) -> tuple[Exit, ...]:
-    """One exit behind every unit: its head where a segment ends, a pooled one elsewhere."""
+def make_exits(choices: tuple[BlockChoice, ...], fits_exits: bool) -> tuple[Exit, ...]:
+    """One exit behind every unit: its head where a segment ends, a pooled one elsewhere, where such can be fitted."""
     heads = {end: head for choice in choices for end, head in zip(choice.ends, choice.heads, strict=True)}
     first, last = choices[0].first, choices[-1].last
-    return tuple(Exit(unit, heads.get(unit, PooledHead("pooled"))) for unit in range(first + 1, last + 1))
+    return tuple(
+        Exit(unit, heads.get(unit, PooledHead("pooled")))
+        for unit in range(first + 1, last + 1)
+        if fits_exits or unit in heads
+    )
 
 
 def predict_plan(problem: Problem, choices: tuple[BlockChoice, ...]) -> PlanPrediction:

@@ -145,8 +145,19 @@ class Task:
     fits_exits = True
     """Whether pooled exits can be fitted to it."""
 
-    def check_outputs(self, outputs: int) -> None:
-        """Raise ValueError where the task's own fields do not fit a network with so many."""
+    def check_outputs(self, outputs: int, shape: tuple[int, ...]) -> None:
+        """Raise ValueError where the task's own fields do not fit a network of such outputs and input."""
+
+    def outputs_of(self, given: tuple[int, ...], shape: tuple[int, ...]) -> int:
+        """How many outputs a network has that gives `given` per sample. Raises ValueError: what would be right."""
+        outputs = given[-1 if len(shape) == 1 else 0] if given else 1
+        if given != self.output_shape(outputs, shape):
+            right = self.output_shape(outputs, shape)
+            raise ValueError(
+                f"gives {'×'.join(map(str, given)) or 'a single number'} per sample; {self.kind_words} needs "
+                f"{'one row of numbers' if len(right) == 1 else '×'.join(map(str, right))}"
+            )
+        return outputs
 
     @property
     def kind_words(self) -> str:
@@ -178,7 +189,7 @@ class Task:
         return form.given_bytes
 
     def fit_bytes(self, features: int, outputs: int, micro_batch: int) -> int:
-        """The most that fitting one linear exit takes beside the pass of samples."""
+        """The most that fitting one linear exit takes beside the pass of samples; of tasks that say `fits_exits`."""
         raise NotImplementedError
 
     def words(self, outputs: int) -> str:

@@ -29,7 +29,7 @@ class Classification(Task):
         if self.class_weights and (min(self.class_weights) < 0.0 or sum(self.class_weights) <= 0.0):
             raise ValueError("class_weights: none may be below 0, and one has to be above it")
 
-    def check_outputs(self, outputs: int) -> None:
+    def check_outputs(self, outputs: int, shape: tuple[int, ...]) -> None:
         if self.class_weights and len(self.class_weights) != outputs:
             raise ValueError(f"class_weights: there are {len(self.class_weights)} of them for {outputs} classes")
 

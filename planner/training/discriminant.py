@@ -56,8 +56,13 @@ class Discriminant:
 
 
 def pooled_features(activations: Tensor) -> Tensor:
-    """What a pooled exit sees of activations (micro-batch, …): in float32 the mean of every channel."""
-    return (activations if activations.dim() == 2 else activations.mean((2, 3))).float()
+    """What a pooled exit sees of activations (micro-batch, …), in float32: see `planner.heads.pooling`."""
+    match activations.dim():
+        case 2:
+            return activations.float()
+        case 3:
+            return torch.cat((activations.mean(2), activations.mean(1)), 1).float()
+    return activations.flatten(2).mean(2).float() if activations.dim() > 4 else activations.mean((2, 3)).float()
 
 
 def conjugate_gradients(matrix: Tensor, rows: Tensor) -> Tensor:

@@ -11,11 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from planner.tasks.autoencoder import Autoencoder
 from planner.tasks.base import Label, LabelForm
 from planner.tasks.classification import Classification
 from planner.tasks.kinds import AnyTask
 from planner.tasks.multilabel import Multilabel
+from planner.tasks.next_token import NextToken
 from planner.tasks.regression import Regression, RegressionLoss
+from planner.tasks.segmentation import Segmentation
 from planner.training.device import bytes_of
 from planner.training.discriminant import Discriminant
 from planner.training.ridge import Ridge
@@ -118,19 +121,28 @@ class _Classification(Arithmetic):
         return Discriminant(features, outputs)
 
 
-class _RootMeanSquare(MetricMeter):
-    """The root of the mean squared error over samples and outputs."""
+class _MeanSquare(MetricMeter):
+    """The mean squared error over samples and places."""
 
     def __init__(self) -> None:
         self._squares, self._seen = 0.0, 0
 
     def add(self, outputs: Tensor, labels: Tensor) -> None:
-        self._squares += float((outputs.float() - labels).square_().sum())
+        for output, label in zip(outputs, labels, strict=True):  # one by one: no copy of all of them
+            self._squares += float((output.float() - label).square_().sum())
         self._seen += labels.numel()
 
     @property
     def value(self) -> float:
-        return math.sqrt(self._squares / self._seen)
+        return self._squares / self._seen
+
+
+class _RootMeanSquare(_MeanSquare):
+    """Its root."""
+
+    @property
+    def value(self) -> float:
+        return math.sqrt(super().value)
 
 
 _REGRESSION_LOSSES: Mapping[RegressionLoss, Callable[[Tensor, Tensor], Tensor]] = {
@@ -202,6 +214,108 @@ class _Multilabel(Arithmetic):
         return _SignsFit(features, outputs)
 
 
+class _Overlaps(MetricMeter):
+    """The mean over classes of intersection over union, of classes that are somewhere or were found somewhere."""
+
+    def __init__(self, ignored: int) -> None:
+        self._ignored = ignored
+        self._counts: Tensor | None = None
+
+    def add(self, outputs: Tensor, labels: Tensor) -> None:
+        classes = outputs.shape[1]
+        if self._counts is None:
+            self._counts = torch.zeros(classes, classes, dtype=torch.int64)
+        for output, label in zip(outputs, labels, strict=True):  # one by one: no copy of all of them
+            counted = label != self._ignored
+            pairs = label[counted] * classes + output.argmax(0)[counted]
+            self._counts += torch.bincount(pairs, minlength=classes * classes).view(classes, classes).cpu()
+
+    @property
+    def value(self) -> float:
+        assert self._counts is not None
+        both = self._counts.diagonal()
+        either = self._counts.sum(0) + self._counts.sum(1) - both
+        return float((both[either > 0] / either[either > 0]).mean()) if bool(either.any()) else 1.0
+
+
+_NEVER = -100
+"""No label is this."""
+
+
+class _Segmentation(Arithmetic):
+    def __init__(self, task: Segmentation) -> None:
+        self._ignored = _NEVER if task.ignore_index is None else task.ignore_index
+
+    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        if bool((labels != self._ignored).any()):
+            return functional.cross_entropy(outputs, labels, ignore_index=self._ignored)
+        return outputs.sum() * 0.0  # of no pixel at all the mean is not a number
+
+    def examples(
+        self, count: int, outputs: int, shape: tuple[int, ...], generator: torch.Generator | None = None
+    ) -> Tensor:
+        if generator is None:
+            return torch.zeros(count, *shape[1:], dtype=torch.int64)
+        return torch.randint(0, outputs, (count, *shape[1:]), generator=generator)
+
+    def meter(self) -> MetricMeter:
+        return _Overlaps(self._ignored)
+
+
+class _Autoencoder(Arithmetic):
+    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        return functional.mse_loss(outputs, labels)
+
+    def examples(
+        self, count: int, outputs: int, shape: tuple[int, ...], generator: torch.Generator | None = None
+    ) -> Tensor:
+        if generator is None:
+            return torch.zeros(count, *shape)
+        return torch.rand(count, *shape, generator=generator)
+
+    def meter(self) -> MetricMeter:
+        return _MeanSquare()
+
+
+def _next_loss(outputs: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
+    return functional.cross_entropy(outputs[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), reduction=reduction)
+
+
+class _Perplexity(MetricMeter):
+    """e to the mean cross-entropy of all tokens but the first of each sample."""
+
+    def __init__(self) -> None:
+        self._sum, self._seen = 0.0, 0
+
+    def add(self, outputs: Tensor, labels: Tensor) -> None:
+        for at in range(len(labels)):  # one by one: no copy of all of them
+            self._sum += float(_next_loss(outputs[at : at + 1].float(), labels[at : at + 1], "sum"))
+        self._seen += labels[:, 1:].numel()
+
+    @property
+    def value(self) -> float:
+        return math.exp(min(_MOST_NATS, self._sum / self._seen))
+
+
+_MOST_NATS = 700.0
+"""Beyond it a float has no exponential."""
+
+
+class _NextToken(Arithmetic):
+    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        return _next_loss(outputs, labels)
+
+    def examples(
+        self, count: int, outputs: int, shape: tuple[int, ...], generator: torch.Generator | None = None
+    ) -> Tensor:
+        if generator is None:
+            return torch.zeros(count, *shape, dtype=torch.int64)
+        return torch.randint(0, outputs, (count, *shape), generator=generator)
+
+    def meter(self) -> MetricMeter:
+        return _Perplexity()
+
+
 def make_arithmetic(task: AnyTask) -> Arithmetic:
     """What torch does for `task`."""
     match task:
@@ -211,3 +325,9 @@ def make_arithmetic(task: AnyTask) -> Arithmetic:
             return _Regression(task)
         case Multilabel():
             return _Multilabel()
+        case Segmentation():
+            return _Segmentation(task)
+        case Autoencoder():
+            return _Autoencoder()
+        case NextToken():
+            return _NextToken()

@@ -145,6 +145,6 @@ def _parameters_of_exits(plan: Plan) -> list[int]:
             if isinstance(place.head, PooledHead):
                 total += shape[0] * classes + classes
             else:
-                total += unit_sizes(head_unit(place.head, shape, classes), shape).parameters
+                total += unit_sizes(head_unit(place.head, shape, (classes,)), shape).parameters
         found.append(total)
     return found

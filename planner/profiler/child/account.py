@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from planner.errors import RunError
 from planner.profiler.bounded import OwnLimit
-from planner.profiler.child.finishing import watch_finishing
+from planner.profiler.child.finishing import data_bytes, watch_finishing
 from planner.profiler.job import Job
 from planner.schema.codec import read_document, to_json
 from planner.schema.common import Policy
@@ -253,7 +253,7 @@ def take_accounts(job: Job, policy: Policy, micro_batch: int, timed: Sequence[in
     quiet, heap = read_memory().resident_bytes, heap_use()
     finishing = watch_finishing(network, data)
     peak = _find_peak(network, data)
-    given = sum(tensor.nbytes for tensor in data)
+    given = data_bytes(data)
     static = network.weight_bytes + network.state_bytes + given
     live = static + peak.live_bytes
     start_free = end_free = retention = 0

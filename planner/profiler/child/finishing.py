@@ -35,7 +35,7 @@ def watch_finishing(network: WholeNetwork, data: tuple[Tensor, Tensor]) -> Finis
         data: images and labels of one micro-batch.
     """
     work = _Work(network, data)
-    static = network.weight_bytes + network.state_bytes + work.nbytes + sum(tensor.nbytes for tensor in data)
+    static = network.weight_bytes + network.state_bytes + work.nbytes + data_bytes(data)
     phases = (work.fit, work.measure, work.write)
     try:
         with trim_after_each(work.modules):
@@ -58,6 +58,12 @@ def watch_finishing(network: WholeNetwork, data: tuple[Tensor, Tensor]) -> Finis
         units=units,
         **{f"{stored}_bytes": size for stored, size in beyond.items()},
     )
+
+
+def data_bytes(data: tuple[Tensor, Tensor]) -> int:
+    """Bytes of inputs and labels, which may be the same tensor."""
+    inputs, labels = data
+    return inputs.nbytes + (0 if labels is inputs else labels.nbytes)
 
 
 def _watch(do: Callable[[], None]) -> tuple[int, int]:
@@ -132,10 +138,11 @@ class _Work:
         """Everything once, heads in training as well."""
         from planner.training.segment import train_segment
 
-        for (head, _), activations in zip(self._heads, self._outputs(), strict=False):
-            train_segment([], head, self._network.task.loss, activations, self._labels)
-            for parameter in head.parameters():
-                parameter.grad = None
+        for heads, activations in zip(self._heads, self._outputs(), strict=False):
+            for head in heads[:1]:
+                train_segment([], head, self._network.task.loss, activations, self._labels)
+                for parameter in head.parameters():
+                    parameter.grad = None
         for module in self.modules:
             module.eval()
         self.fit()
@@ -154,7 +161,7 @@ class _Work:
         from planner.training.discriminant import pooled_features
 
         fits = []
-        for activations in self._outputs():
+        for activations in self._outputs() if self._network.fits_exits else ():
             features = pooled_features(activations)
             outputs = 2 if self._labels.dim() == 1 else self._labels.shape[1]
             fits.append(self._network.task.linear_fit(features.shape[1], outputs))

@@ -85,10 +85,9 @@ def _use(job: Job, unit: Unit, shape: Shape, behind: Shape | None) -> None:
     """Take steps with a unit alone and below heads. `behind` is its output's shape; None where no head may follow."""
     import torch
 
-    from planner.heads.pooled import PooledHead
     from planner.model.build import build_unit
     from planner.model.heads import head_unit
-    from planner.profiler.child.network import narrowest_head
+    from planner.profiler.child.network import heads_behind
     from planner.training.optimizers import make_optimizer
     from planner.training.segment import train_segment
     from planner.training.tasks import make_arithmetic
@@ -99,8 +98,8 @@ def _use(job: Job, unit: Unit, shape: Shape, behind: Shape | None) -> None:
     optimizer = make_optimizer(job.optimizer)
     endings: list[tuple[torch.nn.Module | None, Loss]] = [(None, task.loss if behind is None else _mean)]
     if behind is not None:
-        for head in (narrowest_head(job), PooledHead("pooled")):
-            described = head_unit(head, behind, job.model.classes)
+        for head in heads_behind(job, behind):
+            described = head_unit(head, behind, job.model.output)
             built = build_unit(described, behind, torch.Generator().manual_seed(0), job.dtype)
             endings.append((built, task.loss))
     for _ in range(2):

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from planner.heads.kinds import MEASURED_HEADS, AuxiliaryHead
+from planner.heads.base import Head
+from planner.heads.kinds import MEASURED_HEADS
 from planner.heads.pooled import PooledHead
 from planner.model.build import build_unit
 from planner.model.heads import head_unit
@@ -31,7 +32,8 @@ class WholeNetwork:
         self.dtype = job.dtype
         self.device = device_of(job.device)
         self.task = make_arithmetic(job.model.task)
-        self._model, self._shapes, self._head = job.model, shapes, narrowest_head(job)
+        self._job, self._model, self._shapes = job, job.model, shapes
+        self.fits_exits = job.model.task.fits_exits
         self.units: list[nn.Module] = [
             to_device(build_unit(unit, shape, generator, job.dtype), self.device)
             for unit, shape in zip(job.model.units, shapes, strict=False)
@@ -43,8 +45,11 @@ class WholeNetwork:
     def data(self, micro_batch: int) -> tuple[Tensor, Tensor]:
         """Images (micro-batch, channels, height, width) and labels."""
         images = torch.rand(micro_batch, *self.input)
+        images = images.to(self.device)
+        if self._model.label_form.is_input:
+            return images, images
         labels = self.task.examples(micro_batch, self._model.classes, self.input)
-        return images.to(self.device), labels.to(self.device)
+        return images, labels.to(self.device)
 
     def step(self, inputs: Tensor, labels: Tensor) -> None:
         """One batch of one micro-batch, as the runner takes it."""
@@ -53,13 +58,11 @@ class WholeNetwork:
         for parameter in self.parameters:
             parameter.grad = None
 
-    def heads(self, unit: int) -> tuple[nn.Module, nn.Module]:
-        """An auxiliary head and a pooled exit behind so many units."""
-        shape, classes = self._shapes[unit], self._model.classes
-        generator = torch.Generator().manual_seed(unit)
-        described = (head_unit(head, shape, classes) for head in (self._head, PooledHead("pooled")))
-        head, pooled = (to_device(build_unit(one, shape, generator, self.dtype), self.device) for one in described)
-        return head, pooled
+    def heads(self, unit: int) -> tuple[nn.Module, ...]:
+        """An auxiliary head and a pooled exit behind so many units, as far as such fit there."""
+        shape, generator = self._shapes[unit], torch.Generator().manual_seed(unit)
+        described = [head_unit(head, shape, self._model.output) for head in heads_behind(self._job, shape)]
+        return tuple(to_device(build_unit(one, shape, generator, self.dtype), self.device) for one in described)
 
     @property
     def weight_bytes(self) -> int:
@@ -72,6 +75,8 @@ class WholeNetwork:
         return sum(t.nbytes for p in self.parameters for t in self.optimizer.state(p).values())
 
 
-def narrowest_head(job: Job) -> AuxiliaryHead:
-    """The job's auxiliary head of the lowest rank."""
-    return min(job.heads or MEASURED_HEADS, key=lambda head: head.rank)
+def heads_behind(job: Job, shape: Shape) -> list[Head]:
+    """The job's auxiliary head of the lowest rank that fits behind an output of `shape`, and a pooled exit."""
+    fitting = [head for head in job.heads or MEASURED_HEADS if head.fits(shape, job.model.output)]
+    found: list[Head] = [min(fitting, key=lambda head: head.rank)] if fitting else []
+    return [*found, PooledHead("pooled")] if job.model.task.fits_exits else found

@@ -12,6 +12,7 @@ from planner.heads.pooled import PooledHead
 from planner.limits import MAX_NAME_LENGTH
 from planner.model.heads import head_unit
 from planner.model.shapes import model_sizes
+from planner.operators.unit_graph import UnitGraph
 from planner.runner.storage.planned_run import PlannedRun
 from planner.runner.storage.safetensors import merge_tensors
 from planner.schema.codec import to_json
@@ -52,13 +53,16 @@ def exit_model(plan: Plan, unit: int) -> Model:
     head = _head(plan, unit)
     if head is None:
         return plan.model
-    last = head_unit(head, model_sizes(plan.model)[unit - 1].output, plan.model.classes)
+    last = head_unit(head, model_sizes(plan.model)[unit - 1].output, plan.model.output)
     units = plan.model.units[:unit]
     taken = {before.name for before in units}
     names = (last.name, *(f"{last.name} {count}" for count in range(2, unit + 2)))
     name = next(name for name in names if name not in taken)
     title = f"{plan.model.name[: MAX_NAME_LENGTH - 20]}, {unit} units"
-    return replace(plan.model, name=title, units=(*units, replace(last, name=name)))
+    model = plan.model
+    if any(isinstance(layer, UnitGraph) for layer in last.layers):
+        model = replace(model, schema="model/2")
+    return replace(model, name=title, units=(*units, replace(last, name=name)))
 
 
 def export_models(run: PlannedRun, best_unit: int, chosen_unit: int) -> None:

@@ -239,6 +239,6 @@ def _load_segment(run: RunContext, segment: Segment, seeded: bool = True) -> Loa
     head = None
     if segment.head is not None:
         shape = run.shapes[last]
-        spec = head_unit(segment.head, shape, run.plan.model.classes)
+        spec = head_unit(segment.head, shape, run.plan.model.output)
         head = build_unit(spec, shape, _generator(run, "head", last) if seeded else None, run.plan.training.dtype)
     return LoadedSegment(segment, units, head)

@@ -87,7 +87,7 @@ def fit_exits(
 
 
 def _exit(shape: Shape, classes: int, dtype: Dtype, weight: Tensor, bias: Tensor) -> nn.Module:
-    module = build_unit(head_unit(PooledHead("pooled"), shape, classes), shape, dtype=dtype).eval()
+    module = build_unit(head_unit(PooledHead("pooled"), shape, (classes,)), shape, dtype=dtype).eval()
     (linear,) = (layer for layer in module.modules() if isinstance(layer, nn.Linear))
     with torch.no_grad():
         linear.weight.copy_(weight)

@@ -49,7 +49,7 @@ def least_micro_batch(block: BlockContext) -> int:
     for segment in block.spec.segments:
         if segment.head is not None:
             shape = block.run.shapes[segment.units[1]]
-            head = head_unit(segment.head, shape, block.plan.model.classes)
+            head = head_unit(segment.head, shape, block.plan.model.output)
             least = max(least, unit_sizes(head, shape).minimum_micro_batch)
     return least
 

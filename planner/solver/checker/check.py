@@ -62,7 +62,8 @@ class _Checker:
         self._features([segment.units for segment in segments])
         exits: list[Exit] = []
         for segment in segments:
-            exits += [Exit(unit, PooledHead("pooled")) for unit in range(segment.units[0] + 1, segment.units[1])]
+            if profile.model.task.fits_exits:
+                exits += [Exit(unit, PooledHead("pooled")) for unit in range(segment.units[0] + 1, segment.units[1])]
             exits.append(Exit(segment.units[1], segment.head))
         self.same("exits", plan.exits, tuple(exits))
         dtypes = {block.input.dtype for block in plan.blocks if block.input.kind == "cache"}

@@ -252,12 +252,14 @@ class BlockRun:
 
     def fitted(self) -> list[int]:
         """What fitting each exit takes; in order, while they have room."""
+        if not self.profile.model.task.fits_exits:
+            return []
         model, found = self.profile.model, list[int]()
         shape: Shape = self.profile.model.input
         widths = [shape[0]]
         for described in self.profile.model.units:
             shape = unit_sizes(described, shape).output
-            widths.append(shape[0])
+            widths.append(shape[0] + shape[1] if len(shape) == 2 else shape[0])
         cuts = {segment.units[1] for segment in self.block.segments}
         for unit in range(self.block.units[0] + 1, self.block.units[1]):
             if unit in cuts:

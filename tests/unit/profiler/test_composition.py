@@ -98,7 +98,7 @@ def _network(name: str, dtype: Dtype = "float32") -> _Network:
     modules: list[nn.Module] = [
         build_unit(unit, shape, generator, dtype) for unit, shape in zip(units, shapes, strict=False)
     ]
-    head = build_unit(head_unit(ConvHead("auxiliary", FILTERS), shapes[CUT], CLASSES), shapes[CUT], generator, dtype)
+    head = build_unit(head_unit(ConvHead("auxiliary", FILTERS), shapes[CUT], (CLASSES,)), shapes[CUT], generator, dtype)
     meter, optimizer = meter_for("cpu"), make_optimizer(SGD)
     inner = getattr(torch, dtype)
     came = [torch.rand(BATCH, *shape).to(torch.float32 if shape == IMAGE else inner) for shape in shapes]

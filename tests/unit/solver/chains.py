@@ -37,7 +37,7 @@ def computed_profile(model: Model, micro_batches: tuple[int, ...]) -> Profile:
         shapes.append(sizes.output)
         if index + 1 < len(model.units):
             for filters in FILTERS[:5]:
-                head = head_unit(ConvHead("auxiliary", filters), sizes.output, model.classes)
+                head = head_unit(ConvHead("auxiliary", filters), sizes.output, model.output)
                 cost = _component(head, sizes.output, unit_sizes(head, sizes.output), micro_batches)
                 heads.append(HeadProfile(index + 1, "auxiliary", filters, cost))
     heads.append(HeadProfile(len(units), "classifier", 0, _loss(model, micro_batches)))

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from planner.errors import InputError
+from planner.heads.convolution import ConvHead
 from planner.schema.profile import ComponentProfile, Costs, HeadProfile, Traces
 from planner.schema.request import Budget, Request, Training
 from planner.solver.plan import make_plan
@@ -176,4 +177,4 @@ def test_speed_takes_a_strategy_that_wider_heads_make_faster() -> None:
     assert seconds["classic-local"] < seconds["backprop"]
     assert plan.predicted.seconds_total == seconds["classic-local"]
     head = plan.blocks[0].segments[0].head
-    assert head is not None and head.filters == 16
+    assert head == ConvHead("auxiliary", 16)

@@ -154,7 +154,10 @@ def test_the_longest_header_of_so_many_tensors_is_one_that_is_read() -> None:
 def test_no_network_has_more_tensors_than_a_file(tmp_path: Path) -> None:
     """The layer with most, as often as a unit may have layers, behind a head: with what Adam keeps of each."""
     unit = Unit("all", (BatchNorm2d("batchnorm2d"),) * limits.MAX_LAYERS_PER_UNIT)
-    modules = [build_unit(unit, (3, 8, 8)), build_unit(head_unit(ConvHead("auxiliary", 4), (3, 8, 8), 10), (3, 8, 8))]
+    modules = [
+        build_unit(unit, (3, 8, 8)),
+        build_unit(head_unit(ConvHead("auxiliary", 4), (3, 8, 8), (10,)), (3, 8, 8)),
+    ]
     states = OptimizerConfig("adam", 0.1).state_copies
     tensors = sum(len(module.state_dict()) + states * len(list(module.parameters())) for module in modules)
     assert limits.MAX_UNITS * tensors == limits.MAX_TENSORS

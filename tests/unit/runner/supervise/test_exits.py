@@ -102,7 +102,7 @@ def test_a_pooled_exits_model_ends_in_it(tmp_path: Path) -> None:
     export_models(planned_run(plan, tmp_path), 6, 1)  # whichever exit two steps made the best
     model = read_document(RunFolder(tmp_path).exit_description, Model)
     shape = model_sizes(plan.model)[0].output
-    assert model.units == (plan.model.units[0], head_unit(PooledHead("pooled"), shape, plan.model.classes))
+    assert model.units == (plan.model.units[0], head_unit(PooledHead("pooled"), shape, plan.model.output))
     kept, whole = load_file(RunFolder(tmp_path).exit_model), load_file(RunFolder(tmp_path).model)
     fitted = load_file(RunFolder(tmp_path).block_exits(0))
     assert sorted(fitted) == ["exits.1.2.bias", "exits.1.2.weight"]
@@ -116,7 +116,7 @@ def test_an_exits_description_ends_in_its_head() -> None:
     model = exit_model(plan, 4)
     shape = model_sizes(plan.model)[3].output
     assert model.units[:4] == plan.model.units[:4]
-    assert model.units[4:] == (head_unit(ConvHead("auxiliary", 8), shape, 10),)
+    assert model.units[4:] == (head_unit(ConvHead("auxiliary", 8), shape, (10,)),)
     assert (model.input, model.classes) == (plan.model.input, plan.model.classes)
     assert model_sizes(model)[-1].output == (10,)
     assert exit_model(plan, 6) == plan.model

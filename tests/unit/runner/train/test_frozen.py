@@ -144,7 +144,7 @@ def test_a_run_trains_what_is_behind_them_and_exports_them_as_they_were(tmp_path
     # An exit's parameters count the frozen units; they ran first, and their outputs are part of what was written.
     done = [event for event in events if isinstance(event, BlockDone)]
     sizes = model_sizes(plan.model)
-    head = unit_sizes(head_unit(ConvHead("auxiliary", 8), sizes[2].output, plan.model.classes), sizes[2].output)
+    head = unit_sizes(head_unit(ConvHead("auxiliary", 8), sizes[2].output, plan.model.output), sizes[2].output)
     assert done[0].exits[0].parameters == sum(size.parameters for size in sizes[:3]) + head.parameters
     assert done[-1].exits[-1].parameters == sum(size.parameters for size in sizes)
     phases = [(event.block, event.phase) for event in events if isinstance(event, BlockStarted)]
