@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Request
@@ -77,9 +77,9 @@ _TAKEN = takes(Model, EXAMPLE)
 _TAKEN["requestBody"]["content"][ONNX_TYPE] = {"schema": {"type": "string", "format": "binary"}}
 
 
-@cache
+@lru_cache(8)
 def zoo_model(name: str) -> tuple[str, Model]:
-    """A network of the zoo at its usual size, and its id."""
+    """A network of the zoo at the input that it is made for, and its id."""
     model = from_zoo(name)
     return content_id(model), model
 

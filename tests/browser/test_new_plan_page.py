@@ -33,6 +33,18 @@ def test_a_new_plan_is_made_from_a_form_and_the_address_holds_it(open_page: Open
     assert (plan["training"]["epochs"], plan["training"]["samples"]) == (3, 1000)
 
 
+def test_a_network_of_the_zoo_brings_the_input_that_it_is_made_for(open_page: Open) -> None:
+    page = open_page("/#/new?model=cnn6&device=server")
+    model, shape, classes = (page.get_by_label(name, exact=True) for name in ("Model", "Input", "Classes"))
+    model.select_option("dscnn-kws")
+    expect(shape).to_have_value("1x49x10")
+    expect(classes).to_have_value("12")
+    shape.fill("3x64x64")
+    model.select_option("resnet18")
+    expect(classes).to_have_value("10")
+    expect(shape).to_have_value("3x64x64")  # typed in, so it stays
+
+
 def test_a_budget_that_is_being_typed_is_left_alone_by_the_answer_about_the_smallest(open_page: Open) -> None:
     page = open_page("/#/runs")
     held = hold(page, "**/v1/plans/compare")

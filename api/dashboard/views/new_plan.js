@@ -155,6 +155,7 @@ function makeForm(lists, given) {
   const missing = h("div", { class: "field wide", hidden: true });
   const value = (name) => fields[name].input.value.trim();
   fillModels(first("model", given.get("profile") ? `profile:${given.get("profile")}` : models.find((model) => model.name === "vgg16")?.name ?? ""));
+  let lastModel = value("model");
   follow(given.get("profile") ? `profile:${given.get("profile")}` : given.get("device"));
 
   /** Zoo names are good as references; what is only known from a profile is taken from there. */
@@ -242,6 +243,17 @@ function makeForm(lists, given) {
     return found;
   }
 
+  /** Another network of the zoo may be made for another input; one that was typed in stays. */
+  function followNetwork() {
+    const network = (name) => models.find((one) => one.created_at === null && one.name === name);
+    const last = network(lastModel);
+    const next = network(value("model"));
+    lastModel = value("model");
+    if (!last || !next) return;
+    if (value("input") === last.input.join("x")) fields.input.input.value = next.input.join("x");
+    if (value("classes") === String(last.classes)) fields.classes.input.value = String(next.classes);
+  }
+
   function bytes() {
     if (budget.value() === null) throw new Problem({ field: "$.budget", detail: "a number of MiB is needed, 1 or more" }, 422);
     return budget.value();
@@ -253,8 +265,9 @@ function makeForm(lists, given) {
     return { model: await model(signal), ...where, ...terms, budget: { ...budget, bytes } };
   }
 
-  /** What another optimizer leaves nothing of: the values that were the last one's. */
+  /** What another choice leaves nothing of: the input that the last network is made for, the last optimizer's values. */
   function changed(input) {
+    if (input === fields.model.input) followNetwork();
     if (input !== fields.optimizer.input) return;
     for (const name of ["lr", "momentum", "nesterov", "weight_decay"]) fields[name].input.value = defaults[name];
   }
