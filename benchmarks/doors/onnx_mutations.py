@@ -67,7 +67,7 @@ def originals() -> list[bytes]:
 
 def _places(content: bytes) -> list[int]:
     """Bytes that are no weights': what is changed in those is another number, and no damage."""
-    tensors = OnnxSource(memoryview(content)).tensors.values()
+    tensors = OnnxSource(memoryview(content)).names.tensors.values()
     weights = {at for tensor in tensors if tensor.numbers > 16 for part in tensor.parts for at in range(*part)}
     return [at for at in range(len(content)) if at not in weights]
 

@@ -24,7 +24,7 @@ class OnnxWeights:
         self._stack = ExitStack()
         try:
             self._source = self._stack.enter_context(OpenOnnx(path))
-            self._tensors = {name: each for name, each in self._source.tensors.items() if each.dtype in _TYPES}
+            self._tensors = {name: each for name, each in self._source.names.tensors.items() if each.dtype in _TYPES}
         except ModelError as error:
             self._stack.close()
             text = str(error)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -13,7 +13,7 @@ from planner.errors import ModelError
 from planner.model.importers.onnx.document import OnnxFile, OnnxNode, OnnxTensor, OnnxValue
 from planner.model.importers.onnx.emitter import Emitter
 from planner.model.importers.onnx.folding import fold
-from planner.model.importers.onnx.names import names_for
+from planner.model.importers.onnx.fusion import fused
 from planner.model.importers.onnx.operators.base import Call, as_known
 from planner.model.importers.onnx.operators.kinds import IMPORTERS
 from planner.model.importers.onnx.operators.selection import filling
@@ -56,9 +56,29 @@ def follow(source: OnnxSource) -> Followed:
     if not low <= document.opset <= high:
         raise ModelError(f"is written in opset {document.opset}; {low} to {high} are known here")
     given, output = _ends(document)
-    nodes = _needed(document, given, output)
+    stored, nodes = _with_own_tensors(source)
+    nodes = _needed(nodes, stored, given, output)
     _check_operators(nodes)
-    return _Follower(source, given, output, nodes).run()
+    # Whom nobody reads any more is left out.
+    nodes = _needed(fused(source, nodes, output), stored, given, output)
+    return _Follower(source, stored, given, output, nodes).run()
+
+
+def _with_own_tensors(source: OnnxSource) -> tuple[dict[str, Stored], list[OnnxNode]]:
+    """The initializers by name, and the nodes. Who has a copy of one to itself reads that, by a name of its own."""
+    document, names = source.document, source.names
+    stored = {name: Stored(tensor, names.of[name], True) for name, tensor in document.initializers.items()}
+    copies: dict[int, list[tuple[int, str]]] = {}
+    for (index, place), own in names.at.items():
+        stored[f"{own}\n"] = Stored(names.tensors[own], own, True)  # a name that no file can have beside it
+        copies.setdefault(index, []).append((place, f"{own}\n"))
+    nodes = []
+    for node in document.nodes:
+        inputs = list(node.inputs)
+        for place, name in copies.get(node.index, ()):
+            inputs[place] = name
+        nodes.append(replace(node, inputs=tuple(inputs)) if node.index in copies else node)
+    return stored, nodes
 
 
 def _ends(document: OnnxFile) -> tuple[OnnxValue, str]:
@@ -75,15 +95,15 @@ def _listed(names: Sequence[str]) -> str:
     return f" ({', '.join(repr(name[:60]) for name in names[:6])})" if names else ""
 
 
-def _needed(document: OnnxFile, given: OnnxValue, output: str) -> list[OnnxNode]:
+def _needed(nodes: Sequence[OnnxNode], stored: Mapping[str, Stored], given: OnnxValue, output: str) -> list[OnnxNode]:
     """The nodes that the output depends on, in an order in which each comes behind what it reads.
 
     Raises ModelError for values that are given twice or by nobody, and for a graph that runs in circles.
     """
     makers: dict[str, OnnxNode] = {}
-    for node in document.nodes:
+    for node in nodes:
         for name in node.outputs:
-            if name and (name in makers or name in document.initializers or name == given.name):
+            if name and (name in makers or name in stored or name == given.name):
                 raise ModelError(f"{node.place}: gives {name[:80]!r}, which is there already")
             makers[name] = node
     if output not in makers:
@@ -95,7 +115,7 @@ def _needed(document: OnnxFile, given: OnnxValue, output: str) -> list[OnnxNode]
         node = waiting[-1]
         missing = []
         for name in node.inputs if node.index not in done else ():
-            if not name or name == given.name or name in document.initializers:
+            if not name or name == given.name or name in stored:
                 continue
             if name not in makers:
                 raise ModelError(f"{node.place}: reads {name[:80]!r}, which nobody gives")
@@ -145,28 +165,30 @@ def _raise(problems: Sequence[str]) -> None:
 class _Follower:
     """What the names of a graph stand for."""
 
-    def __init__(self, source: OnnxSource, given: OnnxValue, output: str, nodes: Sequence[OnnxNode]) -> None:
+    def __init__(
+        self,
+        source: OnnxSource,
+        stored: Mapping[str, Stored],
+        given: OnnxValue,
+        output: str,
+        nodes: Sequence[OnnxNode],
+    ) -> None:
         self._source, self._output, self._nodes = source, output, nodes
         dims, self._fixed_batch = _input_dims(given)
         if given.dtype not in ("float32", "int64"):
             raise ModelError(f"its input {given.name[:60]!r} is {given.dtype or 'untyped'}; float32 is needed")
         self._emitter = Emitter(source, dims, given.dtype)
-        self._values: dict[str, Value] = {given.name: self._emitter.input}
+        self._values: dict[str, Value] = {**stored, given.name: self._emitter.input}
         self._readers = Counter(name for node in nodes for name in node.inputs)
         self._readers[output] += 1
         self._opset = source.document.opset
         self._drops_softmax = False
 
     def run(self) -> Followed:
-        document = self._source.document
-        for own, tensor in self._source.tensors.items():
-            if tensor.name in document.initializers and document.initializers[tensor.name] is tensor:
-                self._values[tensor.name] = Stored(tensor, own, True)
-        own_names = {id(tensor): own for own, tensor in self._source.tensors.items()}
         problems: list[str] = []
         for node in self._nodes:
             try:
-                results = self._results(node, own_names)
+                results = self._results(node)
             except ValueError as error:
                 problems.append(f"{node.place}: {error}")
                 continue
@@ -181,10 +203,10 @@ class _Follower:
             raise ModelError(f"its output {self._output[:60]!r} is not computed of its input")
         return Followed(self._emitter, output, self._drops_softmax)
 
-    def _results(self, node: OnnxNode, own_names: dict[int, str]) -> Sequence[Value | None] | None:
+    def _results(self, node: OnnxNode) -> Sequence[Value | None] | None:
         """What a node gives; None: that cannot be known, since what it reads is not."""
         if node.operator == "Constant":
-            return [_constant(self._source, node, own_names)]
+            return [_constant(self._source, node)]
         if any(name and name not in self._values for name in node.inputs):
             return None
         inputs = [self._values[name] if name else None for name in node.inputs]
@@ -279,16 +301,18 @@ def _extents(node: OnnxNode, x: Tensor, fixed_batch: int | None) -> Known:
     return Known((one, other))
 
 
-def _constant(source: OnnxSource, node: OnnxNode, own_names: dict[int, str]) -> Value:
+def _constant(source: OnnxSource, node: OnnxNode) -> Value:
     attributes = node.attributes
     if len(attributes) != 1 or not node.outputs:
         raise ValueError("one value is needed")
     ((name, value),) = attributes.items()
     match name, value:
         case "value", OnnxTensor():
-            (plain,) = names_for([node.outputs[0]])
-            stored = Stored(value, own_names.get(id(value), plain), False)
-            return known(array_of(source, value)) if value.numbers <= 1 else stored
+            return (
+                known(array_of(source, value))
+                if value.numbers <= 1
+                else Stored(value, source.names.of[node.outputs[0]], False)
+            )
         case "value_float", float():
             return known(value, "float32")
         case "value_int", int():

@@ -15,7 +15,7 @@ from typing import Final
 from planner.errors import ModelError
 from planner.limits import MAX_ONNX_BYTES
 from planner.model.importers.onnx.document import ITEM_BYTES, OnnxFile, OnnxTensor, read_document
-from planner.model.importers.onnx.names import own_names
+from planner.model.importers.onnx.names import OwnNames, own_names
 
 _CODES: Final[Mapping[str, str]] = {
     "uint8": "B", "int8": "b", "uint16": "H", "int16": "h", "int32": "i", "int64": "q", "bool": "?", "float16": "H",
@@ -42,8 +42,8 @@ class OnnxSource:
         return read_document(self._data)
 
     @cached_property
-    def tensors(self) -> dict[str, OnnxTensor]:
-        """Its tensors, by the names that they have here (`own_names`): initializers, and constants that are large."""
+    def names(self) -> OwnNames:
+        """Its tensors, by the names that they have here."""
         return own_names(self.document)
 
     def chunks(self, tensor: OnnxTensor, chunk_bytes: int = _CHUNK_BYTES) -> Iterator[bytes]:

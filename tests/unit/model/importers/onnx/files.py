@@ -32,7 +32,7 @@ def weights_of(source: OnnxSource) -> dict[str, Tensor]:
     """The tensors of a file, by the names that its description has."""
     return {
         name: torch.from_numpy(array_of(source, tensor).copy())
-        for name, tensor in source.tensors.items()
+        for name, tensor in source.names.tensors.items()
         if tensor.dtype in ("float32", "int64")
     }
 

@@ -99,7 +99,7 @@ def fresh(name: str) -> nn.Module:
     return network
 
 
-def written(network: nn.Module, path: Path, batch: int | None, training: bool = False) -> bytes:
+def written(network: nn.Module, path: Path, batch: int | None, training: bool = False, opset: int = 17) -> bytes:
     """What torch writes, for one number of samples or for any."""
     modes = torch.onnx.TrainingMode
     with warnings.catch_warnings():
@@ -113,6 +113,7 @@ def written(network: nn.Module, path: Path, batch: int | None, training: bool = 
             dynamic_axes=None if batch else {"x": {0: "n"}},
             training=modes.TRAINING if training else modes.EVAL,
             do_constant_folding=not training,
+            opset_version=opset,
         )
     return path.read_bytes()
 
@@ -174,6 +175,29 @@ def test_what_we_write_comes_back(name: str, tmp_path: Path) -> None:
     with torch.no_grad():
         found = network(torch.from_numpy(data)).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-5 * max(1.0, float(np.abs(expected).max())), rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("make", "rows", "units"),
+    [(ResNet, 9, 5), (lambda: chain(nn.ReLU(), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1), nn.GELU()), 7, 3)],
+)
+def test_what_torch_writes_once_for_several_new_layers_is_parted(
+    make: Callable[[], nn.Module], rows: int, units: int, tmp_path: Path
+) -> None:
+    written(make(), tmp_path / "net.onnx", None)  # biases of 0 and scales of 1 are in the file once
+    model, network = built(tmp_path / "net.onnx")
+    assert len([tensor for tensor in tensors(model) if len(tensor.shape) == 1]) == rows
+    assert len(model.units) == units
+    compared((tmp_path / "net.onnx").read_bytes(), network, 2)
+
+
+def test_a_layer_that_is_called_twice_is_one(tmp_path: Path) -> None:
+    conv = nn.Conv2d(4, 4, 3, padding=1)
+    written(chain(nn.ReLU(), conv, nn.ReLU(), conv), tmp_path / "net.onnx", None)
+    model, network = built(tmp_path / "net.onnx")
+    assert [tensor.name for tensor in tensors(model)].count("2.bias") == 1
+    assert len(model.units) == 3
+    compared((tmp_path / "net.onnx").read_bytes(), network, 2)
 
 
 def test_folded_normalisation_is_said(tmp_path: Path) -> None:
@@ -238,3 +262,14 @@ def test_how_weights_begin() -> None:
 def test_what_is_no_chain_is_refused(model: onnx.ModelProto, problem: str) -> None:
     with pytest.raises(ModelError, match=problem):
         import_onnx_bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize("opset", [11, 13, 17, 18, 20])
+def test_operators_that_an_opset_lacks_are_put_together(opset: int, tmp_path: Path) -> None:
+    network = chain(ConvNext(), nn.SiLU(), nn.Hardswish())
+    content = written(network, tmp_path / "net.onnx", None, opset=opset)
+    model, ours = built(tmp_path / "net.onnx")
+    lines = " ".join(line for unit in model.units for layer in unit.layers for line in getattr(layer, "nodes", ()))
+    assert [name for name in ("layer_norm", "gelu", "silu", "hardswish") if f"{name}(" not in lines] == []
+    assert not any(name in lines for name in ("erf", "sigmoid", "sqrt"))
+    compared(content, ours, 3)
