@@ -82,7 +82,8 @@ class DataProgress:
         new = done - self._before
         left = (time.perf_counter() - self._started) / new * (total - done) if new else None
         rest = "" if left is None else f"  {format_seconds(left)} left"
-        self._line.show(f"preparing the data {bar(done, total)} {done:,}/{total:,}{rest}")
+        what = "measuring" if doing == "measuring" else "preparing"
+        self._line.show(f"{what} the data {bar(done, total)} {done:,}/{total:,}{rest}")
 
     def __enter__(self) -> DataProgress:
         return self

@@ -188,6 +188,12 @@ def add_normalisation(group: argparse._ArgumentGroup) -> None:
         f"torchvision's Normalize has them (default {USUAL.mean[0]})",
     )
     group.add_argument("--std", type=numbers("std"), metavar="X[,X…]", help=f"see --mean (default {USUAL.std[0]})")
+    group.add_argument(
+        "--normalise",
+        choices=["measured"],
+        help="measure mean and std of each channel over the training samples of --data, all of which are read for it, "
+        "and write them into the plan",
+    )
 
 
 def normalisation_from(arguments: argparse.Namespace) -> Normalisation | None:

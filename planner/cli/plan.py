@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
         check_drawing()
     with tempfile.TemporaryDirectory(prefix="neuroflux-") as work:
         subject = options.subject_from(arguments, Path(work))
+        if arguments.normalise is not None:
+            subject = _normalised(arguments, subject, Path(work))
     samples = subject.samples or arguments.samples or TrainingTerms.samples
     request = request_from(arguments, samples, subject)
     _check_training(subject.model, request)
@@ -75,6 +78,26 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:
         print_note(f"written to {arguments.output}; {_next_command(arguments, plan)}{_foreign_note(profile)}")
     return 0
+
+
+def _normalised(arguments: argparse.Namespace, subject: options.ModelAndData, work: Path) -> options.ModelAndData:
+    """The same, normalised by what is measured of its data. Raises InputError, DataError."""
+    from planner.cli.line import DataProgress
+    from planner.data.dataset import open_data
+    from planner.data.pace import Pace
+    from planner.data.statistics import measure
+
+    if arguments.data is None:
+        raise InputError("--normalise measured reads the training samples; name them with --data")
+    if arguments.mean is not None or arguments.std is not None:
+        raise InputError("--normalise measured finds mean and std; leave out --mean and --std")
+    size, task = subject.model.input, subject.model.task
+    reading = {"size": size, "resize": size[1:], "layout": arguments.layout, "task": task}
+    with (
+        DataProgress() as shown,
+        open_data(arguments.data, work, pace=Pace(shown), **reading) as data,
+    ):
+        return replace(subject, normalisation=measure(data, arguments.seed, Pace(shown)))
 
 
 def _next_command(arguments: argparse.Namespace, plan: Plan) -> str:

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-Doing = Literal["finding", "writing"]
-"""Reading the headers of pictures, of which nobody knows how many there are; writing samples as records."""
+Doing = Literal["finding", "writing", "measuring"]
+"""Reading the headers of pictures, of which nobody knows how many there are; writing samples as records; measuring what
+to normalise by."""
 
 _EVERY_SECONDS = 0.2
 

@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from planner.data.dataset import check_fits, open_data
 from planner.data.describe import describe
 from planner.data.pictures import import_pillow, resize_planes
+from planner.data.statistics import measure, measure_values
 from planner.data.write import Part
 from planner.errors import InputError
 from planner.schema.common import check_class_names
 from planner.schema.model import Model
+from planner.schema.preprocessing import Normalisation
 from planner.tasks.base import Label
 
 _MOST_WRAPPED = 8
@@ -99,6 +101,19 @@ def look(data: MapDataset | str | Path, model: Model, seed: int, resize: bool) -
         check_fits(opened.info, model.input, model.classes, model.task, "the model")
         found = describe(opened, seed).description
     return found.class_names, found.training_samples
+
+
+def measured_normalisation(data: MapDataset | str | Path, model: Model, seed: int, resize: bool) -> Normalisation:
+    """By mean and deviation of the images of data, as they are trained on. Raises DataError, InputError."""
+    if not isinstance(data, str | Path):
+        samples = mapped_part(data, model, "", "data", resize).samples
+        return measure_values((values for values, _ in samples), model.input[0])
+    size = model.input
+    with (
+        tempfile.TemporaryDirectory(prefix="neuroflux-") as work,
+        open_data(str(data), Path(work), size=size, resize=size[1:] if resize else None, task=model.task) as opened,
+    ):
+        return measure(opened, seed)
 
 
 def _samples(dataset: MapDataset, count: int, model: Model, name: str, resize: bool) -> Iterator[tuple[bytes, Label]]:

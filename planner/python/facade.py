@@ -5,17 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from planner.errors import InputError
 from planner.limits import MAX_BATCH
 from planner.profiler.profile import ProfileRequest, take_profile
-from planner.python.datasets import MapDataset, look
+from planner.python.datasets import MapDataset, look, measured_normalisation
 from planner.schema.common import CacheDtype, DeviceKind, Dtype, OptimizerConfig, OptimizerKind, Policy, usual_optimizer
 from planner.schema.device_checks import check_device
 from planner.schema.model import Model
 from planner.schema.plan import Plan, with_class_names
-from planner.schema.preprocessing import given_normalisation
+from planner.schema.preprocessing import Normalisation, given_normalisation
 from planner.schema.profile import Profile
 from planner.schema.request import Augment, Preference, Schedule, Scope, Strategy
 from planner.schema.terms import BudgetTerms, OptimizerTerms, PlanTerms, TrainingTerms
@@ -136,6 +136,7 @@ def plan(
     views: int | None = TrainingTerms.views,
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
+    normalise: Literal["measured"] | None = None,
     resize: bool = False,
     dtype: Dtype | None = None,
     device: DeviceKind | None = None,
@@ -178,6 +179,8 @@ def plan(
             (value - mean) / std of floats from 0 to 1. One number, or one for each channel; what a network was trained
             with before, torchvision's for instance, goes here. None: 0.5.
         std: see `mean`; none: 0.25.
+        normalise: "measured": mean and std of each channel are measured over `data`'s training samples, all of which
+            are read for it, and go into the plan; those of a data set of this program are all that it has.
         resize: whether images of other sizes than the network's input are resized to it: bilinear with antialiasing, as
             8-bit values, proportions not kept. Otherwise they are refused, unless they are pictures of a folder.
         dtype: what units compute in, "float32" or "bfloat16"; none: the profile's, or "float32".
@@ -234,9 +237,12 @@ def plan(
     chosen = _chosen_optimizer(subject, optimizer)
     names: tuple[str, ...] = ()
     described: Model | None = None
+    given = _given_normalisation(mean, std, normalise, data is not None)
     if data is not None:
         described = subject.model if isinstance(subject, Profile) else _described(subject, second, None, outputs)
         names, found = look(data, described, seed, resize)
+        if normalise is not None:
+            given = measured_normalisation(data, described, seed, resize)
         samples = samples or found
     try:
         terms = PlanTerms(
@@ -252,7 +258,7 @@ def plan(
                 dtype=computed,
                 seed=seed,
                 freeze=freeze,
-                normalisation=given_normalisation(_numbers(mean), _numbers(std)),
+                normalisation=given,
                 resize="bilinear" if resize else None,
             ),
             storage_bytes=None if storage is None else _bytes(storage, "storage"),
@@ -304,6 +310,22 @@ def _chosen_optimizer(subject: Profile | nn.Module, optimizer: str | OptimizerCo
     if optimizer is not None and _optimizer(optimizer) != subject.optimizer:
         raise InputError(f"optimizer: the profile was taken with {subject.optimizer}; take another one for another")
     return subject.optimizer
+
+
+def _given_normalisation(
+    mean: float | Sequence[float] | None, std: float | Sequence[float] | None, normalise: str | None, has_data: bool
+) -> Normalisation | None:
+    """What is said of it in numbers. Raises InputError where these do not go with each other."""
+    if normalise not in (None, "measured"):
+        raise InputError(f"normalise is {normalise!r}; it is 'measured', or none")
+    if normalise is not None and not has_data:
+        raise InputError("normalise: 'measured' reads the training samples; give them as data")
+    if normalise is not None and (mean is not None or std is not None):
+        raise InputError("normalise: 'measured' finds mean and std; leave these out")
+    try:
+        return given_normalisation(_numbers(mean), _numbers(std))
+    except (TypeError, ValueError) as error:
+        raise InputError(str(error)) from None
 
 
 def _numbers(value: float | Sequence[float] | None) -> Sequence[float] | None:

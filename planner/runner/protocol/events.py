@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from planner.data.pace import Doing
 from planner.schema.child_failed import ChildFailed
 from planner.schema.report_parts import ExitReport, InitReport, Phase
 
@@ -119,7 +120,7 @@ class Preparing:
     """The data is being prepared, before anything is laid into the folder; the supervisor's word, as warnings are."""
 
     kind: Literal["preparing"]
-    doing: Literal["finding", "writing"]
+    doing: Doing
     """Whether pictures are being found, or samples written."""
     done: int
     """So many are."""

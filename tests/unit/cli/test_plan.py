@@ -15,13 +15,16 @@ import pytest
 
 from planner.cli import doctor
 from planner.cli.main import main
-from planner.model.zoo import ZOO
+from planner.data.dataset import open_data
+from planner.data.statistics import measure
+from planner.model.zoo import ZOO, from_zoo
 from planner.profiler.library import shipped
 from planner.profiler.library.shipped import profile_path
 from planner.profiler.library.store import ProfileStore
 from planner.schema.codec import content_id, decode, read_document, to_json
 from planner.schema.common import DeviceKind, Machine
 from planner.schema.plan import Plan
+from planner.schema.preprocessing import Normalisation
 from planner.schema.profile import Profile
 from planner.schema.run_folder import RunFolder
 from planner.system import machine
@@ -394,3 +397,54 @@ def test_where_runs_would_lie_in_memory_that_is_said(
     monkeypatch.setattr(doctor, "examine", lambda folder, seconds: DOCUMENT)
     assert "warning: runs is memory (tmpfs)" in run("doctor").err
     assert "is memory" not in run("doctor", "--folder", file.parent, "--json").err
+
+
+SHIPPED = ("--profile", str(shipped.FOLDER / "models" / "cnn6-3x32x32-10-sgd.json"), "--any-device", "--json")
+
+
+@pytest.fixture
+def arrays(tmp_path: Path) -> Path:
+    """Ten classes of images of another size than the shipped profile's."""
+    images = numpy.random.default_rng(0).integers(0, 256, (100, 11, 6, 3), numpy.uint8)
+    images[..., 2] //= 4
+    numpy.savez(tmp_path / "set.npz", images=images, labels=numpy.arange(100) % 10)
+    return tmp_path / "set.npz"
+
+
+def test_images_are_normalised_by_what_is_measured_of_them_as_they_are_trained_on(run: Run, arrays: Path) -> None:
+    words = (*MODEL, *SHIPPED, "--data", arrays, "--resize", "32")
+    plan = run(*words, "--normalise", "measured").plan
+    assert (plan.resize, plan.training.samples) == ("bilinear", 90)
+    with open_data(str(arrays), arrays.parent, resize=(32, 32)) as data:
+        assert plan.training.normalisation == plan.normalisation == measure(data, 0)
+    mean = plan.normalisation.mean
+    assert mean[2] < 0.2 < 0.4 < mean[0] < 0.6
+    assert run(*words, "--normalise", "measured", "--seed", "5").plan.normalisation != plan.normalisation
+    assert run(*words).plan.training.normalisation is None
+
+
+def test_what_cannot_be_said_of_images_is_refused_before_anything_is_measured(run: Run, arrays: Path) -> None:
+    data = ("--data", arrays, "--resize", "32")
+    refused = {
+        ("--mean", "0.5"): "--mean, --std: std is missing: mean and std are given together",
+        ("--mean", "0.5", "--std", "0"): "std is 0.0; it must lie between",
+        ("--mean", "0.5,0.5", "--std", "1"): "mean has 2 numbers; the input has 3 channels",
+        ("--normalise", "measured"): "--normalise measured reads the training samples; name them with --data",
+        (*data, "--normalise", "measured", "--mean", "0", "--std", "1"): "leave out --mean and --std",
+        ("--input", "3x32x32", "--resize", "16"): "--resize is 16x16, but the model takes 32x32",
+        ("--input", "3x32x32", "--data", arrays): "but the model takes 3×32×32 (--resize brings images to it)",
+    }
+    for words, said in refused.items():
+        done = run(*MODEL, *SHIPPED, *words)
+        assert (done.code, said in done.err) == (2, True), (words, done.err)
+
+
+def test_a_trained_networks_description_says_how_its_images_go_in(run: Run, arrays: Path, tmp_path: Path) -> None:
+    by = Normalisation((0.1, 0.2, 0.3), (0.4,))
+    model = replace(from_zoo("cnn6", (3, 32, 32), 10), normalisation=by, resize="bilinear", class_names=("a", "b"))
+    (tmp_path / "model.json").write_text(to_json(model))
+    words = ("plan", "--model", tmp_path / "model.json", "--budget", "2GiB", *SHIPPED)
+    plan = run(*words, "--data", arrays).plan
+    assert (plan.training.normalisation, plan.training.resize) == (by, "bilinear")
+    assert (plan.model.normalisation, plan.model.resize) == (None, None)  # a profile's model says nothing of it
+    assert run(*words, "--mean", "0.5", "--std", "1").plan.normalisation == Normalisation((0.5,), (1.0,))

@@ -15,15 +15,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 import planner
 from planner.errors import ExceededError, InputError
 from planner.python import run
+from planner.runner.supervise.evaluate import evaluate
 from planner.schema.codec import content_id, read_document, to_json
 from planner.schema.common import OptimizerConfig
+from planner.schema.model import Model
 from planner.schema.plan import Plan, with_class_names
+from planner.schema.preprocessing import USUAL, Normalisation
 from planner.schema.report import Report
 from planner.schema.run_folder import RunFolder
 from planner.system.locks import lock_folder
@@ -143,29 +147,66 @@ def test_a_modules_own_weights_go_in_and_come_back(colour_plan: Plan, tmp_path: 
         report.load_into(nn.Sequential(nn.Conv2d(3, 4, 1), *list(colour_net())[1:]))
 
 
-def test_the_trained_weights_answer_in_the_module_as_in_the_run(colour_plan: Plan, tmp_path: Path) -> None:
+class Tinted(Dataset[tuple[Image.Image, int]]):
+    """Noise of a size that no network here takes, a little more of it in the channel that is its class."""
+
+    def __init__(self, count: int, seed: int) -> None:
+        self._count = count
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        if index >= self._count:
+            raise IndexError(index)
+        noise = np.random.default_rng((self._seed, index)).integers(0, 200, (11, 6, 3), np.uint8)
+        noise[..., index % 3] += 40
+        return Image.fromarray(noise), index % 3
+
+
+def _right(net: nn.Module, test: Tinted, normalisation: Normalisation) -> int:
+    """How many a module gets right that is fed as torchvision would: resized by Pillow, `ToTensor`, `Normalize`."""
+    mean, std = (torch.tensor(numbers).view(-1, 1, 1) for numbers in (normalisation.mean, normalisation.std))
+    right = 0
+    for image, label in (test[index] for index in range(len(test))):
+        pixels = np.asarray(image.resize((8, 8), Image.Resampling.BILINEAR))
+        tensor = torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous().to(torch.float32).div(255)
+        with torch.no_grad():
+            right += int(net(tensor.sub_(mean).div_(std)[None]).argmax()) == label
+    return right
+
+
+def test_the_trained_network_answers_elsewhere_as_in_the_run(colour_plan: Plan, tmp_path: Path) -> None:
+    """In the module it was made of, and as a file: what its images were made of is said by all that comes out."""
+    by = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.05))
+    training = replace(colour_plan.training, normalisation=by, resize="bilinear")
+    plan = replace(colour_plan, training=training, request=None, schema="plan/1", id="")
+    plan = replace(plan, id=content_id(plan))
     torch.manual_seed(1)
-    net = colour_net()
-    data = Colours(60)
+    net, test, out = colour_net(), Tinted(150, 1), tmp_path / "out"
     torch.save({"state_dict": net.state_dict()}, tmp_path / "w.pt")
     report = planner.run(
-        colour_plan,
-        data,
-        test=Colours(21),
-        out=tmp_path / "out",
-        init=tmp_path / "w.pt",
-        exit_tolerance=None,
-        quiet=True,
+        plan, Tinted(60, 0), test=test, out=out, init=tmp_path / "w.pt", exit_tolerance=None, quiet=True
     )
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     report.load_into(net)
     assert not any(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
-    with torch.no_grad():
-        # As the run normalises images: 8 bits, then (value / 255 - 0.5) / 0.25.
-        right = [
-            int(net(((Colours(21)[i][0] * 255).round() / 255 - 0.5)[None] / 0.25).argmax()) == i % 3 for i in range(21)
-        ]
-    assert sum(right) / 21 == pytest.approx(report.exits[-1].accuracy)
+
+    assert (report.normalisation, report.resize) == (by, "bilinear")
+    assert report.data is not None and "all images are" not in " ".join(report.data.description.notes)
+    full = report.exits[-1].accuracy
+    assert _right(net, test, report.normalisation) / 150 == pytest.approx(full)
+    assert _right(net, test, USUAL) / 150 < full - 0.1  # so that this test can tell
+
+    model = read_document(RunFolder(out).description, Model)
+    assert (model.normalisation, model.resize) == (by, "bilinear")
+    images, labels = zip(*(test[index] for index in range(len(test))), strict=True)
+    stacked = np.stack([np.asarray(image) for image in images])
+    np.savez(tmp_path / "new.npz", images=stacked, labels=labels, test_images=stacked, test_labels=labels)
+    found = evaluate(out, str(tmp_path / "new.npz"))
+    assert (found.accuracy, found.normalisation, found.resize) == (report.accuracy, by, "bilinear")
+    assert "all images are 11×6: resized to 8×8" in found.notes
 
 
 @pytest.mark.parametrize(
