@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, get_args
 
 from planner.cli.output import print_note
+from planner.cli.task_options import add_task, for_task, task_from
 from planner.errors import InputError
 from planner.limits import MAX_BATCH, MAX_CLASSES, MAX_EPOCHS, MAX_EXTENT, MAX_MODEL_BYTES, MAX_SAMPLES, MAX_UNITS
 from planner.schema.common import DeviceKind, Dtype, OptimizerKind, usual_optimizer
@@ -17,6 +18,7 @@ from planner.schema.data import ArrayLayout
 from planner.schema.preprocessing import USUAL, Normalisation, Resize, given_normalisation
 from planner.schema.request import Schedule
 from planner.schema.terms import OptimizerTerms, TrainingTerms
+from planner.tasks.kinds import CLASSIFICATION
 from planner.units import format_bytes, parse_bytes
 
 if TYPE_CHECKING:
@@ -149,6 +151,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "--data", metavar="D", help="sample, fashion-mnist, or a path: input, classes and samples follow from it"
     )
     add_reading(group)
+    add_task(group)
 
 
 def add_shape(group: argparse._ActionsContainer, default: str) -> None:
@@ -157,7 +160,10 @@ def add_shape(group: argparse._ActionsContainer, default: str) -> None:
         "--input", type=_argument(_shape), metavar="CxHxW", help=f"one sample's shape (default: {default})"
     )
     group.add_argument(
-        "--classes", type=count("classes", 2, MAX_CLASSES), metavar="N", help="how many there are (default: as --input)"
+        "--classes",
+        type=count("classes", 1, MAX_CLASSES),
+        metavar="N",
+        help="how many outputs (default: as --input)",
     )
 
 
@@ -322,6 +328,7 @@ def subject_from(arguments: argparse.Namespace, work_dir: Path) -> ModelAndData:
     described = None if arguments.model in ZOO else _described(arguments)
     if arguments.data is None:
         model = described or load_model(arguments.model, _resized_input(arguments), arguments.classes)
+        model = for_task(model, task_from(arguments, CLASSIFICATION if described is None else described.task))
         _check_resize(arguments, model)
         return _subject(model)
     from planner.cli.line import DataProgress
@@ -329,20 +336,20 @@ def subject_from(arguments: argparse.Namespace, work_dir: Path) -> ModelAndData:
     from planner.data.describe import describe
     from planner.data.pace import Pace
     from planner.data.records import file_bytes
-    from planner.tasks.kinds import CLASSIFICATION
 
     wanted = arguments.input if described is None else described.input
     resize = arguments.resize
     if described is not None and described.resize is not None:
         resize = resize or described.input[1:]  # as it was trained
     reading = {"resize": resize, "layout": arguments.layout}
-    task = CLASSIFICATION if described is None else described.task
+    task = task_from(arguments, CLASSIFICATION if described is None else described.task)
     with (
         DataProgress() as shown,
         open_data(arguments.data, work_dir, size=wanted, pace=Pace(shown), task=task, **reading) as data,
     ):
         found = describe(data, TrainingTerms.seed).description
-        model = described or load_model(arguments.model, found.input, arguments.classes or found.classes)
+        classes = found.input[0] if task.labels_from == "none" else found.classes
+        model = for_task(described or load_model(arguments.model, found.input, arguments.classes or classes), task)
         check_fits(data.info, wanted or model.input, model.classes, model.task, "the model")
     return replace(_subject(model), samples=found.training_samples, prepared_bytes=file_bytes(found), data=found)
 

@@ -91,6 +91,8 @@ def look(data: MapDataset | str | Path, model: Model, seed: int, resize: bool) -
     Raises DataError, InputError where data and model do not fit.
     """
     if not isinstance(data, str | Path):
+        if len(data):  # a label of another kind would end the run, after minutes of measuring
+            next(mapped_part(data, model, "", "data", resize=resize).samples)
         return class_names(data, model.classes), len(data)
     with (
         tempfile.TemporaryDirectory(prefix="neuroflux-") as work,

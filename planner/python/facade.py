@@ -21,6 +21,7 @@ from planner.schema.request import Augment, Preference, Schedule, Scope, Strateg
 from planner.schema.terms import BudgetTerms, OptimizerTerms, PlanTerms, TrainingTerms
 from planner.solver.plan import make_plan
 from planner.system.machine import probe
+from planner.tasks.kinds import AnyTask, make_task
 from planner.units import parse_bytes
 
 if TYPE_CHECKING:
@@ -32,7 +33,12 @@ _KINDS: tuple[OptimizerKind, ...] = get_args(OptimizerKind)
 
 
 def describe(
-    model: nn.Module, sample: Tensor, *, classes: int | None = None, outputs: Callable[[Any], Any] | None = None
+    model: nn.Module,
+    sample: Tensor,
+    *,
+    classes: int | None = None,
+    outputs: Callable[[Any], Any] | None = None,
+    task: str | AnyTask = "classification",
 ) -> Description:
     """Say within seconds whether a network comes in, without measuring: as which units, or all that is in the way.
 
@@ -41,6 +47,7 @@ def describe(
         sample: what its input looks like, as in `profile`.
         classes: as in `profile`.
         outputs: as in `profile`.
+        task: as in `profile`.
 
     Returns:
         Its `model` (units, shapes, parameters), or None and every one of the `obstacles`: each with the line of the
@@ -54,7 +61,7 @@ def describe(
     """
     from planner.model.importers.apart import describe_apart  # brings torch, which planning does without
 
-    return describe_apart(model, sample, classes, outputs)
+    return describe_apart(model, sample, classes, outputs, _task(task))
 
 
 def profile(
@@ -63,6 +70,7 @@ def profile(
     *,
     classes: int | None = None,
     outputs: Callable[[Any], Any] | None = None,
+    task: str | AnyTask = "classification",
     optimizer: str | OptimizerConfig = "sgd",
     batch: int = TrainingTerms.batch,
     dtype: Dtype = TrainingTerms.dtype,
@@ -84,6 +92,8 @@ def profile(
         classes: how many classes the network tells apart; none: read off its output, with which it has to agree.
         outputs: picks the tensor from what the module returns, where that is a tuple, a dict or an object:
             `outputs=lambda out: out.logits`.
+        task: what it is for: "classification", "multilabel", "regression", "segmentation", "autoencoder", "next-token",
+            or one of `planner.tasks` with its settings, `Regression("regression", "huber")` for instance.
         optimizer: "sgd" (with momentum 0.9), "adam", "adamw", or an `OptimizerConfig` in full.
         batch: samples of one optimizer step. Plans for smaller batches can be made from the same profile.
         dtype: what units compute in, "float32" or "bfloat16". Weights and optimizer state are float32 in any case.
@@ -109,7 +119,7 @@ def profile(
     _check_choice("dtype", dtype, Dtype)
     _check_choice("device", device, DeviceKind)
     chosen = _optimizer(optimizer)
-    description = _described(model, sample, classes, outputs)
+    description = _described(model, sample, classes, outputs, _task(task))
     limit = None if max_bytes is None else _bytes(max_bytes, "max_bytes")
     cores = probe().cores
     request = ProfileRequest(description, chosen, batch, cores, dtype, device, max_bytes=limit, max_seconds=max_seconds)
@@ -123,6 +133,7 @@ def plan(
     *,
     budget: int | str | None = None,
     outputs: Callable[[Any], Any] | None = None,
+    task: str | AnyTask | None = None,
     data: MapDataset | str | Path | None = None,
     optimizer: str | OptimizerConfig | None = None,
     scope: Scope = BudgetTerms.scope,
@@ -162,6 +173,7 @@ def plan(
         second: beside a profile the budget, beside a module a sample as in `profile`.
         budget: memory that training never exceeds: bytes, or text like "300MiB".
         outputs: beside a module, as in `profile`.
+        task: beside a module, as in `profile`; none: "classification", or the profile's.
         data: what the network will be trained on: a data set or a path, as for `run`. What its classes are called goes
             into the plan, and `run` matches labels by that; `samples` follow from it.
         optimizer: "sgd", "adam", "adamw", or an `OptimizerConfig` in full; none: the profile's, or "sgd".
@@ -233,13 +245,19 @@ def plan(
         raise InputError(f"dtype: the profile was taken in {subject.dtype}; take another one for {dtype}")
     if isinstance(subject, Profile) and device not in (None, subject.device.kind):
         raise InputError(f"device: the profile was taken on {subject.device.kind}; take another one for {device}")
+    chosen_task = _task(task or "classification")
+    if isinstance(subject, Profile) and task is not None and chosen_task != subject.model.task:
+        raise InputError(f"task: the profile is of {subject.model.task.kind} with other settings; take another one")
     computed = subject.dtype if isinstance(subject, Profile) else dtype or "float32"
     chosen = _chosen_optimizer(subject, optimizer)
     names: tuple[str, ...] = ()
     described: Model | None = None
     given = _given_normalisation(mean, std, normalise, data is not None)
     if data is not None:
-        described = subject.model if isinstance(subject, Profile) else _described(subject, second, None, outputs)
+        if isinstance(subject, Profile):
+            described = subject.model
+        else:
+            described = _described(subject, second, None, outputs, chosen_task)
         names, found = look(data, described, seed, resize)
         if normalise is not None:
             given = measured_normalisation(data, described, seed, resize)
@@ -279,7 +297,7 @@ def plan(
         measured = subject
     else:
         _check_batch(batch)
-        described = described or _described(subject, second, None, outputs)
+        described = described or _described(subject, second, None, outputs, chosen_task)
         measured = _measured(ProfileRequest(described, chosen, batch, probe().cores, computed, device or "cpu"))
     check_device(measured.device, request.budget.bytes)
     planned = make_plan(measured, request)
@@ -296,11 +314,23 @@ def _measured(request: ProfileRequest) -> Profile:
         return take_profile(request, on_progress)
 
 
-def _described(module: nn.Module, sample: Any, classes: int | None, outputs: Callable[[Any], Any] | None) -> Model:
+def _task(task: str | AnyTask) -> AnyTask:
+    """A task by name, or as it is. Raises InputError."""
+    if not isinstance(task, str):
+        return task
+    try:
+        return make_task(task, {})
+    except ValueError as error:
+        raise InputError(f"task: {error}") from None
+
+
+def _described(
+    module: nn.Module, sample: Any, classes: int | None, outputs: Callable[[Any], Any] | None, task: AnyTask
+) -> Model:
     """The network as it is described. What is no module or no tensor is told there."""
     from planner.model.importers.apart import import_apart  # brings torch, which planning does without
 
-    return import_apart(module, sample, classes, outputs)
+    return import_apart(module, sample, classes, outputs, task)
 
 
 def _chosen_optimizer(subject: Profile | nn.Module, optimizer: str | OptimizerConfig | None) -> OptimizerConfig:

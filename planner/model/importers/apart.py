@@ -37,6 +37,7 @@ from planner.model.importers.places import line_of_error
 from planner.schema.codec import to_json
 from planner.schema.model import Model
 from planner.system.fork import StandstillError, ask_copy
+from planner.tasks.kinds import CLASSIFICATION, AnyTask
 
 _STANDSTILL_SECONDS = 30.0
 
@@ -50,13 +51,17 @@ class ImportReply:
 
 
 def import_apart(
-    module: nn.Module, sample: Tensor, classes: int | None = None, outputs: Outputs | None = None
+    module: nn.Module,
+    sample: Tensor,
+    classes: int | None = None,
+    outputs: Outputs | None = None,
+    task: AnyTask = CLASSIFICATION,
 ) -> Model:
     """As `import_module`, in a process of its own wherever that is possible.
 
     Raises ModelError as that does, OverBudgetError or RunError where the child was ended.
     """
-    found = describe_apart(module, sample, classes, outputs)
+    found = describe_apart(module, sample, classes, outputs, task)
     if found.model is None:
         raise refusal(found.obstacles)
     return found.model
@@ -67,6 +72,7 @@ def describe_apart(
     sample: Tensor,
     classes: int | None = None,
     outputs: Outputs | None = None,
+    task: AnyTask = CLASSIFICATION,
     *,
     standstill_seconds: float = _STANDSTILL_SECONDS,
 ) -> Description:
@@ -76,18 +82,20 @@ def describe_apart(
     """
     reason = _hindrance(module, sample)
     if reason is None:
-        found, reason = _asked(lambda: described(module, sample, classes, outputs), standstill_seconds)
+        found, reason = _asked(lambda: described(module, sample, classes, outputs, task), standstill_seconds)
         if found is not None:
             return found
     warnings.warn(f"the network is exported in this process, which grows by that: {reason}", stacklevel=3)
-    return described(module, sample, classes, outputs)
+    return described(module, sample, classes, outputs, task)
 
 
-def described(module: Any, sample: Any, classes: int | None, outputs: Outputs | None) -> Description:
+def described(
+    module: Any, sample: Any, classes: int | None, outputs: Outputs | None, task: AnyTask = CLASSIFICATION
+) -> Description:
     """The module's model, or all obstacles."""
     try:
         lazy = lazy_tensors(module) if isinstance(module, nn.Module) else []
-        return Description.of(import_module(module, sample, classes, outputs), lazy)
+        return Description.of(import_module(module, sample, classes, outputs, task), lazy)
     except ModelError as error:
         return Description(None, obstacles_of(error))
 

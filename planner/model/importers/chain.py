@@ -24,6 +24,7 @@ from planner.model.importers.unit_text import UnitText
 from planner.model.shapes import Shape, model_sizes
 from planner.operators.unit_graph import GraphTensor, UnitGraph
 from planner.schema.model import Model, Unit
+from planner.tasks.kinds import CLASSIFICATION, AnyTask
 
 _FRESH = {"running_mean": 0.0, "running_var": 1.0, "num_batches_tracked": 0.0}
 """What a batch normalisation's tensors begin with."""
@@ -42,8 +43,8 @@ class Chain:
     """The module's tensors, by the names that a run gives them: `units.0.0.conv1.weight`."""
 
 
-def chain_of(module: nn.Module, images: Tensor, classes: int) -> Chain:
-    """The chain that `module` is, which gives (samples, classes) for `images` (samples, …).
+def chain_of(module: nn.Module, images: Tensor, classes: int, task: AnyTask = CLASSIFICATION) -> Chain:
+    """The chain that `module` is, which gives (samples, classes) or what else `task` takes for `images` (samples, …).
 
     Modes of its parts are left changed. Raises ModelError naming the line of its code, or the unit.
     """
@@ -52,7 +53,7 @@ def chain_of(module: nn.Module, images: Tensor, classes: int) -> Chain:
     data = _random_like(images)
     with _buffers_kept(module):
         training, evaluation = _exported(module, data)
-        model = _model(module, training, evaluation, (images.shape[1], images.shape[2], images.shape[3]), classes)
+        model = _model(module, training, evaluation, (images.shape[1], images.shape[2], images.shape[3]), classes, task)
         tensors = training.tensors | evaluation.tensors
         chain = Chain(model, {name: tensors[each.name] for name, each in model.graph_tensors()})
         try:
@@ -107,7 +108,12 @@ def _random_like(images: Tensor) -> Tensor:
 
 
 def _model(
-    module: nn.Module, training: Exported, evaluation: Exported, shape: tuple[int, int, int], classes: int
+    module: nn.Module,
+    training: Exported,
+    evaluation: Exported,
+    shape: tuple[int, int, int],
+    classes: int,
+    task: AnyTask,
 ) -> Model:
     cuts, others = _agreed_cuts(training, evaluation)
     names: list[str] = []
@@ -129,7 +135,7 @@ def _model(
         except ValueError as error:
             raise ModelError(f"{steps[0].place}: {error}") from None
     try:
-        model = Model("model/2", type(module).__name__[:MAX_NAME_LENGTH], shape, classes, tuple(units))
+        model = Model("model/2", type(module).__name__[:MAX_NAME_LENGTH], shape, classes, tuple(units), task)
     except ValueError as error:
         raise ModelError(str(error)) from None
     model_sizes(model)

@@ -20,22 +20,32 @@ from planner.model.importers.given import Outputs, best_pick, odd_parts, odd_ten
 from planner.model.importers.obstacles import Obstacle, obstacles_of, refusal
 from planner.model.importers.places import line_of_error
 from planner.schema.model import Model
+from planner.tasks.kinds import CLASSIFICATION, AnyTask
 
 
 def import_module(
-    module: nn.Module, sample: Tensor, classes: int | None = None, outputs: Outputs | None = None
+    module: nn.Module,
+    sample: Tensor,
+    classes: int | None = None,
+    outputs: Outputs | None = None,
+    task: AnyTask = CLASSIFICATION,
 ) -> Model:
     """The description of `module`: see `import_chain`."""
-    return import_chain(module, sample, classes, outputs).model
+    return import_chain(module, sample, classes, outputs, task).model
 
 
 def import_chain(
-    module: nn.Module, sample: Tensor, classes: int | None = None, outputs: Outputs | None = None
+    module: nn.Module,
+    sample: Tensor,
+    classes: int | None = None,
+    outputs: Outputs | None = None,
+    task: AnyTask = CLASSIFICATION,
 ) -> Chain:
     """`module`, whose input looks like `sample` (batch, channels, height, width) or without batch, as a chain of units.
 
     `classes` is read off the output; given, it has to agree. `outputs` picks a tensor from what the module returns.
     What does not require a gradient is not trained. Layers that get their shape from the first input get it here.
+    `task` says what the outputs have to be.
 
     Raises ModelError with all that is in the way: the layer, the line of its code or the unit, and the reason.
     """
@@ -47,30 +57,36 @@ def import_chain(
     if found := odd_parts(module):
         raise refusal(found)
     if found := odd_tensors(module, sample):
-        raise refusal([*found, *_further(module, sample, classes, outputs)])
+        raise refusal([*found, *_further(module, sample, classes, outputs, task)])
     images = _images(sample)
     with torch.compiler.set_stance("force_eager"), picking(module, outputs), _modes_kept(module):
         with torch.no_grad():
             _set_training(module, False)
             outcomes = [_output(module, images), _output(module, images[:1])]
-        found = [obstacle for obstacle in map(_output_problem, outcomes, (len(images), 1)) if obstacle is not None]
+        problems = (
+            _output_problem(outcome, count, task, tuple(images.shape[1:]))
+            for outcome, count in zip(outcomes, (len(images), 1), strict=True)
+        )
+        found = [obstacle for obstacle in problems if obstacle is not None]
         if found:
             pick = best_pick(outcomes[0])
             with picking(module, None if pick is None else pick.take):
                 raise refusal([found[0], *graph_obstacles(module, images)])
-        width = outcomes[0].shape[1]
+        width = task.outputs_of(tuple(outcomes[0].shape[1:]), tuple(images.shape[1:]))
         if classes not in (None, width):
             raise ModelError(f"classes is {classes}, but the output has {width} per sample")
-        return chain_of(module, images, width)
+        return chain_of(module, images, width, task)
 
 
-def _further(module: nn.Module, sample: Tensor, classes: int | None, outputs: Outputs | None) -> list[Obstacle]:
+def _further(
+    module: nn.Module, sample: Tensor, classes: int | None, outputs: Outputs | None, task: AnyTask
+) -> list[Obstacle]:
     """What else is in the way of a module of other numbers, as far as that can be seen with float32."""
     tensors = (sample, *module.parameters(), *module.buffers())
     if any(tensor.is_complex() or tensor.is_meta or tensor.device != sample.device for tensor in tensors):
         return []
     try:
-        import_chain(copy.deepcopy(module).float(), sample.float(), classes, outputs)
+        import_chain(copy.deepcopy(module).float(), sample.float(), classes, outputs, task)
     except ModelError as error:
         return list(obstacles_of(error))
     except Exception:  # whatever somebody else's module makes of being copied
@@ -144,14 +160,23 @@ def _output(module: nn.Module, images: Tensor) -> Any:
             raise refusal([Obstacle(problem + (f" at {line}" if line else ""), layer)]) from error
 
 
-def _output_problem(output: object, count: int) -> Obstacle | None:
-    """Why an output is not one tensor (batch, classes); None where it is."""
+def _output_problem(output: object, count: int, task: AnyTask, shape: tuple[int, ...]) -> Obstacle | None:
+    """Why an output is not one tensor as the task has it, (batch, classes) for instance; None where it is."""
+    right = "(batch, classes)" if len(task.output_shape(1, shape)) == 1 else f"what {task.kind} takes"
     if not isinstance(output, Tensor):
-        problem = f"forward gives a {type(output).__name__}; one tensor (batch, classes) is needed"
+        problem = f"forward gives a {type(output).__name__}; one tensor {right} is needed"
         pick = best_pick(output)
         return Obstacle(problem, remedy="" if pick is None else f"pick one: outputs=lambda out: {pick.words}")
-    if output.dim() != 2 or len(output) != count:
-        return Obstacle(f"forward gives {_show(output.shape)} at batch {count}; (batch, classes) is needed")
+    problem = f"forward gives {_show(output.shape)} at batch {count}; "
+    if output.dim() < 2 or len(output) != count:
+        return Obstacle(f"{problem}{right} is needed")
+    try:
+        task.outputs_of(tuple(output.shape[1:]), shape)
+    except ValueError as error:
+        if len(task.output_shape(1, shape)) == 1:
+            kinds = "task='segmentation' and others take more" if task == CLASSIFICATION else ""
+            return Obstacle(f"{problem}{right} is needed", remedy=kinds)
+        return Obstacle(f"forward {error}")
     if output.dtype != torch.float32:
         return Obstacle(f"forward gives {output.dtype}; profiles are of torch.float32")
     return None

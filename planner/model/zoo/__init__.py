@@ -19,6 +19,7 @@ from planner.model.zoo.resnet import cifar_resnet, resnet, wide_resnet
 from planner.model.zoo.tiny import dscnn_kws, mlp, resnet8
 from planner.model.zoo.vgg import VGG_COUNTS, vgg_bn
 from planner.schema.model import Model, ZooReference
+from planner.tasks.kinds import CLASSIFICATION
 
 __all__ = ["ZOO", "Input", "ZooNetwork", "from_zoo", "nearest"]
 
@@ -105,7 +106,8 @@ def from_zoo(name: str, shape: Input | None = None, classes: int | None = None) 
     shape = network.input if shape is None else shape
     classes = network.classes if classes is None else classes
     try:
-        ZooReference("model/1", name, shape, classes)  # checks the ranges
+        least = CLASSIFICATION.least_outputs  # a document means classes; here one number may be meant
+        ZooReference("model/1", name, shape, least if classes == 1 else classes)  # checks the ranges
     except ValueError as error:
         raise ModelError(f"{name}: {error}") from None
     try:

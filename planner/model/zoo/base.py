@@ -9,6 +9,7 @@ from planner.errors import ModelError
 from planner.model.graph_builder import GraphBuilder, Start, Var
 from planner.model.graph_layers import batch_norm, conv2d, kaiming_normal
 from planner.schema.model import Model, Unit
+from planner.tasks.kinds import usual_task
 
 Input = tuple[int, int, int]
 """Channels, height and width."""
@@ -52,7 +53,7 @@ def by_size(small: Maker, large: Maker) -> Maker:
 
 def chain(name: str, shape: Input, classes: int, units: Sequence[Unit]) -> Model:
     """The model that these units are."""
-    return Model("model/2", name, shape, classes, tuple(units))
+    return Model("model/2", name, shape, classes, tuple(units), usual_task(classes))
 
 
 def check_multiple(name: str, shape: Input, side: int) -> None:

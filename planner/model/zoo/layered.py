@@ -25,6 +25,7 @@ from planner.schema.model import (
     Residual,
     Unit,
 )
+from planner.tasks.kinds import usual_task
 
 _RELU = Activation("relu")
 _RELU6 = Activation("relu6")
@@ -53,7 +54,7 @@ def _conv_chain(name: str, widths: tuple[tuple[int, ...], ...], shape: Input, cl
             if position == len(filters):
                 layers = (*layers, pool)
             units.append(Unit(f"conv{stage}_{position}", layers))
-    return Model("model/1", name, shape, classes, (*units, _classifier(classes)))
+    return Model("model/1", name, shape, classes, (*units, _classifier(classes)), usual_task(classes))
 
 
 def small_vgg(counts: tuple[int, ...]) -> Maker:
@@ -88,7 +89,7 @@ def small_resnet(counts: tuple[int, ...]) -> Maker:
                 stride = 2 if stage > 1 and position == 1 else 1
                 units.append(Unit(f"block{stage}_{position}", _basic_block(channels, width, stride)))
                 channels = width
-        return Model("model/1", name, shape, classes, (*units, _classifier(classes)))
+        return Model("model/1", name, shape, classes, (*units, _classifier(classes)), usual_task(classes))
 
     return make
 
@@ -113,7 +114,7 @@ def small_mobilenetv2(name: str, shape: Input, classes: int) -> Model:
             units.append(Unit(f"block{stage}_{position}", layers))
             channels = width
     units.append(Unit("last", (_conv(1280, kernel=1), _NORM, _RELU6)))
-    return Model("model/1", name, shape, classes, (*units, _classifier(classes)))
+    return Model("model/1", name, shape, classes, (*units, _classifier(classes)), usual_task(classes))
 
 
 def cnn6(name: str, shape: Input, classes: int) -> Model:
