@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from planner.errors import InputError, StorageError
 from planner.model.importers.given import lazy_tensors, unwrapped
-from planner.runner.storage.exported import find_full
+from planner.runner.storage.exported import find_full, state_names
 from planner.runner.storage.safetensors import TensorFile
 from planner.runner.storage.weights import read_tensor, save_tensors
 
@@ -80,7 +80,7 @@ def _plain(tensor: Tensor) -> Tensor:
 def load_into(module: nn.Module, folder: Path) -> None:
     """See `RunReport.load_into`."""
     exported = find_full(folder)
-    ours = {tensor.name: name for name, tensor in exported.model.graph_tensors() if tensor.persistent}
+    ours = state_names(exported.model)
     state = _ready(module, "").state_dict(keep_vars=True)
     if strange := sorted(set(ours) - set(state)):
         raise InputError(f"the module has no {strange[0]!r}, which {exported.model.name!r} has: it is another network")

@@ -21,7 +21,7 @@ from planner.model.zoo.vgg import VGG_COUNTS, vgg_bn
 from planner.schema.model import Model, ZooReference
 from planner.tasks.kinds import CLASSIFICATION
 
-__all__ = ["ZOO", "Input", "ZooNetwork", "from_zoo", "nearest"]
+__all__ = ["ZOO", "Input", "ZooNetwork", "from_zoo", "nearest", "unit_names"]
 
 _CIFAR = "for small images: 3×3 convolution first, no pool behind it"
 _STRIDES = "for small images: the first two halvings left out"
@@ -33,8 +33,8 @@ def _torchvision(name: str, make: Maker, small: str, layered: Maker | None = Non
     theirs = f"torchvision's {name}"
     if layered is None:
         return ZooNetwork(make, theirs, f"{theirs} {small}")
-    other = f"made of layers {small}; {theirs} from {SMALL}×{SMALL} on"
-    return ZooNetwork(by_size(layered, make), theirs, other)
+    other = f"{theirs} {small}; made of layers below {SMALL}×{SMALL}"
+    return ZooNetwork(by_size(layered, make), theirs, other, make)
 
 
 def _timm(names: str, make: Maker, small: int, large: int) -> ZooNetwork:
@@ -118,3 +118,20 @@ def from_zoo(name: str, shape: Input | None = None, classes: int | None = None) 
         named = ModelError(f"{name}: {error}")
         named.unit = error.unit
         raise named from None
+
+
+def unit_names(model: Model) -> tuple[tuple[str, ...], ...]:
+    """What others call the weights of a network that the zoo makes of layers: for each unit, in the order of its state.
+
+    Empty where it is no such network, and for a unit that is not the zoo's (an exit's head).
+    """
+    network = ZOO.get(model.name)
+    if network is None or network.named is None or model.schema != "model/1":
+        return ()
+    own = from_zoo(model.name, model.input, model.classes).units
+    named = network.named(model.name, model.input, model.classes)
+    names: list[list[str]] = [[] for _ in named.units]
+    for stored, tensor in named.graph_tensors():
+        names[int(stored.split(".")[1])].append(tensor.name)
+    pairs = zip(model.units, own, names, strict=False)
+    return tuple(tuple(found) if unit == same else () for unit, same, found in pairs)

@@ -31,6 +31,8 @@ class ZooNetwork:
     """What it is, in words: whose network, and whose names its weights have."""
     small_form: str = ""
     """The same for images that are small, where it differs."""
+    named: Maker | None = None
+    """Of one that is made of layers for small images: the same network with names of its weights."""
     input: Input = (3, 32, 32)
     """What it is made for where nobody says otherwise."""
     classes: int = 10

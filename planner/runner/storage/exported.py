@@ -10,6 +10,7 @@ from pathlib import Path
 from planner.errors import InputError, StorageError
 from planner.model.load import load_model
 from planner.model.shapes import Shape, layer_output, model_sizes, walk
+from planner.model.zoo import unit_names
 from planner.runner.storage.safetensors import Entry, TensorFile, merge_tensors
 from planner.schema.model import Layer, Model, Unit
 from planner.schema.run_folder import RunFolder
@@ -101,9 +102,20 @@ def tensors_of(model: Model) -> Iterator[Entry]:
 def own_names(model: Model) -> dict[str, str]:
     """What the network that a model was made of calls its tensors, by their names in a model's file.
 
-    Only unit graphs know it. A constant that several units read is in the file once for each.
+    Unit graphs know it, and the zoo of its own units. A constant that several units read is in the file once for each.
     """
-    return {name: tensor.name for name, tensor in model.graph_tensors()}
+    found = {name: tensor.name for name, tensor in model.graph_tensors()}
+    for index, ((unit, shape), names) in enumerate(zip(_units(model), unit_names(model), strict=False)):
+        if names:
+            ours = (entry.name for entry in _tensors(unit.layers, shape, f"units.{index}."))
+            found.update(zip(ours, names, strict=True))
+    return found
+
+
+def state_names(model: Model) -> dict[str, str]:
+    """The names of tensors in a model's file, by those in the state of the network that it was made of."""
+    left_out = {name for name, tensor in model.graph_tensors() if not tensor.persistent}
+    return {own: name for name, own in reversed(own_names(model).items()) if name not in left_out}
 
 
 def write_state(exported: Exported, target: Path) -> None:
@@ -111,10 +123,9 @@ def write_state(exported: Exported, target: Path) -> None:
 
     What is no part of its state is left out. Raises InputError where the model is of no such network, StorageError.
     """
-    first = {tensor.name: name for name, tensor in reversed([*exported.model.graph_tensors()]) if tensor.persistent}
-    names = {name: own for own, name in first.items()}
+    names = {name: own for own, name in state_names(exported.model).items()}
     if not names:
-        raise InputError(f"{exported.model.name}: is of the zoo or a layer list; its weights have no names but ours")
+        raise InputError(f"{exported.model.name}: is a list of layers; its weights have no names but ours")
     merge_tensors([exported.weights], target, names.get)
 
 

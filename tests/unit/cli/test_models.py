@@ -41,7 +41,7 @@ def test_every_network_is_listed_with_its_sizes(capsys: pytest.CaptureFixture[st
         assert entry["units"] == len(model.units)
         assert entry["parameters"] == sum(sizes.parameters for sizes in model_sizes(model))
         assert entry["least_bytes"] is None
-    assert found["resnet18"]["form"].startswith("made of layers for small images")
+    assert found["resnet18"]["form"].endswith("made of layers below 64×64")
 
 
 def test_least_memory_is_that_of_the_shipped_profile(capsys: pytest.CaptureFixture[str]) -> None:

@@ -183,7 +183,11 @@ def test_a_step_gives_every_parameter_a_gradient(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "shape", "said"),
     [
-        ("resnet18", (3, 32, 32), "made of layers for small images: "),
+        (
+            "resnet18",
+            (3, 32, 32),
+            "torchvision's resnet18 for small images: 3×3 convolution first, no pool behind it; ",
+        ),
         ("resnet18", (3, 64, 64), "torchvision's resnet18"),
         ("resnet50", (3, 224, 63), "torchvision's resnet50 for small images: 3×3 convolution first"),
         ("mobilenetv2", (3, 224, 224), "torchvision's mobilenet_v2"),

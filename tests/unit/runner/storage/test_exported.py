@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,23 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from planner.errors import InputError
+from planner.heads.convolution import ConvHead
 from planner.model.build import build_unit
+from planner.model.heads import head_unit
 from planner.model.shapes import Shape, model_sizes
 from planner.model.zoo import ZOO, from_zoo
+from planner.model.zoo.base import Maker
+from planner.model.zoo.mobile import mobilenetv2
+from planner.model.zoo.resnet import resnet
 from planner.operators.unit_graph import GraphTensor, UnitGraph
-from planner.runner.storage.exported import find_exported, find_full, streamed_bytes, tensors_of, write_state
+from planner.runner.storage.exported import (
+    find_exported,
+    find_full,
+    own_names,
+    streamed_bytes,
+    tensors_of,
+    write_state,
+)
 from planner.runner.storage.weights import save_tensors
 from planner.schema.codec import to_json
 from planner.schema.model import Model, Unit
@@ -142,9 +155,44 @@ def test_a_state_dict_has_the_networks_own_names_and_no_constants(tmp_path: Path
     found = load_file(tmp_path / "state")
     assert set(found) == {"fc.weight", "fc.bias"}
     assert all(torch.equal(tensor, weights[f"units.0.0.{name}"]) for name, tensor in found.items())
-    with pytest.raises(InputError, match="cnn6: is of the zoo or a layer list; its weights have no names but ours"):
+    with pytest.raises(InputError, match="cnn6: is a list of layers; its weights have no names but ours"):
         write_state(find_exported(export(tmp_path / "zoo")), tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "named"),
+    [("resnet18", resnet((2, 2, 2, 2), bottleneck=False)), ("mobilenetv2", mobilenetv2)],
+)
+@torch.no_grad()
+def test_a_network_of_layers_has_the_names_of_the_same_one_as_unit_graphs(name: str, named: Maker) -> None:
+    """Under these names the weights of one make the other give the same outputs."""
+    layered, graphs = from_zoo(name, (3, 9, 9), 3), named(name, (3, 9, 9), 3)
+    weights, names = random_weights(layered), own_names(layered)
+    assert set(names) == {entry.name for entry in tensors_of(layered)}
+    theirs = {own: weights[ours] for ours, own in names.items()}
+    assert theirs.keys() == {tensor.name for _, tensor in graphs.graph_tensors()}
+    outputs = []
+    for model, state in ((layered, weights), (graphs, {at: theirs[each.name] for at, each in graphs.graph_tensors()})):
+        x: torch.Tensor = torch.ones(2, 3, 9, 9) * torch.linspace(-1, 1, 9)
+        for index, unit in enumerate(model.units):
+            module = build_unit(unit, tuple(x.shape[1:])).eval()
+            for at, tensor in module.state_dict().items():
+                tensor.copy_(state[f"units.{index}.{at}"])
+            x = module(x)
+        outputs.append(x)
+    assert float(outputs[0].abs().max()) > 0
+    assert torch.equal(*outputs)
+
+
+def test_an_exit_of_it_has_names_up_to_its_head() -> None:
+    model = from_zoo("resnet18", (3, 8, 8), 3)
+    shape = model_sizes(model)[2].output
+    exit_model = replace(model, units=(*model.units[:3], head_unit(ConvHead("auxiliary", 16), shape, (3,))))
+    names = own_names(exit_model)
+    assert names["units.2.0.body.0.weight"] == "layer1.1.conv1.weight"
+    assert {name.split(".")[1] for name in names} == {"0", "1", "2"}
+    assert own_names(replace(model, name="mine")) == {}
 
 
 def test_the_full_network_is_the_one_beside_the_best_exit(tmp_path: Path) -> None:
