@@ -194,7 +194,8 @@ def _check_schema_version(kind: type, value: dict[str, Any], path: str) -> None:
 @cache
 def field_hints(kind: type) -> dict[str, Any]:
     """A schema's fields and their annotations."""
-    return typing.get_type_hints(kind)
+    hints = typing.get_type_hints(kind)  # those of the class itself included
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
 
 @cache

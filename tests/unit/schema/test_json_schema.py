@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jsonschema_rs
 import pytest
@@ -72,6 +72,7 @@ def test_it_takes_every_network_of_the_zoo(capsys: pytest.CaptureFixture[str]) -
 
 @dataclass(frozen=True)
 class _Renamed:
+    of_the_class: ClassVar[str] = ""
     new: int = formerly("old", 1)
     """Its number."""
 
@@ -79,6 +80,6 @@ class _Renamed:
 def test_a_field_may_go_by_its_former_name_and_is_described() -> None:
     schema = json_schema("renamed", _Renamed)
     validator = jsonschema_rs.Draft202012Validator(schema)
-    for value in ({"new": 2}, {"old": 2}, {}, {"new": 1, "old": 2}, {"old": "2"}):
+    for value in ({"new": 2}, {"old": 2}, {}, {"new": 1, "old": 2}, {"old": "2"}, {"of_the_class": ""}):
         assert validator.is_valid(value) is (refusal(_Renamed, value) == ""), value
     assert schema["$defs"]["_Renamed"]["properties"]["new"]["description"] == "Its number."
