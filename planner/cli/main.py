@@ -20,6 +20,7 @@ COMMANDS = {
     "doctor": "show what this device is: memory, cores, allocator, disk speed, what torch costs",
     "profile": "measure what every part of a network costs on this device, in bytes and seconds",
     "plan": "plan a training that stays within a memory budget and is as fast as it can be",
+    "describe": "show whether a network comes in: as which units, or everything that is in its way",
     "models": "list the networks that go by a name, with their sizes and the least memory that each needs",
     "check": "show what is wrong with a network's description, and where, or what it amounts to",
     "schema": "print JSON Schema of a document: model, profile, plan or report",

@@ -30,6 +30,9 @@ T = TypeVar("T")
 MOST_SECONDS = 7 * 24 * 3600
 """What --max-seconds may be at most."""
 
+USUAL_INPUT = (3, 32, 32)
+"""Shape of one sample, where neither a person nor data says it."""
+
 _SHAPE = re.compile(r"(\d{1,6})x(\d{1,6})x(\d{1,6})", re.ASCII)
 
 
@@ -144,7 +147,8 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "--model",
         required=True,
         metavar="M",
-        help="a zoo name (vgg16, resnet18, …; `neuroflux models` lists them), a .json description, an .onnx file",
+        help="a zoo name (vgg16, resnet18, …; `neuroflux models` lists them), a .json description, an .onnx file, or "
+        "package.module:function, which returns a torch.nn.Module",
     )
     add_shape(group, "the data's, or what the network is made for: 3x32x32 and 10 classes for most")
     group.add_argument(
@@ -322,12 +326,9 @@ class ModelAndData:
 
 def subject_from(arguments: argparse.Namespace, work_dir: Path) -> ModelAndData:
     """The model asked for, shaped by the data where there is some. Data is unpacked into `work_dir`."""
-    from planner.model.load import load_model
-    from planner.model.zoo import ZOO
-
-    described = None if arguments.model in ZOO else _described(arguments)
+    described = None if _is_made(arguments.model) else _described(arguments)
     if arguments.data is None:
-        model = described or load_model(arguments.model, _resized_input(arguments), arguments.classes)
+        model = described or _made(arguments.model, _resized_input(arguments), arguments.classes)
         model = for_task(model, task_from(arguments, CLASSIFICATION if described is None else described.task))
         _check_resize(arguments, model)
         return _subject(model)
@@ -349,9 +350,34 @@ def subject_from(arguments: argparse.Namespace, work_dir: Path) -> ModelAndData:
     ):
         found = describe(data, TrainingTerms.seed).description
         classes = found.input[0] if task.labels_from == "none" else found.classes
-        model = for_task(described or load_model(arguments.model, found.input, arguments.classes or classes), task)
+        model = for_task(described or _made(arguments.model, found.input, arguments.classes, classes), task)
         check_fits(data.info, wanted or model.input, model.classes, model.task, "the model")
     return replace(_subject(model), samples=found.training_samples, prepared_bytes=file_bytes(found), data=found)
+
+
+def named_model(arguments: argparse.Namespace) -> Model:
+    """The model that `model`, `input` and `classes` name."""
+    name = arguments.model
+    return _made(name, arguments.input, arguments.classes) if _is_made(name) else _described(arguments)
+
+
+def _is_made(name: str) -> bool:
+    """Whether the network is made for a shape: one of the zoo, or what a person's own code makes."""
+    from planner.cli.module import is_function
+    from planner.model.zoo import ZOO
+
+    return name in ZOO or is_function(name)
+
+
+def _made(name: str, shape: tuple[int, int, int] | None, classes: int | None, data_classes: int | None = None) -> Model:
+    """The network of the zoo, or of a person's own code, whose classes are what they are."""
+    from planner.cli.module import model_made
+    from planner.model.load import load_model
+    from planner.model.zoo import ZOO
+
+    if name in ZOO:
+        return load_model(name, shape, classes or data_classes)
+    return model_made(name, USUAL_INPUT if shape is None else shape, classes)
 
 
 def _subject(model: Model) -> ModelAndData:
@@ -362,12 +388,9 @@ def _subject(model: Model) -> ModelAndData:
 
 def _resized_input(arguments: argparse.Namespace) -> tuple[int, int, int] | None:
     """What is said of the shape of one sample; a zoo network's has the extents that images are resized to."""
-    from planner.model.zoo import ZOO
-    from planner.schema.model import ZooReference
-
     given: tuple[int, int, int] | None = arguments.input
-    if given is None and arguments.resize is not None and arguments.model in ZOO:
-        return (ZooReference.input[0], *arguments.resize)
+    if given is None and arguments.resize is not None and _is_made(arguments.model):
+        return (USUAL_INPUT[0], *arguments.resize)
     return given
 
 

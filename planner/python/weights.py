@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from planner.errors import InputError, StorageError
-from planner.model.importers.given import lazy_tensors, unwrapped
+from planner.model.importers.given import lazy_tensors, plain, state_of, unwrapped
 from planner.runner.storage.exported import find_full, state_names
 from planner.runner.storage.safetensors import TensorFile
 from planner.runner.storage.weights import read_tensor, save_tensors
@@ -25,7 +25,7 @@ def initial_file(init: nn.Module | Mapping[str, Tensor] | str | Path, scratch: P
             return Path(init)
         state = _from_torch_file(Path(init))
     elif isinstance(init, nn.Module):
-        state = _state_of(_ready(init, "init: "))
+        state = state_of(_ready(init, "init: "))
     elif isinstance(init, Mapping):
         state = dict(init)
     else:
@@ -34,7 +34,7 @@ def initial_file(init: nn.Module | Mapping[str, Tensor] | str | Path, scratch: P
     if not tensors:
         raise InputError("init: holds no tensors; give a module, or its state_dict()")
     target = scratch / "init.safetensors"
-    save_tensors(target, ((name, _plain(tensor)) for name, tensor in tensors.items()))
+    save_tensors(target, ((name, plain(tensor)) for name, tensor in tensors.items()))
     return target
 
 
@@ -44,11 +44,6 @@ def _ready(module: nn.Module, what: str) -> nn.Module:
     if lazy := lazy_tensors(inner):
         raise InputError(f"{what}{lazy[0]} has no shape yet; run the module once on a sample")
     return inner
-
-
-def _state_of(module: nn.Module) -> dict[str, Tensor]:
-    """All parameters and buffers, those included that are no part of its state."""
-    return {**dict(module.named_buffers()), **module.state_dict()}
 
 
 def _from_torch_file(path: Path) -> dict[str, Any]:
@@ -68,12 +63,6 @@ def _from_torch_file(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InputError(f"init: {path}: holds a {type(found).__name__}, not a state dict")
     return found
-
-
-def _plain(tensor: Tensor) -> Tensor:
-    """As our files hold it: float32, or whole numbers of 64 bits."""
-    found = tensor.detach().cpu()
-    return found.float() if found.is_floating_point() else found.to(torch.int64)
 
 
 @torch.no_grad()

@@ -40,6 +40,18 @@ def lazy_tensors(module: nn.Module) -> list[str]:
     return [name for name, tensor in tensors if is_lazy(tensor)]
 
 
+def state_of(module: nn.Module) -> dict[str, Tensor]:
+    """All parameters and buffers, those included that are no part of its state, as files of weights hold them."""
+    state = {**dict(module.named_buffers()), **module.state_dict()}
+    return {str(name): plain(tensor) for name, tensor in state.items() if isinstance(tensor, Tensor)}
+
+
+def plain(tensor: Tensor) -> Tensor:
+    """As files of weights hold it: float32, or whole numbers of 64 bits."""
+    found = tensor.detach().cpu()
+    return found.float() if found.is_floating_point() else found.to(torch.int64)
+
+
 def odd_parts(module: nn.Module) -> list[Obstacle]:
     """Layers that are no Python code, or not of numbers that can be trained; not those within them."""
     found: list[Obstacle] = []
