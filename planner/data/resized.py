@@ -7,17 +7,19 @@ from dataclasses import replace
 
 from planner.data.pictures import import_pillow, resize_planes
 from planner.data.split import Parts, SourceSplit, check_shape
-from planner.tasks.base import Label
+from planner.errors import DataError
+from planner.tasks.base import Label, LabelKind
 
 
 def resized(parts: Parts, name: str, size: tuple[int, int]) -> Parts:
     """The same data set with images of `size` (height, width); unchanged where they are. `name` is what errors call it.
 
-    Raises DataError where Pillow is not installed.
+    Raises DataError where Pillow is not installed, or labels would have to be resized too.
     """
     channels, *had = parts.shape
     if tuple(had) == size:
         return parts
+    check_resizable(name, parts.labels)
     import_pillow(name, "resizing images")
     shape = (channels, *size)
     check_shape(name, shape)
@@ -33,6 +35,12 @@ def resized(parts: Parts, name: str, size: tuple[int, int]) -> Parts:
         shape=shape,
         notes=(*parts.notes, f"all images are {had[0]}×{had[1]}: resized to {size[0]}×{size[1]}"),
     )
+
+
+def check_resizable(name: str, labels: LabelKind) -> None:
+    """Raise DataError where labels have the extents of their images."""
+    if labels == "mask":
+        raise DataError(name, "its labels are masks, which are not resized: resize images and masks beforehand")
 
 
 class ResizedSplit:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from planner.data.dataset import check_fits, open_data
 from planner.data.describe import describe
 from planner.data.pictures import import_pillow, resize_planes
+from planner.data.resized import check_resizable
 from planner.data.statistics import measure, measure_values
 from planner.data.write import Part
 from planner.errors import InputError
@@ -57,6 +58,7 @@ def mapped_part(dataset: MapDataset, model: Model, prefix: str, name: str, resiz
         )
     count = len(dataset)
     if resize:
+        check_resizable(name, model.task.labels_from)
         import_pillow(name, "resizing images")
     return Part(prefix, count, _samples(dataset, count, model, name, resize), model.label_form)
 

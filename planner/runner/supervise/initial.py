@@ -11,10 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from planner.errors import InputError, StorageError
+from planner.model.load import load_model
 from planner.runner.storage.exported import own_names, tensors_of
 from planner.runner.storage.onnx_weights import OnnxWeights
 from planner.runner.storage.safetensors import CONVERTED, Entry, TensorFile, write_tensors
 from planner.schema.model import Model
+from planner.schema.plan import Plan
 from planner.schema.run_folder import RunFolder
 
 _OURS = ("units.", "heads.")
@@ -56,6 +58,27 @@ def keep_initial(source: Path, target: Path, model: Model) -> None:
         write_tensors(target, entries, chunks, {CONVERTED: str(len(widened))} if widened else None)
     finally:
         file.close()
+
+
+def input_difference(source: Path, plan: Plan) -> str | None:
+    """That the network which weights are of was given images otherwise than the plan has it: a warning, or none.
+
+    What they went in as then, its description says, where one lies beside them; where none does, nobody knows.
+    """
+    described = source.with_suffix(".json")
+    if source.is_dir():
+        folder = RunFolder(source)
+        described = folder.full_description if folder.full_description.is_file() else folder.description
+    try:
+        before = load_model(str(described), None, None).normalised_by
+    except InputError:
+        return None
+    if before == plan.normalisation:
+        return None
+    return (
+        f"--init {source}: these weights were trained on images that went in as {before.words}; the plan has them go "
+        f"in as {plan.normalisation.words}"
+    )
 
 
 def _names(model: Model) -> tuple[dict[str, str], dict[str, list[str]]]:

@@ -1,4 +1,5 @@
-"""The checks before a run: that the device is the plan's, and that there is memory enough.
+"""The checks before a run: that the device is the plan's, that there is memory enough, and that weights to begin with
+are used to what they will be given.
 
 A process of its own makes them: the supervisor's memory counts in the budget, that one's is free again before training.
 """
@@ -28,6 +29,8 @@ class PreflightQuestion:
     """Whether available memory is checked too."""
     ignore_limit: bool = False
     """Whether a container's limit may be below the budget."""
+    init: str | None = None
+    """The weights that a new run begins with, as `--init` names them; none without."""
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 from planner.errors import InputError, PlannerError
+from planner.runner.supervise.initial import input_difference
 from planner.runner.supervise.preflight import PreflightAnswer, PreflightQuestion
 from planner.runner.supervise.room import check_room
 from planner.schema.child_failed import ChildFailed
@@ -31,6 +33,8 @@ def answer(question: PreflightQuestion) -> PreflightAnswer:
         # Both are in use now: the supervisor is part of the plan's peak, and this process ends before training begins.
         ours = read_memory().anonymous_bytes + read_memory(os.getppid()).anonymous_bytes
         warnings += filter(None, [check_room(plan, ours, ignore_limit=question.ignore_limit)])
+    if question.init is not None:
+        warnings += filter(None, [input_difference(Path(question.init), plan)])
     return PreflightAnswer(None, found, tuple(warnings))
 
 

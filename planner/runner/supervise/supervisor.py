@@ -104,7 +104,8 @@ def _begin(run: PlannedRun, data: str, begun: Begun, footprint: Footprint, obser
     trains = bool(damage) or begun.is_new or first_open_block(run) < len(run.plan.blocks)
     keeps_init = check_init(begun, run.folder, trains)
     options = begun.options
-    answer = look(PreflightQuestion(run.plan, options.any_device, trains, options.guard, options.ignore_limit))
+    init = str(options.init) if options.init is not None and begun.is_new else None
+    answer = look(PreflightQuestion(run.plan, options.any_device, trains, options.guard, options.ignore_limit, init))
     release_start_memory()
     kind = memory_kind(run.folder.path)
 

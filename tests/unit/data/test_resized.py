@@ -14,7 +14,7 @@ from planner.data.dataset import open_data
 from planner.data.prepare import Wanted
 from planner.data.preparer import prepare
 from planner.data.records import Records
-from planner.errors import InputError
+from planner.errors import DataError, InputError
 from planner.schema.run_folder import RunFolder
 from planner.tasks.kinds import CLASSIFICATION
 from tests.unit.data.support import cycling_labels, random_images, read_all
@@ -68,3 +68,11 @@ def test_channels_are_not_made(tmp_path: Path) -> None:
     wanted = Wanted(str(tmp_path / "set.npz"), str(tmp_path / "run"), (3, 5, 5), 4, "the model", CLASSIFICATION, 0)
     with pytest.raises(InputError, match=r"images are 1×5×5, but the model takes 3×5×5$"):
         prepare(replace(wanted, resize="bilinear"))
+
+
+def test_masks_are_not_resized(tmp_path: Path) -> None:
+    np.savez(tmp_path / "set.npz", images=random_images(20, 9, 6), labels=random_images(20, 9, 6) % 3)
+    with pytest.raises(DataError, match="its labels are masks, which are not resized"):
+        open_data(str(tmp_path / "set.npz"), tmp_path, resize=(4, 4), task=None)
+    with open_data(str(tmp_path / "set.npz"), tmp_path, resize=(9, 6), task=None) as data:
+        assert data.info.labels.kind == "mask"

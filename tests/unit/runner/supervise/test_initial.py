@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,15 @@ from planner.cli.progress import Silent
 from planner.errors import InputError
 from planner.operators.unit_graph import GraphTensor, UnitGraph
 from planner.runner.protocol.events import BlockStarted, Event, Initialised
-from planner.runner.supervise.initial import keep_initial
+from planner.runner.supervise.initial import input_difference, keep_initial
+from planner.runner.supervise.preflight import PreflightQuestion, look
 from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.runner.train import session as session_module
 from planner.runner.train.block import compare_init
 from planner.runner.train.frozen import check_beginning
 from planner.schema.codec import decode, parse_json, read_document, to_json
 from planner.schema.model import Model, Unit
+from planner.schema.preprocessing import Normalisation
 from planner.schema.report import Report
 from planner.schema.report_parts import InitReport
 from planner.schema.run_folder import RunFolder
@@ -37,6 +40,21 @@ def _given(seed: int = 9) -> dict[str, torch.Tensor]:
         for name, tensor in state_of(loaded_block(make_plan((0, 6)), 0, seed)).items()
         if name.startswith("units.")
     }
+
+
+def test_weights_that_are_used_to_other_images_are_warned_of(tmp_path: Path) -> None:
+    plan, by = small_plan(), Normalisation((0.1,), (0.3,))
+    save_file(_given(), tmp_path / "w.safetensors")
+    given = (tmp_path / "w.safetensors", tmp_path)
+    assert [input_difference(path, plan) for path in given] == [None, None]  # nothing says what they are used to
+    for name in ("w.json", "model.json"):
+        (tmp_path / name).write_text(to_json(replace(plan.model, normalisation=by)))
+    said = "went in as (value / 255 - 0.1) / 0.3; the plan has them go in as (value / 255 - 0.5) / 0.25"
+    assert all(said in (input_difference(path, plan) or "") for path in given)
+    alike = replace(plan, training=replace(plan.training, normalisation=by), request=None, schema="plan/1")
+    assert [input_difference(path, alike) for path in given] == [None, None]
+    question = PreflightQuestion(plan, any_device=True, trains=False, in_memory=False, init=str(given[0]))
+    assert [said in text for text in look(question).warnings] == [True]
 
 
 def test_what_fits_is_taken_and_the_rest_is_named(tmp_path: Path) -> None:
