@@ -10,9 +10,9 @@ from pathlib import Path
 from planner.report.read import RunRecord
 from planner.report.run_tables import (
     BLOCK_COLUMNS,
-    EXIT_COLUMNS,
     PHASE_COLUMNS,
     block_row,
+    exit_columns,
     exit_row,
     phase_rows,
     report_summary,
@@ -64,7 +64,7 @@ def make_page(record: RunRecord, picture: str | None, lacking: str = "") -> str:
         f"<p>No picture: {escape(lacking)}.</p>" if picture is None else f"<figure>{_inline(picture)}</figure>",
         _section("Blocks, predicted and measured", _table(BLOCK_COLUMNS, blocks)),
         *([_section("Phases, predicted and measured", _table(PHASE_COLUMNS, phases))] if phases else []),
-        _section("Exits", _table(EXIT_COLUMNS, exits)),
+        _section("Exits", _table(exit_columns(report), exits)),
         _section("In short", _fields(report_summary(report, plan))),
         _section("Where the run left its plan", _deviations(report.deviations)),
         _section("What was asked for", _fields(plan_header(plan))),

@@ -10,7 +10,7 @@ from planner.schema.codec import added
 from planner.schema.data import DataDescription
 from planner.schema.plan import check_calibration
 from planner.schema.preprocessing import Normalisation, Resize
-from planner.schema.report_parts import ExitReport, InitReport, Phase
+from planner.schema.report_parts import ExitReport, Figure, InitReport, Phase
 from planner.schema.request import Scope
 from planner.tasks.kinds import CLASSIFICATION, AnyTask
 from planner.units import format_bytes
@@ -244,6 +244,8 @@ class Evaluation:
     did not tell."""
     task: AnyTask = CLASSIFICATION
     """What the model was trained for: whose metric `accuracy` is."""
+    further: tuple[Figure, ...] = ()
+    """What its task tells besides."""
     normalisation: Normalisation | None = added(None)
     """How images were normalised for it, as its description says; null: an earlier release told it not."""
     resize: Resize | None = added(None)

@@ -13,6 +13,18 @@ pooled exits, measure its heads, write the cache behind it, or compute a damaged
 
 
 @dataclass(frozen=True)
+class Figure:
+    """A number that says more of how good a network is than the metric that exits are chosen by."""
+
+    name: str
+    """What it is called: `top-5`, `R²`."""
+    value: float
+    """What it is."""
+    is_share: bool
+    """Whether it is a share from 0 to 1, told in per cent."""
+
+
+@dataclass(frozen=True)
 class ExitReport:
     """A head, measured on test data."""
 
@@ -21,7 +33,7 @@ class ExitReport:
     parameters: int
     """Parameters of the model that ends here, its head included."""
     accuracy: float
-    """Share of test samples it gets right."""
+    """The metric of the task on test samples: of a classification the share it gets right."""
     samples_per_second: float
     """Test samples through the model that ends here, per second: forward alone, from its first unit to its head."""
     validation_accuracy: float | None = None
@@ -30,6 +42,8 @@ class ExitReport:
     """How many test samples `accuracy` is a share of; null: an earlier release did not tell."""
     validation_samples: int | None = None
     """How many samples `validation_accuracy` is a share of; null: none were held out, or it was not told."""
+    further: tuple[Figure, ...] = ()
+    """What its task tells besides, of test samples."""
 
 
 _MOST_NAMES = 1000

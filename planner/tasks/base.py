@@ -112,6 +112,10 @@ class Metric:
         """Whether `value` loses at most so many points to `best`, whatever the subtraction has rounded."""
         return self.goodness(value) >= self.goodness(best) - points / self.points - 1e-9
 
+    def tolerance(self, points: float) -> str:
+        """So many points, in words."""
+        return f"{points:g} points"
+
     def interval(self, value: float, samples: int) -> tuple[float, float] | None:
         """Between which bounds the true value lies with 95 % confidence; none: not known."""
         return None

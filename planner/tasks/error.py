@@ -16,6 +16,10 @@ class MeanError(Metric):
     def is_within(self, points: float, value: float, best: float) -> bool:
         return value <= best * (1 + points / 100) + 1e-12 * abs(best)
 
+    def tolerance(self, points: float) -> str:
+        """`0.5 %`."""
+        return f"{points:g} %"
+
     def cell(self, value: float, samples: int | None) -> str:
         """`0.1234`."""
         return f"{value:.4g}"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from planner.schema.report_parts import Figure
 from planner.tasks.autoencoder import Autoencoder
 from planner.tasks.base import Label, LabelForm
 from planner.tasks.classification import Classification
@@ -35,6 +36,11 @@ class MetricMeter(ABC):
     @abstractmethod
     def value(self) -> float:
         """The metric. At least one sample has to have been seen."""
+
+    @property
+    def further(self) -> tuple[Figure, ...]:
+        """What there is to tell besides. At least one sample has to have been seen."""
+        return ()
 
 
 class LinearFit(Protocol):
@@ -82,15 +88,27 @@ def encode_labels(labels: Tensor, form: LabelForm) -> Iterator[Label]:
         yield bytes(bytes_of(label))
 
 
+_TOP = 5
+"""Of more classes than these it is told how often the right one is among them."""
+
+
 class _Right(MetricMeter):
-    """The share of samples whose largest output is their class."""
+    """The share of samples whose largest output is their class, and of those whose class is among the five largest."""
 
     def __init__(self) -> None:
-        self._right = self._seen = 0
+        self._right = self._near = self._seen = self._classes = 0
 
     def add(self, outputs: Tensor, labels: Tensor) -> None:
         self._right += int((outputs.argmax(1) == labels).sum())
         self._seen += len(labels)
+        self._classes = outputs.shape[1]
+        if self._classes > _TOP:
+            above = (outputs > outputs.gather(1, labels[:, None])).sum(1)
+            self._near += int((above < _TOP).sum())
+
+    @property
+    def further(self) -> tuple[Figure, ...]:
+        return (Figure("top-5", self._near / self._seen, True),) if self._classes > _TOP else ()
 
     @property
     def value(self) -> float:
@@ -138,11 +156,28 @@ class _MeanSquare(MetricMeter):
 
 
 class _RootMeanSquare(_MeanSquare):
-    """Its root."""
+    """Its root, and the share of the labels' variance that is explained (R²)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sums: Tensor | None = None
+
+    def add(self, outputs: Tensor, labels: Tensor) -> None:
+        super().add(outputs, labels)
+        numbers = labels.cpu().double()
+        sums = torch.stack((torch.ones_like(numbers).sum(0), numbers.sum(0), numbers.square().sum(0)))
+        self._sums = sums if self._sums is None else self._sums + sums
 
     @property
     def value(self) -> float:
         return math.sqrt(super().value)
+
+    @property
+    def further(self) -> tuple[Figure, ...]:
+        assert self._sums is not None
+        count, total, squares = self._sums
+        variance = float((squares - total.square() / count).sum())
+        return (Figure("R²", 1 - self._squares / variance, False),) if variance > 0 else ()
 
 
 _REGRESSION_LOSSES: Mapping[RegressionLoss, Callable[[Tensor, Tensor], Tensor]] = {
@@ -174,13 +209,20 @@ class _Regression(Arithmetic):
 
 
 class _FoundOfAll(MetricMeter):
-    """F1 over all samples and classes together; 1 where there was nothing to find and nothing was found."""
+    """F1 over all samples and classes together; 1 where there was nothing to find and nothing was found. And the share
+    of samples of which every label is right."""
 
     def __init__(self) -> None:
-        self._right = self._either = 0
+        self._right = self._either = self._whole = self._seen = 0
+
+    @property
+    def further(self) -> tuple[Figure, ...]:
+        return (Figure("all labels right", self._whole / self._seen, True),)
 
     def add(self, outputs: Tensor, labels: Tensor) -> None:
         found, wanted = outputs > 0, labels > 0.5
+        self._whole += int((found == wanted).all(1).sum())
+        self._seen += len(labels)
         self._right += int((found & wanted).sum())
         self._either += int(found.sum()) + int(wanted.sum())
 
@@ -236,6 +278,12 @@ class _Overlaps(MetricMeter):
         both = self._counts.diagonal()
         either = self._counts.sum(0) + self._counts.sum(1) - both
         return float((both[either > 0] / either[either > 0]).mean()) if bool(either.any()) else 1.0
+
+    @property
+    def further(self) -> tuple[Figure, ...]:
+        assert self._counts is not None
+        counted = int(self._counts.sum())
+        return (Figure("pixel accuracy", int(self._counts.diagonal().sum()) / counted, True),) if counted else ()
 
 
 _NEVER = -100

@@ -5,13 +5,15 @@ import { colour } from "../theme.js";
 import { sides, timeChart } from "./time_chart.js";
 
 /** The key to the chart. */
-export const LEARNING_KEY = [
-  { colour: "loss", text: "training loss of a step (left)", shape: "stroke" },
-  { colour: "accuracy", text: "test accuracy at a block's end (right)" },
-];
+export function learningKey({ name }) {
+  return [
+    { colour: "loss", text: "training loss of a step (left)", shape: "stroke" },
+    { colour: "accuracy", text: `test ${name === "Accuracy" ? "accuracy" : name} at a block's end (right)` },
+  ];
+}
 
-/** The chart; its data: [seconds, loss, accuracy]. */
-export function learningChart(place, { stages, ...handlers }, signal) {
+/** The chart; its data: [seconds, loss, metric]. */
+export function learningChart(place, { stages, metric, ...handlers }, signal) {
   return timeChart(
     place,
     {
@@ -28,7 +30,7 @@ export function learningChart(place, { stages, ...handlers }, signal) {
       ],
       scales: {
         loss: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max(1.08 * (high ?? 1), 1e-6)] },
-        accuracy: { range: [0, 1] },
+        accuracy: { range: metric.isShare ? [0, 1] : (_, low, high) => [0, Math.max(1.08 * (high ?? 1), 1e-6)] },
       },
       axes: [
         { scale: "loss", size: sides().left, values: (_, all) => all.map((one) => number(one, 2)) },
@@ -37,7 +39,7 @@ export function learningChart(place, { stages, ...handlers }, signal) {
           side: 1,
           size: sides().right,
           grid: { show: false },
-          values: (_, all) => all.map((one) => percent(one, 0)),
+          values: (_, all) => all.map((one) => (metric.isShare ? percent(one, 0) : number(one, 2))),
         },
       ],
       draw: { drawClear: [(chart) => shade(chart, stages())] },

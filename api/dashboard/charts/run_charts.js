@@ -2,8 +2,9 @@
 
 import { h, say } from "../dom.js";
 import { bytes, number } from "../format.js";
+import { metricOf } from "../metrics.js";
 import { legend } from "../parts.js";
-import { LEARNING_KEY, learningChart } from "./learning.js";
+import { learningChart, learningKey } from "./learning.js";
 import { MEMORY_KEY, memoryChart } from "./memory.js";
 import { clock } from "./time_chart.js";
 
@@ -12,6 +13,8 @@ const HELP =
 
 /** The charts in `place`. `onRange(from, to)` is told what is looked at (null, null: all). */
 export function runCharts(place, data, budget, { from, to, onRange }, signal) {
+  const metric = metricOf(data.plan.model.task);
+  const learned = metric.name === "Accuracy" ? "accuracy" : metric.name;
   let range = from !== null && to !== null && to > from ? [from, to] : null;
   let shown = [];
   let marks = [];
@@ -25,12 +28,12 @@ export function runCharts(place, data, budget, { from, to, onRange }, signal) {
     h("section", { class: "card", "aria-label": "Memory against time" },
       h("div", { class: "heading" }, h("h2", {}, "Memory against time"), buttons()),
       legend(MEMORY_KEY), upper, h("p", { class: "faint" }, HELP)),
-    h("section", { class: "card", "aria-label": "Loss and accuracy" }, h("h2", {}, "Loss and accuracy"),
-      legend(LEARNING_KEY), lower),
+    h("section", { class: "card", "aria-label": `Loss and ${learned}` }, h("h2", {}, `Loss and ${learned}`),
+      legend(learningKey(metric)), lower),
   );
   const stages = () => data.stages();
   const memory = memoryChart(upper, { budget, stages, marks: () => marks, ...handlers }, signal);
-  const learning = learningChart(lower, { stages, ...handlers, onCursor: () => {} }, signal);
+  const learning = learningChart(lower, { stages, metric, ...handlers, onCursor: () => {} }, signal);
 
   function buttons() {
     const one = (text, label, act) => h("button", { type: "button", "aria-label": label, title: label, onclick: act }, text);

@@ -5,6 +5,7 @@ import { runCharts } from "../charts/run_charts.js";
 import { clock } from "../charts/time_chart.js";
 import { h, say } from "../dom.js";
 import { bytes, count, deviation, duration, headName, moment, number, percent, short, unitNames } from "../format.js";
+import { metricOf } from "../metrics.js";
 import { badge, figures, meter, runState, table } from "../parts.js";
 import { link, setQuery } from "../router.js";
 import { RunData } from "../run_data.js";
@@ -136,6 +137,7 @@ function factsOf(run, plan, data) {
   const { report } = data;
   const last = data.samples.at(-1);
   const peak = data.peak() || run.peak_bytes || 0;
+  const metric = metricOf(plan.model.task);
   const verdict = peak <= run.budget.bytes ? badge("within budget", "good") : badge(`over budget by ${bytes(peak - run.budget.bytes)}`, "bad");
   return figures([
     ["Peak and budget", meter(peak, run.budget.bytes), last || report ? h("span", {}, verdict, report?.peak ? ` ${peakMoment(report.peak)}` : null) : null],
@@ -143,7 +145,7 @@ function factsOf(run, plan, data) {
     ["Block", last ? `${number(last.block + 1)} of ${number(run.blocks)}` : "–", last ? unitNames(plan.model, plan.blocks[last.block].units) : "no step yet"],
     ["Step", last ? number(last.step) : "–", last ? `epoch ${number(last.epoch)}` : null],
     ["Loss", last ? number(last.loss, 3) : "–"],
-    ["Accuracy", report ? percent(report.accuracy) : "–", report ? h("span", {}, h("span", {}, bestExit(report) === report.exits.at(-1)?.unit ? "of the full model" : `of the best exit, behind ${plan.model.units[bestExit(report) - 1].name}`), accuracyBasis(report)) : "measured at the end"],
+    [metric.name, report ? metric.write(report.accuracy) : "–", report ? h("span", {}, h("span", {}, bestExit(report) === report.exits.at(-1)?.unit ? "of the full model" : `of the best exit, behind ${plan.model.units[bestExit(report) - 1].name}`), accuracyBasis(report)) : "measured at the end"],
     ["Time", duration(data.end()), `predicted ${duration(plan.predicted.seconds_total)}`],
   ]);
 }
@@ -229,11 +231,12 @@ function exitMarks(report, exit) {
 }
 
 function exitColumns(plan, report) {
+  const metric = metricOf(plan.model.task);
   return [
     { name: "Behind unit", of: (exit) => plan.model.units[exit.unit - 1].name + exitMarks(report, exit) },
     { name: "Head", of: (exit) => headName(plan.exits.find((place) => place.unit === exit.unit)?.head) },
     { name: "Parameters", number: true, of: (exit) => count(exit.parameters) },
-    { name: "Accuracy", number: true, of: (exit) => percent(exit.accuracy) },
+    { name: metric.name, number: true, of: (exit) => metric.write(exit.accuracy) },
     { name: "Throughput", number: true, of: (exit) => `${number(exit.samples_per_second)} samples/s` },
   ];
 }

@@ -7,7 +7,7 @@ from typing import Literal
 
 from planner.data.pace import Doing
 from planner.schema.child_failed import ChildFailed
-from planner.schema.report_parts import ExitReport, InitReport, Phase
+from planner.schema.report_parts import ExitReport, Figure, InitReport, Phase
 
 
 @dataclass(frozen=True)
@@ -212,6 +212,8 @@ class Evaluated:
     """Samples in one forward."""
     peak_bytes: int
     """Highest resident bytes of the child over its whole life."""
+    further: tuple[Figure, ...] = ()
+    """What its task tells besides."""
 
 
 @dataclass(frozen=True)

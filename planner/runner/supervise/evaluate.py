@@ -148,6 +148,7 @@ def _evaluation(
         notes=_notes(exported, prepared),
         accuracy_interval=exported.model.task.metric.interval(event.accuracy, event.samples),
         task=exported.model.task,
+        further=event.further,
         normalisation=exported.model.normalised_by,
         resize=exported.model.resize,
     )

@@ -79,6 +79,7 @@ class _Evaluator:
             time.perf_counter() - began,
             micro_batch,
             self._guard.life_peak_bytes,
+            tally.metric.further,
         )
 
     def _needed_bytes(self, micro_batch: int) -> int:

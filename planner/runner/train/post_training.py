@@ -143,8 +143,11 @@ def _measured(meters: list[_ExitMeter], count: int, prefix: Prefix) -> MeasuredB
         parameters += sum(parameter.numel() for unit in meter.units for parameter in unit.parameters())
         head = sum(parameter.numel() for parameter in meter.head.parameters()) if meter.head else 0
         units_seconds = prefix.seconds_per_sample + meter.units_seconds / count
+        further = meter.metric.further
         speed = 1 / (units_seconds + meter.head_seconds / count)
-        exits.append(ExitReport(meter.unit, parameters + head, meter.metric.value, speed, samples=count))
+        exits.append(
+            ExitReport(meter.unit, parameters + head, meter.metric.value, speed, samples=count, further=further)
+        )
     return MeasuredBlock(tuple(exits), Prefix(parameters, units_seconds))
 
 

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from planner.schema.report_parts import Figure
 from planner.tasks.classification import Classification
 from planner.tasks.kinds import CLASSIFICATION, USUAL
 from planner.tasks.regression import Regression
@@ -96,6 +97,8 @@ def test_pixels_of_no_class_count_nowhere() -> None:
         right = {at for at, one in enumerate(wanted) if one == each}
         shares.append(len(ours & right) / len(ours | right))
     assert meter.value == pytest.approx(sum(shares) / len(shares))
+    right_pixels = sum(one == other for one, other in zip(found, wanted, strict=True))
+    assert meter.further == (Figure("pixel accuracy", right_pixels / len(found), True),)
     assert float(task.loss(outputs, torch.full_like(labels, 255))) == 0.0
 
 
@@ -106,6 +109,10 @@ def test_errors_are_taken_over_all_micro_batches() -> None:
         meter.add(outputs[:3], labels[:3])
         meter.add(outputs[3:], labels[3:])
         assert meter.value == pytest.approx(float((outputs - labels).square().mean()) ** root, rel=1e-5)
+        if kind == "regression":
+            (found,) = meter.further
+            left = (outputs - labels).square().sum() / (labels - labels.mean(0)).square().sum()
+            assert (found.name, found.is_share) == ("R²", False) and found.value == pytest.approx(1 - float(left))
 
 
 def test_perplexity_is_e_to_the_mean_cross_entropy() -> None:
@@ -122,6 +129,19 @@ def test_f1_counts_labels_that_were_found_among_all() -> None:
     assert meter.value == 1.0  # nothing to find, and nothing found
     meter.add(torch.tensor([[1.0, -1.0, 2.0], [-1.0, -1.0, 3.0]]), torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]))
     assert meter.value == pytest.approx(2 * 2 / (3 + 3))
+    assert meter.further == (Figure("all labels right", 1 / 2, True),)
+
+
+def test_top_5_is_told_of_more_classes() -> None:
+    outputs, labels = torch.randn(50, 9, generator=torch.Generator().manual_seed(0)), torch.arange(50) % 9
+    meter = TASK.meter()
+    meter.add(outputs[:20], labels[:20])
+    meter.add(outputs[20:], labels[20:])
+    near = sum(label in row.topk(5).indices.tolist() for row, label in zip(outputs, labels.tolist(), strict=True))
+    assert meter.further == (Figure("top-5", near / 50, True),)
+    meter = TASK.meter()
+    meter.add(outputs[:, :5], labels % 5)
+    assert meter.further == ()
 
 
 @pytest.mark.parametrize("kind", ["regression", "multilabel"])
