@@ -284,13 +284,15 @@ class _Reader:
             return tensor
         if len(held) > 1:
             raise ModelError(f"{shown}: its numbers are there in two forms")
+        if held and tensor.dtype not in ITEM_BYTES:
+            raise ModelError(f"{shown}: is {tensor.dtype}, which is not known here")
         own = {"float32": _FLOATS, "float64": _DOUBLES, "int64": _INT64, "uint64": _UINT64, "uint32": _UINT64}
         for form, parts in held.items():
             if form != _RAW and form != own.get(tensor.dtype, _INT32):
                 raise ModelError(f"{shown}: is {tensor.dtype}, but its numbers are written as another type's")
             encoded = form in (_INT32, _INT64, _UINT64)
             size = sum(end - begin for begin, end in parts)
-            wanted = tensor.numbers * ITEM_BYTES.get(tensor.dtype, 1)
+            wanted = tensor.numbers * ITEM_BYTES[tensor.dtype]
             if not encoded and size != wanted:
                 raise ModelError(f"{shown}: holds {size} bytes; {list(dims)} of {tensor.dtype} are {wanted}")
             if encoded and not tensor.numbers <= size <= 10 * tensor.numbers:
