@@ -48,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--init",
         type=Path,
         metavar="WEIGHTS",
-        help="begin with the weights of a safetensors or ONNX file, as far as names and shapes are those of the "
-        "network; of a run's output folder, with its full model's",
+        help="begin with the weights of a safetensors, torch (.pt, .pth) or ONNX file, as far as names and shapes are "
+        "those of the network; of a run's output folder, with its full model's",
     )
     parser.add_argument(
         "--resume", action="store_true", help="go on with a run that was stopped, from its last checkpoint"

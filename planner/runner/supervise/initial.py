@@ -6,6 +6,7 @@ Numbers of 16 bits are made float32 on the way, piece by piece, and without torc
 from __future__ import annotations
 
 import struct
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from planner.model.load import load_model
 from planner.runner.storage.exported import own_names, tensors_of
 from planner.runner.storage.onnx_weights import OnnxWeights
 from planner.runner.storage.safetensors import CONVERTED, Entry, TensorFile, write_tensors
+from planner.runner.supervise.torch_file import SUFFIXES, as_safetensors
 from planner.schema.model import Model
 from planner.schema.plan import Plan
 from planner.schema.run_folder import RunFolder
@@ -26,7 +28,9 @@ _CHUNK_BYTES = 2**16
 
 
 def keep_initial(source: Path, target: Path, model: Model) -> None:
-    """Copy a safetensors or ONNX file, or a run's full model where its output folder is given, a megabyte at a time.
+    """Copy a file of safetensors, torch or ONNX, or a run's full model where its output folder is given.
+
+    A megabyte at a time; one of torch is read by a process of its own.
 
     A tensor may have the name that a model's file gives it, or that of the network which the model was made of.
     Tensors named as a network's are made float32 where they are F16 or BF16; InputError names one of another type.
@@ -36,8 +40,22 @@ def keep_initial(source: Path, target: Path, model: Model) -> None:
         folder = RunFolder(source)
         # What came out is an exit, where there is a full model beside it.
         source = folder.full_model if folder.full_model.is_file() else folder.model
+    if source.suffix not in SUFFIXES:
+        _keep(source, source, target, model)
+        return
+    with tempfile.TemporaryDirectory(prefix="reading-", dir=target.parent) as scratch:
+        plain = Path(scratch) / "weights.safetensors"
+        try:
+            as_safetensors(source, plain)
+        except InputError as error:
+            raise InputError(f"--init {error}") from None
+        _keep(source, plain, target, model)
+
+
+def _keep(source: Path, readable: Path, target: Path, model: Model) -> None:
+    """`readable` has what is in `source`, in a format that is read here."""
     try:
-        file = OnnxWeights(source) if source.suffix == ".onnx" else TensorFile(source)
+        file = OnnxWeights(readable) if readable.suffix == ".onnx" else TensorFile(readable)
     except StorageError as error:
         raise InputError(f"--init {error}") from None
     try:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from planner.cli.progress import Silent
 from planner.errors import InputError
+from planner.model.zoo import from_zoo
 from planner.operators.unit_graph import GraphTensor, UnitGraph
 from planner.runner.protocol.events import BlockStarted, Event, Initialised
 from planner.runner.supervise.initial import input_difference, keep_initial
@@ -106,6 +107,27 @@ def test_of_a_runs_output_folder_the_full_model_is_taken(tmp_path: Path) -> None
     (tmp_path / "none").mkdir()
     with pytest.raises(InputError, match=r"--init .*none/model\.safetensors: cannot be read"):
         keep_initial(tmp_path / "none", tmp_path / "init", small_plan().model)
+
+
+def test_a_file_of_torch_is_read_under_the_names_of_torchvision(tmp_path: Path) -> None:
+    """As its published weights for resnet18 are: the first convolution is another for small images."""
+    given = {
+        "conv1.weight": torch.ones(64, 3, 7, 7),
+        "layer1.0.conv1.weight": torch.ones(64, 64, 3, 3).half(),
+        "layer2.0.downsample.1.num_batches_tracked": torch.tensor(5),
+    }
+    torch.save(given, tmp_path / "w.pth")
+    keep_initial(tmp_path / "w.pth", tmp_path / "init", from_zoo("resnet18"))
+    kept = load_file(tmp_path / "init")
+    assert {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in kept.items()} == {
+        "units.0.0.weight": (torch.float32, (64, 3, 7, 7)),
+        "units.1.0.body.0.weight": (torch.float32, (64, 64, 3, 3)),
+        "units.3.0.shortcut.1.num_batches_tracked": (torch.int64, ()),
+    }
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["init", "w.pth"]
+    torch.save(3, tmp_path / "w.pth")
+    with pytest.raises(InputError, match=r"^--init .*w\.pth: holds no plain state dict"):
+        keep_initial(tmp_path / "w.pth", tmp_path / "init", from_zoo("resnet18"))
 
 
 def _nothing(path: Path) -> None:
