@@ -18,7 +18,7 @@ from planner.schema.data import ArrayLayout
 from planner.schema.preprocessing import USUAL, Normalisation, Resize, given_normalisation
 from planner.schema.request import Schedule
 from planner.schema.terms import OptimizerTerms, TrainingTerms
-from planner.tasks.kinds import CLASSIFICATION
+from planner.tasks.kinds import CLASSIFICATION, AnyTask
 from planner.units import format_bytes, parse_bytes
 
 if TYPE_CHECKING:
@@ -326,7 +326,7 @@ class ModelAndData:
 
 def subject_from(arguments: argparse.Namespace, work_dir: Path) -> ModelAndData:
     """The model asked for, shaped by the data where there is some. Data is unpacked into `work_dir`."""
-    described = None if _is_made(arguments.model) else _described(arguments)
+    described = None if _is_made(arguments.model) else _described(arguments, task_from(arguments, CLASSIFICATION))
     if arguments.data is None:
         model = described or _made(arguments.model, _resized_input(arguments), arguments.classes)
         model = for_task(model, task_from(arguments, CLASSIFICATION if described is None else described.task))
@@ -402,8 +402,8 @@ def _check_resize(arguments: argparse.Namespace, model: Model) -> None:
         raise InputError(f"--resize is {wanted[0]}x{wanted[1]}, but the model takes {has}")
 
 
-def _described(arguments: argparse.Namespace) -> Model:
-    """The network of a file. What is to be known of an ONNX file's is told."""
+def _described(arguments: argparse.Namespace, task: AnyTask = CLASSIFICATION) -> Model:
+    """The network of a file. An ONNX file does not say what it is for; what is to be known of it is told."""
     from planner.model.load import check_asked, load_model
 
     name = arguments.model
@@ -412,7 +412,7 @@ def _described(arguments: argparse.Namespace) -> Model:
         return load_model(name, arguments.input, arguments.classes)
     from planner.model.importers.onnx.chain import import_onnx
 
-    found = import_onnx(Path(name))
+    found = import_onnx(Path(name), task)
     check_asked(name, found.model, arguments.input, arguments.classes)
     for note in found.notes:
         print_note(f"{name}: {note}")

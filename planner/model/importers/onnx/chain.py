@@ -19,6 +19,7 @@ from planner.model.importers.unit_text import UnitText
 from planner.model.shapes import model_sizes
 from planner.operators.unit_graph import GraphTensor, UnitGraph
 from planner.schema.model import Model, Unit
+from planner.tasks.kinds import CLASSIFICATION, AnyTask
 
 
 @dataclass(frozen=True)
@@ -31,33 +32,40 @@ class OnnxImport:
     """What a person should know of it."""
 
 
-def import_onnx(path: Path) -> OnnxImport:
-    """The network in a file, called as the file is. Raises ModelError naming the file and the place."""
+def import_onnx(path: Path, task: AnyTask = CLASSIFICATION) -> OnnxImport:
+    """The network in a file, called as the file is; `task` says what it is for and so what it has to give.
+
+    Raises ModelError naming the file and the place.
+    """
     with OpenOnnx(path) as source:
-        return _imported(source, path.stem)
+        return _imported(source, path.stem, task)
 
 
 def import_onnx_bytes(content: bytes) -> OnnxImport:
     """The network in a file that was sent. Raises ModelError naming the place."""
     source = OnnxSource(memoryview(content))
-    return _imported(source, source.document.name or "onnx")
+    return _imported(source, source.document.name or "onnx", CLASSIFICATION)
 
 
-def _imported(source: OnnxSource, name: str) -> OnnxImport:
-    followed = follow(source)
+def _imported(source: OnnxSource, name: str, task: AnyTask) -> OnnxImport:
+    followed = follow(source, task)
     emitter, output = followed.emitter, followed.output
     assert isinstance(output.source, Step)
-    if output.rank != 2 or not output.source.is_batch:
-        shape = ", ".join(str(extent) if isinstance(extent, int) else "batch" for extent in output.dims)
-        raise ModelError(f"its output is ({shape}); (batch, classes) is needed")
-    (classes,) = static(output.dims[1:])
+    shape = _input_shape(emitter)
+    if not output.source.is_batch:
+        shown = ", ".join(str(extent) if isinstance(extent, int) else "batch" for extent in output.dims)
+        raise ModelError(f"its output is ({shown}); the samples have to come first")
+    try:
+        classes = task.outputs_of(static(output.dims[1:]), shape)
+    except ValueError as error:
+        raise ModelError(f"its output {error}") from None
     trained = frozenset(each for each, own in emitter.own.items() if own.kind == "parameter")
     if not trained:
         raise ModelError("has no weights; there is nothing to train")
     graph = StepGraph(emitter.steps, output.source, trained)
     try:
         units = _units(graph, emitter)
-        model = Model("model/2", name[:MAX_NAME_LENGTH], _input_shape(emitter), classes, units)
+        model = Model("model/2", name[:MAX_NAME_LENGTH], shape, classes, units, task)
     except ValueError as error:
         raise ModelError(str(error)) from None
     model_sizes(model)
@@ -124,6 +132,6 @@ def _notes(followed: Followed) -> tuple[str, ...]:
             "normalisation, that was folded into them, and it trains without; an export in training mode keeps it "
             "(torch.onnx.export: training=TrainingMode.TRAINING, do_constant_folding=False)"
         )
-    if followed.drops_softmax:
-        found.append("the softmax at its end is left out: the loss takes what that is made of")
+    if followed.dropped:
+        found.append(f"the {followed.dropped.lower()} at its end is left out: the loss takes what that is made of")
     return tuple(found)

@@ -30,6 +30,7 @@ from planner.model.importers.onnx.values import (
 from planner.model.importers.onnx.weights import OnnxSource
 from planner.model.importers.steps import SIZES
 from planner.operators.graph_text import Batch
+from planner.tasks.kinds import CLASSIFICATION, AnyTask
 
 _OPSETS: Final = (11, 23)
 _SHOWN: Final = 20
@@ -45,12 +46,15 @@ class Followed:
     """Its steps, and its tensors."""
     output: Tensor
     """What comes out."""
-    drops_softmax: bool
-    """Whether a softmax at its end was left out."""
+    dropped: str
+    """The operator at its end that was left out, if there was one."""
 
 
-def follow(source: OnnxSource) -> Followed:
-    """What the file's graph does. Raises ModelError naming the place, or all nodes that cannot be said."""
+def follow(source: OnnxSource, task: AnyTask = CLASSIFICATION) -> Followed:
+    """What the file's graph does, without what the loss of `task` does itself.
+
+    Raises ModelError naming the place, or all nodes that cannot be said.
+    """
     document = source.document
     low, high = _OPSETS
     if not low <= document.opset <= high:
@@ -61,7 +65,7 @@ def follow(source: OnnxSource) -> Followed:
     _check_operators(nodes)
     # Whom nobody reads any more is left out.
     nodes = _needed(fused(source, nodes, output), stored, given, output)
-    return _Follower(source, stored, given, output, nodes).run()
+    return _Follower(source, stored, given, output, nodes, task).run()
 
 
 def _with_own_tensors(source: OnnxSource) -> tuple[dict[str, Stored], list[OnnxNode]]:
@@ -172,6 +176,7 @@ class _Follower:
         given: OnnxValue,
         output: str,
         nodes: Sequence[OnnxNode],
+        task: AnyTask,
     ) -> None:
         self._source, self._output, self._nodes = source, output, nodes
         dims, self._fixed_batch = _input_dims(given)
@@ -182,7 +187,7 @@ class _Follower:
         self._readers = Counter(name for node in nodes for name in node.inputs)
         self._readers[output] += 1
         self._opset = source.document.opset
-        self._drops_softmax = False
+        self._task, self._dropped = task, ""
 
     def run(self) -> Followed:
         problems: list[str] = []
@@ -201,7 +206,7 @@ class _Follower:
         output = self._values.get(self._output)
         if not isinstance(output, Tensor) or output.source not in self._emitter.steps[1:]:
             raise ModelError(f"its output {self._output[:60]!r} is not computed of its input")
-        return Followed(self._emitter, output, self._drops_softmax)
+        return Followed(self._emitter, output, self._dropped)
 
     def _results(self, node: OnnxNode) -> Sequence[Value | None] | None:
         """What a node gives; None: that cannot be known, since what it reads is not."""
@@ -219,8 +224,8 @@ class _Follower:
         emitter.place, emitter.path = node.place, _path(node)
         readers = [self._readers[name] for name in node.inputs]
         call = Call(emitter, node, self._opset, inputs, readers, self._fixed_batch)
-        if self._is_last_softmax(node, inputs):
-            self._drops_softmax = True
+        if self._is_of_the_loss(node, inputs):
+            self._dropped = node.operator
             return [call.tensor(0)]
         if node.operator not in IMPORTERS:
             raise ValueError("is of something that the network does not compute")
@@ -257,12 +262,17 @@ class _Follower:
         one, other = (np.full(shape, number, dtype) for shape in shapes)
         return [Known((one, other))]
 
-    def _is_last_softmax(self, node: OnnxNode, inputs: Sequence[Value | None]) -> bool:
+    def _is_of_the_loss(self, node: OnnxNode, inputs: Sequence[Value | None]) -> bool:
         """Whether a node makes the output probabilities, of which the loss takes what they are made of."""
-        if node.operator != "Softmax" or node.outputs[:1] != (self._output,) or not inputs:
+        if node.outputs[:1] != (self._output,) or not inputs or not isinstance(x := inputs[0], Tensor):
             return False
-        x = inputs[0]
-        return isinstance(x, Tensor) and x.rank == 2 and node.attributes.get("axis", 1) in (1, -1)
+        if self._task.kind == "multilabel":
+            return node.operator == "Sigmoid"
+        if node.operator != "Softmax" or self._task.kind not in ("classification", "segmentation"):
+            return False
+        axis = node.attributes.get("axis", -1 if self._opset >= 13 else 1)
+        along = (1, 1 - x.rank) if self._opset >= 13 or x.rank == 2 else ()  # before, it went along all axes behind
+        return axis in along
 
 
 def _product(shape: Sequence[int]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -21,6 +22,7 @@ from planner.model.zoo import from_zoo
 from planner.operators.unit_graph import GraphTensor, UnitGraph
 from planner.runner.storage.exported import find_exported
 from planner.schema.model import Model
+from planner.tasks.segmentation import Segmentation
 from tests.unit.model.importers.networks import Net, ResNet, SqueezeExcitation, Transformer, chain, mobile
 from tests.unit.model.importers.onnx.files import built, graph, one, run_by_others
 from tests.unit.runner.storage.test_exported import export
@@ -219,6 +221,19 @@ def test_a_softmax_at_the_end_is_left_to_the_loss() -> None:
     assert found.notes == ("the softmax at its end is left out: the loss takes what that is made of",)
 
 
+@pytest.mark.parametrize(
+    ("task", "last", "dropped"),
+    [(Segmentation("segmentation"), "Softmax", True), (Segmentation("segmentation"), "Sigmoid", False)],
+)
+def test_a_class_for_every_pixel(task: Segmentation, last: str, dropped: bool, tmp_path: Path) -> None:
+    attributes: dict[str, Any] = {"axis": 1} if last == "Softmax" else {}
+    nodes = [helper.make_node("Conv", ["x", "w"], ["v"]), helper.make_node(last, ["v"], ["y"], **attributes)]
+    onnx.save(graph(nodes, weights={"w": np.ones((3, 4, 1, 1), np.float32)}), tmp_path / "net.onnx")
+    found = import_onnx(tmp_path / "net.onnx", task)
+    assert (found.model.classes, found.model.task) == (3, task)
+    assert bool(found.notes) == dropped
+
+
 def test_how_weights_begin() -> None:
     nodes = [
         helper.make_node("Sub", ["x", "mean"], ["c"]),
@@ -245,7 +260,7 @@ def test_how_weights_begin() -> None:
 @pytest.mark.parametrize(
     ("model", "problem"),
     [
-        (graph(one("Relu")), r"its output is \(batch, 4, 6, 8\); \(batch, classes\) is needed"),
+        (graph(one("Relu")), "its output gives 4×6×8 per sample; classification needs one row of numbers"),
         (graph(one("Flatten")), "has no weights; there is nothing to train"),
         (graph(one("Relu"), (4, "n", 6, 8)), r"leaves more open than the samples \(n\)"),
         (graph([helper.make_node("Relu", ["z"], ["y"])]), r"node 0 \(Relu\): reads 'z', which nobody gives"),
