@@ -27,6 +27,8 @@ def run(arguments: argparse.Namespace) -> int:
     from planner.operators.base import show
     from planner.schema.codec import read_json
 
+    if arguments.model.suffix == ".onnx":
+        raise InputError(f"{arguments.model}: no description; `neuroflux describe` says whether an ONNX file comes in")
     options.check_length(arguments.model)
     value = read_json(arguments.model)
     if found := model_faults(value):

@@ -64,3 +64,8 @@ def test_what_is_no_json_is_told_with_line_and_column(tmp_path: Path, capsys: py
     path.write_text('{"schema":\n oops}')
     assert main(["check", str(path)]) == 2
     assert capsys.readouterr().err == f"neuroflux: {path}: $: not JSON: Expecting value at line 2, column 2\n"
+
+
+def test_an_onnx_file_is_no_description(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(tmp_path / "net.onnx")]) == 2
+    assert "`neuroflux describe` says whether an ONNX file comes in" in capsys.readouterr().err

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import helper
 from safetensors.torch import load_file
 from torch import nn
 
 from planner.cli.main import main
 from planner.model.load import load_model
+from tests.unit.model.importers.onnx.files import graph
 
 NETWORK = """
 import os
@@ -83,3 +87,19 @@ def test_networks_of_the_zoo_are_described_too(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().out.startswith("vgg11 comes in: 3×32×32 in, 10 classes, ")
     assert main(["describe", "vgg11", "--state-dict", "w.safetensors"]) == 2
     assert "--state-dict: vgg11 is no function" in capsys.readouterr().err
+
+
+def test_an_onnx_file_comes_in_with_what_is_to_be_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["f"]),
+        helper.make_node("Gemm", ["f", "fc.weight"], ["g"]),
+        helper.make_node("Softmax", ["g"], ["y"]),
+    ]
+    onnx.save(graph(nodes, weights={"fc.weight": np.ones((192, 3), np.float32)}), tmp_path / "net.onnx")
+    assert main(["describe", "net.onnx", "-o", "net.json"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.startswith("net comes in: 4×6×8 in, 3 classes, 576 parameters in 1 unit")
+    assert "net.onnx: the softmax at its end is left out" in shown.err
+    assert load_model("net.json", None, None).units[0].name == "fc"
+    assert main(["describe", "net.onnx", "--classes", "4"]) == 2
+    assert "the model has 3 classes, but 4 were asked for" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from planner.model.importers.onnx.document import OnnxFile, OnnxNode, OnnxTensor
 from planner.model.importers.onnx.emitter import Emitter
 from planner.model.importers.onnx.folding import fold
 from planner.model.importers.onnx.fusion import fused
+from planner.model.importers.onnx.names import names_for
 from planner.model.importers.onnx.operators.base import Call, as_known
 from planner.model.importers.onnx.operators.kinds import IMPORTERS
 from planner.model.importers.onnx.operators.selection import filling
@@ -221,7 +222,7 @@ class _Follower:
         if folded is not None:
             return folded
         emitter = self._emitter
-        emitter.place, emitter.path = node.place, _path(node)
+        emitter.place, emitter.path = node.place, _path(node, inputs)
         readers = [self._readers[name] for name in node.inputs]
         call = Call(emitter, node, self._opset, inputs, readers, self._fixed_batch)
         if self._is_of_the_loss(node, inputs):
@@ -334,10 +335,13 @@ def _constant(source: OnnxSource, node: OnnxNode) -> Value:
     raise ValueError(f"its {name[:40]} is not known here")
 
 
-def _path(node: OnnxNode) -> str:
-    """The module that it belongs to, where its name says so: `layer1/layer1.0/conv1` is `layer1.0.conv1`."""
-    scopes = [scope for scope in node.name.split("/")[:-1] if scope]
+def _path(node: OnnxNode, inputs: Sequence[Value | None]) -> str:
+    """The module that it belongs to: as its name says (`layer1/layer1.0/fc1` is `layer1.0.fc1`), or its weights'."""
     found = ""
-    for scope in scopes:
+    for scope in filter(None, node.name.split("/")[:-1]):
         found = scope if not found or scope.startswith(f"{found}.") else f"{found}.{scope}"
-    return found
+    for value in inputs:
+        if not found and isinstance(value, Stored) and value.is_initializer and value.tensor.numbers > 1:
+            found = value.name.rpartition(".")[0]
+    (plain,) = names_for([found or node.name or f"{node.operator}.{node.index}"])
+    return plain

@@ -171,7 +171,9 @@ def test_units_are_those_of_the_module(tmp_path: Path) -> None:
 def test_what_we_write_comes_back(name: str, tmp_path: Path) -> None:
     folder = export(tmp_path / "out", from_zoo(name, (3, 32, 32), 10))
     write_onnx(find_exported(folder), tmp_path / "net.onnx")
-    _, network = built(tmp_path / "net.onnx")
+    model, network = built(tmp_path / "net.onnx")
+    if name == "resnet18":
+        assert model.units[1].name == "layer1.0.conv1"  # as its weights are called
     data = np.random.default_rng(0).standard_normal((2, 3, 32, 32)).astype(np.float32)
     expected = run_by_others((tmp_path / "net.onnx").read_bytes(), data)
     with torch.no_grad():
