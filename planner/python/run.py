@@ -70,8 +70,9 @@ def run(
         dataset: a map-style data set of (image, label) pairs, or what `neuroflux run --data` takes: "sample",
             "fashion-mnist", or a path. An image is a tensor, an array or a Pillow image of the size that the model
             takes (others are resized where the plan says so): 8-bit values, or floats from 0 to 1, which are rounded to
-            8 bits; the run normalises them. A label is a whole number from 0. An attribute `classes`, a list of names,
-            as torchvision's have, says what they mean.
+            8 bits; the run normalises them. A label is what the plan's task has: a class's number from 0, or numbers,
+            flags, a mask (docs/tasks.md); an autoencoder needs none. An attribute `classes`, a list of names, as
+            torchvision's have, says what classes mean.
         test: another data set to measure on; none: a tenth of every class is held out for that. A data set that is
             named has a test part of its own.
         out: the output folder; none: runs/<first 12 digits of the plan's id>.

@@ -176,6 +176,11 @@ class Task:
                 f"which needs {right}"
             )
 
+    @property
+    def mask_side(self) -> int | None:
+        """What comes in at the sides of a label that moves with its image, as a mask does; none: labels do not."""
+        return None
+
     def output_shape(self, outputs: int, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Of a sample's output of the network."""
         return (outputs,)

@@ -34,6 +34,11 @@ class Segmentation(Task):
         if len(shape) != 3:
             raise ValueError(f"input has {len(shape)} extents; segmentation is of images")
 
+    @property
+    def mask_side(self) -> int:
+        """Nothing is known of what an image moves away from; without pixels of no class it is the first class."""
+        return 0 if self.ignore_index is None else self.ignore_index
+
     def output_shape(self, outputs: int, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (outputs, *shape[1:])
 

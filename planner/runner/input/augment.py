@@ -20,12 +20,16 @@ _CROPPED = 8
 class Augmented:
     """A split of images whose every pass is another view: record `view × samples + index` is that view of a sample."""
 
-    def __init__(self, split: Split, augment: Augment, shape: tuple[int, int, int], seed: int) -> None:
-        """`shape` is (channels, height, width) of an image."""
+    def __init__(
+        self, split: Split, augment: Augment, shape: tuple[int, int, int], seed: int, mask: int | None = None
+    ) -> None:
+        """`shape` is (channels, height, width) of an image. Labels are left as they are, unless they are masks, which
+        move with their images: `mask` is what comes in at their sides."""
         self._split = split
         self._crops, self._flips = "crop" in augment, "flip" in augment
         self._shape = shape
         self._seed = seed
+        self._mask = mask
         self.samples = split.samples
         """Of one view."""
         self.record_bytes = split.record_bytes
@@ -37,8 +41,13 @@ class Augmented:
         label = self._split.read_into(sample, image)
         drawn = hashlib.sha256(f"{self._seed} view {view} {sample}".encode()).digest()
         down, right = (self._shift(extent, drawn[4 * at : 4 * at + 4]) for at, extent in enumerate(self._shape[1:]))
-        transform(image, self._shape, down, right, self._flips and drawn[8] % 2 == 1)
-        return label
+        flip = self._flips and drawn[8] % 2 == 1
+        transform(image, self._shape, down, right, flip)
+        if self._mask is None:
+            return label
+        moved = bytearray(label)
+        transform(memoryview(moved), (1, *self._shape[1:]), down, right, flip, self._mask)
+        return bytes(moved)
 
     def _shift(self, extent: int, drawn: bytes) -> int:
         if not self._crops:
@@ -51,21 +60,22 @@ class Augmented:
         self._split.close()
 
 
-def transform(image: memoryview, shape: tuple[int, int, int], down: int, right: int, flip: bool) -> None:
-    """Mirror an image (channels, height, width) of uint8 left to right where `flip`, then move it; zeros come in."""
+def transform(image: memoryview, shape: tuple[int, int, int], down: int, right: int, flip: bool, fill: int = 0) -> None:
+    """Mirror an image (channels, height, width) of uint8 left to right where `flip`, then move it; `fill` comes in."""
     if not (down or right or flip):
         return
     channels, height, width = shape
+    empty = bytes((fill,)) * width
     for channel in range(channels):
         plane = image[channel * height * width : (channel + 1) * height * width]
         # A row is read before it is written over: from the side that the image moves to.
         for row in range(height - 1, -1, -1) if down > 0 else range(height):
             source = row - down
-            moved = bytes(plane[source * width : (source + 1) * width]) if 0 <= source < height else bytes(width)
-            plane[row * width : (row + 1) * width] = _moved(moved[::-1] if flip else moved, right)
+            moved = bytes(plane[source * width : (source + 1) * width]) if 0 <= source < height else empty
+            plane[row * width : (row + 1) * width] = _moved(moved[::-1] if flip else moved, right, fill)
 
 
-def _moved(row: bytes, right: int) -> bytes:
+def _moved(row: bytes, right: int, fill: int) -> bytes:
     if right > 0:
-        return bytes(right) + row[:-right]
-    return row[-right:] + bytes(-right)
+        return bytes((fill,)) * right + row[:-right]
+    return row[-right:] + bytes((fill,)) * -right

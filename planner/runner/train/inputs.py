@@ -67,7 +67,10 @@ class Inputs:
         augment = run.plan.training.augment
         self._parts = dict(parts)
         if augment != "none":
-            self._parts["train"] = Augmented(parts["train"], augment, run.plan.model.input, run.length.seed)
+            model = run.plan.model
+            self._parts["train"] = Augmented(
+                parts["train"], augment, model.input, run.length.seed, model.task.mask_side
+            )
 
     @property
     def parts(self) -> tuple[str, ...]:

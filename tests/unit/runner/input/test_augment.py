@@ -110,3 +110,25 @@ def test_what_cannot_be_read_is_said_by_the_split_and_it_is_closed_with_its_view
         _read(split, 10)
     split.close()
     assert pictures.closed
+
+
+class _Masked(Pictures):
+    """The same images, each labelled with its first channel as a mask."""
+
+    label_bytes = 16 * 8
+
+    def read_into(self, index: int, image: memoryview) -> Label:
+        super().read_into(index, image)
+        return bytes(image[: self.label_bytes])
+
+
+def test_a_mask_moves_with_its_image() -> None:
+    pictures = _Masked()
+    split = Augmented(pictures, "crop-flip", SHAPE, seed=3, mask=0)
+    assert split.label_bytes == 16 * 8
+    other = Augmented(pictures, "crop-flip", SHAPE, seed=3, mask=255)
+    for index in range(60):
+        image, mask = _read(split, index)
+        plane = image[0].flatten().tolist()  # which holds no 0 but what came in
+        assert list(mask) == plane
+        assert list(_read(other, index)[1]) == [number or 255 for number in plane]
