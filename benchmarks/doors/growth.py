@@ -1,8 +1,8 @@
 """What an import costs the process that asks for it: `python -m benchmarks.doors.growth`.
 
-A residual network of 50 layers as PyTorch users write it (bottlenecks, activations in place, 25.6 million parameters)
-at 3×64×64. It has been run once before, as a caller's has. Prints resident bytes before and after, seconds on the clock
-and seconds of processor time, all processes together.
+A residual network of 68 layers as PyTorch users write it (bottlenecks as those of ResNet-50 with six more of them, 306
+operators, 32 million parameters) at 3×64×64. It has been run once before, as a caller's has. Prints resident bytes
+before and after, seconds on the clock and seconds of processor time, all processes together.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ class Bottleneck(nn.Module):
         return relu
 
 
-def resnet50() -> nn.Sequential:
-    """As He et al. 2015 have it."""
+def residual_network() -> nn.Sequential:
+    """As He et al. 2015 have it, deeper."""
     stem = (nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1))
     blocks: list[nn.Module] = []
     channels = 64
-    for width, count, stride in ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)):
+    for width, count, stride in ((64, 3, 1), (128, 4, 2), (256, 12, 2), (512, 3, 2)):
         for index in range(count):
             blocks.append(Bottleneck(channels, width, 1 if index else stride, projects=not index))
             channels = 4 * width
@@ -56,7 +56,7 @@ def resnet50() -> nn.Sequential:
 
 def main() -> None:
     """See the module."""
-    network, sample = resnet50(), torch.zeros(1, 3, 64, 64)
+    network, sample = residual_network(), torch.zeros(1, 3, 64, 64)
     with torch.no_grad():
         network(sample)
     for name, door in (("in a process of its own", import_apart), ("in the caller's", import_module)):

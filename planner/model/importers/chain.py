@@ -57,7 +57,7 @@ def chain_of(module: nn.Module, images: Tensor, classes: int, task: AnyTask = CL
         tensors = training.tensors | evaluation.tensors
         chain = Chain(model, {name: tensors[each.name] for name, each in model.graph_tensors()})
         try:
-            _prove(chain, module, data[: SIZES[0]])
+            _prove(chain, module, data)
         except ModelError:
             if found := functions(module, data[: SIZES[0]]):
                 raise refusal(found) from None
@@ -93,7 +93,7 @@ def _exported(module: nn.Module, data: Tensor) -> tuple[Exported, Exported]:
     found: list[Obstacle] = []
     for training in (True, False):
         try:
-            graphs.append(export(module, data, training=training))
+            graphs.append(export(module, data, training=training, like=graphs[0] if graphs else None))
         except RefusedModelError as error:
             found += [obstacle for obstacle in obstacles_of(error) if obstacle not in found]
     if found:
@@ -196,8 +196,12 @@ def _distribution(tensor: Tensor) -> tuple[Literal["normal", "uniform"], float]:
     return "normal", deviation
 
 
-def _prove(chain: Chain, module: nn.Module, data: Tensor) -> None:
-    """Compare with the module: outputs in both modes, gradients and buffers. Raises ModelError."""
+def _prove(chain: Chain, module: nn.Module, samples: Tensor) -> None:
+    """Compare with the module: outputs in both modes, gradients and buffers. Raises ModelError.
+
+    In evaluation all samples are taken, another number than was exported with.
+    """
+    data = samples[: SIZES[0]]
     try:
         twin = copy.deepcopy(module)
     except Exception as error:  # whatever somebody else's module holds
@@ -222,7 +226,7 @@ def _prove(chain: Chain, module: nn.Module, data: Tensor) -> None:
     twin.eval()
     units.eval()
     with torch.no_grad():
-        _compare("the output in evaluation", *(_seeded(network, data) for network in (twin, units)))
+        _compare("the output in evaluation", *(_seeded(network, samples) for network in (twin, units)))
 
 
 def _seeded(network: nn.Module, data: Tensor) -> Tensor:

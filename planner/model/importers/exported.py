@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,18 +29,25 @@ class Exported(StepGraph):
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
     """The module's tensors and constants that steps read, by name."""
+    nodes: tuple[fx.Node, ...] = ()
+    """Of torch's graph with the first of `SIZES`."""
+    others: tuple[fx.Node, ...] = ()
+    """The same ones with the second."""
 
 
-def export(module: nn.Module, sample: Tensor, *, training: bool) -> Exported:
+def export(module: nn.Module, sample: Tensor, *, training: bool, like: Exported | None = None) -> Exported:
     """The graph of `module` in a mode, which it is put into; `sample` is (samples, …), at least the largest of `SIZES`.
 
-    Raises ModelError naming the line of the network's code.
+    Where it does the same as `like`, its graph in training, that says what depends on the number of samples; a second
+    export is not needed. Raises ModelError naming the line of the network's code.
     """
-    first, second = (_traced(module, sample[:size], training) for size in SIZES)
+    first = _traced(module, sample[: SIZES[0]], training)
+    nodes = _operations(first)
+    others = None if like is None else _others(nodes, like)
+    if others is None:
+        others = _operations(_traced(module, sample[: SIZES[1]], training))
+        _check_same(nodes, others)
     steps: dict[fx.Node, Step] = {}
-    nodes = [node for node in first.graph.nodes if node.op not in ("get_attr", "output")]
-    others = [node for node in second.graph.nodes if node.op not in ("get_attr", "output")]
-    _check_same(nodes, others)
     tensors: dict[str, Tensor] = {}
     names = _first_names(module)
     found: list[Obstacle] = []
@@ -54,7 +64,62 @@ def export(module: nn.Module, sample: Tensor, *, training: bool) -> Exported:
     if len(given) != 1 or given[0] not in steps:
         raise ModelError(f"forward gives {len(given)} tensors; one tensor (batch, classes) is needed")
     trained = frozenset(name for name, parameter in module.named_parameters() if parameter.requires_grad)
-    return Exported(list(steps.values()), steps[given[0]], trained, tensors)
+    return Exported(list(steps.values()), steps[given[0]], trained, tensors, tuple(nodes), tuple(others))
+
+
+def _operations(graph: fx.GraphModule) -> list[fx.Node]:
+    """The input and what is done, in order."""
+    return [node for node in graph.graph.nodes if node.op not in ("get_attr", "output")]
+
+
+def _others(nodes: list[fx.Node], like: Exported) -> list[fx.Node] | None:
+    """Nodes in evaluation with the second of `SIZES`, as far as it matters: those in training that do the same.
+
+    None where the two differ in more than the mode that operators are told, and counters that training counts on.
+    """
+    found: dict[fx.Node, fx.Node] = {}
+    others: list[fx.Node] = []
+    rest = iter(zip(like.nodes, like.others, strict=True))
+    for node in nodes:
+        pair = next(rest, None)
+        while pair is not None and _counts(pair[0]) and not _does_the_same(node, pair[0], found):
+            pair = next(rest, None)
+        if pair is None or not _does_the_same(node, pair[0], found):
+            return None
+        found[node] = pair[0]
+        others.append(pair[1])
+    return others if all(_counts(twin) for twin, _ in rest) else None
+
+
+def _counts(node: fx.Node) -> bool:
+    """Whether it only adds to a tensor of the module, as batch normalisation counts batches."""
+    target = node.args[0] if node.args else None
+    return (
+        _operator(node) == "add_.Tensor" and not node.users and isinstance(target, fx.Node) and target.op == "get_attr"
+    )
+
+
+def _does_the_same(node: fx.Node, twin: fx.Node, twins: dict[fx.Node, fx.Node]) -> bool:
+    def same(mine: Any, its: Any) -> bool:
+        if isinstance(mine, fx.Node) and isinstance(its, fx.Node):
+            if mine.op == "get_attr":
+                return its.op == "get_attr" and mine.target == its.target
+            return twins.get(mine) is its
+        if isinstance(mine, list | tuple):
+            return (
+                isinstance(its, list | tuple)
+                and len(mine) == len(its)
+                and all(same(a, b) for a, b in zip(mine, its, strict=True))
+            )
+        return type(mine) is type(its) and (mine == its or isinstance(mine, bool))
+
+    if node.target != twin.target or node.kwargs.keys() != twin.kwargs.keys():
+        return False
+    given, its = [*node.args, *node.kwargs.values()], [*twin.args, *(twin.kwargs[key] for key in node.kwargs)]
+    seen, other = node.meta.get("val"), twin.meta.get("val")
+    if isinstance(seen, Tensor) and not (isinstance(other, Tensor) and seen.shape == other.shape):
+        return False
+    return same(given, its)
 
 
 def _check_same(nodes: list[fx.Node], others: list[fx.Node]) -> None:
@@ -78,7 +143,7 @@ def _traced(module: nn.Module, sample: Tensor, training: bool) -> fx.GraphModule
     module.train(training)  # a module that overrides it to stay in evaluation is heard
 
     def trace() -> fx.GraphModule:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _without_collection():
             warnings.simplefilter("ignore")
             program = torch.export.export(module, (sample,), strict=False)
             return program.module(check_guards=False)
@@ -90,6 +155,18 @@ def _traced(module: nn.Module, sample: Tensor, training: bool) -> fx.GraphModule
         for node in graph.graph.nodes if graph is not None else ():
             found += [obstacle for obstacle in _unknown(node) if obstacle not in found]
         raise refusal(found) from error
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Within this no cycles are looked for: an export makes many objects, and an eighth of its time went into that."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _unknown(node: fx.Node) -> list[Obstacle]:
@@ -146,6 +223,8 @@ def _step(
             return Attribute(names.get(name, name))
         if isinstance(mine, list | tuple):
             return [value(a, b) for a, b in zip(mine, its, strict=True)]
+        if isinstance(mine, bool) and not training:
+            return mine  # the other one may be training's
         return _literal(mine, its, place)
 
     if str(node.target) == "<built-in function getitem>":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -267,6 +268,25 @@ def test_evaluation_has_lines_of_its_own_only_where_it_does_something_else() -> 
     assert [bool(graph.evaluation) for graph in graphs(import_module(ResNet(), SAMPLE))] == [False] * 5
     found = graphs(import_module(StochasticDepth(), SAMPLE))
     assert [bool(graph.evaluation) for graph in found] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("make", "exports"),
+    [(lambda: chain(nn.BatchNorm2d(4), nn.Dropout()), 3), (ResNet, 3), (Transformer, 3), (StochasticDepth, 4)],
+)
+def test_what_does_the_same_in_evaluation_is_exported_once_in_it(
+    make: Callable[[], nn.Module], exports: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+    original = torch.export.export
+
+    def count(*given: Any, **named: Any) -> Any:
+        counted.append(len(given[1][0]))
+        return original(*given, **named)
+
+    monkeypatch.setattr(torch.export, "export", count)
+    import_module(make(), SAMPLE)
+    assert counted == [3, 5, 3, 5][:exports]
 
 
 def test_an_argument_with_a_default_keeps_it() -> None:

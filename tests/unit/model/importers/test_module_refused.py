@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
+from torch.nn import functional as F
 
 from planner.errors import ModelError, RefusedModelError
 from planner.model.importers.module import import_module
@@ -133,6 +134,17 @@ def test_weights_of_another_type_do_not_hide_what_else_there_is() -> None:
 def test_what_depends_on_the_number_of_samples(forward: Callable[[Net, Tensor], object]) -> None:
     net = chain(Net(forward, a=nn.Conv2d(4, 4, 1)))
     refused(net, ".*: forward does other things with 3 samples than with 5; it may not depend on their number")
+
+
+@pytest.mark.parametrize(
+    ("forward", "message"),
+    [
+        (lambda net, x: F.dropout(x, 0.5, net.training and len(x) > 4), ".*: False with 3 samples is True with 5"),
+        (lambda net, x: -x if len(x) > 4 and not net.training else x, "the output in evaluation is another than"),
+    ],
+)
+def test_a_mode_that_depends_on_the_number_of_samples(forward: Callable[[Net, Tensor], object], message: str) -> None:
+    refused(chain(Net(forward)), message)
 
 
 def test_an_operator_that_is_not_known_is_named_with_its_line() -> None:
