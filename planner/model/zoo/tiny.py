@@ -65,7 +65,8 @@ def dscnn_kws(name: str, shape: Input, classes: int) -> Model:
             x = _same(g, x, f"{path}.pointwise", width, 1, start=_glorot(width, width))
             g.result = g.call("relu_", _norm(g, x, f"{path}.norm2"))
     with net.unit("classifier") as g:
-        x = mean_of_image(g, dropout(g, g.x, 0.4))
+        window = [max(1, extent // 2) for extent in shape[1:]]  # of 25 rows the first 24, as there
+        x = g.call("flatten.using_ints", g.call("avg_pool2d", dropout(g, g.x, 0.4), window), 1)
         g.result = linear(g, x, "classifier", classes, start=_glorot(width, classes), bias_start=ZEROS)
     return chain(name, shape, classes, net.units)
 
