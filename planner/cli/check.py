@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print one line about a description that holds, or a line for each fault."""
+    from planner.model.flops import model_flops
     from planner.model.load import model_faults, model_from_json
     from planner.model.shapes import model_sizes
     from planner.operators.base import show
@@ -36,12 +37,20 @@ def run(arguments: argparse.Namespace) -> int:
     model = model_from_json(value)
     sizes = model_sizes(model)
     parameters = sum(unit.parameters for unit in sizes)
+    adds = model_flops(model)
     output = sizes[-1].output
     if arguments.json:
-        facts = {"name": model.name, "units": len(sizes), "parameters": parameters, "output": list(output)}
+        facts = {
+            "name": model.name,
+            "units": len(sizes),
+            "parameters": parameters,
+            "flops": adds,
+            "output": list(output),
+        }
         print_result(json.dumps(facts, ensure_ascii=False))
     else:
-        print_result(f"{model.name}: {len(sizes)} units, {parameters:,} parameters, output {show(output)}")
+        amounts = f"{parameters:,} parameters, {adds:,} multiply-adds per sample"
+        print_result(f"{model.name}: {len(sizes)} units, {amounts}, output {show(output)}")
     return 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, get_args
 
 from planner.cli import options
@@ -37,7 +37,7 @@ class Entry:
     parameters: int | None = None
     """Its trainable numbers."""
     multiply_adds: int | None = None
-    """Of one sample's forward; None where no profile says so."""
+    """Of one sample's forward; None where it cannot be made for this input."""
     least_bytes: dict[str, int | None] | None = None
     """By strategy the smallest budget for batch 128 with SGD; None without a profile, and of a strategy that has no
     plan."""
@@ -70,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _entry(name: str, shape: Input | None, classes: int | None) -> Entry:
+    from planner.model.flops import model_flops
     from planner.model.shapes import model_sizes
     from planner.model.zoo import ZOO, from_zoo
 
@@ -83,12 +84,8 @@ def _entry(name: str, shape: Input | None, classes: int | None) -> Entry:
     except ModelError as error:
         return Entry(name, form, shape, classes, problem=str(error))
     profile = _profile(model)
-    found = Entry(name, form, shape, classes, len(model.units), parameters)
-    if profile is None:
-        return found
-    counts = [unit.flops for unit in profile.units]
-    adds = None if None in counts else sum(count for count in counts if count is not None)
-    return Entry(name, form, shape, classes, found.units, parameters, adds, _least(profile), _foreign(profile))
+    found = Entry(name, form, shape, classes, len(model.units), parameters, model_flops(model))
+    return found if profile is None else replace(found, least_bytes=_least(profile), measured_on=_foreign(profile))
 
 
 def _profile(model: Model) -> Profile | None:

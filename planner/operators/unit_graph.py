@@ -173,6 +173,14 @@ class UnitGraph(Operator):
                 return 2
         return 1
 
+    def multiply_adds(self, shape: Shape) -> int:
+        """Of one sample's forward in evaluation, what does not depend on the samples included."""
+        two, three = (
+            sum(ATEN[node.operator].multiply_adds(given, found) for node, given, found in walk)
+            for walk in (walk_graph(self, shape, count, training=False) for count in (2, 3))
+        )
+        return 2 * two - three
+
     def arguments(self, shape: Shape) -> Mapping[str, Any]:
         return {"graph": self}
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
 
-from planner.operators.aten.base import AtenOperator, Rule, StricterThanTorch, Value, family, show_shape
+from planner.operators.aten.base import AtenOperator, Count, Rule, StricterThanTorch, Value, family, show_shape
 from planner.operators.aten.shapes import (
     broadcast,
     check_alike,
@@ -15,6 +16,7 @@ from planner.operators.aten.shapes import (
     check_floating,
     check_no_bool,
     check_rank,
+    elements,
 )
 from planner.operators.base import Shape
 
@@ -227,40 +229,102 @@ def _recurrent(gates: int) -> Rule:
     return rule
 
 
+def _count_product(inner: str) -> Count:
+    """Of a product: for each number of the result as many as the rows of `inner` are long."""
+
+    def count(result: Value, **given: Any) -> int:
+        return elements(result.shape) * int(given[inner].shape[-1])
+
+    return count
+
+
+def _count_einsum(result: Value, equation: str, tensors: Sequence[Value], **_: Any) -> int:
+    """Two and two, from the left, once what one has alone is summed: the extents of all letters, dots included."""
+    left, arrow, right = equation.replace(" ", "").partition("->")
+    extents: dict[str, int] = {}
+    operands = [
+        _letters(operand, tensor.shape, extents) for operand, tensor in zip(left.split(","), tensors, strict=True)
+    ]
+    kept = {name for name in extents if name.isdigit() or (name in right if arrow else left.count(name) == 1)}
+    letters, total = operands[0], 0
+    for place, other in enumerate(operands[1:], start=1):
+        behind = kept.union(*operands[place + 1 :])
+        both = (letters & (other | behind)) | (other & (letters | behind))
+        total += math.prod(extents[name] for name in both)
+        letters = both & behind
+    return total
+
+
+def _letters(operand: str, shape: Shape, extents: dict[str, int]) -> set[str]:
+    """The letters of an operand, and a number from the end for each dimension below its dots; notes their extents."""
+    before, _, behind = operand.partition("...")
+    names = [*before, *(str(at) for at in range(len(shape) - len(before) - len(behind), 0, -1)), *behind]
+    for name, extent in zip(names, shape, strict=True):
+        extents[name] = max(extents.get(name, 1), extent)
+    return set(names)
+
+
+def _count_attention(result: Value, query: Value, key: Value, value: Value, **_: Any) -> int:
+    """Scores of every step for every step, and the values weighed by them."""
+    return elements(query.shape[:-1]) * key.shape[-2] * (query.shape[-1] + value.shape[-1])
+
+
+def _count_recurrence(result: Value, input: Value, params: Sequence[Value], **_: Any) -> int:
+    """Every weight once for each step of each sample."""
+    weights = sum(elements(param.shape) for param in params if len(param.shape) == 2)
+    return input.shape[0] * input.shape[1] * weights
+
+
 _LAYERS = "Tensor[] params, bool has_biases, int num_layers, float dropout, bool train, bool bidirectional, "
 _SCALED = "*, Scalar beta=1, Scalar alpha=1) -> Tensor"
 
 
-def _attention(signature: str, rule: Rule) -> AtenOperator:
-    return AtenOperator(signature, rule, extracts_features=True)
+def _attention(signature: str, rule: Rule, count: Count) -> AtenOperator:
+    return AtenOperator(signature, rule, extracts_features=True, count=count)
 
 
 OPERATORS = family(
-    _attention("matmul(Tensor self, Tensor other) -> Tensor", _matmul),
-    _attention("bmm(Tensor self, Tensor mat2) -> Tensor", _product(3, "self", "mat2")),
-    _attention(f"baddbmm(Tensor self, Tensor batch1, Tensor batch2, {_SCALED}", _product(3, "batch1", "batch2", True)),
-    AtenOperator("mm(Tensor self, Tensor mat2) -> Tensor", _product(2, "self", "mat2")),
-    AtenOperator(f"addmm(Tensor self, Tensor mat1, Tensor mat2, {_SCALED}", _product(2, "mat1", "mat2", True)),
+    _attention("matmul(Tensor self, Tensor other) -> Tensor", _matmul, _count_product("self")),
+    _attention("bmm(Tensor self, Tensor mat2) -> Tensor", _product(3, "self", "mat2"), _count_product("self")),
+    _attention(
+        f"baddbmm(Tensor self, Tensor batch1, Tensor batch2, {_SCALED}",
+        _product(3, "batch1", "batch2", True),
+        _count_product("batch1"),
+    ),
+    AtenOperator("mm(Tensor self, Tensor mat2) -> Tensor", _product(2, "self", "mat2"), count=_count_product("self")),
+    AtenOperator(
+        f"addmm(Tensor self, Tensor mat1, Tensor mat2, {_SCALED}",
+        _product(2, "mat1", "mat2", True),
+        count=_count_product("mat1"),
+    ),
     AtenOperator(
         "einsum(str equation, Tensor[] tensors, *, int[]? path=None) -> Tensor",
         _einsum,
         extracts_features=True,
         alias="tensors",
+        count=_count_einsum,
     ),
     _attention(
         "scaled_dot_product_attention(Tensor query, Tensor key, Tensor value, Tensor? attn_mask=None, "
         "float dropout_p=0.0, bool is_causal=False, *, float? scale=None, bool enable_gqa=False) -> Tensor",
         _attend,
+        _count_attention,
     ),
     AtenOperator(
         "embedding(Tensor weight, Tensor indices, SymInt padding_idx=-1, bool scale_grad_by_freq=False, "
         "bool sparse=False) -> Tensor",
         _embed,
     ),
-    _attention(f"lstm.input(Tensor input, Tensor[] hx, {_LAYERS}bool batch_first) -> (Tensor, Tensor, Tensor)", _lstm),
+    _attention(
+        f"lstm.input(Tensor input, Tensor[] hx, {_LAYERS}bool batch_first) -> (Tensor, Tensor, Tensor)",
+        _lstm,
+        _count_recurrence,
+    ),
     *(
         _attention(
-            f"{name}.input(Tensor input, Tensor hx, {_LAYERS}bool batch_first) -> (Tensor, Tensor)", _recurrent(gates)
+            f"{name}.input(Tensor input, Tensor hx, {_LAYERS}bool batch_first) -> (Tensor, Tensor)",
+            _recurrent(gates),
+            _count_recurrence,
         )
         for name, gates in (("gru", 3), ("rnn_tanh", 1), ("rnn_relu", 1))
     ),

@@ -48,6 +48,9 @@ Rule = Callable[..., Value | tuple[Value, ...]]
 """From an operator's arguments, by name and defaults filled in, to its results. Raises ValueError where they do not
 fit: what is wrong, without the place."""
 
+Count = Callable[..., int]
+"""From an operator's first result, by place, and its arguments, by name, to its multiply-adds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Argument:
@@ -69,6 +72,7 @@ class AtenOperator:
     """An operator of `torch.ops.aten`, of which unit graphs may be made."""
 
     __slots__ = (
+        "_count",
         "_parsed",
         "_returned",
         "_rule",
@@ -88,6 +92,7 @@ class AtenOperator:
         depends_on_batch: bool = False,
         takes_numbers: bool = False,
         alias: str | None = None,
+        count: Count | None = None,
     ) -> None:
         """An operator.
 
@@ -99,12 +104,14 @@ class AtenOperator:
             depends_on_batch: whether a sample's result depends on the samples beside it.
             takes_numbers: whether a number may stand for any tensor but the first.
             alias: the argument that it may return although its signature does not say so.
+            count: its multiply-adds; None for what works element by element or moves numbers, which counts as nothing.
         """
         self.signature = signature
         self.name = signature.partition("(")[0]
         """With its overload, unless that is `default`: `add.Tensor`, `conv2d`."""
         self._rule = rule
         self._returned = alias
+        self._count = count
         self._parsed: _Parsed | None = None
         self.takes_numbers = takes_numbers
         self.extracts_features = extracts_features
@@ -162,6 +169,12 @@ class AtenOperator:
             else:
                 found[argument.name] = _checked(self.name, argument, value)
         return found
+
+    def multiply_adds(self, arguments: Mapping[str, Bound], results: Sequence[Value]) -> int:
+        """How many there are in a forward with these arguments, of `bind`. Scale and shift of a normalisation count
+        for each element, as fvcore counts them.
+        """
+        return 0 if self._count is None else self._count(results[0], **arguments)
 
     def rule(self, /, **bound: Any) -> Value | tuple[Value, ...]:
         """Its results, from what `bind` gave. Raises ValueError where the arguments do not fit, without the place."""

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from planner.operators.aten.base import AtenOperator, StricterThanTorch, Value, family, show_shape
-from planner.operators.aten.shapes import check_alike, check_filled, check_floating, check_rank, check_shape, per_axis
+from planner.operators.aten.shapes import (
+    check_alike,
+    check_filled,
+    check_floating,
+    check_rank,
+    check_shape,
+    elements,
+    per_axis,
+)
 
 
 def _check(input: Value, weight: Value, bias: Value | None, spatial: int, outputs: int) -> None:
@@ -107,17 +116,25 @@ def _linear(input: Value, weight: Value, bias: Value | None) -> Value:
     return Value((*input.shape[:-1], weight.shape[0]), input.dtype)
 
 
+def _count(result: Value, weight: Value, **_: Any) -> int:
+    return elements(result.shape) * elements(weight.shape[1:])
+
+
+def _count_transposed(result: Value, input: Value, weight: Value, **_: Any) -> int:
+    return elements(input.shape) * elements(weight.shape[1:])
+
+
 def _forms(rank: int) -> tuple[AtenOperator, ...]:
     start = f"(Tensor input, Tensor weight, Tensor? bias=None, SymInt[{rank}] stride=1"
     ends = f"SymInt[{rank}] dilation=1, SymInt groups=1) -> Tensor"
     back = f"SymInt[{rank}] output_padding=0, SymInt groups=1, SymInt[{rank}] dilation=1) -> Tensor"
     transposed = f"conv_transpose{rank}d{'' if rank == 1 else '.input'}"
     return tuple(
-        AtenOperator(signature, rule, extracts_features=True)
-        for signature, rule in (
-            (f"conv{rank}d{start}, SymInt[{rank}] padding=0, {ends}", _convolution),
-            (f'conv{rank}d.padding{start}, str padding="valid", {ends}', _convolution),
-            (f"{transposed}{start}, SymInt[{rank}] padding=0, {back}", _transposed),
+        AtenOperator(signature, rule, extracts_features=True, count=count)
+        for signature, rule, count in (
+            (f"conv{rank}d{start}, SymInt[{rank}] padding=0, {ends}", _convolution, _count),
+            (f'conv{rank}d.padding{start}, str padding="valid", {ends}', _convolution, _count),
+            (f"{transposed}{start}, SymInt[{rank}] padding=0, {back}", _transposed, _count_transposed),
         )
     )
 
@@ -126,5 +143,5 @@ OPERATORS = family(
     *_forms(1),
     *_forms(2),
     *_forms(3),
-    AtenOperator("linear(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor", _linear),
+    AtenOperator("linear(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor", _linear, count=_count),
 )

@@ -107,24 +107,39 @@ def _weight_norm(v: Value, g: Value, dim: int) -> Value:
     return v
 
 
+def _count_batch_norm(result: Value, weight: Value | None, training: bool, **_: Any) -> int:
+    """With statistics that are known, a scale and a shift."""
+    return _count(result, weight) if training else elements(result.shape) * (1 if weight is None else 2)
+
+
+def _count(result: Value, weight: Value | None, **_: Any) -> int:
+    return elements(result.shape) * (4 if weight is None else 5)
+
+
 _RUNNING = "(Tensor input, Tensor? weight, Tensor? bias, Tensor? running_mean, Tensor? running_var, bool"
 _REST = "float momentum, float eps, bool cudnn_enabled) -> Tensor"
 
 OPERATORS = family(
-    AtenOperator(f"batch_norm{_RUNNING} training, {_REST}", _batch_norm, depends_on_batch=True),
-    AtenOperator(f"instance_norm{_RUNNING} use_input_stats, {_REST}", _instance_norm),
+    AtenOperator(
+        f"batch_norm{_RUNNING} training, {_REST}", _batch_norm, depends_on_batch=True, count=_count_batch_norm
+    ),
+    AtenOperator(f"instance_norm{_RUNNING} use_input_stats, {_REST}", _instance_norm, count=_count),
     AtenOperator(
         "group_norm(Tensor input, int num_groups, Tensor? weight=None, Tensor? bias=None, "
         "float eps=1.0000000000000001e-05, bool cudnn_enabled=True) -> Tensor",
         _group_norm,
+        count=_count,
     ),
     AtenOperator(
         "layer_norm(Tensor input, SymInt[] normalized_shape, Tensor? weight=None, Tensor? bias=None, "
         "float eps=1.0000000000000001e-05, bool cudnn_enable=True) -> Tensor",
         _layer_norm,
+        count=_count,
     ),
     AtenOperator(
-        "rms_norm(Tensor input, SymInt[] normalized_shape, Tensor? weight=None, float? eps=None) -> Tensor", _rms_norm
+        "rms_norm(Tensor input, SymInt[] normalized_shape, Tensor? weight=None, float? eps=None) -> Tensor",
+        _rms_norm,
+        count=_count,
     ),
     AtenOperator("_weight_norm(Tensor v, Tensor g, int dim=0) -> Tensor", _weight_norm),
 )

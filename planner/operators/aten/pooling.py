@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from planner.operators.aten.base import AtenOperator, Rule, StricterThanTorch, Value, family, show_shape
-from planner.operators.aten.shapes import check_filled, check_gradient, check_rank, per_axis
+from planner.operators.aten.shapes import check_filled, check_gradient, check_rank, elements, per_axis
 
 
 def _windows(
@@ -82,6 +82,10 @@ def _adaptive(spatial: int, indices: bool) -> Rule:
     return rule
 
 
+def _count_averages(result: Value, self: Value, **_: Any) -> int:
+    return elements(self.shape)
+
+
 def _forms(n: int) -> tuple[AtenOperator, ...]:
     start = f"(Tensor self, int[{n}] kernel_size, int[{n}] stride=[], int[{n}] padding=0"
     largest = f"{start}, int[{n}] dilation=1, bool ceil_mode=False) -> "
@@ -92,7 +96,7 @@ def _forms(n: int) -> tuple[AtenOperator, ...]:
         AtenOperator(f"max_pool{n}d{largest}Tensor", _max(n, False)),
         AtenOperator(f"max_pool{n}d_with_indices{largest}(Tensor, Tensor)", _max(n, True)),
         AtenOperator(f"avg_pool{n}d{average}) -> Tensor", _average(n)),
-        AtenOperator(f"adaptive_avg_pool{n}d{size}Tensor", _adaptive(n, False)),
+        AtenOperator(f"adaptive_avg_pool{n}d{size}Tensor", _adaptive(n, False), count=_count_averages),
         AtenOperator(f"adaptive_max_pool{n}d{size}(Tensor, Tensor)", _adaptive(n, True)),
     )
 

@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from planner.operators.aten.base import AtenOperator, Rule, StricterThanTorch, Value, family, in_place, show_shape
-from planner.operators.aten.shapes import check_alike, check_filled, check_floating, check_gradient, check_rank
+from planner.operators.aten.shapes import (
+    check_alike,
+    check_filled,
+    check_floating,
+    check_gradient,
+    check_rank,
+    elements,
+)
 
 
 def _check_probability(p: float) -> None:
@@ -89,9 +96,16 @@ def _resize(name: str, spatial: int, corners: bool) -> AtenOperator:
     def rule(input: Value, output_size: Sequence[int] | None, scale_factors: Sequence[float] | None, **_: Any) -> Value:
         return _resized(input, spatial, output_size, scale_factors)
 
+    def count(result: Value, **_: Any) -> int:
+        """As many as numbers that each one is made of."""
+        near = 1 if "nearest" in name else 4 if "cubic" in name else 2
+        return elements(result.shape) * int(near**spatial)
+
     aligned = "bool align_corners, " if corners else ""
     return AtenOperator(
-        f"{name}.vec(Tensor input, SymInt[]? output_size, {aligned}float[]? scale_factors) -> Tensor", rule
+        f"{name}.vec(Tensor input, SymInt[]? output_size, {aligned}float[]? scale_factors) -> Tensor",
+        rule,
+        count=count,
     )
 
 
@@ -107,6 +121,11 @@ def _grid_sample(input: Value, grid: Value, interpolation_mode: int, padding_mod
     if not 0 <= interpolation_mode <= 4 - spatial or not 0 <= padding_mode <= 2:
         raise StricterThanTorch(f"there is no interpolation_mode {interpolation_mode} with padding_mode {padding_mode}")
     return Value((*input.shape[:2], *grid.shape[1:-1]), input.dtype)
+
+
+def _count_samples(result: Value, input: Value, **_: Any) -> int:
+    """Between neighbours in every direction."""
+    return elements(result.shape) << (len(input.shape) - 2)
 
 
 def _affine_grid(theta: Value, size: Sequence[int], align_corners: bool) -> Value:
@@ -168,6 +187,7 @@ OPERATORS = family(
         "grid_sampler(Tensor input, Tensor grid, int interpolation_mode, int padding_mode, bool align_corners)"
         " -> Tensor",
         _grid_sample,
+        count=_count_samples,
     ),
     AtenOperator("affine_grid_generator(Tensor theta, SymInt[] size, bool align_corners) -> Tensor", _affine_grid),
 )

@@ -135,9 +135,19 @@ class Measurer:
             optimizer_bytes=sum(t.nbytes for p in parameters for t in loaded.optimizer.state(p).values()),
             step_transient_bytes=transient,
             step_seconds=seconds,
-            flops=self._counter.count(self._counted(loaded), loaded.component.shape) if self._counter else None,
+            flops=self._flops(loaded),
             uncounted_operators=self._counter.uncounted() if self._counter else (),
         )
+
+    def _flops(self, loaded: _Loaded) -> int | None:
+        """Multiply-adds of a sample's forward: a graph's operators say theirs, of other modules fvcore does."""
+        from planner.model.flops import unit_flops
+        from planner.operators.unit_graph import UnitGraph
+
+        spec, shape = loaded.component.spec, loaded.component.shape
+        if spec is not None and any(isinstance(layer, UnitGraph) for layer in spec.layers):
+            return unit_flops(spec, shape)
+        return self._counter.count(self._counted(loaded), shape) if self._counter else None
 
     def _counted(self, loaded: _Loaded) -> nn.Module:
         """The module whose multiply-adds are counted: in float32 on the CPU, which fvcore traces."""
@@ -164,10 +174,17 @@ class Measurer:
         from planner.profiler.child.layers import profile_layers
 
         assert loaded.module is not None and loaded.component.spec is not None
-        flops = None
-        if self._counter is not None:
-            flops = self._counter.count_by_module(self._counted(loaded), loaded.component.shape)
+        flops = self._flops_by_module(loaded)
         return profile_layers(self._meter, loaded.component.spec, loaded.module, inputs, loaded.optimizer, costs, flops)
+
+    def _flops_by_module(self, loaded: _Loaded) -> dict[str, int] | None:
+        from planner.model.flops import layer_flops
+        from planner.operators.unit_graph import UnitGraph
+
+        spec, shape = loaded.component.spec, loaded.component.shape
+        if spec is not None and any(isinstance(layer, UnitGraph) for layer in spec.layers):
+            return layer_flops(spec, shape)
+        return self._counter.count_by_module(self._counted(loaded), shape) if self._counter else None
 
     def _unit_costs(self, loaded: _Loaded, inputs: Tensor) -> Costs:
         from planner.profiler.child.audit import unexplained_bytes

@@ -25,7 +25,9 @@ def test_a_description_that_holds_is_a_line(tmp_path: Path, capsys: pytest.Captu
     path = written(tmp_path, [{"op": "conv2d", "out_channels": 5, "kernel": 3}], LINEAR)
     assert main(["check", path]) == 0
     parameters = 5 * 3 * 9 + 5 + 5 * 36 * 4 + 4
-    assert capsys.readouterr().out == f"mine: 2 units, {parameters} parameters, output 4\n"
+    adds = 36 * 5 * 27 + 5 * 36 * 4
+    amounts = f"{parameters} parameters, {adds:,} multiply-adds per sample"
+    assert capsys.readouterr().out == f"mine: 2 units, {amounts}, output 4\n"
     assert main(["check", path, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["units"], told["parameters"], told["output"]) == (2, parameters, [4])
