@@ -27,6 +27,7 @@ from planner.runner.train.stop import StopSignal
 from planner.schema.codec import content_id, to_json
 from planner.schema.common import OptimizerConfig
 from planner.schema.plan import BatchSetting, BlockInput, Plan
+from planner.schema.preprocessing import Normalisation
 from planner.schema.run_folder import RunFolder
 from tests.prepared import open_prepared
 from tests.unit.runner.contexts import planned_run
@@ -49,7 +50,8 @@ def small_plan(optimizer: OptimizerConfig | None = None, dtype: str = "float32")
         if source.kind == "cache":
             source = BlockInput("cache", block.units[0], source.sample_bytes, dtype)  # type: ignore[arg-type]  # literal
         blocks.append(replace(block, ladder=ladder, input=source))
-    training = replace(plan.training, optimizer=optimizer, samples=4000)
+    by = Normalisation((0.3,), (0.35,))  # as no code does that was not told so
+    training = replace(plan.training, optimizer=optimizer, samples=4000, normalisation=by)
     plan = replace(plan, blocks=tuple(blocks), training=training)
     return replace(plan, id=content_id(plan))
 

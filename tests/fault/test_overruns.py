@@ -137,7 +137,8 @@ def tell(event):
         ballast.append(mmap.mmap(-1, left - (event.peak_bytes - event.resident_bytes) // 2, flags=mmap.MAP_PRIVATE))
 
 with open_prepared("sample", folder, size=plan.model.input) as data:
-    make = lambda size: Samples(data.train, plan.model.input, None, size, labels=CLASS_NUMBER, normalisation=USUAL)
+    by = plan.normalisation
+    make = lambda size: Samples(data.train, plan.model.input, None, size, labels=CLASS_NUMBER, normalisation=by)
     block = run_context(plan, length=RunLength(1, 5, 0)).blocks[0]
     trainer = BlockTrainer(block, make, guard, tell, Checkpoints(folder / "c", math.inf), StopSignal())
     trained = trainer.train()

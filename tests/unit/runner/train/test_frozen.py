@@ -30,7 +30,6 @@ from planner.runner.train.block import load_before, load_frozen
 from planner.runner.train.frozen import check_given, keep_frozen
 from planner.runner.train.passes import Pass, rehearse
 from planner.schema.plan import Plan
-from planner.schema.preprocessing import USUAL
 from planner.schema.report_parts import InitReport
 from planner.schema.run_folder import RunFolder
 from planner.tasks.base import CLASS_NUMBER, Label, class_label
@@ -176,7 +175,9 @@ def test_what_is_cached_is_what_they_make_of_the_data_in_evaluation_mode(tmp_pat
     count, size = 3 * 8, 4 * prod(model_sizes(plan.model)[COUNT - 1].output)
     with open_prepared("sample", tmp_path, size=plan.model.input) as data:
         images, labels = next(
-            Samples(data.test, plan.model.input, None, count, labels=CLASS_NUMBER, normalisation=USUAL).in_order()
+            Samples(
+                data.test, plan.model.input, None, count, labels=CLASS_NUMBER, normalisation=plan.normalisation
+            ).in_order()
         )
     with torch.no_grad():
         expected = stem(images)
