@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 from planner.errors import ModelError
 from planner.model.importers.diagnosis import complex_numbers, diagnose, not_known, sized_by_data
 from planner.model.importers.obstacles import Obstacle, obstacles_of, refusal
-from planner.model.importers.places import line_of_trace
+from planner.model.importers.places import NO_LINE, line_of_trace
 from planner.model.importers.steps import SIZES, Attribute, Step, StepGraph
 from planner.operators.aten.kinds import ATEN
 from planner.operators.graph_text import Batch, Training
@@ -271,5 +271,13 @@ def _literal(mine: Any, its: Any, place: str) -> Any:
 
 
 def _line(node: fx.Node) -> str:
-    """Where the network's code does it."""
-    return line_of_trace(str(node.meta.get("stack_trace") or ""))
+    """Where the network's code does it; of a part that was left in one piece, where its first operator is."""
+    inner = [_graph_of(node, name) for name in node.all_input_nodes if name.op == "get_attr"]
+    nodes = [node, *(each for graph in inner if graph is not None for each in graph.nodes)]
+    places = (line_of_trace(str(each.meta.get("stack_trace") or "")) for each in nodes)
+    return next((place for place in places if place != NO_LINE), NO_LINE)
+
+
+def _graph_of(node: fx.Node, name: fx.Node) -> fx.Graph | None:
+    found = getattr(node.graph.owning_module, str(name.target), None)
+    return found.graph if isinstance(found, fx.GraphModule) else None

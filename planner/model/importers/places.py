@@ -13,6 +13,10 @@ _NOT_OWN = (str(Path(torch.__file__).parent) + "/", str(Path(planner.__file__).p
 """Beginnings of files that are not the network's: torch, this package, and code that has no file."""
 
 
+NO_LINE = "forward"
+"""In place of a line that is not known."""
+
+
 def line_of_error(error: BaseException) -> str:
     """The innermost own line of a traceback, as `file:line`; empty where there is none."""
     place, at = "", error.__traceback__
@@ -38,11 +42,11 @@ def line_of_caller() -> str:
 
 
 def line_of_trace(text: str) -> str:
-    """The innermost own line of a stack as torch writes one down; `forward` where there is none."""
+    """The innermost own line of a stack as torch writes one down; `NO_LINE` where there is none."""
     lines = (line.strip() for line in text.splitlines())
     places = [line.removeprefix('File "').partition('", line ') for line in lines if line.startswith('File "')]
     own = [(name, rest) for name, _, rest in places if not name.startswith(_NOT_OWN)]
     if not own:
-        return "forward"
+        return NO_LINE
     name, rest = own[-1]
     return f"{name}:{rest.partition(',')[0]}"
