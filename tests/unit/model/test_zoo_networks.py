@@ -9,6 +9,7 @@ import torch
 
 from planner.errors import ModelError
 from planner.model.build import build_unit
+from planner.model.flops import model_flops
 from planner.model.shapes import Shape, model_sizes
 from planner.model.zoo import ZOO, Input, from_zoo
 from planner.schema.model import Model
@@ -38,6 +39,23 @@ PUBLISHED = {
     "mlp-mixer-s": 18_528_264,
 }
 
+# Billions of multiply-adds at 3×224×224, in convolutions and linear layers alone: `_ops` of torchvision's weights.
+PUBLISHED_OPERATIONS = {
+    "vgg11-bn": 7.609,
+    "vgg16-bn": 15.470,
+    "resnet18": 1.814,
+    "resnet34": 3.664,
+    "resnet50": 4.089,
+    "mobilenetv2": 0.301,
+    "mobilenetv3-small": 0.057,
+    "mobilenetv3-large": 0.217,
+    "efficientnet-b0": 0.386,
+    "shufflenetv2": 0.145,
+    "squeezenet": 0.349,
+    "densenet121": 2.834,
+    "convnext-tiny": 4.456,
+}
+
 # At the input that each is made for.
 PUBLISHED_SMALL = {
     # akamaster/pytorch_resnet_cifar10, README; He et al., 2016, table 6 rounds to 0.27 M and 0.85 M.
@@ -64,6 +82,12 @@ def tensors(model: Model) -> dict[str, Shape]:
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_parameters_are_those_published(name: str) -> None:
     assert parameters(from_zoo(name, (3, 224, 224), 1000)) == PUBLISHED[name]
+
+
+@pytest.mark.parametrize("name", PUBLISHED_OPERATIONS)
+def test_multiply_adds_are_those_published_and_a_few_of_other_layers(name: str) -> None:
+    published = PUBLISHED_OPERATIONS[name]
+    assert published - 0.0005 <= model_flops(from_zoo(name, (3, 224, 224), 1000)) / 1e9 <= 1.06 * published
 
 
 @pytest.mark.parametrize("name", PUBLISHED_SMALL)
