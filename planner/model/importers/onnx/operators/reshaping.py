@@ -150,6 +150,8 @@ def _expand(c: Call) -> Tensor:
     dims: list[Dim] = [*[1] * (rank - x.rank), *x.dims]
     wanted: list[Dim] = [*[1] * (rank - len(target)), *target]
     found = [_stretched(c, *pair) for pair in zip(dims, wanted, strict=True)]
+    if rank > 1 and dims[0] == 1 and (c.fixed_batch or 1) > 1 and wanted[0] == c.fixed_batch:
+        found[0] = Batch(1)  # one for each sample, as a class token
     return x if tuple(found) == x.dims else c("expand", x, found)
 
 
