@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from planner.limits import MAX_NAME_LENGTH
@@ -43,17 +45,21 @@ def possible_cuts(graph: StepGraph) -> list[Cut]:
         for name in graph.reads[step]:
             if step in depends or (step.operator and ATEN[step.operator].overwrites):
                 readers.setdefault(name, []).append(index)
-    shared = [(indexes[0], indexes[-1]) for indexes in readers.values() if indexes[0] != indexes[-1]]
+    begun, ended = Counter(each[0] for each in readers.values()), Counter(each[-1] for each in readers.values())
+    dying: dict[int, list[Step]] = {}
+    for value, index in last.items():
+        dying.setdefault(index, []).append(value)
     found: list[Cut] = []
     alive: set[Step] = {graph.steps[0]}
+    shared = 0
     for index, step in enumerate(graph.steps[:-1]):
-        if step in depends:
+        if step in depends and last.get(step, -1) > index:
             alive.add(step)
-        alive = {value for value in alive if last.get(value, -1) > index}
+        alive.difference_update(dying.get(index, ()))
+        shared += begun[index] - ended[index]
         if index and len(alive) == 1 and step in depends:
             (only,) = alive
-            kept = any(first <= index < end for first, end in shared)
-            if not kept and only.is_batch and only.dtype == "float32":
+            if not shared and only.is_batch and only.dtype == "float32":
                 found.append(Cut(index, only))
     return found
 
@@ -92,7 +98,7 @@ def graph_parts(graph: StepGraph, cuts: list[Cut]) -> list[tuple[Step, list[Step
     return found
 
 
-def unit_name(graph: StepGraph, steps: list[Step], taken: list[str]) -> str:
+def unit_name(graph: StepGraph, steps: list[Step], taken: Collection[str]) -> str:
     """The path of the module whose weights the unit begins with, made unique."""
     step = next((step for step in steps if has_weights(graph, step)), steps[0])
     path = step.path or step.name

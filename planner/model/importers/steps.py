@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from planner.operators.aten.kinds import ATEN
+
 SIZES = (3, 5)
 """Samples that a graph is looked at with. What is 3·k once and 5·k the other time is k times the number of samples."""
 
@@ -53,6 +55,13 @@ def _inputs(value: Any) -> Iterator[Step | Attribute]:
             yield from _inputs(item)
 
 
+def aliased(step: Step) -> list[Any]:
+    """What a step's result may share memory with."""
+    alias = ATEN[step.operator].alias if step.operator else None
+    value = step.arguments.get(alias) if alias else None
+    return value if isinstance(value, list) else [value]
+
+
 @dataclass
 class StepGraph:
     """A network's graph in one mode."""
@@ -62,6 +71,40 @@ class StepGraph:
     output: Step
     trained: frozenset[str]
     """Names of the tensors that require a gradient."""
+
+    @cached_property
+    def position(self) -> dict[Step, int]:
+        """The place of each step among all."""
+        return {step: index for index, step in enumerate(self.steps)}
+
+    @cached_property
+    def roots(self) -> dict[Step, Step]:
+        """The value whose memory each step's result shares; itself, where it has its own."""
+        found: dict[Step, Step] = {}
+        for step in self.steps:
+            if step.item is not None:
+                found[step] = found[step.arguments["of"]]
+            else:
+                found[step] = next((found[value] for value in aliased(step) if isinstance(value, Step)), step)
+        return found
+
+    @cached_property
+    def writers(self) -> dict[Step, list[Step]]:
+        """The steps that write into the memory of each root."""
+        found: dict[Step, list[Step]] = {}
+        for step in self.steps:
+            if step.operator and ATEN[step.operator].overwrites:
+                found.setdefault(self.roots[step], []).append(step)
+        return found
+
+    @cached_property
+    def items(self) -> dict[Step, list[Step]]:
+        """The results of each step that has several."""
+        found: dict[Step, list[Step]] = {}
+        for step in self.steps:
+            if step.item is not None:
+                found.setdefault(step.arguments["of"], []).append(step)
+        return found
 
     @cached_property
     def reads(self) -> dict[Step, frozenset[str]]:

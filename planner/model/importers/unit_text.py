@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from planner.errors import ModelError
-from planner.model.importers.steps import Attribute, Step, StepGraph
+from planner.model.importers.steps import Attribute, Step, StepGraph, aliased
 from planner.operators.aten.kinds import ATEN
 from planner.operators.graph_text import INPUT, value_text
 
@@ -23,9 +23,6 @@ class UnitText:
         """
         self._graph, self._depends = graph, graph.dependent
         self._names: dict[Step, str] = {given: INPUT}
-        self._roots: dict[Step, Step] = {}
-        for step in graph.steps:
-            self._roots[step] = self._root(step)
         self._given = given
         self._shares = {given}
         self.tensors: list[str] = []
@@ -35,35 +32,22 @@ class UnitText:
         self._taken = {INPUT, "true", "false", "none", "training", "batch", "_"}
         self._counts: dict[str, int] = {}
         needed = self._needed(steps, result)
-        for index, step in enumerate(needed):
+        self._wanted = set(needed)
+        for step in needed:
             if step.item is None:
-                self._write(step, needed[index + 1 :])
+                self._write(step)
         self.result = self._names[result]
-
-    def _root(self, step: Step) -> Step:
-        """The value whose memory a step's result shares; itself, where it has its own."""
-        if step.item is not None:
-            return self._roots[step.arguments["of"]]
-        return next((self._roots[value] for value in self._aliased(step) if isinstance(value, Step)), step)
-
-    @staticmethod
-    def _aliased(step: Step) -> list[Any]:
-        """What its result may share memory with."""
-        alias = ATEN[step.operator].alias if step.operator else None
-        value = step.arguments.get(alias) if alias else None
-        return value if isinstance(value, list) else [value]
 
     def _needed(self, steps: list[Step], result: Step) -> list[Step]:
         """In order: what the result needs, what writes into it or into a tensor of the unit, and constants anew."""
-        inside = set(steps)
-        position = {step: index for index, step in enumerate(self._graph.steps)}
-        end = max(position[step] for step in steps)
-        writers = [s for s in self._graph.steps[: end + 1] if s.operator and ATEN[s.operator].overwrites]
+        graph, inside = self._graph, set(steps)
+        end = max(graph.position[step] for step in steps)
         wanted: set[Step] = set()
+        looked_at: set[Step] = set()
         waiting = [result]
-        for step in writers:  # counters of batch normalisation, for instance
-            target = step.arguments.get(ATEN[step.operator].overwrites or "")
-            if step in inside and isinstance(target, Attribute):
+        for step in steps:  # counters of batch normalisation, for instance
+            overwrites = ATEN[step.operator].overwrites if step.operator else None
+            if overwrites and isinstance(step.arguments.get(overwrites), Attribute):
                 waiting.append(step)
         while waiting:
             step = waiting.pop()
@@ -73,22 +57,19 @@ class UnitText:
                 raise ModelError(f"{step.place}: {step.name} is needed behind a cut that it does not pass")
             wanted.add(step)
             waiting += [value for value in step.inputs() if isinstance(value, Step)]
-            roots = {self._roots[value] for value in (step, *step.inputs()) if isinstance(value, Step)}
-            waiting += [
-                s
-                for s in writers
-                if self._roots[s] in roots
-                and position[s] <= end
-                and s not in wanted
-                and (s in inside or s not in self._depends)
-            ]
-            if step.results:  # all of several results are named together
+            roots = {graph.roots[value] for value in (step, *step.inputs()) if isinstance(value, Step)} - looked_at
+            looked_at |= roots
+            for root in roots:
                 waiting += [
-                    s for s in self._graph.steps if s.item is not None and s.arguments["of"] is step and s in inside
+                    writer
+                    for writer in graph.writers.get(root, ())
+                    if graph.position[writer] <= end and (writer in inside or writer not in self._depends)
                 ]
-        return sorted(wanted, key=position.__getitem__)
+            if step.results:  # all of several results are named together
+                waiting += [item for item in graph.items.get(step, ()) if item in inside]
+        return sorted(wanted, key=graph.position.__getitem__)
 
-    def _write(self, step: Step, behind: list[Step]) -> None:
+    def _write(self, step: Step) -> None:
         operator, arguments = ATEN[step.operator], dict(step.arguments)
         target = arguments.get(operator.overwrites) if operator.overwrites else None
         name = step.operator
@@ -111,7 +92,7 @@ class UnitText:
         if only_training:
             results = ["_"]
         elif step.results:
-            items = {each.item: each for each in behind if each.item is not None and each.arguments["of"] is step}
+            items = {each.item: each for each in self._graph.items.get(step, ()) if each in self._wanted}
             results = [self._name(items[item]) if item in items else "_" for item in range(step.results)]
         else:
             results = [self._name(step)]
@@ -119,7 +100,7 @@ class UnitText:
         if converted:  # whoever reads the input from here on reads what was made of it
             self._names[self._given] = results[0]
             self._shares.clear()
-        elif any(isinstance(value, Step) and value in self._shares for value in self._aliased(step)):
+        elif any(isinstance(value, Step) and value in self._shares for value in aliased(step)):
             self._shares.add(step)
             self._shares.update(items.values())
 

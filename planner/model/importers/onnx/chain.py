@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from planner.errors import ModelError
-from planner.limits import MAX_NAME_LENGTH
+from planner.limits import MAX_NAME_LENGTH, MAX_UNITS
 from planner.model.importers.cuts import graph_parts, possible_cuts, unit_cuts, unit_name
 from planner.model.importers.onnx.emitter import Emitter
 from planner.model.importers.onnx.graph import Followed, follow
@@ -82,14 +82,18 @@ def _input_shape(emitter: Emitter) -> tuple[int, int, int]:
 
 
 def _units(graph: StepGraph, emitter: Emitter) -> tuple[Unit, ...]:
-    names: list[str] = []
+    parts = graph_parts(graph, unit_cuts(graph, possible_cuts(graph)))
+    if len(parts) > MAX_UNITS:
+        raise ModelError(f"is a chain of {len(parts)} units; {MAX_UNITS} are the most")
+    names: dict[str, None] = {}
     units: list[Unit] = []
-    for given, steps, result in graph_parts(graph, unit_cuts(graph, possible_cuts(graph))):
+    for given, steps, result in parts:
         text = UnitText(graph, given, steps, result, {})
         tensors = tuple(_tensor(emitter, name) for name in text.tensors)
-        names.append(unit_name(graph, steps, names))
+        name = unit_name(graph, steps, names)
+        names[name] = None
         try:
-            units.append(Unit(names[-1], (UnitGraph("graph", tuple(text.lines), text.result, tensors),)))
+            units.append(Unit(name, (UnitGraph("graph", tuple(text.lines), text.result, tensors),)))
         except ValueError as error:
             raise ModelError(f"{steps[0].place}: {error}") from None
     return tuple(units)

@@ -269,7 +269,8 @@ class _Follower:
             return False
         if self._task.kind == "multilabel":
             return node.operator == "Sigmoid"
-        if node.operator != "Softmax" or self._task.kind not in ("classification", "segmentation"):
+        is_row = {"classification": True, "segmentation": False}.get(self._task.kind)
+        if node.operator != "Softmax" or is_row is not (x.rank == 2):
             return False
         axis = node.attributes.get("axis", -1 if self._opset >= 13 else 1)
         along = (1, 1 - x.rank) if self._opset >= 13 or x.rank == 2 else ()  # before, it went along all axes behind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -295,3 +296,33 @@ def test_operators_that_an_opset_lacks_are_put_together(opset: int, tmp_path: Pa
     assert [name for name in ("layer_norm", "gelu", "silu", "hardswish") if f"{name}(" not in lines] == []
     assert not any(name in lines for name in ("erf", "sigmoid", "sqrt"))
     compared(content, ours, 3)
+
+
+def test_what_a_large_file_costs_grows_with_it_alone() -> None:
+    """Counted in steps of the interpreter, which do not depend on the machine."""
+
+    def calls(blocks: int) -> int:
+        nodes, weights, before = [], {}, "x"
+        for index in range(blocks):
+            weights[f"w{index}"] = np.ones((4, 4, 1, 1), np.float32)
+            nodes.append(helper.make_node("Conv", [before, f"w{index}"], [f"c{index}"]))
+            nodes.append(helper.make_node("Relu", [f"c{index}"], [before := f"r{index}"]))
+        nodes += [helper.make_node("GlobalAveragePool", [before], ["p"]), helper.make_node("Flatten", ["p"], ["y"])]
+        content = graph(nodes, weights=weights).SerializeToString()
+        lines = 0
+
+        def count(*_: object) -> Any:
+            nonlocal lines
+            lines += 1
+            return count
+
+        before_trace = sys.gettrace()
+        sys.settrace(count)
+        try:
+            import_onnx_bytes(content)
+        finally:
+            sys.settrace(before_trace)
+        return lines
+
+    calls(2)  # signatures of operators are taken apart once
+    assert calls(80) < 2.3 * calls(40)
