@@ -61,6 +61,9 @@ MAX_CHANNELS = 65_536
 MAX_EXTENT = 8_192
 """Height or width of an activation."""
 
+MAX_LENGTH = 2**22
+"""Extents of a sample without height and width, and of what becomes of it: a sequence, a vector of features."""
+
 MAX_KERNEL = 64
 """Side of a convolution or pooling window, its stride and its padding."""
 

@@ -13,7 +13,7 @@ from planner.schema.run_folder import RunFolder
 from planner.tasks.kinds import CLASSIFICATION
 
 
-def open_prepared(name: str | Path, work_dir: Path, size: tuple[int, int, int] = (1, 28, 28), **wanted: Any) -> Records:
+def open_prepared(name: str | Path, work_dir: Path, size: tuple[int, ...] = (1, 28, 28), **wanted: Any) -> Records:
     """Prepare `name` in `work_dir`, for a model of that input and ten classes, and open the records."""
     usual = Wanted(str(name), str(work_dir), size, classes=10, called="the model", task=CLASSIFICATION, seed=0)
     prepare(replace(usual, **wanted))

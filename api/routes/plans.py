@@ -47,7 +47,7 @@ from planner.schema.plan import PLAN_SCHEMA, Plan
 from planner.schema.request import STRATEGY_WORDS, Strategy
 from planner.schema.request import Request as Question
 from planner.schema.terms import BudgetTerms, PlanTerms
-from planner.solver.request import check_freeze, check_normalisation
+from planner.solver.request import check_freeze, check_images, check_normalisation
 from planner.units import MIB
 
 router = APIRouter(prefix="/v1/plans", tags=["plans"])
@@ -90,11 +90,12 @@ def _asked(service: Service, terms: ServiceTerms, model_value: Any) -> _Asked:
     """Find what a request refers to. Raises Problem (422, 503)."""
     model_id, model = model_of(service.database, model_value, "$.model")
     question = _question(terms)
-    for check, place in ((check_freeze, "freeze"), (check_normalisation, "normalisation")):
+    checks = (check_freeze, ".freeze"), (check_normalisation, ".normalisation"), (check_images, "")
+    for check, place in checks:
         try:
             check(model, question.training)
         except InputError as error:
-            raise from_error(error, f"$.training.{place}") from None
+            raise from_error(error, f"$.training{place}") from None
     optimizer = question.training.optimizer
     if terms.profile is not None:
         with service.database.read() as connection:

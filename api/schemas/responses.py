@@ -54,8 +54,8 @@ class ModelItem:
     """sha256 of its canonical description."""
     name: str
     """Shown to people; of the zoo: good as a reference."""
-    input: tuple[int, int, int]
-    """Channels, height and width of one sample."""
+    input: tuple[int, ...]
+    """Extents of one sample: channels, height and width of an image."""
     classes: int
     """Width of the last unit's output."""
     units: int
@@ -82,8 +82,8 @@ class ModelSummary:
 
     name: str
     """Shown to people."""
-    input: tuple[int, int, int]
-    """Channels, height and width of one sample."""
+    input: tuple[int, ...]
+    """Extents of one sample: channels, height and width of an image."""
     classes: int
     """Width of the last unit's output."""
     units: int

@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the file."""
     from planner.export.onnx_file import write_onnx
     from planner.runner.storage.exported import find_exported, find_full, write_state
-    from planner.schema.preprocessing import resize_words
+    from planner.schema.preprocessing import given_words
     from planner.system.files import check_target
 
     target: Path = arguments.onnx or arguments.state_dict
@@ -39,6 +39,6 @@ def run(arguments: argparse.Namespace) -> int:
     check_target(target)
     (write_onnx if arguments.onnx else write_state)(exported, target)
     model = exported.model
-    images = f"{model.normalised_by.words} of their 8-bit values{resize_words(model.resize, model.input)}"
-    print_stored_result(f"{model.name}: {target}\nimages go in as {images}")
+    called, given = given_words(model.input_dtype, model.input, model.normalised_by, model.resize)
+    print_stored_result(f"{model.name}: {target}\n{called} go in as {given}")
     return 0

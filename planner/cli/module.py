@@ -15,6 +15,7 @@ from planner.model.importers.description import Description
 from planner.model.importers.obstacles import refusal
 from planner.schema.child_failed import ChildFailed
 from planner.schema.codec import to_json
+from planner.schema.inputs import InputDtype
 from planner.schema.model import Model
 from planner.system.child import ask
 
@@ -27,12 +28,14 @@ class ModuleQuestion:
 
     name: str
     """The function."""
-    input: tuple[int, int, int]
+    input: tuple[int, ...]
     """Shape of one sample."""
     classes: int | None
     """How many classes the network has to tell apart; none: as many as it does."""
     state_dict: str | None = None
     """A file for the weights that the module begins with."""
+    input_dtype: InputDtype | None = None
+    """What data sets hold; none: images of three extents, or numbers."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +54,17 @@ def is_function(name: str) -> bool:
 
 
 def describe_made(
-    name: str, shape: tuple[int, int, int], classes: int | None, state_dict: Path | None = None
+    name: str,
+    shape: tuple[int, ...],
+    classes: int | None,
+    state_dict: Path | None = None,
+    dtype: InputDtype | None = None,
 ) -> Description:
     """The network that a function makes, or all that is in its way; its weights go to `state_dict`.
 
     Raises OverBudgetError or RunError where the process ended, StorageError where the weights cannot be written.
     """
-    question = ModuleQuestion(name, shape, classes, None if state_dict is None else str(state_dict.absolute()))
+    question = ModuleQuestion(name, shape, classes, None if state_dict is None else str(state_dict.absolute()), dtype)
     done = ask(["-m", "planner.cli.module_child", str(os.getpid())], question=to_json(question, indent=None).encode())
     reply = done.decoded(ModuleReply, f"the process that runs {name}", "free some")
     if reply.failed is not None:
@@ -67,9 +74,9 @@ def describe_made(
     return reply.description
 
 
-def model_made(name: str, shape: tuple[int, int, int], classes: int | None) -> Model:
+def model_made(name: str, shape: tuple[int, ...], classes: int | None, dtype: InputDtype | None = None) -> Model:
     """The network that a function makes. Raises ModelError with all that is in its way."""
-    found = describe_made(name, shape, classes)
+    found = describe_made(name, shape, classes, dtype=dtype)
     if found.model is None:
         raise refusal(found.obstacles)
     return found.model

@@ -15,6 +15,7 @@ from planner.errors import InputError
 from planner.limits import MAX_BATCH, MAX_CLASSES, MAX_EPOCHS, MAX_EXTENT, MAX_MODEL_BYTES, MAX_SAMPLES, MAX_UNITS
 from planner.schema.common import DeviceKind, Dtype, OptimizerKind, usual_optimizer
 from planner.schema.data import ArrayLayout
+from planner.schema.inputs import InputDtype, check_input
 from planner.schema.preprocessing import USUAL, Normalisation, Resize, given_normalisation
 from planner.schema.request import Schedule
 from planner.schema.terms import OptimizerTerms, TrainingTerms
@@ -33,7 +34,7 @@ MOST_SECONDS = 7 * 24 * 3600
 USUAL_INPUT = (3, 32, 32)
 """Shape of one sample, where neither a person nor data says it."""
 
-_SHAPE = re.compile(r"(\d{1,6})x(\d{1,6})x(\d{1,6})", re.ASCII)
+_SHAPE = re.compile(r"\d{1,7}(x\d{1,7})*", re.ASCII)
 
 
 def _argument(parse: Callable[[str], T]) -> Callable[[str], T]:
@@ -117,11 +118,15 @@ def points(name: str) -> Callable[[str], float | None]:
     return _argument(parse)
 
 
-def _shape(text: str) -> tuple[int, int, int]:
-    match = _SHAPE.fullmatch(text)
-    extents = tuple(int(part) for part in match.groups()) if match else ()
-    if len(extents) != 3 or not all(1 <= extent <= MAX_EXTENT for extent in extents):
-        raise InputError(f"{text[:40]!r} is not a shape; write channels x height x width, for instance 3x32x32")
+def _shape(text: str) -> tuple[int, ...]:
+    extents = tuple(int(part) for part in text.split("x")) if _SHAPE.fullmatch(text) else ()
+    try:
+        check_input(extents)
+    except ValueError as error:
+        raise InputError(
+            f"{text[:40]!r} is not a shape{f' ({error})' if extents else ''}; write channels x height x width of an "
+            "image, for instance 3x32x32, or another sample's 1 to 4 extents, for instance 9x128"
+        ) from None
     return extents
 
 
@@ -326,6 +331,9 @@ class ModelAndData:
 
 def subject_from(arguments: argparse.Namespace, work_dir: Path) -> ModelAndData:
     """The model asked for, shaped by the data where there is some. Data is unpacked into `work_dir`."""
+    from planner.model.tokens import token_limit
+    from planner.model.zoo import ZOO
+
     described = None if _is_made(arguments.model) else _described(arguments, task_from(arguments, CLASSIFICATION))
     if arguments.data is None:
         model = described or _made(arguments.model, _resized_input(arguments), arguments.classes)
@@ -339,10 +347,11 @@ def subject_from(arguments: argparse.Namespace, work_dir: Path) -> ModelAndData:
     from planner.data.records import file_bytes
 
     wanted = arguments.input if described is None else described.input
+    dtype, tokens = (None, 0) if described is None else (described.input_dtype, token_limit(described))
     resize = arguments.resize
     if described is not None and described.resize is not None:
         resize = resize or described.input[1:]  # as it was trained
-    reading = {"resize": resize, "layout": arguments.layout}
+    reading = {"resize": resize, "layout": arguments.layout, "dtype": dtype, "tokens": tokens}
     task = task_from(arguments, CLASSIFICATION if described is None else described.task)
     with (
         DataProgress() as shown,
@@ -350,8 +359,12 @@ def subject_from(arguments: argparse.Namespace, work_dir: Path) -> ModelAndData:
     ):
         found = describe(data, TrainingTerms.seed).description
         classes = found.input[0] if task.labels_from == "none" else found.classes
-        model = for_task(described or _made(arguments.model, found.input, arguments.classes, classes), task)
-        check_fits(data.info, wanted or model.input, model.classes, model.task, "the model")
+        model = for_task(
+            described or _made(arguments.model, found.input, arguments.classes, classes, found.input_dtype), task
+        )
+        if arguments.model in ZOO and found.input_dtype == "float32":
+            model = replace(model, input_dtype="float32")
+        check_fits(data.info, wanted or model.input, model.classes, model.task, "the model", model.input_dtype)
     return replace(_subject(model), samples=found.training_samples, prepared_bytes=file_bytes(found), data=found)
 
 
@@ -369,7 +382,13 @@ def _is_made(name: str) -> bool:
     return name in ZOO or is_function(name)
 
 
-def _made(name: str, shape: tuple[int, int, int] | None, classes: int | None, data_classes: int | None = None) -> Model:
+def _made(
+    name: str,
+    shape: tuple[int, ...] | None,
+    classes: int | None,
+    data_classes: int | None = None,
+    dtype: InputDtype | None = None,
+) -> Model:
     """The network of the zoo, or of a person's own code, whose classes are what they are."""
     from planner.cli.module import model_made
     from planner.model.load import load_model
@@ -377,7 +396,7 @@ def _made(name: str, shape: tuple[int, int, int] | None, classes: int | None, da
 
     if name in ZOO:
         return load_model(name, shape, classes or data_classes)
-    return model_made(name, USUAL_INPUT if shape is None else shape, classes)
+    return model_made(name, USUAL_INPUT if shape is None else shape, classes, dtype)
 
 
 def _subject(model: Model) -> ModelAndData:
@@ -386,9 +405,9 @@ def _subject(model: Model) -> ModelAndData:
     return ModelAndData(profiled, None, normalisation=model.normalisation, resize=model.resize)
 
 
-def _resized_input(arguments: argparse.Namespace) -> tuple[int, int, int] | None:
+def _resized_input(arguments: argparse.Namespace) -> tuple[int, ...] | None:
     """What is said of the shape of one sample; a zoo network's has the extents that images are resized to."""
-    given: tuple[int, int, int] | None = arguments.input
+    given: tuple[int, ...] | None = arguments.input
     if given is None and arguments.resize is not None and _is_made(arguments.model):
         return (USUAL_INPUT[0], *arguments.resize)
     return given

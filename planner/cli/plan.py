@@ -126,10 +126,15 @@ def _init(arguments: argparse.Namespace) -> tuple[str, ...]:
 def _say_form(model: Model) -> None:
     """Whose network it is that goes by this name, which depends on the size of the images."""
     from planner.model.zoo import ZOO, from_zoo
+    from planner.operators.base import image
 
     network = ZOO.get(model.name)
-    if network is not None and from_zoo(model.name, model.input, model.classes).units == model.units:
-        print_note(f"{model.name}: {network.form_at(model.input)}")
+    if (
+        network is not None
+        and len(model.input) == 3
+        and from_zoo(model.name, model.input, model.classes).units == model.units
+    ):
+        print_note(f"{model.name}: {network.form_at(image(model.input))}")
 
 
 def _warn_of_limit(profile: Profile, plan: Plan) -> None:
@@ -175,8 +180,9 @@ def _foreign_note(profile: Profile) -> str:
 
 def _check_training(model: Model, request: Request) -> None:
     """Before anything is measured. Raises InputError."""
-    from planner.solver.request import check_freeze, check_normalisation
+    from planner.solver.request import check_freeze, check_images, check_normalisation
 
+    check_images(model, request.training)
     check_freeze(model, request.training)
     check_normalisation(model, request.training)
 

@@ -1,21 +1,25 @@
-"""Images and labels that lie in files as equal records: read by position, with no seek state, none of it kept."""
+"""Samples and labels that lie in files as equal records: read by position, with no seek state, none of it kept."""
 
 from __future__ import annotations
 
 import os
 import stat
+import struct
 import sys
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from math import isfinite, prod
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 from planner import limits
+from planner.data.array_form import ArrayForm, NumberType
 from planner.data.split import check_index
 from planner.errors import DataError
+from planner.schema.inputs import MOST_TOKEN, InputDtype, sample_bytes, show_input
 from planner.tasks.base import CLASS_BYTES, Label, class_label
 from planner.units import MIB
 
@@ -75,40 +79,92 @@ class RecordFile:
             os.close(descriptor)
 
 
+_BYTES = NumberType("u", 1, big_endian=False)
+
+
 @dataclass(frozen=True)
-class Images:
-    """uint8 images, one a record."""
+class SampleArray:
+    """Samples of numbers, images for instance, one a record."""
 
     file: RecordFile
     """Where they lie."""
     offset: int
-    """Byte of the first image."""
+    """Byte of the first sample."""
     stride: int
-    """Bytes from one image to the next."""
+    """Bytes from one sample to the next."""
     count: int
     """How many there are."""
-    shape: tuple[int, int, int]
-    """Channels, height, width."""
+    shape: tuple[int, ...]
+    """Of one: channels, height and width of an image."""
     channels_last: bool = False
     """Stored as height × width × channels; otherwise channels × height × width."""
+    dtype: InputDtype = "uint8"
+    """What they are given as."""
+    number: NumberType = _BYTES
+    """How they are stored."""
+    tokens: int = 0
+    """How many tokens the model tells apart; 0: it is not known."""
+
+    @staticmethod
+    def of(form: ArrayForm, file: RecordFile, offset: int, count: int, tokens: int) -> SampleArray:
+        """The samples of an array in `file` whose first number lies at `offset`."""
+        stride = form.number.item_bytes * prod(form.shape)
+        return SampleArray(file, offset, stride, count, form.shape, form.channels_last, form.dtype, form.number, tokens)
 
     @property
     def record_bytes(self) -> int:
-        channels, height, width = self.shape
-        return channels * height * width
+        return sample_bytes(self.dtype, self.shape)
 
-    def read_into(self, index: int, image: memoryview) -> None:
-        """Fill `image` with record `index`, channels first."""
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know."""
+        if self.dtype == "float32" and self.number == _BYTES:
+            return ("the model takes float32: 8-bit values are given as they are, from 0 to 255",)
+        return ()
+
+    def read_into(self, index: int, sample: memoryview) -> None:
+        """Fill `sample` with record `index`, channels first. Raises DataError for numbers that none may have."""
         position = self.offset + index * self.stride
-        channels = self.shape[0]
-        if not self.channels_last or channels == 1:
-            self.file.read_into(position, image, index)
+        channels = self.shape[0] if self.channels_last else 1
+        if channels == 1 and self.dtype == "uint8":
+            self.file.read_into(position, sample, index)
             return
-        stored = bytearray(self.record_bytes)
+        stored = bytearray(self.number.item_bytes * prod(self.shape))
         self.file.read_into(position, memoryview(stored), index)
-        plane = len(stored) // channels
+        values = stored if self.dtype == "uint8" else self._numbers(stored, index)
+        plane = len(sample) // channels
         for channel in range(channels):
-            image[channel * plane : (channel + 1) * plane] = stored[channel::channels]
+            sample[channel * plane : (channel + 1) * plane] = memoryview(values[channel::channels]).cast("B")
+
+    def _numbers(self, stored: bytearray, index: int) -> array[float] | array[int]:
+        """Numbers of a record as float32, or tokens as 32 bits."""
+        values = decode_numbers(self.number, stored)
+        if self.dtype == "float32":
+            found = array("f", values)
+            if not isfinite(sum(found)):
+                raise DataError(self.file.name, "holds NaN, infinity, or a number beyond float32", index)
+            return found
+        limit = self.tokens or MOST_TOKEN + 1
+        least, most = min(values), max(values)
+        if least < 0 or most >= limit:
+            wrong = least if least < 0 else most
+            raise DataError(self.file.name, f"holds the token {wrong}; the model knows 0 to {limit - 1}", index)
+        return array("i", cast("array[int]", values))
+
+
+def decode_numbers(number: NumberType, stored: bytes | bytearray) -> array[float] | array[int]:
+    """Numbers that are stored so."""
+    if (number.kind, number.item_bytes) == ("f", 2):
+        order = ">" if number.big_endian else "<"
+        return array("f", struct.unpack(f"{order}{len(stored) // 2}e", stored))
+    code = {"f": {4: "f", 8: "d"}.get(number.item_bytes, "f"), "b": "B"}.get(number.kind)
+    if code is None:
+        code = _TYPECODES[number.item_bytes]
+        code = code if number.kind == "i" else code.upper()
+    values: array[float] | array[int] = array(code, bytes(stored))
+    if number.big_endian != (sys.byteorder == "big"):
+        values.byteswap()
+    return values
 
 
 @dataclass(frozen=True)
@@ -210,7 +266,7 @@ class SampleLabels(Protocol):
 class ArraySplit:
     """A part of a data set in one or several files of records, one after another."""
 
-    def __init__(self, parts: Sequence[tuple[Images, SampleLabels]]) -> None:
+    def __init__(self, parts: Sequence[tuple[SampleArray, SampleLabels]]) -> None:
         """`parts` have images of one shape, and as many labels as images."""
         self._parts = tuple(parts)
         self._starts: list[int] = []
@@ -257,16 +313,15 @@ class ArraySplit:
             labels.file.close()
 
 
-def check_counts(images: Images, labels: SampleLabels) -> None:
+def check_counts(images: SampleArray, labels: SampleLabels) -> None:
     """Raise DataError unless there is one label for each image."""
     if images.count != labels.count:
         raise DataError(labels.file.name, f"holds {labels.count} labels for {images.count} images")
 
 
-def check_same_shape(train: Images, test: Images) -> None:
-    """Raise DataError unless both parts have images of one shape."""
-    if train.shape != test.shape:
-        given, right = ("×".join(map(str, images.shape)) for images in (test, train))
-        raise DataError(
-            test.file.name, f"test images of {given} (channels, height, width); the training part has {right}"
-        )
+def check_same_form(train: SampleArray, other: SampleArray) -> None:
+    """Raise DataError unless both parts have samples of one shape and type."""
+    if (train.shape, train.dtype) != (other.shape, other.dtype):
+        given, right = (show_input(each.shape, each.dtype) for each in (other, train))
+        order = " (channels, height, width)" if len(train.shape) == 3 else ""
+        raise DataError(other.file.name, f"its samples are {given}{order}; the training part has {right}")

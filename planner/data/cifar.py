@@ -9,7 +9,7 @@ import re
 from contextlib import ExitStack
 from pathlib import Path
 
-from planner.data.arrays import ArraySplit, Images, Labels, RecordFile
+from planner.data.arrays import ArraySplit, Labels, RecordFile, SampleArray
 from planner.data.left_out import files_left_out
 from planner.data.split import Parts
 from planner.errors import DataError
@@ -41,14 +41,14 @@ def open_cifar(folder: Path, names: list[str], resources: ExitStack) -> Parts:
     return Parts("cifar", train, test, SHAPE, classes, label_names, notes=files_left_out(names, read))
 
 
-def _open_batch(path: Path, classes: int, resources: ExitStack) -> tuple[Images, Labels]:
+def _open_batch(path: Path, classes: int, resources: ExitStack) -> tuple[SampleArray, Labels]:
     file = RecordFile(path, resources)
     count, rest = divmod(file.size, RECORD_BYTES)
     if rest:
         raise DataError(file.name, f"ends {rest} bytes into a record of {RECORD_BYTES}", count)
     labels = Labels(file, 0, RECORD_BYTES, count)
     labels.highest(classes)
-    return Images(file, 1, RECORD_BYTES, count, SHAPE), labels
+    return SampleArray(file, 1, RECORD_BYTES, count, SHAPE), labels
 
 
 def _read_label_names(path: Path, resources: ExitStack) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from planner.data.array_form import WantedSamples
 from planner.data.arrays import RecordFile
 from planner.data.cifar import find_batches, open_cifar
 from planner.data.class_folders import find_folders
@@ -26,6 +27,7 @@ from planner.data.split import DataInfo, Dataset, Parts
 from planner.errors import DataError, InputError
 from planner.sample import SAMPLE_FILE
 from planner.schema.data import ArrayLayout
+from planner.schema.inputs import InputDtype, show_input
 from planner.tasks.kinds import CLASSIFICATION, AnyTask
 
 __all__ = ["DataInfo", "Dataset", "check_fits", "open_data"]
@@ -54,7 +56,9 @@ def open_data(
     name_or_path: str,
     work_dir: Path,
     *,
-    size: tuple[int, int, int] | None = None,
+    size: tuple[int, ...] | None = None,
+    dtype: InputDtype | None = None,
+    tokens: int = 0,
     layout: ArrayLayout | None = None,
     resize: tuple[int, int] | None = None,
     pace: Pace | None = None,
@@ -63,12 +67,12 @@ def open_data(
 ) -> Dataset:
     """Open `sample`, `fashion-mnist` or the file or folder at a path. A folder of that name is given as `./sample`.
 
-    `size` is the model's input (channels, height, width), to which a folder's images are converted and resized;
+    `size` is the model's input, (channels, height, width) of images, to which a folder's are converted and resized;
     without it most images decide, or `resize`, a height and a width. Arrays are resized where `resize` is given;
-    `layout` is the order of their extents where `size` does not settle it. Compressed data is unpacked once into
-    `work_dir`/data. All labels are checked here, images when they are read. `pace` tells how many pictures of a folder
-    were found; `most_bytes` is how much may be unpacked; `task` says what samples are labelled with: none leaves that
-    to the data.
+    `layout` is the order of their extents where `size` does not settle it. `dtype` is what the model takes, without it
+    the file decides; `tokens` is how many it tells apart. Compressed data is unpacked once into `work_dir`/data. All
+    labels are checked here, images when they are read. `pace` tells how many pictures of a folder were found;
+    `most_bytes` is how much may be unpacked; `task` says what samples are labelled with: none leaves that to the data.
 
     Raises DataError naming the file, and the record where there is one; StorageError when `work_dir` cannot take what
     is unpacked.
@@ -77,7 +81,8 @@ def open_data(
     if size is not None and resize is not None and size[1:] != resize:
         raise InputError(f"--resize is {resize[0]}x{resize[1]}, but the model takes {size[1]}x{size[2]}")
     try:
-        how = _Reading(work_dir, size, layout, resize, resources, pace, most_bytes, task)
+        wanted = WantedSamples(size, dtype, tokens, layout)
+        how = _Reading(work_dir, wanted, resize, resources, pace, most_bytes, task)
         parts = _open_named(name_or_path, how)
         return Dataset(name_or_path, parts if resize is None else resized(parts, name_or_path, resize), resources)
     except BaseException:
@@ -85,13 +90,16 @@ def open_data(
         raise
 
 
-def check_fits(info: DataInfo, wanted: tuple[int, int, int], outputs: int, task: AnyTask, called: str) -> None:
+def check_fits(
+    info: DataInfo, wanted: tuple[int, ...], outputs: int, task: AnyTask, called: str, dtype: InputDtype = "uint8"
+) -> None:
     """Raise InputError where data does not fit a model, `called` so, that takes `wanted` and has `outputs`."""
-    shape = (info.channels, info.height, info.width)
-    if shape != wanted:
-        has, takes = ("×".join(str(extent) for extent in extents) for extents in (shape, wanted))
-        other = " (--resize brings images to it)" if shape[0] == wanted[0] else ""
-        raise InputError(f"{info.name}: its images are {has}, but {called} takes {takes}{other}")
+    if (info.shape, info.dtype) != (wanted, dtype):
+        is_image = info.dtype == "uint8" and len(info.shape) == 3
+        are, has = "images are" if is_image else "samples are", show_input(info.shape, info.dtype)
+        why = ", 8-bit values" if info.dtype == "uint8" != dtype else ""
+        other = " (--resize brings images to it)" if is_image and info.shape[:1] == wanted[:1] and not why else ""
+        raise InputError(f"{info.name}: its {are} {has}{why}, but {called} takes {show_input(wanted, dtype)}{other}")
     try:
         task.check_data(info.labels, outputs, wanted, called)
     except ValueError as error:
@@ -104,10 +112,8 @@ class _Reading:
 
     work_dir: Path
     """Where compressed data is unpacked."""
-    size: tuple[int, int, int] | None
-    """Channels, height and width that are wanted."""
-    layout: ArrayLayout | None
-    """The order of an array's extents."""
+    wanted: WantedSamples
+    """What the model takes."""
     resize: tuple[int, int] | None
     """Height and width that images are resized to."""
     resources: ExitStack
@@ -154,7 +160,7 @@ def _open_path(name: str, how: _Reading) -> Parts:
     if not head.startswith(ZIP_MAGIC):
         raise DataError(name, f"is {_other_file(head)}in no layout that is understood; {_LAYOUTS}")
     file.close()
-    return open_npz(path, how.work_dir, how.resources, how.size, how.layout, how.most_bytes, how.task)
+    return open_npz(path, how.work_dir, how.resources, how.wanted, how.most_bytes, how.task)
 
 
 def _other_file(head: bytes) -> str:
@@ -184,7 +190,8 @@ def _open_folder(path: Path, how: _Reading) -> Parts:
             str(path), "holds pickled CIFAR-10 batches, which are never opened; take the set's binary version"
         )
     folders = find_folders(path)
-    parts = open_folder(path, folders, how.size, how.work_dir, how.resources, how.resize, how.pace) if folders else None
+    size = how.wanted.image_size
+    parts = open_folder(path, folders, size, how.work_dir, how.resources, how.resize, how.pace) if folders else None
     loose = sum(name.lower().endswith(SUFFIXES) for name in names)
     if parts is None and loose:
         raise DataError(

@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from planner.data.split import Dataset, SourceSplit
+from planner.data.split import Dataset, Parts, SourceSplit
 from planner.data.stratify import Draw
 from planner.errors import DataError
 from planner.limits import MAX_LIST_LENGTH
@@ -41,7 +41,7 @@ def describe(data: Dataset, seed: int) -> Described:
         "test": data.test,
     }
     for name, split in splits.items():
-        digest.update(f" {name} {'x'.join(map(str, data.parts.shape)) if not data.parts.identity else ''} ".encode())
+        digest.update(f" {name} {_form(data.parts) if not data.parts.identity else ''} ".encode())
         counts[name] = _count(split, strata, digest)
     draw = Draw(counts["train"], data.test is None, data.validation is None, seed)
     if data.test is None:
@@ -74,9 +74,16 @@ def describe(data: Dataset, seed: int) -> Described:
             notes=(*data.parts.notes, *(_class_notes(counts, info.label_names) if strata > 1 else ())),
             labels=info.labels.kind,
             label_bytes=data.train.label_bytes,
+            input_dtype=info.dtype,
         ),
         draw,
     )
+
+
+def _form(parts: Parts) -> str:
+    """What tells samples of one form from others that hold the same bytes."""
+    shape = "x".join(map(str, parts.shape))
+    return shape if parts.dtype == "uint8" else f"{shape} {parts.dtype}"
 
 
 def _count(split: SourceSplit | None, classes: int, digest: hashlib._Hash) -> array[int]:

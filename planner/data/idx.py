@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from planner.data.arrays import ArraySplit, Images, Labels, RecordFile, check_counts, check_same_shape
+from planner.data.arrays import ArraySplit, Labels, RecordFile, SampleArray, check_counts, check_same_form
 from planner.data.left_out import files_left_out
 from planner.data.split import Parts, check_samples, check_shape
 from planner.data.unpack import CORRUPT, check_room, unpack
@@ -49,7 +49,7 @@ def open_idx(
     test = None
     if "t10k-images" in files or "t10k-labels" in files:
         test_images, test_labels = opener.images_and_labels("t10k")
-        check_same_shape(train_images, test_images)
+        check_same_form(train_images, test_images)
         classes = max(classes, test_labels.highest() + 1)
         test = ArraySplit([(test_images, test_labels)])
     train = ArraySplit([(train_images, train_labels)])
@@ -83,10 +83,10 @@ class _Opener:
         self._most_bytes = most_bytes
         self.storage_bytes = 0
 
-    def images_and_labels(self, part: str) -> tuple[Images, Labels]:
+    def images_and_labels(self, part: str) -> tuple[SampleArray, Labels]:
         file, offset, extents = self._open(f"{part}-images", dimensions=3)
         count, height, width = extents
-        images = Images(file, offset, height * width, count, (1, height, width))
+        images = SampleArray(file, offset, height * width, count, (1, height, width))
         file, offset, extents = self._open(f"{part}-labels", dimensions=1)
         labels = Labels(file, offset, 1, extents[0])
         check_counts(images, labels)

@@ -10,10 +10,12 @@ import re
 import struct
 import unicodedata
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from planner.data.unpack import Stream
 from planner.errors import DataError
+
+if TYPE_CHECKING:
+    from planner.data.unpack import Stream
 
 NPY_MAGIC = b"\x93NUMPY"
 

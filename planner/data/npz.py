@@ -20,23 +20,23 @@ from typing import cast
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipExtFile, ZipFile, ZipInfo
 
 from planner import limits
+from planner.data.array_form import UNKNOWN, WantedSamples, array_form
 from planner.data.array_labels import ArrayLabels, NoLabels
 from planner.data.arrays import (
     ArraySplit,
-    Images,
     Labels,
     RecordFile,
+    SampleArray,
     SampleLabels,
     check_counts,
-    check_same_shape,
+    check_same_form,
 )
 from planner.data.npy import ArrayHeader, is_text, read_header, shown, texts
-from planner.data.split import Parts, check_samples, check_shape
+from planner.data.split import Parts, check_samples
 from planner.data.unpack import CHUNK_BYTES, CORRUPT, check_room, unpack
 from planner.errors import DataError
 from planner.limits import MAX_CLASSES
 from planner.schema.common import check_class_names
-from planner.schema.data import ArrayLayout
 from planner.tasks.base import IGNORED, DataLabels, LabelKind
 from planner.tasks.kinds import CLASSIFICATION, AnyTask
 from planner.units import MIB
@@ -67,7 +67,6 @@ _LABEL_SHAPES: Mapping[LabelKind, str] = {
     "mask": "masks are N×H×W: the number of a class for every pixel",
 }
 
-_UINT8 = re.compile(r"[<>|]?u1")
 _INTEGER = re.compile(r"([<>|]?)([iu])([1248])")
 _CORRUPT_ZIP = (*CORRUPT, NotImplementedError, UnicodeDecodeError, struct.error, OverflowError)
 
@@ -76,20 +75,19 @@ def open_npz(
     path: Path,
     work_dir: Path,
     resources: ExitStack,
-    size: tuple[int, int, int] | None = None,
-    layout: ArrayLayout | None = None,
+    wanted: WantedSamples = UNKNOWN,
     most_bytes: int | None = None,
     task: AnyTask | None = CLASSIFICATION,
 ) -> Parts:
     """Open the arrays of the zip at `path`; deflated ones are unpacked into `work_dir`, `most_bytes` of them at most.
 
-    `layout`, or the model's input `size` (channels, height, width), says in which order four extents are; `task` what
-    samples are labelled with: none leaves that to the array of labels.
+    `wanted` is what the model takes, as far as it is known; `task` what samples are labelled with: none leaves that to
+    the array of labels.
     """
     try:
         with _Bounded(path) as file, ZipFile(file) as archive:
             _check_arrays(path, archive.namelist())
-            return _open_parts(_Opener(path, archive, work_dir, resources, size, layout, most_bytes, task))
+            return _open_parts(_Opener(path, archive, work_dir, resources, wanted, most_bytes, task))
     except _CORRUPT_ZIP as error:
         raise DataError(str(path), f"is damaged ({error})") from None
 
@@ -103,7 +101,7 @@ def _open_parts(opener: _Opener) -> Parts:
     for part in ("validation", "test"):
         if opener.has(part):
             images, labels = opener.images_and_labels(part)
-            check_same_shape(train[0], images)
+            check_same_form(train[0], images)
             there = opener.look(labels)
             if (there.kind, there.extents) != (found.kind, found.extents) or (
                 found.kind in ("numbers", "flags") and there.classes != found.classes
@@ -126,9 +124,10 @@ def _open_parts(opener: _Opener) -> Parts:
         names,
         storage_bytes=opener.storage_bytes,
         validation=others.get("validation"),
-        notes=tuple(notes),
+        notes=(*notes, *train[0].notes),
         labels=found.kind,
         label_extents=found.extents,
+        dtype=train[0].dtype,
     )
 
 
@@ -157,8 +156,7 @@ class _Opener:
         archive: ZipFile,
         work_dir: Path,
         resources: ExitStack,
-        size: tuple[int, int, int] | None,
-        layout: ArrayLayout | None,
+        wanted: WantedSamples,
         most_bytes: int | None,
         task: AnyTask | None,
     ) -> None:
@@ -167,8 +165,7 @@ class _Opener:
         self._members = {info.filename: info for info in archive.infolist()}
         self._work_dir = work_dir
         self._resources = resources
-        self._size = size
-        self._layout = layout
+        self._wanted = wanted
         self._most_bytes = most_bytes
         self._task = task
         self._arrays = self._by_meaning()
@@ -198,18 +195,18 @@ class _Opener:
     def has(self, part: str) -> bool:
         return (part, "images") in self._arrays or (part, "labels") in self._arrays
 
-    def images_and_labels(self, part: str) -> tuple[Images, SampleLabels]:
+    def images_and_labels(self, part: str) -> tuple[SampleArray, SampleLabels]:
         where, info = self._member(part, "images")
         header = self._header(where, info)
-        shape, channels_last = _image_shape(where, header, self._size, self._layout)
-        file, offset = self._locate(where, info, header, 1)
-        images = Images(file, offset, math.prod(shape), header.shape[0], shape, channels_last)
+        form = array_form(where, header, self._wanted)
+        file, offset = self._locate(where, info, header, form.number.item_bytes)
+        images = SampleArray.of(form, file, offset, header.shape[0], self._wanted.tokens)
 
         labels = self._labels(part, images)
         check_counts(images, labels)
         return images, labels
 
-    def _labels(self, part: str, images: Images) -> SampleLabels:
+    def _labels(self, part: str, images: SampleArray) -> SampleLabels:
         """What the samples of a part are labelled with."""
         if self._task is not None and self._task.labels_from == "none":
             return NoLabels(images.file, images.count)
@@ -331,54 +328,6 @@ def _meaning(name: str) -> tuple[str, str] | None:
     if len(roles) != 1 or len(parts) > 1 or len(words) != len(roles) + len(parts):
         return None
     return parts[0] if parts else "train", roles[0]
-
-
-def _image_shape(
-    where: str, header: ArrayHeader, size: tuple[int, int, int] | None, layout: ArrayLayout | None
-) -> tuple[tuple[int, int, int], bool]:
-    """Return (C, H, W) of images in an array of N×H×W, N×H×W×C or N×C×H×W, and whether channels come last."""
-    if _UINT8.fullmatch(header.descr) is None:
-        raise DataError(where, f"has elements of type {header.descr[:20]!r}; {_as_uint8(header.descr)}")
-    if len(header.shape) not in (3, 4):
-        raise DataError(where, f"has the shape {shown(header.shape)}; images are N×H×W, N×H×W×C or N×C×H×W")
-    samples, *extents = header.shape
-    if len(extents) == 2:
-        extents.append(1)
-        channels_last = True
-    else:
-        channels_last = _has_channels_last(where, header.shape, size, layout)
-    first, second, third = extents
-    shape = (third, first, second) if channels_last else (first, second, third)
-    check_samples(where, samples)
-    check_shape(where, shape)
-    return shape, channels_last
-
-
-def _as_uint8(descr: str) -> str:
-    """What would be right instead of elements of another type."""
-    if "f" in descr:
-        return "images are uint8: of values from 0 to 1 save (images * 255).round().astype('uint8')"
-    if "b" in descr:
-        return "images are uint8: save images.astype('uint8') * 255"
-    return "images are uint8, so values from 0 to 255: scale them, and save images.astype('uint8')"
-
-
-def _has_channels_last(
-    where: str, shape: tuple[int, ...], size: tuple[int, int, int] | None, layout: ArrayLayout | None
-) -> bool:
-    """Whether images of four extents are N×H×W×C: as is said, or as the model takes them, or as most arrays are."""
-    if layout is not None:
-        return layout == "nhwc"
-    first, second, third = shape[1:]
-    if size is not None and size in ((third, first, second), (first, second, third)):
-        return size == (third, first, second)
-    if third > first:
-        raise DataError(
-            where,
-            f"has the shape {shown(shape)}: {third} channels of {first}×{second}, or {first} of {second}×{third}? Say "
-            "--layout nhwc or --layout nchw (channels first), or save numpy.transpose(images, (0, 2, 3, 1))",
-        )
-    return True
 
 
 def _no_labels(descr: str) -> str:

@@ -14,6 +14,7 @@ from planner.errors import RunError
 from planner.schema.child_failed import ChildFailed
 from planner.schema.codec import decode, parse_json, to_json
 from planner.schema.data import DataDescription
+from planner.schema.inputs import InputDtype
 from planner.schema.preprocessing import Resize
 from planner.system.child import ask
 from planner.tasks.kinds import AnyTask
@@ -32,8 +33,8 @@ class Wanted:
     """Name or path of the data set."""
     work_dir: str
     """Whose `data/records.bin` is written; compressed data is unpacked there for as long as it takes."""
-    input: tuple[int, int, int]
-    """Channels, height and width that the model takes."""
+    input: tuple[int, ...]
+    """Extents of a sample that the model takes: channels, height and width of an image."""
     classes: int
     """Classes that the model tells apart."""
     called: str
@@ -54,6 +55,10 @@ class Wanted:
     """What the data has to be, where a run has begun with it."""
     resize: Resize | None = None
     """How images of an array that are of another size are brought to the model's; none: they are refused."""
+    input_dtype: InputDtype = "uint8"
+    """What the model takes."""
+    tokens: int = 0
+    """How many tokens it tells apart; 0: it takes none."""
 
 
 @dataclass(frozen=True)

@@ -45,14 +45,16 @@ def prepare(wanted: Wanted, on_progress: Callable[[Progress], None] | None = Non
             wanted.data,
             unpacked,
             size=wanted.input,
-            resize=wanted.input[1:] if wanted.resize else None,
+            dtype=wanted.input_dtype,
+            tokens=wanted.tokens,
+            resize=(wanted.input[1], wanted.input[2]) if wanted.resize else None,
             pace=pace,
             most_bytes=most,
             task=wanted.task,
         ) as data,
     ):
         _check_memory(data, wanted)
-        check_fits(data.info, wanted.input, wanted.classes, wanted.task, wanted.called)
+        check_fits(data.info, wanted.input, wanted.classes, wanted.task, wanted.called, wanted.input_dtype)
         described = describe(data, wanted.seed)
         labels = match_labels(described.description, wanted)
         found = _relabelled(described.description, wanted.class_names, labels)

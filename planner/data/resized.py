@@ -8,6 +8,7 @@ from dataclasses import replace
 from planner.data.pictures import import_pillow, resize_planes
 from planner.data.split import Parts, SourceSplit, check_shape
 from planner.errors import DataError
+from planner.schema.inputs import show_input
 from planner.tasks.base import Label, LabelKind
 
 
@@ -16,24 +17,26 @@ def resized(parts: Parts, name: str, size: tuple[int, int]) -> Parts:
 
     Raises DataError where Pillow is not installed, or labels would have to be resized too.
     """
-    channels, *had = parts.shape
-    if tuple(had) == size:
+    if parts.dtype != "uint8" or len(parts.shape) != 3:
+        raise DataError(name, f"its samples are {show_input(parts.shape, parts.dtype)}: only images can be resized")
+    channels, height, width = parts.shape
+    if (height, width) == size:
         return parts
     check_resizable(name, parts.labels)
     import_pillow(name, "resizing images")
-    shape = (channels, *size)
+    had, shape = (channels, height, width), (channels, *size)
     check_shape(name, shape)
 
     def each(split: SourceSplit | None) -> ResizedSplit | None:
-        return None if split is None else ResizedSplit(split, parts.shape, shape)
+        return None if split is None else ResizedSplit(split, had, shape)
 
     return replace(
         parts,
-        train=ResizedSplit(parts.train, parts.shape, shape),
+        train=ResizedSplit(parts.train, had, shape),
         validation=each(parts.validation),
         test=each(parts.test),
         shape=shape,
-        notes=(*parts.notes, f"all images are {had[0]}×{had[1]}: resized to {size[0]}×{size[1]}"),
+        notes=(*parts.notes, f"all images are {height}×{width}: resized to {size[0]}×{size[1]}"),
     )
 
 

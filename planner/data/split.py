@@ -10,6 +10,7 @@ from typing import Protocol
 from planner import limits
 from planner.data.stratify import HELD_OUT_EVERY
 from planner.errors import DataError
+from planner.schema.inputs import InputDtype, check_input
 from planner.tasks.base import DataLabels, Label, LabelKind
 
 
@@ -23,12 +24,10 @@ class DataInfo:
     """Samples of its training part."""
     test_samples: int
     """Samples of its own test part; 0 where it has none."""
-    channels: int
-    """Channels of an image."""
-    height: int
-    """Rows of an image."""
-    width: int
-    """Columns of an image."""
+    shape: tuple[int, ...]
+    """Extents of a sample: channels, height and width of an image."""
+    dtype: InputDtype
+    """What its numbers are."""
     classes: int
     """Labels are 0 … classes - 1; of other labels as many numbers or flags."""
     label_names: tuple[str, ...]
@@ -46,7 +45,7 @@ class Split(Protocol):
 
     @property
     def record_bytes(self) -> int:
-        """Bytes of one uint8 image: channels × height × width, in that order."""
+        """Bytes of one sample without its label; an image's are channels × height × width, in that order."""
 
     @property
     def label_bytes(self) -> int:
@@ -86,8 +85,8 @@ class Parts:
     """The training part."""
     test: SourceSplit | None
     """The test part, where the set has one."""
-    shape: tuple[int, int, int]
-    """Channels, height, width."""
+    shape: tuple[int, ...]
+    """Extents of a sample: channels, height and width of an image."""
     classes: int
     """Labels are 0 … classes - 1; of other labels as many numbers or flags."""
     label_names: tuple[str, ...] = ()
@@ -106,6 +105,8 @@ class Parts:
     """What samples are labelled with."""
     label_extents: tuple[int, ...] = ()
     """Height and width of masks."""
+    dtype: InputDtype = "uint8"
+    """What a sample's numbers are."""
 
 
 class Dataset:
@@ -127,14 +128,12 @@ class Dataset:
         self.test = parts.test
         self.storage_bytes = parts.storage_bytes
         self._resources = resources
-        channels, height, width = parts.shape
         self.info = DataInfo(
             name=name,
             train_samples=parts.train.samples,
             test_samples=0 if parts.test is None else parts.test.samples,
-            channels=channels,
-            height=height,
-            width=width,
+            shape=parts.shape,
+            dtype=parts.dtype,
             classes=parts.classes,
             label_names=parts.label_names,
             labels=DataLabels(parts.labels, parts.classes, parts.label_extents),
@@ -165,8 +164,14 @@ def check_samples(file: str, samples: int) -> None:
         raise DataError(file, f"promises {samples} samples; at most {limits.MAX_SAMPLES} are read")
 
 
-def check_shape(file: str, shape: tuple[int, int, int]) -> None:
-    """Raise DataError unless an image of `shape` (channels, height, width) is within the limits."""
+def check_shape(file: str, shape: tuple[int, ...]) -> None:
+    """Raise DataError unless a sample of `shape`, (channels, height, width) of an image, is within the limits."""
+    if len(shape) != 3:
+        try:
+            check_input(shape)
+        except ValueError as error:
+            raise DataError(file, str(error)) from None
+        return
     channels, height, width = shape
     if not (1 <= height <= limits.MAX_EXTENT and 1 <= width <= limits.MAX_EXTENT):
         raise DataError(file, f"images of {height}×{width}; height and width are 1 to {limits.MAX_EXTENT}")

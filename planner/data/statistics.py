@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from planner.data.describe import describe
 from planner.data.pace import Pace
 from planner.data.split import Dataset
+from planner.errors import DataError
+from planner.schema.inputs import show_input
 from planner.schema.preprocessing import Normalisation
 
 _VALUES = 256
@@ -28,6 +30,9 @@ def measure(data: Dataset, seed: int, pace: Pace | None = None) -> Normalisation
 
     `pace` tells how far it is. Raises DataError, StorageError.
     """
+    if data.parts.dtype != "uint8":
+        has = show_input(data.parts.shape, data.parts.dtype)
+        raise DataError(data.info.name, f"mean and std are measured of 8-bit values; its samples are {has}")
     described, pace = describe(data, seed), pace or Pace()
     pace.begin("measuring", described.description.training_samples)
     channels = data.parts.shape[0]

@@ -16,6 +16,7 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 from planner.data.split import check_samples
 from planner.errors import InputError
+from planner.schema.inputs import InputDtype, sample_bytes
 from planner.system.files import AtomicFile, storage_errors
 from planner.tasks.base import CLASS_NUMBER, Label, LabelForm
 from planner.units import KIB
@@ -23,6 +24,8 @@ from planner.units import KIB
 _LABEL_TYPES = {"uint8": "|u1", "int32": "<i4", "float32": "<f4"}
 _CHUNK_BYTES = 256 * KIB
 _ALIGN = 64
+_DESCR = {"uint8": "|u1", "float32": "<f4", "int64": "<i4"}
+"""How numpy calls the numbers as they are stored."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,20 @@ class Part:
     count: int
     """How many samples come."""
     samples: Iterator[tuple[bytes, Label]]
-    """Each as its 8-bit values in the order height, width, channels, and its label."""
+    """Each as the bytes of its numbers (`sample_bytes`), an image's in the order height, width, channels, and its
+    label."""
     labels: LabelForm = CLASS_NUMBER
     """How labels lie on storage."""
 
 
-def write_npz(path: Path, shape: tuple[int, int, int], parts: list[Part], class_names: Sequence[str] = ()) -> None:
-    """Write `path` with images of `shape` (channels, height, width). It appears whole or not at all.
+def write_npz(
+    path: Path,
+    shape: tuple[int, ...],
+    parts: list[Part],
+    class_names: Sequence[str] = (),
+    dtype: InputDtype = "uint8",
+) -> None:
+    """Write `path` with samples of `shape`, (channels, height, width) of images. It appears whole or not at all.
 
     `class_names` are what the classes are called, as far as they have names.
 
@@ -53,7 +63,7 @@ def write_npz(path: Path, shape: tuple[int, int, int], parts: list[Part], class_
         for part in parts:
             check_samples(f"{part.prefix}images", part.count)
             with storage_errors(path), tempfile.TemporaryFile(dir=path.parent) as labels:
-                _write_images(archive, part, shape, labels)
+                _write_images(archive, part, shape, dtype, labels)
                 if part.labels.is_input:
                     continue
                 labels.seek(0)
@@ -95,15 +105,15 @@ def _write_names(archive: ZipFile, names: Sequence[str]) -> None:
             member.write(name.encode("utf-32-le").ljust(4 * width, b"\0"))
 
 
-def _write_images(archive: ZipFile, part: Part, shape: tuple[int, int, int], labels: IO[bytes]) -> None:
-    channels, height, width = shape
-    size = channels * height * width
+def _write_images(archive: ZipFile, part: Part, shape: tuple[int, ...], dtype: InputDtype, labels: IO[bytes]) -> None:
+    size = sample_bytes(dtype, shape)
+    stored = (*shape[1:], shape[0]) if len(shape) == 3 else shape
     with _member(archive, f"{part.prefix}images") as member:
-        member.write(_header("|u1", (part.count, height, width, channels)))
+        member.write(_header(_DESCR[dtype], (part.count, *stored)))
         written = 0
         for values, label in part.samples:
             if len(values) != size:
-                raise InputError(f"sample {written}: has {len(values)} values; {size} are needed")
+                raise InputError(f"sample {written}: has {len(values)} bytes; {size} are needed")
             member.write(values)
             labels.write(label)
             written += 1

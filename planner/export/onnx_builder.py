@@ -164,9 +164,16 @@ class OnnxBuilder:
         return self.node("MaxPool", [value], kernel_shape=kernel, strides=kernel)
 
     def finish(
-        self, name: str, shape: Shape, output: str, output_shape: Shape, read: Callable[[str], bytes]
+        self,
+        name: str,
+        shape: Shape,
+        output: str,
+        output_shape: Shape,
+        read: Callable[[str], bytes],
+        given: str = "float32",
     ) -> ModelProto:
-        """The whole file: from images of `shape` to logits of `output_shape`, both without the samples.
+        """The whole file: from images of `shape` to logits of `output_shape`, both without the samples; `given` is the
+        type of the first.
 
         `read` gives the bytes of a tensor by its stored name.
         """
@@ -185,7 +192,7 @@ class OnnxBuilder:
         graph = helper.make_graph(
             nodes[::-1],
             name,
-            [helper.make_tensor_value_info(IMAGES, TensorProto.FLOAT, [BATCH, *shape])],
+            [helper.make_tensor_value_info(IMAGES, _TYPES[given], [BATCH, *shape])],
             [helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, [BATCH, *output_shape])],
             initializers,
         )

@@ -19,7 +19,7 @@ from planner.model.shapes import Shape, layer_output
 from planner.operators.unit_graph import UnitGraph
 from planner.runner.storage.exported import own_names
 from planner.schema.model import Layer, Model
-from planner.schema.preprocessing import resize_words
+from planner.schema.preprocessing import given_words, resize_words
 
 
 def make_graph(model: Model, read: Callable[[str], bytes]) -> ModelProto:
@@ -29,16 +29,14 @@ def make_graph(model: Model, read: Callable[[str], bytes]) -> ModelProto:
     """
     check_writable(model)
     writer = _ModelWriter(model)
-    found = writer.builder.finish(model.name, model.input, writer.output, (model.classes,), read)
+    given = "int64" if model.input_dtype == "int64" else "float32"
+    found = writer.builder.finish(model.name, model.input, writer.output, (model.classes,), read, given)
     normalisation = model.normalised_by
-    helper.set_model_props(
-        found,
-        {
-            "input": f"{normalisation.words} of every 8-bit value of an image{resize_words(model.resize, model.input)}",
-            "mean": json.dumps(normalisation.mean),
-            "std": json.dumps(normalisation.std),
-        },
-    )
+    properties = {"input": given_words(model.input_dtype, model.input, normalisation, model.resize)[1]}
+    if model.input_dtype == "uint8":
+        words = f"{normalisation.words} of every 8-bit value of an image{resize_words(model.resize, model.input)}"
+        properties |= {"input": words, "mean": json.dumps(normalisation.mean), "std": json.dumps(normalisation.std)}
+    helper.set_model_props(found, properties)
     return found
 
 

@@ -42,7 +42,7 @@ def write_graph(
 
     Raises InputError naming the unit and the operator.
     """
-    writer = _UnitWriter(o, graph, Tensor((Batch(1), *shape), "float32", value), weights)
+    writer = _UnitWriter(o, graph, Tensor((Batch(1), *shape), graph.takes, value), weights)
     walks = (walk_graph(graph, shape, count, training=False) for count in SAMPLES)
     for (node, arguments, results), (_, others, other_results) in zip(*walks, strict=True):
         try:

@@ -86,7 +86,7 @@ def _check_length(path: str, what: str, items: list[Any], most: int) -> None:
         raise DocumentError(path, f"{what} is {len(items)}; it must lie between 1 and {most}")
 
 
-def load_model(name: str, shape: tuple[int, int, int] | None, classes: int | None) -> Model:
+def load_model(name: str, shape: tuple[int, ...] | None, classes: int | None) -> Model:
     """The model a person means by `name`: of the zoo, or a `.json` description.
 
     `shape` and `classes` choose the zoo network's input and width (what it is made for when absent: of most 3×32×32
@@ -103,7 +103,7 @@ def load_model(name: str, shape: tuple[int, int, int] | None, classes: int | Non
     return model
 
 
-def check_asked(name: str, model: Model, shape: tuple[int, int, int] | None, classes: int | None) -> None:
+def check_asked(name: str, model: Model, shape: tuple[int, ...] | None, classes: int | None) -> None:
     """Raise InputError where the network of a file contradicts what was asked for."""
     if shape is not None and shape != model.input:
         raise InputError(f"{name}: the model takes {_show(model.input)}, but {_show(shape)} was asked for")
@@ -123,5 +123,5 @@ def _read(path: Path) -> Model:
         raise named from None
 
 
-def _show(shape: tuple[int, int, int]) -> str:
+def _show(shape: tuple[int, ...]) -> str:
     return "x".join(str(extent) for extent in shape)

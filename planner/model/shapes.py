@@ -14,6 +14,7 @@ from planner import limits
 from planner.errors import ModelError
 from planner.operators.base import Shape as Shape
 from planner.operators.base import show
+from planner.schema.inputs import most_extent
 from planner.schema.model import Layer, Model, Unit
 
 
@@ -91,10 +92,9 @@ def _chain(layers: tuple[Layer, ...], shape: Shape, where: str, depth: int) -> S
         shape = sizes.output
         if min(shape) < 1:
             raise ModelError(f"{here}: nothing is left of its input ({show(shape)}); the window is larger than it")
-        if max(shape[1:], default=0) > limits.MAX_EXTENT:
-            raise ModelError(
-                f"{here}: an output of {show(shape)} per sample is beyond an extent of {limits.MAX_EXTENT}"
-            )
+        most = most_extent(len(shape), 1)
+        if max(shape[1:], default=0) > most:
+            raise ModelError(f"{here}: an output of {show(shape)} per sample is beyond an extent of {most}")
         if prod(shape) > limits.MAX_ACTIVATION_NUMEL:
             raise ModelError(f"{here}: an output of {show(shape)} per sample is beyond {limits.MAX_ACTIVATION_NUMEL}")
         parameters += sizes.parameters

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from typing import Any, Literal
@@ -75,6 +75,9 @@ class UnitGraph(Operator):
     """Parameters, buffers and constants, each of them read by a node."""
     evaluation: tuple[str, ...] = ()
     """The nodes in evaluation where they are others than `training` makes of `nodes`; none: they are not."""
+    # As `planner.schema.codec.added`, which lies above: a graph that takes float32 keeps the id that it had without.
+    takes: Literal["float32", "int64"] = field(default="float32", metadata={"added": True})
+    """Type of the numbers that come in; tokens, which are int64, come to the first unit alone."""
 
     in_torch = (("graph", "GraphModule"),)
     overwritable = True
@@ -111,13 +114,13 @@ class UnitGraph(Operator):
         """Raise FaultsWithin unless every line can be read, and every name is given once, and before it is read."""
         faults: list[tuple[str, str]] = []
         fields: tuple[Literal["nodes", "evaluation"], ...] = ("nodes", "evaluation")
-        for field in fields[: 1 + bool(self.evaluation)]:
+        for name in fields[: 1 + bool(self.evaluation)]:
             try:
-                nodes = self.training_nodes if field == "nodes" else self.evaluation_nodes
+                nodes = self.training_nodes if name == "nodes" else self.evaluation_nodes
             except FaultsWithin as error:
                 faults += error.faults
             else:
-                faults += self._name_faults(field, nodes)
+                faults += self._name_faults(name, nodes)
         if not faults and not self.evaluation:  # what is left out in evaluation may be read there
             faults += self._name_faults("nodes", self.evaluation_nodes)
         if faults:
@@ -206,7 +209,7 @@ def _output_shape(graph: UnitGraph, shape: Shape) -> Shape:
     """
     found: list[Shape] = []
     for training, count in ((True, 2), (True, 3), (False, 2)):
-        values = {INPUT: Value((count, *shape))}
+        values = {INPUT: Value((count, *shape), graph.takes)}
         for node, _, results in walk_graph(graph, shape, count, training=training):
             values.update(zip(node.results, results, strict=True))
         output = values[graph.result]
@@ -226,7 +229,7 @@ def walk_graph(
     graph: UnitGraph, shape: Shape, count: int, *, training: bool
 ) -> Iterator[tuple[Node, dict[str, Bound], tuple[Value, ...]]]:
     """Each node with its arguments and results for so many samples of `shape`. Raises ValueError naming the node."""
-    values = {INPUT: Value((count, *shape))}
+    values = {INPUT: Value((count, *shape), graph.takes)}
     tensors = {each.name: Value(each.shape, "int64" if each.kind == "counter" else "float32") for each in graph.tensors}
 
     def bound(value: Any) -> Any:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
+from typing import Literal
 
 from planner.heads.kinds import AuxiliaryHead
 from planner.model.heads import head_unit
 from planner.model.shapes import Shape, Sizes, model_sizes, unit_sizes
+from planner.model.tokens import token_limit
 from planner.profiler.job import Job
 from planner.schema.common import NUMBER_BYTES, Dtype
+from planner.schema.inputs import GIVEN_NUMBER_BYTES
 from planner.schema.model import Unit
 
 _NO_MODULE = Sizes((), 0, 0, 0, 1)
@@ -38,6 +41,8 @@ class Component:
     """Micro-batches to measure it at, rising; never empty."""
     dtype: Dtype
     """Type of its activations."""
+    tokens: int = 0
+    """The number of tokens that it tells apart; 0: it takes numbers."""
 
     @property
     def unit(self) -> int | None:
@@ -50,8 +55,10 @@ class Component:
         return NUMBER_BYTES[self.dtype] * prod(self.sizes.output) if self.spec else 0
 
     @property
-    def input_dtype(self) -> Dtype:
-        """Type of its input: images are float32, whatever units compute in."""
+    def input_dtype(self) -> Dtype | Literal["int64"]:
+        """Type of its input: what comes from the data is float32 or tokens, whatever units compute in."""
+        if self.tokens:
+            return "int64"
         return "float32" if self.unit == 0 else self.dtype
 
     def least_bytes(self, micro_batch: int, state_copies: int) -> int:
@@ -60,7 +67,8 @@ class Component:
         `state_copies` is how many numbers the optimizer keeps per parameter.
         """
         weights = NUMBER_BYTES["float32"] * (self.sizes.parameters * (2 + state_copies) + self.sizes.buffers)
-        return weights + micro_batch * (NUMBER_BYTES[self.input_dtype] * prod(self.shape) + self.output_bytes)
+        number_bytes = GIVEN_NUMBER_BYTES["int64"] if self.input_dtype == "int64" else NUMBER_BYTES[self.input_dtype]
+        return weights + micro_batch * (number_bytes * prod(self.shape) + self.output_bytes)
 
 
 def components_of(job: Job) -> tuple[Component, ...]:
@@ -72,7 +80,9 @@ def _components(job: Job) -> Iterator[Component]:
     shape: Shape = job.model.input
     last = len(job.model.units)
     for index, (unit, sizes) in enumerate(zip(job.model.units, model_sizes(job.model), strict=True), start=1):
-        yield Component(unit.name, unit, shape, sizes, index, None, False, _wanted(job.micro_batches, sizes), job.dtype)
+        wanted = _wanted(job.micro_batches, sizes)
+        tokens = token_limit(job.model) if index == 1 else 0
+        yield Component(unit.name, unit, shape, sizes, index, None, False, wanted, job.dtype, tokens)
         shape = sizes.output
         if index == last:
             wanted = _wanted(_for_heads(job.micro_batches), _NO_MODULE)

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from math import prod
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from planner.data.dataset import check_fits, open_data
 from planner.data.describe import describe
-from planner.data.pictures import import_pillow, resize_planes
+from planner.data.pictures import import_pillow
 from planner.data.resized import check_resizable
 from planner.data.statistics import measure, measure_values
 from planner.data.write import Part
 from planner.errors import InputError
+from planner.model.tokens import token_limit
+from planner.python.values import sample_values
 from planner.schema.common import check_class_names
+from planner.schema.inputs import show_input
 from planner.schema.model import Model
 from planner.schema.preprocessing import Normalisation
 from planner.tasks.base import Label
@@ -99,38 +98,51 @@ def look(data: MapDataset | str | Path, model: Model, seed: int, resize: bool) -
     with (
         tempfile.TemporaryDirectory(prefix="neuroflux-") as work,
         open_data(
-            str(data), Path(work), size=model.input, resize=model.input[1:] if resize else None, task=model.task
+            str(data),
+            Path(work),
+            size=model.input,
+            dtype=model.input_dtype,
+            tokens=token_limit(model),
+            resize=(model.input[1], model.input[2]) if resize else None,
+            task=model.task,
         ) as opened,
     ):
-        check_fits(opened.info, model.input, model.classes, model.task, "the model")
+        check_fits(opened.info, model.input, model.classes, model.task, "the model", model.input_dtype)
         found = describe(opened, seed).description
     return found.class_names, found.training_samples
 
 
 def measured_normalisation(data: MapDataset | str | Path, model: Model, seed: int, resize: bool) -> Normalisation:
     """By mean and deviation of the images of data, as they are trained on. Raises DataError, InputError."""
+    if model.input_dtype != "uint8":
+        raise InputError(
+            f"mean and std are for 8-bit values; the model takes {show_input(model.input, model.input_dtype)}"
+        )
     if not isinstance(data, str | Path):
         samples = mapped_part(data, model, "", "data", resize).samples
         return measure_values((values for values, _ in samples), model.input[0])
     size = model.input
     with (
         tempfile.TemporaryDirectory(prefix="neuroflux-") as work,
-        open_data(str(data), Path(work), size=size, resize=size[1:] if resize else None, task=model.task) as opened,
+        open_data(
+            str(data), Path(work), size=size, resize=(size[1], size[2]) if resize else None, task=model.task
+        ) as opened,
     ):
         return measure(opened, seed)
 
 
 def _samples(dataset: MapDataset, count: int, model: Model, name: str, resize: bool) -> Iterator[tuple[bytes, Label]]:
     unlabelled = model.task.labels_from == "none"
+    limit = token_limit(model)
     for index in range(count):
         where = f"{name}[{index}]"
         sample = dataset[index]
         if unlabelled and not isinstance(sample, tuple | list):
             sample = (sample, None)
         if not isinstance(sample, tuple | list) or len(sample) != 2:
-            raise InputError(f"{where}: is a {type(sample).__name__}; a pair of image and label is needed")
-        image, label = sample
-        yield _values(image, model.input, where, resize), _label(label, model, where)
+            raise InputError(f"{where}: is a {type(sample).__name__}; a pair of input and label is needed")
+        given, label = sample
+        yield sample_values(given, model, limit, where, resize=resize), _label(label, model, where)
 
 
 def _label(label: Any, model: Model, where: str) -> Label:
@@ -138,58 +150,3 @@ def _label(label: Any, model: Model, where: str) -> Label:
         return model.task.label(label, model.classes, model.input)
     except ValueError as error:
         raise InputError(f"{where}: {error}") from None
-
-
-def _values(image: Any, shape: tuple[int, int, int], where: str, resize: bool) -> bytes:
-    """An image as bytes in the order height, width, channels."""
-    detached = image.detach().cpu() if hasattr(image, "detach") else image
-    found = np.asarray(detached)
-    values = _as_bytes(_channels_last(found, _shape_of(found, shape) if resize else shape, where), where)
-    if values.shape[:2] == shape[1:]:
-        return bytes(values.tobytes())
-    return _resized(values.reshape(*values.shape[:2], shape[0]), shape)
-
-
-def _as_bytes(array: NDArray[Any], where: str) -> NDArray[np.uint8]:
-    if array.dtype == np.uint8:
-        return array
-    if not np.issubdtype(array.dtype, np.floating):
-        raise InputError(f"{where}: its image is of {array.dtype}; uint8, or floats from 0 to 1, are needed")
-    if not bool(((array >= 0) & (array <= 1)).all()):
-        raise InputError(
-            f"{where}: its image has values from {array.min():.3g} to {array.max():.3g}; "
-            "floats from 0 to 1 are needed, so leave normalising to the run"
-        )
-    rounded: NDArray[np.uint8] = np.rint(array * 255).astype(np.uint8)
-    return rounded
-
-
-def _shape_of(array: NDArray[Any], wanted: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Channels, height and width of an image of any size, told by its channels: what the wanted ones are if it has
-    those neither first nor last."""
-    channels = wanted[0]
-    if array.ndim == 2 and channels == 1:
-        return (1, *array.shape)
-    if array.ndim == 3 and array.shape[-1] == channels:
-        return (channels, *array.shape[:2])
-    if array.ndim == 3 and array.shape[0] == channels:
-        return array.shape
-    return wanted
-
-
-def _resized(values: NDArray[np.uint8], shape: tuple[int, int, int]) -> bytes:
-    """Bytes of an image (height, width, channels) brought to another height and width."""
-    height, width, channels = values.shape
-    planes = bytearray(prod(shape))
-    resize_planes(values.transpose(2, 0, 1).tobytes(), (channels, height, width), shape[1:], memoryview(planes))
-    return np.frombuffer(planes, np.uint8).reshape(shape).transpose(1, 2, 0).tobytes()
-
-
-def _channels_last(array: NDArray[Any], shape: tuple[int, int, int], where: str) -> NDArray[Any]:
-    channels, height, width = shape
-    if array.shape == shape:
-        return array.transpose(1, 2, 0)
-    if array.shape == (height, width, channels) or (channels == 1 and array.shape == (height, width)):
-        return array
-    has = "×".join(str(extent) for extent in array.shape) or "a single number"
-    raise InputError(f"{where}: its image is {has}; the plan's model takes {channels}×{height}×{width}")

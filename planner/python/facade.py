@@ -13,6 +13,7 @@ from planner.profiler.profile import ProfileRequest, take_profile
 from planner.python.datasets import MapDataset, look, measured_normalisation
 from planner.schema.common import CacheDtype, DeviceKind, Dtype, OptimizerConfig, OptimizerKind, Policy, usual_optimizer
 from planner.schema.device_checks import check_device
+from planner.schema.inputs import InputDtype
 from planner.schema.model import Model
 from planner.schema.plan import Plan, with_class_names
 from planner.schema.preprocessing import Normalisation, given_normalisation
@@ -20,6 +21,7 @@ from planner.schema.profile import Profile
 from planner.schema.request import Augment, Preference, Schedule, Scope, Strategy
 from planner.schema.terms import BudgetTerms, OptimizerTerms, PlanTerms, TrainingTerms
 from planner.solver.plan import make_plan
+from planner.solver.request import check_images
 from planner.system.machine import probe
 from planner.tasks.kinds import AnyTask, make_task
 from planner.units import parse_bytes
@@ -37,6 +39,7 @@ def describe(
     sample: Tensor,
     *,
     classes: int | None = None,
+    inputs: InputDtype | None = None,
     outputs: Callable[[Any], Any] | None = None,
     task: str | AnyTask = "classification",
 ) -> Description:
@@ -46,6 +49,7 @@ def describe(
         model: a module as in `profile`.
         sample: what its input looks like, as in `profile`.
         classes: as in `profile`.
+        inputs: as in `profile`.
         outputs: as in `profile`.
         task: as in `profile`.
 
@@ -61,7 +65,7 @@ def describe(
     """
     from planner.model.importers.apart import describe_apart  # brings torch, which planning does without
 
-    return describe_apart(model, sample, classes, outputs, _task(task))
+    return describe_apart(model, sample, classes, outputs, _task(task), inputs)
 
 
 def profile(
@@ -69,6 +73,7 @@ def profile(
     sample: Tensor,
     *,
     classes: int | None = None,
+    inputs: InputDtype | None = None,
     outputs: Callable[[Any], Any] | None = None,
     task: str | AnyTask = "classification",
     optimizer: str | OptimizerConfig = "sgd",
@@ -87,9 +92,13 @@ def profile(
     Args:
         model: any module that `torch.export` takes, with one tensor in and (samples, classes) out. What does not
             require a gradient is not trained.
-        sample: one image (channels, height, width) or a batch of them (samples, channels, height, width): what the
-            input looks like. Its values do not matter.
+        sample: what the input looks like: a batch of samples, or one of them; of 1 to 4 dimensions, for instance an
+            image (channels, height, width). The first dimension is that of the samples wherever the network takes it
+            so, but what it takes as one image is one. Of numbers the values do not matter.
         classes: how many classes the network tells apart; none: read off its output, with which it has to agree.
+        inputs: what data sets hold: "uint8" (images of 8-bit values, or of floats from 0 to 1, which the run
+            normalises), "float32" (numbers, given as they are) or "int64" (tokens); none: images where `sample` has
+            three dimensions (or uint8 numbers), tokens where its numbers are whole, numbers otherwise.
         outputs: picks the tensor from what the module returns, where that is a tuple, a dict or an object:
             `outputs=lambda out: out.logits`.
         task: what it is for: "classification", "multilabel", "regression", "segmentation", "autoencoder", "next-token",
@@ -119,7 +128,7 @@ def profile(
     _check_choice("dtype", dtype, Dtype)
     _check_choice("device", device, DeviceKind)
     chosen = _optimizer(optimizer)
-    description = _described(model, sample, classes, outputs, _task(task))
+    description = _described(model, sample, classes, outputs, _task(task), inputs)
     limit = None if max_bytes is None else _bytes(max_bytes, "max_bytes")
     cores = probe().cores
     request = ProfileRequest(description, chosen, batch, cores, dtype, device, max_bytes=limit, max_seconds=max_seconds)
@@ -135,6 +144,7 @@ def plan(
     outputs: Callable[[Any], Any] | None = None,
     task: str | AnyTask | None = None,
     data: MapDataset | str | Path | None = None,
+    inputs: InputDtype | None = None,
     optimizer: str | OptimizerConfig | None = None,
     scope: Scope = BudgetTerms.scope,
     batch: int = TrainingTerms.batch,
@@ -176,6 +186,7 @@ def plan(
         task: beside a module, as in `profile`; none: "classification", or the profile's.
         data: what the network will be trained on: a data set or a path, as for `run`. What its classes are called goes
             into the plan, and `run` matches labels by that; `samples` follow from it.
+        inputs: as in `profile`.
         optimizer: "sgd", "adam", "adamw", or an `OptimizerConfig` in full; none: the profile's, or "sgd".
         scope: what the budget counts. "process": everything resident, Python and torch included; "training": bytes
             above what these take by themselves.
@@ -257,7 +268,7 @@ def plan(
         if isinstance(subject, Profile):
             described = subject.model
         else:
-            described = _described(subject, second, None, outputs, chosen_task)
+            described = _described(subject, second, None, outputs, chosen_task, inputs)
         names, found = look(data, described, seed, resize)
         if normalise is not None:
             given = measured_normalisation(data, described, seed, resize)
@@ -297,7 +308,8 @@ def plan(
         measured = subject
     else:
         _check_batch(batch)
-        described = described or _described(subject, second, None, outputs, chosen_task)
+        described = described or _described(subject, second, None, outputs, chosen_task, inputs)
+        check_images(described, request.training)
         measured = _measured(ProfileRequest(described, chosen, batch, probe().cores, computed, device or "cpu"))
     check_device(measured.device, request.budget.bytes)
     planned = make_plan(measured, request)
@@ -325,12 +337,17 @@ def _task(task: str | AnyTask) -> AnyTask:
 
 
 def _described(
-    module: nn.Module, sample: Any, classes: int | None, outputs: Callable[[Any], Any] | None, task: AnyTask
+    module: nn.Module,
+    sample: Any,
+    classes: int | None,
+    outputs: Callable[[Any], Any] | None,
+    task: AnyTask,
+    inputs: InputDtype | None,
 ) -> Model:
     """The network as it is described. What is no module or no tensor is told there."""
     from planner.model.importers.apart import import_apart  # brings torch, which planning does without
 
-    return import_apart(module, sample, classes, outputs, task)
+    return import_apart(module, sample, classes, outputs, task, inputs)
 
 
 def _chosen_optimizer(subject: Profile | nn.Module, optimizer: str | OptimizerConfig | None) -> OptimizerConfig:

@@ -155,7 +155,7 @@ def _written(plan: Plan, dataset: MapDataset | str | Path, test: MapDataset | No
     if test is not None:
         parts.append(mapped_part(test, plan.model, "test_", "test", plan.resize is not None))
     path = scratch / "data.npz"
-    write_npz(path, plan.model.input, parts, _names(plan, dataset, test))
+    write_npz(path, plan.model.input, parts, _names(plan, dataset, test), plan.model.input_dtype)
     return str(path)
 
 

@@ -10,7 +10,7 @@ from planner.report.read import Unfinished
 from planner.report.tables import BATCH_COLUMN, batch_text, short_id
 from planner.report.text import DASH, clean, columns, counted, fields, indices, mib, names, note
 from planner.schema.plan import Plan
-from planner.schema.preprocessing import resize_words
+from planner.schema.preprocessing import given_words
 from planner.schema.report import BlockReport, DataReport, Evaluation, Report
 from planner.schema.report_parts import ExitReport, Figure
 from planner.tasks.base import Metric
@@ -233,12 +233,14 @@ def report_summary(report: Report, plan: Plan) -> list[tuple[str, str]]:
     """The run in a few lines, each with its name."""
     stall = format_seconds(report.cache.stall_seconds)
     speed = _speed(plan, report)
+    model = plan.model
+    called, given = given_words(model.input_dtype, model.input, plan.normalisation, report.resize)
     return [
         (report.task.metric.name, _accuracy(report, plan)),
         *([("besides", figures_text(report.best.further))] if report.exits and report.best.further else []),
         ("kept", _exported(report, plan)),
         *([("data", _data(report.data))] if report.data is not None else []),
-        ("images", f"went in as {plan.normalisation.words}{resize_words(report.resize, plan.model.input)}"),
+        (called, f"went in as {given}"),
         *([("warning", missed_text(report.missed, report.task.metric))] if report.missed is not None else []),
         ("time", format_seconds(report.seconds)),
         *([("device", speed)] if speed else []),

@@ -10,9 +10,10 @@ from typing import get_args
 
 from planner.heads.kinds import AuxiliaryHead
 from planner.report.text import DASH, clean, columns, counted, described, fields, indices, mib, names, note
+from planner.schema.inputs import show_input
 from planner.schema.model import every_layer
 from planner.schema.plan import Alternative, Block, Breakdown, Plan, Segment
-from planner.schema.preprocessing import resize_words
+from planner.schema.preprocessing import given_words
 from planner.schema.request import Strategy
 from planner.units import format_bytes, format_seconds
 
@@ -43,7 +44,8 @@ def plan_table(plan: Plan) -> str:
 def plan_header(plan: Plan) -> list[tuple[str, str]]:
     """What was asked for, each with its name."""
     model, device, training = plan.model, plan.device, plan.training
-    shape = "×".join(map(str, model.input))
+    shape = show_input(model.input, model.input_dtype)
+    called, given = given_words(model.input_dtype, model.input, plan.normalisation, plan.resize)
     reserve = f", {format_bytes(plan.reserve_bytes)} of it in reserve" if plan.reserve_bytes else ""
     cuts = "" if plan.max_cuts is None else f", at most {counted(plan.max_cuts, 'cut')}"
     return [
@@ -52,7 +54,7 @@ def plan_header(plan: Plan) -> list[tuple[str, str]]:
             "model",
             f"{clean(model.name)}: {counted(len(model.units), 'unit')}, {shape}, {model.task.words(model.classes)}",
         ),
-        ("images", f"go in as {plan.normalisation.words}{resize_words(plan.resize, model.input)}"),
+        (called, f"go in as {given}"),
         ("device", f"{clean(device.name)}: {device.kind}, {counted(device.threads, 'thread')}"),
         ("budget", f"{format_bytes(plan.budget.bytes)}, scope {plan.budget.scope}{reserve}"),
         ("strategy", f"{plan.strategy}, prefer {plan.prefer}{cuts}"),

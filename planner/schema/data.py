@@ -10,6 +10,7 @@ from typing import Literal
 from planner.limits import MAX_ACTIVATION_NUMEL, MAX_CLASSES, MAX_LIST_LENGTH, MAX_SAMPLES
 from planner.schema.codec import added, content
 from planner.schema.common import check_class_names, check_range
+from planner.schema.inputs import InputDtype, sample_bytes, show_input
 from planner.tasks.base import CLASS_BYTES, LabelKind
 
 MAX_LABEL_BYTES = 8 * MAX_ACTIVATION_NUMEL
@@ -49,8 +50,8 @@ class DataDescription:
     """As it was named: `sample`, `fashion-mnist` or a path."""
     layout: str
     """The format it was read from, `idx` for instance: what `planner.data.split.Parts` calls it."""
-    input: tuple[int, int, int]
-    """Channels, height and width of an image as it is trained on."""
+    input: tuple[int, ...]
+    """Extents of a sample as it is trained on: channels, height and width of an image."""
     classes: int
     """Labels are 0 … classes - 1."""
     class_names: tuple[str, ...]
@@ -71,6 +72,8 @@ class DataDescription:
     """What samples are labelled with; `classes` are then as many numbers or flags."""
     label_bytes: int = added(CLASS_BYTES)
     """Bytes of a sample's label behind its record."""
+    input_dtype: InputDtype = added("uint8")
+    """What a sample's numbers are."""
 
     def __post_init__(self) -> None:
         check_range("classes", self.classes, 1, MAX_CLASSES)
@@ -97,9 +100,13 @@ class DataDescription:
 
     @property
     def record_bytes(self) -> int:
-        """Bytes of one image: channels × height × width."""
-        channels, height, width = self.input
-        return channels * height * width
+        """Bytes of one sample without its label."""
+        return sample_bytes(self.input_dtype, self.input)
+
+    @property
+    def called(self) -> str:
+        """What its samples are called."""
+        return "images" if self.input_dtype == "uint8" and len(self.input) == 3 else "samples"
 
 
 def listed(counts: tuple[int, ...]) -> tuple[int, ...]:
@@ -116,9 +123,9 @@ def differences(before: DataDescription, now: DataDescription) -> list[str]:
         found.append(f"it had {before.classes} classes, and has {now.classes}")
     if (before.labels, before.label_bytes) != (now.labels, now.label_bytes):
         found.append("its labels are of another kind")
-    if before.input != now.input:
-        was, is_now = ("×".join(map(str, each.input)) for each in (before, now))
-        found.append(f"its images were read as {was}, and are {is_now}")
+    if (before.input, before.input_dtype) != (now.input, now.input_dtype):
+        was, is_now = (show_input(each.input, each.input_dtype) for each in (before, now))
+        found.append(f"its {before.called} were read as {was}, and are {is_now}")
     if before.parts != now.parts:
         found += [
             f"the {old.name} part had {old.samples} samples, and has {new.samples}"

@@ -25,6 +25,7 @@ from planner.operators.reshaping import Flatten
 from planner.operators.unit_graph import GraphTensor, UnitGraph
 from planner.schema.codec import added
 from planner.schema.common import check_class_names
+from planner.schema.inputs import InputDtype, check_input, copied_bytes, sample_bytes, tensor_bytes
 from planner.schema.preprocessing import USUAL, Normalisation, Resize
 from planner.tasks.base import LabelForm
 from planner.tasks.kinds import CLASSIFICATION, AnyTask
@@ -58,10 +59,8 @@ class Unit:
         return any(layer.extracts_features for layer in every_layer(self.layers))
 
 
-def _check_input(shape: tuple[int, int, int], classes: int, task: AnyTask) -> None:
-    between("input[0] (channels)", shape[0], 1, limits.MAX_CHANNELS)
-    between("input[1] (height)", shape[1], 1, limits.MAX_EXTENT)
-    between("input[2] (width)", shape[2], 1, limits.MAX_EXTENT)
+def _check_ends(shape: tuple[int, ...], classes: int, task: AnyTask) -> None:
+    check_input(shape)
     between("classes", classes, task.least_outputs, limits.MAX_CLASSES)
     task.check_outputs(classes, shape)
 
@@ -74,8 +73,8 @@ class Model:
     """`model/2` may have unit graphs."""
     name: str
     """Shown to people."""
-    input: tuple[int, int, int]
-    """Channels, height and width of one sample."""
+    input: tuple[int, ...]
+    """Extents of one sample, 1 to 4 of them: channels, height and width of an image."""
     classes: int
     """Width of the last unit's output."""
     units: tuple[Unit, ...]
@@ -89,10 +88,13 @@ class Model:
     resize: Resize | None = added(None)
     """How images of another size are brought to the input's, before they are normalised; null: nothing was said, and
     they are refused unless they are pictures of a folder."""
+    input_dtype: InputDtype = added("uint8")
+    """`uint8`: images, numbers from 0 to 255, which it is given as float32 after normalisation; `float32`: numbers as
+    they are; `int64`: tokens."""
 
     def __post_init__(self) -> None:
         between("name: its length", len(self.name), 1, limits.MAX_NAME_LENGTH)
-        _check_input(self.input, self.classes, self.task)
+        _check_ends(self.input, self.classes, self.task)
         between("units: their number", len(self.units), 1, limits.MAX_UNITS)
         if len({unit.name for unit in self.units}) != len(self.units):
             raise ValueError("units: two of them share a name; names are unique within a model")
@@ -103,6 +105,7 @@ class Model:
                 raise ValueError(f"unit {unit.name[:60]!r} is a graph, which model/1 has none of; model/2 has")
         check_class_names(self.class_names, self.classes)
         self.normalised_by.check(self.input)
+        self._check_takes()
 
     @property
     def normalised_by(self) -> Normalisation:
@@ -123,6 +126,34 @@ class Model:
         """A sample's label in a micro-batch, beside what it was read into; `elsewhere` is an accelerator's memory."""
         return self.task.label_bytes(self.classes, self.input, cached=cached, elsewhere=elsewhere)
 
+    def _check_takes(self) -> None:
+        """Raise ValueError unless the first layer alone takes tokens, where the model does."""
+        taken = [(unit.name, getattr(layer, "takes", "float32")) for unit in self.units for layer in unit.layers]
+        for index, (name, dtype) in enumerate(taken):
+            given = "int64" if index == 0 and self.input_dtype == "int64" else "float32"
+            if dtype != given:
+                raise ValueError(
+                    f"unit {name[:60]!r}: its layer takes {dtype}, but is given {given} (the model's input_dtype is "
+                    f"{self.input_dtype}; the first layer of one that takes int64 is a graph that says so as well)"
+                )
+        if self.input_dtype != "uint8" and (self.normalisation is not None or self.resize is not None):
+            raise ValueError(f"normalisation and resize are of images; input_dtype is {self.input_dtype}")
+
+    @property
+    def sample_bytes(self) -> int:
+        """One sample on storage, without its label."""
+        return sample_bytes(self.input_dtype, self.input)
+
+    @property
+    def tensor_bytes(self) -> int:
+        """One sample as the first unit is given it."""
+        return tensor_bytes(self.input_dtype, self.input)
+
+    @property
+    def copied_bytes(self) -> int:
+        """What one sample takes in the processor's memory beside the buffer that it was read into."""
+        return copied_bytes(self.input_dtype, self.input)
+
     def graph_tensors(self) -> Iterator[tuple[str, GraphTensor]]:
         """The tensors of its unit graphs, by their names in a file of its weights: `units.0.0.conv1.weight`."""
         for index, unit in enumerate(self.units):
@@ -138,10 +169,10 @@ class ZooReference:
     schema: Literal["model/1", "model/2"]
     zoo: str
     """Name in the zoo, for instance `vgg16`."""
-    input: tuple[int, int, int] = (3, 32, 32)
-    """Channels, height and width of one sample; absent: what the network is made for."""
+    input: tuple[int, ...] = (3, 32, 32)
+    """Extents of one sample, of an image channels, height and width; absent: what the network is made for."""
     classes: int = 10
     """Width of the last unit's output; absent: what the network is made for."""
 
     def __post_init__(self) -> None:
-        _check_input(self.input, self.classes, CLASSIFICATION)
+        _check_ends(self.input, self.classes, CLASSIFICATION)

@@ -320,6 +320,7 @@ class Plan:
         check_calibration(self.calibration_seconds)
         self.training.check_freeze(len(self.model.units))
         self.normalisation.check(self.model.input)
+        self.training.check_images(self.model.input, self.model.input_dtype)
         whole = (self.training.freeze, len(self.model.units))
         _check_chain("blocks", whole, [block.units for block in self.blocks])
         for block in self.blocks:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from planner.schema.common import check_range
+from planner.schema.inputs import InputDtype
 
 Resize = Literal["bilinear"]
 """How an image is brought to another height and width. `bilinear`: both to what is wanted, so that proportions are not
@@ -58,6 +59,20 @@ def resize_words(resize: Resize | None, input_shape: Sequence[int]) -> str:
     if resize is None:
         return ""
     return f"; of other sizes first resized to {input_shape[1]}×{input_shape[2]} ({resize}, proportions not kept)"
+
+
+def given_words(
+    dtype: InputDtype, input_shape: Sequence[int], normalisation: Normalisation, resize: Resize | None
+) -> tuple[str, str]:
+    """What samples are called, and as what a network is given them."""
+    match dtype:
+        case "uint8":
+            called = "images" if len(input_shape) == 3 else "samples"
+            return called, f"{normalisation.words}{resize_words(resize, input_shape)}"
+        case "float32":
+            return "samples", "numbers of float32, as they are"
+        case "int64":
+            return "samples", "tokens, whole numbers from 0"
 
 
 def given_normalisation(mean: Sequence[float] | None, std: Sequence[float] | None) -> Normalisation | None:

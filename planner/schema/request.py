@@ -9,6 +9,7 @@ from typing import Literal
 from planner.limits import MAX_BATCH, MAX_BYTES, MAX_EPOCHS, MAX_SAMPLES, MAX_UNITS
 from planner.schema.codec import added
 from planner.schema.common import CacheDtype, Dtype, OptimizerConfig, Policy, check_range
+from planner.schema.inputs import InputDtype, show_input
 from planner.schema.preprocessing import Normalisation, Resize
 from planner.units import MIB
 
@@ -95,6 +96,18 @@ class Training:
         if not 1 <= self.views <= self.epochs:
             raise ValueError(
                 f"views is {self.views}; it must lie between 1 and the epochs, {self.epochs}: each is read"
+            )
+
+    def check_images(self, shape: tuple[int, ...], dtype: InputDtype) -> None:
+        """Raise ValueError where something is asked for that is done with images alone, and samples are none."""
+        here = f"(channels, height, width): here they are {show_input(shape, dtype)}"
+        for name, value in (("augment", self.augment), ("resize", self.resize or "none")):
+            if value != "none" and (len(shape) != 3 or dtype != "uint8"):
+                raise ValueError(f"{name} is {value}; it is none where samples are no images of 8-bit values {here}")
+        if self.normalisation is not None and dtype != "uint8":
+            raise ValueError(
+                "mean and std are for 8-bit values; here samples are "
+                f"{show_input(shape, dtype)}, which the network is given as they are"
             )
 
     @property

@@ -24,7 +24,7 @@ from planner.solver.costs import (
 )
 from planner.solver.policies import step_ns
 from planner.solver.process_memory import ProcessMemory
-from planner.solver.request import check_freeze, check_measured, check_normalisation
+from planner.solver.request import check_freeze, check_images, check_measured, check_normalisation
 from planner.units import KIB
 
 CLASSIFIER: None = None
@@ -104,6 +104,7 @@ class Problem:
         check_measured(profile, request.training)
         check_freeze(profile.model, request.training)
         check_normalisation(profile.model, request.training)
+        check_images(profile.model, request.training)
         self.profile = profile
         self.request = request
         self.policy = policy
@@ -276,11 +277,10 @@ class Problem:
         return model.task.fit_bytes(self.features[unit - 1], model.classes, micro_batch)
 
     def record_bytes(self, boundary: int) -> int:
-        """One sample on storage: uint8 image or activation, and its label."""
+        """One sample on storage: as the data has it or an activation, and its label."""
         if boundary == 0:
-            channels, height, width = self.profile.model.input
-            behind = self.profile.model.label_form.bytes_behind(cached=False)
-            return channels * height * width + behind + CHECKSUM_BYTES
+            model = self.profile.model
+            return model.sample_bytes + model.label_form.bytes_behind(cached=False) + CHECKSUM_BYTES
         output = self.profile.units[boundary - 1].output_bytes
         if self.cache_dtype == self.training.dtype:
             return output + self.trailer_bytes
@@ -302,7 +302,7 @@ class Problem:
         return storage is None or self.stored_bytes(first, last, source, caches) <= storage
 
     def data_bytes(self, first: int, source: Source, micro_batch: int) -> int:
-        """Two read buffers, the labels, for images the micro-batch as float32, and what a prefix makes of it.
+        """Two read buffers, the labels, of data the micro-batch as the first unit is given it, and what a prefix makes.
 
         On an accelerator the micro-batch as it arrives there: buffers and conversions are in the processor's memory.
         """
@@ -311,9 +311,10 @@ class Problem:
         if source == "cache":
             arrived = 1 if self._elsewhere else self._times(DECODED)
             return micro_batch * (buffers + label + arrived * self.profile.units[first - 1].output_bytes)
-        channels, height, width = self.profile.model.input
+        model = self.profile.model
         given = self.profile.units[first - 1].output_bytes if source == "recompute" else 0
-        return micro_batch * (buffers + label + 4 * channels * height * width + given)
+        arrived = model.tensor_bytes if self._elsewhere else model.copied_bytes
+        return micro_batch * (buffers + label + arrived + given)
 
     def writer_bytes(self, boundary: int, micro_batch: int) -> int:
         """Buffers of the writer of the cache at a boundary, and the sample that it makes what a cache holds.

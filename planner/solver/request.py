@@ -16,6 +16,14 @@ def check_freeze(model: Model, training: Training) -> None:
         raise InputError(str(error)) from None
 
 
+def check_images(model: Model, training: Training) -> None:
+    """Refuse to augment, resize or normalise what are no images. Raises InputError."""
+    try:
+        training.check_images(model.input, model.input_dtype)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
 def check_normalisation(model: Model, training: Training) -> None:
     """Refuse as many numbers as a network's input has no channels. Raises InputError."""
     try:

@@ -1,4 +1,4 @@
-"""How images lie on storage, as uint8, and activations in a cache: float32, bfloat16, or uint8 and a scale a sample."""
+"""How samples lie on storage, and activations in a cache: float32, bfloat16, or uint8 and a scale a sample."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from planner.model.shapes import Shape
 from planner.schema.common import SCALE_BYTES, CacheDtype, Dtype, stored_bytes
+from planner.schema.inputs import InputDtype
 from planner.schema.preprocessing import Normalisation
 from planner.training.device import bytes_of
 
@@ -42,6 +43,20 @@ def decode_samples(records: memoryview, stored: CacheDtype, shape: Shape, dtype:
     scales = rows[:, :SCALE_BYTES].reshape(-1).view(torch.float32).view(-1, 2)
     least, step = (scales[:, column].view(-1, *(1 for _ in shape)) for column in (0, 1))
     return rows[:, SCALE_BYTES:].to(torch.float32).view(-1, *shape).mul_(step).add_(least).to(wanted)
+
+
+def input_tensor(records: memoryview, dtype: InputDtype, shape: Shape, normalisation: Normalisation) -> Tensor:
+    """Samples of a data set, one behind the other, as a network is given them: (micro-batch, …).
+
+    Images are normalised. Numbers of float32 are those in `records`, not copied.
+    """
+    match dtype:
+        case "uint8":
+            return image_tensor(records, shape, normalisation)
+        case "float32":
+            return torch.frombuffer(records, dtype=torch.float32).view(-1, *shape)
+        case "int64":
+            return torch.frombuffer(records, dtype=torch.int32).view(-1, *shape).to(torch.int64)
 
 
 def image_tensor(records: memoryview, shape: Shape, normalisation: Normalisation) -> Tensor:

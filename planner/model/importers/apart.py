@@ -35,6 +35,7 @@ from planner.model.importers.module import import_module
 from planner.model.importers.obstacles import Obstacle, obstacles_of, refusal
 from planner.model.importers.places import line_of_error
 from planner.schema.codec import to_json
+from planner.schema.inputs import InputDtype
 from planner.schema.model import Model
 from planner.system.fork import StandstillError, ask_copy
 from planner.tasks.kinds import CLASSIFICATION, AnyTask
@@ -56,12 +57,13 @@ def import_apart(
     classes: int | None = None,
     outputs: Outputs | None = None,
     task: AnyTask = CLASSIFICATION,
+    inputs: InputDtype | None = None,
 ) -> Model:
     """As `import_module`, in a process of its own wherever that is possible.
 
     Raises ModelError as that does, OverBudgetError or RunError where the child was ended.
     """
-    found = describe_apart(module, sample, classes, outputs, task)
+    found = describe_apart(module, sample, classes, outputs, task, inputs)
     if found.model is None:
         raise refusal(found.obstacles)
     return found.model
@@ -73,6 +75,7 @@ def describe_apart(
     classes: int | None = None,
     outputs: Outputs | None = None,
     task: AnyTask = CLASSIFICATION,
+    inputs: InputDtype | None = None,
     *,
     standstill_seconds: float = _STANDSTILL_SECONDS,
 ) -> Description:
@@ -82,20 +85,25 @@ def describe_apart(
     """
     reason = _hindrance(module, sample)
     if reason is None:
-        found, reason = _asked(lambda: described(module, sample, classes, outputs, task), standstill_seconds)
+        found, reason = _asked(lambda: described(module, sample, classes, outputs, task, inputs), standstill_seconds)
         if found is not None:
             return found
     warnings.warn(f"the network is exported in this process, which grows by that: {reason}", stacklevel=3)
-    return described(module, sample, classes, outputs, task)
+    return described(module, sample, classes, outputs, task, inputs)
 
 
 def described(
-    module: Any, sample: Any, classes: int | None, outputs: Outputs | None, task: AnyTask = CLASSIFICATION
+    module: Any,
+    sample: Any,
+    classes: int | None,
+    outputs: Outputs | None,
+    task: AnyTask = CLASSIFICATION,
+    inputs: InputDtype | None = None,
 ) -> Description:
     """The module's model, or all obstacles."""
     try:
         lazy = lazy_tensors(module) if isinstance(module, nn.Module) else []
-        return Description.of(import_module(module, sample, classes, outputs, task), lazy)
+        return Description.of(import_module(module, sample, classes, outputs, task, inputs), lazy)
     except ModelError as error:
         return Description(None, obstacles_of(error))
 

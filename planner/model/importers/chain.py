@@ -19,10 +19,13 @@ from planner.model.importers.cuts import Cut, graph_parts, possible_cuts, unit_c
 from planner.model.importers.diagnosis import functions
 from planner.model.importers.exported import Exported, export
 from planner.model.importers.obstacles import Obstacle, obstacles_of, refusal
+from planner.model.importers.samples import Samples
 from planner.model.importers.steps import SIZES, Step, StepGraph
 from planner.model.importers.unit_text import UnitText
 from planner.model.shapes import Shape, model_sizes
+from planner.model.tokens import token_limit
 from planner.operators.unit_graph import GraphTensor, UnitGraph
+from planner.schema.inputs import MOST_TOKEN
 from planner.schema.model import Model, Unit
 from planner.tasks.kinds import CLASSIFICATION, AnyTask
 
@@ -43,17 +46,18 @@ class Chain:
     """The module's tensors, by the names that a run gives them: `units.0.0.conv1.weight`."""
 
 
-def chain_of(module: nn.Module, images: Tensor, classes: int, task: AnyTask = CLASSIFICATION) -> Chain:
-    """The chain that `module` is, which gives (samples, classes) or what else `task` takes for `images` (samples, …).
+def chain_of(module: nn.Module, given: Samples, classes: int, task: AnyTask = CLASSIFICATION) -> Chain:
+    """The chain that `module` is, which gives (samples, classes), or what else `task` takes, for samples like `given`.
 
     Modes of its parts are left changed. Raises ModelError naming the line of its code, or the unit.
     """
     if not any(parameter.requires_grad for parameter in module.parameters()):
         raise ModelError("it has no parameter that requires a gradient; there is nothing to train")
-    data = _random_like(images)
+    data = _first_of(given)
     with _buffers_kept(module):
         training, evaluation = _exported(module, data)
-        model = _model(module, training, evaluation, (images.shape[1], images.shape[2], images.shape[3]), classes, task)
+        model = _model(module, training, evaluation, given, classes, task)
+        data = _random(model, given)
         tensors = training.tensors | evaluation.tensors
         chain = Chain(model, {name: tensors[each.name] for name, each in model.graph_tensors()})
         try:
@@ -65,11 +69,11 @@ def chain_of(module: nn.Module, images: Tensor, classes: int, task: AnyTask = CL
         return chain
 
 
-def graph_obstacles(module: nn.Module, images: Tensor) -> tuple[Obstacle, ...]:
+def graph_obstacles(module: nn.Module, given: Samples) -> tuple[Obstacle, ...]:
     """What is in the way of an export, whatever the module gives. Modes of its parts are left changed."""
     try:
         with _buffers_kept(module):
-            _exported(module, _random_like(images))
+            _exported(module, _first_of(given))
     except RefusedModelError as error:
         return obstacles_of(error)
     except ModelError:  # of what it gives
@@ -101,19 +105,23 @@ def _exported(module: nn.Module, data: Tensor) -> tuple[Exported, Exported]:
     return graphs[0], graphs[1]
 
 
-def _random_like(images: Tensor) -> Tensor:
-    """Samples of the same shape. Zeros, which a person may have given, would hide what is done with them."""
-    drawn = torch.randn((SIZES[1], *images.shape[1:]), generator=torch.Generator().manual_seed(0))
-    return drawn.to(images.device)
+def _first_of(given: Samples) -> Tensor:
+    """As many samples as an export takes. Values do not matter there, but tokens have to be some of the network's."""
+    return given.tensor[:1].expand(SIZES[1], *given.shape).clone()
+
+
+def _random(model: Model, given: Samples) -> Tensor:
+    """Samples to prove with. Zeros, which a person may have given, would hide what is done with them."""
+    generator, shape = torch.Generator().manual_seed(0), (SIZES[1], *given.shape)
+    if model.input_dtype == "int64":
+        limit = token_limit(model)
+        known = limit if limit <= MOST_TOKEN else int(given.tensor.max()) + 1
+        return torch.randint(known, shape, generator=generator).to(given.tensor.device)
+    return torch.randn(shape, generator=generator).to(given.tensor.device)
 
 
 def _model(
-    module: nn.Module,
-    training: Exported,
-    evaluation: Exported,
-    shape: tuple[int, int, int],
-    classes: int,
-    task: AnyTask,
+    module: nn.Module, training: Exported, evaluation: Exported, given: Samples, classes: int, task: AnyTask
 ) -> Model:
     cuts, others = _agreed_cuts(training, evaluation)
     names: list[str] = []
@@ -121,21 +129,29 @@ def _model(
     parts = zip(graph_parts(training, cuts), graph_parts(evaluation, others), strict=True)
     trained = training.trained
     state = set(module.state_dict(keep_vars=True))
-    for (given, steps, result), (other_given, other_steps, other_result) in parts:
-        text = UnitText(training, given, steps, result, {})
-        other = UnitText(evaluation, other_given, other_steps, other_result, {other_result: text.result})
+    for (entry, steps, result), (other_entry, other_steps, other_result) in parts:
+        text = UnitText(training, entry, steps, result, {})
+        other = UnitText(evaluation, other_entry, other_steps, other_result, {other_result: text.result})
         same = _in_evaluation(text.lines) == other.lines
         read = text.tensors if same else [*text.tensors, *(name for name in other.tensors if name not in text.tensors)]
         known = evaluation.tensors | training.tensors
         try:
             tensors = tuple(_tensor(name, known[name], name in trained, name in state) for name in read)
-            graph = UnitGraph("graph", tuple(text.lines), text.result, tensors, () if same else tuple(other.lines))
+            graph = UnitGraph(
+                "graph",
+                tuple(text.lines),
+                text.result,
+                tensors,
+                () if same else tuple(other.lines),
+                "int64" if given.dtype == "int64" and not units else "float32",
+            )
             names.append(unit_name(training, steps, names))
             units.append(Unit(names[-1], (graph,)))
         except ValueError as error:
             raise ModelError(f"{steps[0].place}: {error}") from None
     try:
-        model = Model("model/2", type(module).__name__[:MAX_NAME_LENGTH], shape, classes, tuple(units), task)
+        name = type(module).__name__[:MAX_NAME_LENGTH]
+        model = Model("model/2", name, given.shape, classes, tuple(units), task, input_dtype=given.dtype)
     except ValueError as error:
         raise ModelError(str(error)) from None
     model_sizes(model)

@@ -75,8 +75,8 @@ def odd_tensors(module: nn.Module, sample: Tensor) -> list[Obstacle]:
     others: dict[Obstacle, list[str]] = {}
     tensors = [("sample", sample), *module.named_parameters(), *module.named_buffers()]
     for name, tensor in tensors:
-        is_counter = name != "sample" and not tensor.is_floating_point() and not tensor.is_complex()
-        if tensor.dtype != torch.float32 and not is_counter:
+        is_whole = not tensor.is_floating_point() and not tensor.is_complex()
+        if tensor.dtype != torch.float32 and not is_whole:
             remedy = "call .float() on it" if tensor.is_floating_point() else ""
             others.setdefault(Obstacle(f"is {tensor.dtype}; profiles are of torch.float32", "", remedy), []).append(
                 name

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +20,8 @@ from planner.model.importers.chain import Chain, chain_of, graph_obstacles
 from planner.model.importers.given import Outputs, best_pick, odd_parts, odd_tensors, picking, unwrapped
 from planner.model.importers.obstacles import Obstacle, obstacles_of, refusal
 from planner.model.importers.places import line_of_error
+from planner.model.importers.samples import samples_of
+from planner.schema.inputs import InputDtype
 from planner.schema.model import Model
 from planner.tasks.kinds import CLASSIFICATION, AnyTask
 
@@ -29,9 +32,10 @@ def import_module(
     classes: int | None = None,
     outputs: Outputs | None = None,
     task: AnyTask = CLASSIFICATION,
+    inputs: InputDtype | None = None,
 ) -> Model:
     """The description of `module`: see `import_chain`."""
-    return import_chain(module, sample, classes, outputs, task).model
+    return import_chain(module, sample, classes, outputs, task, inputs).model
 
 
 def import_chain(
@@ -40,12 +44,14 @@ def import_chain(
     classes: int | None = None,
     outputs: Outputs | None = None,
     task: AnyTask = CLASSIFICATION,
+    inputs: InputDtype | None = None,
 ) -> Chain:
-    """`module`, whose input looks like `sample` (batch, channels, height, width) or without batch, as a chain of units.
+    """`module`, whose input looks like `sample`, several samples or one, as a chain of units.
 
     `classes` is read off the output; given, it has to agree. `outputs` picks a tensor from what the module returns.
-    What does not require a gradient is not trained. Layers that get their shape from the first input get it here.
-    `task` says what the outputs have to be.
+    `task` says what the outputs have to be, `inputs` what data sets hold; without it
+    `planner.model.importers.samples` says. What does not require a gradient is not trained. Layers that get their shape
+    from the first input get it here.
 
     Raises ModelError with all that is in the way: the layer, the line of its code or the unit, and the reason.
     """
@@ -57,54 +63,56 @@ def import_chain(
     if found := odd_parts(module):
         raise refusal(found)
     if found := odd_tensors(module, sample):
-        raise refusal([*found, *_further(module, sample, classes, outputs, task)])
-    images = _images(sample)
+        raise refusal([*found, *_further(module, sample, classes, outputs, task, inputs)])
     with torch.compiler.set_stance("force_eager"), picking(module, outputs), _modes_kept(module):
         with torch.no_grad():
             _set_training(module, False)
-            outcomes = [_output(module, images), _output(module, images[:1])]
+            given = samples_of(sample, inputs, partial(_how_far, module, task))
+            outcomes = [_output(module, given.tensor), _output(module, given.tensor[:1])]
         problems = (
-            _output_problem(outcome, count, task, tuple(images.shape[1:]))
-            for outcome, count in zip(outcomes, (len(images), 1), strict=True)
+            _output_problem(outcome, count, task, given.shape)
+            for outcome, count in zip(outcomes, (len(given.tensor), 1), strict=True)
         )
         found = [obstacle for obstacle in problems if obstacle is not None]
         if found:
             pick = best_pick(outcomes[0])
             with picking(module, None if pick is None else pick.take):
-                raise refusal([found[0], *graph_obstacles(module, images)])
-        width = task.outputs_of(tuple(outcomes[0].shape[1:]), tuple(images.shape[1:]))
+                raise refusal([found[0], *graph_obstacles(module, given)])
+        width = task.outputs_of(tuple(outcomes[0].shape[1:]), given.shape)
         if classes not in (None, width):
             raise ModelError(f"classes is {classes}, but the output has {width} per sample")
-        return chain_of(module, images, width, task)
+        return chain_of(module, given, width, task)
+
+
+def _how_far(module: nn.Module, task: AnyTask, inputs: Tensor) -> int:
+    """How far `module` comes with such samples: 0 where it fails, 1 where it gives no outputs of each, otherwise 2."""
+    try:
+        output = _output(module, inputs)
+    except ModelError:
+        return 0
+    return 2 if _output_problem(output, len(inputs), task, tuple(inputs.shape[1:])) is None else 1
 
 
 def _further(
-    module: nn.Module, sample: Tensor, classes: int | None, outputs: Outputs | None, task: AnyTask
+    module: nn.Module,
+    sample: Tensor,
+    classes: int | None,
+    outputs: Outputs | None,
+    task: AnyTask,
+    inputs: InputDtype | None,
 ) -> list[Obstacle]:
     """What else is in the way of a module of other numbers, as far as that can be seen with float32."""
     tensors = (sample, *module.parameters(), *module.buffers())
     if any(tensor.is_complex() or tensor.is_meta or tensor.device != sample.device for tensor in tensors):
         return []
+    numbers = sample.float() if sample.is_floating_point() else sample
     try:
-        import_chain(copy.deepcopy(module).float(), sample.float(), classes, outputs, task)
+        import_chain(copy.deepcopy(module).float(), numbers, classes, outputs, task, inputs)
     except ModelError as error:
         return list(obstacles_of(error))
     except Exception:  # whatever somebody else's module makes of being copied
         return []
     return []
-
-
-def _images(sample: Tensor) -> Tensor:
-    if sample.dim() not in (3, 4):
-        raise ModelError(
-            f"sample: has {sample.dim()} dimensions; (batch, channels, height, width) or (channels, height, width) "
-            "is needed"
-        )
-    if sample.numel() == 0:
-        raise ModelError(f"sample: is empty ({_show(sample.shape)})")
-    if not bool(sample.isfinite().all()):
-        raise ModelError("sample: holds NaN or infinity")
-    return sample.detach() if sample.dim() == 4 else sample.detach().unsqueeze(0)
 
 
 def _show(shape: tuple[int, ...]) -> str:
@@ -146,13 +154,13 @@ def _watched(module: nn.Module, within: list[str]) -> Iterator[None]:
             handle.remove()
 
 
-def _output(module: nn.Module, images: Tensor) -> Any:
+def _output(module: nn.Module, inputs: Tensor) -> Any:
     """What `module` gives. Raises ModelError where it fails."""
-    count = len(images)
+    count = len(inputs)
     within: list[str] = []
     with _watched(module, within):
         try:
-            return module(images.clone())  # it may write into its input
+            return module(inputs.clone())  # it may write into its input
         except Exception as error:  # whatever somebody else's forward raises
             layer = f"layer {within[-1]!r}" if within and within[-1] else "forward"
             problem = f"fails at batch {count} ({type(error).__name__}: {str(error)[:300]})"

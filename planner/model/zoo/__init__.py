@@ -18,6 +18,7 @@ from planner.model.zoo.patches import mlp_mixer_s, vit_tiny
 from planner.model.zoo.resnet import cifar_resnet, resnet, wide_resnet
 from planner.model.zoo.tiny import dscnn_kws, mlp, resnet8
 from planner.model.zoo.vgg import VGG_COUNTS, vgg_bn
+from planner.operators.base import image
 from planner.schema.model import Model, ZooReference
 from planner.tasks.kinds import CLASSIFICATION
 
@@ -95,7 +96,7 @@ def nearest(name: str) -> str:
     return f"nearest: {', '.join(found)}; {all_of_them}" if found else all_of_them
 
 
-def from_zoo(name: str, shape: Input | None = None, classes: int | None = None) -> Model:
+def from_zoo(name: str, shape: tuple[int, ...] | None = None, classes: int | None = None) -> Model:
     """The network `name` for this input and number of classes; what is not said is what it is made for.
 
     Raises ModelError: an unknown name (those like it are listed), an input or number of classes out of range.
@@ -108,10 +109,11 @@ def from_zoo(name: str, shape: Input | None = None, classes: int | None = None) 
     try:
         least = CLASSIFICATION.least_outputs  # a document means classes; here one number may be meant
         ZooReference("model/1", name, shape, least if classes == 1 else classes)  # checks the ranges
+        extents = image(shape)
     except ValueError as error:
         raise ModelError(f"{name}: {error}") from None
     try:
-        return network.make(name, shape, classes)
+        return network.make(name, extents, classes)
     except ModelError as error:
         if str(error).startswith(name):
             raise
@@ -126,10 +128,10 @@ def unit_names(model: Model) -> tuple[tuple[str, ...], ...]:
     Empty where it is no such network, and for a unit that is not the zoo's (an exit's head).
     """
     network = ZOO.get(model.name)
-    if network is None or network.named is None or model.schema != "model/1":
+    if network is None or network.named is None or model.schema != "model/1" or len(model.input) != 3:
         return ()
     own = from_zoo(model.name, model.input, model.classes).units
-    named = network.named(model.name, model.input, model.classes)
+    named = network.named(model.name, image(model.input), model.classes)
     names: list[list[str]] = [[] for _ in named.units]
     for stored, tensor in named.graph_tensors():
         names[int(stored.split(".")[1])].append(tensor.name)

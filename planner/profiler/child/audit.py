@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from planner.profiler.child.meter import Meter
 from planner.profiler.child.trace import set_gradients
+from planner.training.examples import wants_gradient
 
 
 class SavedStorages:
@@ -43,7 +44,7 @@ def unexplained_bytes(meter: Meter, unit: nn.Module, inputs: Tensor) -> int:
         inputs: (micro-batch, …).
     """
     set_gradients(unit.parameters(), existing=False)
-    x = inputs.detach().requires_grad_()
+    x = inputs.detach().requires_grad_(wants_gradient(inputs))
     saved = SavedStorages([x, *unit.parameters(), *unit.buffers()])
 
     def run() -> None:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, get_args
 
 from planner.schema.common import CacheDtype
+from planner.schema.inputs import sample_bytes
 from planner.schema.preprocessing import USUAL
 from planner.schema.runtime import Finishing, UnitFinishing
 from planner.system.proc import read_memory, reset_peak
@@ -222,10 +223,12 @@ class _Work:
             self._network.task.meter().add(outputs, self._labels)
 
     def centre(self) -> None:
-        """Images, from bytes."""
-        from planner.training.encoding import image_tensor
+        """Inputs, from bytes."""
+        from planner.training.encoding import input_tensor
 
-        image_tensor(memoryview(bytearray(self._images.nelement())), self._network.input, USUAL)
+        network = self._network
+        size = sample_bytes(network.input_dtype, network.input) * len(self._images)
+        input_tensor(memoryview(bytearray(size)), network.input_dtype, network.input, USUAL)
 
     def end(self) -> None:
         """Leave the network as it was."""

@@ -104,7 +104,7 @@ def _use(job: Job, unit: Unit, shape: Shape, behind: Shape | None) -> None:
             endings.append((built, task.loss))
     for _ in range(2):
         for head_behind, loss in endings:
-            inputs = torch.zeros(2, *shape, dtype=getattr(torch, job.dtype), requires_grad=True)
+            inputs = _inputs(job, unit, shape)
             train_segment([module], head_behind, loss, inputs, labels, weight=0.5)
             optimizer.step(module.parameters())
 
@@ -112,6 +112,15 @@ def _use(job: Job, unit: Unit, shape: Shape, behind: Shape | None) -> None:
 def _mean(outputs: Tensor, labels: Tensor) -> Tensor:
     """In place of a loss, of what no labels are for."""
     return outputs.mean()
+
+
+def _inputs(job: Job, unit: Unit, shape: Shape) -> Tensor:
+    """Two samples of zeros. The first unit takes tokens where the model does."""
+    import torch
+
+    if unit is job.model.units[0] and job.model.input_dtype == "int64":
+        return torch.zeros(2, *shape, dtype=torch.int64)
+    return torch.zeros(2, *shape, dtype=getattr(torch, job.dtype), requires_grad=True)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from planner.profiler.child.meter import MARK, Meter, Node, is_allocation
 from planner.profiler.child.trace import downstream, set_gradients
 from planner.schema.model import Layer, Unit
 from planner.schema.profile import Costs, LayerProfile, Layers
+from planner.training.examples import wants_gradient
 from planner.training.optimizers import Optimizer
 
 _RANGE = "planner:layer:"
@@ -143,7 +144,7 @@ def _step_seconds(meter: Meter, parameters: list[nn.Parameter], optimizer: Optim
 def see_layers(meter: Meter, unit: nn.Module, paths: list[str], inputs: Tensor) -> Seen:
     """Record one forward and backward of a unit that has another before it. `inputs` is (micro-batch, …)."""
     set_gradients(unit.parameters(), existing=False)
-    x = inputs.detach().requires_grad_()
+    x = inputs.detach().requires_grad_(wants_gradient(inputs))
     watch = _Watch(SavedStorages([x, *unit.parameters(), *unit.buffers()]), {path: LayerFigures() for path in paths})
 
     def run() -> None:

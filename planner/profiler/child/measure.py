@@ -89,13 +89,16 @@ class Measurer:
     def _measure(self, measurement: Measurement) -> Measured:
         import torch
 
+        from planner.training.examples import example_inputs
+
         if self._loaded is None or self._loaded.index != measurement.component:
             self._loaded = None  # first, or both were in memory
             self._loaded = self._load(measurement.component)
         component = self._loaded.component
         generator = torch.Generator().manual_seed(measurement.micro_batch)
-        inputs = torch.rand((measurement.micro_batch, *component.shape), generator=generator)
-        inputs = inputs.to(self._meter.device, getattr(torch, component.input_dtype))
+        inputs = example_inputs(
+            component.shape, measurement.micro_batch, component.input_dtype, component.tokens, generator
+        ).to(self._meter.device)
         facts = self._facts(self._loaded, inputs) if measurement.with_facts else None
         if not component.is_head:
             costs = self._unit_costs(self._loaded, inputs)
@@ -250,14 +253,14 @@ def _flop_counter() -> FlopCounter | None:
 
 
 def check_finite(module: nn.Module, inputs: Tensor) -> None:
-    """Raise ModelError where the module's output on `inputs`, which lie in [0, 1), holds NaN or infinity."""
+    """Raise ModelError where the module's output on `inputs`, random ones, holds NaN or infinity."""
     import torch
 
     with torch.no_grad():
         output = module(inputs)
     count = int((~torch.isfinite(output)).sum())
     if count:
-        raise ModelError(f"{count} of {output.numel()} numbers of its output on random images are not finite")
+        raise ModelError(f"{count} of {output.numel()} numbers of its output on random samples are not finite")
 
 
 def _limit(job: Job) -> OwnLimit | OwnAcceleratorLimit:

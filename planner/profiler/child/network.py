@@ -14,6 +14,7 @@ from planner.model.heads import head_unit
 from planner.model.shapes import Shape, model_sizes
 from planner.profiler.job import Job
 from planner.training.device import device_of, to_device
+from planner.training.examples import model_inputs
 from planner.training.optimizers import Optimizer, make_optimizer
 from planner.training.segment import train_segment
 from planner.training.tasks import make_arithmetic
@@ -28,7 +29,7 @@ class WholeNetwork:
     def __init__(self, job: Job) -> None:
         generator = torch.Generator().manual_seed(0)
         shapes: list[Shape] = [job.model.input, *(sizes.output for sizes in model_sizes(job.model))]
-        self.input = job.model.input
+        self.input, self.input_dtype = job.model.input, job.model.input_dtype
         self.dtype = job.dtype
         self.device = device_of(job.device)
         self.task = make_arithmetic(job.model.task)
@@ -43,13 +44,12 @@ class WholeNetwork:
         self.parameters = [parameter for unit in self.units for parameter in unit.parameters()]
 
     def data(self, micro_batch: int) -> tuple[Tensor, Tensor]:
-        """Images (micro-batch, channels, height, width) and labels."""
-        images = torch.rand(micro_batch, *self.input)
-        images = images.to(self.device)
+        """Inputs (micro-batch, …) and labels."""
+        inputs = model_inputs(self._model, micro_batch).to(self.device)
         if self._model.label_form.is_input:
-            return images, images
+            return inputs, inputs
         labels = self.task.examples(micro_batch, self._model.classes, self.input)
-        return images, labels.to(self.device)
+        return inputs, labels.to(self.device)
 
     def step(self, inputs: Tensor, labels: Tensor) -> None:
         """One batch of one micro-batch, as the runner takes it."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from planner.profiler.child.meter import Meter
 from planner.profiler.child.trace import LONG_SECONDS, PassTimes, downstream, set_gradients
 from planner.system.machine import last_level_cache_bytes
+from planner.training.examples import wants_gradient
 from planner.training.segment import Loss, infer, segment_loss
 from planner.units import MIB
 
@@ -69,7 +70,7 @@ def _pass(meter: Meter, forward: Callable[[], Tensor], parameters: list[nn.Param
 def time_unit(meter: Meter, caches: ColdCaches, unit: nn.Module, inputs: Tensor) -> PassTimes:
     """Seconds of a unit in a chain, in training mode. `inputs` is (micro-batch, …)."""
     parameters = list(unit.parameters())
-    inner = inputs.detach().requires_grad_()
+    inner = inputs.detach().requires_grad_(wants_gradient(inputs))
     outer = inputs.detach()
 
     def run() -> tuple[float, ...]:

@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from planner.profiler.child.meter import Meter, Phase, without_free
 from planner.schema.profile import Trace, Traces
+from planner.training.examples import wants_gradient
 from planner.training.optimizer_in_backward import optimizer_in_backward
 from planner.training.segment import Loss, infer, segment_loss
 
@@ -51,7 +52,7 @@ def set_gradients(parameters: Iterable[Tensor], existing: bool) -> None:
 
 def _unit_phases(meter: Meter, unit: nn.Module, inputs: Tensor, first: bool) -> int:
     """Mark four phases: start, forward, output deleted, backward. Returns the address of the output's storage."""
-    x = inputs.detach().requires_grad_(not first)
+    x = inputs.detach().requires_grad_(not first and wants_gradient(inputs))
     meter.mark()
     output = unit(x)
     address: int = output.untyped_storage().data_ptr()

@@ -13,14 +13,15 @@ from planner.model.shapes import Shape
 from planner.runner.input.loader import Loaded, Loader, in_groups
 from planner.runner.input.order import FeistelPermutation, RunPermutation
 from planner.schema.common import CacheDtype, Dtype
+from planner.schema.inputs import InputDtype
 from planner.schema.preprocessing import Normalisation
 from planner.tasks.base import LabelForm
 from planner.training.device import CPU
-from planner.training.encoding import decode_samples, image_tensor
+from planner.training.encoding import decode_samples, input_tensor
 from planner.training.tasks import decode_labels
 
 MicroBatch = tuple[Tensor, Tensor]
-"""Inputs (micro-batch, …), images as float32, and labels (micro-batch, …) as the task has them."""
+"""Inputs (micro-batch, …), those of the data float32 or int64, and labels (micro-batch, …) as the task has them."""
 
 Batches = Generator[tuple[int, Iterator[MicroBatch]], None, None]
 """Batches, each as its number of samples and its micro-batches."""
@@ -55,13 +56,14 @@ class Samples:
         *,
         labels: LabelForm,
         normalisation: Normalisation,
+        input_dtype: InputDtype = "uint8",
     ) -> None:
         """Allocate the buffers.
 
         Args:
             split: Where samples come from.
             shape: Of one sample, without the batch.
-            cached: The dtype that a cache stores activations as; none: the split holds uint8 images.
+            cached: The dtype that a cache stores activations as; none: the split holds samples of the data.
             micro_batch: Samples in one forward.
             limit: Use the first so many samples only; none: all.
             run: Neighbouring samples that an epoch takes together, for storage that is slow to seek.
@@ -72,11 +74,13 @@ class Samples:
             device: Where the tensors are put.
             labels: How labels lie on storage, and in a micro-batch.
             normalisation: How images are normalised; what caches hold comes from such.
+            input_dtype: The numbers that samples of the data hold.
         """
         self.count = min(split.samples, limit or split.samples)
         self.is_whole = self.count == split.samples
         self._shape = shape
         self._cached: CacheDtype | None = cached
+        self._input_dtype: InputDtype = input_dtype
         self._run = run
         self._stored = stored
         self._views = views
@@ -141,7 +145,7 @@ class Samples:
 
     def _tensors(self, loaded: Loaded) -> MicroBatch:
         if self._cached is None:
-            inputs = image_tensor(loaded.records, self._shape, self._normalisation)
+            inputs = input_tensor(loaded.records, self._input_dtype, self._shape, self._normalisation)
         else:
             inputs = decode_samples(loaded.records, self._cached, self._shape, self._dtype)
         inputs = inputs.to(self._device)

@@ -152,8 +152,8 @@ def streamed_bytes(model: Model, micro_batch: int) -> int:
         tensor_bytes = sum(entry.size_bytes for entry in _tensors(unit.layers, shape))
         activations = 2 * (prod(shape) + _widest(unit.layers, shape))
         highest = max(highest, 2 * tensor_bytes + _ITEM_BYTES * micro_batch * activations)
-    # Two buffers of the loader, a byte for each value, and the images as numbers.
-    return highest + micro_batch * prod(model.input) * (2 + _ITEM_BYTES)
+    # Two buffers of the loader, and the samples as the network is given them.
+    return highest + micro_batch * (2 * model.sample_bytes + model.tensor_bytes)
 
 
 def _widest(layers: tuple[Layer, ...], shape: Shape) -> int:

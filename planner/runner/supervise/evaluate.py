@@ -13,6 +13,7 @@ from planner.data.pace import Progress
 from planner.data.prepare import Prepared, Wanted, prepare_in_child
 from planner.errors import InfeasibleError, InputError, PlannerError, error_of
 from planner.model.shapes import model_sizes
+from planner.model.tokens import token_limit
 from planner.runner.protocol import events
 from planner.runner.protocol.job import EvaluationJob
 from planner.runner.storage.exported import Exported, find_exported
@@ -75,6 +76,8 @@ def _prepare(
             data=data,
             work_dir=str(scratch),
             input=model.input,
+            input_dtype=model.input_dtype,
+            tokens=token_limit(model),
             classes=model.classes,
             called=model.name,
             task=model.task,
@@ -149,6 +152,6 @@ def _evaluation(
         accuracy_interval=exported.model.task.metric.interval(event.accuracy, event.samples),
         task=exported.model.task,
         further=event.further,
-        normalisation=exported.model.normalised_by,
+        normalisation=exported.model.normalised_by if exported.model.input_dtype == "uint8" else None,
         resize=exported.model.resize,
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from planner.data.pace import Progress
 from planner.data.prepare import Prepared, Wanted, prepare_in_child
 from planner.errors import InputError
+from planner.model.tokens import token_limit
 from planner.runner.storage.planned_run import PlannedRun
 from planner.runner.supervise.begin import Begun, is_taken
 from planner.runner.supervise.folder_bytes import FolderBytes, SampleCounts, check_folder, folder_bytes
@@ -85,6 +86,8 @@ def prepare_data(
             data=data,
             work_dir=str(out),
             input=plan.model.input,
+            input_dtype=plan.model.input_dtype,
+            tokens=token_limit(plan.model),
             classes=plan.model.classes,
             called="the plan's model",
             task=plan.model.task,

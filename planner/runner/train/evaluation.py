@@ -107,6 +107,7 @@ class _Evaluator:
             micro_batch,
             labels=self._model.label_form,
             normalisation=self._model.normalised_by,
+            input_dtype=self._model.input_dtype,
         )
         file = TensorFile(self._weights)
         try:

@@ -15,6 +15,7 @@ from planner.data.records import Records
 from planner.data.split import Split
 from planner.errors import ShardError, StorageError
 from planner.model.shapes import Shape
+from planner.operators.base import image
 from planner.runner.input.augment import Augmented
 from planner.runner.input.samples import Samples, run_of
 from planner.runner.storage.cache import (
@@ -69,7 +70,7 @@ class Inputs:
         if augment != "none":
             model = run.plan.model
             self._parts["train"] = Augmented(
-                parts["train"], augment, model.input, run.length.seed, model.task.mask_side
+                parts["train"], augment, image(model.input), run.length.seed, model.task.mask_side
             )
 
     @property
@@ -145,6 +146,7 @@ class Inputs:
             self._run.device,
             labels=self._plan.model.label_form,
             normalisation=self._plan.normalisation,
+            input_dtype=self._plan.model.input_dtype,
         )
 
     def _views_of(self, part: str) -> int | None:

@@ -22,7 +22,7 @@ from planner.runner.train.stop import StopSignal
 from planner.runner.train.stream import run_stored
 from planner.schema.common import CacheDtype
 from planner.tasks.base import Label
-from planner.training.encoding import encode_samples, image_tensor
+from planner.training.encoding import encode_samples, input_tensor
 from planner.training.tasks import encode_labels
 
 
@@ -76,7 +76,8 @@ class Repairer:
         size, form = split.record_bytes, self._model.label_form
         view = memoryview(bytearray(len(indices) * size))
         labels = [split.read_into(index, view[at * size : (at + 1) * size]) for at, index in enumerate(indices)]
-        inputs = image_tensor(view, self._model.input, self._block.plan.normalisation)
+        model = self._model
+        inputs = input_tensor(view, model.input_dtype, model.input, self._block.plan.normalisation)
         if form.is_input:
             labels = list(encode_labels(inputs, form))
         return inputs.to(self._block.run.device), labels

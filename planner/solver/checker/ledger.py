@@ -117,11 +117,12 @@ class BlockRun:
         return self._images() + (self.size * self.prefix[-1].fixed.output_bytes if self.prefix else 0)
 
     def _images(self) -> int:
-        """Buffers, labels, and the images as float32."""
+        """Buffers, labels, and the images as float32; numbers that are float32 stay in their buffer."""
         model = self.profile.model
         stored = record(self.profile, 0, "uint8")
         label = model.label_bytes(cached=False, elsewhere=self.elsewhere)
-        return self.size * ((0 if self.elsewhere else 2 * stored) + 4 * prod(model.input) + label)
+        number = {"uint8": 4, "float32": 4 if self.elsewhere else 0, "int64": 8}[model.input_dtype]
+        return self.size * ((0 if self.elsewhere else 2 * stored) + number * prod(model.input) + label)
 
     def weights(self) -> int:
         return sum(component.fixed.parameter_bytes + component.fixed.buffer_bytes for component in self.components)

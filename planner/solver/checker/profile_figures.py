@@ -152,7 +152,7 @@ def record(profile: Profile, boundary: int, kept: CacheDtype) -> int:
     """One sample on storage, kept as that: what the unit behind the boundary reads, its label and a checksum."""
     trailer = profile.model.label_form.bytes_behind(cached=boundary > 0) + 4
     if boundary == 0:
-        return prod(profile.model.input) + trailer
+        return {"uint8": 1, "float32": 4, "int64": 4}[profile.model.input_dtype] * prod(profile.model.input) + trailer
     output = profile.units[boundary - 1].output_bytes
     if kept == profile.dtype:
         return output + trailer

@@ -208,6 +208,8 @@ def _with_optimizer(profile: Profile, optimizer: OptimizerConfig) -> Profile:
 
 def _smaller_inputs(profile: Profile, request: Request) -> Iterator[Change]:
     """Half the height and width, then a quarter, where the network takes that. Levels are scaled by the area."""
+    if len(profile.model.input) != 3:
+        return
     channels, height, width = profile.model.input
     for divisor in (2, 4):
         shape = (channels, height // divisor, width // divisor)
@@ -224,7 +226,7 @@ def _smaller_inputs(profile: Profile, request: Request) -> Iterator[Change]:
             yield Change(words, least, is_estimate=True)
 
 
-def with_input(profile: Profile, shape: tuple[int, int, int]) -> Profile:
+def with_input(profile: Profile, shape: tuple[int, ...]) -> Profile:
     """The profile as it may be at another input. Raises ModelError or ValueError where the network takes none such."""
     model = replace(profile.model, input=shape)
     share = (prod(shape), prod(profile.model.input))

@@ -26,7 +26,7 @@ def cycling_labels(count: int, classes: int) -> Integers:
     return np.arange(count, dtype=np.int64) % classes
 
 
-def read_all(split: Split | None, shape: tuple[int, int, int]) -> tuple[Bytes, list[int]]:
+def read_all(split: Split | None, shape: tuple[int, ...]) -> tuple[Bytes, list[int]]:
     """Read a part sample by sample into an array of N×C×H×W and a list of labels."""
     assert split is not None
     images = np.zeros((split.samples, *shape), dtype=np.uint8)

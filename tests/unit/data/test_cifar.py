@@ -23,7 +23,7 @@ def test_batches_follow_each_other_in_the_order_of_their_numbers(tmp_path: Path)
     write_cifar(tmp_path / "test_batch.bin", test, labels[3:8])
     with open_data(str(tmp_path), tmp_path / "work") as data:
         assert (data.info.train_samples, data.info.test_samples, data.info.classes) == (30, 5, 10)
-        assert (data.info.channels, data.info.height, data.info.width) == SHAPE
+        assert data.info.shape == SHAPE
         assert data.info.label_names == ()
         read, read_labels = read_all(data.train, SHAPE)
         assert_array_equal(read, images)

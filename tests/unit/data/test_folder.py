@@ -40,7 +40,7 @@ def test_every_image_comes_back(tmp_path: Path) -> None:
     with open_data(str(tmp_path / "set"), tmp_path / "work") as data:
         assert data.info.label_names == CLASSES
         assert (data.info.train_samples, data.info.test_samples, data.info.classes) == (200, 0, 3)
-        assert (data.info.channels, data.info.height, data.info.width) == (3, 5, 7)
+        assert data.info.shape == (3, 5, 7)
         read, labels = read_all(data.train, (3, 5, 7))
         assert_array_equal(read, right)
         assert labels == right_labels == list(data.train.labels())
@@ -140,7 +140,7 @@ def test_most_images_decide_the_size_and_any_the_colour(tmp_path: Path) -> None:
             write_image(tmp_path / "set" / name / f"{index}.png", red)
     write_image(tmp_path / "set" / "a" / "0.png", np.full((6, 9), 77, np.uint8))
     with open_data(str(tmp_path / "set"), tmp_path / "work") as data:
-        assert (data.info.channels, data.info.height, data.info.width) == (3, 3, 4)
+        assert data.info.shape == (3, 3, 4)
         right = np.array([[77, 77, 77], *[[255, 0, 0]] * 19])
         assert_array_equal(read_all(data.train, (3, 3, 4))[0], right[:, :, None, None].repeat(3, 2).repeat(4, 3))
         assert data.parts.notes == (
@@ -170,7 +170,7 @@ def test_images_are_resized_as_torch_does_it(tmp_path: Path, size: tuple[int, in
         torch.from_numpy(by_class(images)[0].copy()).float(), size[1:], mode="bilinear", antialias=True
     )
     with open_data(str(tmp_path / "set"), tmp_path / "work", size=size) as data:
-        assert (data.info.channels, data.info.height, data.info.width) == size
+        assert data.info.shape == size
         read, _ = read_all(data.train, size)
         assert np.abs(read - right[:, : size[0]].numpy()).max() <= 1.0
 

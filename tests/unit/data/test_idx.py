@@ -30,7 +30,7 @@ def test_every_sample_comes_back(tmp_path: Path, separator: str, zipped: bool) -
     with open_data(str(tmp_path / "set"), tmp_path / "work") as data:
         info = data.info
         assert (info.train_samples, info.test_samples, info.classes) == (24, 6, 4)
-        assert (info.channels, info.height, info.width) == (1, 5, 7)
+        assert info.shape == (1, 5, 7)
         assert info.label_names == ()
         for split, images, labels in ((data.train, TRAIN, TRAIN_LABELS), (data.test, TEST, TEST_LABELS)):
             read, read_labels = read_all(split, (1, 5, 7))
@@ -133,7 +133,7 @@ def test_as_many_labels_as_images_are_needed(tmp_path: Path) -> None:
 def test_both_parts_need_one_shape(tmp_path: Path) -> None:
     write_idx(tmp_path, "train", TRAIN, TRAIN_LABELS)
     write_idx(tmp_path, "t10k", random_images(6, 7, 5), TEST_LABELS)
-    with pytest.raises(DataError, match=r"test images of 1×7×5 .* the training part has 1×5×7"):
+    with pytest.raises(DataError, match=r"its samples are 1×7×5 .* the training part has 1×5×7"):
         open_data(str(tmp_path), tmp_path)
 
 

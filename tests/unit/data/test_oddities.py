@@ -486,10 +486,6 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
         npz(images=lambda images: images.astype(np.uint16)),
         r"images: has elements of type '<u2'; images are uint8, so values from 0 to 255: scale them",
     ),
-    "images from 0 to 1": (
-        npz(images=lambda images: images / 255),
-        r"images: has elements of type '<f8'; images are uint8: .*save \(images \* 255\)\.round\(\)\.astype\('uint8'\)",
-    ),
     "images with NaN": (npz(images=with_nan), r"images: has elements of type '<f4'; images are uint8"),
     "images in Fortran's order": (npz(images=np.asfortranarray), r"is in Fortran order; save numpy\.ascontiguousarray"),
     "labels as one-hot rows": (
@@ -525,6 +521,16 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "CIFAR's pickled batches": (pickled_batches, "holds pickled CIFAR-10 batches, which are never opened"),
     "IDX, compressed and cut": (cut_gzip, r"train-images-idx3-ubyte\.gz: is damaged"),
 }
+
+
+def test_images_from_0_to_1_are_none_for_a_network_that_takes_8_bits(tmp_path: Path) -> None:
+    place = npz(images=lambda images: images / 255)(tmp_path / "set")
+    said = (
+        r"images: has elements of type '<f8'; images are uint8: .*save \(images \* 255\)\.round\(\)\.astype\('uint8'\)"
+    )
+    with pytest.raises(DataError, match=said):
+        prepare(Wanted(str(place), str(tmp_path / "work"), SHAPE, 20, "the model", CLASSIFICATION, 0))
+    assert main(["check-data", str(place)]) == 0  # it may be for another network
 
 
 @pytest.mark.parametrize(("make", "said"), REFUSED.values(), ids=REFUSED.keys())

@@ -65,7 +65,7 @@ def test_what_was_promised_has_to_come(tmp_path: Path) -> None:
     images, labels = random_images(10, 4, 4, 1), cycling_labels(10, 2)
     with pytest.raises(InputError, match="the data set gave 10 samples, but said that it has 11"):
         write_npz(tmp_path / "a", (1, 4, 4), [_part(images, labels, count=11)])
-    with pytest.raises(InputError, match="sample 0: has 16 values; 25 are needed"):
+    with pytest.raises(InputError, match="sample 0: has 16 bytes; 25 are needed"):
         write_npz(tmp_path / "a", (1, 5, 5), [_part(images, labels)])
     with pytest.raises(DataError, match="holds no samples"):
         write_npz(tmp_path / "a", (1, 4, 4), [_part(images[:0], labels[:0])])
