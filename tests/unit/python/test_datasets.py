@@ -75,7 +75,7 @@ def test_a_label_is_any_whole_number(label: Any) -> None:
         ((PIXELS, 10), r"data\[0\]: its label is 10; the plan's model tells 0 to 9 apart"),
         ((PIXELS, -1), r"data\[0\]: its label is -1"),
         ((PIXELS, 1.5), r"data\[0\]: its label is a float; a whole number is needed"),
-        (PIXELS, r"data\[0\]: is a ndarray; a pair of image and label is needed"),
+        (PIXELS, r"data\[0\]: is a ndarray; a pair of input and label is needed"),
         ((PIXELS, 1, 2), r"data\[0\]: is a tuple; a pair"),
     ],
 )
