@@ -29,7 +29,9 @@ def _reply(question: ModuleQuestion) -> ModuleReply:
     torch.manual_seed(0)  # equal code gives equal descriptions, which a profile is kept by
     try:
         module = made_by(question.name)
-        found = described(module, torch.zeros(2, *question.input), question.classes, None)
+        dtype = torch.int64 if question.input_dtype == "int64" else torch.float32
+        sample = torch.zeros(2, *question.input, dtype=dtype)
+        found = described(module, sample, question.classes, None, inputs=question.input_dtype)
     except ModelError as error:
         return ModuleReply(Description(None, obstacles_of(error)))
     if found.accepted and question.state_dict is not None:
