@@ -8,7 +8,9 @@ from pathlib import Path
 
 from planner.cli import options
 from planner.cli.output import print_error, print_note, print_result, print_stored_result
+from planner.cli.task_options import add_task, task_from
 from planner.errors import InputError
+from planner.tasks.kinds import CLASSIFICATION
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "description, an .onnx file",
     )
     options.add_shape(parser, "what the network is made for, 3x32x32 for a function's")
+    add_task(parser)
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the description (model/2) here")
     parser.add_argument(
         "--state-dict",
@@ -42,7 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
         check_target(target)
     shape = arguments.input or options.USUAL_INPUT
     if is_function(arguments.model):
-        found = describe_made(arguments.model, shape, arguments.classes, arguments.state_dict)
+        task = task_from(arguments, CLASSIFICATION)
+        found = describe_made(arguments.model, shape, arguments.classes, arguments.state_dict, task=task)
     elif arguments.state_dict is not None:
         raise InputError(
             f"--state-dict: {arguments.model} is no function; what has no module has no weights of its own"

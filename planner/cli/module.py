@@ -18,6 +18,7 @@ from planner.schema.codec import to_json
 from planner.schema.inputs import InputDtype
 from planner.schema.model import Model
 from planner.system.child import ask
+from planner.tasks.kinds import CLASSIFICATION, AnyTask
 
 _NAME = re.compile(r"(?:.+\.py|[^\W\d]\w*(?:\.[^\W\d]\w*)*):[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 
@@ -36,6 +37,8 @@ class ModuleQuestion:
     """A file for the weights that the module begins with."""
     input_dtype: InputDtype | None = None
     """What data sets hold; none: images of three extents, or numbers."""
+    task: AnyTask = CLASSIFICATION
+    """What it is for."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,14 @@ def describe_made(
     classes: int | None,
     state_dict: Path | None = None,
     dtype: InputDtype | None = None,
+    task: AnyTask = CLASSIFICATION,
 ) -> Description:
-    """The network that a function makes, or all that is in its way; its weights go to `state_dict`.
+    """The network that a function makes for a task, or all that is in its way; its weights go to `state_dict`.
 
     Raises OverBudgetError or RunError where the process ended, StorageError where the weights cannot be written.
     """
-    question = ModuleQuestion(name, shape, classes, None if state_dict is None else str(state_dict.absolute()), dtype)
+    target = None if state_dict is None else str(state_dict.absolute())
+    question = ModuleQuestion(name, shape, classes, target, dtype, task)
     done = ask(["-m", "planner.cli.module_child", str(os.getpid())], question=to_json(question, indent=None).encode())
     reply = done.decoded(ModuleReply, f"the process that runs {name}", "free some")
     if reply.failed is not None:
@@ -74,9 +79,15 @@ def describe_made(
     return reply.description
 
 
-def model_made(name: str, shape: tuple[int, ...], classes: int | None, dtype: InputDtype | None = None) -> Model:
-    """The network that a function makes. Raises ModelError with all that is in its way."""
-    found = describe_made(name, shape, classes, dtype=dtype)
+def model_made(
+    name: str,
+    shape: tuple[int, ...],
+    classes: int | None,
+    dtype: InputDtype | None = None,
+    task: AnyTask = CLASSIFICATION,
+) -> Model:
+    """The network that a function makes for a task. Raises ModelError with all that is in its way."""
+    found = describe_made(name, shape, classes, dtype=dtype, task=task)
     if found.model is None:
         raise refusal(found.obstacles)
     return found.model

@@ -31,7 +31,7 @@ def _reply(question: ModuleQuestion) -> ModuleReply:
         module = made_by(question.name)
         dtype = torch.int64 if question.input_dtype == "int64" else torch.float32
         sample = torch.zeros(2, *question.input, dtype=dtype)
-        found = described(module, sample, question.classes, None, inputs=question.input_dtype)
+        found = described(module, sample, question.classes, None, question.task, inputs=question.input_dtype)
     except ModelError as error:
         return ModuleReply(Description(None, obstacles_of(error)))
     if found.accepted and question.state_dict is not None:

@@ -334,10 +334,11 @@ def subject_from(arguments: argparse.Namespace, work_dir: Path) -> ModelAndData:
     from planner.model.tokens import token_limit
     from planner.model.zoo import ZOO
 
-    described = None if _is_made(arguments.model) else _described(arguments, task_from(arguments, CLASSIFICATION))
+    described = None if _is_made(arguments.model) else _described(arguments)
+    task = task_from(arguments, CLASSIFICATION if described is None else described.task)
     if arguments.data is None:
-        model = described or _made(arguments.model, _resized_input(arguments), arguments.classes)
-        model = for_task(model, task_from(arguments, CLASSIFICATION if described is None else described.task))
+        model = described or _made(arguments.model, _resized_input(arguments), arguments.classes, task=task)
+        model = for_task(model, task)
         _check_resize(arguments, model)
         return _subject(model)
     from planner.cli.line import DataProgress
@@ -352,7 +353,6 @@ def subject_from(arguments: argparse.Namespace, work_dir: Path) -> ModelAndData:
     if described is not None and described.resize is not None:
         resize = resize or described.input[1:]  # as it was trained
     reading = {"resize": resize, "layout": arguments.layout, "dtype": dtype, "tokens": tokens}
-    task = task_from(arguments, CLASSIFICATION if described is None else described.task)
     with (
         DataProgress() as shown,
         open_data(arguments.data, work_dir, size=wanted, pace=Pace(shown), task=task, **reading) as data,
@@ -360,7 +360,7 @@ def subject_from(arguments: argparse.Namespace, work_dir: Path) -> ModelAndData:
         found = describe(data, TrainingTerms.seed).description
         classes = found.input[0] if task.labels_from == "none" else found.classes
         model = for_task(
-            described or _made(arguments.model, found.input, arguments.classes, classes, found.input_dtype), task
+            described or _made(arguments.model, found.input, arguments.classes, classes, found.input_dtype, task), task
         )
         if arguments.model in ZOO and found.input_dtype == "float32":
             model = replace(model, input_dtype="float32")
@@ -369,9 +369,13 @@ def subject_from(arguments: argparse.Namespace, work_dir: Path) -> ModelAndData:
 
 
 def named_model(arguments: argparse.Namespace) -> Model:
-    """The model that `model`, `input` and `classes` name."""
+    """The model that `model`, `input`, `classes` and `task` name."""
     name = arguments.model
-    return _made(name, arguments.input, arguments.classes) if _is_made(name) else _described(arguments)
+    if not _is_made(name):
+        model = _described(arguments)
+        return for_task(model, task_from(arguments, model.task))
+    task = task_from(arguments, CLASSIFICATION)
+    return for_task(_made(name, arguments.input, arguments.classes, task=task), task)
 
 
 def _is_made(name: str) -> bool:
@@ -388,6 +392,7 @@ def _made(
     classes: int | None,
     data_classes: int | None = None,
     dtype: InputDtype | None = None,
+    task: AnyTask = CLASSIFICATION,
 ) -> Model:
     """The network of the zoo, or of a person's own code, whose classes are what they are."""
     from planner.cli.module import model_made
@@ -396,7 +401,7 @@ def _made(
 
     if name in ZOO:
         return load_model(name, shape, classes or data_classes)
-    return model_made(name, USUAL_INPUT if shape is None else shape, classes, dtype)
+    return model_made(name, USUAL_INPUT if shape is None else shape, classes, dtype, task)
 
 
 def _subject(model: Model) -> ModelAndData:
@@ -421,7 +426,7 @@ def _check_resize(arguments: argparse.Namespace, model: Model) -> None:
         raise InputError(f"--resize is {wanted[0]}x{wanted[1]}, but the model takes {has}")
 
 
-def _described(arguments: argparse.Namespace, task: AnyTask = CLASSIFICATION) -> Model:
+def _described(arguments: argparse.Namespace) -> Model:
     """The network of a file. An ONNX file does not say what it is for; what is to be known of it is told."""
     from planner.model.load import check_asked, load_model
 
@@ -431,7 +436,7 @@ def _described(arguments: argparse.Namespace, task: AnyTask = CLASSIFICATION) ->
         return load_model(name, arguments.input, arguments.classes)
     from planner.model.importers.onnx.chain import import_onnx
 
-    found = import_onnx(Path(name), task)
+    found = import_onnx(Path(name), task_from(arguments, CLASSIFICATION))
     check_asked(name, found.model, arguments.input, arguments.classes)
     for note in found.notes:
         print_note(f"{name}: {note}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 Label = bytes
 """What one sample is labelled with, as it lies on storage: `LabelForm.stored_bytes` of them."""
@@ -13,6 +13,8 @@ Label = bytes
 LabelKind = Literal["class", "numbers", "flags", "mask", "none"]
 """What data sets label samples with: the number of a class, numbers, a flag (0 or 1) for every class, the number of a
 class for every pixel, or nothing."""
+
+_CLASS: LabelKind = "class"
 
 _NUMBER_BYTES: Mapping[str, int] = {"uint8": 1, "int32": 4, "float32": 4, "int64": 8}
 
@@ -144,7 +146,7 @@ class Task:
     """What networks are measured, exits chosen by."""
     least_outputs = 1
     """Outputs that a network needs."""
-    labels_from: ClassVar[LabelKind] = "class"
+    labels_from = _CLASS
     """What data has to label samples with."""
     fits_exits = True
     """Whether pooled exits can be fitted to it."""
