@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,11 +15,13 @@ from planner.data.statistics import measure, measure_values
 from planner.data.write import Part
 from planner.errors import InputError
 from planner.model.tokens import token_limit
+from planner.python.sources import is_numbered, source_of
 from planner.python.values import sample_values
 from planner.schema.common import check_class_names
 from planner.schema.inputs import show_input
 from planner.schema.model import Model
 from planner.schema.preprocessing import Normalisation
+from planner.system.files import storage_errors
 from planner.tasks.base import Label
 
 _MOST_WRAPPED = 8
@@ -35,31 +37,64 @@ class MapDataset(Protocol):
         """Sample `index`: (image, label)."""
 
 
-def mapped_part(dataset: MapDataset, model: Model, prefix: str, name: str, resize: bool = False) -> Part:
+def mapped_part(
+    dataset: Any, model: Model, prefix: str, name: str, resize: bool = False, scratch: Path | None = None
+) -> Part:
     """A data set as a part of a file to be written; its samples are asked for one by one, as they are written.
 
+    What has no numbered samples is read here, once, into a nameless file: only then it is known how many there are.
+
     Args:
-        dataset: what is to be written: `dataset[index]` is an image and its label.
+        dataset: what is to be written: pairs of input and label (`planner.python.sources`).
         model: what it is for: its input (channels, height, width) and its classes.
         prefix: of the part's arrays in the file, `test_` for the samples to measure on.
         name: what errors call the data set.
         resize: whether images of another size are resized.
+        scratch: a folder for what is read once; none: that of temporary files.
 
     Returns:
         The part. Its samples raise InputError where one of them does not fit `model`.
 
     Raises:
-        InputError: it is no map-style data set.
+        InputError: it is no data set; of what is read here also where a sample does not fit `model`.
+        StorageError: what is read here cannot be written.
     """
-    if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
-        raise InputError(
-            f"{name}: a {type(dataset).__name__} has no length and no items; a map-style data set has both"
-        )
-    count = len(dataset)
+    source = source_of(dataset, name)
     if resize:
         check_resizable(name, model.task.labels_from)
         import_pillow(name, "resizing images")
-    return Part(prefix, count, _samples(dataset, count, model, name, resize), model.label_form)
+    if is_numbered(source):
+        numbered = ((f"{name}[{index}]", source[index]) for index in range(len(source)))
+        return Part(prefix, len(source), _samples(numbered, model, resize), model.label_form)
+    counted = ((f"{name}, sample {index}", sample) for index, sample in enumerate(source))
+    count, samples = _read_once(_samples(counted, model, resize), scratch)
+    return Part(prefix, count, samples, model.label_form)
+
+
+def _read_once(
+    samples: Iterator[tuple[bytes, Label]], scratch: Path | None
+) -> tuple[int, Iterator[tuple[bytes, Label]]]:
+    """How many samples there are, and the same again. Raises StorageError."""
+    folder = Path(tempfile.gettempdir()) if scratch is None else scratch
+    count = size = label_size = 0
+    with storage_errors(folder):
+        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # closed behind the last sample
+    try:
+        for values, label in samples:
+            size, label_size, count = len(values), len(label), count + 1
+            with storage_errors(folder):
+                file.write(values + label)
+    except BaseException:
+        file.close()
+        raise
+
+    def again() -> Iterator[tuple[bytes, Label]]:
+        with file:
+            file.seek(0)
+            for _ in range(count):
+                yield file.read(size), file.read(label_size)
+
+    return count, again()
 
 
 def class_names(dataset: object, classes: int) -> tuple[str, ...]:
@@ -94,7 +129,12 @@ def look(data: MapDataset | str | Path, model: Model, seed: int, resize: bool) -
     if not isinstance(data, str | Path):
         if len(data):  # a label of another kind would end the run, after minutes of measuring
             next(mapped_part(data, model, "", "data", resize=resize).samples)
-        return class_names(data, model.classes), len(data)
+        source = source_of(data, "data")
+        if not hasattr(source, "__len__"):
+            raise InputError(
+                "data: it has no length; say how many training samples it has with samples=, without data="
+            )
+        return class_names(source, model.classes), len(source)
     with (
         tempfile.TemporaryDirectory(prefix="neuroflux-") as work,
         open_data(
@@ -131,12 +171,11 @@ def measured_normalisation(data: MapDataset | str | Path, model: Model, seed: in
         return measure(opened, seed)
 
 
-def _samples(dataset: MapDataset, count: int, model: Model, name: str, resize: bool) -> Iterator[tuple[bytes, Label]]:
+def _samples(samples: Iterable[tuple[str, Any]], model: Model, resize: bool) -> Iterator[tuple[bytes, Label]]:
+    """Each as bytes; `samples` come with what errors call them."""
     unlabelled = model.task.labels_from == "none"
     limit = token_limit(model)
-    for index in range(count):
-        where = f"{name}[{index}]"
-        sample = dataset[index]
+    for where, sample in samples:
         if unlabelled and not isinstance(sample, tuple | list):
             sample = (sample, None)
         if not isinstance(sample, tuple | list) or len(sample) != 2:

@@ -7,14 +7,15 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from planner.data.write import write_npz
 from planner.errors import ExceededError, InputError, RunError, error_of
 from planner.python.datasets import MapDataset, class_names, mapped_part
 from planner.python.run_report import RunReport
+from planner.python.sources import source_of
 from planner.schema.codec import decode, parse_json, to_json
 from planner.schema.data import class_difference
 from planner.schema.plan import Plan
@@ -41,9 +42,10 @@ sys.exit(main(sys.argv[2:]))
 
 def run(
     plan: Plan,
-    dataset: MapDataset | str | Path,
+    dataset: MapDataset | Iterable[Any] | str | Path,
     *,
-    test: MapDataset | None = None,
+    test: MapDataset | Iterable[Any] | None = None,
+    validation: MapDataset | Iterable[Any] | None = None,
     out: str | Path | None = None,
     epochs: int | None = None,
     max_steps: int | None = None,
@@ -67,14 +69,18 @@ def run(
 
     Args:
         plan: what `plan` found.
-        dataset: a map-style data set of (image, label) pairs, or what `neuroflux run --data` takes: "sample",
-            "fashion-mnist", or a path. An image is a tensor, an array or a Pillow image of the size that the model
-            takes (others are resized where the plan says so): 8-bit values, or floats from 0 to 1, which are rounded to
-            8 bits; the run normalises them. A label is what the plan's task has: a class's number from 0, or numbers,
-            flags, a mask (docs/tasks.md); an autoencoder needs none. An attribute `classes`, a list of names, as
-            torchvision's have, says what classes mean.
+        dataset: pairs of input and label, or what `neuroflux run --data` takes: "sample", "fashion-mnist", or a path.
+            Pairs come from a map-style data set, two arrays, a DataLoader (of whose data set they are), a Hugging Face
+            data set (columns are taken by their names), or whatever can be iterated over, as a generator function or an
+            `IterableDataset`: that is read once, into a file. An image is a tensor, an array or a Pillow image of the
+            size that the model takes (others are resized where the plan says so): 8-bit values, or floats from 0 to 1,
+            which are rounded to 8 bits; the run normalises them. Where the plan's model takes float32 or tokens, numbers
+            go in as they are. A label is what the plan's task has: a class's number from 0, or numbers, flags, a mask
+            (docs/tasks.md); an autoencoder needs none. An attribute `classes`, a list of names, as torchvision's have,
+            says what classes mean.
         test: another data set to measure on; none: a tenth of every class is held out for that. A data set that is
             named has a test part of its own.
+        validation: another data set to choose an exit by; none: a tenth of the training samples is held out for that.
         out: the output folder; none: runs/<first 12 digits of the plan's id>.
         epochs: passes over the data instead of the plan's.
         max_steps: most optimizer steps of each block, for a short run.
@@ -115,7 +121,7 @@ def run(
     options += [name for name, wanted in flags.items() if wanted]
     made = missing_folders(folder)
     try:
-        return _run_in(folder, plan, dataset, test, init, options, quiet)
+        return _run_in(folder, plan, dataset, {"test": test, "validation": validation}, init, options, quiet)
     finally:
         remove_empty(made)  # where the run came to nothing
 
@@ -123,8 +129,8 @@ def run(
 def _run_in(
     folder: Path,
     plan: Plan,
-    dataset: MapDataset | str | Path,
-    test: MapDataset | None,
+    dataset: MapDataset | Iterable[Any] | str | Path,
+    others: Mapping[str, MapDataset | Iterable[Any] | None],
     init: nn.Module | Mapping[str, Tensor] | str | Path | None,
     options: list[str],
     quiet: bool,
@@ -138,34 +144,44 @@ def _run_in(
             from planner.python.weights import initial_file  # brings torch
 
             options = [*options, "--init", str(initial_file(init, Path(into)))]
-        data = _written(plan, dataset, test, Path(into))
+        data = _written(plan, dataset, others, Path(into))
         plan_file = Path(into) / "plan.json"
         write_atomically(plan_file, to_json(plan))
         words = ["run", str(plan_file), "--data", data, "--out", str(folder), "--json", *options]
         return RunReport.of(_run_command(words, quiet), folder)
 
 
-def _written(plan: Plan, dataset: MapDataset | str | Path, test: MapDataset | None, scratch: Path) -> str:
+def _written(
+    plan: Plan,
+    dataset: MapDataset | Iterable[Any] | str | Path,
+    others: Mapping[str, MapDataset | Iterable[Any] | None],
+    scratch: Path,
+) -> str:
     """The name or path of the data, after it was written down where it is a program's own."""
+    given = {name: source_of(each, name) for name, each in others.items() if each is not None}
     if isinstance(dataset, str | Path):
-        if test is not None:
-            raise InputError("test: data that is named has a test part of its own; give both as data sets, or none")
+        for name in given:
+            raise InputError(f"{name}: data that is named has parts of its own; give all as data sets, or none")
         return str(dataset)
-    parts = [mapped_part(dataset, plan.model, "", "dataset", plan.resize is not None)]
-    if test is not None:
-        parts.append(mapped_part(test, plan.model, "test_", "test", plan.resize is not None))
+    if "validation" in given and "test" not in given:
+        raise InputError("validation: it is given beside test=, since without one it is what would be tested on")
+    source, resize = source_of(dataset, "dataset"), plan.resize is not None
+    parts = [mapped_part(source, plan.model, "", "dataset", resize, scratch)]
+    parts += [mapped_part(each, plan.model, f"{name}_", name, resize, scratch) for name, each in given.items()]
     path = scratch / "data.npz"
-    write_npz(path, plan.model.input, parts, _names(plan, dataset, test), plan.model.input_dtype)
+    write_npz(path, plan.model.input, parts, _names(plan, source, given), plan.model.input_dtype)
     return str(path)
 
 
-def _names(plan: Plan, dataset: MapDataset, test: MapDataset | None) -> tuple[str, ...]:
-    """What the classes are called. Raises InputError where training and test samples call them otherwise."""
-    names, others = (class_names(each, plan.model.classes) for each in (dataset, test))
-    if names and others and names != others:
-        raise InputError(
-            f"test: {class_difference(names, others, 'those of the set to train on')} than the training samples'"
-        )
+def _names(plan: Plan, dataset: object, others: Mapping[str, object]) -> tuple[str, ...]:
+    """What the classes are called. Raises InputError where training and other samples call them otherwise."""
+    names = class_names(dataset, plan.model.classes)
+    for part, other in others.items():
+        found = class_names(other, plan.model.classes)
+        if names and found and names != found:
+            raise InputError(
+                f"{part}: {class_difference(names, found, 'those of the set to train on')} than the training samples'"
+            )
     return names
 
 

@@ -231,8 +231,8 @@ function makeForm(lists, given) {
     const zoo = models.find((one) => one.created_at === null && one.name === value("model"));
     if (!zoo) return value("model");
     const input = value("input").split(/[x×,]/).map((part) => Number(part));
-    if (input.length !== 3 || !input.every((one) => Number.isInteger(one) && one > 0)) {
-      throw new Problem({ field: "$.input", detail: "three whole numbers are needed, for instance 3x32x32" }, 422);
+    if (input.length > 4 || !input.every((one) => Number.isInteger(one) && one > 0)) {
+      throw new Problem({ field: "$.input", detail: "1 to 4 whole numbers are needed, for instance 3x32x32" }, 422);
     }
     return { schema: "model/1", zoo: zoo.name, input, classes: numberOf("classes") };
   }

@@ -84,9 +84,9 @@ def test_what_does_not_fit_is_named(sample: Any, said: str) -> None:
         next(mapped_part([sample], COLOUR, "", "data").samples)
 
 
-def test_what_is_no_map_style_data_set_is_refused() -> None:
-    with pytest.raises(InputError, match=r"^test: a generator has no length and no items"):
-        mapped_part((index for index in range(3)), COLOUR, "", "test")  # type: ignore[arg-type]  # as somebody might
+def test_what_is_no_data_set_is_refused() -> None:
+    with pytest.raises(InputError, match=r"^test, sample 0: is a int; a pair of input and label is needed"):
+        mapped_part((index for index in range(3)), COLOUR, "", "test")
 
 
 def test_samples_are_asked_for_one_by_one() -> None:
