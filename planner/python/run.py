@@ -74,8 +74,8 @@ def run(
             data set (columns are taken by their names), or whatever can be iterated over, as a generator function or an
             `IterableDataset`: that is read once, into a file. An image is a tensor, an array or a Pillow image of the
             size that the model takes (others are resized where the plan says so): 8-bit values, or floats from 0 to 1,
-            which are rounded to 8 bits; the run normalises them. Where the plan's model takes float32 or tokens, numbers
-            go in as they are. A label is what the plan's task has: a class's number from 0, or numbers, flags, a mask
+            which are rounded to 8 bits; the run normalises them. Where the model takes float32 or tokens, numbers go in
+            as they are. A label is what the plan's task has: a class's number from 0, or numbers, flags, a mask
             (docs/tasks.md); an autoencoder needs none. An attribute `classes`, a list of names, as torchvision's have,
             says what classes mean.
         test: another data set to measure on; none: a tenth of every class is held out for that. A data set that is
