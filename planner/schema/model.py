@@ -136,6 +136,11 @@ class Model:
                     f"unit {name[:60]!r}: its layer takes {dtype}, but is given {given} (the model's input_dtype is "
                     f"{self.input_dtype}; the first layer of one that takes int64 is a graph that says so as well)"
                 )
+        if self.input_dtype not in self.task.input_dtypes:
+            raise ValueError(
+                f"task: {self.task.kind} takes {' or '.join(sorted(self.task.input_dtypes))}; "
+                f"input_dtype is {self.input_dtype}"
+            )
         if self.input_dtype != "uint8" and (self.normalisation is not None or self.resize is not None):
             raise ValueError(f"normalisation and resize are of images; input_dtype is {self.input_dtype}")
 

@@ -17,6 +17,7 @@ class Autoencoder(Task):
 
     metric = MeanError("MSE")
     labels_from = "none"
+    input_dtypes = frozenset({"uint8", "float32"})
     fits_exits = False
 
     def check_outputs(self, outputs: int, shape: tuple[int, ...]) -> None:

@@ -148,6 +148,8 @@ class Task:
     """Outputs that a network needs."""
     labels_from = _CLASS
     """What data has to label samples with."""
+    input_dtypes = frozenset({"uint8", "float32", "int64"})
+    """What samples may hold."""
     fits_exits = True
     """Whether pooled exits can be fitted to it."""
 

@@ -18,6 +18,7 @@ class NextToken(Task):
     metric = MeanError("perplexity")
     least_outputs = 2
     labels_from = "none"
+    input_dtypes = frozenset({"int64"})
     fits_exits = False
 
     def check_outputs(self, outputs: int, shape: tuple[int, ...]) -> None:
