@@ -348,7 +348,9 @@ def subject_from(arguments: argparse.Namespace, work_dir: Path) -> ModelAndData:
     from planner.data.records import file_bytes
 
     wanted = arguments.input if described is None else described.input
-    dtype, tokens = (None, 0) if described is None else (described.input_dtype, token_limit(described))
+    # A network of the zoo, and an ONNX file's, may be given images and arrays of the same shape.
+    is_open = described is None or (arguments.model.endswith(".onnx") and described.input_dtype == "uint8")
+    dtype, tokens = (None, 0) if described is None or is_open else (described.input_dtype, token_limit(described))
     resize = arguments.resize
     if described is not None and described.resize is not None:
         resize = resize or described.input[1:]  # as it was trained
@@ -362,7 +364,7 @@ def subject_from(arguments: argparse.Namespace, work_dir: Path) -> ModelAndData:
         model = for_task(
             described or _made(arguments.model, found.input, arguments.classes, classes, found.input_dtype, task), task
         )
-        if arguments.model in ZOO and found.input_dtype == "float32":
+        if is_open and (described is not None or arguments.model in ZOO) and found.input_dtype == "float32":
             model = replace(model, input_dtype="float32")
         check_fits(data.info, wanted or model.input, model.classes, model.task, "the model", model.input_dtype)
     return replace(_subject(model), samples=found.training_samples, prepared_bytes=file_bytes(found), data=found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, Literal
 
 import numpy as np
 
@@ -18,8 +19,12 @@ from planner.model.importers.steps import Step, StepGraph
 from planner.model.importers.unit_text import UnitText
 from planner.model.shapes import model_sizes
 from planner.operators.unit_graph import GraphTensor, UnitGraph
+from planner.schema.inputs import InputDtype
 from planner.schema.model import Model, Unit
 from planner.tasks.kinds import CLASSIFICATION, AnyTask
+
+_IMAGE_RANK: Final = 4
+"""Dimensions of images, samples included."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ def _imported(source: OnnxSource, name: str, task: AnyTask) -> OnnxImport:
     followed = follow(source, task)
     emitter, output = followed.emitter, followed.output
     assert isinstance(output.source, Step)
-    shape = _input_shape(emitter)
+    shape, dtype = static(emitter.input.dims[1:]), _input_dtype(emitter)
     if not output.source.is_batch:
         shown = ", ".join(str(extent) if isinstance(extent, int) else "batch" for extent in output.dims)
         raise ModelError(f"its output is ({shown}); the samples have to come first")
@@ -65,20 +70,18 @@ def _imported(source: OnnxSource, name: str, task: AnyTask) -> OnnxImport:
     graph = StepGraph(emitter.steps, output.source, trained)
     try:
         units = _units(graph, emitter)
-        model = Model("model/2", name[:MAX_NAME_LENGTH], shape, classes, units, task)
+        model = Model("model/2", name[:MAX_NAME_LENGTH], shape, classes, units, task, input_dtype=dtype)
     except ValueError as error:
         raise ModelError(str(error)) from None
     model_sizes(model)
     return OnnxImport(model, _notes(followed))
 
 
-def _input_shape(emitter: Emitter) -> tuple[int, int, int]:
-    shape = static(emitter.input.dims[1:])
-    if len(shape) != 3:
-        raise ModelError(
-            f"its input is (batch, {', '.join(map(str, shape))}); (batch, channels, height, width) is needed"
-        )
-    return shape
+def _input_dtype(emitter: Emitter) -> InputDtype:
+    """What it takes: tokens, an image, or numbers as they are."""
+    if emitter.input.dtype == "int64":
+        return "int64"
+    return "uint8" if emitter.input.rank == _IMAGE_RANK else "float32"
 
 
 def _units(graph: StepGraph, emitter: Emitter) -> tuple[Unit, ...]:
@@ -93,7 +96,9 @@ def _units(graph: StepGraph, emitter: Emitter) -> tuple[Unit, ...]:
         name = unit_name(graph, steps, names)
         names[name] = None
         try:
-            units.append(Unit(name, (UnitGraph("graph", tuple(text.lines), text.result, tensors),)))
+            takes: Literal["float32", "int64"] = "float32" if units or emitter.input.dtype != "int64" else "int64"
+            graph_layer = UnitGraph("graph", tuple(text.lines), text.result, tensors, takes=takes)
+            units.append(Unit(name, (graph_layer,)))
         except ValueError as error:
             raise ModelError(f"{steps[0].place}: {error}") from None
     return tuple(units)

@@ -242,6 +242,53 @@ def test_a_class_for_every_pixel(task: Segmentation, last: str, dropped: bool, t
     assert bool(found.notes) == dropped
 
 
+def test_vectors_and_sequences() -> None:
+    for name, shape, nodes, weights in (
+        ("vector", ("n", 7), [helper.make_node("Gemm", ["x", "w"], ["y"])], {"w": np.ones((7, 3), np.float32)}),
+        (
+            "sequence",
+            ("n", 4, 9),
+            [
+                helper.make_node("Conv", ["x", "w"], ["c"]),
+                helper.make_node("GlobalMaxPool", ["c"], ["p"]),
+                helper.make_node("Flatten", ["p"], ["y"]),
+            ],
+            {"w": np.ones((3, 4, 2), np.float32)},
+        ),
+    ):
+        model = import_onnx_bytes(graph(nodes, shape, weights=weights).SerializeToString()).model
+        assert (name, model.input, model.input_dtype, model.classes) == (name, shape[1:], "float32", 3)
+
+
+class Words(nn.Module):
+    """A class for a row of tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.head = nn.Embedding(11, 6), nn.Linear(6, 3)
+        self.layer = nn.TransformerEncoderLayer(6, 2, 8, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.head(self.layer(self.table(x)).mean(1))
+        return found
+
+
+def test_tokens(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tokens = torch.randint(11, (3, 5))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = str(tmp_path / "net.onnx")
+        axes = {"x": {0: "n"}}
+        torch.onnx.export(Words().eval(), (tokens,), path, dynamo=False, input_names=["x"], dynamic_axes=axes)
+    model, network = built(tmp_path / "net.onnx")
+    assert (model.input, model.input_dtype) == ((5,), "int64")
+    assert {tensor.name: tensor.kind for tensor in tensors(model)}["table.weight"] == "parameter"
+    expected = run_by_others((tmp_path / "net.onnx").read_bytes(), tokens.numpy())
+    with torch.no_grad():
+        np.testing.assert_allclose(network(tokens).numpy(), expected, rtol=0, atol=1e-5)
+
+
 def test_how_weights_begin() -> None:
     nodes = [
         helper.make_node("Sub", ["x", "mean"], ["c"]),
