@@ -25,7 +25,8 @@ def flat_numbers(value: Any, count: int) -> list[float]:
     except (TypeError, ValueError):
         raise ValueError(f"its label is a {type(value).__name__}; {wanted} needed") from None
     if len(found) != count:
-        raise ValueError(f"its label has {len(found)} numbers; {wanted} needed")
+        has = "1 number" if len(found) == 1 else f"{len(found)} numbers"
+        raise ValueError(f"its label has {has}; {wanted} needed")
     for number in found:
         if not math.isfinite(number) or abs(number) > LARGEST:
             raise ValueError(f"its label holds {number}; numbers that float32 holds are needed")
