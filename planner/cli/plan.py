@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
             _draw(arguments.svg, plan, _frontier(profile, request))
         show(to_json(plan))
         return 0
-    _say_form(subject.model)
+    _say_form(arguments.model, subject.model)
     _explain(arguments, profile, request, plan, show)
     if request.allocator != "tight":
         for text in profile.notes:
@@ -123,18 +123,12 @@ def _init(arguments: argparse.Namespace) -> tuple[str, ...]:
     return ("--init", "WEIGHTS") if arguments.freeze else ()
 
 
-def _say_form(model: Model) -> None:
-    """Whose network it is that goes by this name, which depends on the size of the images."""
-    from planner.model.zoo import ZOO, from_zoo
-    from planner.operators.base import image
+def _say_form(name: str, model: Model) -> None:
+    """Whose network it is that goes by a name of the zoo, which depends on the size of the images."""
+    from planner.model.zoo import ZOO
 
-    network = ZOO.get(model.name)
-    if (
-        network is not None
-        and len(model.input) == 3
-        and from_zoo(model.name, model.input, model.classes).units == model.units
-    ):
-        print_note(f"{model.name}: {network.form_at(image(model.input))}")
+    if name in ZOO:
+        print_note(f"{name}: {ZOO[name].form_at(model.input)}")
 
 
 def _warn_of_limit(profile: Profile, plan: Plan) -> None:

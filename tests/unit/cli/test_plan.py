@@ -106,6 +106,18 @@ def test_a_plan_says_whose_network_a_name_is(run: Run, write: Callable[[Profile]
     assert ZOO["cnn6"].form in run(*MODEL, "--profile", write(_own())).err
 
 
+def test_a_persons_own_network_may_be_called_as_one_of_the_zoo(
+    run: Run, write: Callable[[Profile], Path], tmp_path: Path
+) -> None:
+    """Also one that the zoo has not at this size."""
+    own = _own()
+    renamed = replace(own, model=replace(own.model, name="vgg16-bn"))
+    (tmp_path / "mine.json").write_text(to_json(renamed.model))
+    profile = write(replace(renamed, id=content_id(renamed)))
+    done = run("plan", "--model", tmp_path / "mine.json", "--budget", "2GiB", "--profile", profile)
+    assert (done.code, done.err) == (0, "")
+
+
 def test_a_profile_of_this_device_needs_no_permission(run: Run, write: Callable[[Profile], Path]) -> None:
     done = run(*MODEL, "--profile", write(_own()), "--json")
     assert (done.code, done.err) == (0, "")
