@@ -381,11 +381,14 @@ def named_model(arguments: argparse.Namespace) -> Model:
 
 
 def _is_made(name: str) -> bool:
-    """Whether the network is made for a shape: one of the zoo, or what a person's own code makes."""
+    """Whether the network is made for a shape that data has: one of the zoo, or what a person's own code makes.
+
+    Of tokens data does not say how many there are: a network of the zoo that takes them is as it is asked for.
+    """
     from planner.cli.module import is_function
     from planner.model.zoo import ZOO
 
-    return name in ZOO or is_function(name)
+    return ZOO[name].takes != "tokens" if name in ZOO else is_function(name)
 
 
 def _made(

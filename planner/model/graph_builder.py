@@ -109,7 +109,9 @@ class GraphBuilder:
         nodes = tuple(line + " if training" * (mode == "counting") for line, mode in self._lines)
         steady = tuple(line for line, mode in self._lines if mode == "always")
         differs = any(mode == "training" for _, mode in self._lines)
-        return UnitGraph("graph", nodes, self.result.name, tuple(self._tensors.values()), steady if differs else ())
+        takes: Literal["float32", "int64"] = "int64" if self.x.value.dtype == "int64" else "float32"
+        tensors = tuple(self._tensors.values())
+        return UnitGraph("graph", nodes, self.result.name, tensors, steady if differs else (), takes)
 
     def _add(self, operator: str, positional: tuple[Any, ...], named: dict[str, Any], mode: Mode) -> tuple[Var, ...]:
         if operator not in ATEN:

@@ -103,7 +103,7 @@ def smallest_shown(page: Page) -> float:
         ("Batch", "0", "must lie between"),
         ("Epochs", "", "a number is needed"),
         ("Learning rate", "-1", "lr is -1"),
-        ("Input", "three", "three whole numbers"),
+        ("Input", "three", "1 to 4 whole numbers are needed"),
         ("Budget in MiB", "5", "the smallest"),
         ("Budget in MiB", "", "1 or more"),
     ],

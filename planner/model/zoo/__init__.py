@@ -16,9 +16,10 @@ from planner.model.zoo.layered import cnn6, small_mobilenetv2, small_resnet, sma
 from planner.model.zoo.mobile import LARGE_BNECKS, SMALL_BNECKS, efficientnet_b0, mobilenetv2, mobilenetv3
 from planner.model.zoo.patches import mlp_mixer_s, vit_tiny
 from planner.model.zoo.resnet import cifar_resnet, resnet, wide_resnet
+from planner.model.zoo.text import gpt_nano
 from planner.model.zoo.tiny import dscnn_kws, mlp, resnet8
 from planner.model.zoo.vgg import VGG_COUNTS, vgg_bn
-from planner.operators.base import image
+from planner.operators.base import image, show
 from planner.schema.model import Model, ZooReference
 from planner.tasks.kinds import CLASSIFICATION
 
@@ -83,7 +84,16 @@ ZOO: MappingProxyType[str, ZooNetwork] = MappingProxyType(
         "deit-tiny": _timm("deit_tiny_patch16_224", vit_tiny, 4, 16),
         "mlp-mixer-s": _timm("mixer_s16_224", mlp_mixer_s, 4, 16),
         "dscnn-kws": ZooNetwork(dscnn_kws, "MLPerf Tiny's keyword spotting", input=(1, 49, 10), classes=12),
-        "mlp": ZooNetwork(mlp, "that of PyTorch's quickstart: two hidden layers of 512", input=(1, 28, 28)),
+        "mlp": ZooNetwork(
+            mlp, "that of PyTorch's quickstart: two hidden layers of 512", input=(1, 28, 28), takes="any"
+        ),
+        "gpt-nano": ZooNetwork(
+            gpt_nano,
+            "minGPT's gpt-nano without dropout: which token is the next, at every place",
+            input=(64,),
+            classes=256,
+            takes="tokens",
+        ),
     }
 )
 """Every network of the zoo."""
@@ -96,7 +106,7 @@ def nearest(name: str) -> str:
     return f"nearest: {', '.join(found)}; {all_of_them}" if found else all_of_them
 
 
-def from_zoo(name: str, shape: tuple[int, ...] | None = None, classes: int | None = None) -> Model:
+def from_zoo(name: str, shape: Input | None = None, classes: int | None = None) -> Model:
     """The network `name` for this input and number of classes; what is not said is what it is made for.
 
     Raises ModelError: an unknown name (those like it are listed), an input or number of classes out of range.
@@ -109,11 +119,14 @@ def from_zoo(name: str, shape: tuple[int, ...] | None = None, classes: int | Non
     try:
         least = CLASSIFICATION.least_outputs  # a document means classes; here one number may be meant
         ZooReference("model/1", name, shape, least if classes == 1 else classes)  # checks the ranges
-        extents = image(shape)
+        if network.takes == "images":
+            image(shape)
+        elif network.takes == "tokens" and len(shape) != 1:
+            raise ValueError(f"needs one number, how many tokens a sample has, not {show(shape)}")
     except ValueError as error:
         raise ModelError(f"{name}: {error}") from None
     try:
-        return network.make(name, extents, classes)
+        return network.make(name, shape, classes)
     except ModelError as error:
         if str(error).startswith(name):
             raise
@@ -131,7 +144,7 @@ def unit_names(model: Model) -> tuple[tuple[str, ...], ...]:
     if network is None or network.named is None or model.schema != "model/1" or len(model.input) != 3:
         return ()
     own = from_zoo(model.name, model.input, model.classes).units
-    named = network.named(model.name, image(model.input), model.classes)
+    named = network.named(model.name, model.input, model.classes)
     names: list[list[str]] = [[] for _ in named.units]
     for stored, tensor in named.graph_tensors():
         names[int(stored.split(".")[1])].append(tensor.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from planner.errors import ModelError
 from planner.model.graph_builder import GraphBuilder, Start, Var
@@ -11,8 +12,8 @@ from planner.model.graph_layers import batch_norm, conv2d, kaiming_normal
 from planner.schema.model import Model, Unit
 from planner.tasks.kinds import usual_task
 
-Input = tuple[int, int, int]
-"""Channels, height and width."""
+Input = tuple[int, ...]
+"""Extents of one sample: of an image channels, height and width."""
 
 Maker = Callable[[str, Input, int], Model]
 """From a network's name, an input and a number of classes."""
@@ -37,6 +38,8 @@ class ZooNetwork:
     """What it is made for where nobody says otherwise."""
     classes: int = 10
     """As `input`."""
+    takes: Literal["images", "any", "tokens"] = "images"
+    """What samples are: images, numbers of any shape, or tokens, one of `classes` each."""
 
     def form_at(self, shape: Input) -> str:
         """What it is for images of this size."""
@@ -45,7 +48,7 @@ class ZooNetwork:
 
 def is_small(shape: Input) -> bool:
     """Whether images are smaller than those that networks for 224×224 can halve five times and more."""
-    return min(shape[1:]) < SMALL
+    return min(shape[1:], default=0) < SMALL
 
 
 def by_size(small: Maker, large: Maker) -> Maker:

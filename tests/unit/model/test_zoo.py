@@ -194,7 +194,7 @@ def test_an_unknown_name_is_answered_with_those_like_it() -> None:
 @pytest.mark.parametrize(
     ("shape", "classes", "message"),
     [
-        ((3, 32, 32), 1, "resnet18: classes is 1; it must lie between 2 and 65536"),
+        ((3, 32, 32), 0, "resnet18: classes is 0; it must lie between 2 and 65536"),
         ((3, 32, 32), 10**9, "resnet18: classes is 1000000000; it must lie between 2 and 65536"),
         ((0, 32, 32), 10, r"resnet18: input\[0\] \(channels\) is 0; it must lie between 1 and 65536"),
         ((3, 32, 10**6), 10, r"resnet18: input\[2\] \(width\) is 1000000; it must lie between 1 and 8192"),
@@ -207,6 +207,6 @@ def test_arguments_out_of_range_are_bad_input(shape: tuple[int, int, int], class
 
 @pytest.mark.parametrize("name", ZOO)
 def test_a_network_of_the_zoo_is_a_document_like_any_other(name: str) -> None:
-    model = from_zoo(name, (1, 32, 32), 47)
+    model = from_zoo(name, (96,) if ZOO[name].takes == "tokens" else (1, 32, 32), 47)
     assert model.name == name
     assert decode(Model, encode(model)) == model

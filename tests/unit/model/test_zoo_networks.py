@@ -11,6 +11,7 @@ from planner.errors import ModelError
 from planner.model.build import build_unit
 from planner.model.flops import model_flops
 from planner.model.shapes import Shape, model_sizes
+from planner.model.tokens import token_limit
 from planner.model.zoo import ZOO, Input, from_zoo
 from planner.schema.model import Model
 
@@ -191,6 +192,31 @@ def test_torch_finds_the_same_shapes(name: str) -> None:
             assert tuple(x.shape[1:]) == sizes.output
 
 
+def test_gpt_nano_is_as_large_as_mingpts() -> None:
+    """For each of 48 numbers: tokens and places; blocks of four matrices, their biases, and two norms; a norm. Its demo
+    (3 tokens, 11 places) prints 0.09M, for all but the last matrix."""
+    width, tokens, places = 48, 3, 11
+    block = width * 3 * width + 3 * width + width * width + width + 2 * (4 * width * width) + 5 * width + 4 * width
+    inner = tokens * width + places * width + 3 * block + 2 * width
+    model = from_zoo("gpt-nano", (places,), tokens)
+    assert parameters(model) == inner + tokens * width
+    assert round(inner / 1e6, 2) == 0.09
+    assert (model.task.kind, model.input_dtype, model.output) == ("next-token", "int64", (places, tokens))
+    assert token_limit(model) == tokens
+
+
+@torch.no_grad()
+def test_gpt_nano_looks_at_no_later_token() -> None:
+    model, generator = from_zoo("gpt-nano", (6,), 5), torch.Generator().manual_seed(0)
+    tokens = torch.tensor([[0, 1, 2, 3, 4, 0], [0, 1, 2, 3, 0, 4]])
+    x: torch.Tensor = tokens
+    for unit, sizes in zip(model.units, model_sizes(model), strict=True):
+        x = build_unit(unit, tuple(x.shape[1:]), generator)(x)
+        assert tuple(x.shape[1:]) == sizes.output
+    assert torch.allclose(x[0, :4], x[1, :4], atol=1e-6)
+    assert not torch.allclose(x[0, 4], x[1, 4], atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["resnet8", "dscnn-kws", "resnet20", "mlp"])
 def test_a_step_gives_every_parameter_a_gradient(name: str) -> None:
     model, generator = from_zoo(name), torch.Generator().manual_seed(0)
@@ -229,6 +255,8 @@ def test_each_says_which_form_an_input_gets(name: str, shape: Input, said: str) 
         ("vit-tiny", (3, 30, 32), "vit-tiny: cuts images into patches of 4×4; 30×32 is no multiple of that"),
         ("mlp-mixer-s", (3, 100, 96), "mlp-mixer-s: cuts images into patches of 16×16; 100×96 is no multiple of that"),
         ("vgg16-bn", (1, 28, 28), "vgg16-bn: needs images of at least 32×32, not 28×28"),
+        ("gpt-nano", (3, 32, 32), "gpt-nano: needs one number, how many tokens a sample has, not 3×32×32"),
+        ("resnet50", (9, 128), "resnet50: needs channels, rows and columns, has 9×128"),
         ("densenet121", (3, 4, 4), r"densenet121: unit \d+: features.transition3: avg_pool2d\(.*"),
     ],
 )

@@ -60,7 +60,7 @@ def export(folder: Path, model: Model = MODEL, weights: dict[str, torch.Tensor] 
 
 @pytest.mark.parametrize("name", ZOO)
 def test_the_tensors_of_a_description_are_those_of_its_modules(name: str) -> None:
-    model = from_zoo(name, (3, 32, 32), 10)
+    model = from_zoo(name)
     dtypes = {torch.float32: "F32", torch.int64: "I64"}
     with torch.device("meta"):
         shapes = [model.input, *(sizes.output for sizes in model_sizes(model))]
