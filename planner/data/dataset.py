@@ -16,10 +16,11 @@ from planner.data.array_form import WantedSamples
 from planner.data.arrays import RecordFile
 from planner.data.cifar import find_batches, open_cifar
 from planner.data.class_folders import find_folders
+from planner.data.csv_table import find_tables, open_csv
 from planner.data.folder import open_folder
 from planner.data.idx import find_idx_files, open_idx
 from planner.data.npy import NPY_MAGIC
-from planner.data.npz import ZIP_MAGIC, open_npz
+from planner.data.npz import ZIP_MAGIC, has_arrays, open_npy_folder, open_npz
 from planner.data.pace import Pace
 from planner.data.picture_list import SUFFIXES
 from planner.data.resized import resized
@@ -48,7 +49,8 @@ _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*")
 _LAYOUTS = (
     "understood are: a folder with IDX files (train-images-idx3-ubyte, …, compressed or not), a folder of CIFAR-10 "
     "binary batches (data_batch_1.bin, …), a folder of images per class (DIR/<class>/*.png or DIR/train/<class>/*.png) "
-    "and an .npz file with `images` and `labels`"
+    "an .npz file with `images` and `labels` (or x and y), a folder of such .npy files and a .csv table of numbers "
+    "with a column `label`"
 )
 
 
@@ -155,6 +157,8 @@ def _open_path(name: str, how: _Reading) -> Parts:
         raise DataError(name, f"cannot be opened ({reason}); `sample`, `fashion-mnist` or a path is needed") from None
     if is_folder:
         return _open_folder(path, how)
+    if path.suffix.lower() == ".csv":
+        return open_csv(path, {"train": path}, how.work_dir, how.resources, how.wanted, how.most_bytes, how.task)
     file = RecordFile(path, how.resources)
     head = file.read(0, min(file.size, _HEAD_BYTES))
     if not head.startswith(ZIP_MAGIC):
@@ -168,7 +172,9 @@ def _other_file(head: bytes) -> str:
     if head.startswith(_COMPRESSED) or head[257:262] == b"ustar":
         return "compressed, or an archive (unpack it, and give the folder): "
     if head.startswith(NPY_MAGIC):
-        return "a single array (save images and labels in one file, with numpy.savez): "
+        return (
+            "a single array (put images.npy and labels.npy into a folder and give that, or one file of numpy.savez): "
+        )
     if head.startswith(_PICTURES):
         return "a single picture: "
     return ""
@@ -189,6 +195,10 @@ def _open_folder(path: Path, how: _Reading) -> Parts:
         raise DataError(
             str(path), "holds pickled CIFAR-10 batches, which are never opened; take the set's binary version"
         )
+    if has_arrays(names):
+        return open_npy_folder(path, how.work_dir, how.resources, how.wanted, how.task)
+    if tables := find_tables(path, names):
+        return open_csv(path, tables, how.work_dir, how.resources, how.wanted, how.most_bytes, how.task)
     folders = find_folders(path)
     size = how.wanted.image_size
     parts = open_folder(path, folders, size, how.work_dir, how.resources, how.resize, how.pace) if folders else None

@@ -15,9 +15,10 @@ import re
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import cast
-from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipExtFile, ZipFile, ZipInfo
+from typing import IO
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from planner import limits
 from planner.data.array_form import UNKNOWN, WantedSamples, array_form
@@ -92,6 +93,50 @@ def open_npz(
         raise DataError(str(path), f"is damaged ({error})") from None
 
 
+def open_npy_folder(
+    path: Path,
+    work_dir: Path,
+    resources: ExitStack,
+    wanted: WantedSamples = UNKNOWN,
+    task: AnyTask | None = CLASSIFICATION,
+    called: Path | None = None,
+) -> Parts:
+    """Open the .npy files of the folder at `path`, named as the arrays of an .npz file are; they are read where they
+    lie. `called` is what errors call it.
+    """
+    opener = _Opener(called or path, ArrayFolder(path), work_dir, resources, wanted, None, task)
+    return replace(_open_parts(opener), layout="npy")
+
+
+def has_arrays(names: list[str]) -> bool:
+    """Whether files of these names are arrays of a data set."""
+    return any(name.endswith(".npy") and _meaning(name.removesuffix(".npy")) is not None for name in names)
+
+
+class ArrayFolder:
+    """A folder of .npy files, as the archive that an .npz file is."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def infolist(self) -> list[ZipInfo]:
+        """Its files."""
+        found = []
+        for file in sorted(self.path.iterdir()):
+            if file.is_file() and not file.name.startswith("."):
+                info = ZipInfo(file.name)
+                info.file_size = file.stat().st_size
+                found.append(info)
+        return found
+
+    def open(self, info: ZipInfo) -> IO[bytes]:
+        """A file, from its beginning."""
+        try:
+            return (self.path / info.filename).open("rb")
+        except OSError as error:
+            raise DataError(str(self.path / info.filename), f"cannot be opened ({error.strerror})") from None
+
+
 def _open_parts(opener: _Opener) -> Parts:
     notes = list(opener.left_out())
     train = opener.images_and_labels("train")
@@ -153,7 +198,7 @@ class _Opener:
     def __init__(
         self,
         path: Path,
-        archive: ZipFile,
+        archive: ZipFile | ArrayFolder,
         work_dir: Path,
         resources: ExitStack,
         wanted: WantedSamples,
@@ -290,8 +335,8 @@ class _Opener:
             raise DataError(where, f"compressed by method {info.compress_type}; only stored and deflated are read")
         return where, info
 
-    def _stream(self, info: ZipInfo) -> ZipExtFile:
-        return cast(ZipExtFile, self._archive.open(info))
+    def _stream(self, info: ZipInfo) -> IO[bytes]:
+        return self._archive.open(info)
 
     def _header(self, where: str, info: ZipInfo) -> ArrayHeader:
         try:
@@ -305,6 +350,8 @@ class _Opener:
         size = header.start + math.prod(header.shape) * item_bytes
         if info.file_size != size:
             raise DataError(where, f"has {info.file_size} bytes; its header promises {shown(header.shape)}, so {size}")
+        if isinstance(self._archive, ArrayFolder):
+            return RecordFile(self._archive.path / info.filename, self._resources, where), header.start
         file = RecordFile(self._path, self._resources, where)
         if info.compress_type == ZIP_DEFLATED:
             check_room(where, self.storage_bytes + size, self._most_bytes)

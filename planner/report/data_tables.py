@@ -14,6 +14,8 @@ _MOST_ROWS = 100
 _LAYOUTS = {
     "folder": "a folder of images per class",
     "npz": "arrays in an .npz file",
+    "npy": "a folder of .npy arrays",
+    "csv": "a table of numbers (.csv)",
     "idx": "IDX files",
     "cifar": "CIFAR-10 binary batches",
 }

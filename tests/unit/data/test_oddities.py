@@ -515,7 +515,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a zip of pictures": (zipped_pictures, r"is a zip of files that are no arrays \(a/000\.png, .*\); unpack it"),
     "an archive": (archived, r"is compressed, or an archive \(unpack it, and give the folder\)"),
     "something compressed": (write("set.gz", gzip.compress(b"anything")), r"is compressed, or an archive \(unpack it"),
-    "a single array": (single_array, r"is a single array \(save images and labels in one file, with numpy\.savez\)"),
+    "a single array": (single_array, r"is a single array \(.*images\.npy and labels\.npy"),
     "a single picture": (write("x.jpg", b"\xff\xd8\xff\xe0" + bytes(99)), "is a single picture: in no layout"),
     "a batch of CIFAR that is cut": (cut_batch, r"data_batch_1\.bin, record 19: ends 3066 bytes into a record of 3073"),
     "CIFAR's pickled batches": (pickled_batches, "holds pickled CIFAR-10 batches, which are never opened"),
