@@ -25,7 +25,7 @@ from planner.runner.storage.exported import find_exported
 from planner.schema.model import Model
 from planner.tasks.segmentation import Segmentation
 from tests.unit.model.importers.networks import Net, ResNet, SqueezeExcitation, Transformer, chain, mobile
-from tests.unit.model.importers.onnx.files import built, graph, one, run_by_others
+from tests.unit.model.importers.onnx.files import built, graph, one, run_by_others, unit_of
 from tests.unit.runner.storage.test_exported import export
 
 
@@ -373,3 +373,13 @@ def test_what_a_large_file_costs_grows_with_it_alone() -> None:
 
     calls(2)  # signatures of operators are taken apart once
     assert calls(80) < 2.3 * calls(40)
+
+
+def test_running_statistics_move_as_onnx_says() -> None:
+    """ONNX's momentum is what is kept of them, torch's what is taken of the new ones."""
+    statistics = {name: np.full(4, number, np.float32) for name, number in {"g": 1, "b": 0, "m": 0, "s": 1}.items()}
+    nodes = one("BatchNormalization", "g", "b", "m", "s", momentum=0.7)
+    _, module = unit_of(graph(nodes, weights=statistics))
+    data = torch.randn(3, 4, 6, 8)
+    module.train()(data)
+    torch.testing.assert_close(module.state_dict()["m"], 0.3 * data.mean((0, 2, 3)), rtol=1e-5, atol=1e-6)
