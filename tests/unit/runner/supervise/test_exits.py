@@ -184,16 +184,18 @@ def test_what_lies_there_are_the_best_exit_the_full_model_and_the_chosen_exit(ou
     assert report.chosen_exit == smallest.unit < 6
     most = max(found.validation_accuracy or 0.0 for found in report.exits)
     assert (report.best.validation_accuracy, report.best.accuracy) == (most, report.accuracy)
-    assert replace(read_document(RunFolder(out).description, Model), class_names=()) == exit_model(
-        plan, report.best.unit
-    )
+    described = read_document(RunFolder(out).description, Model)
+    assert described.normalisation == plan.normalisation
+    assert replace(described, class_names=(), normalisation=None) == exit_model(plan, report.best.unit)
     assert all(found.validation_accuracy is not None for found in report.exits)
 
     full, kept = load_file(_full(out)), load_file(_smallest(out))
-    assert replace(read_document(_full(out).with_suffix(".json"), Model), class_names=()) == plan.model
-    assert replace(read_document(_smallest(out).with_suffix(".json"), Model), class_names=()) == exit_model(
-        plan, smallest.unit
+    assert (
+        replace(read_document(_full(out).with_suffix(".json"), Model), class_names=(), normalisation=None) == plan.model
     )
+    assert replace(
+        read_document(_smallest(out).with_suffix(".json"), Model), class_names=(), normalisation=None
+    ) == exit_model(plan, smallest.unit)
     trained = [load_file(RunFolder(out).block_weights(index)) for index in range(3)]
     everything = {name: tensor for block in trained for name, tensor in block.items()}
     assert full.keys() == {name for name in everything if name.startswith("units.")}
