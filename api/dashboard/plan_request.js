@@ -57,14 +57,17 @@ function askedBefore(plan) {
   };
 }
 
-/** How its images are normalised, as a formula. Where neither plan nor model says so, it is as it was before they could. */
+/** How its samples are normalised, as a formula. Where neither plan nor model says so, it is as it was before they could. */
 export function normalisationOf(plan) {
-  const { mean, std } = plan.training.normalisation ?? plan.model.normalisation ?? { mean: [0.5], std: [0.25] };
+  const isImage = (plan.model.input_dtype ?? "uint8") === "uint8";
+  const said = plan.training.normalisation ?? plan.model.normalisation;
+  if (!said && !isImage) return "they are";
+  const { mean, std } = said ?? { mean: [0.5], std: [0.25] };
   const shown = (numbers) => {
     const rounded = numbers.map((number) => String(Number(number.toPrecision(6))));
     return numbers.length > 1 ? `[${rounded.join(", ")}]` : rounded[0];
   };
-  return `(value / 255 − ${shown(mean)}) / ${shown(std)}`;
+  return `(${isImage ? "value / 255" : "value"} − ${shown(mean)}) / ${shown(std)}`;
 }
 
 /** The query of the form for a new plan, with its fields as this plan was asked for. */

@@ -199,10 +199,13 @@ def add_normalisation(group: argparse._ArgumentGroup) -> None:
         "--mean",
         type=numbers("mean"),
         metavar="X[,X…]",
-        help="images go into the network as (value / 255 - mean) / std: one number, or one for each channel, as "
-        f"torchvision's Normalize has them (default {USUAL.mean[0]})",
+        help="images go into the network as (value / 255 - mean) / std, float32 as (value - mean) / std: one number, "
+        f"or one for each channel, as torchvision's Normalize has them (default: {USUAL.mean[0]} for images, "
+        "float32 as it is)",
     )
-    group.add_argument("--std", type=numbers("std"), metavar="X[,X…]", help=f"see --mean (default {USUAL.std[0]})")
+    group.add_argument(
+        "--std", type=numbers("std"), metavar="X[,X…]", help=f"see --mean (default: {USUAL.std[0]} for images)"
+    )
     group.add_argument(
         "--normalise",
         choices=["measured"],

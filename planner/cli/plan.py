@@ -91,8 +91,11 @@ def _normalised(arguments: argparse.Namespace, subject: options.ModelAndData, wo
         raise InputError("--normalise measured reads the training samples; name them with --data")
     if arguments.mean is not None or arguments.std is not None:
         raise InputError("--normalise measured finds mean and std; leave out --mean and --std")
-    size, task = subject.model.input, subject.model.task
-    reading = {"size": size, "resize": size[1:], "layout": arguments.layout, "task": task}
+    model = subject.model
+    size, dtype = model.input, model.input_dtype
+    is_image = dtype == "uint8" and len(size) == 3
+    resize = (size[1], size[2]) if is_image else None
+    reading = {"size": size, "dtype": dtype, "resize": resize, "layout": arguments.layout, "task": model.task}
     with (
         DataProgress() as shown,
         open_data(arguments.data, work, pace=Pace(shown), **reading) as data,

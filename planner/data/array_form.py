@@ -147,6 +147,8 @@ def _has_channels_last(where: str, shape: tuple[int, ...], wanted: WantedSamples
     first, second, third = shape[1:]
     if wanted.size is not None and wanted.size in ((third, first, second), (first, second, third)):
         return wanted.size == (third, first, second)
+    if wanted.size is not None and (first == wanted.size[0]) != (third == wanted.size[0]):
+        return third == wanted.size[0]  # of another size, which may be resized
     if third > first:
         raise DataError(
             where,

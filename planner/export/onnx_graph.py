@@ -34,8 +34,12 @@ def make_graph(model: Model, read: Callable[[str], bytes]) -> ModelProto:
     normalisation = model.normalised_by
     properties = {"input": given_words(model.input_dtype, model.input, normalisation, model.resize)[1]}
     if model.input_dtype == "uint8":
-        words = f"{normalisation.words} of every 8-bit value of an image{resize_words(model.resize, model.input)}"
-        properties |= {"input": words, "mean": json.dumps(normalisation.mean), "std": json.dumps(normalisation.std)}
+        words = f"{normalisation.words(model.input_dtype)} of every 8-bit value of an image"
+        properties["input"] = words + resize_words(model.resize, model.input)
+    if model.input_dtype != "int64":
+        properties |= {"mean": json.dumps(normalisation.mean), "std": json.dumps(normalisation.std)}
+    if model.resize is not None:
+        properties["resize"] = model.resize
     helper.set_model_props(found, properties)
     return found
 

@@ -18,7 +18,6 @@ from planner.model.tokens import token_limit
 from planner.python.sources import is_numbered, source_of
 from planner.python.values import sample_values
 from planner.schema.common import check_class_names
-from planner.schema.inputs import show_input
 from planner.schema.model import Model
 from planner.schema.preprocessing import Normalisation
 from planner.system.files import storage_errors
@@ -153,19 +152,20 @@ def look(data: MapDataset | str | Path, model: Model, seed: int, resize: bool) -
 
 
 def measured_normalisation(data: MapDataset | str | Path, model: Model, seed: int, resize: bool) -> Normalisation:
-    """By mean and deviation of the images of data, as they are trained on. Raises DataError, InputError."""
-    if model.input_dtype != "uint8":
-        raise InputError(
-            f"mean and std are for 8-bit values; the model takes {show_input(model.input, model.input_dtype)}"
-        )
+    """By mean and deviation of the samples of data, as they are trained on. Raises DataError, InputError."""
     if not isinstance(data, str | Path):
         samples = mapped_part(data, model, "", "data", resize).samples
-        return measure_values((values for values, _ in samples), model.input[0])
+        return measure_values((values for values, _ in samples), model.input_dtype, model.input)
     size = model.input
     with (
         tempfile.TemporaryDirectory(prefix="neuroflux-") as work,
         open_data(
-            str(data), Path(work), size=size, resize=(size[1], size[2]) if resize else None, task=model.task
+            str(data),
+            Path(work),
+            size=size,
+            dtype=model.input_dtype,
+            resize=(size[1], size[2]) if resize else None,
+            task=model.task,
         ) as opened,
     ):
         return measure(opened, seed)

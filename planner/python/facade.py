@@ -198,9 +198,10 @@ def plan(
         freeze: the first so many units are not trained, and keep the weights that `run(…, init=…)` gives them.
         augment: what happens to images while training: "none", "crop", "flip", "crop-flip".
         views: augmented passes that a cache between blocks holds; none: 4, or the epochs where these are fewer.
-        mean: with `std`, how images go into the network: (value / 255 - mean) / std of their 8-bit values, or
-            (value - mean) / std of floats from 0 to 1. One number, or one for each channel; what a network was trained
-            with before, torchvision's for instance, goes here. None: 0.5.
+        mean: with `std`, how samples go into the network: images as (value / 255 - mean) / std of their 8-bit values,
+            which is (value - mean) / std of floats from 0 to 1; numbers of float32 as (value - mean) / std. One number,
+            or one for each channel; what a network was trained with before, torchvision's for instance, goes here.
+            None: 0.5 for images, others as they are.
         std: see `mean`; none: 0.25.
         normalise: "measured": mean and std of each channel are measured over `data`'s training samples, all of which
             are read for it, and go into the plan; those of a data set of this program are all that it has.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from statistics import fmean
 
 from planner.report.data_tables import data_text
@@ -286,12 +286,19 @@ def evaluation_table(found: Evaluation) -> str:
             *([("besides", figures_text(found.further))] if found.further else []),
             ("data", clean(found.data)),
             *(("", clean(text)) for text in found.notes),
-            *([("images", f"went in as {found.normalisation.words}")] if found.normalisation else []),
+            *_given(found),
             ("speed", f"{found.samples_per_second:.1f} samples/s, {found.micro_batch} at a time"),
             ("time", f"{format_seconds(found.seconds)}, reading samples and weights included"),
             ("peak", f"{format_bytes(found.peak_bytes)}{of}, everything resident"),
         ]
     )
+
+
+def _given(found: Evaluation) -> Iterator[tuple[str, str]]:
+    """What samples went in as, where it is told."""
+    if found.normalisation is not None:
+        called, given = given_words(found.input_dtype, (), found.normalisation, None)
+        yield "images" if found.input_dtype == "uint8" else called, f"went in as {given}"
 
 
 def _change(value: float, reference: float) -> str:

@@ -26,7 +26,7 @@ from planner.operators.unit_graph import GraphTensor, UnitGraph
 from planner.schema.codec import added
 from planner.schema.common import check_class_names
 from planner.schema.inputs import InputDtype, check_input, copied_bytes, sample_bytes, tensor_bytes
-from planner.schema.preprocessing import USUAL, Normalisation, Resize
+from planner.schema.preprocessing import Normalisation, Resize, usual_normalisation
 from planner.tasks.base import LabelForm
 from planner.tasks.kinds import CLASSIFICATION, AnyTask
 
@@ -84,7 +84,8 @@ class Model:
     class_names: tuple[str, ...] = added(())
     """What the classes of the data that it was trained on are called, by label; empty: their numbers."""
     normalisation: Normalisation | None = added(None)
-    """How images are normalised before they go in; null: nothing was said, which means (value / 255 - 0.5) / 0.25."""
+    """How samples are normalised before they go in; null: nothing was said, which means (value / 255 - 0.5) / 0.25 of
+    images, and anything else as it is."""
     resize: Resize | None = added(None)
     """How images of another size are brought to the input's, before they are normalised; null: nothing was said, and
     they are refused unless they are pictures of a folder."""
@@ -110,7 +111,7 @@ class Model:
     @property
     def normalised_by(self) -> Normalisation:
         """How its input is normalised, said or not."""
-        return self.normalisation or USUAL
+        return self.normalisation or usual_normalisation(self.input_dtype)
 
     @property
     def output(self) -> tuple[int, ...]:
@@ -141,8 +142,10 @@ class Model:
                 f"task: {self.task.kind} takes {' or '.join(sorted(self.task.input_dtypes))}; "
                 f"input_dtype is {self.input_dtype}"
             )
-        if self.input_dtype != "uint8" and (self.normalisation is not None or self.resize is not None):
-            raise ValueError(f"normalisation and resize are of images; input_dtype is {self.input_dtype}")
+        if self.input_dtype == "int64" and self.normalisation is not None:
+            raise ValueError("normalisation: tokens (input_dtype int64) are given as they are")
+        if self.input_dtype != "uint8" and self.resize is not None:
+            raise ValueError(f"resize is of images; input_dtype is {self.input_dtype}")
 
     @property
     def sample_bytes(self) -> int:

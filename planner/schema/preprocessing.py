@@ -23,10 +23,11 @@ _LEAST_STD = 1e-6
 
 @dataclass(frozen=True)
 class Normalisation:
-    """8-bit images go in as (value / 255 - mean) / std, as torchvision's `ToTensor` and `Normalize` make them."""
+    """8-bit images go in as (value / 255 - mean) / std, as torchvision's `ToTensor` and `Normalize` make them, float32
+    as (value - mean) / std."""
 
     mean: tuple[float, ...]
-    """Taken off: one number, or one for each channel."""
+    """Taken off: one number, or one for each channel, which is the first extent of a sample."""
     std: tuple[float, ...]
     """Divided by: one number, or one for each channel."""
 
@@ -46,12 +47,11 @@ class Normalisation:
                     "or one for each of them"
                 )
 
-    @property
-    def words(self) -> str:
+    def words(self, dtype: InputDtype) -> str:
         """As a formula: `(value / 255 - 0.5) / 0.25`."""
         mean, std = (", ".join(f"{number:.6g}" for number in numbers) for numbers in (self.mean, self.std))
         mean, std = (f"[{each}]" if "," in each else each for each in (mean, std))
-        return f"(value / 255 - {mean}) / {std}"
+        return f"({'value / 255' if dtype == 'uint8' else 'value'} - {mean}) / {std}"
 
 
 def resize_words(resize: Resize | None, input_shape: Sequence[int]) -> str:
@@ -68,9 +68,11 @@ def given_words(
     match dtype:
         case "uint8":
             called = "images" if len(input_shape) == 3 else "samples"
-            return called, f"{normalisation.words}{resize_words(resize, input_shape)}"
-        case "float32":
+            return called, f"{normalisation.words(dtype)}{resize_words(resize, input_shape)}"
+        case "float32" if normalisation == AS_THEY_ARE:
             return "samples", "numbers of float32, as they are"
+        case "float32":
+            return "samples", f"{normalisation.words(dtype)}, numbers of float32"
         case "int64":
             return "samples", "tokens, whole numbers from 0"
 
@@ -89,3 +91,11 @@ def given_normalisation(mean: Sequence[float] | None, std: Sequence[float] | Non
 
 USUAL = Normalisation((0.5,), (0.25,))
 """How images are normalised where nothing else is said, and were before anything could be."""
+
+AS_THEY_ARE = Normalisation((0.0,), (1.0,))
+"""What is no image, where nothing else is said."""
+
+
+def usual_normalisation(dtype: InputDtype) -> Normalisation:
+    """What is meant where nothing is said."""
+    return USUAL if dtype == "uint8" else AS_THEY_ARE

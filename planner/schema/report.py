@@ -8,6 +8,7 @@ from typing import Literal
 
 from planner.schema.codec import added
 from planner.schema.data import DataDescription
+from planner.schema.inputs import InputDtype
 from planner.schema.plan import check_calibration
 from planner.schema.preprocessing import Normalisation, Resize
 from planner.schema.report_parts import ExitReport, Figure, InitReport, Phase
@@ -250,3 +251,5 @@ class Evaluation:
     """How images were normalised for it, as its description says; null: an earlier release told it not."""
     resize: Resize | None = added(None)
     """How images of another size were brought to its, as its description says; null: it says nothing."""
+    input_dtype: InputDtype = added("uint8")
+    """What the network is given samples as."""

@@ -77,7 +77,8 @@ class Training:
     seed: int = 0
     """Every random stream is a function of this, the epoch and the sample's index."""
     normalisation: Normalisation | None = added(None)
-    """How images are normalised; null: as the model's description says, else (value / 255 - 0.5) / 0.25."""
+    """How samples are normalised; null: as the model's description says, else (value / 255 - 0.5) / 0.25 of images, and
+    anything else as it is."""
     resize: Resize | None = added(None)
     """How images of another size are brought to that of the model's input; null: as the model's description says, else
     those of arrays are refused, and pictures of a folder are resized all the same (`bilinear`)."""
@@ -104,10 +105,9 @@ class Training:
         for name, value in (("augment", self.augment), ("resize", self.resize or "none")):
             if value != "none" and (len(shape) != 3 or dtype != "uint8"):
                 raise ValueError(f"{name} is {value}; it is none where samples are no images of 8-bit values {here}")
-        if self.normalisation is not None and dtype != "uint8":
+        if self.normalisation is not None and dtype == "int64":
             raise ValueError(
-                "mean and std are for 8-bit values; here samples are "
-                f"{show_input(shape, dtype)}, which the network is given as they are"
+                f"mean and std are for numbers; here samples are {show_input(shape, dtype)}, which go in as they are"
             )
 
     @property

@@ -79,8 +79,8 @@ class TrainingTerms:
     """First units that are not trained and keep the weights that `neuroflux run --init` gives them: less than the model
     has."""
     normalisation: Normalisation | None = Training.normalisation
-    """How images are normalised: (value / 255 - mean) / std, with one number or one for each channel; null: as the
-    model's description says, else with mean 0.5 and std 0.25."""
+    """How samples are normalised: images as (value / 255 - mean) / std, float32 as (value - mean) / std, by one number
+    or one for each channel; null: as the model's description says, else images with mean 0.5 and std 0.25."""
     resize: Resize | None = Training.resize
     """How images of another size are brought to that of the model's input; null: as the model's description says, else
     those of arrays are refused, and pictures of a folder are resized all the same (`bilinear`)."""

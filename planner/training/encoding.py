@@ -11,7 +11,7 @@ from torch import Tensor
 from planner.model.shapes import Shape
 from planner.schema.common import SCALE_BYTES, CacheDtype, Dtype, stored_bytes
 from planner.schema.inputs import InputDtype
-from planner.schema.preprocessing import Normalisation
+from planner.schema.preprocessing import AS_THEY_ARE, Normalisation
 from planner.training.device import bytes_of
 
 
@@ -48,13 +48,14 @@ def decode_samples(records: memoryview, stored: CacheDtype, shape: Shape, dtype:
 def input_tensor(records: memoryview, dtype: InputDtype, shape: Shape, normalisation: Normalisation) -> Tensor:
     """Samples of a data set, one behind the other, as a network is given them: (micro-batch, …).
 
-    Images are normalised. Numbers of float32 are those in `records`, not copied.
+    Images and numbers are normalised. Numbers of float32 are those in `records`, not copied, and so normalised there.
     """
     match dtype:
         case "uint8":
             return image_tensor(records, shape, normalisation)
         case "float32":
-            return torch.frombuffer(records, dtype=torch.float32).view(-1, *shape)
+            numbers = torch.frombuffer(records, dtype=torch.float32).view(-1, *shape)
+            return numbers if normalisation == AS_THEY_ARE else _normalised(numbers, normalisation, 1)
         case "int64":
             return torch.frombuffer(records, dtype=torch.int32).view(-1, *shape).to(torch.int64)
 
@@ -62,12 +63,18 @@ def input_tensor(records: memoryview, dtype: InputDtype, shape: Shape, normalisa
 def image_tensor(records: memoryview, shape: Shape, normalisation: Normalisation) -> Tensor:
     """uint8 images as float32, normalised: (value / 255 - mean) / std, in the one tensor that comes out."""
     raw = torch.frombuffer(records, dtype=torch.uint8).view(-1, *shape)
-    mean, std = (_by_channel(numbers, len(shape)) for numbers in (normalisation.mean, normalisation.std))
-    return raw.to(torch.float32).sub_(mean).div_(std)
+    return _normalised(raw.to(torch.float32), normalisation, 255)
 
 
-def _by_channel(numbers: tuple[float, ...], rank: int) -> Tensor | float:
-    """Of 0 … 255 instead of 0 … 1; to be broadcast over images of so many extents where there are several."""
-    if len(numbers) == 1:
-        return 255 * numbers[0]
-    return torch.tensor([255 * number for number in numbers]).view(-1, *(1,) * (rank - 1))
+def _normalised(samples: Tensor, normalisation: Normalisation, one: int) -> Tensor:
+    """`samples`, in place, where `one` is what 1 is on their scale."""
+    mean, std = (
+        _by_channel([one * number for number in numbers], samples.dim() - 1)
+        for numbers in (normalisation.mean, normalisation.std)
+    )
+    return samples.sub_(mean).div_(std)
+
+
+def _by_channel(numbers: list[float], rank: int) -> Tensor | float:
+    """To be broadcast over samples of so many extents where there are several."""
+    return numbers[0] if len(numbers) == 1 else torch.tensor(numbers).view(-1, *(1,) * (rank - 1))

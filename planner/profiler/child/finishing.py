@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, get_args
 
 from planner.schema.common import CacheDtype
 from planner.schema.inputs import sample_bytes
-from planner.schema.preprocessing import USUAL
+from planner.schema.preprocessing import usual_normalisation
 from planner.schema.runtime import Finishing, UnitFinishing
 from planner.system.proc import read_memory, reset_peak
 from planner.training.runtime import release_memory, trim_after_each
@@ -228,7 +228,12 @@ class _Work:
 
         network = self._network
         size = sample_bytes(network.input_dtype, network.input) * len(self._images)
-        input_tensor(memoryview(bytearray(size)), network.input_dtype, network.input, USUAL)
+        input_tensor(
+            memoryview(bytearray(size)),
+            network.input_dtype,
+            network.input,
+            usual_normalisation(network.input_dtype),
+        )
 
     def end(self) -> None:
         """Leave the network as it was."""

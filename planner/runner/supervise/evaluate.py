@@ -152,6 +152,7 @@ def _evaluation(
         accuracy_interval=exported.model.task.metric.interval(event.accuracy, event.samples),
         task=exported.model.task,
         further=event.further,
-        normalisation=exported.model.normalised_by if exported.model.input_dtype == "uint8" else None,
+        normalisation=exported.model.normalised_by if exported.model.input_dtype != "int64" else None,
         resize=exported.model.resize,
+        input_dtype=exported.model.input_dtype,
     )

@@ -91,11 +91,12 @@ def input_difference(source: Path, plan: Plan) -> str | None:
         before = load_model(str(described), None, None).normalised_by
     except InputError:
         return None
+    dtype = plan.model.input_dtype
     if before == plan.normalisation:
         return None
     return (
-        f"--init {source}: these weights were trained on images that went in as {before.words}; the plan has them go "
-        f"in as {plan.normalisation.words}"
+        f"--init {source}: these weights were trained on samples that went in as {before.words(dtype)}; the plan has "
+        f"them go in as {plan.normalisation.words(dtype)}"
     )
 
 

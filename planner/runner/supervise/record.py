@@ -320,7 +320,7 @@ def make_report(plan: Plan, record: Record, seconds: float, exit_tolerance: floa
         accuracy_interval=None if best.samples is None else task.metric.interval(best.accuracy, best.samples),
         task=task,
         data=record.data,
-        normalisation=plan.normalisation if plan.model.input_dtype == "uint8" else None,
+        normalisation=plan.normalisation if plan.model.input_dtype != "int64" else None,
         resize=resized_by(plan, record.data),
     )
 

@@ -76,3 +76,12 @@ def test_masks_are_not_resized(tmp_path: Path) -> None:
         open_data(str(tmp_path / "set.npz"), tmp_path, resize=(4, 4), task=None)
     with open_data(str(tmp_path / "set.npz"), tmp_path, resize=(9, 6), task=None) as data:
         assert data.info.labels.kind == "mask"
+
+
+def test_channels_come_first_where_the_model_has_as_many(tmp_path: Path) -> None:
+    images = random_images(20, 3, 9, 6)
+    np.savez(tmp_path / "set.npz", images=images, labels=LABELS)
+    with open_data(str(tmp_path / "set.npz"), tmp_path, size=(3, 9, 4), resize=(9, 4)) as data:
+        found = read_all(data.train, (3, 9, 4))[0]
+    one = Image.fromarray(images[7].transpose(1, 2, 0)).resize((4, 9), Image.Resampling.BILINEAR)
+    assert_array_equal(found[7], np.asarray(one).transpose(2, 0, 1))

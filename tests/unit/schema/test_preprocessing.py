@@ -10,7 +10,7 @@ from planner.errors import DocumentError
 from planner.model.zoo import from_zoo
 from planner.schema.codec import content_id, decode, encode
 from planner.schema.model import Model
-from planner.schema.preprocessing import USUAL, Normalisation, given_normalisation
+from planner.schema.preprocessing import AS_THEY_ARE, USUAL, Normalisation, given_normalisation, given_words
 from planner.schema.request import Training
 from planner.schema.terms import TrainingTerms
 
@@ -48,15 +48,16 @@ def test_mean_and_std_come_together() -> None:
 
 
 def test_words_are_the_formula() -> None:
-    assert USUAL.words == "(value / 255 - 0.5) / 0.25"
-    assert IMAGENET.words == "(value / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]"
+    assert USUAL.words("uint8") == "(value / 255 - 0.5) / 0.25"
+    assert USUAL.words("float32") == "(value - 0.5) / 0.25"
+    assert IMAGENET.words("uint8") == "(value / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]"
 
 
 def test_what_says_nothing_of_it_keeps_its_id() -> None:
     training = TrainingTerms().training()
     assert training.normalisation is None
     written = encode(training)
-    assert written.pop("normalisation") is None
+    assert (written.pop("normalisation"), written.pop("resize")) == (None, None)
     assert decode(Training, written) == training
     assert content_id(training) == content_id(written)
     assert content_id(replace(training, normalisation=IMAGENET)) != content_id(training)
@@ -67,3 +68,15 @@ def test_a_model_refuses_numbers_for_other_channels() -> None:
     assert model.normalised_by == USUAL
     with pytest.raises(DocumentError, match="mean has 3 numbers"):
         decode(Model, {**encode(model), "normalisation": encode(IMAGENET)})
+
+
+def test_numbers_are_as_they_are_unless_it_is_said_and_tokens_always() -> None:
+    model = replace(from_zoo("cnn6", (3, 32, 32), 10), input_dtype="float32")
+    assert model.normalised_by == AS_THEY_ARE
+    assert replace(model, normalisation=IMAGENET).normalised_by == IMAGENET
+    training = TrainingTerms(normalisation=IMAGENET).training()
+    training.check_images((3, 128), "float32")
+    with pytest.raises(ValueError, match="mean and std are for numbers; here samples are 128 tokens"):
+        training.check_images((128,), "int64")
+    assert given_words("float32", (3, 128), AS_THEY_ARE, None) == ("samples", "numbers of float32, as they are")
+    assert given_words("float32", (1, 128), USUAL, None)[1].startswith("(value - 0.5) / 0.25")

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from planner.runner.input.order import FeistelPermutation
 from planner.runner.input.samples import Samples, count_batches, list_batches
-from planner.schema.preprocessing import USUAL, Normalisation
+from planner.schema.preprocessing import AS_THEY_ARE, USUAL, Normalisation
 from planner.tasks.base import CLASS_BYTES, CLASS_NUMBER, Label, class_label
-from planner.training.encoding import image_tensor
+from planner.training.encoding import image_tensor, input_tensor
 
 
 class Bytes:
@@ -91,6 +91,19 @@ def test_images_are_normalised_as_torchvision_has_it() -> None:
     by_channel = (torch.tensor(numbers).view(3, 1, 1) for numbers in (mean, std))
     expected = (raw.to(torch.float32) / 255).sub_(next(by_channel)).div_(next(by_channel))
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 5), (3, 4, 6), (3, 2, 2, 2)])
+def test_numbers_are_normalised_where_they_were_read(shape: tuple[int, ...]) -> None:
+    numbers = torch.randn(5, *shape, generator=torch.Generator().manual_seed(0))
+    by = Normalisation((0.1, -2.0, 30.0), (0.4, 5.0, 0.6))
+    mean, std = (torch.tensor(each).view(3, *(1,) * (len(shape) - 1)) for each in (by.mean, by.std))
+    records = memoryview(bytearray(numbers.numpy().tobytes()))
+    found = input_tensor(records, "float32", shape, by)
+    assert torch.equal(found, (numbers - mean) / std)
+    assert torch.equal(torch.frombuffer(records, dtype=torch.float32), found.flatten())
+    records = memoryview(bytearray(numbers.numpy().tobytes()))
+    assert torch.equal(input_tensor(records, "float32", shape, AS_THEY_ARE), numbers)
 
 
 def test_normalising_by_channel_takes_no_tensor_more() -> None:
