@@ -23,6 +23,10 @@ _NARROW = ("conv", "linear", "matmul", "bmm", "mm", "addmm", "baddbmm", "einsum"
 """Beginnings of operators that compute in bfloat16 where a unit does; others take what comes."""
 
 
+_RUN_AS = {"view": "reshape", "_unsafe_view": "reshape", "view_as": "reshape_as"}
+"""Operators that would refuse what lies in memory in another order, which planning knows nothing of: they copy that."""
+
+
 class GraphModule(nn.Module):
     """The module of a unit graph. Its state has the names of the graph's tensors: `layer1.0.conv1.weight`."""
 
@@ -81,12 +85,15 @@ class _Step:
     __slots__ = ("_call", "_forget", "_named", "_narrow", "_positional", "_results", "counts")
 
     def __init__(self, node: Node, forget: tuple[str, ...]) -> None:
-        packet, _, overload = node.operator.partition(".")
+        packet, _, overload = _RUN_AS.get(node.operator, node.operator).partition(".")
         self._call: Callable[..., Any] = getattr(getattr(torch.ops.aten, packet), overload or "default")
         arguments = dict(zip((each.name for each in ATEN[node.operator].arguments), node.positional, strict=False))
         kinds = {each.name: each.kind for each in ATEN[node.operator].arguments}
         arguments.update(node.named)
         count = len(node.positional)
+        if node.operator in _RUN_AS:  # whose arguments are called otherwise
+            arguments = {name: arguments[name] for name in kinds}
+            count = len(arguments)
         read = [(name, _reader(name, value, kinds[name])) for name, value in arguments.items()]
         self._positional = tuple(reader for _, reader in read[:count])
         self._named = tuple(read[count:])

@@ -53,6 +53,14 @@ def test_results_that_nobody_reads_go_at_once() -> None:
     assert torch.equal(output, SAMPLE[:, 1:2])
 
 
+def test_a_view_of_what_lies_in_another_order_copies() -> None:
+    for view in ("view(a, [batch, 64, 3])", "view(size=[batch, 64, 3], self=a)", "_unsafe_view(a, [batch, 64, 3])"):
+        unit = graph("a = permute(x, [0, 2, 3, 1])", f"b = {view}", "out = view_as(b, x)")
+        assert torch.equal(unit(SAMPLE), SAMPLE.permute(0, 2, 3, 1).reshape(4, 3, 8, 8))
+    straight = graph("out = view(x, [batch, 192])")(SAMPLE)
+    assert straight.data_ptr() == SAMPLE.data_ptr()
+
+
 def test_the_number_of_samples_and_the_mode_are_those_of_the_call() -> None:
     unit = graph("a = view(x, [2*batch, -1])", "b = dropout(a, 0.999999, training)", "out = view(b, [batch, 3, 8, 8])")
     with torch.no_grad():
