@@ -43,13 +43,14 @@ def expand(written: WrittenModel) -> Model:
     Raises DocumentError with the place in what was written, or ModelError naming unit and layer.
     """
     shape: Shape = written.input
+    dtype = "int64" if written.input_dtype == "int64" else "float32"
     units: list[Unit] = []
     for index, unit in enumerate(written.units):
         found = _plain_unit(unit, shape)
         if found is None:
             if written.schema == "model/1":
                 raise DocumentError(f"$.units[{index}].layers", f"{_strange(unit, shape)}; model/2 has")
-            found = Unit(unit.name, tuple(_graphs(unit, index, shape)))
+            found = Unit(unit.name, tuple(_graphs(unit, index, shape, "float32" if index else dtype)))
         units.append(found)
         if index + 1 < len(written.units):
             try:
@@ -99,8 +100,8 @@ def _strange(unit: WrittenUnit, shape: Shape) -> str:
     return f"unit {unit.name[:60]!r} has a {name}, which model/1 has none of"
 
 
-def _graphs(unit: WrittenUnit, index: int, shape: Shape) -> list[Layer]:
-    """A graph for all layers between those that are one."""
+def _graphs(unit: WrittenUnit, index: int, shape: Shape, dtype: str) -> list[Layer]:
+    """A graph for all layers between those that are one; `dtype` is that of what comes in."""
     name = unit.name if re.fullmatch(r"[\w-]+(\.[\w-]+)*", unit.name) else f"units.{index}"
     found: list[Layer] = []
     for is_graph, group in groupby(numbered(unit.layers), key=lambda each: isinstance(each[1], UnitGraph)):
@@ -108,7 +109,7 @@ def _graphs(unit: WrittenUnit, index: int, shape: Shape) -> list[Layer]:
         if is_graph:
             made: list[Any] = [layer for _, layer in chain]
         else:
-            g = GraphBuilder(shape)
+            g = GraphBuilder(shape, "float32" if found else dtype)
             g.result = write_chain(g, chain, g.x, name, f"$.units[{index}].layers")
             made = [g.graph()]
         for graph in made:

@@ -54,6 +54,8 @@ class Embedding(Written):
     features: int
     """Numbers of a row."""
 
+    takes = "int64"
+
     def __post_init__(self) -> None:
         between("entries", self.entries, 1, limits.MAX_PARAMETERS)
         between("features", self.features, 1, limits.MAX_CHANNELS)
