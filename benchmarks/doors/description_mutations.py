@@ -87,7 +87,7 @@ def _edit(found: Any, rng: random.Random) -> None:
         case 0:
             del where[key]
         case 1:
-            where[key] = rng.choice(OTHERS)
+            where[key] = deepcopy(rng.choice(OTHERS))
         case 2:
             other, name = rng.choice(every)
             where[key] = deepcopy(other.get(name) if isinstance(other, dict) else None)
@@ -107,7 +107,7 @@ def changed(value: Any, rng: random.Random) -> Any:
     """A leaf as it might be written wrong."""
     if isinstance(value, str):
         return damaged(value, rng)
-    return rng.choice(NUMBERS) if isinstance(value, int | float) else rng.choice((value, *OTHERS))
+    return rng.choice(NUMBERS) if isinstance(value, int | float) else deepcopy(rng.choice((value, *OTHERS)))
 
 
 def damaged(text: str, rng: random.Random) -> str:

@@ -62,7 +62,7 @@ def test_a_graph_of_its_own_stays_between_those_that_are_made() -> None:
 
 
 def test_tokens_come_to_an_embedding() -> None:
-    units = [
+    units: list[list[Any]] = [
         [{"op": "embedding", "entries": 11, "features": 8}, {"op": "position"}],
         [{"op": "residual", "body": [{"op": "layernorm"}, {"op": "attention", "heads": 2, "causal": True}]}],
         [{"op": "mean", "dims": [0]}, {"op": "linear", "out_features": 5}],
