@@ -129,8 +129,13 @@ class UnitGraph(Operator):
     def _name_faults(self, field: str, nodes: tuple[Node, ...]) -> Iterator[tuple[str, str]]:
         known = {INPUT}
         tensors = {tensor.name for tensor in self.tensors}
+        trained = {tensor.name for tensor in self.tensors if tensor.kind == "parameter"}
         for node in nodes:
             place = f"{field}[{node.line}]"
+            given = dict(zip((each.name for each in ATEN[node.operator].arguments), node.positional, strict=False))
+            for name, value in {**given, **node.named}.items():
+                if name.startswith("running_") and isinstance(value, TensorName) and value.name in trained:
+                    yield place, f"{name} is {value.name[:60]!r}, a parameter; a buffer is needed"
             for value in node.values():
                 if isinstance(value, Name) and value.name not in known:
                     yield place, f"{value.name[:40]!r} is read before it is computed"

@@ -202,6 +202,8 @@ def _dotted(part: str) -> str:
 def _check_size(x: Var) -> None:
     """Raise ValueError for an output that is empty, or beyond the limits."""
     shape = x.shape[1:]
+    if not shape:
+        raise ValueError("no extent is left of a sample; features are needed")
     if min(shape, default=1) < 1:
         raise ValueError(f"nothing is left of its input ({show(shape)}); the window is larger than it")
     if len(x.shape) > limits.MAX_RANK or prod(shape) > limits.MAX_ACTIVATION_NUMEL:

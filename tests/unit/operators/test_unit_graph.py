@@ -74,6 +74,10 @@ def test_a_line_that_cannot_be_read(line: str, message: str) -> None:
         ({"tensors": (WEIGHT, replace(WEIGHT, name="idle"))}, "tensors: no node reads 'idle'"),
         ({"nodes": ("a = relu(x)",) * (MAX_GRAPH_NODES + 1)}, "nodes: their number is 4097"),
         ({"nodes": ()}, "nodes: their number is 0"),
+        (
+            {"nodes": ("c = batch_norm(x, none, none, $conv.weight, none, true, 0.1, 1e-05, true)",)},
+            r"nodes\[0\]: running_mean is 'conv.weight', a parameter; a buffer is needed",
+        ),
     ],
 )
 def test_a_graph_that_does_not_hold_together(changes: dict[str, object], message: str) -> None:

@@ -95,6 +95,7 @@ def test_tokens_come_to_an_embedding() -> None:
         ([[CONV | {"kernel": [3, 3, 3]}, NORM]], "0].layers[0]", "conv2d: kernel has 3 numbers; 1 or 2 are"),
         ([[CONV | {"kernel": "3"}, NORM]], "0].layers[0].kernel", 'a whole number is needed, not "3"'),
         ([[{"op": "reshape", "shape": [7, -1]}]], "0].layers[0]", "reshape: 3×8×8 has 192 numbers, which do not"),
+        ([[{"op": "mean", "dims": [0, 1, 2]}, NORM]], "0].layers[0]", "mean: no extent is left of a sample"),
         ([[{"op": "branches", "branches": [[]]}]], "0].layers[0]", "branches: their number is 1"),
     ],
 )
