@@ -1,6 +1,7 @@
-"""Networks of other people's packages at the door: `python -m benchmarks.doors.accept torchvision|timm [FILE]`.
+"""Networks of other people's packages at the door: `python -m benchmarks.doors.accept PACKAGE [FILE]`.
 
-Needs an environment with the package (torch 2.14.1 and torchvision 0.29.1, `timm`); no weights are fetched. Each
+PACKAGE is torchvision, timm or transformers. Needs an environment with it (torch 2.14.1 and torchvision 0.29.1, `timm`,
+`transformers`); no weights are fetched. Each
 builder is tried in a process of its own at the smallest input that it takes: exported, cut, and proven as
 `planner.profile` does it, gradients and buffers included. FILE gets a line of JSON for each; `table FILE` prints
 Markdown.
@@ -16,6 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.doors import hugging_face
+
 SECONDS = 240
 SIDES = (64, 96, 128, 224, 299)
 """Inputs tried, the smallest first."""
@@ -29,6 +32,8 @@ def builders(package: str) -> list[str]:
         from torchvision import models
 
         return [str(name) for name in models.list_models(module=models)]
+    if package == "transformers":
+        return list(hugging_face.FAMILIES)
     import timm
 
     first: dict[str, str] = {}
@@ -87,6 +92,21 @@ def attempt(package: str, name: str) -> dict[str, Any]:
     from planner.errors import ModelError
     from planner.model.importers.module import import_chain
 
+    if package == "transformers":
+        network, sample = hugging_face.build(name), hugging_face.sample(name)
+        start = time.process_time()
+        try:
+            chain = import_chain(network, sample, outputs=lambda found: found.logits)
+        except ModelError as error:
+            return {"name": name, "accepted": False, "side": tuple(sample.shape[1:]), "reason": str(error)}
+        return {
+            "name": name,
+            "accepted": True,
+            "side": tuple(sample.shape[1:]),
+            "units": len(chain.model.units),
+            "parameters": sum(parameter.numel() for parameter in network.parameters()),
+            "seconds": time.process_time() - start,
+        }
     reason = ""
     for side in SIDES:
         torch.manual_seed(0)
