@@ -336,6 +336,8 @@ WRITERS: Mapping[str, Writer] = {
     **{name: _binary("Pow") for name in ("pow.Tensor_Scalar", "pow.Tensor_Tensor", "pow.Scalar")},
     "maximum": _binary("Max"),
     "minimum": _binary("Min"),
+    "max.other": _binary("Max"),
+    "min.other": _binary("Min"),
     **dict.fromkeys(("clamp", "clamp.Tensor", "clamp_min", "clamp_max"), _clamp),
     "addcmul": _fused("Mul"),
     "addcdiv": _fused("Div"),

@@ -189,6 +189,8 @@ def _tensor(name: str, tensor: Tensor, is_trained: bool, persistent: bool) -> Gr
     """How a tensor of the module begins, where no weights are brought: parameters at random, others as they are."""
     if tensor.dtype not in (torch.float32, torch.int64):
         raise ModelError(f"{name}: is {tensor.dtype}; tensors of float32 and int64 are known here")
+    if not tensor.numel():
+        raise ModelError(f"{name}: is empty ({list(tensor.shape)}); a tensor of a network holds a number at least")
     shape, last = tuple(tensor.shape), name.rpartition(".")[2]
     kind: Literal["parameter", "buffer", "counter"] = "parameter" if is_trained else "buffer"
     kind = kind if tensor.is_floating_point() else "counter"

@@ -146,7 +146,7 @@ def _traced(module: nn.Module, sample: Tensor, training: bool) -> fx.GraphModule
         with warnings.catch_warnings(), _without_collection():
             warnings.simplefilter("ignore")
             program = torch.export.export(module, (sample,), strict=False)
-            return program.module(check_guards=False)
+            return _without_empty_parts(program.module(check_guards=False))
 
     try:
         return trace()
@@ -155,6 +155,30 @@ def _traced(module: nn.Module, sample: Tensor, training: bool) -> fx.GraphModule
         for node in graph.graph.nodes if graph is not None else ():
             found += [obstacle for obstacle in _unknown(node) if obstacle not in found]
         raise refusal(found) from error
+
+
+def _without_empty_parts(graph: fx.GraphModule) -> fx.GraphModule:
+    """Take out of each `cat` the tensors of shape (0,), which it passes over: an empty cache of keys is one."""
+    for node in graph.graph.nodes:
+        if node.op != "call_function" or _operator(node) != "cat":
+            continue
+        parts = node.args[0]
+        empty = [part for part in parts if tuple(part.meta["val"].shape if "val" in part.meta else ()) == (0,)]
+        if empty and len(empty) < len(parts):
+            node.args = ([part for part in parts if part not in empty], *node.args[1:])
+            for part in empty:
+                _erase_unread(graph.graph, part)
+    return graph
+
+
+def _erase_unread(graph: fx.Graph, node: fx.Node) -> None:
+    """Erase what nobody reads, and what only that has read."""
+    if node.users or node.op == "placeholder":
+        return
+    read = node.all_input_nodes
+    graph.erase_node(node)
+    for each in read:
+        _erase_unread(graph, each)
 
 
 @contextmanager

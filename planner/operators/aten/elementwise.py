@@ -240,6 +240,8 @@ OPERATORS = family(
     AtenOperator("pow.Scalar(Scalar self, Tensor exponent) -> Tensor", _power),
     AtenOperator("maximum(Tensor self, Tensor other) -> Tensor", _promoting),
     AtenOperator("minimum(Tensor self, Tensor other) -> Tensor", _promoting),
+    AtenOperator("max.other(Tensor self, Tensor other) -> Tensor", _promoting),
+    AtenOperator("min.other(Tensor self, Tensor other) -> Tensor", _promoting),
     AtenOperator("atan2(Tensor self, Tensor other) -> Tensor", _dividing),
     AtenOperator("clamp.Tensor(Tensor self, Tensor? min=None, Tensor? max=None) -> Tensor", _between),
     AtenOperator("lerp.Tensor(Tensor self, Tensor end, Tensor weight) -> Tensor", _interpolate),

@@ -121,6 +121,8 @@ _ARITHMETIC = {
     "floor_divide in place": case(ROW, "a = clone(x)", "_ = floor_divide_.Tensor(a, 2)", "add.Tensor(a, x)"),
     "maximum": case(ROW, "maximum(x, $w)", w=(6,)),
     "minimum": case(ROW, "minimum(x, $w)", w=(6,)),
+    "max.other": case(ROW, "max.other(x, $w)", w=(6,)),
+    "min.other": case(ROW, "min.other(x, $w)", w=(6,)),
     "clamp": case(ROW, "clamp(x, -1, 0.5)"),
     "clamp below": case(ROW, "clamp(x, none, 0.5)"),
     "clamp_min": case(ROW, "clamp_min(x, 0.5)"),

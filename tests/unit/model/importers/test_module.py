@@ -334,3 +334,13 @@ def test_flags_and_hooks_are_restored_after_an_error() -> None:
         import_module(net, SAMPLE)
     assert [part.training for part in net.modules()] == flags
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in net.modules())
+
+
+def test_an_empty_tensor_that_is_joined_to_others_is_passed_over() -> None:
+    """As `torch.cat` does, and as caches of keys begin in Hugging Face's decoders."""
+    net = chain(Net(lambda net, x: torch.min(torch.cat([torch.tensor([]), x, x]), torch.ones(()))[: len(x)]))
+    found = import_chain(net, SAMPLE)
+    named = [name for names in operators(found.model) for name in names]
+    assert "cat" in named and "min.other" in named
+    expected, output = (step(network, SAMPLE) for network in (copy.deepcopy(net), built(found)))
+    assert torch.equal(expected, output)
