@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from dataclasses import replace
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 
 from planner import limits
 from planner.schema.inputs import InputDtype, check_input, copied_bytes, sample_bytes, tensor_bytes
+from planner.schema.preprocessing import USUAL
+from planner.schema.terms import TrainingTerms
 
 SHAPES = st.lists(st.integers(1, 9), min_size=1, max_size=4).map(tuple)
 
@@ -40,3 +43,21 @@ def test_bytes_are_those_of_arrays(shape: tuple[int, ...]) -> None:
 def test_samples_that_are_none(shape: tuple[int, ...], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         check_input(shape)
+
+
+@pytest.mark.parametrize(
+    ("change", "shape", "dtype", "said"),
+    [
+        ({"augment": "flip"}, (9, 128), "float32", "augment is flip; it is none where samples are no images"),
+        ({"augment": "crop"}, (3, 8, 8), "float32", "here they are 3×8×8 of float32"),
+        ({"resize": "bilinear"}, (20,), "int64", "resize is bilinear; .*: here they are 20 tokens"),
+        ({"normalisation": USUAL}, (9,), "int64", "mean and std are for numbers; here samples are 9 tokens"),
+    ],
+)
+def test_what_is_done_with_images_alone(
+    change: dict[str, Any], shape: tuple[int, ...], dtype: InputDtype, said: str
+) -> None:
+    training = replace(TrainingTerms(epochs=4).training(), **change)
+    training.check_images((3, 8, 8), "uint8")
+    with pytest.raises(ValueError, match=said):
+        training.check_images(shape, dtype)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from math import prod
 
+import numpy as np
 import pytest
 import torch
 
 from planner.schema.common import CacheDtype, stored_bytes
-from planner.training.encoding import decode_samples, encode_samples
+from planner.schema.preprocessing import AS_THEY_ARE
+from planner.training.encoding import decode_samples, encode_samples, input_tensor
 
 SHAPE = (3, 4, 5)
 
@@ -58,3 +60,16 @@ def test_one_sample_of_any_length_comes_back_from_uint8(numbers: int) -> None:
     (record,) = encode_samples(sample, "uint8")
     found = decode_samples(memoryview(bytearray(record)), "uint8", (numbers,))
     assert (found - sample).abs().max().item() <= 1 / 255 + 1e-6
+
+
+def test_numbers_are_those_that_were_read_and_tokens_are_widened() -> None:
+    numbers = np.array([[1.5, -2.0], [0.0, 3e38]], np.float32)
+    buffer = bytearray(numbers.tobytes())
+    found = input_tensor(memoryview(buffer), "float32", (2,), AS_THEY_ARE)
+    assert found.tolist() == numbers.tolist()
+    buffer[:4] = np.float32(7).tobytes()
+    assert found[0, 0] == 7  # not copied, as the plan counts on
+    tokens = input_tensor(
+        memoryview(bytearray(np.array([3, 2**31 - 1], np.int32).tobytes())), "int64", (1,), AS_THEY_ARE
+    )
+    assert (tokens.dtype, tokens.tolist()) == (torch.int64, [[3], [2**31 - 1]])
