@@ -50,7 +50,8 @@ def test_weights_that_are_used_to_other_images_are_warned_of(tmp_path: Path) -> 
     assert [input_difference(path, plan) for path in given] == [None, None]  # nothing says what they are used to
     for name in ("w.json", "model.json"):
         (tmp_path / name).write_text(to_json(replace(plan.model, normalisation=by)))
-    said = f"went in as (value / 255 - 0.1) / 0.3; the plan has them go in as {plan.normalisation.words}"
+    words = plan.normalisation.words(plan.model.input_dtype)
+    said = f"went in as (value / 255 - 0.1) / 0.3; the plan has them go in as {words}"
     assert all(said in (input_difference(path, plan) or "") for path in given)
     alike = replace(plan, training=replace(plan.training, normalisation=by), request=None, schema="plan/1")
     assert [input_difference(path, alike) for path in given] == [None, None]
