@@ -42,7 +42,7 @@ def _convolution(
     groups: int,
 ) -> Value:
     spatial = len(weight.shape) - 2
-    _check(input, weight, bias, spatial, weight.shape[0])
+    _check(input, weight, bias, spatial, weight.shape[0] if spatial > 0 else 0)
     if groups < 1 or input.shape[1] != weight.shape[1] * groups or weight.shape[0] % groups:
         raise ValueError(
             f"{groups} groups with weight {show_shape(weight.shape)} do not fit {input.shape[1]} channels of input"
