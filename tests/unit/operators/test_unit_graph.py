@@ -92,7 +92,7 @@ def test_a_graph_that_does_not_hold_together(changes: dict[str, object], message
         (("c = mean.dim(x, [0])",), "2 samples give"),
         (("a = conv2d(x, $conv.weight)", "c = conv2d(a, $conv.weight)"), r"node 1 \(c = conv2d\): "),
         (("c = view(x, [2, -1])",), "3 samples give"),
-        (("a = scalar_tensor(1.0)", "c = conv2d(x, a)"), r"node 1 \(c = conv2d\): weight has 0 dimensions"),
+        (("a = scalar_tensor(1.0)", "c = conv2d(x, a)"), r"node 1 \(c = conv2d\): input has 4 dimensions; 0 are"),
         (("c = to.dtype(x, 'int64')",), "is int64; float32 is needed"),
         (("c = expand(x, [batch, 3, 8, 8, 9223372036854775807])",), "node 0"),
     ],
