@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Literal
 
 from api.limits import FRONTIER_SECONDS, SOLVER_PROFILES
 from api.problems import from_error
-from api.summaries import plan_summary, profile_row
+from api.summaries import model_row, plan_summary, profile_row
 from planner.errors import DocumentError, InfeasibleError, InputError, PlannerError
 from planner.schema.codec import content_id, decode, parse_json, to_json
 from planner.schema.device_checks import check_device
@@ -37,15 +37,15 @@ class Asked:
     """One message."""
 
     profile_id: str
-    """Which profile; empty where the profile that follows is to be checked."""
+    """Which profile; empty where what follows is a profile to be checked, or an ONNX file."""
     profile_bytes: int
     """How many bytes of it follow; 0: it was sent before."""
     request: Request | None
-    """What is asked of the solver; none: to check the profile, or to look at a plan."""
+    """What is asked of the solver; none: to check the profile, to look at a plan, or to read an ONNX file."""
     plan: Plan | None = None
     """A plan made from the profile, to be looked at."""
-    about: Literal["frontier", "units"] = "frontier"
-    """What is to be said of it."""
+    about: Literal["frontier", "units", "onnx"] = "frontier"
+    """What is to be said of it; `onnx` is of the file that follows."""
 
 
 def main() -> None:
@@ -71,6 +71,8 @@ def _answer(line: bytes, source: BinaryIO, profiles: OrderedDict[str, Profile]) 
     asked = decode(Asked, parse_json(line))
     sent = source.read(asked.profile_bytes)
     try:
+        if asked.about == "onnx":
+            return _read_onnx(sent)
         if asked.request is None and asked.plan is None:
             return {"row": _checked(sent)}
         if sent:
@@ -108,7 +110,15 @@ def _checked(text: bytes) -> dict[str, Any]:
     return profile_row(profile)
 
 
-def _look(profile: Profile, plan: Plan, about: Literal["frontier", "units"]) -> list[Any]:
+def _read_onnx(file: bytes) -> dict[str, Any]:
+    """The network of a file, as it is kept, and what is to be known of it. Raises ModelError."""
+    from planner.model.importers.onnx.chain import import_onnx_bytes
+
+    found = import_onnx_bytes(file)
+    return {"row": model_row(found.model), "notes": found.notes}
+
+
+def _look(profile: Profile, plan: Plan, about: str) -> list[Any]:
     """What there is to see of a plan, beside its document."""
     if about == "units":
         return [asdict(row) for row in unit_bytes(profile, plan)]

@@ -93,6 +93,11 @@ class SolverPool:
         row: dict[str, Any] = (await self._answer("", profile, {"request": None}))["row"]
         return row
 
+    async def read_onnx(self, file: bytes) -> tuple[dict[str, Any], list[str]]:
+        """The network of an ONNX file as a row, and what is to be known of it. Raises Problem where it is none."""
+        answer = await self._answer("", file, {"request": None, "about": "onnx"})
+        return answer["row"], answer["notes"]
+
     async def _answer(self, profile_id: str, profile: bytes, question: dict[str, Any]) -> dict[str, Any]:
         if self.waiting >= MAX_WAITING_SOLVES:
             raise overloaded("too many plans are being made")

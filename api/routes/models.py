@@ -35,7 +35,6 @@ from api.store.database import Database
 from api.store.tables import models
 from api.summaries import model_row, model_summary
 from planner.errors import DocumentError, ModelError
-from planner.model.importers.onnx.chain import import_onnx_bytes
 from planner.model.load import model_from_json
 from planner.model.zoo import ZOO, from_zoo, nearest
 from planner.schema.codec import content_id, decode, parse_json
@@ -136,31 +135,23 @@ async def store_model(request: Request) -> Response:
     is to be known of it stands in the header `Neuroflux-Notes`.
     """
     if bodies.media_type(request) == ONNX_TYPE:
-        content = await bodies.receive(request, MAX_ONNX_BODY_BYTES, (ONNX_TYPE,))
-        return await run_in_threadpool(_store_onnx, request, content)
+        file = await bodies.receive(request, MAX_ONNX_BODY_BYTES, (ONNX_TYPE,))
+        # By a solver's process: this one has no numpy, and what a file may take has a ceiling there.
+        row, notes = await service_of(request).solvers.read_onnx(file)
+        response = await run_in_threadpool(_store, request, row)
+        if notes:
+            response.headers["Neuroflux-Notes"] = "; ".join(notes)
+        return response
     text = await bodies.receive(request)
     return await run_in_threadpool(_store_text, request, text)
 
 
-def _store_onnx(request: Request, file: bytes) -> Response:
-    try:
-        found = import_onnx_bytes(file)
-    except ModelError as error:
-        raise from_error(error, "$") from None
-    response = _store(request, found.model)
-    if found.notes:
-        response.headers["Neuroflux-Notes"] = "; ".join(found.notes)
-    return response
-
-
 def _store_text(request: Request, text: bytes) -> Response:
-    return _store(request, model_of(service_of(request).database, bodies.value_of(text), "$")[1])
+    return _store(request, model_row(model_of(service_of(request).database, bodies.value_of(text), "$")[1]))
 
 
-def _store(request: Request, model: Model) -> Response:
-    database = service_of(request).database
-    row = model_row(model)
-    created = content.put(database, models, row)
+def _store(request: Request, row: dict[str, Any]) -> Response:
+    created = content.put(service_of(request).database, models, row)
     status = 201 if created else 200
     return content_answer(request, row["id"], row["body"].encode(), status, f"/v1/models/{row['id']}")
 
