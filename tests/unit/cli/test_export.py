@@ -18,7 +18,7 @@ from tests.unit.runner.storage.test_exported import export, graph_model, random_
 def test_a_file_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "net.onnx"
     assert main(["export", str(export(tmp_path / "out")), "--onnx", str(target)]) == 0
-    said = f"cnn6: {target}\nimages go in as (value / 255 - 0.5) / 0.25 of their 8-bit values\n"
+    said = f"cnn6: {target}\nimages go in as (value / 255 - 0.5) / 0.25\n"
     assert capsys.readouterr().out == said
     onnx.checker.check_model(onnx.load(target))
 

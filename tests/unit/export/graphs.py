@@ -18,6 +18,8 @@ from tests.unit.export.runtimes import Run
 IMAGE = (4, 9, 11)
 ROW = (6,)
 TO_FLOAT = "y = to.dtype(a, 'float32')"
+_STATISTICS = ("m", "v")
+"""Tensors that are running statistics."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,10 @@ class Case:
 
     @property
     def graph(self) -> UnitGraph:
-        tensors = tuple(GraphTensor(name, shape) for name, shape in self.tensors.items())
+        tensors = tuple(
+            GraphTensor(name, shape, "buffer" if name in _STATISTICS else "parameter")
+            for name, shape in self.tensors.items()
+        )
         return UnitGraph("graph", self.lines, "y", tensors)
 
     def module(self) -> GraphModule:
