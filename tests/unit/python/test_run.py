@@ -38,8 +38,9 @@ from tests.unit.solver.chains import zoo_profile
 class Colours(Dataset[tuple[Tensor, int]]):
     """Images of one colour each, which is their class; floats from 0 to 1, as torchvision gives them."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, side: int = 8) -> None:
         self._count = count
+        self.side = side
 
     def __len__(self) -> int:
         return self._count
@@ -47,7 +48,7 @@ class Colours(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         if index >= self._count:
             raise IndexError(index)
-        image = torch.zeros(3, 8, 8)
+        image = torch.zeros(3, self.side, self.side)
         image[index % 3] = 0.5 + index % 7 / 20
         return image, index % 3
 
@@ -94,7 +95,7 @@ def test_names_of_classes_go_with_plan_model_and_report(colour_plan: Plan, tmp_p
 
 def test_a_plan_has_the_samples_and_the_names_of_its_data(tmp_path: Path) -> None:
     profile = zoo_profile("cnn6", (1, 4, 16))
-    named = NamedColours(600)
+    named = NamedColours(600, 32)
     plan = planner.plan(profile, "2GiB", batch=16, data=named)
     assert (plan.class_names, plan.training.samples, plan.id) == (named.classes, 600, content_id(plan))
     assert planner.plan(profile, "2GiB", batch=16, data=named, samples=50).training.samples == 50
@@ -262,7 +263,7 @@ def test_a_run_ends_with_the_program_that_started_it(tmp_path: Path) -> None:
 def test_what_a_run_cannot_use_is_named(colour_plan: Plan, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^dataset\[0\]: its image is 1×8×8; the plan's model takes 3×8×8"):
         planner.run(colour_plan, [(torch.zeros(1, 8, 8), 0)] * 20, out=tmp_path, quiet=True)
-    with pytest.raises(InputError, match=r"^test: data that is named has a test part of its own"):
+    with pytest.raises(InputError, match=r"^test: data that is named has parts of its own"):
         planner.run(colour_plan, "sample", test=Colours(3), out=tmp_path, quiet=True)
     with pytest.raises(InputError, match="its images are 1×28×28"):
         planner.run(colour_plan, "sample", out=tmp_path, quiet=True)
