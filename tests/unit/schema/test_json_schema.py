@@ -64,7 +64,7 @@ def test_it_refuses_what_the_decoder_refuses_of_structure_and_nothing_else(
 def test_it_takes_every_network_of_the_zoo(capsys: pytest.CaptureFixture[str]) -> None:
     validator = printed("model", capsys)
     for zoo in ZOO:
-        value = json.loads(json.dumps(encode(from_zoo(zoo, (3, 32, 32), 10))))
+        value = json.loads(json.dumps(encode(from_zoo(zoo))))
         validator.validate(value)
         value["units"][0]["layers"][0]["colour"] = "red"
         assert not validator.is_valid(value), zoo
