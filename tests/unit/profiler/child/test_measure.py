@@ -131,7 +131,9 @@ def test_output_that_is_not_finite_is_told(
 ) -> None:
     answer = answer_with(_Broken(None, factor))
     assert isinstance(answer, ComponentFailed)
-    assert answer.problem == f"{2 * 3 * 8 * 8} of {2 * 3 * 8 * 8} numbers of its output on random samples are not finite"
+    assert (
+        answer.problem == f"{2 * 3 * 8 * 8} of {2 * 3 * 8 * 8} numbers of its output on random samples are not finite"
+    )
 
 
 def test_finite_output_passes_and_a_single_other_number_is_counted() -> None:
