@@ -33,6 +33,7 @@ def _lacks_bfloat16() -> bool:
 pytestmark = pytest.mark.skipif(_lacks_bfloat16(), reason="this processor does not compute in bfloat16")
 
 
+@pytest.mark.long
 def test_a_network_trains_in_bfloat16_as_predicted_and_in_fewer_bytes(
     neuroflux: Callable[..., subprocess.CompletedProcess[str]], profile_of: Callable[[str, int], Path], tmp_path: Path
 ) -> None:

@@ -105,7 +105,9 @@ def _measuring_children() -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("killed_at", ["conv1_2, micro-batch 8", "conv2_1, micro-batch 1"])
+@pytest.mark.parametrize(
+    "killed_at", [pytest.param("conv1_2, micro-batch 8", marks=pytest.mark.long), "conv2_1, micro-batch 1"]
+)
 def test_a_child_killed_while_it_measures_is_replaced_and_the_profile_completed(killed_at: str) -> None:
     killed: list[int] = []
 

@@ -50,6 +50,9 @@ def _below_backprop(profile: Profile) -> int:
     return max(least + MIB, least_memory(profile, _request(2**40, "backprop")) * 9 // 10)
 
 
+_LONG = [("vgg11", "just enough"), ("resnet18", "below backpropagation")]
+"""Cases that take minutes."""
+
 CASES = [
     ("cnn6", "just enough", lambda profile: least_memory(profile, _request(2**40)) + MIB),
     ("vgg11", "just enough", lambda profile: least_memory(profile, _request(2**40)) + MIB),
@@ -59,7 +62,13 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "_what", "choose"), CASES, ids=[f"{name}, {what}" for name, what, _ in CASES])
+@pytest.mark.parametrize(
+    ("name", "_what", "choose"),
+    [
+        pytest.param(*case, id=f"{case[0]}, {case[1]}", marks=[pytest.mark.long] if case[:2] in _LONG else [])
+        for case in CASES
+    ],
+)
 def test_a_run_lives_under_a_limit_that_is_its_budget(
     name: str,
     _what: str,
