@@ -124,6 +124,27 @@ def test_what_a_run_stores_in_memory_lives_under_the_same_limit(
     assert 4000 * 28 * 28 < report.stored_in_memory_bytes <= report.peak_bytes <= budget
 
 
+@pytest.mark.long
+def test_settings_that_what_is_stored_leaves_no_room_for_are_not_tried(
+    read: Callable[[str, int], Profile], tmp_path: Path
+) -> None:
+    """The dry step of one, which is predicted to fit by itself, would pass the budget."""
+    if memory_kind(_SHARED) is None or torch.version.cuda is not None:
+        pytest.skip(f"{_SHARED} is no memory here, or starting this build of torch takes more than training")
+    profile = read("cnn6", 32)
+    request = replace(_request(2**40, "neuroflux"), storage_bytes=16 * MIB)
+    budget = least_memory(profile, request)
+    plan = tmp_path / "plan.json"
+    plan.write_text(to_json(make_plan(profile, replace(request, budget=Budget(budget, "process")))))
+    command = [sys.executable, "-m", "planner.cli.main", "run", str(plan), "--data", "sample", "--quiet"]
+    with tempfile.TemporaryDirectory(dir=_SHARED) as place:
+        done = subprocess.run([*command, "--out", f"{place}/out"], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        report = read_document(RunFolder(Path(place) / "out").report, Report)
+    assert report.peak_bytes <= budget
+    assert report.deviations == ()
+
+
 _UNGUARDED = """
 import sys
 from pathlib import Path

@@ -41,6 +41,8 @@ class TrainingJob:
     """Whether the plan is another device's; its settings are then checked against what starting takes here."""
     data_fingerprint: str | None = None
     """Of the prepared data; none: an earlier release held out other samples of it."""
+    stored_bytes: int = 0
+    """What the output folder takes of the budget, at most; 0 where it is on storage."""
 
 
 @dataclass(frozen=True)

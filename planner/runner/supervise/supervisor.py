@@ -218,6 +218,7 @@ class _Supervision:
             self._begun.init_checksum,
             self._begun.is_foreign,
             self._record.data.description.fingerprint if self._record.data else None,
+            self._record.stored_bytes,
         )
         self._record.job = job
         write_sealed(self._folder.job, job)

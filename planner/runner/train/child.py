@@ -19,6 +19,7 @@ from planner.runner.storage.sealed import read_sealed
 from planner.runner.train.foreign import fallbacks_here
 from planner.runner.train.guard import MemoryGuard, describe
 from planner.runner.train.stop import StopSignal
+from planner.runner.train.stored import fallbacks_beside
 from planner.schema.child_failed import ChildFailed
 from planner.schema.codec import read_document, to_json
 from planner.schema.plan import Plan
@@ -90,9 +91,11 @@ def _allowed_bytes(job: TrainingJob, started: Started) -> int | None:
 
 def _first_fallbacks(job: TrainingJob, plan: Plan, started: Started) -> tuple[int, ...]:
     """The largest setting of every block that may be tried. Raises InfeasibleError where there is none here."""
+    beside = fallbacks_beside(plan, job.stored_bytes) if job.stored_bytes else (0,) * len(plan.blocks)
     if not job.any_device or plan.device.is_accelerator:
-        return (0,) * len(plan.blocks)
-    return fallbacks_here(plan, _allowed_bytes(job, started), started.baseline_bytes, started.peak_bytes)
+        return beside
+    here = fallbacks_here(plan, _allowed_bytes(job, started), started.baseline_bytes, started.peak_bytes)
+    return tuple(map(max, here, beside))
 
 
 def _about_device(job: TrainingJob, plan: Plan, started: Started, fallbacks: tuple[int, ...]) -> Iterator[str]:
