@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 ROUNDS = 15
@@ -91,7 +92,7 @@ def by_runner(plan, data, folder) -> float:  # type: ignore[no-untyped-def]  # t
             marks.append(time.perf_counter())
 
     shape, task, normalisation = plan.model.input, plan.model.task, plan.normalisation
-    samples = lambda size: Samples(data.train, shape, None, size, task=task, normalisation=normalisation)  # noqa: E731  # one line says it
+    samples = partial(Samples, data.train, shape, None, task=task, normalisation=normalisation)
     checkpoints = Checkpoints(folder / "checkpoint", math.inf)
     block = RunContext(plan, RunFolder(folder), RunLength(1, STEPS + 1, 0)).blocks[0]
     BlockTrainer(block, samples, MemoryGuard(None), tell, checkpoints, StopSignal()).train()

@@ -10,6 +10,7 @@ Markdown.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -162,7 +163,8 @@ def rows(file: Path) -> Iterator[str]:
     yield "\n| network | input | units | seconds of CPU | why not |\n| --- | ---: | ---: | ---: | --- |"
     for one in found:
         seconds = f"{one['seconds']:.1f}" if "seconds" in one else ""
-        cells = (one["name"], one.get("side", ""), one.get("units", ""), seconds, one.get("reason", "")[:160])
+        reason = re.sub(r"\S*/site-packages/", "", one.get("reason", ""))  # where one machine has them
+        cells = (one["name"], one.get("side", ""), one.get("units", ""), seconds, reason[:160])
         yield f"| {' | '.join(map(str, cells))} |"
 
 

@@ -110,7 +110,7 @@ def described(
 
 def _hindrance(module: Any, sample: Any) -> str | None:
     """Why a fork of this process could not do it; None where it can."""
-    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch gives it no type
         return "CUDA was used here, and does not work in a copy of a process"
     if not isinstance(module, nn.Module) or not isinstance(sample, Tensor):
         return None
@@ -135,7 +135,7 @@ def _asked(work: Callable[[], Description], standstill_seconds: float) -> tuple[
 
 def _reply(work: Callable[[], Description]) -> ImportReply:
     try:
-        torch.zeros(1, requires_grad=True).sum().backward()  # type: ignore[no-untyped-call]
+        torch.zeros(1, requires_grad=True).sum().backward()  # type: ignore[no-untyped-call]  # nor this one
     except RuntimeError:
         return ImportReply()
     try:

@@ -177,6 +177,7 @@ def functions(module: nn.Module, sample: Tensor) -> list[Obstacle]:
             )
         return original.__func__(kind, *given, **named)
 
+    # Both lines put another method in a class of torch's, for this one pass.
     torch.autograd.Function.apply = classmethod(apply)  # type: ignore[assignment, method-assign]
     try:
         with torch.no_grad():
