@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -56,13 +58,13 @@ class _Scales:
 
 
 def weigh(out: Path) -> int:
-    """Bytes of all files below a folder; one that goes meanwhile weighs nothing."""
+    """Bytes of all files below a folder; a file or a folder that goes meanwhile weighs nothing."""
     total = 0
-    for path in out.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except FileNotFoundError:
-            continue
+    # os.walk passes over folders that are gone, where rglob raises before Python 3.13.
+    for folder, _, names in os.walk(out):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += Path(folder, name).stat().st_size
     return total
 
 
