@@ -7,8 +7,11 @@ import json
 import logging
 import os
 import select
+import shutil
+import stat
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +21,12 @@ from api.store.database import Database
 from api.store.job_rows import Claim
 from api.store.tables import profiles
 from api.summaries import profile_row
-from planner.errors import PlannerError
+from planner.errors import PlannerError, StorageError
 from planner.schema.codec import read_document, to_json
 from planner.schema.profile import Profile
 from planner.system.child import ChildProcess
 from planner.system.ends import End
+from planner.system.locks import lock_folder
 
 _LOG = logging.getLogger("neuroflux.jobs")
 
@@ -43,11 +47,35 @@ class _Progress:
 def run_job(database: Database, claim: Claim) -> None:
     """See a job through that this worker has taken."""
     _LOG.info("job %s begins", claim.id)
-    with tempfile.TemporaryDirectory(prefix="neuroflux-job-") as name:
-        folder = Path(name)
+    with _own_folder() as folder:
         (folder / "request.json").write_text(to_json(claim.request))
         code, message = _watched(database, claim, folder)
         _conclude(database, claim, folder, code, message)
+
+
+@contextlib.contextmanager
+def _own_folder() -> Iterator[Path]:
+    """A job's folder, which is locked while its worker lives; it has its name once it is."""
+    with tempfile.TemporaryDirectory(prefix="neuroflux-new-", ignore_cleanup_errors=True) as name:
+        made = Path(name)
+        folder = made.with_name(made.name.replace("-new-", "-job-"))
+        with lock_folder(made):
+            made.rename(folder)
+            try:
+                yield folder
+            finally:
+                folder.rename(made)
+
+
+def clear_leftovers() -> None:
+    """Remove the folders of jobs whose worker was killed here. Folders of other users are left alone."""
+    for folder in Path(tempfile.gettempdir()).glob("neuroflux-job-*"):
+        with contextlib.suppress(OSError, StorageError):
+            found = folder.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+                continue
+            with lock_folder(folder):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _watched(database: Database, claim: Claim, folder: Path) -> tuple[int, str]:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
 
-from api.jobs.measure import run_job
+from api.jobs.measure import clear_leftovers, run_job
 from api.store import content, device_rows, job_rows
 from api.store.database import Database
 from api.store.tables import profiles
@@ -57,6 +57,7 @@ def work(url: str) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
+    clear_leftovers()
     database = Database(url)
     name = f"{os.getpid()}-{new_id()}"
     # In this order: who plans for this machine finds what is shipped, and measures nothing that is known.

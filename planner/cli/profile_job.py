@@ -1,6 +1,7 @@
 """A measurement for the service: `python -m planner.cli.profile_job FOLDER PARENT_PID CPU_SECONDS`.
 
 Reads request.json in the folder, writes profile.json there; it answers with its progress, a JSON object a line.
+Everything temporary lies in the folder too: whoever ends this process removes it with the folder.
 The service runs this as a program, since it knows neither profiler nor torch.
 """
 
@@ -30,6 +31,7 @@ def main() -> int:
     """Measure, and return what the process exits with."""
     folder, parent_pid, cpu_seconds = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     die_with_parent(parent_pid)
+    os.environ["TMPDIR"] = str(folder)
     answers = Answers()
 
     def on_progress(done: int, total: int, name: str) -> None:

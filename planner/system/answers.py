@@ -9,17 +9,26 @@ from __future__ import annotations
 import os
 from typing import BinaryIO
 
+from planner.system.rlimit import die_with_parent
+
 VARIABLE = "NEUROFLUX_ANSWERS"
-"""The environment variable that names the pipe's descriptor to a child."""
+"""The environment variable that tells a child the pipe's descriptor and its parent's process id."""
 
 
 class Answers:
-    """The pipe to the parent. Open it once. Where there is no parent (run by hand) it is standard output."""
+    """The pipe to the parent. Open it once. Where there is no parent (run by hand) it is standard output.
+
+    Who answers ends with the parent, however that one ends: nobody would read what is still to come.
+    """
 
     def __init__(self) -> None:
         # What this process starts is to have neither the name nor the pipe, or the parent would wait for its end.
         given = os.environ.pop(VARIABLE, None)
-        number = os.dup(1) if given is None else int(given)
+        if given is None:
+            number = os.dup(1)
+        else:
+            number, parent_pid = map(int, given.split())
+            die_with_parent(parent_pid)
         os.set_inheritable(number, False)
         self.stream: BinaryIO = os.fdopen(number, "wb")
 

@@ -36,13 +36,13 @@ _KEPT_BYTES = 2**14
 
 @contextlib.contextmanager
 def answering() -> Iterator[tuple[int, int, dict[str, str]]]:
-    """A pipe for a child's answers: descriptor to read, descriptor to pass on, environment that names the latter.
+    """A pipe for a child's answers: descriptor to read, descriptor to pass on, environment that tells it of both.
 
     At the end of the `with` block the descriptor to pass on is closed; with an exception the other one as well.
     """
     source, target = os.pipe()
     try:
-        yield source, target, {**os.environ, VARIABLE: str(target)}
+        yield source, target, {**os.environ, VARIABLE: f"{target} {os.getpid()}"}
     except BaseException:
         os.close(source)
         raise
@@ -53,7 +53,8 @@ def answering() -> Iterator[tuple[int, int, dict[str, str]]]:
 class ChildProcess:
     """`python ARGUMENTS` in a process group of its own, so that Ctrl-C reaches the parent alone.
 
-    It is killed when the `with` block ends. Should memory run out, the kernel kills it before any other process.
+    It is killed when the `with` block ends, and from when it has opened its `Answers` also where this process ends in
+    any other way. Should memory run out, the kernel kills it before any other process.
 
     Args:
         arguments: of the interpreter.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -67,16 +69,33 @@ def _run_and_report(server: Server, plan_id: str, out: Path) -> None:
     assert samples == [{"sequence": number, **line} for number, line in enumerate(lines)]
 
 
-def test_a_running_job_is_cancelled_and_its_process_is_gone(tmp_path: Path) -> None:
-    with serving(tmp_path) as server:
+def test_a_running_job_is_cancelled_and_nothing_of_it_is_left(tmp_path: Path) -> None:
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    with serving(tmp_path / "data", environment={"TMPDIR": str(folder)}) as server:
         job = server.client.post("/v1/jobs", json=JOB).json()["id"]
-        until(lambda: _state(server, job, "running"), "the job's begin")
+        (worker,) = until(lambda: server.children("api.jobs.worker"), "the worker")
+        deepest = until(lambda: _below(worker, 3), "a child of the process that measures", 300)
+        assert [path.name for path in folder.iterdir()] == [next(folder.glob("neuroflux-job-*")).name]
         assert server.client.delete(f"/v1/jobs/{job}").status_code == 202
         assert _ended(server, job)["state"] == "cancelled"
-        (worker,) = server.children("api.jobs.worker")
-        children = Path(f"/proc/{worker}/task").glob("*/children")
-        until(lambda: not any(path.read_text().strip() for path in children), "the end of the measuring process")
+        assert select.select([deepest], [], [], 30)[0], "a process of the measurement goes on"
+        os.close(deepest)
+        until(lambda: not _below(worker, 1), "the end of the measuring process")
+        until(lambda: not list(folder.iterdir()), "the end of its folder")
         assert server.client.delete(f"/v1/jobs/{job}").status_code == 202
+
+
+def _below(process: int, floors: int) -> int | None:
+    """A descriptor of a process so many generations below another, where there is one."""
+    found = [process]
+    for _ in range(floors):
+        tasks = (path for pid in found for path in Path(f"/proc/{pid}/task").glob("*/children"))
+        with contextlib.suppress(OSError):
+            found = [int(pid) for path in tasks for pid in path.read_text().split()]
+    with contextlib.suppress(ProcessLookupError):
+        return os.pidfd_open(found[0]) if found else None
+    return None
 
 
 def test_a_stopped_worker_leaves_no_process_and_no_folder(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from planner.errors import OverBudgetError, PlannerError, RunError
 from planner.schema.profile import Storage
 from planner.system.answers import VARIABLE
-from planner.system.child import Answer, ChildProcess, ask
+from planner.system.child import STANDARD_ERROR, Answer, ChildProcess, ask
 
 
 def code(text: str) -> list[str]:
@@ -108,7 +108,7 @@ def test_a_child_that_ends_within_its_answer_is_an_error_that_says_how(
 ) -> None:
     within = f"""
         print("last words", flush=True)
-        os.write(int(os.environ["{VARIABLE}"]), b'{{"write_bytes')
+        os.write(int(os.environ["{VARIABLE}"].split()[0]), b'{{"write_bytes')
         {ends}
     """
     with pytest.raises(error, match=message):
@@ -137,6 +137,25 @@ def test_answers_end_with_the_child_though_what_it_started_lives_on() -> None:
         assert not select.select([grandchild], [], [], 0)[0], "it has ended, so that nothing was shown"
     assert (words, variable, more) == ("['-c', 'a b']", "None", [])
     assert select.select([grandchild], [], [], 30)[0], "it still runs"
+    os.close(grandchild)
+
+
+def test_who_answers_ends_with_its_parent_however_that_ends() -> None:
+    """As a measurement's children do when the process between them and the service is killed."""
+    child = "from planner.system.answers import Answers; Answers().emit('here'); import signal; signal.pause()"
+    parent = code(f"""
+        from planner.system.child import STANDARD_ERROR, ChildProcess
+        answers = Answers()
+        with ChildProcess(["-c", {child!r}], STANDARD_ERROR) as child:
+            child.answers.readline()
+            answers.emit(str(child.process.pid))
+            child.process.wait()
+    """)
+    with ChildProcess(parent, STANDARD_ERROR) as started:
+        grandchild = os.pidfd_open(int(started.answers.readline()))
+        assert not select.select([grandchild], [], [], 0)[0], "it has ended, so that nothing was shown"
+        started.process.kill()
+        assert select.select([grandchild], [], [], 30)[0], "it still runs"
     os.close(grandchild)
 
 
