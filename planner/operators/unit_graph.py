@@ -174,6 +174,8 @@ class UnitGraph(Operator):
 
     def minimum_micro_batch(self, shape: Shape) -> int:
         """More than one value per channel for every normalisation over the samples."""
+        if not self.depends_on_batch:
+            return 1
         for node, arguments, _ in walk_graph(self, shape, 1, training=True):
             depends = ATEN[node.operator].depends_on_batch and arguments.get("training", True)
             given = arguments.get("input")

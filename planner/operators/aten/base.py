@@ -20,8 +20,8 @@ DTYPES: Final = (*FLOATS, "int64", "int32", "int16", "int8", "uint8", "bool")
 MAX_RESULTS: Final = 4096
 """Most tensors that one operator makes: steps of a sequence that is unbound, say."""
 
-MAX_RANK: Final = 64
-"""Most dimensions of a tensor: more are too many for most of ATen."""
+ATEN_DIMENSIONS: Final = 64
+"""Most dimensions that ATen takes in passing; what a unit graph keeps has at most `limits.MAX_RANK`."""
 
 _INT64 = 2**63
 
@@ -183,8 +183,8 @@ class AtenOperator:
         except OverflowError:
             raise ValueError("its numbers are too large") from None
         for result in results if isinstance(results, tuple) else (results,):
-            if len(result.shape) > MAX_RANK:
-                raise ValueError(f"its result would have {len(result.shape)} dimensions, above {MAX_RANK}")
+            if len(result.shape) > ATEN_DIMENSIONS:
+                raise ValueError(f"its result would have {len(result.shape)} dimensions, above {ATEN_DIMENSIONS}")
             if any(not 0 <= extent < _INT64 for extent in result.shape) or math.prod(result.shape) >= _INT64:
                 raise ValueError(f"its result would have shape {show_shape(result.shape)}")
         return results

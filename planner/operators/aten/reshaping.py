@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from planner.operators.aten.base import (
-    MAX_RANK,
+    ATEN_DIMENSIONS,
     AtenOperator,
     Rule,
     Value,
@@ -33,8 +33,8 @@ def _inferred(count: int, size: Sequence[int], name: str = "size") -> Shape:
     """`size` with its -1 worked out, so that there are `count` elements. Raises ValueError."""
     if min(size, default=0) < -1 or list(size).count(-1) > 1:
         raise ValueError(f"{name} is {show_shape(size)}; extents, and at most one -1, are needed")
-    if len(size) > MAX_RANK:
-        raise ValueError(f"{name} has {len(size)} extents, above {MAX_RANK}")
+    if len(size) > ATEN_DIMENSIONS:
+        raise ValueError(f"{name} has {len(size)} extents, above {ATEN_DIMENSIONS}")
     known = elements(tuple(extent for extent in size if extent != -1))
     if -1 in size and known and count % known == 0:
         return tuple(count // known if extent == -1 else extent for extent in size)
