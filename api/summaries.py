@@ -51,10 +51,17 @@ def profile_row(profile: Profile) -> dict[str, Any]:
         "optimizer": profile.optimizer.kind,
         "state_copies": profile.optimizer.state_copies,
         "dtype": profile.dtype,
+        "heads": _head_kinds(profile),
         "batch": summary["batch"],
         "summary": json.dumps(summary),
         "body": to_json(profile, indent=None),
     }
+
+
+def _head_kinds(profile: Profile) -> str:
+    """The kinds of its heads that may be asked for, each between spaces."""
+    kinds = {found.head.asked_as for found in profile.heads if found.head is not None and found.head.asked_as}
+    return f" {' '.join(sorted(kinds))} "
 
 
 def covered_batch(profile: Profile) -> int:

@@ -44,21 +44,22 @@ export function deviation(value, base) {
   return `${share > 0 ? "+" : share < 0 ? "−" : ""}${number(Math.abs(share), 1)} %`;
 }
 
-/** The fields of a head that say more of it than its kind. */
+/** The numbers that say more of a head than its kind. */
 function headFields(head) {
-  return Object.entries(head).filter(([name]) => name !== "kind");
+  return Object.entries(head).filter(([, value]) => typeof value === "number");
 }
 
-/** What a person calls a head: 64 filters. */
+/** What a person calls a head: 64 filters; mlp, 64 width. */
 export function headName(head) {
   if (head === undefined) return "–";
   if (head === null) return "own";
-  return headFields(head).map(([name, value]) => `${number(value)} ${name}`).join(", ") || head.kind;
+  const fields = headFields(head).map(([name, value]) => `${number(value)} ${name.replaceAll("_", " ")}`);
+  return (head.kind === "auxiliary" ? fields : [head.kind, ...fields]).join(", ");
 }
 
 /** The same where there is little room: 64f. */
 export function headLabel(head) {
-  return headFields(head).map(([name, value]) => `${value}${name[0]}`).join(" ") || head.kind;
+  return headFields(head).map(([name, value]) => `${value}${name[0]}`)[0] ?? head.kind;
 }
 
 /** A large count, shortened: 9.2 M. */

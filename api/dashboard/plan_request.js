@@ -31,6 +31,7 @@ const TERMS = {
   linear_segments: { path: ["linear_segments"] },
   allocator: { path: ["allocator"], isWord: true },
   reserve: { path: ["reserve_bytes"], unit: MIB },
+  head: { path: ["head"], isWord: true },
   head_time_share: { path: ["head_time_share"] },
   grouping_threshold: { path: ["grouping_threshold"] },
   storage: { path: ["storage_bytes"], unit: MIB },

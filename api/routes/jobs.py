@@ -35,6 +35,7 @@ from api.store import idempotency, job_rows
 from api.store.content import to_bytes
 from api.store.idempotency import Once
 from api.store.tokens import Principal, new_id
+from planner.heads.kinds import measured_heads
 from planner.schema.codec import content_id
 from planner.schema.model import Model
 
@@ -54,6 +55,8 @@ def queue_profile(service: Service, terms: JobTerms, model: Model, once: Once | 
         "max_seconds": terms.max_seconds,
         "max_bytes": terms.max_bytes,
     }
+    if terms.head is not None:
+        request["heads"] = measured_heads(terms.head)
     database, identity = service.database, new_id()
     with database.write() as connection:
         earlier = idempotency.claim(connection, database, once, identity)

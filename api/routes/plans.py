@@ -39,6 +39,7 @@ from api.service import Service
 from api.store import content, device_rows
 from api.store.tables import plans, profiles
 from planner.errors import InputError
+from planner.heads.kinds import HEAD_WORDS
 from planner.model.zoo import ZOO
 from planner.schema.codec import content_id, encode
 from planner.schema.common import OPTIMIZER_WORDS
@@ -112,7 +113,13 @@ def _asked(service: Service, terms: ServiceTerms, model_value: Any) -> _Asked:
         raise invalid("$.device", "there is no device with this id; GET /v1/devices lists them")
     training = question.training
     subject = content.ProfileKey(
-        device.id, model_id, optimizer.kind, optimizer.state_copies, training.dtype, training.batch
+        device.id,
+        model_id,
+        optimizer.kind,
+        optimizer.state_copies,
+        training.dtype,
+        training.batch,
+        content.measured_pattern(question.head),
     )
     return _Asked(model, question, content.find_profile(service.database, subject), device, subject)
 
@@ -219,7 +226,9 @@ def _measure_first(service: Service, terms: ServiceTerms, asked: _Asked, base: s
     if not asked.device.is_server:
         raise _missing(asked, asked.device, base)
     training = terms.training
-    needed = JobTerms(kind="profile", batch=training.batch, optimizer=training.optimizer, dtype=training.dtype)
+    needed = JobTerms(
+        kind="profile", batch=training.batch, optimizer=training.optimizer, dtype=training.dtype, head=terms.head
+    )
     job = queue_profile(service, needed, asked.model, None)
     headers = {"Location": f"/v1/jobs/{job['id']}", "Retry-After": str(max(5, round(job["eta_seconds"] or 30)))}
     return json_answer(job, HTTPStatus.ACCEPTED, headers)
@@ -241,7 +250,8 @@ def _missing(asked: _Asked, device: device_rows.DeviceKey, base: str) -> Problem
         "it measures, and stores the profile here",
         field="$.device",
         command=f"neuroflux profile --model {named} --batch {training.batch} --optimizer {training.optimizer.kind}"
-        f"{'' if training.dtype == 'float32' else f' --dtype {training.dtype}'} --report-to {base}",
+        f"{'' if training.dtype == 'float32' else f' --dtype {training.dtype}'}"
+        f"{'' if asked.question.head is None else f' --head {asked.question.head}'} --report-to {base}",
     )
 
 
@@ -257,13 +267,14 @@ def get_terms() -> Response:
     return json_answer(encode(_TERMS))
 
 
-@router.get("/choices", **reads("get_plan_choices", "Strategies and optimizers, in words", PlanChoices))
+@router.get("/choices", **reads("get_plan_choices", "Strategies, optimizers and heads, in words", PlanChoices))
 def get_choices() -> Response:
     """What there is to choose from, for who offers it to people."""
-    strategies, optimizers = (
-        tuple(Choice(name, words) for name, words in found.items()) for found in (STRATEGY_WORDS, OPTIMIZER_WORDS)
+    strategies, optimizers, heads = (
+        tuple(Choice(name, words) for name, words in found.items())
+        for found in (STRATEGY_WORDS, OPTIMIZER_WORDS, HEAD_WORDS)
     )
-    return json_answer(encode(PlanChoices(strategies, optimizers)))
+    return json_answer(encode(PlanChoices(strategies, optimizers, heads)))
 
 
 @router.get("/{plan_id}", **reads("get_plan", "The plan", Plan, 404, never_changes=True))

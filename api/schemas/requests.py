@@ -13,6 +13,7 @@ from api.limits import (
     MAX_SAMPLES_PER_POST,
     MAX_SAMPLES_PER_RUN,
 )
+from planner.heads.base import HeadKind
 from planner.limits import MAX_BATCH, MAX_BYTES, MAX_NAME_LENGTH
 from planner.schema.common import Dtype, Machine, check_range
 from planner.schema.model import Model, ZooReference
@@ -89,6 +90,8 @@ class JobTerms:
     """Longest measurement; what it leaves out is extrapolated."""
     max_bytes: int | None = None
     """Most memory of each measuring process; null: 80 % of what is available."""
+    head: HeadKind | None = PlanTerms.head
+    """A kind of head to measure behind every unit besides the usual ones."""
 
     def __post_init__(self) -> None:
         check_range("batch", self.batch, 1, MAX_BATCH)

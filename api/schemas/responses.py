@@ -154,6 +154,8 @@ class PlanChoices:
     """Strategies."""
     optimizers: tuple[Choice, ...]
     """Optimizers."""
+    heads: tuple[Choice, ...]
+    """Kinds of head."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Select, Table, bindparam, sele
 
 from api.store.database import Database, now_ms
 from api.store.tables import devices, plan_requests, plans, profiles
+from planner.heads.base import HeadKind
 from planner.schema.codec import to_json
 
 
@@ -101,6 +102,13 @@ class ProfileKey:
     """What units compute in."""
     batch: int
     """The batch that is to be covered."""
+    heads: str = "%"
+    """A pattern of the kinds of head that it has to have measured (`measured_pattern`)."""
+
+
+def measured_pattern(kind: HeadKind | None) -> str:
+    """The pattern in `ProfileKey.heads` of profiles that measured a kind of head; none: of any."""
+    return "%" if kind is None else f"% {kind} %"
 
 
 _COVERING = (  # built once: building it takes longer than running it
@@ -114,6 +122,7 @@ _COVERING = (  # built once: building it takes longer than running it
         profiles.c.state_copies == bindparam("state_copies"),
         profiles.c.dtype == bindparam("dtype"),
         profiles.c.batch >= bindparam("batch"),
+        profiles.c.heads.like(bindparam("heads")),
     )
     .order_by(profiles.c.batch, profiles.c.number.desc())
     .limit(1)

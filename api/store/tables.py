@@ -67,6 +67,7 @@ profiles = Table(
     Column("state_copies", Integer, nullable=False),
     Column("batch", Integer, nullable=False),
     Column("dtype", String(16), nullable=False, server_default="float32"),
+    Column("heads", String(128), nullable=False, server_default=" pooled-conv "),
     Column("summary", LargeBinary, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("created_ms", BigInteger, nullable=False),

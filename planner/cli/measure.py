@@ -15,6 +15,7 @@ from planner.schema.common import DeviceKind, Dtype, OptimizerConfig, is_acceler
 from planner.system.storage import IN_MEMORY
 
 if TYPE_CHECKING:
+    from planner.heads.base import HeadKind
     from planner.profiler.profile import ProfileRequest
     from planner.schema.model import Model
     from planner.schema.profile import Profile
@@ -30,18 +31,21 @@ def measured_profile(
     max_bytes: int | None = None,
     max_seconds: float | None = None,
     folder: Path | None = None,
+    head: HeadKind | None = None,
 ) -> Profile:
     """The profile of `model` on this device: from the store, or measured with a progress bar and stored.
 
-    `fresh` measures in any case, `max_bytes` and `max_seconds` bound the measurement, `folder` is where runs will lie.
+    `fresh` measures in any case, `max_bytes` and `max_seconds` bound the measurement, `folder` is where runs will lie,
+    `head` is a kind of head to measure besides the usual ones.
     """
+    from planner.heads.kinds import measured_heads
     from planner.profiler.library.store import ProfileStore
     from planner.profiler.profile import ProfileRequest
     from planner.system.machine import probe
 
     cores = probe().cores
     request = ProfileRequest(
-        model, optimizer, batch, cores, dtype, device, max_bytes=max_bytes, max_seconds=max_seconds
+        model, optimizer, batch, cores, dtype, device, measured_heads(head), max_bytes, max_seconds
     )
     return ProfileStore.default().obtain(
         request,
@@ -89,11 +93,13 @@ def unmeasured_profile(
     batch: int,
     dtype: Dtype = "float32",
     device: DeviceKind = "cpu",
+    head: HeadKind | None = None,
 ) -> Profile:
     """The profile of `model` without measuring: from the store, else a shipped one, with a warning if it is foreign.
 
     Raises InputError where neither has one.
     """
+    from planner.heads.kinds import measured_heads
     from planner.profiler.library import shipped
     from planner.profiler.library.applies import differences
     from planner.profiler.library.store import ProfileStore
@@ -101,7 +107,8 @@ def unmeasured_profile(
     from planner.system.machine import probe
 
     here = probe()
-    found = ProfileStore.default().find(ProfileRequest(model, optimizer, batch, here.cores, dtype, device))
+    request = ProfileRequest(model, optimizer, batch, here.cores, dtype, device, measured_heads(head))
+    found = ProfileStore.default().find(request)
     if found is not None:
         return found
     if is_accelerator(device):

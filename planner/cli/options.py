@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, TypeVar, get_args
 from planner.cli.output import print_note
 from planner.cli.task_options import add_task, for_task, task_from
 from planner.errors import InputError
+from planner.heads.base import HeadKind
+from planner.heads.kinds import HEAD_WORDS
 from planner.limits import MAX_BATCH, MAX_CLASSES, MAX_EPOCHS, MAX_EXTENT, MAX_MODEL_BYTES, MAX_SAMPLES, MAX_UNITS
 from planner.schema.common import DeviceKind, Dtype, OptimizerKind, usual_optimizer
 from planner.schema.data import ArrayLayout
@@ -289,6 +291,12 @@ def add_schedule(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="of every random stream (default %(default)s)",
     )
+
+
+def add_head(group: argparse._ActionsContainer, what: str) -> None:
+    """`--head`; `what` says what it is for."""
+    kinds = "; ".join(f"{kind}: {words}" for kind, words in HEAD_WORDS.items())
+    group.add_argument("--head", choices=get_args(HeadKind), help=f"{what}. {kinds}")
 
 
 def add_exported(parser: argparse.ArgumentParser) -> None:

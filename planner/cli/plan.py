@@ -244,8 +244,12 @@ def _profile(arguments: argparse.Namespace, model: Model, optimizer: OptimizerCo
     from planner.system.machine import installed_torch_version
 
     if arguments.no_measure or installed_torch_version() is None:
-        return unmeasured_profile(model, optimizer, arguments.batch, arguments.dtype, arguments.device or "cpu")
-    return measured_profile(model, optimizer, arguments.batch, arguments.dtype, arguments.device or "cpu")
+        return unmeasured_profile(
+            model, optimizer, arguments.batch, arguments.dtype, arguments.device or "cpu", arguments.head
+        )
+    return measured_profile(
+        model, optimizer, arguments.batch, arguments.dtype, arguments.device or "cpu", head=arguments.head
+    )
 
 
 def _check_beginning(file: Path, model: Model, budget: int) -> None:

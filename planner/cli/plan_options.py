@@ -155,6 +155,7 @@ def _add_choosing(group: argparse._ArgumentGroup) -> None:
         help="how the training process handles freed memory: tight gives it back, fast keeps it (default: whichever "
         "is faster and fits)",
     )
+    options.add_head(group, "what stands at cuts (default: pooled-conv, or what the outputs allow)")
     group.add_argument(
         "--head-time-share",
         type=options.share("head-time-share"),
@@ -217,6 +218,7 @@ def request_from(arguments: argparse.Namespace, samples: int, subject: options.M
         reserve_bytes=arguments.reserve,
         head_time_share=arguments.head_time_share,
         grouping_threshold=arguments.grouping_threshold,
+        head=arguments.head,
     ).request()
 
 

@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     options.add_model(parser)
     options.add_training(parser)
+    options.add_head(parser, "heads to measure besides the usual ones, for `neuroflux plan --head`")
     group = parser.add_argument_group("what measuring may take")
     group.add_argument(
         "--max-bytes",
@@ -76,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         max_bytes=arguments.max_bytes,
         max_seconds=arguments.max_seconds,
         folder=arguments.folder,
+        head=arguments.head,
     )
     if arguments.output is not None:
         write_atomically(arguments.output, to_json(profile))

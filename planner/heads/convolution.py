@@ -7,9 +7,9 @@ not do, keeps a head from ever setting the peak.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
-from planner.heads.base import Head
+from planner.heads.base import Head, HeadKind
 from planner.heads.pooling import pool
 from planner.operators.activation import Activation
 from planner.operators.base import Shape, between
@@ -35,10 +35,14 @@ class ConvHead(Head):
     filters: int
     """Filters of its convolution."""
 
-    depends_on_batch = True
+    asked_as: ClassVar[HeadKind | None] = "pooled-conv"
 
     def __post_init__(self) -> None:
         between("filters", self.filters, 1, 4096)
+
+    @property
+    def depends_on_batch(self) -> bool:
+        return True
 
     @property
     def rank(self) -> int:

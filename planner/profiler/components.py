@@ -8,8 +8,8 @@ from math import prod
 from typing import Literal
 
 from planner.heads.kinds import AuxiliaryHead
-from planner.model.heads import head_unit
-from planner.model.shapes import Shape, Sizes, model_sizes, unit_sizes
+from planner.model.heads import head_sizes, head_unit, heads_at
+from planner.model.shapes import Shape, Sizes, model_sizes
 from planner.model.tokens import token_limit
 from planner.profiler.job import Job
 from planner.schema.common import NUMBER_BYTES, Dtype
@@ -26,7 +26,7 @@ class Component:
     name: str
     """Its name in messages and `Limits.left_out`."""
     spec: Unit | None
-    """Its layers; None for the classifier's loss."""
+    """Its layers; of a head those that answer; None for the classifier's loss."""
     shape: Shape
     """Shape of its input, without the batch."""
     sizes: Sizes
@@ -79,7 +79,9 @@ def components_of(job: Job) -> tuple[Component, ...]:
 def _components(job: Job) -> Iterator[Component]:
     shape: Shape = job.model.input
     last = len(job.model.units)
-    for index, (unit, sizes) in enumerate(zip(job.model.units, model_sizes(job.model), strict=True), start=1):
+    every = model_sizes(job.model)
+    shapes = (shape, *(sizes.output for sizes in every))
+    for index, (unit, sizes) in enumerate(zip(job.model.units, every, strict=True), start=1):
         wanted = _wanted(job.micro_batches, sizes)
         tokens = token_limit(job.model) if index == 1 else 0
         yield Component(unit.name, unit, shape, sizes, index, None, False, wanted, job.dtype, tokens)
@@ -88,20 +90,18 @@ def _components(job: Job) -> Iterator[Component]:
             wanted = _wanted(_for_heads(job.micro_batches), _NO_MODULE)
             yield Component("classifier's loss", None, shape, _NO_MODULE, index, None, True, wanted, job.dtype)
             continue
-        for head, spec in _distinct_heads(job, shape):
-            head_sizes = unit_sizes(spec, shape)
-            wanted = _wanted(_for_heads(job.micro_batches), head_sizes)
+        for head, spec in _distinct_heads(job, index, shapes):
+            sizes = head_sizes(head, shape, job.model.output)
+            wanted = _wanted(_for_heads(job.micro_batches), sizes)
             name = f"head behind {unit.name}, {head.words}"
-            yield Component(name, spec, shape, head_sizes, index, head, True, wanted, job.dtype)
+            yield Component(name, spec, shape, sizes, index, head, True, wanted, job.dtype)
 
 
-def _distinct_heads(job: Job, shape: Shape) -> Iterator[tuple[AuxiliaryHead, Unit]]:
-    """The job's heads behind an output of `shape`, with their layers; of heads with equal layers only the first."""
+def _distinct_heads(job: Job, boundary: int, shapes: tuple[Shape, ...]) -> Iterator[tuple[AuxiliaryHead, Unit]]:
+    """The job's heads behind so many units, with their layers; of heads with equal layers only the first."""
     found: list[Unit] = []
-    for head in job.heads:
-        if not head.fits(shape, job.model.output):
-            continue
-        spec = head_unit(head, shape, job.model.output)
+    for head in heads_at(job.heads, job.model, boundary, shapes):
+        spec = head_unit(head, shapes[boundary], job.model.output)
         if spec not in found:
             found.append(spec)
             yield head, spec

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from planner.errors import InputError
+from planner.heads.base import HeadKind
+from planner.heads.kinds import measured_heads
 from planner.limits import MAX_BATCH
 from planner.profiler.profile import ProfileRequest, take_profile
 from planner.python.datasets import MapDataset, look, measured_normalisation
@@ -82,6 +84,7 @@ def profile(
     device: DeviceKind = "cpu",
     max_bytes: int | str | None = None,
     max_seconds: float | None = None,
+    head: HeadKind | None = None,
 ) -> Profile:
     """Measure on this device what training a network costs: bytes and seconds of every unit and head.
 
@@ -110,6 +113,7 @@ def profile(
         max_bytes: most memory, of the device's, that measuring may take: bytes, or text like "2GiB"; none: 80 % of what
             is available.
         max_seconds: most time that it may take; none: 10 minutes.
+        head: a kind of head to measure behind every unit besides the usual ones, for `plan(…, head=…)`.
 
     Returns:
         What was measured, for `plan`. What the limits left out is named in its `limits`, and extrapolated.
@@ -131,8 +135,8 @@ def profile(
     description = _described(model, sample, classes, outputs, _task(task), inputs)
     limit = None if max_bytes is None else _bytes(max_bytes, "max_bytes")
     cores = probe().cores
-    request = ProfileRequest(description, chosen, batch, cores, dtype, device, max_bytes=limit, max_seconds=max_seconds)
-    return _measured(request)
+    heads = measured_heads(_head(head))
+    return _measured(ProfileRequest(description, chosen, batch, cores, dtype, device, heads, limit, max_seconds))
 
 
 def plan(
@@ -171,6 +175,7 @@ def plan(
     reserve: int | str | None = PlanTerms.reserve_bytes,
     head_time_share: float = PlanTerms.head_time_share,
     grouping_threshold: float = PlanTerms.grouping_threshold,
+    head: HeadKind | None = PlanTerms.head,
 ) -> Plan:
     """Find the fastest training of a network that stays within a memory budget. Nothing is trained.
 
@@ -223,6 +228,8 @@ def plan(
         head_time_share: most time that a head may add to a typical segment, as a share of it, from 0 to 1.
         grouping_threshold: under "neuroflux", largest relative difference of the micro-batches that fit within one
             block, from 0 to 1.
+        head: what stands at cuts, "pooled-conv", "mlp", "lookahead" or "reconstruct"; others than the first a profile
+            has to have measured (`profile(…, head=…)`); none: the first, or what the network's outputs allow.
 
     Returns:
         The plan, for `run`.
@@ -301,6 +308,7 @@ def plan(
             reserve_bytes=None if reserve is None else _bytes(reserve, "reserve"),
             head_time_share=head_time_share,
             grouping_threshold=grouping_threshold,
+            head=_head(head),
         )
     except ValueError as error:
         raise InputError(str(error)) from None
@@ -311,7 +319,8 @@ def plan(
         _check_batch(batch)
         described = described or _described(subject, second, None, outputs, chosen_task, inputs)
         check_images(described, request.training)
-        measured = _measured(ProfileRequest(described, chosen, batch, probe().cores, computed, device or "cpu"))
+        cores, heads = probe().cores, measured_heads(request.head)
+        measured = _measured(ProfileRequest(described, chosen, batch, cores, computed, device or "cpu", heads))
     check_device(measured.device, request.budget.bytes)
     planned = make_plan(measured, request)
     return with_class_names(planned, names) if names else planned
@@ -325,6 +334,13 @@ def _measured(request: ProfileRequest) -> Profile:
 
     with measuring_bar() as on_progress:
         return take_profile(request, on_progress)
+
+
+def _head(kind: HeadKind | None) -> HeadKind | None:
+    """A kind of head, or none. Raises InputError."""
+    if kind is not None:
+        _check_choice("head", kind, HeadKind)
+    return kind
 
 
 def _task(task: str | AnyTask) -> AnyTask:

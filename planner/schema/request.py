@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from planner.heads.base import HeadKind
 from planner.limits import MAX_BATCH, MAX_BYTES, MAX_EPOCHS, MAX_SAMPLES, MAX_UNITS
 from planner.schema.codec import added
 from planner.schema.common import CacheDtype, Dtype, OptimizerConfig, Policy, check_range
@@ -154,6 +155,8 @@ class Request:
 
     linear_segments: bool = False
     """Whether segments may do without a unit that extracts features, such as a last one of the classifier alone."""
+    head: HeadKind | None = added(None)
+    """What stands at cuts; none: the usual heads."""
 
     def __post_init__(self) -> None:
         check_range("storage_bytes", self.storage_bytes or 0, 0, MAX_BYTES)

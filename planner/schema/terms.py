@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from planner.errors import InputError
+from planner.heads.base import HeadKind
 from planner.schema.common import CacheDtype, Dtype, OptimizerConfig, OptimizerKind, Policy, usual_optimizer
 from planner.schema.preprocessing import Normalisation, Resize
 from planner.schema.request import Augment, Budget, Preference, Request, Schedule, Scope, Strategy, Training
@@ -152,6 +153,8 @@ class PlanTerms:
     """Most time that a head may add to a typical segment, as a share of it: what decides how wide heads are."""
     grouping_threshold: float = Request.grouping_threshold
     """Under `neuroflux`: largest relative difference of feasible micro-batches within one block."""
+    head: HeadKind | None = Request.head
+    """What stands at cuts, as the profile measured it; null: the usual heads."""
 
     def request(self) -> Request:
         """In full. Raises InputError, which begins with the field's name, where a value lies outside its range."""
@@ -169,6 +172,7 @@ class PlanTerms:
                 allocator=self.allocator,
                 cache_dtype=self.cache_dtype,
                 linear_segments=self.linear_segments,
+                head=self.head,
             )
         except ValueError as error:
             raise InputError(str(error)) from None

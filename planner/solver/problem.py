@@ -9,7 +9,7 @@ from itertools import accumulate
 from typing import Literal
 
 from planner.errors import InputError
-from planner.heads.kinds import AuxiliaryHead
+from planner.heads.kinds import AuxiliaryHead, may_stand
 from planner.heads.pooled import PooledHead
 from planner.model.shapes import Shape, unit_sizes
 from planner.schema.common import CHECKSUM_BYTES, NUMBER_BYTES, CacheDtype, Dtype, Policy, stored_bytes
@@ -24,7 +24,7 @@ from planner.solver.costs import (
 )
 from planner.solver.policies import step_ns
 from planner.solver.process_memory import ProcessMemory
-from planner.solver.request import check_freeze, check_images, check_measured, check_normalisation
+from planner.solver.request import check_freeze, check_heads, check_images, check_measured, check_normalisation
 from planner.units import KIB
 
 CLASSIFIER: None = None
@@ -105,6 +105,7 @@ class Problem:
         check_freeze(profile.model, request.training)
         check_normalisation(profile.model, request.training)
         check_images(profile.model, request.training)
+        check_heads(profile, request)
         self.profile = profile
         self.request = request
         self.policy = policy
@@ -141,7 +142,10 @@ class Problem:
     @cached_property
     def micro_batches(self) -> tuple[int, ...]:
         """Divisors of the batch within reach of the profile, falling."""
-        tables = [*self.profile.units, *(head.cost for head in self.profile.heads)]
+        heads = (
+            found for found in self.profile.heads if found.head is None or may_stand(found.head, self.request.head)
+        )
+        tables = [*self.profile.units, *(found.cost for found in heads)]
         reach = EXTRAPOLATION * min(component.costs[-1].micro_batch for component in tables)
         batch = self.training.batch
         return tuple(size for size in range(min(batch, reach), 0, -1) if batch % size == 0)
@@ -177,11 +181,15 @@ class Problem:
 
     @cached_property
     def heads(self) -> dict[int, dict[AuxiliaryHead | None, ComponentProfile]]:
-        """By boundary and head: the auxiliary ones among trained units, and the classifier at the chain's end."""
+        """By boundary and head: the auxiliary ones that may stand among trained units, the classifier at the end."""
         found: dict[int, dict[AuxiliaryHead | None, ComponentProfile]] = {}
         for measured in self.profile.heads:
             head, boundary = measured.head, measured.boundary
-            if boundary == self.count if head is None else self.start < boundary < self.count:
+            if head is None:
+                is_there = boundary == self.count
+            else:
+                is_there = self.start < boundary < self.count and may_stand(head, self.request.head)
+            if is_there:
                 found.setdefault(boundary, {})[head] = measured.cost
         return found
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from planner.errors import InputError
+from planner.heads.kinds import may_stand
 from planner.schema.model import Model
 from planner.schema.profile import Profile
-from planner.schema.request import Training
+from planner.schema.request import Request, Training
 
 
 def check_freeze(model: Model, training: Training) -> None:
@@ -44,3 +45,16 @@ def check_measured(profile: Profile, training: Training) -> None:
             f"optimizer is {asked.kind} with {asked.state_copies} copies of the parameters as state, but the profile "
             f"measured {measured.kind} with {measured.state_copies}; profile again with this optimizer"
         )
+
+
+def check_heads(profile: Profile, request: Request) -> None:
+    """Refuse a kind of head that the profile has at no boundary, though it has others. Raises InputError."""
+    kind = request.head
+    auxiliary = [found.head for found in profile.heads if found.head is not None]
+    if kind is None or not auxiliary or any(may_stand(head, kind) for head in auxiliary):
+        return
+    raise InputError(
+        f"head is {kind}, but the profile has no such head behind any unit: either it was not asked for when that was "
+        f"measured (neuroflux profile --head {kind} does), or it fits nowhere in this network; leave head out for the "
+        "usual ones"
+    )

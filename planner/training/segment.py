@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from planner.training.heads import DecodingHead
 from planner.training.recompute import recomputed
 
 Spans = Sequence[tuple[int, int]]
@@ -29,7 +30,8 @@ def segment_loss(
 
     `inputs` is (micro-batch, …), `labels` what `loss` takes. Spans in `recompute` run forward again in backward instead
     of keeping what they save. Returns the loss and the last unit's output, still part of the graph. Without a head,
-    the loss is that output's. It is taken in float32 whatever the units compute in.
+    the loss is that output's. It is taken in float32 whatever the units compute in. A head that makes `inputs` again
+    adds what that lacks.
     """
     output, done = inputs, 0
     for first, end in (*recompute, (len(units), len(units))):
@@ -39,7 +41,9 @@ def segment_loss(
             output = recomputed(units[first:end], output)
         done = end
     ending = output if head is None else head(output)
-    return loss(ending.float(), labels), output
+    found = loss(ending.float(), labels)
+    del ending
+    return head.joined(found, output, inputs) if isinstance(head, DecodingHead) else found, output
 
 
 def train_segment(

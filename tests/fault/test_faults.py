@@ -101,9 +101,8 @@ def test_a_fault_in_the_supervisors_own_files(tmp_path: Path, name: str) -> None
         _supervise(plan, tmp_path / "whole")
     for number in range(1, len(calls) + 1):
         out = tmp_path / str(number)
-        # The folder above it is synced too, so calls on all of tmp_path count.
         full = pytest.raises(StorageError, match=ERRORS[errno.ENOSPC])
-        with failing(name, number, _raise(errno.ENOSPC), tmp_path), full:
+        with failing(name, number, _raise(errno.ENOSPC), out), full:
             _supervise(plan, out)
         assert partials(out) == []
         _supervise(plan, out)

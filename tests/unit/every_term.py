@@ -36,6 +36,7 @@ EVERY_TERM: dict[str, Any] = {
     "linear_segments": True,
     "allocator": "fast",
     "reserve_bytes": MIB,
+    "head": "pooled-conv",
     "head_time_share": 0.1,
     "grouping_threshold": 0.2,
 }

@@ -48,7 +48,7 @@ REFUSALS = {
     "float_for_int": r"^\$\.\S+: a whole number is needed, not \d+\.0",
     "fractional_unexplained": r"^\$\.units\[0\]\.costs\[0\]\.unexplained_bytes: a whole number",
     "foreign_schema": r"^\$\.schema: 'recipe/1' is not a '\w+' document",
-    "head_of_another_kind": r'\.head\.kind: "classifier" is unknown; it is one of auxiliary, pixel, place',
+    "head_of_another_kind": r'\.head\.kind: "classifier" is unknown; it is one of auxiliary, lookahead, mlp, ',
     "int_among_texts": r"^\$\.deviations\[1\]: text is needed, not 2",
     "int_for_bool": r"^\$\.\S+: true or false is needed, not 1",
     "int_for_schema": r"^\$\.schema: 1 is not one of '\w+/1'",

@@ -19,7 +19,7 @@ const SCHEDULES = [["cosine", "cosine"], ["constant", "constant"]];
 const ALLOCATORS = [["", "whichever is faster and fits"], ["tight", "tight: gives freed memory back"], ["fast", "fast: keeps it"]];
 const RESIZES = [["", "refused, unless they are pictures of a folder"], ["bilinear", "resized to the input: bilinear"]];
 const NO_YES = [["false", "no"], ["true", "yes"]];
-const MORE = ["mean", "std", "resize", "momentum", "nesterov", "weight_decay", "schedule", "seed", "max_cuts", "linear_segments", "allocator", "reserve", "head_time_share", "grouping_threshold"];
+const MORE = ["mean", "std", "resize", "momentum", "nesterov", "weight_decay", "schedule", "seed", "max_cuts", "linear_segments", "allocator", "reserve", "head", "head_time_share", "grouping_threshold"];
 const SCOPES = [["process", "everything resident"], ["training", "above the runtime's own"]];
 
 export async function show(place, { query, signal }) {
@@ -147,6 +147,7 @@ function makeForm(lists, given) {
     linear_segments: selectField("Segments without a convolution", "linear_segments", [["", NO_YES]], first("linear_segments")),
     allocator: selectField("Allocator", "allocator", [["", ALLOCATORS]], first("allocator")),
     reserve: numberField("Reserve in MiB", "reserve", first("reserve"), "part of the budget left free", "any"),
+    head: selectField("Heads at cuts", "head", [["", [["", "the usual ones"], ...choices.heads.map(({ name, words }) => [name, `${name}: ${words}`])]]], first("head")),
     head_time_share: numberField("Heads' share of time", "head_time_share", first("head_time_share"), "at most, of a typical segment's", "any"),
     grouping_threshold: numberField("Grouping threshold", "grouping_threshold", first("grouping_threshold"), "neuroflux: how far micro-batches of one block differ", "any"),
   };

@@ -69,38 +69,39 @@ def use_kernels(job: Job) -> Overhead:
 def _use_units(job: Job, behind_each: Callable[[], None] = lambda: None) -> tuple[str, ...]:
     """Take a small training step with every unit, gradients accumulating; returns the units that failed, and why."""
     problems = []
-    shape: Shape = job.model.input
-    for unit, sizes in zip(job.model.units, model_sizes(job.model), strict=True):
+    every = model_sizes(job.model)
+    shapes = (job.model.input, *(sizes.output for sizes in every))
+    for boundary, (unit, sizes) in enumerate(zip(job.model.units, every, strict=True), start=1):
         if sizes.parameters:
             try:
-                _use(job, unit, shape, sizes.output if unit is not job.model.units[-1] else None)
+                _use(job, boundary, shapes)
             except (RuntimeError, ValueError, MemoryError) as error:
                 problems.append(f"{unit.name}: {problem_of(error)}")
         behind_each()
-        shape = sizes.output
     return tuple(problems)
 
 
-def _use(job: Job, unit: Unit, shape: Shape, behind: Shape | None) -> None:
-    """Take steps with a unit alone and below heads. `behind` is its output's shape; None where no head may follow."""
+def _use(job: Job, boundary: int, shapes: tuple[Shape, ...]) -> None:
+    """Take steps with the unit in front of a boundary, alone and below heads, which follow all but the last."""
     import torch
 
     from planner.model.build import build_unit
-    from planner.model.heads import head_unit
     from planner.profiler.child.network import heads_behind
+    from planner.training.heads import build_head
     from planner.training.optimizers import make_optimizer
     from planner.training.segment import train_segment
     from planner.training.tasks import make_arithmetic
 
+    unit, shape, behind = job.model.units[boundary - 1], shapes[boundary - 1], shapes[boundary]
+    is_last = boundary == len(job.model.units)
     task = make_arithmetic(job.model.task)
     labels = task.examples(2, job.model.classes, job.model.input)
     module = build_unit(unit, shape, torch.Generator().manual_seed(0), job.dtype)
     optimizer = make_optimizer(job.optimizer)
-    endings: list[tuple[torch.nn.Module | None, Loss]] = [(None, task.loss if behind is None else _mean)]
-    if behind is not None:
-        for head in heads_behind(job, behind):
-            described = head_unit(head, behind, job.model.output)
-            built = build_unit(described, behind, torch.Generator().manual_seed(0), job.dtype)
+    endings: list[tuple[torch.nn.Module | None, Loss]] = [(None, task.loss if is_last else _mean)]
+    if not is_last:
+        for head in heads_behind(job, boundary, shapes):
+            built = build_head(head, behind, job.model.output, torch.Generator().manual_seed(0), job.dtype)
             endings.append((built, task.loss))
     for _ in range(2):
         for head_behind, loss in endings:

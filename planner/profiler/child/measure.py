@@ -111,13 +111,17 @@ class Measurer:
 
         from planner.model.build import build_unit
         from planner.profiler.child.trace import set_gradients
+        from planner.training.heads import build_head
         from planner.training.optimizers import make_optimizer
 
         component = self._components[index]
-        module = None
-        if component.spec:
-            generator = torch.Generator().manual_seed(0)
-            module = build_unit(component.spec, component.shape, generator, component.dtype).to(self._meter.device)
+        module: nn.Module | None = None
+        generator, shape = torch.Generator().manual_seed(0), component.shape
+        if component.head:
+            output = self._job.model.output
+            module = build_head(component.head, shape, output, generator, component.dtype).to(self._meter.device)
+        elif component.spec:
+            module = build_unit(component.spec, shape, generator, component.dtype).to(self._meter.device)
         optimizer = make_optimizer(self._job.optimizer)
         optimizer.lr = 0.0  # a step costs the same, and the weights stay what they are
         loaded = _Loaded(index, component, module, optimizer)

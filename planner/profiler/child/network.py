@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 
-from planner.heads.base import Head
-from planner.heads.kinds import MEASURED_HEADS
+from planner.heads.kinds import MEASURED_HEADS, ExitHead
 from planner.heads.pooled import PooledHead
 from planner.model.build import build_unit
-from planner.model.heads import head_unit
+from planner.model.heads import heads_at
 from planner.model.shapes import Shape, model_sizes
 from planner.profiler.job import Job
 from planner.training.device import device_of, to_device
 from planner.training.examples import model_inputs
+from planner.training.heads import build_head
 from planner.training.optimizers import Optimizer, make_optimizer
 from planner.training.segment import train_segment
 from planner.training.tasks import make_arithmetic
@@ -61,8 +62,10 @@ class WholeNetwork:
     def heads(self, unit: int) -> tuple[nn.Module, ...]:
         """An auxiliary head and a pooled exit behind so many units, as far as such fit there."""
         shape, generator = self._shapes[unit], torch.Generator().manual_seed(unit)
-        described = [head_unit(head, shape, self._model.output) for head in heads_behind(self._job, shape)]
-        return tuple(to_device(build_unit(one, shape, generator, self.dtype), self.device) for one in described)
+        return tuple(
+            to_device(build_head(head, shape, self._model.output, generator, self.dtype), self.device)
+            for head in heads_behind(self._job, unit, self._shapes)
+        )
 
     @property
     def weight_bytes(self) -> int:
@@ -75,8 +78,12 @@ class WholeNetwork:
         return sum(t.nbytes for p in self.parameters for t in self.optimizer.state(p).values())
 
 
-def heads_behind(job: Job, shape: Shape) -> list[Head]:
-    """The job's auxiliary head of the lowest rank that fits behind an output of `shape`, and a pooled exit."""
-    fitting = [head for head in job.heads or MEASURED_HEADS if head.fits(shape, job.model.output)]
-    found: list[Head] = [min(fitting, key=lambda head: head.rank)] if fitting else []
+def heads_behind(job: Job, boundary: int, shapes: Sequence[Shape]) -> list[ExitHead]:
+    """An auxiliary head that fits behind so many units, and a pooled exit. `shapes` are those of the network.
+
+    Of the job's the one of the lowest rank; where a kind was asked for, which are the last, of that kind.
+    """
+    fitting = list(heads_at(job.heads or MEASURED_HEADS, job.model, boundary, shapes))
+    same = [head for head in fitting if head.asked_as == fitting[-1].asked_as]
+    found: list[ExitHead] = [min(same, key=lambda head: head.rank)] if same else []
     return [*found, PooledHead("pooled")] if job.model.task.fits_exits else found

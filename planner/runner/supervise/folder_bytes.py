@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from planner.errors import InfeasibleError
+from planner.model.heads import head_sizes
 from planner.model.shapes import Sizes, model_sizes
 from planner.runner.supervise.exits import exit_model
 from planner.runner.supervise.room import least_prediction
@@ -117,6 +118,12 @@ class _Weights:
         self._heads = {
             exit.unit: model_sizes(exit_model(plan, exit.unit))[-1] for exit in plan.exits if exit.head is not None
         }
+        self._trained = {
+            segment.units[1]: head_sizes(segment.head, self._sizes[segment.units[1] - 1].output, plan.model.output)
+            for block in plan.blocks
+            for segment in block.segments
+            if segment.head is not None
+        }
         self.frozen_bytes = sum(_bytes(sizes) for sizes in self._sizes[: plan.training.freeze])
         """Of the units that are not trained."""
         self.largest_head_bytes = max((_bytes(head) for head in self._heads.values()), default=0)
@@ -132,7 +139,8 @@ class _Weights:
 
     def _of(self, block: Block) -> list[Sizes]:
         first, last = block.units
-        return [*self._sizes[first:last], *(head for unit, head in self._heads.items() if first < unit <= last)]
+        heads = {**self._heads, **self._trained}
+        return [*self._sizes[first:last], *(head for unit, head in heads.items() if first < unit <= last)]
 
 
 def _bytes(sizes: Sizes) -> int:

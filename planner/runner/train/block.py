@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from planner.model.build import build_unit
-from planner.model.heads import head_unit
 from planner.runner.storage.safetensors import CONVERTED, TensorFile
 from planner.runner.storage.weights import fits, load_weights, named_tensors, read_tensor, save_tensors
 from planner.runner.train.context import BlockContext, RunContext
 from planner.schema.plan import Segment
 from planner.schema.report_parts import InitReport
 from planner.training import device as devices
+from planner.training.heads import build_head
 from planner.training.optimizer_in_backward import optimizer_in_backward
 from planner.training.optimizers import Optimizer, make_optimizer
 from planner.training.segment import Spans, infer, train_segment
@@ -236,9 +236,9 @@ def fresh_unit(run: RunContext, index: int, seeded: bool = True) -> nn.Module:
 def _load_segment(run: RunContext, segment: Segment, seeded: bool = True) -> LoadedSegment:
     first, last = segment.units
     units = [fresh_unit(run, index, seeded) for index in range(first, last)]
-    head = None
+    head: nn.Module | None = None
     if segment.head is not None:
         shape = run.shapes[last]
-        spec = head_unit(segment.head, shape, run.plan.model.output)
-        head = build_unit(spec, shape, _generator(run, "head", last) if seeded else None, run.plan.training.dtype)
+        generator = _generator(run, "head", last) if seeded else None
+        head = build_head(segment.head, shape, run.plan.model.output, generator, run.plan.training.dtype)
     return LoadedSegment(segment, units, head)

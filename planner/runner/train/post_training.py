@@ -19,6 +19,7 @@ from planner.schema.report_parts import ExitReport
 from planner.tasks.base import LabelForm
 from planner.training.device import wait_for
 from planner.training.encoding import encode_samples
+from planner.training.heads import answering
 from planner.training.segment import infer
 from planner.training.tasks import MetricMeter, encode_labels
 
@@ -111,7 +112,9 @@ def _meters(block: LoadedBlock, exits: Exits) -> list[_ExitMeter]:
         for unit, module in enumerate(segment.units, start=segment.spec.units[0] + 1):
             before.append(module)
             if unit == segment.spec.units[1] or unit in exits:
-                meters.append(_ExitMeter(unit, before, exits.get(unit, segment.head), block.task.meter()))
+                head = exits.get(unit, segment.head)
+                answer = None if head is None else answering(head)
+                meters.append(_ExitMeter(unit, before, answer, block.task.meter()))
                 before = []
     return meters
 

@@ -13,8 +13,7 @@ import torch
 from torch import nn
 
 from planner.errors import OverBudgetError, RunError, StorageError
-from planner.model.heads import head_unit
-from planner.model.shapes import unit_sizes
+from planner.model.heads import head_sizes
 from planner.runner.input.samples import Batches, Samples, count_batches
 from planner.runner.protocol.events import BlockStarted, Checkpointed, Deviation, Event, Step
 from planner.runner.protocol.position import Position
@@ -49,8 +48,7 @@ def least_micro_batch(block: BlockContext) -> int:
     for segment in block.spec.segments:
         if segment.head is not None:
             shape = block.run.shapes[segment.units[1]]
-            head = head_unit(segment.head, shape, block.plan.model.output)
-            least = max(least, unit_sizes(head, shape).minimum_micro_batch)
+            least = max(least, head_sizes(segment.head, shape, block.plan.model.output).minimum_micro_batch)
     return least
 
 

@@ -55,5 +55,8 @@ def test_an_earlier_database_is_brought_up_to_date_and_keeps_what_it_has(tmp_pat
         assert (profile["model"], profile["batch"], profile["dtype"]) == ({"name": "cnn6"}, 8, "float32")
         found = [content.find_profile(database, content.ProfileKey("one", "m", "sgd", 1, dtype, 8)) for dtype in DTYPES]
         assert found == ["two", None]
+        patterns = [content.measured_pattern(kind) for kind in (None, "pooled-conv", "mlp")]
+        keys = [content.ProfileKey("one", "m", "sgd", 1, "float32", 8, pattern) for pattern in patterns]
+        assert [content.find_profile(database, key) for key in keys] == ["two", "two", None]
     finally:
         database.close()

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from starlette.testclient import TestClient
 
+from planner.heads.mlp import MlpHead
 from planner.profiler.library.applies import read_profile
 from planner.profiler.library.shipped import FOLDER
 from planner.schema.codec import content_id, decode, to_json
@@ -77,6 +78,28 @@ def test_a_device_that_has_a_profile_is_planned_for(client: TestClient) -> None:
     assert by_device.json()["profile_id"] == PLAN["profile"]
     larger = {"model": "cnn6", "budget": PLAN["budget"], "training": {"batch": 256}}
     assert client.post("/v1/plans", json=larger).status_code == 202  # measured up to 128 alone
+
+
+def test_a_kind_of_head_is_measured_where_it_is_asked_for(client: TestClient) -> None:
+    """A profile with the usual heads answers no request for another kind; one with it does."""
+    with_profile(client)
+    name_server(client, cnn6_fingerprint())
+    request = {"model": "cnn6", "budget": PLAN["budget"], "strategy": "neuroflux"}
+    queued = client.post("/v1/plans", json={**request, "head": "mlp"})
+    assert queued.status_code == 202
+    shipped = read_profile(FOLDER / "models" / "cnn6-3x32x32-10-sgd.json")
+    heads = tuple(
+        replace(head, filters=0, described=MlpHead("mlp", head.filters)) if head.filters else head
+        for head in shipped.heads
+    )
+    both = replace(shipped, heads=(*heads[:-1], *shipped.heads))
+    both = replace(both, id=content_id(both))
+    assert send(client, "/v1/profiles", to_json(both).encode()).status_code == 201
+    planned = client.post("/v1/plans", json={**request, "head": "mlp"})
+    assert (planned.status_code, planned.json()["profile_id"]) == (201, both.id)
+    assert planned.json()["blocks"][0]["segments"][0]["head"]["kind"] == "mlp"
+    refused = client.post("/v1/plans", json={**request, "profile": PLAN["profile"], "head": "reconstruct"})
+    assert (refused.status_code, refused.json()["detail"].partition(",")[0]) == (422, "head is reconstruct")
 
 
 def test_another_devices_profile_is_asked_for_with_the_command(local: TestClient) -> None:

@@ -13,9 +13,12 @@ from safetensors.torch import load_file
 
 from planner.cli.main import main
 from planner.cli.progress import Silent
+from planner.heads.base import HeadKind
 from planner.heads.convolution import ConvHead
+from planner.heads.kinds import HEAD_WORDS, measured_heads
 from planner.heads.pooled import PooledHead
-from planner.model.heads import head_unit
+from planner.model.build import build_unit
+from planner.model.heads import head_unit, heads_at
 from planner.model.shapes import model_sizes
 from planner.runner.protocol.events import BlockDone
 from planner.runner.protocol.job import TrainingJob
@@ -24,18 +27,21 @@ from planner.runner.storage.exported import find_exported
 from planner.runner.storage.sealed import read_sealed, write_sealed
 from planner.runner.supervise.evaluate import evaluate
 from planner.runner.supervise.exits import best_exit, choose_exit, exit_model, export_models
+from planner.runner.supervise.folder_bytes import _Weights
 from planner.runner.supervise.supervisor import RunOptions, run_plan
 from planner.runner.train.inputs import split_parts
 from planner.schema.codec import read_document
 from planner.schema.model import Model
+from planner.schema.plan import Plan
 from planner.schema.report import Report
 from planner.schema.report_parts import ExitReport
 from planner.schema.run_folder import RunFolder
 from planner.tasks.accuracy import Accuracy, wilson
+from planner.training.segment import infer
 from tests.fault.support import small_plan
 from tests.prepared import open_prepared
 from tests.unit.data.support import cycling_labels, random_images
-from tests.unit.runner.contexts import planned_run
+from tests.unit.runner.contexts import loaded_block, planned_run
 from tests.unit.runner.train.test_block import make_plan
 from tests.unit.runner.train.test_pooled import with_pooled_exits
 
@@ -120,6 +126,40 @@ def test_an_exits_description_ends_in_its_head() -> None:
     assert (model.input, model.classes) == (plan.model.input, plan.model.classes)
     assert model_sizes(model)[-1].output == (10,)
     assert exit_model(plan, 6) == plan.model
+
+
+@pytest.mark.parametrize("kind", HEAD_WORDS)
+def test_an_exit_is_what_answers_of_its_head(kind: HeadKind, tmp_path: Path) -> None:
+    """Whatever the kind: the exported network gives what the block's own units and head do, and holds no more."""
+    plan = make_plan((0, 2, 6))
+    shapes = (plan.model.input, *(sizes.output for sizes in model_sizes(plan.model)))
+    head = next(head for head in heads_at(measured_heads(kind), plan.model, 2, shapes) if head.asked_as == kind)
+    block = plan.blocks[0]
+    segments = (replace(block.segments[0], head=head), *block.segments[1:])
+    exits = (replace(plan.exits[0], head=head), *plan.exits[1:])
+    plan = replace(plan, blocks=(replace(block, segments=segments),), exits=exits)
+    loaded = loaded_block(plan, 0, seed=1)
+    folder = RunFolder(tmp_path)
+    folder.block_weights(0).parent.mkdir(parents=True)
+    loaded.save(folder.block_weights(0))
+    assert folder_weight_bytes(plan) == sum(tensor.nbytes for tensor in load_file(folder.block_weights(0)).values())
+    export_models(planned_run(plan, tmp_path), 6, 2)
+    kept, model = load_file(folder.exit_model), exit_model(plan, 2)
+    images = torch.rand(3, *plan.model.input)
+    loaded.stop_training()
+    trained = loaded.segments[0]
+    assert trained.head is not None
+    expected = infer([*trained.units, trained.head], images)
+    units = [build_unit(unit, shape).eval() for unit, shape in zip(model.units, shapes, strict=False)]
+    for index, unit in enumerate(units):
+        prefix = f"units.{index}."
+        unit.load_state_dict({name.removeprefix(prefix): t for name, t in kept.items() if name.startswith(prefix)})
+    torch.testing.assert_close(infer(units, images), expected)
+
+
+def folder_weight_bytes(plan: Plan) -> int:
+    """What is reckoned with for the first block's weights."""
+    return _Weights(plan).block_bytes(plan.blocks[0])
 
 
 def test_a_unit_that_is_called_head_already_keeps_its_name() -> None:
