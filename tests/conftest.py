@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import sys
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import settings
 
 from planner.system.resident import evict_torch_libraries
@@ -14,4 +20,24 @@ settings.load_profile("untimed")
 # installation leaves, could not be evicted, and every process that a test measures would be 150 MiB larger.
 evict_torch_libraries()
 
+# As in the processes that train: what OpenMP's threads spin by default takes the processor from the tests beside.
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+
 pytest_plugins = ["tests.unit.api.databases"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _light_process() -> Iterator[None]:
+    """What is shown within pytest's own process, which is far larger than one that trains, takes no longer for that.
+
+    The collector passes over all that was there before the first test. Torch computes in one thread. Pages of libraries
+    are not dropped around every layer, which takes longer than the layer does here, and nobody measures it: children,
+    in which memory is measured, drop theirs.
+    """
+    gc.freeze()
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        if "planner.training.runtime" in sys.modules:
+            patch.setattr("planner.training.runtime.trim_clean_pages", lambda: 0)
+        yield

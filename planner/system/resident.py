@@ -19,6 +19,7 @@ from pathlib import Path
 from planner.system.memory import cgroup_limit_bytes
 
 _MADV_DONTNEED = 4
+_UPPER_A, _UPPER_R, _LOWER_A = b"ARa"
 
 
 def trim_clean_pages() -> int:
@@ -111,17 +112,22 @@ def _evict_from_page_cache(file: Path) -> None:
 
 def _clean_file_mappings(smaps: Iterable[bytes]) -> Iterator[tuple[int, int, int]]:
     """Yield (start, end, resident bytes) of each mapping that may be dropped; `smaps` is the lines of the file."""
-    header: list[bytes] = []
+    header = b""
     resident_bytes = 0
+    # Thousands of lines are looked at several times in a step: by the first letter, which Rss, AnonHugePages and
+    # Anonymous share with few others, and a header, being hexadecimal, with none.
     for line in smaps:
-        if line.startswith(b"Rss:"):
-            resident_bytes = int(line[4:-3]) * 1024
-        elif line.startswith(b"Anonymous:"):
-            if int(line[10:-3]) == 0 and resident_bytes and _is_unwritable_file(header):
-                start, _, end = header[0].partition(b"-")
+        first = line[0]
+        if first >= _LOWER_A or first < _UPPER_A:
+            header = line
+        elif first == _UPPER_R:
+            if line.startswith(b"Rss:"):
+                resident_bytes = int(line[4:-3]) * 1024
+        elif first == _UPPER_A and resident_bytes and line.startswith(b"Anonymous:") and int(line[10:-3]) == 0:
+            words = header.split(maxsplit=5)
+            if _is_unwritable_file(words):
+                start, _, end = words[0].partition(b"-")
                 yield int(start, 16), int(end, 16), resident_bytes
-        elif line[0] in b"0123456789abcdef":
-            header = line.split(maxsplit=5)
 
 
 def _is_unwritable_file(header: list[bytes]) -> bool:
