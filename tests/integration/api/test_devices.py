@@ -12,13 +12,16 @@ from pathlib import Path
 import pytest
 
 from planner.cli.follow import Spool, finish, run_of
+from planner.cli.main import main
 from planner.client.service import ServiceClient, UnreachableError
 from planner.errors import InfeasibleError, InputError
+from planner.profiler import profile
 from planner.schema.run_folder import RunFolder
 from planner.system.machine import probe
 from planner.units import MIB
 from tests.integration.api.processes import serving
 from tests.unit.api.service import CNN6, PLAN, sample
+from tests.unit.profiler import profiles
 
 
 def test_a_device_enrols_by_the_command_line(tmp_path: Path) -> None:
@@ -42,7 +45,12 @@ def test_a_device_enrols_by_the_command_line(tmp_path: Path) -> None:
             client.create_run("0" * 64, "run", "key")
 
 
-def test_a_device_stores_what_it_measured_with_the_command_that_the_service_gave(tmp_path: Path) -> None:
+def test_a_device_stores_what_it_measured_with_the_command_that_the_service_gave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(profile, "take_profile", profiles.answer)  # what is measured does not matter here
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "store"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
     file = tmp_path / "admin.token"
     with serving(tmp_path / "data", "--only", "api", "--admin-token-file", str(file)) as server:
         admin = {"Authorization": f"Bearer {file.read_text()}"}
@@ -56,23 +64,20 @@ def test_a_device_stores_what_it_measured_with_the_command_that_the_service_gave
         wanted = {"model": "cnn6", "budget": {"bytes": 1024 * MIB}, "device": device, "training": {"batch": 8}}
         problem = server.client.post("/v1/plans", json=wanted, headers=admin)
         assert problem.status_code == 409
-        command = [sys.executable, "-m", "planner.cli.main", *shlex.split(problem.json()["command"])[1:]]
-        environment = {
-            **os.environ,
-            "XDG_DATA_HOME": str(tmp_path / "store"),
-            "XDG_CONFIG_HOME": str(tmp_path / "none"),
-        }
+        command = shlex.split(problem.json()["command"])[1:]
 
-        def measure(*more: str) -> subprocess.CompletedProcess[str]:
-            return subprocess.run([*command, *more], env=environment, capture_output=True, text=True)
+        def measure(*more: str) -> tuple[int, str, str]:
+            code = main([*command, *more])
+            said = capsys.readouterr()
+            return code, said.out, said.err
 
-        refused = measure()  # nothing is measured for a service that would not take it
-        assert (refused.returncode, refused.stdout, "enroll" in refused.stderr) == (2, "", True)
+        code, out, said = measure()  # nothing is measured for a service that would not take it
+        assert (code, out, "enroll" in said) == (2, "", True)
         own_file.chmod(0o644)
-        assert "chmod 600" in measure("--token-file", str(own_file)).stderr
+        assert "chmod 600" in measure("--token-file", str(own_file))[2]
         own_file.chmod(0o600)
-        measured = measure("--token-file", str(own_file))
-        assert measured.returncode == 0, measured.stderr
+        code, out, said = measure("--token-file", str(own_file))
+        assert code == 0, said
         assert server.client.post("/v1/plans", json=wanted, headers=admin).status_code == 201
 
 

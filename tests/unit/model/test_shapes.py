@@ -245,8 +245,8 @@ def test_a_document_nested_without_end_is_refused() -> None:
         )
 
 
-@pytest.mark.parametrize("count", [1025, 10**5, 10**6])
-def test_a_million_units_are_refused(count: int) -> None:
+@pytest.mark.parametrize("count", [1025, limits.MAX_LIST_LENGTH, limits.MAX_LIST_LENGTH + 1])
+def test_too_many_units_are_refused(count: int) -> None:
     units = ",".join(f'{{"name":"u{index}","layers":[{{"op":"relu"}}]}}' for index in range(count))
     text = f'{{"schema":"model/1","name":"long","input":[3,8,8],"classes":2,"units":[{units}]}}'
     expected = (

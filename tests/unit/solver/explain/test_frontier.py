@@ -73,15 +73,25 @@ def test_every_point_costs_more_and_is_faster(profile: Profile, strategy: Any) -
 
 
 def test_a_tiny_frontier_is_that_of_every_single_budget() -> None:
-    """All budgets, byte by byte, from below the smallest to where nothing changes any more."""
+    """All budgets at which the time falls, from below the smallest to where nothing changes any more.
+
+    Between two of equal time there is no other: more memory is never slower (`search/test_search.py`).
+    """
     profile = tiny_profile()
     points = frontier(profile, TINY, solves=200)
-    last = points[-1].budget_bytes
-    steps: list[tuple[int, float]] = []
-    for budget in range(points[0].budget_bytes - 1, last + 2):
-        time = seconds(profile, TINY, budget)
-        if not steps or time < steps[-1][1]:
-            steps.append((budget, time))
+    first, last = points[0].budget_bytes - 1, points[-1].budget_bytes + 1
+    steps = [(first, seconds(profile, TINY, first))]
+    open_ranges = [(steps[0], (last, seconds(profile, TINY, last)))]
+    while open_ranges:
+        low, high = open_ranges.pop()
+        if low[1] == high[1]:
+            continue
+        if low[0] + 1 == high[0]:
+            steps.append(high)
+            continue
+        middle = (low[0] + high[0]) // 2
+        found = middle, seconds(profile, TINY, middle)
+        open_ranges += [(found, high), (low, found)]
     assert steps[0] == (points[0].budget_bytes - 1, float("inf"))
     known = [(point.budget_bytes, point.seconds_total) for point in points]
     assert known[0] == steps[1] and known[-1] == steps[-1]
