@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
 
+from planner import limits
 from planner.data.arrays import SCAN_BYTES, RecordFile
+from planner.data.npy import ArrayHeader, shown
+from planner.data.split import check_samples
 from planner.errors import DataError
 from planner.tasks.base import DataLabels, Label, LabelKind
 from planner.tasks.numbers import LARGEST, packed
@@ -19,6 +23,15 @@ _CODES = {
     "u1": "B", "u2": "H", "u4": "I", "u8": "Q", "i1": "b", "i2": "h", "i4": "i", "i8": "q",
 }  # fmt: skip
 """struct's letter for numpy's kinds of numbers."""
+
+_NUMBER = re.compile(r"[<>|]?(f[248]|[iu][1248]|b1)")
+_INTEGER = re.compile(r"([<>|]?)([iu])([1248])")
+_EXTENTS: Mapping[LabelKind, tuple[int, ...]] = {"numbers": (1, 2), "flags": (1, 2), "mask": (3,)}
+_SHAPES: Mapping[LabelKind, str] = {
+    "numbers": "a regression's labels are N, or N×(numbers of a sample)",
+    "flags": "labels of which any may hold are N×(labels), of 0 and 1",
+    "mask": "masks are N×H×W: the number of a class for every pixel",
+}
 
 
 @dataclass(frozen=True)
@@ -117,3 +130,53 @@ class NoLabels:
     def pieces(self) -> Iterator[bytes]:
         """Nothing."""
         return iter(())
+
+
+def label_kind(header: ArrayHeader) -> LabelKind:
+    """What an array of labels holds, by its shape and the type of its numbers."""
+    flat = math.prod(header.shape[1:]) == 1
+    if len(header.shape) == 3 and not flat:
+        return "mask"
+    if "f" in header.descr:
+        return "numbers"
+    return "class" if flat else "flags"
+
+
+def label_extents(where: str, header: ArrayHeader, kind: LabelKind) -> tuple[int, ...]:
+    """Extents of a label that is no class. Raises DataError where the array cannot hold such."""
+    if _NUMBER.fullmatch(header.descr) is None:
+        raise DataError(where, f"has elements of type {header.descr[:20]!r}; labels are numbers")
+    if len(header.shape) not in _EXTENTS[kind]:
+        raise DataError(where, f"has the shape {shown(header.shape)}; {_SHAPES[kind]}")
+    check_samples(where, header.shape[0])
+    if math.prod(header.shape[1:]) > limits.MAX_ACTIVATION_NUMEL:
+        raise DataError(where, f"has the shape {shown(header.shape)}; that is too much for a label")
+    return header.shape[1:] if kind == "mask" else (math.prod(header.shape[1:]),)
+
+
+def label_type(where: str, header: ArrayHeader) -> tuple[int, bool, bool]:
+    """Return the bytes of one label, whether it is signed, and whether it is big-endian."""
+    match = _INTEGER.fullmatch(header.descr)
+    if match is None:
+        raise DataError(where, f"has {_no_labels(header.descr)}")
+    if len(header.shape) != 1 and header.shape[1:] != (1,):
+        rows = "; of one-hot rows save labels.argmax(1), or train with --task multilabel"
+        one_hot = rows if len(header.shape) == 2 else ""
+        raise DataError(where, f"has the shape {shown(header.shape)}; labels are one integer for each image{one_hot}")
+    check_samples(where, header.shape[0])
+    return int(match[3]), match[2] == "i", match[1] == ">"
+
+
+def _no_labels(descr: str) -> str:
+    """What elements of a type are that labels cannot have, and what would be right."""
+    if "f" in descr:
+        return (
+            f"fractional numbers of type {descr[:20]!r}; labels are integers: save labels.astype(int), or train with "
+            "--task regression"
+        )
+    if "U" in descr or "S" in descr:
+        return (
+            f"text of type {descr[:20]!r}; labels are integers: save numpy.unique(labels, return_inverse=True)[1] as "
+            "labels, and the unique names as class_names"
+        )
+    return f"elements of type {descr[:20]!r}; labels are integers"
