@@ -12,6 +12,7 @@ from typing import Any
 
 from planner import limits
 from planner.data.arrays import SCAN_BYTES, RecordFile
+from planner.data.mask_pixels import PixelCounter
 from planner.data.npy import ArrayHeader, shown
 from planner.data.split import check_samples
 from planner.errors import DataError
@@ -50,8 +51,6 @@ class ArrayLabels:
     """Numpy's name of their numbers' type, byte order first: `<f4`."""
     kind: LabelKind
     """What they are."""
-    ignored: int | None = None
-    """The number in masks that is of no class."""
 
     @property
     def label_bytes(self) -> int:
@@ -89,15 +88,17 @@ class ArrayLabels:
             raise DataError(self.file.name, f"the label holds {odd[0]}; {right}", index)
         return packed("f", numbers) if self.kind == "numbers" else bytes(int(number) for number in numbers)
 
-    def found(self) -> DataLabels:
-        """Read all of them once: what they are. Raises DataError naming the first that is wrong."""
-        highest = -1
+    def found(self, pixels: PixelCounter) -> DataLabels:
+        """Read all of them once: what they are; `pixels` counts those of masks, whose classes are all that it has seen.
+
+        Raises DataError naming the first that is wrong.
+        """
         for index in range(self.count):
             label = self.stored(index)
             if self.kind == "mask":
-                highest = max(highest, max((number for number in set(label) if number != self.ignored), default=-1))
+                pixels.add(label, f"{self.file.name}, record {index}")
         if self.kind == "mask":
-            return DataLabels("mask", highest + 1, self.extents)
+            return DataLabels("mask", pixels.found().classes, self.extents)
         return DataLabels(self.kind, math.prod(self.extents))
 
     def __iter__(self) -> Iterator[int]:

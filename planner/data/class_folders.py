@@ -63,7 +63,7 @@ class Layout:
 
 def find_parts(folder: Path, folders: list[str]) -> Layout:
     """Which of `folders` inside `folder` are parts of a set; where none is one to train on, all of them are classes."""
-    parts = {name: _part_named(name) for name in folders}
+    parts = {name: part_named(name) for name in folders}
     trained = [name for name, part in parts.items() if part == "train" and find_folders(folder / name)]
     if not trained:
         return Layout(folder)
@@ -83,7 +83,8 @@ def find_parts(folder: Path, folders: list[str]) -> Layout:
     return layout
 
 
-def _part_named(name: str) -> str | None:
+def part_named(name: str) -> str | None:
+    """Which part of a set a folder of that name is; none: no part."""
     lowered = name.casefold()
     named = {"train": _TRAIN, "validation": _VALIDATION, "test": _TEST}
     return next((part for part, names in named.items() if lowered in names), None)
@@ -103,7 +104,7 @@ def class_names(folder: Path) -> list[str]:
             problem = f"the name of a class has at most {limits.MAX_NAME_LENGTH} characters"
             raise DataError(str(folder / stored), problem)
     for file in (folder / CLASSES_FILE, folder.parent / CLASSES_FILE):
-        if file.is_file() and (file.parent == folder or _part_named(folder.name) == "train"):
+        if file.is_file() and (file.parent == folder or part_named(folder.name) == "train"):
             return [by_text[name] for name in _ordered(file, list(by_text))]
     return found
 
@@ -128,18 +129,23 @@ def files_beside(folder: Path) -> list[str]:
 
 def _ordered(file: Path, found: list[str]) -> list[str]:
     """The classes as a list of their names orders them. Raises DataError where it names others."""
+    given = class_list(file)
+    if sorted(given) != sorted(found):
+        lacking, more = sorted(set(found) - set(given)), sorted(set(given) - set(found))
+        said = [f"{what} {_few(names)}" for what, names in (("lacks", lacking), ("has no folder for", more)) if names]
+        raise DataError(str(file), f"does not name the class folders: {', '.join(said) or 'a name stands twice'}")
+    return given
+
+
+def class_list(file: Path) -> list[str]:
+    """The names in a file, one a line. Raises DataError where it cannot be read."""
     try:
         if file.stat().st_size > _MOST_CLASSES_BYTES:
             raise DataError(str(file), "is too long for a list of class names")
         lines = file.read_bytes().decode("utf-8-sig", "replace").splitlines()
     except OSError as error:
         raise DataError(str(file), f"cannot be read ({error.strerror})") from None
-    given = [unicodedata.normalize("NFC", line.strip()) for line in lines if line.strip()]
-    if sorted(given) != sorted(found):
-        lacking, more = sorted(set(found) - set(given)), sorted(set(given) - set(found))
-        said = [f"{what} {_few(names)}" for what, names in (("lacks", lacking), ("has no folder for", more)) if names]
-        raise DataError(str(file), f"does not name the class folders: {', '.join(said) or 'a name stands twice'}")
-    return given
+    return [unicodedata.normalize("NFC", line.strip()) for line in lines if line.strip()]
 
 
 def _few(names: list[str]) -> str:

@@ -19,6 +19,8 @@ from planner.data.class_folders import find_folders
 from planner.data.csv_table import find_tables, open_csv
 from planner.data.folder import open_folder
 from planner.data.idx import find_idx_files, open_idx
+from planner.data.mask_folder import open_mask_folder
+from planner.data.mask_folders import find_mask_layout
 from planner.data.npy import NPY_MAGIC
 from planner.data.npz import ZIP_MAGIC, has_arrays, open_npy_folder, open_npz
 from planner.data.pace import Pace
@@ -29,7 +31,7 @@ from planner.errors import DataError, InputError
 from planner.sample import SAMPLE_FILE
 from planner.schema.data import ArrayLayout
 from planner.schema.inputs import InputDtype, show_input
-from planner.tasks.kinds import CLASSIFICATION, AnyTask
+from planner.tasks.kinds import CLASSIFICATION, AnyTask, ignored_by
 
 __all__ = ["DataInfo", "Dataset", "check_fits", "open_data"]
 
@@ -46,11 +48,15 @@ _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"7z\xbc\xaf\x27\x1c", b"\x28
 """What gzip, bzip2, xz, 7-zip, zstd and rar begin with."""
 _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*")
 
+_MASK_LAYOUTS = (
+    "folders images and masks with files of the same names (or train/images and train/masks, images/train and "
+    "masks/train, JPEGImages and SegmentationClass), or an .npz file"
+)
 _LAYOUTS = (
     "understood are: a folder with IDX files (train-images-idx3-ubyte, …, compressed or not), a folder of CIFAR-10 "
     "binary batches (data_batch_1.bin, …), a folder of images per class (DIR/<class>/*.png or DIR/train/<class>/*.png) "
-    "an .npz file with `images` and `labels` (or x and y), a folder of such .npy files and a .csv table of numbers "
-    "with a column `label`"
+    "or of images with masks (DIR/images/*.png and DIR/masks/*.png), an .npz file with `images` and `labels` (or x and "
+    "y), a folder of such .npy files and a .csv table of numbers with a column `label`"
 )
 
 
@@ -201,6 +207,19 @@ def _open_folder(path: Path, how: _Reading) -> Parts:
         return open_csv(path, tables, how.work_dir, how.resources, how.wanted, how.most_bytes, how.task)
     folders = find_folders(path)
     size = how.wanted.image_size
+    if how.task is None or how.task.labels_from == "mask":
+        masks = find_mask_layout(path, folders)
+        if masks is not None:
+            ignored = ignored_by(how.task)
+            return open_mask_folder(path, masks, size, ignored, how.work_dir, how.resources, how.resize, how.pace)
+        if how.task is not None:
+            raise DataError(str(path), f"holds no images with masks; needed are {_MASK_LAYOUTS}")
+    elif find_mask_layout(path, folders) is not None:
+        raise DataError(
+            str(path),
+            f"holds images and their masks, which are for --task segmentation, not {how.task.kind_words}; where these "
+            "are folders of classes, give them other names",
+        )
     parts = open_folder(path, folders, size, how.work_dir, how.resources, how.resize, how.pace) if folders else None
     loose = sum(name.lower().endswith(SUFFIXES) for name in names)
     if parts is None and loose:

@@ -31,7 +31,7 @@ class Described:
 
 def describe(data: Dataset, seed: int) -> Described:
     """Read all labels and a few samples of `data`; `seed` draws what is held out. Raises DataError, StorageError."""
-    info = data.info
+    info, pixels = data.info, data.parts.pixels
     digest = hashlib.sha256(data.parts.identity.encode())
     strata = info.classes if info.labels.kind == "class" else 1
     counts: dict[PartName, array[int]] = {}
@@ -71,10 +71,16 @@ def describe(data: Dataset, seed: int) -> Described:
             seed=seed,
             digest=digest.hexdigest(),
             content=_content(data),
-            notes=(*data.parts.notes, *(_class_notes(counts, info.label_names) if strata > 1 else ())),
+            notes=(
+                *data.parts.notes,
+                *(_class_notes(counts, info.label_names) if strata > 1 else ()),
+                *(() if pixels is None else _pixel_notes(pixels.by_class(info.classes), info.label_names)),
+            ),
             labels=info.labels.kind,
             label_bytes=data.train.label_bytes,
             input_dtype=info.dtype,
+            class_pixels=() if pixels is None else pixels.by_class(info.classes),
+            ignored_pixels=0 if pixels is None else pixels.ignored_pixels,
         ),
         draw,
     )
@@ -133,6 +139,13 @@ def _class_notes(counts: dict[PartName, array[int]], names: tuple[str, ...]) -> 
         lacking = [label for label in seen if not counts[part][label]]
         if lacking:
             yield f"{'class' if len(lacking) == 1 else 'classes'} {_few(lacking, names)}: no sample {purpose}"
+
+
+def _pixel_notes(pixels: Sequence[int], names: tuple[str, ...]) -> Iterator[str]:
+    """What a person should know of classes that no mask has."""
+    empty = [label for label, count in enumerate(pixels) if not count]
+    if empty:
+        yield f"no pixel is of class {_few(empty, names)}: the network tells {len(pixels)} classes apart"
 
 
 def _few(labels: list[int], names: tuple[str, ...]) -> str:

@@ -21,7 +21,7 @@ from planner.data.class_folders import (
 )
 from planner.data.pace import Pace
 from planner.data.picture_list import PictureList
-from planner.data.pictures import decode, import_pillow
+from planner.data.pictures import decode_into, import_pillow
 from planner.data.pictures_found import PicturesFound
 from planner.data.split import Parts, check_index, check_shape
 from planner.errors import DataError
@@ -46,8 +46,7 @@ def open_folder(
     tells how many were found.
     """
     import_pillow(folder)
-    if size is not None and size[0] not in (1, 3):
-        raise DataError(str(folder), f"images have 1 channel (grey) or 3 (colour); {size[0]} are wanted")
+    check_channels(folder, size)
     layout = find_parts(folder, folders)
     classes = class_names(layout.train)
     found = PicturesFound(layout.notes, pace)
@@ -77,6 +76,21 @@ def open_folder(
         notes=found.notes(size),
         decode_bytes=found.decode_bytes(size[1:]),
     )
+
+
+def check_channels(folder: Path, size: tuple[int, int, int] | None) -> None:
+    """Raise DataError where pictures are wanted with channels that they do not have."""
+    if size is not None and size[0] not in (1, 3):
+        raise DataError(str(folder), f"images have 1 channel (grey) or 3 (colour); {size[0]} are wanted")
+
+
+def file_head(path: Path) -> bytes:
+    """The beginning of a file, to know it again by. Raises DataError."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_SAMPLED_BYTES)
+    except OSError as error:
+        raise DataError(str(path), f"cannot be read ({error.strerror})") from None
 
 
 def _count_beside(folder: Path, layout: Layout, found: PicturesFound) -> None:
@@ -111,14 +125,8 @@ class FolderSplit:
 
     def read_into(self, index: int, image: memoryview) -> Label:
         check_index(index, self.samples)
-        if image.nbytes != self.record_bytes:
-            raise ValueError(f"{image.nbytes} bytes given for an image of {self.record_bytes}")
         path, label = self._names.at(index)
-        pixels = decode(path, self._size)
-        channels = self._size[0]
-        plane = self.record_bytes // channels
-        for channel in range(channels):
-            image[channel * plane : (channel + 1) * plane] = pixels[channel::channels]
+        decode_into(path, self._size, image)
         return class_label(label)
 
     def labels(self) -> Iterator[int]:
@@ -131,12 +139,7 @@ class FolderSplit:
 
     def stored(self, index: int) -> bytes:
         """The beginning of an image's file."""
-        path, _ = self._names.at(index)
-        try:
-            with path.open("rb") as file:
-                return file.read(_SAMPLED_BYTES)
-        except OSError as error:
-            raise DataError(str(path), f"cannot be read ({error.strerror})") from None
+        return file_head(self._names.at(index)[0])
 
     def close(self) -> None:
         self._names.close()

@@ -16,12 +16,13 @@ from planner.data.array_archive import CORRUPT_ZIP, ArrayArchive, ArrayFolder, B
 from planner.data.array_form import UNKNOWN, WantedSamples, array_form
 from planner.data.array_labels import ArrayLabels, NoLabels, label_extents, label_kind, label_type
 from planner.data.arrays import ArraySplit, Labels, SampleArray, SampleLabels, check_counts, check_same_form
+from planner.data.mask_pixels import PixelCounter
 from planner.data.split import Parts
 from planner.errors import DataError
 from planner.limits import MAX_CLASSES
 from planner.schema.common import check_class_names
-from planner.tasks.base import IGNORED, DataLabels
-from planner.tasks.kinds import CLASSIFICATION, AnyTask
+from planner.tasks.base import DataLabels
+from planner.tasks.kinds import CLASSIFICATION, AnyTask, ignored_by
 from planner.units import MIB
 
 ZIP_MAGIC = b"PK\x03\x04"
@@ -118,6 +119,7 @@ def _open_parts(opener: _Opener) -> Parts:
         labels=found.kind,
         label_extents=found.extents,
         dtype=train[0].dtype,
+        pixels=opener.pixels.found() if found.kind == "mask" else None,
     )
 
 
@@ -136,6 +138,8 @@ class _Opener:
         self._wanted = wanted
         self._task = task
         self._arrays = self._by_meaning()
+        self.pixels = PixelCounter(ignored_by(task))
+        """Counts the pixels of masks."""
         self._names = next((name for name in _NAMES if archive.holds_text(name)), None)
 
     def _by_meaning(self) -> dict[tuple[str, str], str]:
@@ -184,8 +188,7 @@ class _Opener:
             return Labels(file, offset, item_bytes, header.shape[0], item_bytes, signed, big_endian)
         extents = label_extents(where, header, kind)
         file, offset = self.archive.locate(name, header, int(header.descr[-1]))
-        ignored = getattr(self._task, "ignore_index", IGNORED)
-        return ArrayLabels(file, offset, header.shape[0], extents, header.descr, kind, ignored)
+        return ArrayLabels(file, offset, header.shape[0], extents, header.descr, kind)
 
     def look(self, labels: SampleLabels) -> DataLabels:
         """Read all labels once: what they are. Raises DataError naming the first that is wrong."""
@@ -193,7 +196,7 @@ class _Opener:
             case Labels():
                 return DataLabels("class", labels.highest() + 1)
             case ArrayLabels():
-                return labels.found()
+                return labels.found(self.pixels)
         return DataLabels("none", 1)
 
     def class_names(self, classes: int) -> tuple[str, ...]:

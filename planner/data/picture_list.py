@@ -7,31 +7,26 @@ are merged from storage.
 from __future__ import annotations
 
 import hashlib
-import heapq
 import os
-import tempfile
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from itertools import islice, pairwise, repeat
+from itertools import pairwise, repeat
 from pathlib import Path
 
 from planner.data.class_folders import LEFTOVERS, is_folder
 from planner.data.headers import read_header
 from planner.data.pictures import check_header
 from planner.data.pictures_found import PicturesFound
+from planner.data.stored_names import StoredNames, sorted_names
 from planner.data.unpack import data_folder
 from planner.errors import DataError, StorageError
-from planner.units import KIB
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp")
 
 _ENDINGS = tuple(suffix.encode() for suffix in SUFFIXES)
 _MOST_DEPTH = 8
-_NAMES_PER_CHUNK = 64
-_SORTED_AT_ONCE = 32_768
-_CHUNK_BYTES = 64 * KIB
 
 
 class PictureList:
@@ -43,37 +38,40 @@ class PictureList:
         """List the folders `classes` in `folder`; `found` counts what is there. Raises DataError, StorageError."""
         self.folder = folder
         self.classes = classes
-        self.count = 0
-        self.storage_bytes = 0
         self.identity = hashlib.sha256()
         """Of classes, names and sizes."""
         self._found = found
         self._class_starts = array("Q")
-        self._chunk_starts = array("Q")
         where = data_folder(work_dir)
+        self._names = StoredNames(where, resources)
         try:
-            # `resources` closes it, and its storage is free again then.
-            self._file = resources.enter_context(tempfile.TemporaryFile(dir=where, buffering=_CHUNK_BYTES))  # noqa: SIM115  # closed by resources
             for name in classes:
                 self._class_starts.append(self.count)
                 self.identity.update(os.fsencode(name) + b"\0")
                 if (folder / name).is_dir():
                     self._append(os.fsencode(folder / name), where)
-            self._file.flush()
         except OSError as error:
             raise StorageError(f"{where}: the list of image files cannot be written ({error.strerror})") from None
+        self._names.flush()
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return self._names.count
+
+    @property
+    def storage_bytes(self) -> int:
+        """What their names take."""
+        return self._names.storage_bytes
 
     def _append(self, folder: bytes, scratch: Path) -> None:
         for name in _pictures(folder, self._found, scratch):
-            if self.count % _NAMES_PER_CHUNK == 0:
-                self._chunk_starts.append(self.storage_bytes)
             path = os.fsdecode(os.path.join(folder, name))  # noqa: PTH118  # a million times
             header, size = read_header(path), os.stat(path).st_size  # noqa: PTH116  # as above
             check_header(path, header)
             self._found.add(path, header, size)
             self.identity.update(b"%b\0%d\0" % (name, size))
-            self.storage_bytes += self._file.write(name + b"\0")
-            self.count += 1
+            self._names.append(name)
 
     def check_no_class_is_empty(self) -> None:
         """Raise DataError for the first class without an image."""
@@ -93,16 +91,13 @@ class PictureList:
 
     def at(self, index: int) -> tuple[Path, int]:
         """Return path and label of image `index`."""
-        chunk, offset = divmod(index, _NAMES_PER_CHUNK)
-        start = self._chunk_starts[chunk]
-        end = self._chunk_starts[chunk + 1] if chunk + 1 < len(self._chunk_starts) else self.storage_bytes
-        name = os.pread(self._file.fileno(), end - start, start).split(b"\0")[offset]
+        name = self._names.at(index)
         label = bisect_right(self._class_starts, index) - 1
         return self.folder / self.classes[label] / os.fsdecode(name), label
 
     def close(self) -> None:
         """Forget the list; its storage is free again."""
-        self._file.close()
+        self._names.close()
 
 
 def _pictures(
@@ -135,29 +130,3 @@ def _files(folder: bytes, found: PicturesFound, inside: bytes, depth: int, folde
                     found.left_out.add(os.fsdecode(entry.name))
     except OSError as error:
         raise DataError(os.fsdecode(folder), f"cannot be read ({error.strerror})") from None
-
-
-def sorted_names(names: Iterator[bytes], scratch: Path, at_once: int = _SORTED_AT_ONCE) -> Iterator[bytes]:
-    """`names`, none of which has a zero byte, in order. More than `at_once` go through a nameless file in `scratch`."""
-    chunk = sorted(islice(names, at_once))
-    if len(chunk) < at_once:
-        yield from chunk
-        return
-    with tempfile.TemporaryFile(dir=scratch) as file:
-        ends = [0]
-        while chunk:
-            file.writelines(name + b"\0" for name in chunk)
-            ends.append(file.tell())
-            chunk = sorted(islice(names, at_once))
-        file.flush()
-        yield from heapq.merge(*(_written(file.fileno(), start, end) for start, end in pairwise(ends)))
-
-
-def _written(fd: int, start: int, end: int) -> Iterator[bytes]:
-    """The names between two places of a file."""
-    rest = b""
-    while start < end:
-        chunk = os.pread(fd, min(_CHUNK_BYTES, end - start), start)
-        start += len(chunk)
-        *whole, rest = (rest + chunk).split(b"\0")
-        yield from whole

@@ -98,6 +98,17 @@ def decode(path: Path, size: tuple[int, int, int]) -> bytes:
         raise DataError(str(path), f"cannot be decoded ({error})") from None
 
 
+def decode_into(path: Path, size: tuple[int, int, int], image: memoryview) -> None:
+    """Fill `image` with the picture, channels first. Raises DataError naming the file, ValueError for another size."""
+    channels, height, width = size
+    plane = height * width
+    if image.nbytes != channels * plane:
+        raise ValueError(f"{image.nbytes} bytes given for an image of {channels * plane}")
+    pixels = decode(path, size)
+    for channel in range(channels):
+        image[channel * plane : (channel + 1) * plane] = pixels[channel::channels]
+
+
 def _decode(path: Path, size: tuple[int, int, int]) -> bytes:
     from PIL import Image
 

@@ -5,58 +5,62 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from planner.data.masks import resize_mask
 from planner.data.pictures import import_pillow, resize_planes
 from planner.data.split import Parts, SourceSplit, check_shape
 from planner.errors import DataError
 from planner.schema.inputs import show_input
-from planner.tasks.base import Label, LabelKind
+from planner.tasks.base import Label
 
 
 def resized(parts: Parts, name: str, size: tuple[int, int]) -> Parts:
     """The same data set with images of `size` (height, width); unchanged where they are. `name` is what errors call it.
 
-    Raises DataError where Pillow is not installed, or labels would have to be resized too.
+    Masks are resized with them, to the nearest pixel. Raises DataError where Pillow is not installed, or masks are not
+    as large as their images.
     """
     if parts.dtype != "uint8" or len(parts.shape) != 3:
         raise DataError(name, f"its samples are {show_input(parts.shape, parts.dtype)}: only images can be resized")
     channels, height, width = parts.shape
     if (height, width) == size:
         return parts
-    check_resizable(name, parts.labels)
+    is_mask = parts.labels == "mask"
+    if is_mask and parts.label_extents != (height, width):
+        has = "×".join(map(str, parts.label_extents))
+        raise DataError(name, f"its masks are {has}, but its images are {height}×{width}")
     import_pillow(name, "resizing images")
     had, shape = (channels, height, width), (channels, *size)
     check_shape(name, shape)
 
     def each(split: SourceSplit | None) -> ResizedSplit | None:
-        return None if split is None else ResizedSplit(split, had, shape)
+        return None if split is None else ResizedSplit(split, had, shape, is_mask)
 
     return replace(
         parts,
-        train=ResizedSplit(parts.train, had, shape),
+        train=ResizedSplit(parts.train, had, shape, is_mask),
         validation=each(parts.validation),
         test=each(parts.test),
         shape=shape,
+        label_extents=size if is_mask else parts.label_extents,
         notes=(*parts.notes, f"all images are {height}×{width}: resized to {size[0]}×{size[1]}"),
     )
-
-
-def check_resizable(name: str, labels: LabelKind) -> None:
-    """Raise DataError where labels have the extents of their images."""
-    if labels == "mask":
-        raise DataError(name, "its labels are masks, which are not resized: resize images and masks beforehand")
 
 
 class ResizedSplit:
     """A part of a data set whose images are resized as they are read."""
 
-    def __init__(self, split: SourceSplit, had: tuple[int, int, int], shape: tuple[int, int, int]) -> None:
-        """`had` is (channels, height, width) of the split's images, `shape` that of what is read here."""
+    def __init__(
+        self, split: SourceSplit, had: tuple[int, int, int], shape: tuple[int, int, int], is_mask: bool
+    ) -> None:
+        """`had` is (channels, height, width) of the split's images, `shape` that of what is read here; `is_mask`:
+        whether labels are resized with them."""
         self._split = split
         self._had = had
         self._shape = shape
         self.samples = split.samples
         self.record_bytes = shape[0] * shape[1] * shape[2]
-        self.label_bytes = split.label_bytes
+        self._is_mask = is_mask
+        self.label_bytes = shape[1] * shape[2] if is_mask else split.label_bytes
 
     def read_into(self, index: int, image: memoryview) -> Label:
         if image.nbytes != self.record_bytes:
@@ -64,7 +68,7 @@ class ResizedSplit:
         stored = bytearray(self._split.record_bytes)
         label = self._split.read_into(index, memoryview(stored))
         resize_planes(stored, self._had, self._shape[1:], image)
-        return label
+        return resize_mask(label, self._had[1:], self._shape[1:]) if self._is_mask else label
 
     def labels(self) -> Iterator[int]:
         """The class of every sample in order."""

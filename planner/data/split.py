@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from planner import limits
+from planner.data.mask_pixels import MaskPixels
 from planner.data.stratify import HELD_OUT_EVERY
 from planner.errors import DataError
 from planner.schema.inputs import InputDtype, check_input
@@ -107,6 +108,8 @@ class Parts:
     """Height and width of masks."""
     dtype: InputDtype = "uint8"
     """What a sample's numbers are."""
+    pixels: MaskPixels | None = None
+    """Of which classes the pixels of masks are."""
 
 
 class Dataset:
@@ -116,6 +119,8 @@ class Dataset:
         """`resources` closes everything that was opened for `parts`."""
         if parts.labels == "class" and parts.classes < 2:
             raise DataError(name, f"has {parts.classes} class; training needs at least 2")
+        if parts.pixels is not None and parts.classes < 2:
+            parts.pixels.check(name)
         if parts.test is None and parts.train.samples < HELD_OUT_EVERY:
             raise DataError(
                 name,
@@ -136,7 +141,12 @@ class Dataset:
             dtype=parts.dtype,
             classes=parts.classes,
             label_names=parts.label_names,
-            labels=DataLabels(parts.labels, parts.classes, parts.label_extents),
+            labels=DataLabels(
+                parts.labels,
+                parts.classes,
+                parts.label_extents,
+                "" if parts.pixels is None else parts.pixels.highest_in,
+            ),
         )
 
     def close(self) -> None:

@@ -7,16 +7,18 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from planner.data.dataset import check_fits, open_data
 from planner.data.describe import describe
+from planner.data.masks import resize_mask
 from planner.data.pictures import import_pillow
-from planner.data.resized import check_resizable
 from planner.data.statistics import measure, measure_values
 from planner.data.write import Part
 from planner.errors import InputError
 from planner.model.tokens import token_limit
 from planner.python.sources import is_numbered, source_of
-from planner.python.values import sample_values
+from planner.python.values import image_shape, sample_values
 from planner.schema.common import check_class_names
 from planner.schema.model import Model
 from planner.schema.preprocessing import Normalisation
@@ -60,7 +62,6 @@ def mapped_part(
     """
     source = source_of(dataset, name)
     if resize:
-        check_resizable(name, model.task.labels_from)
         import_pillow(name, "resizing images")
     if is_numbered(source):
         numbered = ((f"{name}[{index}]", source[index]) for index in range(len(source)))
@@ -181,11 +182,17 @@ def _samples(samples: Iterable[tuple[str, Any]], model: Model, resize: bool) -> 
         if not isinstance(sample, tuple | list) or len(sample) != 2:
             raise InputError(f"{where}: is a {type(sample).__name__}; a pair of input and label is needed")
         given, label = sample
-        yield sample_values(given, model, limit, where, resize=resize), _label(label, model, where)
+        shape = image_shape(given, model) if resize else model.input
+        yield sample_values(given, model, limit, where, resize=resize), _label(label, model, where, shape)
 
 
-def _label(label: Any, model: Model, where: str) -> Label:
+def _label(label: Any, model: Model, where: str, shape: tuple[int, ...]) -> Label:
+    """A sample's label as it is stored; a mask is as large as the image, of `shape`, and is resized with it."""
+    is_mask = model.task.labels_from == "mask"
+    if is_mask and not hasattr(label, "tolist"):
+        label = np.asarray(label)  # a Pillow image's values, those of a palette its indices
     try:
-        return model.task.label(label, model.classes, model.input)
+        found = model.task.label(label, model.classes, shape)
+        return resize_mask(found, (shape[1], shape[2]), (model.input[1], model.input[2])) if is_mask else found
     except ValueError as error:
         raise InputError(f"{where}: {error}") from None

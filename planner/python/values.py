@@ -43,6 +43,14 @@ def sample_values(given: Any, model: Model, tokens: int, where: str, *, resize: 
             return _tokens(array, tokens, where)
 
 
+def image_shape(given: Any, model: Model) -> tuple[int, ...]:
+    """Channels, height and width of an image of any size, as `sample_values` reads it; of others the model's."""
+    if model.input_dtype != "uint8" or len(model.input) != _IMAGE_DIMENSIONS:
+        return model.input
+    detached = given.detach().cpu() if hasattr(given, "detach") else given
+    return _shape_of(np.asarray(detached), model.input)
+
+
 def _bytes(array: NDArray[Any], where: str) -> NDArray[np.uint8]:
     if array.dtype == np.uint8:
         return array

@@ -13,6 +13,7 @@ _MOST_ROWS = 100
 
 _LAYOUTS = {
     "folder": "a folder of images per class",
+    "masks": "folders of images with masks",
     "npz": "arrays in an .npz file",
     "npy": "a folder of .npy arrays",
     "csv": "a table of numbers (.csv)",
@@ -28,7 +29,7 @@ def data_text(data: DataDescription) -> str:
     named = f" ({clean(some(list(data.class_names)))})" if data.class_names else ""
     labelled = f"in {data.classes} classes" if data.labels == "class" else f"with {_labels(data)}"
     lines = [
-        f"{clean(data.name)}: {total:,} images of {shape} {labelled}{named}",
+        f"{clean(data.name)}: {total:,} {data.called} of {shape} {labelled}{named}",
         f"  {_parts(data)}",
         *(f"  note: {clean(text)}" for text in data.notes),
     ]
@@ -41,7 +42,10 @@ def data_table(data: DataDescription, file_bytes: int, decode: tuple[str, int]) 
     pairs = [
         ("data", clean(data.name)),
         ("layout", _LAYOUTS.get(data.layout, data.layout)),
-        ("images", f"{sum(part.samples for part in data.parts):,} of {'×'.join(map(str, data.input))} as trained on"),
+        (
+            data.called,
+            f"{sum(part.samples for part in data.parts):,} of {'×'.join(map(str, data.input))} as trained on",
+        ),
         *([("labels", _labels(data))] if data.labels != "class" else []),
         ("parts", _parts(data)),
         ("prepared", f"{format_bytes(file_bytes)} in a run's folder"),
@@ -49,7 +53,7 @@ def data_table(data: DataDescription, file_bytes: int, decode: tuple[str, int]) 
         *(("note", clean(text)) for text in data.notes),
         ("known by", f"{data.digest[:12]}… (names, sizes, labels), {data.content[:12]}… (samples)"),
     ]
-    return f"{fields(pairs)}\n\n{_classes(data)}" if data.labels == "class" else fields(pairs)
+    return "\n\n".join((fields(pairs), *_classes(data)))
 
 
 def _labels(data: DataDescription) -> str:
@@ -73,14 +77,34 @@ def _parts(data: DataDescription) -> str:
     )
 
 
-def _classes(data: DataDescription) -> str:
-    rows = list(_rows(data))
-    table = columns(("label", "class", "train", "validation", "test"), rows[:_MOST_ROWS], "><>>>")
-    return table if len(rows) <= _MOST_ROWS else f"{table}\n\n{note(f'and {len(rows) - _MOST_ROWS} classes more')}"
+def _classes(data: DataDescription) -> Iterator[str]:
+    """A table of classes, where there are some, and how many more there are."""
+    if data.labels == "class":
+        rows = list(_rows(data))
+        yield columns(("label", "class", "train", "validation", "test"), rows[:_MOST_ROWS], "><>>>")
+    elif data.class_pixels:
+        rows = list(_pixel_rows(data))
+        yield columns(("label", "class", "pixels", "share"), rows[:_MOST_ROWS], "><>>")
+    else:
+        return
+    if len(rows) > _MOST_ROWS:
+        yield note(f"and {len(rows) - _MOST_ROWS} classes more")
+
+
+def _name(data: DataDescription, label: int) -> str:
+    return clean(data.class_names[label], 40) if label < len(data.class_names) else DASH
+
+
+def _pixel_rows(data: DataDescription) -> Iterator[tuple[str, ...]]:
+    """How much of all masks is of each class, and of none: the share is of those that are of a class."""
+    total = sum(data.class_pixels)
+    for label, count in enumerate(data.class_pixels):
+        yield str(label), _name(data, label), f"{count:,}", f"{count / total:.1%}" if total else DASH
+    if data.ignored_pixels:
+        yield DASH, "ignored", f"{data.ignored_pixels:,}", DASH
 
 
 def _rows(data: DataDescription) -> Iterator[tuple[str, ...]]:
     for label in range(data.classes):
-        name = clean(data.class_names[label], 40) if label < len(data.class_names) else DASH
         counts = (f"{part.class_samples[label]:,}" if part.class_samples else DASH for part in data.parts)
-        yield (str(label), name, *counts)
+        yield (str(label), _name(data, label), *counts)

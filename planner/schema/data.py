@@ -74,6 +74,10 @@ class DataDescription:
     """Bytes of a sample's label behind its record."""
     input_dtype: InputDtype = added("uint8")
     """What a sample's numbers are."""
+    class_pixels: tuple[int, ...] = added(())
+    """How many pixels of all masks are of each class, as the masks lie there; empty: labels are none."""
+    ignored_pixels: int = added(0)
+    """How many are of no class (ignore_index)."""
 
     def __post_init__(self) -> None:
         check_range("classes", self.classes, 1, MAX_CLASSES)

@@ -77,6 +77,8 @@ class DataLabels:
     """Classes that are told apart, or numbers or flags of a sample."""
     extents: tuple[int, ...] = ()
     """Height and width of a mask."""
+    highest_in: str = ""
+    """The mask in which the highest class was seen; empty: it is not known."""
 
     @property
     def words(self) -> str:

@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from planner.tasks.autoencoder import Autoencoder
+from planner.tasks.base import IGNORED
 from planner.tasks.classification import Classification
 from planner.tasks.multilabel import Multilabel
 from planner.tasks.next_token import NextToken
@@ -28,6 +29,11 @@ USUAL: Mapping[str, AnyTask] = {
     "next-token": NextToken("next-token"),
 }
 """Every task by its kind, as it is where nothing more is said."""
+
+
+def ignored_by(task: AnyTask | None) -> int | None:
+    """What masks say of pixels of no class; where no task says it, as is usual."""
+    return task.ignore_index if isinstance(task, Segmentation) else IGNORED
 
 
 def make_task(kind: str | None, settings: Mapping[str, Any], usual: AnyTask = CLASSIFICATION) -> AnyTask:

@@ -54,8 +54,9 @@ class Segmentation(Task):
         if has != takes:
             raise ValueError(f"has masks of {has}, but {called} gives {takes}")
         if found.classes > outputs:
+            where = f" ({found.highest_in})" if found.highest_in else ""
             raise ValueError(
-                f"has masks with the class {found.classes - 1}, but {called} tells 0 to {outputs - 1} apart"
+                f"has masks with the class {found.classes - 1}{where}, but {called} tells 0 to {outputs - 1} apart"
                 f"{'' if self.ignore_index is None else f'; {self.ignore_index} is ignored (--ignore-index)'}"
             )
 

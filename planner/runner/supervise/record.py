@@ -327,7 +327,7 @@ def make_report(plan: Plan, record: Record, seconds: float, exit_tolerance: floa
 
 def resized_by(plan: Plan, data: DataReport | None) -> Resize | None:
     """How images of other sizes were brought to the model's: as was asked for, and pictures of a folder in any case."""
-    is_folder = data is not None and data.description.layout == "folder"
+    is_folder = data is not None and data.description.layout in ("folder", "masks")
     return plan.resize or ("bilinear" if is_folder else None)
 
 

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.data.picture_list import PictureList, sorted_names
+from planner.data.picture_list import PictureList
 from planner.data.pictures_found import PicturesFound
+from planner.data.stored_names import sorted_names
 from planner.units import MIB
 from tests.unit.data.support import random_images, write_image
 
@@ -58,7 +59,7 @@ def test_every_image_is_found_again_by_its_number(tmp_path: Path) -> None:
 GROWTH = """
 import sys
 from pathlib import Path
-from planner.data.picture_list import sorted_names
+from planner.data.stored_names import sorted_names
 from planner.system.proc import read_memory, reset_peak
 
 def names(count):

@@ -70,12 +70,16 @@ def test_channels_are_not_made(tmp_path: Path) -> None:
         prepare(replace(wanted, resize="bilinear"))
 
 
-def test_masks_are_not_resized(tmp_path: Path) -> None:
-    np.savez(tmp_path / "set.npz", images=random_images(20, 9, 6), labels=random_images(20, 9, 6) % 3)
-    with pytest.raises(DataError, match="its labels are masks, which are not resized"):
-        open_data(str(tmp_path / "set.npz"), tmp_path, resize=(4, 4), task=None)
-    with open_data(str(tmp_path / "set.npz"), tmp_path, resize=(9, 6), task=None) as data:
-        assert data.info.labels.kind == "mask"
+def test_masks_are_resized_to_the_nearest_pixel(tmp_path: Path) -> None:
+    masks = random_images(20, 9, 6) % 3
+    np.savez(tmp_path / "set.npz", images=random_images(20, 9, 6), labels=masks)
+    with open_data(str(tmp_path / "set.npz"), tmp_path, resize=(4, 5), task=None) as data:
+        assert (data.info.labels.extents, data.train.label_bytes) == ((4, 5), 20)
+        found = [data.train.read_into(index, memoryview(bytearray(20))) for index in range(20)]
+    assert found == [Image.fromarray(mask).resize((5, 4), Image.Resampling.NEAREST).tobytes() for mask in masks]
+    np.savez(tmp_path / "other.npz", images=random_images(20, 9, 6), labels=masks[:, :8])
+    with pytest.raises(DataError, match="its masks are 8×6, but its images are 9×6"):
+        open_data(str(tmp_path / "other.npz"), tmp_path, resize=(4, 5), task=None)
 
 
 def test_channels_come_first_where_the_model_has_as_many(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from PIL import Image
 from planner.errors import InputError
 from planner.model.zoo import from_zoo
 from planner.python.datasets import class_names, mapped_part
+from planner.schema.codec import decode
+from planner.schema.model import Model
 from planner.tasks.base import Label, class_label, class_of
 from tests.unit.data.support import random_images
 
@@ -141,3 +143,32 @@ def test_a_data_set_without_names() -> None:
     loop = Named(None)
     loop.dataset = loop  # type: ignore[attr-defined]  # whatever people write
     assert class_names(loop, 10) == ()
+
+
+SEGMENTING = decode(
+    Model,
+    {
+        "schema": "model/1",
+        "name": "s",
+        "input": [3, 8, 10],
+        "classes": 3,
+        "task": {"kind": "segmentation"},
+        "units": [{"name": "c", "layers": [{"op": "conv2d", "out_channels": 3, "kernel": 1}]}],
+    },
+)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy, Image.fromarray, np.ndarray.tolist])
+def test_masks_of_any_kind_are_resized_with_their_images(kind: Any) -> None:
+    image, mask = random_images(21, 5, 3), random_images(21, 5) % 3
+    mask[3] = 255
+    (found,) = mapped_part([(image, kind(mask))], SEGMENTING, "", "data", resize=True).samples
+    assert found[1] == Image.fromarray(mask).resize((10, 8), Image.Resampling.NEAREST).tobytes()
+    with pytest.raises(InputError, match="its label is no mask of 21×5"):
+        next(mapped_part([(image, kind(mask[1:]))], SEGMENTING, "", "data", resize=True).samples)
+
+
+def test_a_palettes_indices_are_the_classes() -> None:
+    mask = Image.fromarray(random_images(8, 10) % 3)
+    mask.putpalette(bytes(range(30)))
+    assert _one(PIXELS, mask, SEGMENTING)[1] == mask.tobytes()
