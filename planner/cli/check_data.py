@@ -13,6 +13,7 @@ from planner.cli.output import print_result
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("data", metavar="D", help="sample, fashion-mnist, or a path")
+    options.add_validation(parser)
     options.add_reading(parser.add_argument_group("how it is read"))
     parser.add_argument(
         "--seed",
@@ -34,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     from planner.report.data_tables import data_table
     from planner.schema.codec import to_json
 
-    reading = {"resize": arguments.resize, "layout": arguments.layout}
+    reading = {"resize": arguments.resize, "layout": arguments.layout, "validation": arguments.validation}
     with (
         DataProgress() as shown,
         tempfile.TemporaryDirectory(prefix="neuroflux-") as work,

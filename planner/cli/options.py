@@ -147,8 +147,8 @@ def _number(text: str) -> float:
         raise InputError(f"{text[:40]!r} is not a number, for instance 0.05") from None
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """`--model`, `--input`, `--classes`, `--data`."""
+def add_model(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """`--model`, `--input`, `--classes`, `--data`; their group, for more of the kind."""
     group = parser.add_argument_group("the network and its data")
     group.add_argument(
         "--model",
@@ -163,6 +163,17 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
     add_reading(group)
     add_task(group)
+    return group
+
+
+def add_validation(group: argparse._ActionsContainer) -> None:
+    """`--validation`."""
+    group.add_argument(
+        "--validation",
+        metavar="PATH",
+        help="samples to choose an exit by, where they lie apart: all that is there, labelled as D is (default: the "
+        "validation part of D, or a tenth of its training samples)",
+    )
 
 
 def add_shape(group: argparse._ActionsContainer, default: str) -> None:
@@ -340,14 +351,17 @@ class ModelAndData:
     """How it has images of other sizes resized."""
 
 
-def subject_from(arguments: argparse.Namespace, work_dir: Path) -> ModelAndData:
-    """The model asked for, shaped by the data where there is some. Data is unpacked into `work_dir`."""
+def subject_from(arguments: argparse.Namespace, work_dir: Path, validation: str | None = None) -> ModelAndData:
+    """The model asked for, shaped by the data where there is some. Data is unpacked into `work_dir`; `validation`
+    is what `--validation` names."""
     from planner.model.tokens import token_limit
     from planner.model.zoo import ZOO
 
     described = None if _is_made(arguments.model) else _described(arguments)
     task = task_from(arguments, CLASSIFICATION if described is None else described.task)
     if arguments.data is None:
+        if validation is not None:
+            raise InputError("--validation names a part of the data; name the data with --data")
         model = described or _made(arguments.model, _resized_input(arguments), arguments.classes, task=task)
         model = for_task(model, task)
         _check_resize(arguments, model)
@@ -365,7 +379,7 @@ def subject_from(arguments: argparse.Namespace, work_dir: Path) -> ModelAndData:
     resize = arguments.resize
     if described is not None and described.resize is not None:
         resize = resize or described.input[1:]  # as it was trained
-    reading = {"resize": resize, "layout": arguments.layout, "dtype": dtype, "tokens": tokens}
+    reading = {"resize": resize, "layout": arguments.layout, "dtype": dtype, "tokens": tokens, "validation": validation}
     with (
         DataProgress() as shown,
         open_data(arguments.data, work_dir, size=wanted, pace=Pace(shown), task=task, **reading) as data,

@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
 
         check_drawing()
     with tempfile.TemporaryDirectory(prefix="neuroflux-") as work:
-        subject = options.subject_from(arguments, Path(work))
+        subject = options.subject_from(arguments, Path(work), arguments.validation)
         if arguments.normalise is not None:
             subject = _normalised(arguments, subject, Path(work))
     samples = subject.samples or arguments.samples or TrainingTerms.samples
@@ -112,12 +112,20 @@ def _next_command(arguments: argparse.Namespace, plan: Plan) -> str:
     folder = RunFolder(out)
     if folder.report.exists():
         return f"it was trained before:\n  {command_line('report', out)}\nonce more, into another folder:\n  " + (
-            run_command(arguments.output, arguments.data, out.with_name(f"{out.name}-again"), *_init(arguments))
+            run_command(arguments.output, arguments.data, out.with_name(f"{out.name}-again"), *_more(arguments))
         )
     if is_taken(folder):
-        resuming = run_command(arguments.output, arguments.data, None, "--resume")
+        resuming = run_command(arguments.output, arguments.data, None, *_validation(arguments), "--resume")
         return f"its training in {out} was stopped, go on with:\n  {resuming}"
-    return f"train with:\n  {run_command(arguments.output, arguments.data, None, *_init(arguments))}"
+    return f"train with:\n  {run_command(arguments.output, arguments.data, None, *_more(arguments))}"
+
+
+def _more(arguments: argparse.Namespace) -> tuple[str, ...]:
+    return (*_validation(arguments), *_init(arguments))
+
+
+def _validation(arguments: argparse.Namespace) -> tuple[str, ...]:
+    return () if arguments.validation is None else ("--validation", arguments.validation)
 
 
 def _init(arguments: argparse.Namespace) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EPILOG
     options.take_negative_sizes(parser)
-    options.add_model(parser)
+    options.add_validation(options.add_model(parser))
     _add_budget(parser.add_argument_group("the budget"))
     options.add_training(parser)
     options.add_schedule(parser)

@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("plan", metavar="PLAN", help="the plan's file, or its address: URL/v1/plans/ID")
     parser.add_argument("--data", required=True, metavar="D", help="sample, fashion-mnist, or a path")
+    options.add_validation(parser)
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="output folder (default: runs/<first 12 digits of the plan's id>)"
     )
@@ -99,13 +100,15 @@ def run(arguments: argparse.Namespace) -> int:
     _warn(plan, arguments)
     out: Path = arguments.out or default_folder(plan.id)
     if not arguments.resume:
-        _check_apart(arguments.data, out)
+        for data in filter(None, (arguments.data, arguments.validation)):
+            _check_apart(data, out)
     wanted = RunOptions(
         epochs=arguments.epochs,
         max_steps=arguments.max_steps,
         seed=arguments.seed,
         init=arguments.init,
         resume=arguments.resume,
+        validation=arguments.validation,
         checkpoint_seconds=arguments.checkpoint_seconds,
         exit_tolerance=arguments.exit_tolerance,
         any_device=arguments.any_device,
@@ -157,7 +160,8 @@ def _check_apart(data: str, out: Path) -> None:
 
 def _resuming(arguments: argparse.Namespace, out: Path) -> str:
     """The command that goes on with a run that has not come to its end."""
-    options = ["--resume"]
+    options = [] if arguments.validation is None else ["--validation", arguments.validation]
+    options.append("--resume")
     for name in ("any_device", "ignore_limit"):
         if getattr(arguments, name):
             options.append(f"--{name.replace('_', '-')}")

@@ -21,6 +21,7 @@ from planner.data.folder import open_folder
 from planner.data.idx import find_idx_files, open_idx
 from planner.data.mask_folder import open_mask_folder
 from planner.data.mask_folders import find_mask_layout
+from planner.data.named_validation import check_named, with_validation
 from planner.data.npy import NPY_MAGIC
 from planner.data.npz import ZIP_MAGIC, has_arrays, open_npy_folder, open_npz
 from planner.data.pace import Pace
@@ -72,6 +73,7 @@ def open_data(
     pace: Pace | None = None,
     most_bytes: int | None = None,
     task: AnyTask | None = CLASSIFICATION,
+    validation: str | None = None,
 ) -> Dataset:
     """Open `sample`, `fashion-mnist` or the file or folder at a path. A folder of that name is given as `./sample`.
 
@@ -81,6 +83,7 @@ def open_data(
     the file decides; `tokens` is how many it tells apart. Compressed data is unpacked once into `work_dir`/data. All
     labels are checked here, images when they are read. `pace` tells how many pictures of a folder were found;
     `most_bytes` is how much may be unpacked; `task` says what samples are labelled with: none leaves that to the data.
+    `validation` names a data set all of whose samples are the validation part.
 
     Raises DataError naming the file, and the record where there is one; StorageError when `work_dir` cannot take what
     is unpacked.
@@ -91,8 +94,13 @@ def open_data(
     try:
         wanted = WantedSamples(size, dtype, tokens, layout)
         how = _Reading(work_dir, wanted, resize, resources, pace, most_bytes, task)
-        parts = _open_named(name_or_path, how)
-        return Dataset(name_or_path, parts if resize is None else resized(parts, name_or_path, resize), resources)
+        parts = _opened(name_or_path, how)
+        if validation is not None:
+            check_named(name_or_path, validation)
+            alike = dataclasses.replace(wanted, size=parts.shape, dtype=parts.dtype)
+            beside = dataclasses.replace(how, wanted=alike, work_dir=work_dir / "validation")
+            parts = with_validation(parts, name_or_path, _opened(validation, beside), validation)
+        return Dataset(name_or_path, parts, resources)
     except BaseException:
         resources.close()
         raise
@@ -132,6 +140,11 @@ class _Reading:
     """How much may be unpacked; none: as much as there is."""
     task: AnyTask | None
     """What samples are labelled for; none: whatever the data has."""
+
+
+def _opened(name: str, how: _Reading) -> Parts:
+    parts = _open_named(name, how)
+    return parts if how.resize is None else resized(parts, name, how.resize)
 
 
 def _open_named(name: str, how: _Reading) -> Parts:

@@ -80,6 +80,7 @@ def describe(data: Dataset, seed: int) -> Described:
             label_bytes=data.train.label_bytes,
             input_dtype=info.dtype,
             class_pixels=() if pixels is None else pixels.by_class(info.classes),
+            validation=data.parts.validation_name,
             ignored_pixels=0 if pixels is None else pixels.ignored_pixels,
         ),
         draw,

@@ -35,6 +35,12 @@ class MaskPixels:
         """How many are of each of so many classes."""
         return tuple(0 if value == self.ignored else self.by_value[value] for value in range(min(classes, _VALUES)))
 
+    def __add__(self, other: MaskPixels) -> MaskPixels:
+        """Of both."""
+        counts = tuple(ours + theirs for ours, theirs in zip(self.by_value, other.by_value, strict=True))
+        highest = max(self, other, key=lambda each: each.classes)
+        return MaskPixels(counts, self.ignored, highest.highest_in)
+
     def check(self, name: str) -> None:
         """Raise DataError, which calls the data set so, where masks tell no two classes apart."""
         seen = [value for value, count in enumerate(self.by_value) if count]

@@ -59,6 +59,8 @@ class Wanted:
     """What the model takes."""
     tokens: int = 0
     """How many tokens it tells apart; 0: it takes none."""
+    validation: str | None = None
+    """Name or path of the validation part, where that lies apart."""
 
 
 @dataclass(frozen=True)

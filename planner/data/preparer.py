@@ -51,6 +51,7 @@ def prepare(wanted: Wanted, on_progress: Callable[[Progress], None] | None = Non
             pace=pace,
             most_bytes=most,
             task=wanted.task,
+            validation=wanted.validation,
         ) as data,
     ):
         _check_memory(data, wanted)
@@ -166,7 +167,7 @@ def _is_there(path: Path, wanted: DataDescription) -> bool:
     """Whether such records lie there; every one of them is read."""
     try:
         with Records(path) as records:
-            if replace(records.description, name="", notes=()) != replace(wanted, name="", notes=()):
+            if records.description.fingerprint != wanted.fingerprint:
                 return False
             records.verify()
     except StorageError:

@@ -110,6 +110,8 @@ class Parts:
     """What a sample's numbers are."""
     pixels: MaskPixels | None = None
     """Of which classes the pixels of masks are."""
+    validation_name: str | None = None
+    """Where the validation part lies, if it was named apart."""
 
 
 class Dataset:

@@ -45,7 +45,7 @@ def run(
     dataset: MapDataset | Iterable[Any] | str | Path,
     *,
     test: MapDataset | Iterable[Any] | None = None,
-    validation: MapDataset | Iterable[Any] | None = None,
+    validation: MapDataset | Iterable[Any] | str | Path | None = None,
     out: str | Path | None = None,
     epochs: int | None = None,
     max_steps: int | None = None,
@@ -80,7 +80,8 @@ def run(
             says what classes mean.
         test: another data set to measure on; none: a tenth of every class is held out for that. A data set that is
             named has a test part of its own.
-        validation: another data set to choose an exit by; none: a tenth of the training samples is held out for that.
+        validation: another data set to choose an exit by, a path where `dataset` is one; none: a tenth of the training
+            samples is held out for that.
         out: the output folder; none: runs/<first 12 digits of the plan's id>.
         epochs: passes over the data instead of the plan's.
         max_steps: most optimizer steps of each block, for a short run.
@@ -130,7 +131,7 @@ def _run_in(
     folder: Path,
     plan: Plan,
     dataset: MapDataset | Iterable[Any] | str | Path,
-    others: Mapping[str, MapDataset | Iterable[Any] | None],
+    others: Mapping[str, MapDataset | Iterable[Any] | str | Path | None],
     init: nn.Module | Mapping[str, Tensor] | str | Path | None,
     options: list[str],
     quiet: bool,
@@ -144,6 +145,10 @@ def _run_in(
             from planner.python.weights import initial_file  # brings torch
 
             options = [*options, "--init", str(initial_file(init, Path(into)))]
+        validation = others["validation"]
+        if isinstance(dataset, str | Path) and isinstance(validation, str | Path):
+            options = [*options, "--validation", str(validation)]
+            others = {**others, "validation": None}
         data = _written(plan, dataset, others, Path(into))
         plan_file = Path(into) / "plan.json"
         write_atomically(plan_file, to_json(plan))
@@ -154,10 +159,13 @@ def _run_in(
 def _written(
     plan: Plan,
     dataset: MapDataset | Iterable[Any] | str | Path,
-    others: Mapping[str, MapDataset | Iterable[Any] | None],
+    others: Mapping[str, MapDataset | Iterable[Any] | str | Path | None],
     scratch: Path,
 ) -> str:
     """The name or path of the data, after it was written down where it is a program's own."""
+    for name, each in others.items():
+        if isinstance(each, str | Path) and not isinstance(dataset, str | Path):
+            raise InputError(f"{name}: a path goes with data that is a path; give all as data sets")
     given = {name: source_of(each, name) for name, each in others.items() if each is not None}
     if isinstance(dataset, str | Path):
         for name in given:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from planner.report.text import DASH, clean, columns, fields, note
-from planner.schema.data import DataDescription, some
+from planner.schema.data import DataDescription, PartName, some
 from planner.units import format_bytes
 
 _MOST_ROWS = 100
@@ -71,10 +71,15 @@ def _labels(data: DataDescription) -> str:
 def _parts(data: DataDescription) -> str:
     meant = {"train": "to train on", "validation": "to choose an exit by", "test": "to test on"}
     return ", ".join(
-        f"{part.samples:,} {meant[part.name]}{' (held out of the training part)' if part.name in data.held_out else ''}"
-        for part in data.parts
-        if part.samples
+        f"{part.samples:,} {meant[part.name]}{_origin(data, part.name)}" for part in data.parts if part.samples
     )
+
+
+def _origin(data: DataDescription, part: PartName) -> str:
+    """Where a part comes from, if it is none of the set's own."""
+    if part == "validation" and data.validation is not None:
+        return f" (from {clean(data.validation)})"
+    return " (held out of the training part)" if part in data.held_out else ""
 
 
 def _classes(data: DataDescription) -> Iterator[str]:

@@ -78,6 +78,8 @@ class DataDescription:
     """How many pixels of all masks are of each class, as the masks lie there; empty: labels are none."""
     ignored_pixels: int = added(0)
     """How many are of no class (ignore_index)."""
+    validation: str | None = added(None)
+    """Where its validation part lies, as that was named; null: it is the set's own, or held out."""
 
     def __post_init__(self) -> None:
         check_range("classes", self.classes, 1, MAX_CLASSES)
@@ -98,8 +100,8 @@ class DataDescription:
 
     @property
     def fingerprint(self) -> str:
-        """What the data is known again by, in one number: the name that was typed and the notes are no part of it."""
-        said = content(replace(self, name="", notes=()))
+        """What the data is known again by, in one number: names that were typed and notes are no part of it."""
+        said = content(replace(self, name="", notes=(), validation=None))
         return hashlib.sha256(json.dumps(said, ensure_ascii=False, allow_nan=False).encode()).hexdigest()
 
     @property

@@ -97,6 +97,7 @@ def prepare_data(
             in_memory=in_memory,
             known=begun.data.description if begun.data else None,
             resize=plan.resize,
+            validation=begun.options.validation or (begun.data.description.validation if begun.data else None),
         ),
         on_progress,
     )
@@ -120,3 +121,12 @@ def data_report(prepared: Prepared, begun: Begun) -> DataReport:
     before = begun.data.prepare_peak_bytes if begun.data else 0
     peak = max(before, prepared.peak_bytes + read_memory().peak_bytes)
     return DataReport(prepared.description, prepared.storage_bytes, peak)
+
+
+def unused_validation(plan: Plan, begun: Begun) -> tuple[str, ...]:
+    """What is to be said of a validation part that was named and by which nothing is chosen."""
+    if begun.options.validation is None:
+        return ()
+    if begun.options.exit_tolerance is None:
+        return ("--validation is not used: without --exit-tolerance no exit is chosen by it",)
+    return () if len(plan.exits) > 1 else ("--validation is not used: the plan has one exit, so there is no choice",)

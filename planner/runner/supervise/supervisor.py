@@ -27,7 +27,7 @@ from planner.runner.supervise.own_memory import allowed_bytes, release_start_mem
 from planner.runner.supervise.preflight import PreflightQuestion, look
 from planner.runner.supervise.record import Record, Telemetry, make_report, resized_by
 from planner.runner.supervise.resume import clear_leftovers, find_damage, first_open_block
-from planner.runner.supervise.run_data import data_report, kept_in_memory, prepare_data
+from planner.runner.supervise.run_data import data_report, kept_in_memory, prepare_data, unused_validation
 from planner.schema.codec import decode, parse_json, to_json
 from planner.schema.plan import Plan
 from planner.schema.report import Report
@@ -62,6 +62,9 @@ class RunOptions:
     """Whether to go on in a folder that holds an unfinished run of the same plan."""
     checkpoint_seconds: float = 60.0
     """Minimum interval between two checkpoints within a block, in seconds; 0 checkpoints after every step."""
+    validation: str | None = None
+    """Name or path of the samples to choose an exit by; none: the data's own, or some held out, and what a resumed run
+    was begun with."""
     exit_tolerance: float | None = None
     """Points of accuracy that the smallest exit kept may lose to the best. A tenth of the training samples is held out
     to choose both by, where the plan has a choice; none holds nothing out. A resumed run keeps whether it does.
@@ -114,7 +117,7 @@ def _begin(run: PlannedRun, data: str, begun: Begun, footprint: Footprint, obser
 
     prepared = prepare_data(run, data, begun, trains, kind is not None, on_progress)
     in_memory = kept_in_memory(run, begun, data, prepared, kind) if kind and options.guard else None
-    notes = () if prepared.reused else prepared.description.notes
+    notes = () if prepared.reused else (*prepared.description.notes, *unused_validation(run.plan, begun))
     for text in (*answer.warnings, *notes, *([in_memory.text] if in_memory else [])):
         observer.observe(Warned("warning", text))
     footprint.claim(begun)
