@@ -18,6 +18,7 @@ const TERMS = {
   mean: { path: ["training", "normalisation", "mean"], isList: true },
   std: { path: ["training", "normalisation", "std"], isList: true },
   resize: { path: ["training", "resize"], isWord: true },
+  shorter_side: { path: ["training", "shorter_side"] },
   schedule: { path: ["training", "schedule"] },
   seed: { path: ["training", "seed"] },
   optimizer: { path: ["training", "optimizer", "kind"] },

@@ -35,7 +35,9 @@ def run(arguments: argparse.Namespace) -> int:
     from planner.report.data_tables import data_table
     from planner.schema.codec import to_json
 
-    reading = {"resize": arguments.resize, "layout": arguments.layout, "validation": arguments.validation}
+    resize, shorter_side = options.framing_from(arguments)
+    framing = {"resize": resize, "shorter_side": shorter_side}
+    reading = {"layout": arguments.layout, "validation": arguments.validation, **framing}
     with (
         DataProgress() as shown,
         tempfile.TemporaryDirectory(prefix="neuroflux-") as work,

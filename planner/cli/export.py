@@ -39,6 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_target(target)
     (write_onnx if arguments.onnx else write_state)(exported, target)
     model = exported.model
-    called, given = given_words(model.input_dtype, model.input, model.normalised_by, model.resize)
+    how = (model.input_dtype, model.input, model.normalised_by, model.resize, model.shorter_side)
+    called, given = given_words(*how)
     print_stored_result(f"{model.name}: {target}\n{called} go in as {given}")
     return 0

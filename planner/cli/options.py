@@ -190,7 +190,7 @@ def add_shape(group: argparse._ActionsContainer, default: str) -> None:
 
 
 def add_reading(group: argparse._ArgumentGroup) -> None:
-    """`--resize`, `--layout`."""
+    """`--resize`, `--crop`, `--layout`."""
     group.add_argument(
         "--resize",
         type=_argument(_extents),
@@ -199,11 +199,33 @@ def add_reading(group: argparse._ArgumentGroup) -> None:
         "pictures of a folder get the size that most of them have, and arrays are as they are",
     )
     group.add_argument(
+        "--crop",
+        type=_argument(_extents),
+        metavar="N|HxW",
+        help="resize every image to a shorter side of --resize N, proportions kept, and cut this out of its middle, as "
+        "torchvision's Resize(N) and CenterCrop do",
+    )
+    group.add_argument(
         "--layout",
         choices=get_args(ArrayLayout),
         help="order of an array's extents, where neither --input nor the array itself settles it: channels last (nhwc) "
         "or first (nchw)",
     )
+
+
+def framing_from(arguments: argparse.Namespace) -> tuple[tuple[int, int] | None, int | None]:
+    """Height and width that images are brought to, and the shorter side before they are cut out; none where nothing is
+    said. Raises InputError."""
+    resize, crop = arguments.resize, arguments.crop
+    if crop is None:
+        return resize, None
+    if resize is None or resize[0] != resize[1]:
+        raise InputError("--crop goes with --resize N, the shorter side that images have before they are cut")
+    if max(crop) > resize[0]:
+        raise InputError(
+            f"--crop: the middle {crop[0]}x{crop[1]} is not in images whose shorter side is {resize[0]} (--resize)"
+        )
+    return crop, resize[0]
 
 
 def add_normalisation(group: argparse._ArgumentGroup) -> None:
@@ -349,6 +371,8 @@ class ModelAndData:
     """How the model's description has images normalised: that of a trained network says it."""
     resize: Resize | None = None
     """How it has images of other sizes resized."""
+    shorter_side: int | None = None
+    """To what shorter side, before the middle is cut out."""
 
 
 def subject_from(arguments: argparse.Namespace, work_dir: Path, validation: str | None = None) -> ModelAndData:
@@ -376,10 +400,17 @@ def subject_from(arguments: argparse.Namespace, work_dir: Path, validation: str 
     # A network of the zoo, and an ONNX file's, may be given images and arrays of the same shape.
     is_open = described is None or (arguments.model.endswith(".onnx") and described.input_dtype == "uint8")
     dtype, tokens = (None, 0) if described is None or is_open else (described.input_dtype, token_limit(described))
-    resize = arguments.resize
-    if described is not None and described.resize is not None:
-        resize = resize or described.input[1:]  # as it was trained
-    reading = {"resize": resize, "layout": arguments.layout, "dtype": dtype, "tokens": tokens, "validation": validation}
+    resize, shorter_side = framing_from(arguments)
+    if resize is None and described is not None and described.resize is not None:
+        resize, shorter_side = (described.input[1], described.input[2]), described.shorter_side  # as it was trained
+    reading = {
+        "resize": resize,
+        "shorter_side": shorter_side,
+        "layout": arguments.layout,
+        "dtype": dtype,
+        "tokens": tokens,
+        "validation": validation,
+    }
     with (
         DataProgress() as shown,
         open_data(arguments.data, work_dir, size=wanted, pace=Pace(shown), task=task, **reading) as data,
@@ -436,24 +467,28 @@ def _made(
 
 def _subject(model: Model) -> ModelAndData:
     """A model without what no profile is of, and is the plan's to say: names, and how images are made fit for it."""
-    profiled = replace(model, class_names=(), normalisation=None, resize=None)
-    return ModelAndData(profiled, None, normalisation=model.normalisation, resize=model.resize)
+    profiled = replace(model, class_names=(), normalisation=None, resize=None, shorter_side=None)
+    said = {"normalisation": model.normalisation, "resize": model.resize, "shorter_side": model.shorter_side}
+    return ModelAndData(profiled, None, **said)
 
 
 def _resized_input(arguments: argparse.Namespace) -> tuple[int, ...] | None:
     """What is said of the shape of one sample; a zoo network's has the extents that images are resized to."""
     given: tuple[int, ...] | None = arguments.input
-    if given is None and arguments.resize is not None and _is_made(arguments.model):
-        return (USUAL_INPUT[0], *arguments.resize)
+    wanted = framing_from(arguments)[0]
+    if given is None and wanted is not None and _is_made(arguments.model):
+        return (USUAL_INPUT[0], *wanted)
     return given
 
 
 def _check_resize(arguments: argparse.Namespace, model: Model) -> None:
     """Raise InputError where images would be resized to what the model does not take."""
-    wanted = arguments.resize
+    wanted = framing_from(arguments)[0]
     if wanted is not None and model.input[1:] != wanted:
         has = "x".join(map(str, model.input[1:]))
-        raise InputError(f"--resize is {wanted[0]}x{wanted[1]}, but the model takes {has}")
+        raise InputError(
+            f"--{'resize' if arguments.crop is None else 'crop'} is {wanted[0]}x{wanted[1]}, but the model takes {has}"
+        )
 
 
 def _described(arguments: argparse.Namespace) -> Model:

@@ -229,6 +229,7 @@ def _training_from(arguments: argparse.Namespace, samples: int, subject: options
     """
     optimizer = options.optimizer_from(arguments)
     normalisation = options.normalisation_from(arguments) or subject.normalisation
+    resize, shorter_side = options.framing_from(arguments)
     try:
         return TrainingTerms(
             batch=arguments.batch,
@@ -242,7 +243,8 @@ def _training_from(arguments: argparse.Namespace, samples: int, subject: options
             seed=arguments.seed,
             freeze=arguments.freeze,
             normalisation=normalisation,
-            resize=subject.resize if arguments.resize is None else "bilinear",
+            resize=subject.resize if resize is None else "bilinear",
+            shorter_side=subject.shorter_side if resize is None else shorter_side,
         )
     except ValueError as error:
         raise InputError(f"--views: {error}") from None

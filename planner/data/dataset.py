@@ -70,6 +70,7 @@ def open_data(
     tokens: int = 0,
     layout: ArrayLayout | None = None,
     resize: tuple[int, int] | None = None,
+    shorter_side: int | None = None,
     pace: Pace | None = None,
     most_bytes: int | None = None,
     task: AnyTask | None = CLASSIFICATION,
@@ -83,17 +84,19 @@ def open_data(
     the file decides; `tokens` is how many it tells apart. Compressed data is unpacked once into `work_dir`/data. All
     labels are checked here, images when they are read. `pace` tells how many pictures of a folder were found;
     `most_bytes` is how much may be unpacked; `task` says what samples are labelled with: none leaves that to the data.
-    `validation` names a data set all of whose samples are the validation part.
+    `shorter_side` is what images are resized to before `resize` is cut out of their middle. `validation` names a data
+    set all of whose samples are the validation part.
 
     Raises DataError naming the file, and the record where there is one; StorageError when `work_dir` cannot take what
     is unpacked.
     """
     resources = ExitStack()
     if size is not None and resize is not None and size[1:] != resize:
-        raise InputError(f"--resize is {resize[0]}x{resize[1]}, but the model takes {size[1]}x{size[2]}")
+        option = "--resize" if shorter_side is None else "--crop"
+        raise InputError(f"{option} is {resize[0]}x{resize[1]}, but the model takes {size[1]}x{size[2]}")
     try:
         wanted = WantedSamples(size, dtype, tokens, layout)
-        how = _Reading(work_dir, wanted, resize, resources, pace, most_bytes, task)
+        how = _Reading(work_dir, wanted, resize, shorter_side, resources, pace, most_bytes, task)
         parts = _opened(name_or_path, how)
         if validation is not None:
             check_named(name_or_path, validation)
@@ -132,6 +135,8 @@ class _Reading:
     """What the model takes."""
     resize: tuple[int, int] | None
     """Height and width that images are resized to."""
+    shorter_side: int | None
+    """What their shorter side is resized to before these are cut out of the middle; none: nothing is cut off."""
     resources: ExitStack
     """Closes what is opened."""
     pace: Pace | None
@@ -144,7 +149,9 @@ class _Reading:
 
 def _opened(name: str, how: _Reading) -> Parts:
     parts = _open_named(name, how)
-    return parts if how.resize is None else resized(parts, name, how.resize)
+    if how.resize is None or parts.layout in ("folder", "masks"):  # pictures are decoded so
+        return parts
+    return resized(parts, name, how.resize, how.shorter_side)
 
 
 def _open_named(name: str, how: _Reading) -> Parts:
@@ -219,12 +226,12 @@ def _open_folder(path: Path, how: _Reading) -> Parts:
     if tables := find_tables(path, names):
         return open_csv(path, tables, how.work_dir, how.resources, how.wanted, how.most_bytes, how.task)
     folders = find_folders(path)
-    size = how.wanted.image_size
+    size, framing = how.wanted.image_size, (how.resize, how.shorter_side)
     if how.task is None or how.task.labels_from == "mask":
         masks = find_mask_layout(path, folders)
         if masks is not None:
             ignored = ignored_by(how.task)
-            return open_mask_folder(path, masks, size, ignored, how.work_dir, how.resources, how.resize, how.pace)
+            return open_mask_folder(path, masks, size, ignored, how.work_dir, how.resources, *framing, how.pace)
         if how.task is not None:
             raise DataError(str(path), f"holds no images with masks; needed are {_MASK_LAYOUTS}")
     elif find_mask_layout(path, folders) is not None:
@@ -233,7 +240,7 @@ def _open_folder(path: Path, how: _Reading) -> Parts:
             f"holds images and their masks, which are for --task segmentation, not {how.task.kind_words}; where these "
             "are folders of classes, give them other names",
         )
-    parts = open_folder(path, folders, size, how.work_dir, how.resources, how.resize, how.pace) if folders else None
+    parts = open_folder(path, folders, size, how.work_dir, how.resources, *framing, how.pace) if folders else None
     loose = sum(name.lower().endswith(SUFFIXES) for name in names)
     if parts is None and loose:
         raise DataError(

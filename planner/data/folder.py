@@ -37,13 +37,14 @@ def open_folder(
     work_dir: Path,
     resources: ExitStack,
     resize: tuple[int, int] | None = None,
+    shorter_side: int | None = None,
     pace: Pace | None = None,
 ) -> Parts | None:
     """Open the images below `folder`, whose visible folders are `folders`; None where there are none.
 
     `size` is (channels, height, width): images are converted to grey or colour and resized to it. Without it they are
-    grey where all of them are, and of the size that more than half of them have, or `resize` (height, width). `pace`
-    tells how many were found.
+    grey where all of them are, and of the size that more than half of them have, or `resize` (height, width), which is
+    cut out of the middle where `shorter_side` says what they are resized to before. `pace` tells how many were found.
     """
     import_pillow(folder)
     check_channels(folder, size)
@@ -62,10 +63,10 @@ def open_folder(
     size = size or (found.channels, *(resize or found.choose_size(folder)))
     check_shape(str(folder), size)
     every = (names, *others.values())
-    splits = {part: FolderSplit(each, size) for part, each in others.items()}
+    splits = {part: FolderSplit(each, size, shorter_side) for part, each in others.items()}
     return Parts(
         "folder",
-        FolderSplit(names, size),
+        FolderSplit(names, size, shorter_side),
         splits.get("test"),
         size,
         len(classes),
@@ -73,8 +74,8 @@ def open_folder(
         sum(each.storage_bytes for each in every),
         validation=splits.get("validation"),
         identity="".join(each.identity.hexdigest() for each in every),
-        notes=found.notes(size),
-        decode_bytes=found.decode_bytes(size[1:]),
+        notes=found.notes(size, shorter_side),
+        decode_bytes=found.decode_bytes(size[1:], shorter_side),
     )
 
 
@@ -116,9 +117,10 @@ def _open_other(
 class FolderSplit:
     """A part of an image folder; every read decodes one image."""
 
-    def __init__(self, names: PictureList, size: tuple[int, int, int]) -> None:
+    def __init__(self, names: PictureList, size: tuple[int, int, int], shorter_side: int | None) -> None:
         self._names = names
         self._size = size
+        self._shorter_side = shorter_side
         self.samples = names.count
         self.record_bytes = size[0] * size[1] * size[2]
         self.label_bytes = CLASS_BYTES
@@ -126,7 +128,7 @@ class FolderSplit:
     def read_into(self, index: int, image: memoryview) -> Label:
         check_index(index, self.samples)
         path, label = self._names.at(index)
-        decode_into(path, self._size, image)
+        decode_into(path, self._size, image, self._shorter_side)
         return class_label(label)
 
     def labels(self) -> Iterator[int]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from planner.data.class_folders import CLASSES_FILE, class_list, files_beside
 from planner.data.folder import check_channels, file_head
+from planner.data.framing import resized_extents
 from planner.data.mask_folders import MaskLayout
 from planner.data.mask_pairs import MasksFound, PairList
 from planner.data.mask_pixels import MaskPixels, PixelCounter
@@ -30,12 +31,13 @@ def open_mask_folder(
     work_dir: Path,
     resources: ExitStack,
     resize: tuple[int, int] | None = None,
+    shorter_side: int | None = None,
     pace: Pace | None = None,
 ) -> Parts:
     """Open images and masks below `folder`; `ignored` is what masks say of pixels of no class.
 
-    `size`, `resize` and `pace` are those of a folder of images per class; masks are resized as their images are, by the
-    nearest pixel. Raises DataError, StorageError.
+    `size`, `resize`, `shorter_side` and `pace` are those of a folder of images per class. Masks are resized and cut as
+    their images are, by the nearest pixel. Raises DataError, StorageError.
     """
     import_pillow(folder)
     check_channels(folder, size)
@@ -47,14 +49,15 @@ def open_mask_folder(
     pictures, pixels = found.pictures, found.pixels.found()
     size = size or (pictures.channels, *(resize or pictures.choose_size(folder)))
     check_shape(str(folder), size)
-    splits = {part: MaskSplit(pairs, size) for part, pairs in others.items()}
+    splits = {part: MaskSplit(pairs, size, shorter_side) for part, pairs in others.items()}
     names = _class_names(folder, pixels)
     every = (train, *others.values())
     path, height, width = found.costly
-    mask = (path, mask_bytes(height, width, size[1:]))
+    between = resized_extents(path, (height, width), size[1:], shorter_side)
+    mask = (path, mask_bytes(height, width, between))
     return Parts(
         "masks",
-        MaskSplit(train, size),
+        MaskSplit(train, size, shorter_side),
         splits.get("test"),
         size,
         len(names) or pixels.classes,
@@ -62,8 +65,8 @@ def open_mask_folder(
         sum(each.storage_bytes for each in every),
         validation=splits.get("validation"),
         identity="".join(each.identity.hexdigest() for each in every),
-        notes=(*found.notes(), *pictures.notes(size)),
-        decode_bytes=max(mask, pictures.decode_bytes(size[1:]), key=lambda cost: cost[1]),
+        notes=(*found.notes(), *pictures.notes(size, shorter_side)),
+        decode_bytes=max(mask, pictures.decode_bytes(size[1:], shorter_side), key=lambda cost: cost[1]),
         labels="mask",
         label_extents=size[1:],
         pixels=pixels,
@@ -90,9 +93,10 @@ def _class_names(folder: Path, pixels: MaskPixels) -> tuple[str, ...]:
 class MaskSplit:
     """A part of a folder of images with masks; every read decodes one of each."""
 
-    def __init__(self, pairs: PairList, size: tuple[int, int, int]) -> None:
+    def __init__(self, pairs: PairList, size: tuple[int, int, int], shorter_side: int | None) -> None:
         self._pairs = pairs
         self._size = size
+        self._shorter_side = shorter_side
         self.samples = pairs.count
         self.record_bytes = size[0] * size[1] * size[2]
         self.label_bytes = size[1] * size[2]
@@ -100,8 +104,8 @@ class MaskSplit:
     def read_into(self, index: int, image: memoryview) -> Label:
         check_index(index, self.samples)
         path, mask = self._pairs.at(index)
-        decode_into(path, self._size, image)
-        return decode_mask(mask, self._size[1:])
+        decode_into(path, self._size, image, self._shorter_side)
+        return decode_mask(mask, self._size[1:], self._shorter_side)
 
     def labels(self) -> Iterator[int]:
         """0 for every image: masks are no classes."""

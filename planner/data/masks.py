@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from planner import limits
+from planner.data.framing import framed
 from planner.data.headers import Header, read_header
 from planner.errors import DataError
 from planner.units import MIB, format_bytes
@@ -45,10 +46,13 @@ def mask_bytes(height: int, width: int, size: tuple[int, int]) -> int:
     return 3 * height * width + 3 * size[0] * size[1] + MIB
 
 
-def decode_mask(path: Path, size: tuple[int, int] | None = None) -> bytes:
-    """A mask's numbers, brought to `size` (height, width) by the nearest pixel. Raises DataError naming the file."""
+def decode_mask(path: Path, size: tuple[int, int] | None = None, shorter_side: int | None = None) -> bytes:
+    """A mask's numbers, brought to `size` (height, width) as its image is, by the nearest pixel.
+
+    Raises DataError naming the file.
+    """
     try:
-        return _decoded(path, size)
+        return _decoded(path, size, shorter_side)
     except DataError:
         raise
     except MemoryError:
@@ -63,7 +67,7 @@ def decode_mask(path: Path, size: tuple[int, int] | None = None) -> bytes:
         raise DataError(str(path), f"cannot be decoded ({error})") from None
 
 
-def _decoded(path: Path, size: tuple[int, int] | None) -> bytes:
+def _decoded(path: Path, size: tuple[int, int] | None, shorter_side: int | None) -> bytes:
     from PIL import Image
 
     header = read_header(path)
@@ -72,17 +76,19 @@ def _decoded(path: Path, size: tuple[int, int] | None) -> bytes:
             raise DataError(str(path), f"{image.height}×{image.width} is beyond the limits")
         if image.mode not in ("P", "L", "1"):
             raise DataError(str(path), "has transparency; a mask is grey, or has a palette")
-        resized = image if size is None else image.resize(size[::-1], Image.Resampling.NEAREST)
+        resized = image if size is None else framed(path, image, size, shorter_side, Image.Resampling.NEAREST)
         found: bytes = (resized.convert("L") if resized.mode == "1" else resized).tobytes()
         step = 1 if image.mode == "P" else 255 if image.mode == "1" else _STEPS.get(header.bits, 1)
     return found if step == 1 else found.translate(bytes(value // step for value in range(256)))
 
 
-def resize_mask(mask: bytes, had: tuple[int, int], size: tuple[int, int]) -> bytes:
-    """A mask of `had` (height, width) brought to `size` by the nearest pixel."""
+def resize_mask(
+    where: str, mask: bytes, had: tuple[int, int], size: tuple[int, int], shorter_side: int | None = None
+) -> bytes:
+    """A mask of `had` (height, width) brought to `size` by the nearest pixel. `where` is what errors call it."""
     from PIL import Image
 
-    if had == size:
+    if had == size and shorter_side is None:
         return mask
-    resized = Image.frombuffer("L", had[::-1], mask).resize(size[::-1], Image.Resampling.NEAREST)
-    return bytes(resized.tobytes())
+    image = Image.frombuffer("L", had[::-1], mask)
+    return bytes(framed(where, image, size, shorter_side, Image.Resampling.NEAREST).tobytes())

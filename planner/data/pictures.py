@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from planner import limits
+from planner.data.framing import cut_middle, framed, resized_extents
 from planner.data.headers import Header, read_header
 from planner.errors import DataError
 from planner.units import MIB, format_bytes
@@ -77,18 +78,20 @@ def _as_stored(orientation: int, size: tuple[int, int]) -> tuple[int, int]:
     return (size[1], size[0]) if orientation >= 5 else size
 
 
-def decode(path: Path, size: tuple[int, int, int]) -> bytes:
+def decode(path: Path, size: tuple[int, int, int], shorter_side: int | None = None) -> bytes:
     """The picture upright, transparency laid on white, converted and resized to `size`; channels last.
 
-    Raises DataError naming the file.
+    With a `shorter_side` it is resized to that, proportions kept, and the middle cut out. Raises DataError naming the
+    file.
     """
     try:
-        return _decode(path, size)
+        return _decode(path, size, shorter_side)
     except DataError:
         raise
     except MemoryError:
         header = read_header(path)
-        needed = format_bytes(decode_bytes(header, size[1:], path.stat().st_size))
+        between = resized_extents(path, header.upright, size[1:], shorter_side)
+        needed = format_bytes(decode_bytes(header, between, path.stat().st_size))
         raise DataError(
             str(path),
             f"decoding its {header.height}×{header.width} takes about {needed}, more than the budget leaves; make it "
@@ -98,18 +101,18 @@ def decode(path: Path, size: tuple[int, int, int]) -> bytes:
         raise DataError(str(path), f"cannot be decoded ({error})") from None
 
 
-def decode_into(path: Path, size: tuple[int, int, int], image: memoryview) -> None:
+def decode_into(path: Path, size: tuple[int, int, int], image: memoryview, shorter_side: int | None = None) -> None:
     """Fill `image` with the picture, channels first. Raises DataError naming the file, ValueError for another size."""
     channels, height, width = size
     plane = height * width
     if image.nbytes != channels * plane:
         raise ValueError(f"{image.nbytes} bytes given for an image of {channels * plane}")
-    pixels = decode(path, size)
+    pixels = decode(path, size, shorter_side)
     for channel in range(channels):
         image[channel * plane : (channel + 1) * plane] = pixels[channel::channels]
 
 
-def _decode(path: Path, size: tuple[int, int, int]) -> bytes:
+def _decode(path: Path, size: tuple[int, int, int], shorter_side: int | None) -> bytes:
     from PIL import Image
 
     channels, height, width = size
@@ -120,10 +123,12 @@ def _decode(path: Path, size: tuple[int, int, int]) -> bytes:
         if max(image.size) > limits.MAX_EXTENT:  # another file than was looked at
             raise DataError(str(path), f"{image.height}×{image.width} is beyond the limits")
         orientation = _orientation(image)
-        rows, columns = _as_stored(orientation, (height, width))
+        stored = (image.height, image.width)
+        rows, columns = resized_extents(path, stored, _as_stored(orientation, (height, width)), shorter_side)
         image.draft(None, (_DRAFT_TIMES * columns, _DRAFT_TIMES * rows))
         resized = _resized(_full_size(image), (columns, rows))
-        return _turned(_on_ground(resized), orientation).convert(mode).tobytes()
+        upright = _turned(_on_ground(resized), orientation)
+        return cut_middle(upright, (height, width)).convert(mode).tobytes()
 
 
 def _orientation(image: Image) -> int:
@@ -145,17 +150,25 @@ def _resized(image: Image, size: tuple[int, int]) -> Image:
 
 
 def resize_planes(
-    planes: bytes | bytearray, had: tuple[int, int, int], size: tuple[int, int], into: memoryview
+    where: str,
+    planes: bytes | bytearray,
+    had: tuple[int, int, int],
+    size: tuple[int, int],
+    into: memoryview,
+    shorter_side: int | None = None,
 ) -> None:
     """Fill `into` with an image (channels, height, width) of uint8 brought to `size` (height, width): each channel is
     resized by itself, which is what becomes of a picture's."""
     from PIL import Image
+    from PIL.Image import Resampling
 
     channels, height, width = had
     plane, target = height * width, size[0] * size[1]
     for channel in range(channels):
         image = Image.frombuffer("L", (width, height), planes[channel * plane : (channel + 1) * plane])
-        into[channel * target : (channel + 1) * target] = _resized(image, (size[1], size[0])).tobytes()
+        into[channel * target : (channel + 1) * target] = framed(
+            where, image, size, shorter_side, Resampling.BILINEAR
+        ).tobytes()
 
 
 def _on_ground(image: Image) -> Image:

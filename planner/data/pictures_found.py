@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from planner import limits
+from planner.data.framing import resized_extents
 from planner.data.headers import Header
 from planner.data.left_out import FilesLeftOut
 from planner.data.pace import Pace
@@ -32,6 +33,10 @@ class Costly:
     """What it says of itself."""
     file_bytes: int
     """Length of the file."""
+
+    def resized(self, size: tuple[int, int], shorter_side: int | None) -> tuple[int, int]:
+        """Height and width that it is resized to, to become one of `size`. Raises DataError where that is too long."""
+        return resized_extents(self.path, self.header.upright, size, shorter_side)
 
 
 class PicturesFound:
@@ -103,16 +108,24 @@ class PicturesFound:
         )
         return f"from {heights[0]} to {heights[-1]} high and from {widths[0]} to {widths[-1]} wide"
 
-    def decode_bytes(self, size: Sequence[int]) -> tuple[str, int]:
+    def decode_bytes(self, size: Sequence[int], shorter_side: int | None = None) -> tuple[str, int]:
         """The picture that takes most to decode and to resize to `size` (height, width), and how much that is."""
         height, width = size
-        costs = ((decode_bytes(each.header, (height, width), each.file_bytes), each.path) for each in self._costly)
+        costs = (
+            (decode_bytes(each.header, each.resized((height, width), shorter_side), each.file_bytes), each.path)
+            for each in self._costly
+        )
         most, path = max(costs, default=(0, ""))
         return path, most
 
-    def notes(self, size: tuple[int, int, int]) -> tuple[str, ...]:
+    def notes(self, size: tuple[int, int, int], shorter_side: int | None = None) -> tuple[str, ...]:
         """What a person should know, where pictures are read as `size`."""
-        return (*self._notes, *self._about_files(), *self._about_pictures(size))
+        return (
+            *self._notes,
+            *self._about_files(),
+            *self._about_colour(size[0]),
+            *self._about_sizes(size[1], size[2], shorter_side),
+        )
 
     def _about_files(self) -> Iterator[str]:
         if self.nested:
@@ -122,8 +135,7 @@ class PicturesFound:
             yield f"left out: {count} {'folder' if count == 1 else 'folders'} inside class folders: links, or too deep"
         yield from self.left_out.notes()
 
-    def _about_pictures(self, size: tuple[int, int, int]) -> Iterator[str]:
-        channels, height, width = size
+    def _about_colour(self, channels: int) -> Iterator[str]:
         if channels == 3 and self.grey:
             yield f"{self.grey} of {_images(self.count)} without colour: read as grey in three channels"
         if channels == 1 and self.grey < self.count:
@@ -134,6 +146,14 @@ class PicturesFound:
             yield f"{self.turned} of {_images(self.count)} turned upright, as EXIF says"
         if self.animated:
             yield f"{self.animated} of {_images(self.count)} animated: the first picture of each is read"
+
+    def _about_sizes(self, height: int, width: int, shorter_side: int | None) -> Iterator[str]:
+        if shorter_side is not None:
+            (had, *more) = self._sizes
+            sizes = f"sizes are {self._range()}" if more else f"all are {had[0]}×{had[1]}"
+            cut = f"their middle {height}×{width} cut out"
+            yield f"images are resized to a shorter side of {shorter_side}, and {cut}; {sizes}"
+            return
         others = self.count - self._sizes[height, width]
         if others:
             if len(self._sizes) == 1:

@@ -55,6 +55,8 @@ class Wanted:
     """What the data has to be, where a run has begun with it."""
     resize: Resize | None = None
     """How images of an array that are of another size are brought to the model's; none: they are refused."""
+    shorter_side: int | None = None
+    """The shorter side that images are resized to before the middle is cut out; none: both sides are the model's."""
     input_dtype: InputDtype = "uint8"
     """What the model takes."""
     tokens: int = 0

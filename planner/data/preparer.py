@@ -48,6 +48,7 @@ def prepare(wanted: Wanted, on_progress: Callable[[Progress], None] | None = Non
             dtype=wanted.input_dtype,
             tokens=wanted.tokens,
             resize=(wanted.input[1], wanted.input[2]) if wanted.resize else None,
+            shorter_side=wanted.shorter_side,
             pace=pace,
             most_bytes=most,
             task=wanted.task,

@@ -32,14 +32,17 @@ def make_graph(model: Model, read: Callable[[str], bytes]) -> ModelProto:
     given = "int64" if model.input_dtype == "int64" else "float32"
     found = writer.builder.finish(model.name, model.input, writer.output, (model.classes,), read, given)
     normalisation = model.normalised_by
-    properties = {"input": given_words(model.input_dtype, model.input, normalisation, model.resize)[1]}
+    resizing = (model.resize, model.shorter_side)
+    properties = {"input": given_words(model.input_dtype, model.input, normalisation, *resizing)[1]}
     if model.input_dtype == "uint8":
         words = f"{normalisation.words(model.input_dtype)} of every 8-bit value of an image"
-        properties["input"] = words + resize_words(model.resize, model.input)
+        properties["input"] = words + resize_words(model.resize, model.input, model.shorter_side)
     if model.input_dtype != "int64":
         properties |= {"mean": json.dumps(normalisation.mean), "std": json.dumps(normalisation.std)}
     if model.resize is not None:
         properties["resize"] = model.resize
+    if model.shorter_side is not None:
+        properties["shorter_side"] = str(model.shorter_side)
     helper.set_model_props(found, properties)
     return found
 

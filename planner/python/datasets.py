@@ -39,7 +39,7 @@ class MapDataset(Protocol):
 
 
 def mapped_part(
-    dataset: Any, model: Model, prefix: str, name: str, resize: bool = False, scratch: Path | None = None
+    dataset: Any, model: Model, prefix: str, name: str, resize: bool | int = False, scratch: Path | None = None
 ) -> Part:
     """A data set as a part of a file to be written; its samples are asked for one by one, as they are written.
 
@@ -50,7 +50,8 @@ def mapped_part(
         model: what it is for: its input (channels, height, width) and its classes.
         prefix: of the part's arrays in the file, `test_` for the samples to measure on.
         name: what errors call the data set.
-        resize: whether images of another size are resized.
+        resize: whether images of another size are resized; a number: the shorter side that all of them are resized to
+            before the middle is cut out.
         scratch: a folder for what is read once; none: that of temporary files.
 
     Returns:
@@ -119,9 +120,8 @@ def _are_names(names: tuple[str, ...]) -> bool:
     return True
 
 
-def look(data: MapDataset | str | Path, model: Model, seed: int, resize: bool) -> tuple[tuple[str, ...], int]:
-    """Names of the classes of data, and how many samples there are to train on; `resize`: whether images of other sizes
-    are resized.
+def look(data: MapDataset | str | Path, model: Model, seed: int, resize: bool | int) -> tuple[tuple[str, ...], int]:
+    """Names of the classes of data, and how many samples there are to train on; `resize` as for `mapped_part`.
 
     Of a program's own data set these are all that it has: what is held out to test on is not known before a run.
     Raises DataError, InputError where data and model do not fit.
@@ -144,6 +144,7 @@ def look(data: MapDataset | str | Path, model: Model, seed: int, resize: bool) -
             dtype=model.input_dtype,
             tokens=token_limit(model),
             resize=(model.input[1], model.input[2]) if resize else None,
+            shorter_side=shorter_side_of(resize),
             task=model.task,
         ) as opened,
     ):
@@ -152,7 +153,7 @@ def look(data: MapDataset | str | Path, model: Model, seed: int, resize: bool) -
     return found.class_names, found.training_samples
 
 
-def measured_normalisation(data: MapDataset | str | Path, model: Model, seed: int, resize: bool) -> Normalisation:
+def measured_normalisation(data: MapDataset | str | Path, model: Model, seed: int, resize: bool | int) -> Normalisation:
     """By mean and deviation of the samples of data, as they are trained on. Raises DataError, InputError."""
     if not isinstance(data, str | Path):
         samples = mapped_part(data, model, "", "data", resize).samples
@@ -166,13 +167,19 @@ def measured_normalisation(data: MapDataset | str | Path, model: Model, seed: in
             size=size,
             dtype=model.input_dtype,
             resize=(size[1], size[2]) if resize else None,
+            shorter_side=shorter_side_of(resize),
             task=model.task,
         ) as opened,
     ):
         return measure(opened, seed)
 
 
-def _samples(samples: Iterable[tuple[str, Any]], model: Model, resize: bool) -> Iterator[tuple[bytes, Label]]:
+def shorter_side_of(resize: bool | int) -> int | None:
+    """The shorter side that images are resized to before the middle is cut out; none where that was not asked for."""
+    return None if isinstance(resize, bool) else resize
+
+
+def _samples(samples: Iterable[tuple[str, Any]], model: Model, resize: bool | int) -> Iterator[tuple[bytes, Label]]:
     """Each as bytes; `samples` come with what errors call them."""
     unlabelled = model.task.labels_from == "none"
     limit = token_limit(model)
@@ -182,17 +189,20 @@ def _samples(samples: Iterable[tuple[str, Any]], model: Model, resize: bool) -> 
         if not isinstance(sample, tuple | list) or len(sample) != 2:
             raise InputError(f"{where}: is a {type(sample).__name__}; a pair of input and label is needed")
         given, label = sample
-        shape = image_shape(given, model) if resize else model.input
-        yield sample_values(given, model, limit, where, resize=resize), _label(label, model, where, shape)
+        shape, side = image_shape(given, model) if resize else model.input, shorter_side_of(resize)
+        values = sample_values(given, model, limit, where, resize=bool(resize), shorter_side=side)
+        yield values, _label(label, model, where, shape, side)
 
 
-def _label(label: Any, model: Model, where: str, shape: tuple[int, ...]) -> Label:
+def _label(label: Any, model: Model, where: str, shape: tuple[int, ...], shorter_side: int | None) -> Label:
     """A sample's label as it is stored; a mask is as large as the image, of `shape`, and is resized with it."""
     is_mask = model.task.labels_from == "mask"
     if is_mask and not hasattr(label, "tolist"):
         label = np.asarray(label)  # a Pillow image's values, those of a palette its indices
     try:
         found = model.task.label(label, model.classes, shape)
-        return resize_mask(found, (shape[1], shape[2]), (model.input[1], model.input[2])) if is_mask else found
     except ValueError as error:
         raise InputError(f"{where}: {error}") from None
+    if not is_mask:
+        return found
+    return resize_mask(where, found, (shape[1], shape[2]), (model.input[1], model.input[2]), shorter_side)

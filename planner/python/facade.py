@@ -12,7 +12,7 @@ from planner.heads.base import HeadKind
 from planner.heads.kinds import measured_heads
 from planner.limits import MAX_BATCH
 from planner.profiler.profile import ProfileRequest, take_profile
-from planner.python.datasets import MapDataset, look, measured_normalisation
+from planner.python.datasets import MapDataset, look, measured_normalisation, shorter_side_of
 from planner.schema.common import CacheDtype, DeviceKind, Dtype, OptimizerConfig, OptimizerKind, Policy, usual_optimizer
 from planner.schema.device_checks import check_device
 from planner.schema.inputs import InputDtype
@@ -162,7 +162,7 @@ def plan(
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
     normalise: Literal["measured"] | None = None,
-    resize: bool = False,
+    resize: bool | int = False,
     dtype: Dtype | None = None,
     device: DeviceKind | None = None,
     storage: int | str | None = None,
@@ -211,7 +211,9 @@ def plan(
         normalise: "measured": mean and std of each channel are measured over `data`'s training samples, all of which
             are read for it, and go into the plan; those of a data set of this program are all that it has.
         resize: whether images of other sizes than the network's input are resized to it: bilinear with antialiasing, as
-            8-bit values, proportions not kept. Otherwise they are refused, unless they are pictures of a folder.
+            8-bit values, proportions not kept. Otherwise they are refused, unless they are pictures of a folder. With
+            a number every image is resized to that shorter side, proportions kept, and the input's size is cut out of
+            its middle: torchvision's `Resize(number)` and `CenterCrop`.
         dtype: what units compute in, "float32" or "bfloat16"; none: the profile's, or "float32".
         device: where tensors live, "cpu" or "cuda"; none: the profile's, or "cpu".
         storage: most storage for caches of activations between blocks: bytes, or text; none: not limited.
@@ -297,6 +299,7 @@ def plan(
                 freeze=freeze,
                 normalisation=given,
                 resize="bilinear" if resize else None,
+                shorter_side=shorter_side_of(resize),
             ),
             storage_bytes=None if storage is None else _bytes(storage, "storage"),
             cache_dtype=cache_dtype,

@@ -173,7 +173,7 @@ def _written(
         return str(dataset)
     if "validation" in given and "test" not in given:
         raise InputError("validation: it is given beside test=, since without one it is what would be tested on")
-    source, resize = source_of(dataset, "dataset"), plan.resize is not None
+    source, resize = source_of(dataset, "dataset"), plan.shorter_side or plan.resize is not None
     parts = [mapped_part(source, plan.model, "", "dataset", resize, scratch)]
     parts += [mapped_part(each, plan.model, f"{name}_", name, resize, scratch) for name, each in given.items()]
     path = scratch / "data.npz"

@@ -16,7 +16,9 @@ from planner.schema.model import Model
 _IMAGE_DIMENSIONS = 3
 
 
-def sample_values(given: Any, model: Model, tokens: int, where: str, *, resize: bool = False) -> bytes:
+def sample_values(
+    given: Any, model: Model, tokens: int, where: str, *, resize: bool = False, shorter_side: int | None = None
+) -> bytes:
     """A sample's numbers, of one image in the order height, width, channels.
 
     Args:
@@ -25,6 +27,7 @@ def sample_values(given: Any, model: Model, tokens: int, where: str, *, resize: 
         tokens: how many the model tells apart, where it takes tokens.
         where: what errors call the sample.
         resize: whether an image of another size is brought to the model's.
+        shorter_side: what every image is resized to before the middle is cut out; none: both sides are the model's.
 
     Raises:
         InputError: it does not fit the model.
@@ -32,7 +35,7 @@ def sample_values(given: Any, model: Model, tokens: int, where: str, *, resize: 
     detached = given.detach().cpu() if hasattr(given, "detach") else given
     found = np.asarray(detached)
     if resize and model.input_dtype == "uint8":
-        return _resized(found, model, where)
+        return _resized(found, model, where, shorter_side)
     array = _shaped(found, model.input, model, where)
     match model.input_dtype:
         case "uint8":
@@ -65,16 +68,17 @@ def _bytes(array: NDArray[Any], where: str) -> NDArray[np.uint8]:
     return rounded
 
 
-def _resized(array: NDArray[Any], model: Model, where: str) -> bytes:
+def _resized(array: NDArray[Any], model: Model, where: str, shorter_side: int | None) -> bytes:
     """Bytes of an image, brought to the model's height and width."""
     channels, *extents = model.input
     wanted = extents[0], extents[1]
     values = _bytes(_shaped(array, _shape_of(array, model.input), model, where), where)
     values = values.reshape(*values.shape[:2], channels)
-    if values.shape[:2] == wanted:
+    if values.shape[:2] == wanted and shorter_side is None:
         return bytes(values.tobytes())
     planes = bytearray(prod(model.input))
-    resize_planes(values.transpose(2, 0, 1).tobytes(), (channels, *values.shape[:2]), wanted, memoryview(planes))
+    stored, had = values.transpose(2, 0, 1).tobytes(), (channels, *values.shape[:2])
+    resize_planes(where, stored, had, wanted, memoryview(planes), shorter_side)
     return np.frombuffer(planes, np.uint8).reshape(model.input).transpose(1, 2, 0).tobytes()
 
 

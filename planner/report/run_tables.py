@@ -234,7 +234,7 @@ def report_summary(report: Report, plan: Plan) -> list[tuple[str, str]]:
     stall = format_seconds(report.cache.stall_seconds)
     speed = _speed(plan, report)
     model = plan.model
-    called, given = given_words(model.input_dtype, model.input, plan.normalisation, report.resize)
+    called, given = given_words(model.input_dtype, model.input, plan.normalisation, report.resize, report.shorter_side)
     return [
         (report.task.metric.name, _accuracy(report, plan)),
         *([("besides", figures_text(report.best.further))] if report.exits and report.best.further else []),

@@ -45,7 +45,7 @@ def plan_header(plan: Plan) -> list[tuple[str, str]]:
     """What was asked for, each with its name."""
     model, device, training = plan.model, plan.device, plan.training
     shape = show_input(model.input, model.input_dtype)
-    called, given = given_words(model.input_dtype, model.input, plan.normalisation, plan.resize)
+    called, given = given_words(model.input_dtype, model.input, plan.normalisation, plan.resize, plan.shorter_side)
     reserve = f", {format_bytes(plan.reserve_bytes)} of it in reserve" if plan.reserve_bytes else ""
     cuts = "" if plan.max_cuts is None else f", at most {counted(plan.max_cuts, 'cut')}"
     return [

@@ -26,7 +26,7 @@ from planner.operators.unit_graph import GraphTensor, UnitGraph
 from planner.schema.codec import added
 from planner.schema.common import check_class_names
 from planner.schema.inputs import InputDtype, check_input, copied_bytes, sample_bytes, tensor_bytes
-from planner.schema.preprocessing import Normalisation, Resize, usual_normalisation
+from planner.schema.preprocessing import Normalisation, Resize, check_shorter_side, usual_normalisation
 from planner.tasks.base import LabelForm
 from planner.tasks.kinds import CLASSIFICATION, AnyTask
 
@@ -89,6 +89,9 @@ class Model:
     resize: Resize | None = added(None)
     """How images of another size are brought to the input's, before they are normalised; null: nothing was said, and
     they are refused unless they are pictures of a folder."""
+    shorter_side: int | None = added(None)
+    """The shorter side that every image is resized to, proportions kept, before the input is cut out of its middle;
+    null: both sides are brought to the input's, and images that have them are left alone."""
     input_dtype: InputDtype = added("uint8")
     """`uint8`: images, numbers from 0 to 255, which it is given as float32 after normalisation; `float32`: numbers as
     they are; `int64`: tokens."""
@@ -146,6 +149,7 @@ class Model:
             raise ValueError("normalisation: tokens (input_dtype int64) are given as they are")
         if self.input_dtype != "uint8" and self.resize is not None:
             raise ValueError(f"resize is of images; input_dtype is {self.input_dtype}")
+        check_shorter_side(self.shorter_side, self.resize, self.input)
 
     @property
     def sample_bytes(self) -> int:

@@ -344,6 +344,11 @@ class Plan:
         return self.training.resize or self.model.resize
 
     @property
+    def shorter_side(self) -> int | None:
+        """The shorter side that images are resized to before the middle is cut out, where that was asked for."""
+        return self.training.shorter_side if self.training.resize else self.model.shorter_side
+
+    @property
     def cache_dtype(self) -> CacheDtype | None:
         """How its caches hold activations; none without any."""
         return next((block.input.dtype for block in self.blocks if block.input.kind == "cache"), None)

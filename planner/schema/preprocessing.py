@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from planner.limits import MAX_EXTENT
 from planner.schema.common import check_range
 from planner.schema.inputs import InputDtype
 
@@ -54,21 +55,41 @@ class Normalisation:
         return f"({'value / 255' if dtype == 'uint8' else 'value'} - {mean}) / {std}"
 
 
-def resize_words(resize: Resize | None, input_shape: Sequence[int]) -> str:
+def check_shorter_side(shorter_side: int | None, resize: Resize | None, input_shape: Sequence[int]) -> None:
+    """Raise ValueError where no middle of the input's size can be cut out of images with such a shorter side."""
+    if shorter_side is None:
+        return
+    if resize is None:
+        raise ValueError("shorter_side is of images that are resized; resize is null")
+    check_range("shorter_side", shorter_side, 1, MAX_EXTENT)
+    if len(input_shape) == 3 and max(input_shape[1:]) > shorter_side:
+        raise ValueError(
+            f"shorter_side is {shorter_side}; the middle {input_shape[1]}×{input_shape[2]} cannot be cut out of that"
+        )
+
+
+def resize_words(resize: Resize | None, input_shape: Sequence[int], shorter_side: int | None = None) -> str:
     """What is to be said of images of other sizes than the input's; nothing where they are not resized."""
     if resize is None:
         return ""
+    if shorter_side is not None:
+        middle = f"the middle {input_shape[1]}×{input_shape[2]} cut out"
+        return f"; first resized to a shorter side of {shorter_side} ({resize}, proportions kept), {middle}"
     return f"; of other sizes first resized to {input_shape[1]}×{input_shape[2]} ({resize}, proportions not kept)"
 
 
 def given_words(
-    dtype: InputDtype, input_shape: Sequence[int], normalisation: Normalisation, resize: Resize | None
+    dtype: InputDtype,
+    input_shape: Sequence[int],
+    normalisation: Normalisation,
+    resize: Resize | None,
+    shorter_side: int | None = None,
 ) -> tuple[str, str]:
     """What samples are called, and as what a network is given them."""
     match dtype:
         case "uint8":
             called = "images" if len(input_shape) == 3 else "samples"
-            return called, f"{normalisation.words(dtype)}{resize_words(resize, input_shape)}"
+            return called, f"{normalisation.words(dtype)}{resize_words(resize, input_shape, shorter_side)}"
         case "float32" if normalisation == AS_THEY_ARE:
             return "samples", "numbers of float32, as they are"
         case "float32":

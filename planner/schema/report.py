@@ -178,6 +178,9 @@ class Report:
     not, and it was (value / 255 - 0.5) / 0.25."""
     resize: Resize | None = added(None)
     """How images of another size were brought to the model's; null: there were none, or it was not told."""
+    shorter_side: int | None = added(None)
+    """The shorter side that they were resized to before the middle was cut out; null: both sides were brought to the
+    model's."""
 
     @property
     def exceeded(self) -> str:
@@ -251,5 +254,7 @@ class Evaluation:
     """How images were normalised for it, as its description says; null: an earlier release told it not."""
     resize: Resize | None = added(None)
     """How images of another size were brought to its, as its description says; null: it says nothing."""
+    shorter_side: int | None = added(None)
+    """The shorter side that they were resized to before the middle was cut out, as its description says."""
     input_dtype: InputDtype = added("uint8")
     """What the network is given samples as."""

@@ -11,7 +11,7 @@ from planner.limits import MAX_BATCH, MAX_BYTES, MAX_EPOCHS, MAX_SAMPLES, MAX_UN
 from planner.schema.codec import added
 from planner.schema.common import CacheDtype, Dtype, OptimizerConfig, Policy, check_range
 from planner.schema.inputs import InputDtype, show_input
-from planner.schema.preprocessing import Normalisation, Resize
+from planner.schema.preprocessing import Normalisation, Resize, check_shorter_side
 from planner.units import MIB
 
 Strategy = Literal["auto", "backprop", "checkpoint", "classic-local", "neuroflux"]
@@ -83,6 +83,9 @@ class Training:
     resize: Resize | None = added(None)
     """How images of another size are brought to that of the model's input; null: as the model's description says, else
     those of arrays are refused, and pictures of a folder are resized all the same (`bilinear`)."""
+    shorter_side: int | None = added(None)
+    """The shorter side that every image is resized to, proportions kept, before the input is cut out of its middle;
+    null: both sides are brought to the input's, and images that have them are left alone."""
 
     def __post_init__(self) -> None:
         check_range("batch", self.batch, 1, MAX_BATCH)
@@ -91,6 +94,7 @@ class Training:
         self._check_views()
         check_range("freeze", self.freeze, 0, MAX_UNITS - 1)
         check_range("seed", self.seed, 0, 2**63 - 1)
+        check_shorter_side(self.shorter_side, self.resize, ())
 
     def _check_views(self) -> None:
         if self.augment == "none" and self.views != 1:
@@ -106,6 +110,7 @@ class Training:
         for name, value in (("augment", self.augment), ("resize", self.resize or "none")):
             if value != "none" and (len(shape) != 3 or dtype != "uint8"):
                 raise ValueError(f"{name} is {value}; it is none where samples are no images of 8-bit values {here}")
+        check_shorter_side(self.shorter_side, self.resize, shape)
         if self.normalisation is not None and dtype == "int64":
             raise ValueError(
                 f"mean and std are for numbers; here samples are {show_input(shape, dtype)}, which go in as they are"

@@ -85,6 +85,9 @@ class TrainingTerms:
     resize: Resize | None = Training.resize
     """How images of another size are brought to that of the model's input; null: as the model's description says, else
     those of arrays are refused, and pictures of a folder are resized all the same (`bilinear`)."""
+    shorter_side: int | None = Training.shorter_side
+    """The shorter side that every image is resized to, proportions kept, before the input is cut out of its middle;
+    null: both sides are brought to the input's, and images that have them are left alone."""
 
     def __post_init__(self) -> None:
         self.training()
@@ -104,6 +107,7 @@ class TrainingTerms:
             seed=self.seed,
             normalisation=self.normalisation,
             resize=self.resize,
+            shorter_side=self.shorter_side,
         )
 
 

@@ -27,6 +27,7 @@ EVERY_TERM: dict[str, Any] = {
         "freeze": 1,
         "normalisation": {"mean": [0.485, 0.456, 0.406], "std": [0.229]},
         "resize": "bilinear",
+        "shorter_side": 40,
     },
     "storage_bytes": 2**30,
     "cache_dtype": "uint8",

@@ -19,7 +19,7 @@ const SCHEDULES = [["cosine", "cosine"], ["constant", "constant"]];
 const ALLOCATORS = [["", "whichever is faster and fits"], ["tight", "tight: gives freed memory back"], ["fast", "fast: keeps it"]];
 const RESIZES = [["", "refused, unless they are pictures of a folder"], ["bilinear", "resized to the input: bilinear"]];
 const NO_YES = [["false", "no"], ["true", "yes"]];
-const MORE = ["mean", "std", "resize", "momentum", "nesterov", "weight_decay", "schedule", "seed", "max_cuts", "linear_segments", "allocator", "reserve", "head", "head_time_share", "grouping_threshold"];
+const MORE = ["mean", "std", "resize", "shorter_side", "momentum", "nesterov", "weight_decay", "schedule", "seed", "max_cuts", "linear_segments", "allocator", "reserve", "head", "head_time_share", "grouping_threshold"];
 const SCOPES = [["process", "everything resident"], ["training", "above the runtime's own"]];
 
 export async function show(place, { query, signal }) {
@@ -138,6 +138,7 @@ function makeForm(lists, given) {
     mean: textField("Mean of images", "mean", first("mean"), "images go in as (value / 255 − mean) / std; one number, or one for each channel: 0.485, 0.456, 0.406; empty: 0.5"),
     std: textField("Deviation of images", "std", first("std"), "empty: 0.25"),
     resize: selectField("Images of other sizes", "resize", [["", RESIZES]], first("resize")),
+    shorter_side: numberField("Shorter side", "shorter_side", first("shorter_side"), "resized images have this before the input is cut out of their middle; empty: proportions are not kept"),
     momentum: numberField("Momentum", "momentum", first("momentum"), "of SGD; empty: the usual one", "any"),
     nesterov: selectField("Nesterov's momentum", "nesterov", [["", NO_YES]], first("nesterov")),
     weight_decay: numberField("Weight decay", "weight_decay", first("weight_decay"), "empty: the optimizer's usual one", "any"),

@@ -87,6 +87,7 @@ def _prepare(
             test_only=True,
             in_memory=in_memory,
             resize=model.resize,
+            shorter_side=model.shorter_side,
         ),
         on_progress,
     )
@@ -154,5 +155,6 @@ def _evaluation(
         further=event.further,
         normalisation=exported.model.normalised_by if exported.model.input_dtype != "int64" else None,
         resize=exported.model.resize,
+        shorter_side=exported.model.shorter_side,
         input_dtype=exported.model.input_dtype,
     )

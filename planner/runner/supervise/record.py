@@ -322,6 +322,7 @@ def make_report(plan: Plan, record: Record, seconds: float, exit_tolerance: floa
         data=record.data,
         normalisation=plan.normalisation if plan.model.input_dtype != "int64" else None,
         resize=resized_by(plan, record.data),
+        shorter_side=plan.shorter_side,
     )
 
 

@@ -97,6 +97,7 @@ def prepare_data(
             in_memory=in_memory,
             known=begun.data.description if begun.data else None,
             resize=plan.resize,
+            shorter_side=plan.shorter_side,
             validation=begun.options.validation or (begun.data.description.validation if begun.data else None),
         ),
         on_progress,

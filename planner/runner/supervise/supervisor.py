@@ -148,6 +148,7 @@ def _described(run: PlannedRun, record: Record) -> PlannedRun:
         class_names=names or before.class_names,
         normalisation=run.plan.normalisation if before.input_dtype != "int64" else None,
         resize=resized_by(run.plan, record.data) if before.input_dtype == "uint8" else None,
+        shorter_side=run.plan.shorter_side,
     )
     return PlannedRun(replace(run.plan, model=model), run.folder)
 

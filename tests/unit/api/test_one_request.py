@@ -30,7 +30,7 @@ OPTIONS = shlex.split("""
     --schedule constant --augment crop --views 2 --dtype bfloat16 --seed 7 --freeze 1 --storage 1GiB
     --cache-dtype uint8 --strategy neuroflux --prefer fidelity --max-cuts 5 --linear-segments --allocator fast
     --reserve 1MiB --head pooled-conv --head-time-share 0.1 --grouping-threshold 0.2 --mean 0.485,0.456,0.406
-    --std 0.229 --resize 32
+    --std 0.229 --resize 40 --crop 32
 """)
 
 
@@ -67,7 +67,7 @@ def test_every_term_arrives(local: TestClient, tmp_path: Path, capsys: pytest.Ca
         views=2,
         mean=(0.485, 0.456, 0.406),
         std=0.229,
-        resize=True,
+        resize=40,
         storage="1GiB",
         cache_dtype="uint8",
         strategy="neuroflux",

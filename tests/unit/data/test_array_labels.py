@@ -102,9 +102,14 @@ def test_wrong_labels_are_refused_with_what_would_be_right(
             "segmentation",
             np.full((COUNT, 4, 5), 2),
             2,
-            r"the class 2, but the model tells 0 to 1 apart; 255 is",
+            r"the class 2 \(.*record 0\), but the model tells 0 to 1 apart; 255 is",
         ),
-        ("segmentation", np.zeros((COUNT, 2, 2), int), 2, r"has masks of 2×2, but the model gives 4×5"),
+        (
+            "segmentation",
+            np.arange(4 * COUNT).reshape(COUNT, 2, 2) % 2,
+            2,
+            r"has masks of 2×2, but the model gives 4×5",
+        ),
     ],
 )
 def test_labels_that_do_not_fit_the_network_are_refused(
