@@ -30,6 +30,7 @@ from planner.solver.request import check_measured
 from planner.solver.unit_bytes import unit_bytes
 from planner.system.answers import Answers
 from planner.system.rlimit import die_with_parent, limit_data
+from planner.tasks.kinds import CLASSIFICATION, AnyTask
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Asked:
     """A plan made from the profile, to be looked at."""
     about: Literal["frontier", "units", "onnx"] = "frontier"
     """What is to be said of it; `onnx` is of the file that follows."""
+    task: AnyTask = CLASSIFICATION
+    """What the network in that file is for."""
 
 
 def main() -> None:
@@ -72,7 +75,7 @@ def _answer(line: bytes, source: BinaryIO, profiles: OrderedDict[str, Profile]) 
     sent = source.read(asked.profile_bytes)
     try:
         if asked.about == "onnx":
-            return _read_onnx(sent)
+            return _read_onnx(sent, asked.task)
         if asked.request is None and asked.plan is None:
             return {"row": _checked(sent)}
         if sent:
@@ -110,11 +113,11 @@ def _checked(text: bytes) -> dict[str, Any]:
     return profile_row(profile)
 
 
-def _read_onnx(file: bytes) -> dict[str, Any]:
+def _read_onnx(file: bytes, task: AnyTask) -> dict[str, Any]:
     """The network of a file, as it is kept, and what is to be known of it. Raises ModelError."""
     from planner.model.importers.onnx.chain import import_onnx_bytes
 
-    found = import_onnx_bytes(file)
+    found = import_onnx_bytes(file, task)
     return {"row": model_row(found.model), "notes": found.notes}
 
 

@@ -18,6 +18,7 @@ from planner.schema.codec import to_json
 from planner.schema.request import Request
 from planner.system.child import STANDARD_ERROR, answering
 from planner.system.ends import End
+from planner.tasks.kinds import AnyTask
 
 _LOG = logging.getLogger("neuroflux.api")
 
@@ -93,9 +94,10 @@ class SolverPool:
         row: dict[str, Any] = (await self._answer("", profile, {"request": None}))["row"]
         return row
 
-    async def read_onnx(self, file: bytes) -> tuple[dict[str, Any], list[str]]:
-        """The network of an ONNX file as a row, and what is to be known of it. Raises Problem where it is none."""
-        answer = await self._answer("", file, {"request": None, "about": "onnx"})
+    async def read_onnx(self, file: bytes, task: AnyTask) -> tuple[dict[str, Any], list[str]]:
+        """The network of an ONNX file, for `task`, as a row, and what is to be known of it. Raises Problem where it is
+        none."""
+        answer = await self._answer("", file, {"request": None, "about": "onnx", "task": task})
         return answer["row"], answer["notes"]
 
     async def _answer(self, profile_id: str, profile: bytes, question: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ def model_summary(model: Model) -> dict[str, Any]:
         "classes": model.classes,
         "units": len(model.units),
         "parameters": sum(unit.parameters for unit in sizes),
+        "task": model.task.kind,
     }
 
 

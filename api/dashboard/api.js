@@ -22,14 +22,19 @@ export async function send(method, path, body, signal) {
   return request(method, path, body, signal);
 }
 
+/** Send a file that is no document. */
+export async function sendFile(path, file, type) {
+  return request("POST", path, file, undefined, type);
+}
+
 /** The address of something below /v1, its parts escaped. */
 export function address(...parts) {
   return `/v1/${parts.map(encodeURIComponent).join("/")}`;
 }
 
-async function request(method, path, body, signal) {
+async function request(method, path, body, signal, type = "application/json") {
   const headers = { Accept: "application/json" };
-  if (body !== undefined) headers["Content-Type"] = "application/json";
+  if (body !== undefined) headers["Content-Type"] = type;
   let answer;
   let text;
   try {
@@ -43,7 +48,7 @@ async function request(method, path, body, signal) {
 }
 
 function textOf(body) {
-  return typeof body === "string" ? body : JSON.stringify(body);
+  return typeof body === "string" || body instanceof Blob ? body : JSON.stringify(body);
 }
 
 /** The answer's parts, unless it is a problem. Without a session, the page for signing in is shown instead. */

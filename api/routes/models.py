@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
@@ -39,6 +40,7 @@ from planner.model.load import model_from_json
 from planner.model.zoo import ZOO, from_zoo, nearest
 from planner.schema.codec import content_id, decode, parse_json
 from planner.schema.model import Model
+from planner.tasks.kinds import CLASSIFICATION, AnyTask
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
@@ -71,6 +73,18 @@ EXAMPLE = {
 
 ONNX_TYPE = "application/onnx"
 """Media type of an ONNX file."""
+
+_TASK_FIELD = "query.task"
+_MOST_TASK_TEXT = 65_536
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What a query says."""
+
+    task: AnyTask
+    """What a network is for."""
+
 
 _TAKEN = takes(Model, EXAMPLE)
 _TAKEN["requestBody"]["content"][ONNX_TYPE] = {"schema": {"type": "string", "format": "binary"}}
@@ -129,7 +143,18 @@ def list_models(request: Request, cursor: Cursor = None, limit: Limit = DEFAULT_
     responses=gives({201: ("Stored", Model), 200: ("It was there already", Model)}, BODY_PROBLEMS),
     dependencies=[Depends(needs("plan"))],
 )
-async def store_model(request: Request) -> Response:
+async def store_model(
+    request: Request,
+    task: Annotated[
+        str | None,
+        Query(
+            description="What the network in an ONNX file is for: a kind of task (`segmentation`), or the task as "
+            'descriptions have it (`{"kind": "regression", "loss": "huber"}`); `classification` where nothing is said. '
+            "Other descriptions say it themselves.",
+            max_length=_MOST_TASK_TEXT,
+        ),
+    ] = None,
+) -> Response:
     """Check a description (`model/1`, `model/2`, or a zoo name with arguments) and store it under the hash of its
     content. Of an ONNX file (`application/onnx`) the network is stored as a description, and its weights are not; what
     is to be known of it stands in the header `Neuroflux-Notes`.
@@ -137,13 +162,28 @@ async def store_model(request: Request) -> Response:
     if bodies.media_type(request) == ONNX_TYPE:
         file = await bodies.receive(request, MAX_ONNX_BODY_BYTES, (ONNX_TYPE,))
         # By a solver's process: this one has no numpy, and what a file may take has a ceiling there.
-        row, notes = await service_of(request).solvers.read_onnx(file)
+        row, notes = await service_of(request).solvers.read_onnx(file, _task(task))
         response = await run_in_threadpool(_store, request, row)
         if notes:
             response.headers["Neuroflux-Notes"] = "; ".join(notes)
         return response
+    if task is not None:
+        raise from_error(
+            DocumentError(_TASK_FIELD, f"is of ONNX files ({ONNX_TYPE}); a description says its task itself")
+        )
     text = await bodies.receive(request)
     return await run_in_threadpool(_store_text, request, text)
+
+
+def _task(text: str | None) -> AnyTask:
+    """The task that a query names. Raises Problem (422)."""
+    if text is None:
+        return CLASSIFICATION
+    try:
+        value = parse_json(text) if text.lstrip().startswith("{") else {"kind": text}
+        return decode(_Said, {"task": value}, "query").task
+    except DocumentError as error:
+        raise from_error(error, _TASK_FIELD) from None
 
 
 def _store_text(request: Request, text: bytes) -> Response:

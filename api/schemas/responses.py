@@ -64,6 +64,8 @@ class ModelItem:
     """Trainable numbers."""
     created_at: str | None
     """When it was stored (UTC); null for the zoo's."""
+    task: str = "classification"
+    """The kind of its task, where that was known when it was stored."""
 
 
 @dataclass(frozen=True)

@@ -468,8 +468,13 @@ def _made(
 def _subject(model: Model) -> ModelAndData:
     """A model without what no profile is of, and is the plan's to say: names, and how images are made fit for it."""
     profiled = replace(model, class_names=(), normalisation=None, resize=None, shorter_side=None)
-    said = {"normalisation": model.normalisation, "resize": model.resize, "shorter_side": model.shorter_side}
-    return ModelAndData(profiled, None, **said)
+    return ModelAndData(
+        profiled,
+        None,
+        normalisation=model.normalisation,
+        resize=model.resize,
+        shorter_side=model.shorter_side,
+    )
 
 
 def _resized_input(arguments: argparse.Namespace) -> tuple[int, ...] | None:

@@ -94,10 +94,11 @@ def _normalised(arguments: argparse.Namespace, subject: options.ModelAndData, wo
     model = subject.model
     size, dtype = model.input, model.input_dtype
     is_image = dtype == "uint8" and len(size) == 3
-    framing = {"resize": (size[1], size[2]) if is_image else None}
-    given, shorter_side = options.framing_from(arguments)
-    framing["shorter_side"] = subject.shorter_side if given is None else shorter_side
-    reading = {"size": size, "dtype": dtype, "layout": arguments.layout, "task": model.task, **framing}
+    resize = (size[1], size[2]) if is_image else None
+    given, asked = options.framing_from(arguments)
+    shorter_side = subject.shorter_side if given is None else asked
+    reading = {"size": size, "dtype": dtype, "layout": arguments.layout, "task": model.task}
+    reading |= {"resize": resize, "shorter_side": shorter_side}
     with (
         DataProgress() as shown,
         open_data(arguments.data, work, pace=Pace(shown), **reading) as data,

@@ -52,9 +52,9 @@ def open_mask_folder(
     splits = {part: MaskSplit(pairs, size, shorter_side) for part, pairs in others.items()}
     names = _class_names(folder, pixels)
     every = (train, *others.values())
-    path, height, width = found.costly
-    between = resized_extents(path, (height, width), size[1:], shorter_side)
-    mask = (path, mask_bytes(height, width, between))
+    mask, (path, height, width) = ("", 0), found.costly
+    if path:
+        mask = (path, mask_bytes(height, width, resized_extents(path, (height, width), size[1:], shorter_side)))
     return Parts(
         "masks",
         MaskSplit(train, size, shorter_side),

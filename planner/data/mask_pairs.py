@@ -34,6 +34,8 @@ _END = b"\1"
 """Between what is the same of image and mask, and the rest of a name: it comes before whatever names hold."""
 _MOST_LISTED_BYTES = 4096
 _SHOWN = 3
+_LARGE_PIXELS = 2**20
+"""Any budget has room for a mask of fewer."""
 
 
 class Unpaired:
@@ -71,7 +73,7 @@ class MasksFound:
         self.masks = Unpaired("mask", "an image")
         """Those that have none."""
         self.costly = ("", 0, 0)
-        """The largest mask, its height and width."""
+        """The largest mask that takes much to decode, its height and width."""
 
     def notes(self) -> Iterator[str]:
         """What a person should know."""
@@ -146,7 +148,7 @@ class PairList:
         check_header(path, header)
         there = mask_header(mask_path, header.upright)
         found, (_, height, width) = self._found, self._found.costly
-        if there.height * there.width > height * width:
+        if there.height * there.width > max(height * width, _LARGE_PIXELS):
             found.costly = (str(mask_path), there.height, there.width)
         values = decode_mask(mask_path)
         found.pixels.add(values, str(mask_path))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -38,6 +38,10 @@ class MapDataset(Protocol):
         """Sample `index`: (image, label)."""
 
 
+Samples: TypeAlias = MapDataset | Iterable[Any] | Callable[[], Iterable[Any]]
+"""What a program may give as a data set: numbered samples, or what is iterated over, or a function that returns it."""
+
+
 def mapped_part(
     dataset: Any, model: Model, prefix: str, name: str, resize: bool | int = False, scratch: Path | None = None
 ) -> Part:
@@ -62,14 +66,20 @@ def mapped_part(
         StorageError: what is read here cannot be written.
     """
     source = source_of(dataset, name)
+    samples = _samples_of(source, model, name, resize)
+    if is_numbered(source):
+        return Part(prefix, len(source), samples, model.label_form)
+    count, samples = _read_once(samples, scratch)
+    return Part(prefix, count, samples, model.label_form)
+
+
+def _samples_of(source: Any, model: Model, name: str, resize: bool | int) -> Iterator[tuple[bytes, Label]]:
+    """Of what `source_of` gives: its samples, one by one."""
     if resize:
         import_pillow(name, "resizing images")
     if is_numbered(source):
-        numbered = ((f"{name}[{index}]", source[index]) for index in range(len(source)))
-        return Part(prefix, len(source), _samples(numbered, model, resize), model.label_form)
-    counted = ((f"{name}, sample {index}", sample) for index, sample in enumerate(source))
-    count, samples = _read_once(_samples(counted, model, resize), scratch)
-    return Part(prefix, count, samples, model.label_form)
+        return _samples(((f"{name}[{index}]", source[index]) for index in range(len(source))), model, resize)
+    return _samples(((f"{name}, sample {index}", sample) for index, sample in enumerate(source)), model, resize)
 
 
 def _read_once(
@@ -120,21 +130,24 @@ def _are_names(names: tuple[str, ...]) -> bool:
     return True
 
 
-def look(data: MapDataset | str | Path, model: Model, seed: int, resize: bool | int) -> tuple[tuple[str, ...], int]:
+def look(
+    data: Samples | str | Path,
+    model: Model,
+    seed: int,
+    resize: bool | int,
+    samples: int | None = None,
+) -> tuple[tuple[str, ...], int]:
     """Names of the classes of data, and how many samples there are to train on; `resize` as for `mapped_part`.
 
     Of a program's own data set these are all that it has: what is held out to test on is not known before a run.
-    Raises DataError, InputError where data and model do not fit.
+    `samples` is how many a person says there are. Raises DataError, InputError where data and model do not fit.
     """
     if not isinstance(data, str | Path):
-        if len(data):  # a label of another kind would end the run, after minutes of measuring
-            next(mapped_part(data, model, "", "data", resize=resize).samples)
-        source = source_of(data, "data")
-        if not hasattr(source, "__len__"):
-            raise InputError(
-                "data: it has no length; say how many training samples it has with samples=, without data="
-            )
-        return class_names(source, model.classes), len(source)
+        source = _checked_source(data, samples)
+        # A label of another kind would end the run, after minutes of measuring.
+        if next(_samples_of(source, model, "data", resize), None) is None:
+            raise InputError("data: holds no samples")
+        return class_names(source, model.classes), samples or len(source)
     with (
         tempfile.TemporaryDirectory(prefix="neuroflux-") as work,
         open_data(
@@ -153,10 +166,25 @@ def look(data: MapDataset | str | Path, model: Model, seed: int, resize: bool | 
     return found.class_names, found.training_samples
 
 
-def measured_normalisation(data: MapDataset | str | Path, model: Model, seed: int, resize: bool | int) -> Normalisation:
+def _checked_source(data: Any, samples: int | None) -> Any:
+    """What samples come from, of what can be looked at before it is trained on. Raises InputError."""
+    source = source_of(data, "data")
+    if samples is None and not hasattr(source, "__len__"):
+        raise InputError(
+            f"data: a {type(source).__name__} does not say how many samples it has; say it with samples= beside it"
+        )
+    if not is_numbered(source) and iter(source) is source and not callable(data):
+        raise InputError(
+            f"data: a {type(source).__name__} is read once, and planning would take its first sample from the run; give"
+            " a function that returns it, or something that begins anew whenever it is iterated over; or samples= alone"
+        )
+    return source
+
+
+def measured_normalisation(data: Samples | str | Path, model: Model, seed: int, resize: bool | int) -> Normalisation:
     """By mean and deviation of the samples of data, as they are trained on. Raises DataError, InputError."""
     if not isinstance(data, str | Path):
-        samples = mapped_part(data, model, "", "data", resize).samples
+        samples = _samples_of(source_of(data, "data"), model, "data", resize)
         return measure_values((values for values, _ in samples), model.input_dtype, model.input)
     size = model.input
     with (

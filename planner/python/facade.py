@@ -5,35 +5,40 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 from planner.errors import InputError
 from planner.heads.base import HeadKind
 from planner.heads.kinds import measured_heads
-from planner.limits import MAX_BATCH
 from planner.profiler.profile import ProfileRequest, take_profile
-from planner.python.datasets import MapDataset, look, measured_normalisation, shorter_side_of
-from planner.schema.common import CacheDtype, DeviceKind, Dtype, OptimizerConfig, OptimizerKind, Policy, usual_optimizer
+from planner.python.arguments import (
+    bytes_of,
+    check_batch,
+    check_choice,
+    chosen_optimizer,
+    head_of,
+    normalisation_of,
+    optimizer_of,
+    task_of,
+)
+from planner.python.datasets import Samples, look, measured_normalisation, shorter_side_of
+from planner.schema.common import CacheDtype, DeviceKind, Dtype, OptimizerConfig, Policy
 from planner.schema.device_checks import check_device
 from planner.schema.inputs import InputDtype
 from planner.schema.model import Model
 from planner.schema.plan import Plan, with_class_names
-from planner.schema.preprocessing import Normalisation, given_normalisation
 from planner.schema.profile import Profile
 from planner.schema.request import Augment, Preference, Schedule, Scope, Strategy
 from planner.schema.terms import BudgetTerms, OptimizerTerms, PlanTerms, TrainingTerms
 from planner.solver.plan import make_plan
 from planner.solver.request import check_images
 from planner.system.machine import probe
-from planner.tasks.kinds import AnyTask, make_task
-from planner.units import parse_bytes
+from planner.tasks.kinds import AnyTask
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from planner.model.importers.description import Description
-
-_KINDS: tuple[OptimizerKind, ...] = get_args(OptimizerKind)
 
 
 def describe(
@@ -67,7 +72,7 @@ def describe(
     """
     from planner.model.importers.apart import describe_apart  # brings torch, which planning does without
 
-    return describe_apart(model, sample, classes, outputs, _task(task), inputs)
+    return describe_apart(model, sample, classes, outputs, task_of(task), inputs)
 
 
 def profile(
@@ -128,14 +133,14 @@ def profile(
         >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
         >>> measured = planner.profile(network, torch.zeros(1, 28, 28), batch=64)
     """
-    _check_batch(batch)
-    _check_choice("dtype", dtype, Dtype)
-    _check_choice("device", device, DeviceKind)
-    chosen = _optimizer(optimizer)
-    description = _described(model, sample, classes, outputs, _task(task), inputs)
-    limit = None if max_bytes is None else _bytes(max_bytes, "max_bytes")
+    check_batch(batch)
+    check_choice("dtype", dtype, Dtype)
+    check_choice("device", device, DeviceKind)
+    chosen = optimizer_of(optimizer)
+    description = _described(model, sample, classes, outputs, task_of(task), inputs)
+    limit = None if max_bytes is None else bytes_of(max_bytes, "max_bytes")
     cores = probe().cores
-    heads = measured_heads(_head(head))
+    heads = measured_heads(head_of(head))
     return _measured(ProfileRequest(description, chosen, batch, cores, dtype, device, heads, limit, max_seconds))
 
 
@@ -147,7 +152,7 @@ def plan(
     budget: int | str | None = None,
     outputs: Callable[[Any], Any] | None = None,
     task: str | AnyTask | None = None,
-    data: MapDataset | str | Path | None = None,
+    data: Samples | str | Path | None = None,
     inputs: InputDtype | None = None,
     optimizer: str | OptimizerConfig | None = None,
     scope: Scope = BudgetTerms.scope,
@@ -190,7 +195,8 @@ def plan(
         outputs: beside a module, as in `profile`.
         task: beside a module, as in `profile`; none: "classification", or the profile's.
         data: what the network will be trained on: a data set or a path, as for `run`. What its classes are called goes
-            into the plan, and `run` matches labels by that; `samples` follow from it.
+            into the plan, and `run` matches labels by that; `samples` follow from it. What is iterated over and has no
+            length needs `samples` beside it, and has to begin anew each time: its first sample is looked at here.
         inputs: as in `profile`.
         optimizer: "sgd", "adam", "adamw", or an `OptimizerConfig` in full; none: the profile's, or "sgd".
         scope: what the budget counts. "process": everything resident, Python and torch included; "training": bytes
@@ -261,31 +267,31 @@ def plan(
         ("allocator", "tight" if allocator is None else allocator, Policy),
         ("cache_dtype", cache_dtype or "float32", CacheDtype),
     ):
-        _check_choice(name, value, choices)
+        check_choice(name, value, choices)
     if isinstance(subject, Profile) and dtype not in (None, subject.dtype):
         raise InputError(f"dtype: the profile was taken in {subject.dtype}; take another one for {dtype}")
     if isinstance(subject, Profile) and device not in (None, subject.device.kind):
         raise InputError(f"device: the profile was taken on {subject.device.kind}; take another one for {device}")
-    chosen_task = _task(task or "classification")
+    chosen_task = task_of(task or "classification")
     if isinstance(subject, Profile) and task is not None and chosen_task != subject.model.task:
         raise InputError(f"task: the profile is of {subject.model.task.kind} with other settings; take another one")
     computed = subject.dtype if isinstance(subject, Profile) else dtype or "float32"
-    chosen = _chosen_optimizer(subject, optimizer)
+    chosen = chosen_optimizer(subject, optimizer)
     names: tuple[str, ...] = ()
     described: Model | None = None
-    given = _given_normalisation(mean, std, normalise, data is not None)
+    given = normalisation_of(mean, std, normalise, data is not None)
     if data is not None:
         if isinstance(subject, Profile):
             described = subject.model
         else:
             described = _described(subject, second, None, outputs, chosen_task, inputs)
-        names, found = look(data, described, seed, resize)
+        names, found = look(data, described, seed, resize, samples)
         if normalise is not None:
             given = measured_normalisation(data, described, seed, resize)
         samples = samples or found
     try:
         terms = PlanTerms(
-            budget=BudgetTerms(_bytes(budget, "budget"), scope),
+            budget=BudgetTerms(bytes_of(budget, "budget"), scope),
             training=TrainingTerms(
                 batch=batch,
                 epochs=epochs,
@@ -301,17 +307,17 @@ def plan(
                 resize="bilinear" if resize else None,
                 shorter_side=shorter_side_of(resize),
             ),
-            storage_bytes=None if storage is None else _bytes(storage, "storage"),
+            storage_bytes=None if storage is None else bytes_of(storage, "storage"),
             cache_dtype=cache_dtype,
             strategy=strategy,
             prefer=prefer,
             max_cuts=max_cuts,
             linear_segments=linear_segments,
             allocator=allocator,
-            reserve_bytes=None if reserve is None else _bytes(reserve, "reserve"),
+            reserve_bytes=None if reserve is None else bytes_of(reserve, "reserve"),
             head_time_share=head_time_share,
             grouping_threshold=grouping_threshold,
-            head=_head(head),
+            head=head_of(head),
         )
     except ValueError as error:
         raise InputError(str(error)) from None
@@ -319,7 +325,7 @@ def plan(
     if isinstance(subject, Profile):
         measured = subject
     else:
-        _check_batch(batch)
+        check_batch(batch)
         described = described or _described(subject, second, None, outputs, chosen_task, inputs)
         check_images(described, request.training)
         cores, heads = probe().cores, measured_heads(request.head)
@@ -339,23 +345,6 @@ def _measured(request: ProfileRequest) -> Profile:
         return take_profile(request, on_progress)
 
 
-def _head(kind: HeadKind | None) -> HeadKind | None:
-    """A kind of head, or none. Raises InputError."""
-    if kind is not None:
-        _check_choice("head", kind, HeadKind)
-    return kind
-
-
-def _task(task: str | AnyTask) -> AnyTask:
-    """A task by name, or as it is. Raises InputError."""
-    if not isinstance(task, str):
-        return task
-    try:
-        return make_task(task, {})
-    except ValueError as error:
-        raise InputError(f"task: {error}") from None
-
-
 def _described(
     module: nn.Module,
     sample: Any,
@@ -368,56 +357,3 @@ def _described(
     from planner.model.importers.apart import import_apart  # brings torch, which planning does without
 
     return import_apart(module, sample, classes, outputs, task, inputs)
-
-
-def _chosen_optimizer(subject: Profile | nn.Module, optimizer: str | OptimizerConfig | None) -> OptimizerConfig:
-    """The one that was named; a profile's own, which is the only one that it tells anything about."""
-    if not isinstance(subject, Profile):
-        return _optimizer(optimizer or "sgd")
-    if optimizer is not None and _optimizer(optimizer) != subject.optimizer:
-        raise InputError(f"optimizer: the profile was taken with {subject.optimizer}; take another one for another")
-    return subject.optimizer
-
-
-def _given_normalisation(
-    mean: float | Sequence[float] | None, std: float | Sequence[float] | None, normalise: str | None, has_data: bool
-) -> Normalisation | None:
-    """What is said of it in numbers. Raises InputError where these do not go with each other."""
-    if normalise not in (None, "measured"):
-        raise InputError(f"normalise is {normalise!r}; it is 'measured', or none")
-    if normalise is not None and not has_data:
-        raise InputError("normalise: 'measured' reads the training samples; give them as data")
-    if normalise is not None and (mean is not None or std is not None):
-        raise InputError("normalise: 'measured' finds mean and std; leave these out")
-    try:
-        return given_normalisation(_numbers(mean), _numbers(std))
-    except (TypeError, ValueError) as error:
-        raise InputError(str(error)) from None
-
-
-def _numbers(value: float | Sequence[float] | None) -> Sequence[float] | None:
-    return (value,) if isinstance(value, int | float) else value
-
-
-def _bytes(value: int | str, name: str) -> int:
-    return value if isinstance(value, int) else parse_bytes(str(value), name)
-
-
-def _check_choice(name: str, value: object, choices: Any) -> None:
-    if value not in get_args(choices):
-        raise InputError(f"{name} is {value!r}; it is one of {', '.join(get_args(choices))}")
-
-
-def _check_batch(batch: int) -> None:
-    if not 1 <= batch <= MAX_BATCH:
-        raise InputError(f"batch is {batch}; it must lie between 1 and {MAX_BATCH}")
-
-
-def _optimizer(wanted: str | OptimizerConfig) -> OptimizerConfig:
-    """An optimizer by name, as the command line means it."""
-    if isinstance(wanted, OptimizerConfig):
-        return wanted
-    for kind in _KINDS:
-        if wanted == kind:
-            return usual_optimizer(kind)
-    raise InputError(f"optimizer is {wanted!r}; it is {', '.join(_KINDS)}, or an OptimizerConfig")

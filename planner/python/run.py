@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from planner.data.write import write_npz
 from planner.errors import ExceededError, InputError, RunError, error_of
-from planner.python.datasets import MapDataset, class_names, mapped_part
+from planner.python.datasets import Samples, class_names, mapped_part
 from planner.python.run_report import RunReport
 from planner.python.sources import source_of
 from planner.schema.codec import decode, parse_json, to_json
@@ -42,10 +42,10 @@ sys.exit(main(sys.argv[2:]))
 
 def run(
     plan: Plan,
-    dataset: MapDataset | Iterable[Any] | str | Path,
+    dataset: Samples | str | Path,
     *,
-    test: MapDataset | Iterable[Any] | None = None,
-    validation: MapDataset | Iterable[Any] | str | Path | None = None,
+    test: Samples | None = None,
+    validation: Samples | str | Path | None = None,
     out: str | Path | None = None,
     epochs: int | None = None,
     max_steps: int | None = None,
@@ -130,8 +130,8 @@ def run(
 def _run_in(
     folder: Path,
     plan: Plan,
-    dataset: MapDataset | Iterable[Any] | str | Path,
-    others: Mapping[str, MapDataset | Iterable[Any] | str | Path | None],
+    dataset: Samples | str | Path,
+    others: Mapping[str, Samples | str | Path | None],
     init: nn.Module | Mapping[str, Tensor] | str | Path | None,
     options: list[str],
     quiet: bool,
@@ -158,8 +158,8 @@ def _run_in(
 
 def _written(
     plan: Plan,
-    dataset: MapDataset | Iterable[Any] | str | Path,
-    others: Mapping[str, MapDataset | Iterable[Any] | str | Path | None],
+    dataset: Samples | str | Path,
+    others: Mapping[str, Samples | str | Path | None],
     scratch: Path,
 ) -> str:
     """The name or path of the data, after it was written down where it is a program's own."""

@@ -110,6 +110,11 @@ async function readLists(signal) {
   };
 }
 
+/** What a model is for, where that has to be said. */
+function taskOf(model) {
+  return (model.task ?? "classification") === "classification" ? "" : `, ${model.task}`;
+}
+
 /** The form's fields, what they say, and what depends on what. */
 function makeForm(lists, given) {
   const { models, devices, profiles, usual, choices } = lists;
@@ -162,7 +167,7 @@ function makeForm(lists, given) {
 
   /** Zoo names are good as references; what is only known from a profile is taken from there. */
   function fillModels(chosen) {
-    const text = (model) => `${model.name}, ${model.input.join("×")}, ${count(model.parameters)} parameters`;
+    const text = (model) => `${model.name}, ${model.input.join("×")}, ${count(model.parameters)} parameters${taskOf(model)}`;
     const zoo = models.filter((model) => model.created_at === null);
     const stored = models.filter((model) => model.created_at !== null);
     const known = new Set(models.map((model) => model.id));

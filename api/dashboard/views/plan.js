@@ -61,7 +61,7 @@ export async function show(place, { id, query, signal }) {
     title.textContent = `${plan.model.name} in ${bytes(plan.budget.bytes)}`;
     document.title = `${title.textContent} – neuroflux`;
     sub.replaceChildren(
-      `${plan.strategy} for ${plan.device.name} · batch ${number(plan.training.batch)}, ${number(plan.training.epochs)} epochs of ${number(plan.training.samples)} samples, ${plan.training.optimizer.kind}${plan.training.freeze ? `, the first ${number(plan.training.freeze)} units frozen` : ""}${plan.training.dtype === "float32" ? "" : `, in ${plan.training.dtype}`}${plan.training.augment === "none" ? "" : `, augmented by ${plan.training.augment}`}, allocator ${plan.allocator}, samples go in as ${normalisationOf(plan)} · `,
+      `${taskOf(plan.model)}${plan.strategy} for ${plan.device.name} · batch ${number(plan.training.batch)}, ${number(plan.training.epochs)} epochs of ${number(plan.training.samples)} samples, ${plan.training.optimizer.kind}${plan.training.freeze ? `, the first ${number(plan.training.freeze)} units frozen` : ""}${plan.training.dtype === "float32" ? "" : `, in ${plan.training.dtype}`}${plan.training.augment === "none" ? "" : `, augmented by ${plan.training.augment}`}, allocator ${plan.allocator}, samples go in as ${normalisationOf(plan)} · `,
       h("span", { class: "mono" }, short(plan.id)));
     field.limits(plan.minimum_budget_bytes, plan.device.total_bytes);
     shown.replaceChildren(
@@ -73,6 +73,12 @@ export async function show(place, { id, query, signal }) {
         h("section", { class: "card" }, h("h2", {}, "Strategies"), later(() => strategiesOf(plan, parts.signal), parts.signal))),
       h("section", { class: "card" }, h("h2", {}, "Run it"), ...howToRun(plan, query)));
   }
+}
+
+/** What the network is for, where that is no classification. */
+function taskOf(model) {
+  const kind = model.task?.kind ?? "classification";
+  return kind === "classification" ? "" : `${kind} · `;
 }
 
 /** Why there is no such plan. Where a larger budget would do, a button takes it. */

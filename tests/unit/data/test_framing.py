@@ -44,9 +44,10 @@ def test_a_folders_pictures_and_masks_are_torchvisions(tmp_path: Path, extents: 
             f"a shorter side of 9, and their middle 7×6 cut out; all are {extents[0]}×{extents[1]}"
             in data.parts.notes[-1]
         )
-        planes = np.zeros((3, *CROP), np.uint8)
+        image = bytearray(3 * CROP[0] * CROP[1])
         for index in range(10):
-            label = data.train.read_into(index, memoryview(planes.reshape(-1)))
+            label = data.train.read_into(index, memoryview(image))
+            planes = np.frombuffer(image, np.uint8).reshape(3, *CROP)
             assert planes.transpose(1, 2, 0).tobytes() == as_torchvision(Image.fromarray(images[index])).tobytes()
             assert label == as_torchvision(Image.fromarray(masks[index]), NEAREST).tobytes()
 

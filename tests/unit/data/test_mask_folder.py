@@ -61,9 +61,9 @@ def test_grey_values_and_indices_of_palettes_are_the_classes(tmp_path: Path) -> 
     (tmp_path / "set" / "README.md").write_text("about")
     with open_data(str(tmp_path / "set"), tmp_path, task=SEGMENTATION) as data:
         assert labels_of(data.train) == masks_of(*range(COUNT))
-        image = np.zeros((3, HEIGHT, WIDTH), np.uint8)
-        data.train.read_into(7, memoryview(image.reshape(-1)))
-        assert image.tobytes() == IMAGES[7].transpose(2, 0, 1).tobytes()
+        image = bytearray(3 * HEIGHT * WIDTH)
+        data.train.read_into(7, memoryview(image))
+        assert bytes(image) == IMAGES[7].transpose(2, 0, 1).tobytes()
         found = describe(data, 0).description
     assert (found.layout, found.labels, found.classes, found.label_bytes) == ("masks", "mask", 3, HEIGHT * WIDTH)
     assert found.class_pixels == tuple(np.bincount(MASKS.reshape(-1), minlength=256)[:3])

@@ -128,7 +128,7 @@ def test_a_run_knows_it_again_under_another_path(tmp_path: Path) -> None:
     moved = replace(wanted, validation=str(tmp_path / "moved.npz"), known=prepared.description)
     assert prepare(moved).reused
     write_npz(tmp_path / "moved.npz", slice(29, 36))
-    with pytest.raises(InputError, match="is not the data that the run was begun with: other labels"):
+    with pytest.raises(InputError, match="is not the data that the run was begun with: its classes have other numbers"):
         prepare(moved)
-    with pytest.raises(InputError, match="the validation part had 7 samples, and has 2"):
+    with pytest.raises(InputError, match="the validation part had 7 samples, and has 1"):
         prepare(replace(moved, validation=None))

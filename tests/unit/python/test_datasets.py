@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 
 from planner.errors import InputError
 from planner.model.zoo import from_zoo
-from planner.python.datasets import class_names, mapped_part
+from planner.python.datasets import Samples, class_names, look, mapped_part, measured_normalisation
 from planner.schema.codec import decode
 from planner.schema.model import Model
 from planner.tasks.base import Label, class_label, class_of
@@ -172,3 +173,42 @@ def test_a_palettes_indices_are_the_classes() -> None:
     mask = Image.fromarray(random_images(8, 10) % 3)
     mask.putpalette(bytes(range(30)))
     assert _one(PIXELS, mask, SEGMENTING)[1] == mask.tobytes()
+
+
+class Anew:
+    """Begins anew whenever it is iterated over."""
+
+    classes = ("a", "b", "c")
+
+    def __iter__(self) -> Iterator[tuple[Any, int]]:
+        return ((PIXELS + number, number) for number in range(4))
+
+
+def test_a_stream_is_planned_for_with_the_number_of_its_samples() -> None:
+    given: list[Samples] = [Anew(), lambda: iter(Anew())]
+    for stream in given:
+        names, samples = look(stream, COLOUR, 0, False, 4)
+        assert (names, samples) == (Anew.classes if isinstance(stream, Anew) else (), 4)
+        with pytest.raises(InputError, match=r"does not say how many samples it has; say it with samples="):
+            look(stream, COLOUR, 0, False)
+        values = np.stack([PIXELS + number for number in range(4)]) / 255
+        found = measured_normalisation(stream, COLOUR, 0, False)
+        np.testing.assert_allclose(found.mean, values.mean((0, 1, 2)))
+    with pytest.raises(InputError, match=r"data, sample 0: its image is 8×10; the plan's model takes 3×8×10"):
+        look(lambda: iter([(FLAT, 0)]), COLOUR, 0, False, 4)
+
+
+@pytest.mark.parametrize("samples", [None, 4])
+def test_what_is_read_once_is_not_begun_by_planning(samples: int | None) -> None:
+    stream = iter(Anew())
+    message = "is read once, and planning would take its first sample" if samples else "how many samples it has"
+    with pytest.raises(InputError, match=message):
+        look(stream, COLOUR, 0, False, samples)
+    assert len(list(stream)) == 4
+
+
+def test_data_without_samples_is_refused() -> None:
+    given: list[Samples] = [[], lambda: iter(())]
+    for data in given:
+        with pytest.raises(InputError, match="data: holds no samples"):
+            look(data, COLOUR, 0, False, 4)

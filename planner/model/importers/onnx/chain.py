@@ -46,10 +46,10 @@ def import_onnx(path: Path, task: AnyTask = CLASSIFICATION) -> OnnxImport:
         return _imported(source, path.stem, task)
 
 
-def import_onnx_bytes(content: bytes) -> OnnxImport:
-    """The network in a file that was sent. Raises ModelError naming the place."""
+def import_onnx_bytes(content: bytes, task: AnyTask = CLASSIFICATION) -> OnnxImport:
+    """The network in a file that was sent, for `task`. Raises ModelError naming the place."""
     source = OnnxSource(memoryview(content))
-    return _imported(source, source.document.name or "onnx", CLASSIFICATION)
+    return _imported(source, source.document.name or "onnx", task)
 
 
 def _imported(source: OnnxSource, name: str, task: AnyTask) -> OnnxImport:
