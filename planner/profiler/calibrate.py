@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from planner.errors import InfeasibleError, InputError
-from planner.model.shapes import model_sizes
+from planner.heads.kinds import AuxiliaryHead, may_stand
+from planner.model.heads import heads_at
+from planner.model.shapes import Shape, model_sizes, walk
 from planner.profiler.bounded import Bounds
 from planner.profiler.child.account import AccountResult, Accounts
 from planner.profiler.child.kernels import Overhead
@@ -42,6 +44,12 @@ _TIME_SHARE = 0.3
 
 _HEAD_KERNEL_BYTES = 2 * MIB
 """Kernels of auxiliary heads, of which the account's step has none: 0.8 to 1.2 MiB for a head behind every unit."""
+
+_KERNEL_BYTES = MIB
+"""The same for each layer that mixes channels, of heads of a kind that was asked for, beyond the usual ones' two: in
+cnn6, cut everywhere, heads with six (`mlp`) took 1.9 MiB more than the usual ones."""
+
+_USUAL_MIXING = 2
 
 _FAST_VARIES_PERMILLE = 300
 """Added to what `fast` was seen to keep, in thousandths of what is live. A guess, not a bound: what it keeps grows over
@@ -167,24 +175,27 @@ def calibrate(job: Job, path: Path, bounds: Bounds) -> Calibrated:
     """
     small, large = step_sizes(job)
     timed = timed_sizes(job)
+    heads_bytes = head_kernel_bytes(job)
     notes: list[str] = []
     found = {policy: _take_accounts(path, policy, (large, small), bounds, notes, timed) for policy in _POLICIES}
-    policies = tuple(policy_profile(policy, accounts) for policy, accounts in found.items() if accounts is not None)
+    policies = tuple(
+        policy_profile(policy, accounts, heads_bytes) for policy, accounts in found.items() if accounts is not None
+    )
     tight = found["tight"]
     if tight is None:
         kernels = decode(Overhead, parse_json(first_line(bounds, "planner.profiler.child.kernels", str(path))))
-        constant = kernels.growth_bytes + _UNSEEN_BYTES + _HEAD_KERNEL_BYTES
+        constant = kernels.growth_bytes + _UNSEEN_BYTES + heads_bytes
         notes += [f"its kernels are not among those that a step is taken to need: {text}" for text in kernels.problems]
         seconds = kernels.calibration_seconds
         return Calibrated(constant, _UNSEEN_PERMILLE, small, small, 0, seconds, policies, None, tuple(notes))
     kept = _kept_by_kernels(path, bounds, notes)
-    constant, permille = split_overhead(tight)
+    constant, permille = split_overhead(tight, heads_bytes)
     again = sum(kept) // _AGAIN_IN_BFLOAT16 if job.dtype == "bfloat16" else 0
     seconds, size = tight.calibration_seconds, tight.account.micro_batch
     least = _take_accounts(path, "tight", (small,), bounds, notes) if small < size else None
     if least is None:
         return Calibrated(constant + again, permille, size, size, 0, seconds, policies, tight, tuple(notes), kept)
-    base = min(constant, split_overhead(least, permille)[0])
+    base = min(constant, split_overhead(least, heads_bytes, permille)[0])
     # Taken in processes as young as a run's: in one that has measured for long the same kernel is up to twice as fast.
     seconds = (seconds + least.calibration_seconds) / 2
     return Calibrated(
@@ -255,21 +266,46 @@ def _grouped(problems: list[tuple[int, str]]) -> list[str]:
     return [f"at micro-batch {' and '.join(sizes[reason])}: {reason}" for reason in reasons]
 
 
-def policy_profile(policy: Policy, found: Accounts) -> PolicyProfile:
+def head_kernel_bytes(job: Job) -> int:
+    """Room for the kernels of a job's auxiliary heads: those of the kind that was asked for may be many."""
+    shapes = (job.model.input, *(sizes.output for sizes in model_sizes(job.model)))
+    most = max(
+        (
+            _mixing(head, shapes[boundary], job.model.output)
+            for boundary in range(1, len(job.model.units))
+            for head in heads_at(job.heads, job.model, boundary, shapes)
+            if not may_stand(head, None)
+        ),
+        default=0,
+    )
+    return _HEAD_KERNEL_BYTES + max(0, most - _USUAL_MIXING) * _KERNEL_BYTES
+
+
+def _mixing(head: AuxiliaryHead, shape: Shape, output: Shape) -> int:
+    """How many of a head's tensors mix channels: those of convolutions and linear layers."""
+    chains = head.layers(shape, output), head.decoder(shape)
+    tensors = (weight for chain in chains for _, layer, given in walk(chain, shape) for weight in layer.weights(given))
+    return sum(len(tensor.shape) > 1 and tensor.kind == "parameter" for tensor in tensors)
+
+
+def policy_profile(policy: Policy, found: Accounts, heads_bytes: int = _HEAD_KERNEL_BYTES) -> PolicyProfile:
     """A policy's accounts as `profile/1` holds them."""
-    constant, permille = split_overhead(found)
+    constant, permille = split_overhead(found, heads_bytes)
     if policy == "fast":
         permille += _FAST_VARIES_PERMILLE
     return PolicyProfile(policy, found.baseline_bytes, constant, permille, found.steps, found.account)
 
 
-def split_overhead(found: Accounts, permille: int | None = None) -> tuple[int, int]:
+def split_overhead(
+    found: Accounts, heads_bytes: int = _HEAD_KERNEL_BYTES, permille: int | None = None
+) -> tuple[int, int]:
     """Split what a step has resident beyond its live bytes into a constant and a part that grows with these.
 
     What the allocator rounds up or retains grows with live bytes; code and compiled kernels do not.
 
     Args:
         found: the accounts of a whole step.
+        heads_bytes: room for heads' kernels (`head_kernel_bytes`).
         permille: the growing part, where it is known already.
 
     Returns:
@@ -278,4 +314,4 @@ def split_overhead(found: Accounts, permille: int | None = None) -> tuple[int, i
     beyond = found.account.peak_bytes - found.baseline_bytes - (found.live_bytes - found.untouched_bytes)
     if permille is None:
         permille = -(-found.growing_bytes * 1000 // found.live_bytes)
-    return max(0, beyond - found.live_bytes * permille // 1000) + _HEAD_KERNEL_BYTES, permille
+    return max(0, beyond - found.live_bytes * permille // 1000) + heads_bytes, permille

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
+from planner.heads.base import HeadKind
 from planner.heads.kinds import AuxiliaryHead
 from planner.model.heads import head_sizes, head_unit, heads_at
 from planner.model.shapes import Shape, Sizes, model_sizes
@@ -98,12 +99,12 @@ def _components(job: Job) -> Iterator[Component]:
 
 
 def _distinct_heads(job: Job, boundary: int, shapes: tuple[Shape, ...]) -> Iterator[tuple[AuxiliaryHead, Unit]]:
-    """The job's heads behind so many units, with their layers; of heads with equal layers only the first."""
-    found: list[Unit] = []
+    """The job's heads behind so many units, with their layers; of a kind's heads with equal layers only the first."""
+    found: list[tuple[HeadKind | None, Unit]] = []
     for head in heads_at(job.heads, job.model, boundary, shapes):
         spec = head_unit(head, shapes[boundary], job.model.output)
-        if spec not in found:
-            found.append(spec)
+        if (head.asked_as, spec) not in found:
+            found.append((head.asked_as, spec))
             yield head, spec
 
 

@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from planner.profiler.calibrate import Calibrated, policy_profile, split_overhead, step_sizes, timed_sizes
+from planner.heads.base import HeadKind
+from planner.heads.kinds import measured_heads
+from planner.model.zoo import from_zoo
+from planner.profiler.calibrate import (
+    Calibrated,
+    head_kernel_bytes,
+    policy_profile,
+    split_overhead,
+    step_sizes,
+    timed_sizes,
+)
 from planner.profiler.child.account import Accounts
 from planner.profiler.job import Job
 from planner.schema.codec import to_json
@@ -25,6 +35,20 @@ HEADS = 2 * MIB
 def _accounts(peak: int, baseline: int, live: int, growing: int, untouched: int = 0) -> Accounts:
     account = Account(8, peak, *[0] * 12)
     return Accounts(baseline, live, untouched, growing, (StepTime(8, 0.1),), 0.001, account, Finishing(0, 0, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("kind", "mixing"),
+    [(None, 2), ("pooled-conv", 2), ("mlp", 6), ("lookahead", 6), ("reconstruct", 4)],
+)
+def test_heads_of_a_kind_that_is_asked_for_have_room_for_the_kernels_of_all_their_layers(
+    kind: HeadKind | None, mixing: int
+) -> None:
+    """A MiB for every layer that mixes channels beyond two. Behind cnn6's first unit a lookahead head has three copies
+    of a convolution each, thinner ones one more in front and one where a unit is left out, and a linear layer."""
+    model, optimizer = from_zoo("cnn6", (3, 32, 32), 10), OptimizerConfig("sgd", 0.1)
+    job = Job(model, optimizer, (1, 8), measured_heads(kind), "cpu", 1, "tight", 2**40)
+    assert head_kernel_bytes(job) == HEADS + (mixing - 2) * MIB
 
 
 def test_what_grows_is_a_share_of_what_is_live_and_the_rest_is_constant() -> None:

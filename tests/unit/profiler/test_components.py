@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+from planner.heads.base import HeadKind
+from planner.heads.kinds import HEAD_WORDS, measured_heads
 from planner.model.zoo import from_zoo
 from planner.profiler.components import Component, components_of
 from planner.profiler.job import Job
@@ -28,6 +32,16 @@ def test_every_unit_has_a_head_of_each_width_and_the_last_one_the_loss() -> None
     found = [(component.boundary, component.head) for component in components if component.is_head]
     assert found == [*((at, head) for at in range(1, len(units)) for head in heads(64, 16)), (len(units), None)]
     assert components[-1].spec is None and components[-1].output_bytes == 0
+
+
+@pytest.mark.parametrize("kind", HEAD_WORDS)
+def test_a_kind_that_is_asked_for_is_measured_in_every_width_besides_the_usual_heads(kind: HeadKind) -> None:
+    """Also where what answers of it is a usual head's: a decoder is beside it."""
+    model = from_zoo("cnn6", (3, 32, 32), 10)
+    optimizer = OptimizerConfig("sgd", 0.1)
+    job = Job(model, optimizer, (1, 8), measured_heads(kind), "cpu", 1, "tight", 2**40)
+    found = [component.head for component in components_of(job) if component.boundary == 1 and component.head]
+    assert [head.asked_as for head in found] == ["pooled-conv"] * 3 + [kind] * (0 if kind == "pooled-conv" else 3)
 
 
 def test_heads_are_wanted_at_every_other_micro_batch_the_largest_included() -> None:
