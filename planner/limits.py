@@ -29,6 +29,9 @@ MAX_LAYERS_PER_UNIT = 64
 MAX_GRAPH_NODES = 4096
 """Nodes of one unit graph, and its tensors."""
 
+MAX_BOUNDARY_TENSORS = 64
+"""Tensors between two units: one, and what skips carry along."""
+
 MAX_RANK = 8
 """Dimensions of a tensor, samples included."""
 

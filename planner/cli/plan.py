@@ -217,8 +217,15 @@ def _explain(
     from planner.report.tables import breakdown_table, plan_table
     from planner.solver.explain.advice import needs_of
     from planner.solver.explain.frontier import knees, more_budget
+    from planner.solver.unit_bytes import largest_unit
 
     show("\n\n".join((plan_table(plan), breakdown_table(plan), tables.binding_table(plan))))
+    largest = largest_unit(profile, plan)
+    if largest is not None:
+        print_note(
+            f"{largest.name} is one unit, made of several layers, and takes {format_bytes(largest.own_bytes)} alone, "
+            "most of what the plan takes beside the processes: cuts and recomputation lie between units"
+        )
     show("\n" + tables.comparison_table(plan, needs_of(profile, request, plan)))
     points = _frontier(profile, request)
     show("\n" + tables.frontier_table(plan, points, knees(points)))

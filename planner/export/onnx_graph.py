@@ -55,6 +55,8 @@ class _ModelWriter:
         self.builder = OnnxBuilder(self._names.values())
         self.output = IMAGES
         """Name of the logits."""
+        self._further: list[str] = []
+        """Names of what passes beside it between two units."""
         shape: Shape = model.input
         for index, unit in enumerate(model.units):
             self._unit = unit.name
@@ -72,7 +74,9 @@ class _ModelWriter:
             for weight in layer.weights(shape)
         }
         if isinstance(layer, UnitGraph):
-            return write_graph(self.builder, layer, value, shape, weights, self._unit)
+            given = [value, *self._further]
+            output, *self._further = write_graph(self.builder, layer, given, shape, weights, self._unit)
+            return output
         inputs = [self._chain(chain, value, shape, f"{name}.{part}")[0] for part, chain in layer.chains().items()]
         used = [weights[weight.name] for weight in layer.weights(shape) if weight.kind != "counter"]
         return layer.to_onnx(self.builder, [*(inputs or [value]), *used], shape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from planner.errors import InputError
@@ -13,7 +13,7 @@ from planner.export.onnx_builder import Dim, OnnxBuilder, worth_folding
 from planner.operators.aten.base import Value
 from planner.operators.aten.kinds import ATEN
 from planner.operators.base import Shape
-from planner.operators.graph_text import INPUT, Batch, Name, Node, TensorName
+from planner.operators.graph_text import Batch, Name, Node, TensorName
 from planner.operators.unit_graph import UnitGraph, walk_graph
 from planner.schema.model import Model
 
@@ -36,13 +36,17 @@ def _writer_name(node: Node) -> str:
 
 
 def write_graph(
-    o: OnnxBuilder, graph: UnitGraph, value: str, shape: Shape, weights: Mapping[str, str], unit: str
-) -> str:
-    """Write a unit fed with `shape`; the name of its output. `weights` are the names of its tensors in the file.
+    o: OnnxBuilder, graph: UnitGraph, given: Sequence[str], shape: Shape, weights: Mapping[str, str], unit: str
+) -> tuple[str, ...]:
+    """Write a unit fed with `shape`; the names of what leaves it. `given` are the names of what comes in, `weights`
+    those of its tensors in the file.
 
     Raises InputError naming the unit and the operator.
     """
-    writer = _UnitWriter(o, graph, Tensor((Batch(1), *shape), graph.takes, value), weights)
+    shapes = [shape, *(each.shape for each in graph.further_inputs)]
+    types = [graph.takes, *("float32" for _ in graph.further_inputs)]
+    tensors = [Tensor((Batch(1), *one), dtype, name) for one, dtype, name in zip(shapes, types, given, strict=True)]
+    writer = _UnitWriter(o, graph, tensors, weights)
     walks = (walk_graph(graph, shape, count, training=False) for count in SAMPLES)
     for (node, arguments, results), (_, others, other_results) in zip(*walks, strict=True):
         try:
@@ -50,22 +54,22 @@ def write_graph(
             writer.write(node, _merged(arguments, others), tuple(forms))
         except ValueError as error:
             raise InputError(f"unit {unit!r}: {node.operator} cannot be written as ONNX here: {error}") from None
-    return writer.output()
+    return writer.outputs()
 
 
 class _UnitWriter:
     """What the names of a unit stand for."""
 
-    def __init__(self, o: OnnxBuilder, graph: UnitGraph, given: Tensor, weights: Mapping[str, str]) -> None:
+    def __init__(self, o: OnnxBuilder, graph: UnitGraph, given: Sequence[Tensor], weights: Mapping[str, str]) -> None:
         self._o, self._graph = o, graph
-        self._cells = {INPUT: Cell(given)}
+        self._cells = {name: Cell(tensor) for name, tensor in zip(graph.inputs, given, strict=True)}
         self._tensors = {
             each.name: Cell(Tensor(each.shape, "int64" if each.kind == "counter" else "float32", weights[each.name]))
             for each in graph.tensors
         }
 
-    def output(self) -> str:
-        return self._cells[self._graph.result].get().name
+    def outputs(self) -> tuple[str, ...]:
+        return tuple(self._cells[name].get().name for name in self._graph.results)
 
     def write(self, node: Node, bound: Mapping[str, Any], forms: tuple[Form, ...]) -> None:
         """A node, with its arguments' values and its results' forms."""

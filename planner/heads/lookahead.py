@@ -114,7 +114,7 @@ def sampled_units(place: Place) -> tuple[int, ...]:
 def _copy(place: Place, unit: int, shape: Shape, thinning: int) -> tuple[Layer, ...]:
     """A unit fed with `shape`: as much thinner as is asked for, else as wide as the original; none: it cannot be."""
     layers, wanted = place.units[unit], place.shapes[unit]
-    if any(isinstance(layer, UnitGraph) and _lacks_start(layer) for layer in every_layer(layers)):
+    if any(isinstance(layer, UnitGraph) and _needs_others(layer) for layer in every_layer(layers)):
         return ()
     try:
         if thinning > 1:
@@ -127,9 +127,10 @@ def _copy(place: Place, unit: int, shape: Shape, thinning: int) -> tuple[Layer, 
         return ()
 
 
-def _lacks_start(graph: UnitGraph) -> bool:
-    """Whether nothing says what training would begin with."""
-    return any(tensor.start == "given" for tensor in graph.tensors)
+def _needs_others(graph: UnitGraph) -> bool:
+    """Whether nothing says what training would begin with, or skips are carried along in it."""
+    joined = bool(graph.further_inputs or graph.further_results)
+    return joined or any(tensor.start == "given" for tensor in graph.tensors)
 
 
 def _adapted(shape: Shape, wanted: Shape) -> tuple[Layer, ...]:

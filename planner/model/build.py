@@ -16,6 +16,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from planner.model.activations import Activations, each
 from planner.model.bfloat16 import BFloat16Conv2d, BFloat16Linear
 from planner.model.interpreter import GraphModule
 from planner.model.shapes import Shape, layer_output, unit_sizes
@@ -43,10 +44,10 @@ def build_unit(
 class _BFloat16Sequential(nn.Sequential):
     """A unit whose output is bfloat16, also where none of its layers makes that of its input."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Activations) -> Activations:
         for layer in self:
             x = layer(x)
-        return x.to(torch.bfloat16)
+        return each(x, lambda tensor: tensor.to(torch.bfloat16))
 
 
 class _Conv2d(nn.Conv2d):

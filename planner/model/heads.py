@@ -49,7 +49,12 @@ def head_sizes(head: Head, shape: Shape, output: Shape) -> Sizes:
 def heads_at(
     heads: Iterable[AuxiliaryHead], model: Model, boundary: int, shapes: Sequence[Shape]
 ) -> Iterator[AuxiliaryHead]:
-    """Of `heads` those that fit behind so many units, as they are there. `shapes` are those of `Place`."""
+    """Of `heads` those that fit behind so many units, as they are there. `shapes` are those of `Place`.
+
+    None where several tensors pass: no segment ends there.
+    """
+    if not model.is_single(boundary):
+        return
     place = Place(boundary, tuple(unit.layers for unit in model.units), tuple(shapes), model.output)
     for head in heads:
         found = head.placed(place)

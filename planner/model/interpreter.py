@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from planner.model.activations import Activations, first_of, owned
 from planner.operators.aten.kinds import ATEN
-from planner.operators.graph_text import INPUT, Batch, Name, Node, TensorName, Training
+from planner.operators.graph_text import Batch, Name, Node, TensorName, Training
 from planner.operators.unit_graph import GraphTensor, UnitGraph
 
 _STATISTICS = ("running_mean", "running_var")
@@ -42,21 +43,24 @@ class GraphModule(nn.Module):
         """Whether training moves running statistics and counters. Recomputation turns it off."""
         for tensor in graph.tensors:
             self._register(tensor)
-        self._result = graph.result
-        self._training_steps = _compile(graph.training_nodes, graph.result)
-        self._evaluation_steps = _compile(graph.evaluation_nodes, graph.result)
+        self._inputs, self._results = graph.inputs, graph.results
+        self._training_steps = _compile(graph.training_nodes, graph)
+        self._evaluation_steps = _compile(graph.evaluation_nodes, graph)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The unit's output for (micro-batch, …)."""
+    def forward(self, x: Activations) -> Activations:
+        """The unit's output for (micro-batch, …); tuples where it takes or gives more than one tensor."""
         steps = self._training_steps if self.training else self._evaluation_steps
-        values: dict[str, Any] = {INPUT: x}
-        frame = _Frame(self, values, x)
-        del x
+        given = owned(x) if isinstance(x, tuple) else (x,)
+        values: dict[str, Any] = dict(zip(self._inputs, given, strict=True))
+        frame = _Frame(self, values, first_of(x))
+        del x, given
         for step in steps:
             if step.counts and not self.track_running_stats:
                 continue
             step.run(frame)
-        return values[self._result]  # type: ignore[no-any-return]  # a tensor, as its shape was worked out
+        if len(self._results) == 1:
+            return values[self._results[0]]  # type: ignore[no-any-return]  # a tensor, as its shape was worked out
+        return tuple(values[name] for name in self._results)
 
     def _register(self, tensor: GraphTensor) -> None:
         # Put straight where `register_parameter` would: that refuses names with dots.
@@ -164,13 +168,14 @@ def _as_type(value: Any, dtype: torch.dtype) -> Any:
     return value
 
 
-def _compile(nodes: Sequence[Node], result: str) -> tuple[_Step, ...]:
+def _compile(nodes: Sequence[Node], graph: UnitGraph) -> tuple[_Step, ...]:
     """The nodes as steps, each with the names that are read there for the last time."""
-    last: dict[str, int] = {INPUT: -1}
+    last: dict[str, int] = dict.fromkeys(graph.inputs, -1)
     for index, node in enumerate(nodes):
         last.update((name, index) for name in node.results)  # one that nobody reads goes at once
         last.update((value.name, index) for value in node.values() if isinstance(value, Name))
-    last.pop(result, None)
+    for name in graph.results:
+        last.pop(name, None)
     forget: list[list[str]] = [["_"] if "_" in node.results else [] for node in nodes]
     for name, index in last.items():
         if name != "_" and index >= 0:

@@ -7,13 +7,14 @@ neighbours, before any tensor (even a meta one) exists.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from planner import limits
 from planner.errors import ModelError
 from planner.operators.base import Shape as Shape
 from planner.operators.base import show
+from planner.operators.unit_graph import UnitGraph
 from planner.schema.inputs import most_extent
 from planner.schema.model import Layer, Model, Unit
 
@@ -32,11 +33,25 @@ class Sizes:
     """64-bit counters (one per batch normalisation: batches tracked)."""
     minimum_micro_batch: int
     """Smallest micro-batch that gives every batch normalisation more than one value per channel: 1 or 2."""
+    further: tuple[Shape, ...] = ()
+    """Shapes of one sample's tensors that leave a unit beside its output."""
+
+    @property
+    def output_numbers(self) -> int:
+        """Numbers of one sample that leave, all tensors together."""
+        return sum(map(prod, (self.output, *self.further)))
 
 
 def unit_sizes(unit: Unit, shape: Shape) -> Sizes:
     """Sizes of one unit fed with `shape`. Raises ModelError naming the layer."""
-    return _chain(unit.layers, shape, unit.name, 0)
+    sizes = _chain(unit.layers, shape, unit.name, 0)
+    (first, *_) = unit.layers
+    if not isinstance(first, UnitGraph) or not first.further_results:
+        return sizes
+    further = first.outputs(shape)[1:]
+    for each in further:
+        _check_activation(each, f"{unit.name}, layer 0 (graph)")
+    return replace(sizes, further=further)
 
 
 def layer_output(layer: Layer, shape: Shape) -> Shape:
@@ -65,6 +80,7 @@ def model_sizes(model: Model) -> tuple[Sizes, ...]:
     total = 0
     for index, unit in enumerate(model.units):
         try:
+            _check_further(unit, found[-1].further if found else ())
             sizes = unit_sizes(unit, shape)
         except ModelError as error:
             raise ModelError(str(error), unit=index) from None
@@ -83,6 +99,26 @@ def model_sizes(model: Model) -> tuple[Sizes, ...]:
     return tuple(found)
 
 
+def _check_further(unit: Unit, given: tuple[Shape, ...]) -> None:
+    """Raise ModelError unless a unit's further inputs are what the unit before it gives."""
+    for taken, shape in zip(unit.further_inputs, given, strict=True):
+        if taken.shape != shape:
+            raise ModelError(
+                f"{unit.name}: takes {show(taken.shape)} as {taken.name}, but what comes before it gives {show(shape)}"
+            )
+
+
+def _check_activation(shape: Shape, here: str) -> None:
+    """Raise ModelError unless one sample's output may be of `shape`."""
+    if min(shape) < 1:
+        raise ModelError(f"{here}: nothing is left of its input ({show(shape)}); the window is larger than it")
+    most = most_extent(len(shape), 1)
+    if max(shape[1:], default=0) > most:
+        raise ModelError(f"{here}: an output of {show(shape)} per sample is beyond an extent of {most}")
+    if prod(shape) > limits.MAX_ACTIVATION_NUMEL:
+        raise ModelError(f"{here}: an output of {show(shape)} per sample is beyond {limits.MAX_ACTIVATION_NUMEL}")
+
+
 def _chain(layers: tuple[Layer, ...], shape: Shape, where: str, depth: int) -> Sizes:
     parameters = buffers = counters = 0
     minimum = 1
@@ -90,13 +126,7 @@ def _chain(layers: tuple[Layer, ...], shape: Shape, where: str, depth: int) -> S
         here = f"{where}, layer {index} ({layer.op})"
         sizes = _layer(layer, shape, here, depth)
         shape = sizes.output
-        if min(shape) < 1:
-            raise ModelError(f"{here}: nothing is left of its input ({show(shape)}); the window is larger than it")
-        most = most_extent(len(shape), 1)
-        if max(shape[1:], default=0) > most:
-            raise ModelError(f"{here}: an output of {show(shape)} per sample is beyond an extent of {most}")
-        if prod(shape) > limits.MAX_ACTIVATION_NUMEL:
-            raise ModelError(f"{here}: an output of {show(shape)} per sample is beyond {limits.MAX_ACTIVATION_NUMEL}")
+        _check_activation(shape, here)
         parameters += sizes.parameters
         buffers += sizes.buffers
         counters += sizes.counters

@@ -63,8 +63,27 @@ class GraphTensor:
 
 
 @dataclass(frozen=True)
+class GraphInput:
+    """A tensor that a unit is given beside `x`: what a skip carries along."""
+
+    name: str
+    """What the unit's nodes call it."""
+    shape: tuple[int, ...]
+    """Its extents, without the samples; it is of float32."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z]\w*", self.name) or self.name in {INPUT, *WORDS}:
+            raise ValueError(f"name is {self.name[:60]!r}; a word that is not taken is needed")
+        between("name: its length", len(self.name), 1, limits.MAX_NAME_LENGTH)
+        between("shape: its length", len(self.shape), 1, limits.MAX_RANK - 1)
+        for extent in self.shape:
+            between("shape: an extent", extent, 1, limits.MAX_ACTIVATION_NUMEL)
+        between(f"{self.name}: its numbers", prod(self.shape), 1, limits.MAX_ACTIVATION_NUMEL)
+
+
+@dataclass(frozen=True)
 class UnitGraph(Operator):
-    """A small graph of ATen operators with one tensor in and one out."""
+    """A small graph of ATen operators: one tensor in and one out, and beside these what skips carry along."""
 
     op: Literal["graph"]
     nodes: tuple[str, ...]
@@ -78,6 +97,10 @@ class UnitGraph(Operator):
     # As `planner.schema.codec.added`, which lies above: a graph that takes float32 keeps the id that it had without.
     takes: Literal["float32", "int64"] = field(default="float32", metadata={"added": True})
     """Type of the numbers that come in; tokens, which are int64, come to the first unit alone."""
+    further_inputs: tuple[GraphInput, ...] = field(default=(), metadata={"added": True})
+    """Tensors that come in beside `x`, in the order in which the unit before gives them."""
+    further_results: tuple[str, ...] = field(default=(), metadata={"added": True})
+    """Results, or inputs, that leave the unit beside `result`. The next unit takes them as its further inputs."""
 
     in_torch = (("graph", "GraphModule"),)
     overwritable = True
@@ -86,6 +109,12 @@ class UnitGraph(Operator):
         between("nodes: their number", len(self.nodes), 1, limits.MAX_GRAPH_NODES)
         between("evaluation: the number of its nodes", len(self.evaluation), 0, limits.MAX_GRAPH_NODES)
         between("tensors: their number", len(self.tensors), 0, limits.MAX_GRAPH_NODES)
+        between("further_inputs: their number", len(self.further_inputs), 0, limits.MAX_BOUNDARY_TENSORS - 1)
+        between("further_results: their number", len(self.further_results), 0, limits.MAX_BOUNDARY_TENSORS - 1)
+        if len({given.name for given in self.further_inputs}) != len(self.further_inputs):
+            raise ValueError("further_inputs: two of them share a name")
+        if len(set(self.results)) != len(self.results):
+            raise ValueError("further_results: two of them are one tensor, or `result`")
         names = [tensor.name for tensor in self.tensors]
         if len(set(names)) != len(names):
             raise ValueError("tensors: two of them share a name")
@@ -98,6 +127,16 @@ class UnitGraph(Operator):
         }
         if unread := sorted(set(names) - read):
             raise ValueError(f"tensors: no node reads {unread[0]!r}")
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What the nodes call the tensors that come in, `x` first."""
+        return (INPUT, *(given.name for given in self.further_inputs))
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """What the tensors are called that leave, `result` first."""
+        return (self.result, *self.further_results)
 
     @cached_property
     def training_nodes(self) -> tuple[Node, ...]:
@@ -127,7 +166,7 @@ class UnitGraph(Operator):
             raise FaultsWithin(*faults)
 
     def _name_faults(self, field: str, nodes: tuple[Node, ...]) -> Iterator[tuple[str, str]]:
-        known = {INPUT}
+        known = set(self.inputs)
         tensors = {tensor.name for tensor in self.tensors}
         trained = {tensor.name for tensor in self.tensors if tensor.kind == "parameter"}
         for node in nodes:
@@ -149,6 +188,9 @@ class UnitGraph(Operator):
                     known.add(name)
         if self.result not in known:
             yield "result", f"{self.result[:40]!r} is computed by no node"
+        for index, name in enumerate(self.further_results):
+            if name not in known:
+                yield f"further_results[{index}]", f"{name[:40]!r} is computed by no node"
 
     @property
     def extracts_features(self) -> bool:  # type: ignore[override]  # a constant of other operators
@@ -159,14 +201,18 @@ class UnitGraph(Operator):
         return any(ATEN[node.operator].depends_on_batch for node in self.training_nodes)
 
     @cached_property
-    def _outputs(self) -> dict[Shape, Shape]:
+    def _outputs(self) -> dict[Shape, tuple[Shape, ...]]:
         """What has been worked out: a chain is asked for its shapes again and again."""
         return {}
 
-    def output(self, shape: Shape, *inside: Shape) -> Shape:
+    def outputs(self, shape: Shape) -> tuple[Shape, ...]:
+        """The shapes of what leaves a unit that is fed with `shape`, in the order of `results`. Raises ValueError."""
         if shape not in self._outputs:
-            self._outputs[shape] = _output_shape(self, shape)
+            self._outputs[shape] = _output_shapes(self, shape)
         return self._outputs[shape]
+
+    def output(self, shape: Shape, *inside: Shape) -> Shape:
+        return self.outputs(shape)[0]
 
     def weights(self, shape: Shape) -> tuple[Weight, ...]:
         ordered = sorted(self.tensors, key=lambda each: each.kind != "parameter")  # as a module's state has them
@@ -209,34 +255,42 @@ def _read_nodes(field: str, lines: tuple[str, ...]) -> tuple[Node, ...]:
     return tuple(found)
 
 
-def _output_shape(graph: UnitGraph, shape: Shape) -> Shape:
-    """Shape of one sample behind a unit graph fed with `shape`, in training and in evaluation alike.
+def _output_shapes(graph: UnitGraph, shape: Shape) -> tuple[Shape, ...]:
+    """Shapes of one sample behind a unit graph fed with `shape`, in training and in evaluation alike.
 
     Raises ValueError where a node does not fit, where the samples get lost, or where both differ.
     """
-    found: list[Shape] = []
+    found: list[tuple[Shape, ...]] = []
     for training, count in ((True, 2), (True, 3), (False, 2)):
-        values = {INPUT: Value((count, *shape), graph.takes)}
+        values = _given_values(graph, shape, count)
         for node, _, results in walk_graph(graph, shape, count, training=training):
             values.update(zip(node.results, results, strict=True))
-        output = values[graph.result]
-        if not output.shape or output.shape[0] != count:
-            raise ValueError(
-                f"result {graph.result}: {count} samples give {output.shape}; the first extent has to be theirs"
-            )
-        if output.dtype != "float32":
-            raise ValueError(f"result {graph.result}: is {output.dtype}; float32 is needed")
-        found.append(output.shape[1:])
-    if len(set(found)) != 1:
-        raise ValueError(f"result {graph.result}: its shape depends on the number of samples, or on training")
+        for name in graph.results:
+            output = values[name]
+            if not output.shape or output.shape[0] != count:
+                raise ValueError(
+                    f"result {name}: {count} samples give {output.shape}; the first extent has to be theirs"
+                )
+            if output.dtype != "float32":
+                raise ValueError(f"result {name}: is {output.dtype}; float32 is needed")
+        found.append(tuple(values[name].shape[1:] for name in graph.results))
+    for name, shapes in zip(graph.results, zip(*found, strict=True), strict=True):
+        if len(set(shapes)) != 1:
+            raise ValueError(f"result {name}: its shape depends on the number of samples, or on training")
     return found[0]
+
+
+def _given_values(graph: UnitGraph, shape: Shape, count: int) -> dict[str, Value]:
+    """What comes in for so many samples, `x` of `shape`."""
+    further = {given.name: Value((count, *given.shape), "float32") for given in graph.further_inputs}
+    return {INPUT: Value((count, *shape), graph.takes), **further}
 
 
 def walk_graph(
     graph: UnitGraph, shape: Shape, count: int, *, training: bool
 ) -> Iterator[tuple[Node, dict[str, Bound], tuple[Value, ...]]]:
     """Each node with its arguments and results for so many samples of `shape`. Raises ValueError naming the node."""
-    values = {INPUT: Value((count, *shape), graph.takes)}
+    values = _given_values(graph, shape, count)
     tensors = {each.name: Value(each.shape, "int64" if each.kind == "counter" else "float32") for each in graph.tensors}
 
     def bound(value: Any) -> Any:

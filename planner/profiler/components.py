@@ -44,6 +44,8 @@ class Component:
     """Type of its activations."""
     tokens: int = 0
     """The number of tokens that it tells apart; 0: it takes numbers."""
+    further: tuple[Shape, ...] = ()
+    """Shapes of what comes in beside its input, without the batch."""
 
     @property
     def unit(self) -> int | None:
@@ -53,7 +55,7 @@ class Component:
     @property
     def output_bytes(self) -> int:
         """Bytes of one sample's output."""
-        return NUMBER_BYTES[self.dtype] * prod(self.sizes.output) if self.spec else 0
+        return NUMBER_BYTES[self.dtype] * self.sizes.output_numbers if self.spec else 0
 
     @property
     def input_dtype(self) -> Dtype | Literal["int64"]:
@@ -69,7 +71,8 @@ class Component:
         """
         weights = NUMBER_BYTES["float32"] * (self.sizes.parameters * (2 + state_copies) + self.sizes.buffers)
         number_bytes = GIVEN_NUMBER_BYTES["int64"] if self.input_dtype == "int64" else NUMBER_BYTES[self.input_dtype]
-        return weights + micro_batch * (number_bytes * prod(self.shape) + self.output_bytes)
+        beside = NUMBER_BYTES[self.dtype] * sum(map(prod, self.further))
+        return weights + micro_batch * (number_bytes * prod(self.shape) + beside + self.output_bytes)
 
 
 def components_of(job: Job) -> tuple[Component, ...]:
@@ -79,14 +82,15 @@ def components_of(job: Job) -> tuple[Component, ...]:
 
 def _components(job: Job) -> Iterator[Component]:
     shape: Shape = job.model.input
+    further: tuple[Shape, ...] = ()
     last = len(job.model.units)
     every = model_sizes(job.model)
     shapes = (shape, *(sizes.output for sizes in every))
     for index, (unit, sizes) in enumerate(zip(job.model.units, every, strict=True), start=1):
         wanted = _wanted(job.micro_batches, sizes)
         tokens = token_limit(job.model) if index == 1 else 0
-        yield Component(unit.name, unit, shape, sizes, index, None, False, wanted, job.dtype, tokens)
-        shape = sizes.output
+        yield Component(unit.name, unit, shape, sizes, index, None, False, wanted, job.dtype, tokens, further)
+        shape, further = sizes.output, sizes.further
         if index == last:
             wanted = _wanted(_for_heads(job.micro_batches), _NO_MODULE)
             yield Component("classifier's loss", None, shape, _NO_MODULE, index, None, True, wanted, job.dtype)

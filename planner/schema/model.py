@@ -22,7 +22,7 @@ from planner.operators.linear import Linear
 from planner.operators.normalisation import BatchNorm2d
 from planner.operators.pooling import AdaptivePool2d, Pool2d
 from planner.operators.reshaping import Flatten
-from planner.operators.unit_graph import GraphTensor, UnitGraph
+from planner.operators.unit_graph import GraphInput, GraphTensor, UnitGraph
 from planner.schema.codec import added
 from planner.schema.common import check_class_names
 from planner.schema.inputs import InputDtype, check_input, copied_bytes, sample_bytes, tensor_bytes
@@ -49,6 +49,21 @@ class Unit:
         count = sum(1 for _ in every_layer(self.layers))
         between("layers: their number, nested ones included,", count, 1, limits.MAX_LAYERS_PER_UNIT)
         between("name: its length", len(self.name), 1, limits.MAX_NAME_LENGTH)
+        joined = (each for each in every_layer(self.layers) if isinstance(each, UnitGraph) and _is_joined(each))
+        if any(joined) and count > 1:
+            raise ValueError("layers: a graph with further inputs or results has to be a unit's only layer")
+
+    @property
+    def further_inputs(self) -> tuple[GraphInput, ...]:
+        """Tensors that it is given beside the first, which the unit before it gives."""
+        (first, *_) = self.layers
+        return first.further_inputs if isinstance(first, UnitGraph) else ()
+
+    @property
+    def further_results(self) -> tuple[str, ...]:
+        """Tensors that it gives beside the first, which the unit behind it takes."""
+        (first, *_) = self.layers
+        return first.further_results if isinstance(first, UnitGraph) else ()
 
     @property
     def extracts_features(self) -> bool:
@@ -59,6 +74,10 @@ class Unit:
         return any(layer.extracts_features for layer in every_layer(self.layers))
 
 
+def _is_joined(graph: UnitGraph) -> bool:
+    return bool(graph.further_inputs or graph.further_results)
+
+
 def _check_ends(shape: tuple[int, ...], classes: int, task: AnyTask) -> None:
     check_input(shape)
     between("classes", classes, task.least_outputs, limits.MAX_CLASSES)
@@ -67,7 +86,7 @@ def _check_ends(shape: tuple[int, ...], classes: int, task: AnyTask) -> None:
 
 @dataclass(frozen=True)
 class Model:
-    """A network as a chain of units with one tensor between neighbours."""
+    """A network as a chain of units, with one tensor between neighbours, or several where skips are carried along."""
 
     schema: Literal["model/1", "model/2"]
     """`model/2` may have unit graphs."""
@@ -110,6 +129,32 @@ class Model:
         check_class_names(self.class_names, self.classes)
         self.normalised_by.check(self.input)
         self._check_takes()
+        self._check_further()
+
+    def is_single(self, boundary: int) -> bool:
+        """Whether one tensor passes behind so many units, so that a segment, a block or the network may end there."""
+        return not 0 < boundary < len(self.units) or not self.units[boundary].further_inputs
+
+    def check_single(self, boundary: int, what: str) -> None:
+        """Raise ValueError where several tensors pass behind so many units; `what` is what should end there."""
+        if not self.is_single(boundary):
+            raise ValueError(
+                f"{what}: behind {boundary} units, {self.units[boundary - 1].name[:60]!r} the last of them, "
+                f"{1 + len(self.units[boundary].further_inputs)} tensors pass; such boundaries lie inside a segment"
+            )
+
+    def _check_further(self) -> None:
+        """Raise ValueError unless every unit takes as many tensors as the one before it gives."""
+        given = 0
+        for unit in self.units:
+            taken = len(unit.further_inputs)
+            if taken != given:
+                raise ValueError(
+                    f"unit {unit.name[:60]!r}: takes {taken} further inputs, but what comes before it gives {given}"
+                )
+            given = len(unit.further_results)
+        if given:
+            raise ValueError(f"unit {self.units[-1].name[:60]!r}: is the last, and may give one tensor alone")
 
     @property
     def normalised_by(self) -> Normalisation:

@@ -319,6 +319,7 @@ class Plan:
         check_class_names(self.class_names, self.model.classes)
         check_calibration(self.calibration_seconds)
         self.training.check_freeze(len(self.model.units))
+        self.model.check_single(self.training.freeze, "freeze")
         self.normalisation.check(self.model.input)
         self.training.check_images(self.model.input, self.model.input_dtype)
         whole = (self.training.freeze, len(self.model.units))
@@ -329,6 +330,10 @@ class Plan:
                     f"blocks: micro_batch {block.micro_batch} × accumulate {block.accumulate} is not "
                     f"the batch of {self.training.batch}"
                 )
+            for segment in block.segments:
+                self.model.check_single(segment.units[1], "segments")
+        for found in self.exits:
+            self.model.check_single(found.unit, "exits")
         last = self.blocks[-1].segments[-1]
         if any((segment.head is None) != (segment is last) for block in self.blocks for segment in block.segments):
             raise ValueError("segments: exactly the last of the plan ends in the model's own classifier (head null)")

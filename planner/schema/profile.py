@@ -325,6 +325,8 @@ class Profile:
             raise ValueError(f"finishing: {len(behind.units)} units are measured, but the model has {count}")
         if any(head.boundary > count for head in self.heads):
             raise ValueError(f"heads: a boundary lies beyond the model's {count} units")
+        for head in self.heads:
+            self.model.check_single(head.boundary, "heads")
         if not any(head.kind == "classifier" and head.boundary == count for head in self.heads):
             raise ValueError("heads: the classifier's loss behind the last unit is missing")
 

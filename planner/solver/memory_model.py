@@ -171,7 +171,9 @@ def spans_within(choice: BlockChoice, first: int, end: int) -> tuple[tuple[int, 
     return tuple(span for span in choice.recompute if first <= span[0] < span[1] <= end)
 
 
-def _segments(choice: BlockChoice, units: list[ComponentCost], heads: list[ComponentCost]) -> Iterator[_Segment]:
+def _segments(
+    problem: Problem, choice: BlockChoice, units: list[ComponentCost], heads: list[ComponentCost]
+) -> Iterator[_Segment]:
     held_input, stepping = 0, choice.optimizer_in_backward
     for start, end, head in zip((choice.first, *choice.ends), choice.ends, heads, strict=False):
         inside = units[start - choice.first : end - choice.first]
@@ -184,7 +186,7 @@ def _segments(choice: BlockChoice, units: list[ComponentCost], heads: list[Compo
         yield _Segment(
             units=inside,
             levels=levels,
-            passing=_passing(inside, levels, spans),
+            passing=_passing(problem, choice.micro_batch, start, inside, levels, spans),
             gradients=[0 if stepping else component.gradients for component in components],
             spans=spans,
             closing=closing,
@@ -195,13 +197,23 @@ def _segments(choice: BlockChoice, units: list[ComponentCost], heads: list[Compo
         held_input = held_output
 
 
-def _passing(units: list[ComponentCost], levels: list[Levels], spans: list[tuple[int, int]]) -> list[Levels]:
-    """A recomputed span keeps its output alone; inside it, a unit's input is there while the unit runs."""
+def _passing(
+    problem: Problem,
+    micro_batch: int,
+    start: int,
+    units: list[ComponentCost],
+    levels: list[Levels],
+    spans: list[tuple[int, int]],
+) -> list[Levels]:
+    """A recomputed span keeps its output alone; inside it, a unit's input is there while the unit runs.
+
+    What is carried along from before the span is there already.
+    """
     found = list(levels)
     for first, end in spans:
         for index in range(first, end):
-            given = units[index - 1].output if index > first else 0
-            kept = units[index].output if index == end - 1 else 0
+            given = problem.made_bytes(start + first, start + index, micro_batch) if index > first else 0
+            kept = problem.made_bytes(start + first, start + end, micro_batch) if index == end - 1 else 0
             found[index] = levels[index]._replace(forward=given + units[index].detached_peak, kept=kept)
     return found
 
@@ -210,7 +222,7 @@ def _training_levels(
     problem: Problem, choice: BlockChoice, units: list[ComponentCost], heads: list[ComponentCost]
 ) -> Iterator[DynamicLevel]:
     accumulating = problem.accumulates(choice.micro_batch)
-    for segment in _segments(choice, units, heads):
+    for segment in _segments(problem, choice, units, heads):
         yield from _forward_levels(segment.passing, segment.held_input)
         yield from _backward_levels(segment)
         if not accumulating and not choice.optimizer_in_backward:

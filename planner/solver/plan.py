@@ -126,7 +126,7 @@ def _document(answer: Solution, minimum: int, alternatives: tuple[Alternative, .
         training=request.training,
         baseline_bytes=problem.process.baseline_bytes,
         blocks=tuple(make_block(problem, choice) for choice in choices),
-        exits=make_exits(choices, profile.model.task.fits_exits),
+        exits=make_exits(choices, profile.model),
         predicted=predict_plan(problem, choices),
         minimum_budget_bytes=minimum,
         optimality_gap=gap,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 
 from planner.heads.pooled import PooledHead
+from planner.schema.model import Model
 from planner.schema.plan import (
     BatchSetting,
     Block,
@@ -74,7 +75,7 @@ def _fits(problem: Problem, choice: BlockChoice, room: int) -> int:
     if not problem.profile.model.task.fits_exits:
         return found
     for unit in range(choice.first + 1, choice.last):
-        if unit not in choice.ends:
+        if unit not in choice.ends and problem.profile.model.is_single(unit):
             size = problem.fit_bytes(unit, choice.micro_batch)
             if found + size > room:
                 break
@@ -154,14 +155,15 @@ def _fallbacks(problem: Problem, choice: BlockChoice, peak: int) -> tuple[BatchS
     return tuple(fallbacks)
 
 
-def make_exits(choices: tuple[BlockChoice, ...], fits_exits: bool) -> tuple[Exit, ...]:
-    """One exit behind every unit: its head where a segment ends, a pooled one elsewhere, where such can be fitted."""
+def make_exits(choices: tuple[BlockChoice, ...], model: Model) -> tuple[Exit, ...]:
+    """One exit behind every unit that gives one tensor: its head where a segment ends, a pooled one elsewhere, where
+    such can be fitted."""
     heads = {end: head for choice in choices for end, head in zip(choice.ends, choice.heads, strict=True)}
     first, last = choices[0].first, choices[-1].last
     return tuple(
         Exit(unit, heads.get(unit, PooledHead("pooled")))
         for unit in range(first + 1, last + 1)
-        if fits_exits or unit in heads
+        if unit in heads or (model.task.fits_exits and model.is_single(unit))
     )
 
 

@@ -12,6 +12,7 @@ from planner.errors import InputError
 from planner.heads.kinds import AuxiliaryHead, may_stand
 from planner.heads.pooled import PooledHead
 from planner.model.shapes import Shape, unit_sizes
+from planner.model.skips import carried_numbers
 from planner.schema.common import CHECKSUM_BYTES, NUMBER_BYTES, CacheDtype, Dtype, Policy, stored_bytes
 from planner.schema.profile import ComponentProfile, Profile
 from planner.schema.request import Request
@@ -239,6 +240,22 @@ class Problem:
     def accumulates(self, micro_batch: int) -> bool:
         """Whether a batch takes more than one micro-batch of this size."""
         return micro_batch != self.training.batch
+
+    @cached_property
+    def carried(self) -> tuple[tuple[int, ...], ...] | None:
+        """See `carried_numbers`."""
+        return carried_numbers(self.profile.model)
+
+    def carried_number_bytes(self, micro_batch: int) -> int:
+        """Bytes of one number that is carried along, of all samples of a micro-batch."""
+        return (FAST_RETENTION_FACTOR if self._fast else 1) * micro_batch * NUMBER_BYTES[self.training.dtype]
+
+    def made_bytes(self, first: int, end: int, micro_batch: int) -> int:
+        """Bytes that pass behind so many units and were made by the units from `first` on."""
+        output = self.unit_cost(end - 1, micro_batch).output
+        if self.carried is None:
+            return output
+        return max(0, output - self.carried_number_bytes(micro_batch) * self.carried[first][end])
 
     def unit_cost(self, unit: int, micro_batch: int) -> ComponentCost:
         """One unit at one micro-batch."""

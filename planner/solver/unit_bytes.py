@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from planner.operators.unit_graph import UnitGraph
+from planner.schema.model import Unit
 from planner.schema.plan import Block, Plan, Segment
 from planner.schema.profile import ComponentProfile, Profile
 from planner.solver.costs import ComponentTable, Levels
@@ -35,6 +37,12 @@ class UnitBytes:
     frozen: bool = False
     """Whether it is not trained; then it only runs for what the units behind it read."""
 
+    @property
+    def own_bytes(self) -> int:
+        """Its highest level: what no cut and no recomputation between units makes less."""
+        static = self.parameters_bytes + self.gradients_bytes + self.optimizer_bytes
+        return static + self.activations_bytes + self.transient_bytes
+
 
 def unit_bytes(profile: Profile, plan: Plan) -> tuple[UnitBytes, ...]:
     """Every unit in order, each head behind the unit it reads. `profile` is the one that the plan was made from."""
@@ -48,6 +56,29 @@ def unit_bytes(profile: Profile, plan: Plan) -> tuple[UnitBytes, ...]:
             name = plan.model.units[last - 1].name
             found.append(_component(heads[last, segment.head], block, last - 1, name, "head", False, False))
     return tuple(found)
+
+
+MOST = 0.5
+"""Share of what a plan takes from which on a single unit is told of."""
+
+
+def largest_unit(profile: Profile, plan: Plan) -> UnitBytes | None:
+    """The unit of several layers with weights that alone takes most of what a plan takes beside the processes.
+
+    None where there is no such unit.
+
+    `profile` is the one that the plan was made from.
+    """
+    units = [found for found in unit_bytes(profile, plan) if found.kind == "unit" and not found.frozen]
+    largest = max(units, key=lambda found: found.own_bytes)
+    around = min(block.predicted.breakdown.runtime for block in plan.blocks)
+    is_most = largest.own_bytes > MOST * (plan.predicted.peak_bytes - around)
+    return largest if is_most and _layers_with_weights(profile.model.units[largest.unit]) > 2 else None
+
+
+def _layers_with_weights(unit: Unit) -> int:
+    graphs = (layer for layer in unit.layers if isinstance(layer, UnitGraph))
+    return sum(len(tensor.shape) > 1 for graph in graphs for tensor in graph.tensors)
 
 
 def _frozen(profile: Profile, plan: Plan, unit: int) -> UnitBytes:

@@ -17,11 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from planner.model.activations import Activations, each, first_of, tensors_of
 from planner.training.device import generators_of
 
 
-def recomputed(units: Sequence[nn.Module], inputs: Tensor) -> Tensor:
-    """Forward through `units` in training mode, keeping `inputs` and the output alone.
+def recomputed(units: Sequence[nn.Module], inputs: Activations) -> Activations:
+    """Forward through `units` in training mode, keeping `inputs` and the output alone, each one tensor or several.
 
     Loss, gradients, running statistics and generators end as without recomputation, to the bit. The units must not
     overwrite their input, and must do the same operations the second time.
@@ -31,7 +32,7 @@ def recomputed(units: Sequence[nn.Module], inputs: Tensor) -> Tensor:
         return _forward(units, inputs)
 
 
-def _forward(units: Sequence[nn.Module], inputs: Tensor) -> Tensor:
+def _forward(units: Sequence[nn.Module], inputs: Activations) -> Activations:
     output = inputs
     for unit in units:
         output = unit(output)
@@ -49,11 +50,12 @@ class _Saved:
 class _Span:
     """What is needed to run the units again, until that is done."""
 
-    def __init__(self, units: Sequence[nn.Module], inputs: Tensor) -> None:
+    def __init__(self, units: Sequence[nn.Module], inputs: Activations) -> None:
         self._units = units
-        self._inputs: Tensor | None = inputs
-        self._version = inputs._version
-        self._generators = [(generator, generator.clone_state()) for generator in generators_of(inputs.device)]
+        self._inputs: Activations | None = inputs
+        self._versions = [tensor._version for tensor in tensors_of(inputs)]
+        device = first_of(inputs).device
+        self._generators = [(generator, generator.clone_state()) for generator in generators_of(device)]
         self._references: list[weakref.ref[_Saved]] = []
         self._resident = {
             tensor.untyped_storage().data_ptr() for unit in units for tensor in (*unit.parameters(), *unit.buffers())
@@ -71,9 +73,9 @@ class _Span:
         """Run forward again and put what it saves where the first forward would have; later calls do nothing."""
         if self._inputs is None:
             return
-        if self._inputs._version != self._version:
+        if [tensor._version for tensor in tensors_of(self._inputs)] != self._versions:
             raise RuntimeError("the input of a recomputed span was overwritten before backward")
-        inputs = self._inputs.detach().requires_grad_(self._inputs.requires_grad)
+        inputs = each(self._inputs, lambda tensor: tensor.detach().requires_grad_(tensor.requires_grad))
         self._inputs = None
         references = iter(self._references)
 

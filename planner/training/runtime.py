@@ -109,10 +109,11 @@ def release_memory() -> None:
 def trim_after_each(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Within this, `release_memory` after each module's forward and after what lies behind it has run backward."""
 
-    def release_around(module: nn.Module, inputs: object, output: Tensor) -> None:
+    def release_around(module: nn.Module, inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
         release_memory()
-        if output.requires_grad:
-            output.register_hook(lambda gradient: release_memory())  # type: ignore[no-untyped-call]  # torch gives it no type
+        first = output[0] if isinstance(output, tuple) else output
+        if first.requires_grad:
+            first.register_hook(lambda gradient: release_memory())  # type: ignore[no-untyped-call]  # torch gives it no type
 
     handles = [module.register_forward_hook(release_around) for module in modules]
     try:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from planner.model.activations import Activations
 from planner.training.heads import DecodingHead
 from planner.training.recompute import recomputed
 
@@ -33,17 +34,19 @@ def segment_loss(
     the loss is that output's. It is taken in float32 whatever the units compute in. A head that makes `inputs` again
     adds what that lacks.
     """
-    output, done = inputs, 0
+    passing: Activations = inputs
+    done = 0
     for first, end in (*recompute, (len(units), len(units))):
         for unit in units[done:first]:
-            output = unit(output)
+            passing = unit(passing)
         if first < end:
-            output = recomputed(units[first:end], output)
+            passing = recomputed(units[first:end], passing)
         done = end
-    ending = output if head is None else head(output)
+    assert isinstance(passing, Tensor)  # no segment ends where several tensors pass
+    ending = passing if head is None else head(passing)
     found = loss(ending.float(), labels)
     del ending
-    return head.joined(found, output, inputs) if isinstance(head, DecodingHead) else found, output
+    return head.joined(found, passing, inputs) if isinstance(head, DecodingHead) else found, passing
 
 
 def train_segment(
@@ -71,7 +74,18 @@ def train_segment(
 
 @torch.no_grad()
 def infer(units: Sequence[nn.Module], inputs: Tensor) -> Tensor:
-    """The last unit's output without gradients. Modules have to be in evaluation mode."""
+    """The last unit's output without gradients. Modules have to be in evaluation mode.
+
+    One tensor has to come in and go out, whatever passes between the units: see `pass_through`.
+    """
+    output = pass_through(units, inputs)
+    assert isinstance(output, Tensor)
+    return output
+
+
+@torch.no_grad()
+def pass_through(units: Sequence[nn.Module], inputs: Activations) -> Activations:
+    """The same, where several tensors may come in or go out."""
     output = inputs
     for unit in units:
         output = unit(output)

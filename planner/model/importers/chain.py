@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import sqrt
 from typing import Literal
@@ -14,8 +15,9 @@ from torch import Tensor, nn
 
 from planner.errors import ModelError, RefusedModelError
 from planner.limits import MAX_NAME_LENGTH
+from planner.model.activations import Activations, tensors_of
 from planner.model.build import build_unit
-from planner.model.importers.cuts import Cut, graph_parts, possible_cuts, unit_cuts, unit_name
+from planner.model.importers.cuts import Cut, divided, graph_parts, possible_cuts, unit_cuts, unit_name
 from planner.model.importers.diagnosis import functions
 from planner.model.importers.exported import Exported, export
 from planner.model.importers.obstacles import Obstacle, obstacles_of, refusal
@@ -55,18 +57,35 @@ def chain_of(module: nn.Module, given: Samples, classes: int, task: AnyTask = CL
         raise ModelError("it has no parameter that requires a gradient; there is nothing to train")
     data = _first_of(given)
     with _buffers_kept(module):
-        training, evaluation = _exported(module, data)
-        model = _model(module, training, evaluation, given, classes, task)
-        data = _random(model, given)
-        tensors = training.tensors | evaluation.tensors
-        chain = Chain(model, {name: tensors[each.name] for name, each in model.graph_tensors()})
-        try:
-            _prove(chain, module, data)
-        except ModelError:
-            if found := functions(module, data[: SIZES[0]]):
-                raise refusal(found) from None
-            raise
-        return chain
+        exported = _exported(module, data)
+        few, many = _agreed_cuts(*exported)
+        if len(many[0]) > len(few[0]):
+            with suppress(ModelError):  # a unit that cannot be divided comes in whole
+                return _proven(module, *exported, many, given, classes, task)
+        return _proven(module, *exported, few, given, classes, task)
+
+
+def _proven(
+    module: nn.Module,
+    training: Exported,
+    evaluation: Exported,
+    cuts: AgreedCuts,
+    given: Samples,
+    classes: int,
+    task: AnyTask,
+) -> Chain:
+    """The chain that ends units at `cuts`, compared with the module. Raises ModelError."""
+    model = _model(module, training, evaluation, cuts, given, classes, task)
+    data = _random(model, given)
+    tensors = training.tensors | evaluation.tensors
+    chain = Chain(model, {name: tensors[each.name] for name, each in model.graph_tensors()})
+    try:
+        _prove(chain, module, data)
+    except ModelError:
+        if found := functions(module, data[: SIZES[0]]):
+            raise refusal(found) from None
+        raise
+    return chain
 
 
 def graph_obstacles(module: nn.Module, given: Samples) -> tuple[Obstacle, ...]:
@@ -121,17 +140,28 @@ def _random(model: Model, given: Samples) -> Tensor:
 
 
 def _model(
-    module: nn.Module, training: Exported, evaluation: Exported, given: Samples, classes: int, task: AnyTask
+    module: nn.Module,
+    training: Exported,
+    evaluation: Exported,
+    agreed: AgreedCuts,
+    given: Samples,
+    classes: int,
+    task: AnyTask,
 ) -> Model:
-    cuts, others = _agreed_cuts(training, evaluation)
+    cuts, others = agreed
     names: list[str] = []
     units: list[Unit] = []
     parts = zip(graph_parts(training, cuts), graph_parts(evaluation, others), strict=True)
     trained = training.trained
     state = set(module.state_dict(keep_vars=True))
-    for (entry, steps, result), (other_entry, other_steps, other_result) in parts:
-        text = UnitText(training, entry, steps, result, {})
-        other = UnitText(evaluation, other_entry, other_steps, other_result, {other_result: text.result})
+    for (entry, steps, results), (other_entry, other_steps, other_results) in parts:
+        text = UnitText(training, entry, steps, results, {})
+        reserved = {
+            other: name for other, name in zip(other_results, text.results, strict=True) if other not in other_entry
+        }
+        other = UnitText(evaluation, other_entry, other_steps, other_results, reserved)
+        if other.results != text.results:
+            raise ModelError(f"{steps[0].place}: what leaves the unit differs between training and evaluation")
         same = _in_evaluation(text.lines) == other.lines
         read = text.tensors if same else [*text.tensors, *(name for name in other.tensors if name not in text.tensors)]
         known = evaluation.tensors | training.tensors
@@ -140,10 +170,12 @@ def _model(
             graph = UnitGraph(
                 "graph",
                 tuple(text.lines),
-                text.result,
+                text.results[0],
                 tensors,
                 () if same else tuple(other.lines),
                 "int64" if given.dtype == "int64" and not units else "float32",
+                text.inputs,
+                text.results[1:],
             )
             names.append(unit_name(training, steps, names))
             units.append(Unit(names[-1], (graph,)))
@@ -164,25 +196,31 @@ def _in_evaluation(lines: Sequence[str]) -> list[str]:
     return [line.replace(", training", ", false").replace("=training", "=false") for line in kept]
 
 
-def _agreed_cuts(training: Exported, evaluation: Exported) -> tuple[list[Cut], list[Cut]]:
-    """Where units end, in both graphs: behind what is the same step in both."""
+AgreedCuts = tuple[list[Cut], list[Cut]]
+"""The same cuts in both graphs."""
+
+
+def _agreed_cuts(training: Exported, evaluation: Exported) -> tuple[AgreedCuts, AgreedCuts]:
+    """Where units end, in both graphs: behind what is the same step in both. Second with large units divided."""
     found, others = possible_cuts(training), possible_cuts(evaluation)
     keys, other_keys = _keys(training, found), _keys(evaluation, others)
-    by_key = {key: cut for key, cut in zip(other_keys, others, strict=True) if other_keys.count(key) == 1}
-    allowed = {cut: by_key[key] for key, cut in zip(keys, found, strict=True) if keys.count(key) == 1 and key in by_key}
-    cuts = unit_cuts(training, list(allowed))
-    return cuts, [allowed[cut] for cut in cuts]
+    counts, other_counts = Counter(keys), Counter(other_keys)
+    by_key = {key: cut for key, cut in zip(other_keys, others, strict=True) if other_counts[key] == 1}
+    allowed = {cut: by_key[key] for key, cut in zip(keys, found, strict=True) if counts[key] == 1 and key in by_key}
+    few = unit_cuts(training, list(allowed))
+    many = divided(training, few, list(allowed))
+    return (few, [allowed[cut] for cut in few]), (many, [allowed[cut] for cut in many])
 
 
 def _keys(graph: StepGraph, cuts: list[Cut]) -> list[tuple[object, ...]]:
-    """What tells a cut: the step that gives its value (operator, module, line), and how often that came before."""
+    """What tells a cut: the steps that give its values (operator, module, line), and how often each came before."""
     seen: dict[tuple[object, ...], int] = {}
     at: dict[Step, tuple[object, ...]] = {}
     for step in graph.steps:
         key = (step.operator, step.path, step.place, step.shape)
         seen[key] = seen.get(key, 0) + 1
         at[step] = (*key, seen[key])
-    return [at[cut.value] for cut in cuts]
+    return [tuple(at[value] for value in cut.values) for cut in cuts]
 
 
 def _tensor(name: str, tensor: Tensor, is_trained: bool, persistent: bool) -> GraphTensor:
@@ -264,9 +302,10 @@ def _trained(network: nn.Module, data: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _check_finite(units: nn.Sequential, data: Tensor) -> None:
+    passing: Activations = data
     for index, unit in enumerate(units):
-        data = unit.eval()(data)
-        if not bool(data.isfinite().all()):
+        passing = unit.eval()(passing)
+        if not all(bool(tensor.isfinite().all()) for tensor in tensors_of(passing)):
             raise ModelError("gives NaN or infinity on random numbers", unit=index)
 
 

@@ -1,12 +1,17 @@
-"""Where an exported graph can be cut: behind a step, wherever exactly one value that depends on the input is alive."""
+"""Where an exported graph can be cut: behind a step, wherever exactly one value that depends on the input is alive.
+
+A large unit that is left between such cuts (long skips span it) is divided further, where few values are alive.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
 
-from planner.limits import MAX_NAME_LENGTH
+from planner.limits import MAX_BOUNDARY_TENSORS, MAX_NAME_LENGTH, MAX_UNITS
 from planner.model.importers.steps import Attribute, Step, StepGraph
 from planner.operators.aten.kinds import ATEN
 
@@ -27,11 +32,27 @@ class Cut:
     index: int
     """Of the last step before it."""
     value: Step
-    """The one that is alive."""
+    """The one that is alive; of several the last that was computed."""
+    further: tuple[Step, ...] = ()
+    """Others that are alive, in the order of the graph."""
+
+    @property
+    def values(self) -> tuple[Step, ...]:
+        """All that are alive."""
+        return (self.value, *self.further)
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers pass, for as many samples as the graph was looked at with."""
+        return sum(_numbers(value) for value in self.values)
+
+
+def _numbers(value: Step) -> int:
+    return prod(value.shape or ())
 
 
 def possible_cuts(graph: StepGraph) -> list[Cut]:
-    """All of them, in order; none behind the last step.
+    """All of them, in order; none behind the last step. Those of several values: see `divided`.
 
     A tensor that two units would read (a shared weight) keeps its readers together.
     """
@@ -57,11 +78,28 @@ def possible_cuts(graph: StepGraph) -> list[Cut]:
             alive.add(step)
         alive.difference_update(dying.get(index, ()))
         shared += begun[index] - ended[index]
-        if index and len(alive) == 1 and step in depends:
+        if not index or shared or step not in depends or not alive:
+            continue
+        if len(alive) == 1:
             (only,) = alive
-            if not shared and only.is_batch and only.dtype == "float32":
+            if only.is_batch and only.dtype == "float32":
                 found.append(Cut(index, only))
+        elif step in alive and len(alive) <= MAX_BOUNDARY_TENSORS and _may_be_carried(graph, alive, index):
+            further = sorted(alive - {step}, key=graph.position.__getitem__)
+            found.append(Cut(index, step, tuple(further)))
     return found
+
+
+def _may_be_carried(graph: StepGraph, alive: set[Step], index: int) -> bool:
+    """Whether values may pass together behind the step at `index`: each with memory of its own, which nobody writes
+    into any more."""
+    roots = {graph.roots[value] for value in alive}
+    return (
+        len(roots) == len(alive)
+        and all(value.is_batch and value.dtype == "float32" for value in alive)
+        and all(graph.roots[value].shape is None or _numbers(graph.roots[value]) == _numbers(value) for value in alive)
+        and all(graph.position[writer] <= index for root in roots for writer in graph.writers.get(root, ()))
+    )
 
 
 def unit_cuts(graph: StepGraph, allowed: list[Cut]) -> list[Cut]:
@@ -70,7 +108,7 @@ def unit_cuts(graph: StepGraph, allowed: list[Cut]) -> list[Cut]:
     What prepares for a linear layer (average pools, flattening) goes with that. Several steps with weights that no cut
     parts are one unit.
     """
-    by_index = {cut.index: cut for cut in allowed}
+    by_index = {cut.index: cut for cut in allowed if not cut.further}
     found: list[Cut] = []
     since: list[Cut] = []
     depends = graph.dependent
@@ -87,14 +125,63 @@ def unit_cuts(graph: StepGraph, allowed: list[Cut]) -> list[Cut]:
     return found
 
 
-def graph_parts(graph: StepGraph, cuts: list[Cut]) -> list[tuple[Step, list[Step], Step]]:
+_MANY_WEIGHTS = 6
+"""Steps with weights that a unit may have without being divided: a block of layers around which a skip goes."""
+
+_LARGE = 0.1
+"""Share of all activations from which on a unit of more is divided."""
+
+
+def divided(graph: StepGraph, cuts: list[Cut], allowed: list[Cut]) -> list[Cut]:
+    """The cuts, and in every large unit that they leave those of `allowed` where several values pass.
+
+    Between two steps with weights it is the place where least passes; a place where more passes than at both its
+    neighbours (inside the layers of a dense block, say) is left out.
+    """
+    joint = {cut.index: cut for cut in allowed if cut.further}
+    whole = _activations(graph, 0, len(graph.steps))
+    edges = [Cut(0, graph.steps[0]), *cuts, Cut(len(graph.steps) - 1, graph.output)]
+    found: list[Cut] = []
+    for before, behind in pairwise(edges):
+        if before.index:
+            found.append(before)
+        weighty = [
+            index
+            for index in range(before.index + 1, behind.index + 1)
+            if graph.steps[index] in graph.dependent and has_weights(graph, graph.steps[index])
+        ]
+        if len(weighty) > _MANY_WEIGHTS and _activations(graph, before.index + 1, behind.index + 1) >= _LARGE * whole:
+            found += _inside(before, behind, weighty, joint)
+    return found if len(found) < MAX_UNITS else cuts
+
+
+def _inside(before: Cut, behind: Cut, weighty: list[int], joint: dict[int, Cut]) -> list[Cut]:
+    """The cuts of a large unit between two others."""
+    places = ([joint[at] for at in range(*pair) if at in joint] for pair in pairwise(weighty))
+    least = [min(reversed(some), key=lambda cut: cut.numbers) for some in places if some]
+    numbers = [cut.numbers for cut in (before, *least, behind)]
+    return [
+        cut
+        for cut, left, own, right in zip(least, numbers, numbers[1:], numbers[2:], strict=False)
+        if own <= max(left, right)
+    ]
+
+
+def _activations(graph: StepGraph, start: int, end: int) -> int:
+    """Numbers that steps make, each memory once."""
+    steps = graph.steps[start:end]
+    return sum(_numbers(step) for step in steps if step in graph.dependent and graph.roots[step] is step)
+
+
+def graph_parts(graph: StepGraph, cuts: list[Cut]) -> list[tuple[tuple[Step, ...], list[Step], tuple[Step, ...]]]:
     """What comes in, the steps, and what goes out, for each unit."""
-    found: list[tuple[Step, list[Step], Step]] = []
-    given, start = graph.steps[0], 1
+    found: list[tuple[tuple[Step, ...], list[Step], tuple[Step, ...]]] = []
+    given: tuple[Step, ...] = (graph.steps[0],)
+    start = 1
     for cut in cuts:
-        found.append((given, graph.steps[start : cut.index + 1], cut.value))
-        given, start = cut.value, cut.index + 1
-    found.append((given, graph.steps[start:], graph.output))
+        found.append((given, graph.steps[start : cut.index + 1], cut.values))
+        given, start = cut.values, cut.index + 1
+    found.append((given, graph.steps[start:], (graph.output,)))
     return found
 
 

@@ -3,55 +3,67 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from planner.errors import ModelError
 from planner.model.importers.steps import Attribute, Step, StepGraph, aliased
 from planner.operators.aten.kinds import ATEN
 from planner.operators.graph_text import INPUT, value_text
+from planner.operators.unit_graph import GraphInput
 
 
 class UnitText:
     """The lines of one unit."""
 
     def __init__(
-        self, graph: StepGraph, given: Step, steps: list[Step], result: Step, reserved: dict[Step, str]
+        self,
+        graph: StepGraph,
+        given: Sequence[Step],
+        steps: list[Step],
+        results: Sequence[Step],
+        reserved: dict[Step, str],
     ) -> None:
-        """`steps` are those between the cuts, `given` the value that comes in, `result` the one that goes out.
+        """`steps` are those between the cuts, `given` the values that come in, `results` those that go out.
 
         `reserved` are names that results have to get.
         """
         self._graph, self._depends = graph, graph.dependent
-        self._names: dict[Step, str] = {given: INPUT}
-        self._given = given
-        self._shares = {given}
+        self._names: dict[Step, str] = {value: f"{INPUT}{index or ''}" for index, value in enumerate(given)}
+        self.inputs = tuple(GraphInput(self._names[value], (value.shape or ())[1:]) for value in given[1:])
+        """What comes in beside the first."""
+        self._given = frozenset(given)
+        self._shares = set(given)
         self.tensors: list[str] = []
         """Names of the tensors that it reads, in their order."""
         self.lines: list[str] = []
         self._reserved = reserved
-        self._taken = {INPUT, "true", "false", "none", "training", "batch", "_"}
+        self._taken = {*self._names.values(), "true", "false", "none", "training", "batch", "_"}
         self._counts: dict[str, int] = {}
-        needed = self._needed(steps, result)
+        needed = self._needed(steps, results)
         self._wanted = set(needed)
         for step in needed:
             if step.item is None:
                 self._write(step)
-        self.result = self._names[result]
+        self.results = tuple(self._names[result] for result in results)
+        """What goes out."""
 
-    def _needed(self, steps: list[Step], result: Step) -> list[Step]:
-        """In order: what the result needs, what writes into it or into a tensor of the unit, and constants anew."""
+    def _needed(self, steps: list[Step], results: Sequence[Step]) -> list[Step]:
+        """In order: what the results need, what writes into them or into a tensor of the unit, and constants anew."""
         graph, inside = self._graph, set(steps)
         end = max(graph.position[step] for step in steps)
         wanted: set[Step] = set()
         looked_at: set[Step] = set()
-        waiting = [result]
+        waiting = [result for result in results if result not in self._given]
+        for result in self._given.intersection(results):
+            waiting += [writer for writer in graph.writers.get(graph.roots[result], ()) if writer in inside]
         for step in steps:  # counters of batch normalisation, for instance
             overwrites = ATEN[step.operator].overwrites if step.operator else None
             if overwrites and isinstance(step.arguments.get(overwrites), Attribute):
                 waiting.append(step)
         while waiting:
             step = waiting.pop()
-            if step in wanted or step is self._given:
+            if step in wanted or step in self._given:
                 continue
             if step in self._depends and step not in inside:
                 raise ModelError(f"{step.place}: {step.name} is needed behind a cut that it does not pass")
@@ -76,7 +88,7 @@ class UnitText:
         converted = isinstance(target, Step) and target in self._shares
         if converted:  # the unit's input is the caller's: it is not written into
             name = re.sub(r"_(?=\.|$)", "", name, count=1)
-            if target is not self._given or name not in ATEN:
+            if target not in self._given or name not in ATEN:
                 raise ModelError(f"{step.place}: {step.operator} writes into what comes before a cut")
         words = []
         named = False
@@ -98,8 +110,9 @@ class UnitText:
             results = [self._name(step)]
         self.lines.append(f"{', '.join(results)} = {name}({', '.join(words)})" + " if training" * only_training)
         if converted:  # whoever reads the input from here on reads what was made of it
-            self._names[self._given] = results[0]
-            self._shares.clear()
+            assert isinstance(target, Step)
+            self._names[target] = results[0]
+            self._shares = {each for each in self._shares if self._graph.roots[each] is not self._graph.roots[target]}
         elif any(isinstance(value, Step) and value in self._shares for value in aliased(step)):
             self._shares.add(step)
             self._shares.update(items.values())

@@ -34,6 +34,7 @@ from planner.training.runtime import release_memory, start_torch, trim_after_eac
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from planner.model.activations import Activations
     from planner.profiler.child.meter import Node
     from planner.profiler.child.network import WholeNetwork
 
@@ -176,15 +177,18 @@ def _watch_step(network: WholeNetwork, data: tuple[Tensor, Tensor]) -> _Step:
 def _watching_heap(units: list[nn.Module], seen: list[HeapUse]) -> Iterator[None]:
     """In the `with` block, append `heap_use()` to `seen` after every layer's forward and before its backward."""
 
+    from planner.model.activations import tensors_of
+
     def look(*arguments: object) -> None:
         found = heap_use()
         if found is not None:
             seen.append(found)
 
-    def look_twice(module: nn.Module, inputs: object, output: Tensor) -> None:
+    def look_twice(module: nn.Module, inputs: object, output: Activations) -> None:
         look()
-        if output.requires_grad:
-            output.register_hook(look)  # type: ignore[no-untyped-call]  # torch gives it no type
+        for tensor in tensors_of(output):
+            if tensor.requires_grad:
+                tensor.register_hook(look)  # type: ignore[no-untyped-call]  # torch gives it no type
 
     layers = [layer for unit in units for layer in unit.modules() if not any(layer.children())]
     handles = [layer.register_forward_hook(look_twice) for layer in layers]

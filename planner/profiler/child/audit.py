@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from planner.model.activations import Activations, tensors_of
 from planner.profiler.child.meter import Meter
-from planner.profiler.child.trace import set_gradients
-from planner.training.examples import wants_gradient
+from planner.profiler.child.trace import as_leaves, set_gradients
 
 
 class SavedStorages:
@@ -32,7 +32,7 @@ def _address(tensor: Tensor) -> int:
     return address
 
 
-def unexplained_bytes(meter: Meter, unit: nn.Module, inputs: Tensor) -> int:
+def unexplained_bytes(meter: Meter, unit: nn.Module, inputs: Activations) -> int:
     """Bytes still allocated after a unit's forward, its output deleted, that are no saved tensor's; ideally 0.
 
     Compares allocator events with `torch.autograd.graph.saved_tensors_hooks`. The unit's input, parameters and buffers
@@ -44,15 +44,15 @@ def unexplained_bytes(meter: Meter, unit: nn.Module, inputs: Tensor) -> int:
         inputs: (micro-batch, …).
     """
     set_gradients(unit.parameters(), existing=False)
-    x = inputs.detach().requires_grad_(wants_gradient(inputs))
-    saved = SavedStorages([x, *unit.parameters(), *unit.buffers()])
+    x = as_leaves(inputs)
+    saved = SavedStorages([*tensors_of(x), *unit.parameters(), *unit.buffers()])
 
     def run() -> None:
         saved.sizes.clear()  # a meter may run this again, to see what is never written
         meter.mark()
         with torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda tensor: tensor):
             output = unit(x)
-        graph = output.grad_fn  # keeps alive what is saved, and not the output
+        graph = [tensor.grad_fn for tensor in tensors_of(output)]  # keeps alive what is saved, and not the output
         del output
         meter.mark()
         del graph

@@ -19,6 +19,7 @@ from planner.training.runtime import release_memory, trim_after_each
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from planner.model.activations import Activations
     from planner.profiler.child.network import WholeNetwork
 
 _REPEATED = 3
@@ -93,8 +94,8 @@ def _alone(work: _Work, static: int) -> tuple[int, tuple[UnitFinishing, ...]]:
     """Resident bytes of a pass that runs no unit, and what each unit adds to that when it runs alone."""
     common = _resident_after(work.store_images) - static
     found = []
-    for inputs, run, run_heads in work.each():
-        taken = static + inputs.nbytes + common
+    for input_bytes, run, run_heads in work.each():
+        taken = static + input_bytes + common
         alone = _resident_after(run) - taken
         found.append(UnitFinishing(max(0, alone), max(0, alone, _resident_after(run, run_heads) - taken)))
     return common, tuple(found)
@@ -139,8 +140,8 @@ class _Work:
         """Everything once, heads in training as well."""
         from planner.training.segment import train_segment
 
-        for heads, activations in zip(self._heads, self._outputs(), strict=False):
-            for head in heads[:1]:
+        for index, activations in self._outputs():
+            for head in self._heads[index][:1] if index < len(self._heads) else ():
                 train_segment([], head, self._network.task.loss, activations, self._labels)
                 for parameter in head.parameters():
                     parameter.grad = None
@@ -162,7 +163,7 @@ class _Work:
         from planner.training.discriminant import pooled_features
 
         fits = []
-        for activations in self._outputs() if self._network.fits_exits else ():
+        for _, activations in self._outputs() if self._network.fits_exits else ():
             features = pooled_features(activations)
             outputs = 2 if self._labels.dim() == 1 else self._labels.shape[1]
             fits.append(self._network.task.linear_fit(features.shape[1], outputs))
@@ -173,46 +174,52 @@ class _Work:
 
     def measure(self) -> None:
         """What heads and exits get right, and outputs written."""
-        for index, activations in enumerate(self._outputs()):
+        for index, activations in self._outputs():
             self._count(index, activations)
             self._store(activations)
         self._pass_one(None)
 
     def write(self, stored: CacheDtype | None = None) -> None:
         """Outputs, as they are unless told otherwise."""
-        for activations in self._outputs():
+        for _, activations in self._outputs():
             self._store(activations, stored)
         self._pass_one(stored)
 
     def _pass_one(self, stored: CacheDtype | None) -> None:
         """A sample alone, as small budgets have it and as one may be left at a pass's end: other kernels run."""
-        for activations in self._outputs(1):
+        for _, activations in self._outputs(1):
             self._store(activations, stored)
 
     def store_images(self) -> None:
         """What is done with outputs, without any unit."""
         self._store(self._images)
 
-    def each(self) -> Iterator[tuple[Tensor, Callable[[], None], Callable[[], None]]]:
-        """Every unit's inputs, a pass through it alone, and one through it and the heads behind it."""
-        from planner.training.segment import infer
+    def each(self) -> Iterator[tuple[int, Callable[[], None], Callable[[], None]]]:
+        """The bytes of every unit's inputs, a pass through it alone, and one through it and the heads behind it."""
+        from planner.model.activations import bytes_of_all
+        from planner.training.segment import pass_through
 
-        inputs = self._images
+        inputs: Activations = self._images
         for index in range(len(self._network.units)):
-            yield inputs, partial(self._run_unit, index, inputs), partial(self._run_heads, index, inputs)
-            inputs = infer([self._network.units[index]], inputs)
+            run, run_heads = partial(self._run_unit, index, inputs), partial(self._run_heads, index, inputs)
+            yield bytes_of_all(inputs), run, run_heads
+            inputs = pass_through([self._network.units[index]], inputs)
 
-    def _run_unit(self, index: int, inputs: Tensor) -> None:
-        from planner.training.segment import infer
+    def _run_unit(self, index: int, inputs: Activations) -> None:
+        from planner.model.activations import each
+        from planner.training.segment import pass_through
 
-        for given in (inputs, inputs[:1]):
-            self._store(infer([self._network.units[index]], given))
+        for given in (inputs, each(inputs, lambda tensor: tensor[:1])):
+            outputs = pass_through([self._network.units[index]], given)
+            if not isinstance(outputs, tuple):  # several tensors are never stored
+                self._store(outputs)
 
-    def _run_heads(self, index: int, inputs: Tensor) -> None:
-        from planner.training.segment import infer
+    def _run_heads(self, index: int, inputs: Activations) -> None:
+        from planner.training.segment import pass_through
 
-        outputs = infer([self._network.units[index]], inputs)
-        self._count(index, outputs)
+        outputs = pass_through([self._network.units[index]], inputs)
+        if not isinstance(outputs, tuple):
+            self._count(index, outputs)
 
     def _count(self, index: int, activations: Tensor) -> None:
         """What heads and exits behind a unit get right; of the last unit's output what it does itself."""
@@ -241,13 +248,15 @@ class _Work:
         for unit in self._network.units:
             unit.train()
 
-    def _outputs(self, samples: int | None = None) -> Iterator[Tensor]:
-        from planner.training.segment import infer
+    def _outputs(self, samples: int | None = None) -> Iterator[tuple[int, Tensor]]:
+        """What leaves each unit, with its index, where it is one tensor: others are neither stored nor measured."""
+        from planner.training.segment import pass_through
 
-        outputs = self._images[:samples]
-        for unit in self._network.units:
-            outputs = infer([unit], outputs)
-            yield outputs
+        outputs: Activations = self._images[:samples]
+        for index, unit in enumerate(self._network.units):
+            outputs = pass_through([unit], outputs)
+            if not isinstance(outputs, tuple):
+                yield index, outputs
 
     def _store(self, outputs: Tensor, stored: CacheDtype | None = None) -> None:
         """One sample goes to a cache; where it is converted for that, it comes back as well."""

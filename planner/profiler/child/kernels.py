@@ -74,7 +74,10 @@ def _use_units(job: Job, behind_each: Callable[[], None] = lambda: None) -> tupl
     for boundary, (unit, sizes) in enumerate(zip(job.model.units, every, strict=True), start=1):
         if sizes.parameters:
             try:
-                _use(job, boundary, shapes)
+                if unit.further_inputs or unit.further_results:
+                    _use_joined(job, unit, shapes[boundary - 1])
+                else:
+                    _use(job, boundary, shapes)
             except (RuntimeError, ValueError, MemoryError) as error:
                 problems.append(f"{unit.name}: {problem_of(error)}")
         behind_each()
@@ -108,6 +111,24 @@ def _use(job: Job, boundary: int, shapes: tuple[Shape, ...]) -> None:
             inputs = _inputs(job, unit, shape)
             train_segment([module], head_behind, loss, inputs, labels, weight=0.5)
             optimizer.step(module.parameters())
+
+
+def _use_joined(job: Job, unit: Unit, shape: Shape) -> None:
+    """Take steps with a unit where several tensors come in or go out, so that no segment is made of it alone."""
+    import torch
+
+    from planner.model.activations import tensors_of
+    from planner.model.build import build_unit
+    from planner.training.optimizers import make_optimizer
+
+    module = build_unit(unit, shape, torch.Generator().manual_seed(0), job.dtype)
+    optimizer = make_optimizer(job.optimizer)
+    for _ in range(2):
+        first = _inputs(job, unit, shape)
+        further = (_inputs(job, unit, given.shape) for given in unit.further_inputs)
+        outputs = tensors_of(module((first, *further) if unit.further_inputs else first))
+        torch.stack([output.float().mean() for output in outputs]).sum().backward()  # type: ignore[no-untyped-call]
+        optimizer.step(module.parameters())
 
 
 def _mean(outputs: Tensor, labels: Tensor) -> Tensor:

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import record_function
 
+from planner.model.activations import Activations, first_of, tensors_of
 from planner.profiler.child.audit import SavedStorages
 from planner.profiler.child.meter import MARK, Meter, Node, is_allocation
-from planner.profiler.child.trace import downstream, set_gradients
+from planner.profiler.child.trace import as_leaves, downstream, set_gradients
 from planner.schema.model import Layer, Unit
 from planner.schema.profile import Costs, LayerProfile, Layers
-from planner.training.examples import wants_gradient
 from planner.training.optimizers import Optimizer
 
 _RANGE = "planner:layer:"
@@ -79,7 +79,7 @@ def profile_layers(
     meter: Meter,
     spec: Unit,
     unit: nn.Module,
-    inputs: Tensor,
+    inputs: Activations,
     optimizer: Optimizer,
     costs: Costs,
     flops: dict[str, int] | None,
@@ -120,7 +120,7 @@ def profile_layers(
                 step_seconds=_step_seconds(meter, own, optimizer),
             )
         )
-    return Layers(len(inputs), tuple(rows), seen.unattributed_bytes)
+    return Layers(len(first_of(inputs)), tuple(rows), seen.unattributed_bytes)
 
 
 def _own_flops(flops: dict[str, int], path: str, names: Iterable[str]) -> int:
@@ -141,11 +141,13 @@ def _step_seconds(meter: Meter, parameters: list[nn.Parameter], optimizer: Optim
     return min(times)
 
 
-def see_layers(meter: Meter, unit: nn.Module, paths: list[str], inputs: Tensor) -> Seen:
+def see_layers(meter: Meter, unit: nn.Module, paths: list[str], inputs: Activations) -> Seen:
     """Record one forward and backward of a unit that has another before it. `inputs` is (micro-batch, …)."""
     set_gradients(unit.parameters(), existing=False)
-    x = inputs.detach().requires_grad_(wants_gradient(inputs))
-    watch = _Watch(SavedStorages([x, *unit.parameters(), *unit.buffers()]), {path: LayerFigures() for path in paths})
+    x = as_leaves(inputs)
+    watch = _Watch(
+        SavedStorages([*tensors_of(x), *unit.parameters(), *unit.buffers()]), {path: LayerFigures() for path in paths}
+    )
 
     def run() -> None:
         meter.mark()
@@ -153,13 +155,13 @@ def see_layers(meter: Meter, unit: nn.Module, paths: list[str], inputs: Tensor) 
             output = unit(x)
         meter.mark()
         end = downstream(output)
-        watch.owned.add(output.untyped_storage().data_ptr())
+        watch.owned |= {tensor.untyped_storage().data_ptr() for tensor in tensors_of(output)}
         del output
         if end.requires_grad:
             end.backward()  # type: ignore[no-untyped-call]  # torch gives it no type
 
     nodes = meter.nodes(run)
-    gradients = [x.grad, *(parameter.grad for parameter in unit.parameters())]
+    gradients = [*(tensor.grad for tensor in tensors_of(x)), *(parameter.grad for parameter in unit.parameters())]
     watch.owned |= {gradient.untyped_storage().data_ptr() for gradient in gradients if gradient is not None}
     set_gradients(unit.parameters(), existing=False)
     return _replay(nodes, watch)
@@ -186,19 +188,20 @@ class _Watch:
     def _hook(self, module: nn.Module, path: str, stack: ExitStack) -> None:
         ranges: list[record_function] = []
 
-        def enter(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        def enter(module: nn.Module, inputs: tuple[Activations, ...]) -> None:
             self.running.append(path)
             ranges.append(record_function(_RANGE + path))
             ranges[-1].__enter__()  # type: ignore[no-untyped-call]  # torch gives it no type
 
-        def leave(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        def leave(module: nn.Module, inputs: tuple[Activations, ...], output: Activations) -> None:
             ranges.pop().__exit__(None, None, None)
             self.running.pop()
-            storage = output.untyped_storage()
+            given = {x.untyped_storage().data_ptr() for each in inputs for x in tensors_of(each)}
+            storages = {storage.data_ptr(): storage for storage in map(Tensor.untyped_storage, tensors_of(output))}
             # A container's output is its last layer's, but for the sum of a residual, which may be a new tensor.
-            fresh = storage.data_ptr() not in self.owned | {x.untyped_storage().data_ptr() for x in inputs}
-            self.owned.add(storage.data_ptr())
-            self.layers[path].output_bytes = storage.nbytes() if fresh else 0
+            fresh = storages.keys() - self.owned - given
+            self.owned |= storages.keys()
+            self.layers[path].output_bytes = sum(storages[address].nbytes() for address in fresh)
 
         stack.callback(module.register_forward_pre_hook(enter).remove)
         stack.callback(module.register_forward_hook(leave).remove)

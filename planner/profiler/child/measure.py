@@ -38,6 +38,7 @@ from planner.training.runtime import check_arithmetic, start_accelerator, start_
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
 
+    from planner.model.activations import Activations
     from planner.profiler.child.accelerator_limit import OwnAcceleratorLimit
     from planner.profiler.child.flops import FlopCounter
     from planner.training.optimizers import Optimizer
@@ -96,15 +97,16 @@ class Measurer:
             self._loaded = self._load(measurement.component)
         component = self._loaded.component
         generator = torch.Generator().manual_seed(measurement.micro_batch)
-        inputs = example_inputs(
-            component.shape, measurement.micro_batch, component.input_dtype, component.tokens, generator
-        ).to(self._meter.device)
+        size, device = measurement.micro_batch, self._meter.device
+        first = example_inputs(component.shape, size, component.input_dtype, component.tokens, generator).to(device)
+        further = [example_inputs(shape, size, component.dtype, 0, generator).to(device) for shape in component.further]
+        inputs: Activations = (first, *further) if further else first
         facts = self._facts(self._loaded, inputs) if measurement.with_facts else None
         if not component.is_head:
             costs = self._unit_costs(self._loaded, inputs)
             layers = self._layers(self._loaded, inputs, costs) if measurement.with_layers else None
             return Measured("measured", costs, facts, layers)
-        return Measured("measured", self._head_costs(self._loaded, inputs, generator), facts)
+        return Measured("measured", self._head_costs(self._loaded, first, generator), facts)
 
     def _load(self, index: int) -> _Loaded:
         import torch
@@ -130,7 +132,7 @@ class Measurer:
         set_gradients(loaded.parameters, existing=False)
         return loaded
 
-    def _facts(self, loaded: _Loaded, inputs: Tensor) -> Facts:
+    def _facts(self, loaded: _Loaded, inputs: Activations) -> Facts:
         module, parameters = loaded.module, loaded.parameters
         if module is None:
             return Facts(0, 0, 0, 0, 0.0, 0 if self._counter else None, ())
@@ -177,7 +179,7 @@ class Measurer:
         set_gradients(parameters, existing=False)
         return seconds, transient
 
-    def _layers(self, loaded: _Loaded, inputs: Tensor, costs: Costs) -> Layers:
+    def _layers(self, loaded: _Loaded, inputs: Activations, costs: Costs) -> Layers:
         from planner.profiler.child.layers import profile_layers
 
         assert loaded.module is not None and loaded.component.spec is not None
@@ -193,7 +195,8 @@ class Measurer:
             return layer_flops(spec, shape)
         return self._counter.count_by_module(self._counted(loaded), shape) if self._counter else None
 
-    def _unit_costs(self, loaded: _Loaded, inputs: Tensor) -> Costs:
+    def _unit_costs(self, loaded: _Loaded, inputs: Activations) -> Costs:
+        from planner.model.activations import first_of
         from planner.profiler.child.audit import unexplained_bytes
         from planner.profiler.child.timing import time_inference, time_unit
         from planner.profiler.child.trace import trace_detached, trace_inference, trace_unit
@@ -208,7 +211,7 @@ class Measurer:
             times = time_unit(self._meter, self._caches, module, inputs)
             inference_seconds = time_inference(self._meter, self._caches, module, inputs)
         return Costs(
-            len(inputs),
+            len(first_of(inputs)),
             traces,
             inference.peak_bytes,
             inference.kept_bytes,
@@ -256,15 +259,18 @@ def _flop_counter() -> FlopCounter | None:
     return FlopCounter()
 
 
-def check_finite(module: nn.Module, inputs: Tensor) -> None:
+def check_finite(module: nn.Module, inputs: Activations) -> None:
     """Raise ModelError where the module's output on `inputs`, random ones, holds NaN or infinity."""
     import torch
 
+    from planner.model.activations import tensors_of
+
     with torch.no_grad():
-        output = module(inputs)
-    count = int((~torch.isfinite(output)).sum())
+        outputs = tensors_of(module(inputs))
+    count = sum(int((~torch.isfinite(output)).sum()) for output in outputs)
     if count:
-        raise ModelError(f"{count} of {output.numel()} numbers of its output on random samples are not finite")
+        numbers = sum(output.numel() for output in outputs)
+        raise ModelError(f"{count} of {numbers} numbers of its output on random samples are not finite")
 
 
 def _limit(job: Job) -> OwnLimit | OwnAcceleratorLimit:

@@ -61,6 +61,8 @@ class WholeNetwork:
 
     def heads(self, unit: int) -> tuple[nn.Module, ...]:
         """An auxiliary head and a pooled exit behind so many units, as far as such fit there."""
+        if not self._model.is_single(unit):
+            return ()
         shape, generator = self._shapes[unit], torch.Generator().manual_seed(unit)
         return tuple(
             to_device(build_head(head, shape, self._model.output, generator, self.dtype), self.device)

@@ -9,11 +9,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from planner.model.activations import Activations, tensors_of
 from planner.profiler.child.meter import Meter
-from planner.profiler.child.trace import LONG_SECONDS, PassTimes, downstream, set_gradients
+from planner.profiler.child.trace import LONG_SECONDS, PassTimes, as_leaves, downstream, set_gradients
 from planner.system.machine import last_level_cache_bytes
-from planner.training.examples import wants_gradient
-from planner.training.segment import Loss, infer, segment_loss
+from planner.training.segment import Loss, pass_through, segment_loss
 from planner.units import MIB
 
 _LEAST_REPEATS = 2
@@ -67,14 +67,13 @@ def _pass(meter: Meter, forward: Callable[[], Tensor], parameters: list[nn.Param
     return between - started, meter.now() - between
 
 
-def time_unit(meter: Meter, caches: ColdCaches, unit: nn.Module, inputs: Tensor) -> PassTimes:
+def time_unit(meter: Meter, caches: ColdCaches, unit: nn.Module, inputs: Activations) -> PassTimes:
     """Seconds of a unit in a chain, in training mode. `inputs` is (micro-batch, …)."""
     parameters = list(unit.parameters())
-    inner = inputs.detach().requires_grad_(wants_gradient(inputs))
-    outer = inputs.detach()
+    inner, outer = as_leaves(inputs), as_leaves(inputs, first=True)
 
     def run() -> tuple[float, ...]:
-        inner.grad = None
+        set_gradients(tensors_of(inner), existing=False)
         caches.empty()
         times = _pass(meter, lambda: downstream(unit(inner)), parameters)
         caches.empty()
@@ -102,14 +101,14 @@ def time_head(
     return PassTimes(forward, backward, backward)
 
 
-def time_inference(meter: Meter, caches: ColdCaches, unit: nn.Module, inputs: Tensor) -> float:
+def time_inference(meter: Meter, caches: ColdCaches, unit: nn.Module, inputs: Activations) -> float:
     """Seconds of one forward without gradients, in evaluation mode. `inputs` is (micro-batch, …)."""
     unit.eval()
 
     def run() -> tuple[float, ...]:
         caches.empty()
         started = meter.now()
-        infer([unit], inputs)
+        pass_through([unit], inputs)
         return (meter.now() - started,)
 
     seconds = repeat(run)[0]

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from planner.model.activations import Activations, each, first_of, tensors_of
 from planner.profiler.child.meter import Meter, Phase, without_free
 from planner.schema.profile import Trace, Traces
 from planner.training.examples import wants_gradient
 from planner.training.optimizer_in_backward import optimizer_in_backward
-from planner.training.segment import Loss, infer, segment_loss
+from planner.training.segment import Loss, pass_through, segment_loss
 
 LONG_SECONDS = 0.06
 """The time of a longer pass is good enough as measured under torch.profiler."""
@@ -26,22 +27,28 @@ class Downstream(torch.autograd.Function):
     """Stands for the next unit: saves nothing, and allocates the output's gradient in its backward."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, output: Tensor) -> Tensor:
+    def forward(ctx: torch.autograd.function.FunctionCtx, *outputs: Tensor) -> Tensor:
         """A scalar, to call `backward` on."""
-        ctx.shape = output.shape  # type: ignore[attr-defined]  # autograd's own way to pass values on
-        return output.new_zeros(())
+        ctx.shapes = [output.shape for output in outputs]  # type: ignore[attr-defined]  # autograd's way to pass values
+        return outputs[0].new_zeros(())
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:
-        """A gradient of the output's shape, allocated here as the next unit would."""
-        return gradient.new_ones(ctx.shape)  # type: ignore[attr-defined]  # set in forward
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """A gradient of each output's shape, allocated here as the next unit would."""
+        wanted = zip(ctx.shapes, ctx.needs_input_grad, strict=True)  # type: ignore[attr-defined]  # set in forward
+        return tuple(gradient.new_ones(shape) if needs else None for shape, needs in wanted)
 
 
-def downstream(output: Tensor) -> Tensor:
-    """A scalar whose backward sends a gradient of ones into `output`."""
-    scalar: Tensor = Downstream.apply(output)  # type: ignore[no-untyped-call]  # torch gives it no type
+def downstream(output: Activations) -> Tensor:
+    """A scalar whose backward sends a gradient of ones into every tensor of `output`."""
+    scalar: Tensor = Downstream.apply(*tensors_of(output))  # type: ignore[no-untyped-call]  # torch gives it no type
     return scalar
+
+
+def as_leaves(inputs: Activations, first: bool = False) -> Activations:
+    """What a unit is fed with: inputs that need a gradient where they can have one, unless it is `first`."""
+    return each(inputs, lambda tensor: tensor.detach().requires_grad_(not first and wants_gradient(tensor)))
 
 
 def set_gradients(parameters: Iterable[Tensor], existing: bool) -> None:
@@ -50,12 +57,12 @@ def set_gradients(parameters: Iterable[Tensor], existing: bool) -> None:
         parameter.grad = torch.zeros_like(parameter) if existing else None
 
 
-def _unit_phases(meter: Meter, unit: nn.Module, inputs: Tensor, first: bool) -> int:
+def _unit_phases(meter: Meter, unit: nn.Module, inputs: Activations, first: bool) -> int:
     """Mark four phases: start, forward, output deleted, backward. Returns the address of the output's storage."""
-    x = inputs.detach().requires_grad_(not first and wants_gradient(inputs))
+    x = as_leaves(inputs, first)
     meter.mark()
     output = unit(x)
-    address: int = output.untyped_storage().data_ptr()
+    address: int = first_of(output).untyped_storage().data_ptr()
     meter.mark()
     end = downstream(output)
     del output
@@ -97,7 +104,7 @@ class PassTimes:
         return self.forward + self.backward > LONG_SECONDS
 
 
-def trace_unit(meter: Meter, unit: nn.Module, inputs: Tensor, step: Step) -> tuple[Traces, PassTimes]:
+def trace_unit(meter: Meter, unit: nn.Module, inputs: Activations, step: Step) -> tuple[Traces, PassTimes]:
     """Allocator levels of a unit in every case that training meets, and the shortest times seen meanwhile.
 
     Args:
@@ -176,7 +183,7 @@ class Inference:
     """Its duration, with torch.profiler running."""
 
 
-def trace_inference(meter: Meter, unit: nn.Module, inputs: Tensor) -> Inference:
+def trace_inference(meter: Meter, unit: nn.Module, inputs: Activations) -> Inference:
     """One forward of a unit or head without gradients. `inputs` is (micro-batch, …)."""
     unit.eval()
     try:
@@ -185,15 +192,15 @@ def trace_inference(meter: Meter, unit: nn.Module, inputs: Tensor) -> Inference:
         unit.train()
 
 
-def trace_detached(meter: Meter, unit: nn.Module, inputs: Tensor) -> int:
+def trace_detached(meter: Meter, unit: nn.Module, inputs: Activations) -> int:
     """Highest level above the start of a training forward that saves nothing: a recomputed span's first pass."""
     return _trace_forward(meter, unit, inputs).peak_bytes
 
 
-def _trace_forward(meter: Meter, unit: nn.Module, inputs: Tensor) -> Inference:
+def _trace_forward(meter: Meter, unit: nn.Module, inputs: Activations) -> Inference:
     def run() -> None:
         meter.mark()
-        output = infer([unit], inputs)
+        output = pass_through([unit], inputs)
         meter.mark()
         del output
 

@@ -11,6 +11,7 @@ from planner.errors import InputError, StorageError
 from planner.model.load import load_model
 from planner.model.shapes import Shape, layer_output, model_sizes, walk
 from planner.model.zoo import unit_names
+from planner.operators.unit_graph import UnitGraph
 from planner.runner.storage.safetensors import Entry, TensorFile, merge_tensors
 from planner.schema.model import Layer, Model, Unit
 from planner.schema.run_folder import RunFolder
@@ -150,7 +151,8 @@ def streamed_bytes(model: Model, micro_batch: int) -> int:
     highest = 0
     for unit, shape in _units(model):
         tensor_bytes = sum(entry.size_bytes for entry in _tensors(unit.layers, shape))
-        activations = 2 * (prod(shape) + _widest(unit.layers, shape))
+        beside = sum(prod(given.shape) for given in unit.further_inputs)
+        activations = 2 * (prod(shape) + beside + _widest(unit.layers, shape))
         highest = max(highest, 2 * tensor_bytes + _ITEM_BYTES * micro_batch * activations)
     # Two buffers of the loader, and the samples as the network is given them.
     return highest + micro_batch * (2 * model.sample_bytes + model.tensor_bytes)
@@ -161,7 +163,8 @@ def _widest(layers: tuple[Layer, ...], shape: Shape) -> int:
     widest = 0
     for layer in layers:
         after = layer_output(layer, shape)
+        further = layer.outputs(shape)[1:] if isinstance(layer, UnitGraph) else ()
         inside = max((_widest(chain, shape) for chain in layer.chains().values()), default=0)
-        widest = max(widest, inside + prod(shape) + prod(after))
+        widest = max(widest, inside + prod(shape) + sum(map(prod, (after, *further))))
         shape = after
     return widest

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from planner.data.split import Split
 from planner.errors import InfeasibleError, OverBudgetError
+from planner.model.activations import Activations
 from planner.model.shapes import Shape, model_sizes
 from planner.runner.input.samples import Samples
 from planner.runner.protocol.events import Evaluated
@@ -18,7 +19,7 @@ from planner.runner.train.guard import MemoryGuard
 from planner.runner.train.stream import load_unit
 from planner.system.exhaustion import is_out_of_memory
 from planner.training.runtime import Started, release_memory
-from planner.training.segment import infer
+from planner.training.segment import pass_through
 from planner.training.tasks import MetricMeter, make_arithmetic
 from planner.units import MIB
 
@@ -125,17 +126,20 @@ class _Evaluator:
 
     def _forward(self, file: TensorFile, inputs: Tensor, tally: _Tally, first: bool) -> Tensor:
         """What the network makes of a micro-batch; with `first`, pages that kernels touch but once are given back."""
+        passing: Activations = inputs
+        del inputs
         for index in range(len(self._model.units)):
-            inputs = self._one_unit(file, index, inputs, tally)
+            passing = self._one_unit(file, index, passing, tally)
             if first:
                 release_memory()
-        return inputs
+        assert isinstance(passing, Tensor)
+        return passing
 
-    def _one_unit(self, file: TensorFile, index: int, inputs: Tensor, tally: _Tally) -> Tensor:
+    def _one_unit(self, file: TensorFile, index: int, inputs: Activations, tally: _Tally) -> Activations:
         """One unit's output; its weights are gone when this returns."""
         unit = load_unit(self._model, index, self._shapes[index], file)
         started = time.perf_counter()
-        outputs = infer([unit], inputs)
+        outputs = pass_through([unit], inputs)
         tally.seconds += time.perf_counter() - started
         return outputs
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from planner.heads.pooled import PooledHead
+from planner.model.activations import Activations
 from planner.model.build import build_unit
 from planner.model.heads import head_unit
 from planner.model.shapes import Shape
@@ -26,7 +27,7 @@ from planner.schema.common import Dtype
 from planner.training.device import to_device
 from planner.training.discriminant import pooled_features
 from planner.training.runtime import release_memory
-from planner.training.segment import infer
+from planner.training.segment import pass_through
 
 Exits = Mapping[int, nn.Module]
 """Fitted exits in evaluation mode, by the number of units before them."""
@@ -73,7 +74,7 @@ def fit_exits(
     with closing(samples.in_order(0, key)) as batches:
         for inputs, labels in islice(batches, -(-count // samples.micro_batch)):
             for unit, activations in _through(block, inputs):
-                if unit in fits:
+                if unit in fits and isinstance(activations, Tensor):
                     # Small, and summed up by the processor: a GPU adds up in another order every time.
                     fits[unit].add(pooled_features(activations).cpu(), labels.cpu())
             stop.check()
@@ -100,13 +101,13 @@ def save_exits(path: Path, exits: Exits) -> None:
     save_tensors(path, named_tensors((f"exits.{unit}", module) for unit, module in exits.items()))
 
 
-def _through(block: LoadedBlock, inputs: Tensor) -> Iterator[tuple[int, Tensor]]:
+def _through(block: LoadedBlock, inputs: Tensor) -> Iterator[tuple[int, Activations]]:
     """The output behind every unit of a block, with the number of units before it."""
-    activations = block.enter(inputs)
+    activations: Activations = block.enter(inputs)
     del inputs
     unit = block.spec.units[0]
     for segment in block.segments:
         for module in segment.units:
-            activations = infer([module], activations)
+            activations = pass_through([module], activations)
             unit += 1
             yield unit, activations

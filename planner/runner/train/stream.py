@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from planner.model.activations import Activations
 from planner.model.build import build_unit
 from planner.model.shapes import Shape
 from planner.runner.storage.safetensors import TensorFile
@@ -14,7 +15,7 @@ from planner.runner.storage.weights import fill_modules
 from planner.schema.common import Dtype
 from planner.schema.model import Model
 from planner.training.device import CPU, to_device
-from planner.training.segment import infer
+from planner.training.segment import pass_through
 
 
 def run_stored(
@@ -30,10 +31,12 @@ def run_stored(
     `shapes` are those that enter each unit, `dtype` is what they compute in; `file` holds the weights as
     `units.<index>.<name>`. Raises StorageError where it lacks one.
     """
+    passing: Activations = inputs
     for index in units:
         # The unit is gone when the next one comes: it lives in the call alone.
-        inputs = infer([load_unit(model, index, shapes[index], file, dtype, inputs.device)], inputs)
-    return inputs
+        passing = pass_through([load_unit(model, index, shapes[index], file, dtype, inputs.device)], passing)
+    assert isinstance(passing, Tensor)
+    return passing
 
 
 def load_unit(

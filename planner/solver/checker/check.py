@@ -63,7 +63,8 @@ class _Checker:
         exits: list[Exit] = []
         for segment in segments:
             if profile.model.task.fits_exits:
-                exits += [Exit(unit, PooledHead("pooled")) for unit in range(segment.units[0] + 1, segment.units[1])]
+                inside = filter(profile.model.is_single, range(segment.units[0] + 1, segment.units[1]))
+                exits += [Exit(unit, PooledHead("pooled")) for unit in inside]
             exits.append(Exit(segment.units[1], segment.head))
         self.same("exits", plan.exits, tuple(exits))
         dtypes = {block.input.dtype for block in plan.blocks if block.input.kind == "cache"}

@@ -6,7 +6,7 @@ in a ledger of allocations and frees, in the order in which the runner causes th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import cached_property
 from math import ceil, floor, prod
@@ -16,7 +16,13 @@ from planner.model.shapes import Shape, unit_sizes
 from planner.schema.common import CacheDtype
 from planner.schema.plan import BlockInput, PhasePeaks, Plan, Segment
 from planner.schema.profile import ComponentProfile, Profile
-from planner.solver.checker.profile_figures import ComponentFigures, converting, policy_figures, record
+from planner.solver.checker.profile_figures import (
+    ComponentFigures,
+    PassingBytes,
+    converting,
+    policy_figures,
+    record,
+)
 
 _WRITER = 65536, 16
 
@@ -83,6 +89,7 @@ class BlockRun:
         self.units = {index: self._component(profile.units[index]) for index in range(first, last)}
         self.heads = [self._component(_head(profile, segment)) for segment in block.segments]
         self.trained = [*self.units.values(), *self.heads]
+        self.passing = PassingBytes(profile, size, self.around.times)
 
     def _component(self, profile: ComponentProfile) -> ComponentFigures:
         case = "_accumulating" if self.accumulating else "_stepping" if self.stepping else ""
@@ -155,7 +162,7 @@ class BlockRun:
         start, end = segment.units
         chain = [*(self.units[index] for index in range(start, end)), head]
         spans = [range(first - start, last - start) for first, last in segment.recompute]
-        _forward(ledger, chain, spans)
+        _forward(ledger, chain, spans, lambda first, end: self.passing.made_within(start + first, start + end))
         self._backward(ledger, chain, spans, outlives=end < self.block.units[1])
         if not self.accumulating and not self.stepping:
             ledger.touch(max(component.step() for component in chain))
@@ -263,7 +270,7 @@ class BlockRun:
             widths.append(shape[0] + shape[1] if len(shape) == 2 else shape[0])
         cuts = {segment.units[1] for segment in self.block.segments}
         for unit in range(self.block.units[0] + 1, self.block.units[1]):
-            if unit in cuts:
+            if unit in cuts or not model.is_single(unit):
                 continue
             size = model.task.fit_bytes(widths[unit], model.classes, self.size)
             if sum(found) + size > self.room():
@@ -361,8 +368,13 @@ def _keep(ledger: Ledger, chain: list[ComponentFigures], index: int) -> None:
     ledger.take(f"activations {index}", chain[index].trace("kept_bytes", index == 0))
 
 
-def _forward(ledger: Ledger, chain: list[ComponentFigures], spans: list[range]) -> None:
-    """Inside a span that will be recomputed each output goes as soon as the next is there."""
+def _forward(
+    ledger: Ledger, chain: list[ComponentFigures], spans: list[range], made: Callable[[int, int], int]
+) -> None:
+    """Inside a span that will be recomputed each output goes as soon as the next is there.
+
+    `made` says how much of what leaves a unit was made from another one on: what came before it is there already.
+    """
     for index, component in enumerate(chain):
         span = next((span for span in spans if index in span), None)
         if span is None:
@@ -370,7 +382,7 @@ def _forward(ledger: Ledger, chain: list[ComponentFigures], spans: list[range]) 
             continue
         ledger.touch(component.detached())
         ledger.drop("passing")
-        ledger.take(f"activations {index}" if index == span[-1] else "passing", component.output())
+        ledger.take(f"activations {index}" if index == span[-1] else "passing", made(span[0], index + 1))
 
 
 def _evaluate(ledger: Ledger, units: Sequence[ComponentFigures], heads: dict[int, ComponentFigures]) -> None:

@@ -10,6 +10,8 @@ from fractions import Fraction
 from math import ceil, prod
 
 from planner.errors import PlannerError
+from planner.model.shapes import Shape, model_sizes
+from planner.operators.unit_graph import UnitGraph
 from planner.schema.common import CacheDtype, Dtype
 from planner.schema.plan import Plan
 from planner.schema.profile import ComponentProfile, Costs, Profile
@@ -146,6 +148,37 @@ class ComponentFigures:
 
     def step_ns(self) -> int:
         return ceil(_ns(self.fixed.step_seconds) * self.time_scale)
+
+
+class PassingBytes:
+    """What passes between units at one micro-batch, by the unit that made it."""
+
+    def __init__(self, profile: Profile, size: int, times: int) -> None:
+        self.profile = profile
+        self.number_bytes = times * size * (4 if profile.dtype == "float32" else 2)
+        self.outputs = [times * size * unit.output_bytes for unit in profile.units]
+        self.shapes: list[tuple[Shape, ...]] = []
+        if any(unit.further_results for unit in profile.model.units):
+            self.shapes = [(sizes.output, *sizes.further) for sizes in model_sizes(profile.model)]
+
+    def made_within(self, first: int, end: int) -> int:
+        """Bytes that pass behind the unit before `end` and were made by units from `first` on."""
+        made = self.outputs[end - 1]
+        for place, shape in enumerate(self.shapes[end - 1] if self.shapes else ()):
+            if self._maker(end - 1, place) < first:
+                made -= self.number_bytes * prod(shape)
+        return max(0, made)
+
+    def _maker(self, unit: int, place: int) -> int:
+        """The unit that made the tensor which a unit gives at a place of its results."""
+        layer = self.profile.model.units[unit].layers[0]
+        while isinstance(layer, UnitGraph) and layer.results[place] in layer.inputs:
+            place = layer.inputs.index(layer.results[place])
+            if unit == 0:  # the network's own input
+                break
+            unit -= 1
+            layer = self.profile.model.units[unit].layers[0]
+        return unit
 
 
 def record(profile: Profile, boundary: int, kept: CacheDtype) -> int:

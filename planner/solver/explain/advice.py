@@ -240,7 +240,7 @@ def with_input(profile: Profile, shape: tuple[int, ...]) -> Profile:
 def _resized(unit: ComponentProfile, sizes: Sizes, number_bytes: int, share: tuple[int, int]) -> ComponentProfile:
     """The output, and what normalisation needs, are known from the shapes."""
     minimum = sizes.minimum_micro_batch
-    output_bytes = number_bytes * prod(sizes.output)
+    output_bytes = number_bytes * sizes.output_numbers
     return replace(_scaled(unit, share), output_bytes=output_bytes, minimum_micro_batch=minimum)
 
 

@@ -94,6 +94,8 @@ class SegmentRow(NamedTuple):
     stepping: bool
     given: Integers
     """By first unit: the input that a segment behind another one holds."""
+    carried: Integers
+    """By first unit and boundary: what passes there and was made before that unit."""
     train_ns: tuple[int, ...]
     """This and what follows: sums over the units before each boundary."""
     step_ns: tuple[int, ...]
@@ -169,6 +171,7 @@ class SegmentTables:
             accumulating=self.problem.accumulates(micro_batch),
             stepping=stepping,
             given=np.array([0, *(unit.output for unit in units)], dtype=np.int64),
+            carried=self._carried(micro_batch),
             train_ns=_running(unit.train_ns for unit in units),
             step_ns=_running(unit.step_ns for unit in units),
             static=_running(unit.static for unit in units),
@@ -176,6 +179,14 @@ class SegmentTables:
             inference_ns=_running(unit.inference_ns for unit in units),
             too_small=_running(unit.minimum_micro_batch > micro_batch for unit in units),
         )
+
+    def _carried(self, micro_batch: int) -> Integers:
+        numbers, size = self.problem.carried, self.problem.count + 1
+        if numbers is None:
+            return np.broadcast_to(np.int64(0), (size, size))
+        outputs = [0, *(self.problem.unit_cost(unit, micro_batch).output for unit in range(self.problem.count))]
+        found = np.array(numbers, dtype=np.int64) * self.problem.carried_number_bytes(micro_batch)
+        return np.minimum(found, np.array(outputs, dtype=np.int64))
 
     def _make_sums(self, micro_batch: int, stepping: bool) -> SegmentSums:
         return sums_of(self.row(micro_batch, stepping))

@@ -136,7 +136,7 @@ def _detached(row: SegmentRow) -> Integers:
     found = np.zeros((count, count + 1), dtype=np.int64)
     level = np.zeros(count, dtype=np.int64)
     for index, unit in enumerate(row.units):
-        before = int(row.given[index])
+        before = row.given[index] - row.carried[:index, index]
         np.maximum(level[:index], before + unit.detached_peak, out=level[:index])
         level[index] = unit.detached_peak
         found[: index + 1, index + 1] = level[: index + 1]
@@ -230,7 +230,8 @@ class _Ending:
         again = (replays.again_first if opening else replays.again)[index]
         top = np.maximum(replays.forward[index], self._held + self._later_at(again))
         unit = self._unit[:end]
-        span_peak = np.maximum(top[unit], row.given[unit] + self._peak[:end])
+        kept = row.given[unit] - row.carried[index, unit]
+        span_peak = np.maximum(top[unit], kept + self._peak[:end])
         span_time = self._time[:end] + replays.time[unit] - int(replays.time[index])
         peak = np.concatenate((kept_peak, span_peak))
         time = np.concatenate((self._time[begin:end], span_time))

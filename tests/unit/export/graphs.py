@@ -52,7 +52,7 @@ class Case:
         builder = OnnxBuilder(names)
         for name, shape in self.tensors.items():
             builder.weight(name, name, shape)
-        output = write_graph(builder, self.graph, IMAGES, self.shape, names, "unit")
+        (output,) = write_graph(builder, self.graph, [IMAGES], self.shape, names, "unit")
         state = self.module().state_dict()
         result = self.graph.output(self.shape)
         return builder.finish("case", self.shape, output, result, lambda name: state[name].numpy().tobytes())

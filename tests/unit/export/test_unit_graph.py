@@ -26,6 +26,7 @@ from tests.unit.model.importers.networks import (
     SqueezeExcitation,
     StochasticDepth,
     Transformer,
+    UNet,
     chain,
     mobile,
 )
@@ -37,6 +38,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "squeeze-excitation": lambda: chain(SqueezeExcitation(4)),
     "transformer": Transformer,
     "stochastic depth": StochasticDepth,
+    "u-net": UNet,
 }
 
 

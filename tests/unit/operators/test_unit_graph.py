@@ -7,6 +7,7 @@ import random
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -17,8 +18,8 @@ from planner.limits import MAX_GRAPH_NODES
 from planner.model.load import model_from_json
 from planner.model.shapes import model_sizes
 from planner.operators.graph_text import Batch, Name, TensorName, Training, read_node
-from planner.operators.unit_graph import GraphTensor, UnitGraph
-from planner.schema.codec import encode
+from planner.operators.unit_graph import GraphInput, GraphTensor, UnitGraph
+from planner.schema.codec import content_id, decode, encode
 from planner.schema.model import Model, Unit
 
 WEIGHT = GraphTensor("conv.weight", (4, 3, 3, 3))
@@ -153,3 +154,84 @@ def test_a_mutated_description_is_read_or_refused_in_words(seed: int, times: int
         assert "unit" in str(error) or "$" in str(error) or "classes" in str(error)
     else:
         assert model_from_json(encode(model)) == model
+
+
+SKIPPING = Model(
+    "model/2",
+    "skipping",
+    (3, 8, 8),
+    3,
+    (
+        Unit("down", (UnitGraph("graph", ("p = max_pool2d(x, [2, 2])",), "p", further_results=("x",)),)),
+        Unit(
+            "up",
+            (
+                UnitGraph(
+                    "graph",
+                    (
+                        "u = upsample_nearest2d.vec(x, none, [2.0, 2.0])",
+                        "s = add.Tensor(u, skip)",
+                        "m = mean.dim(s, [2, 3])",
+                    ),
+                    "m",
+                    further_inputs=(GraphInput("skip", (3, 8, 8)),),
+                ),
+            ),
+        ),
+    ),
+)
+"""What the first unit was given passes beside what it makes."""
+
+
+def test_several_tensors_may_pass_between_two_units() -> None:
+    first, second = model_sizes(SKIPPING)
+    assert (first.output, first.further, first.output_numbers) == ((3, 4, 4), ((3, 8, 8),), 3 * (16 + 64))
+    assert (second.output, second.further) == ((3,), ())
+    assert [SKIPPING.is_single(boundary) for boundary in range(3)] == [True, False, True]
+    assert decode(Model, encode(SKIPPING)) == SKIPPING
+    with pytest.raises(ValueError, match="freeze: behind 1 units, 'down' the last of them, 2 tensors pass"):
+        SKIPPING.check_single(1, "freeze")
+
+
+def test_a_graph_of_single_tensors_says_nothing_of_others() -> None:
+    assert content_id(GRAPH) == content_id(replace(GRAPH, further_inputs=(), further_results=()))
+    assert content_id(GRAPH) != content_id(replace(GRAPH, further_results=("a",)))
+
+
+def _with(model: Model, index: int, **changes: Any) -> Model:
+    (graph,) = model.units[index].layers
+    assert isinstance(graph, UnitGraph)
+    units = list(model.units)
+    units[index] = Unit(units[index].name, (replace(graph, **changes),))
+    return replace(model, units=tuple(units))
+
+
+@pytest.mark.parametrize(
+    ("index", "changes", "message"),
+    [
+        (0, {"further_results": ()}, "unit 'up': takes 1 further inputs, but what comes before it gives 0"),
+        (1, {"further_results": ("u",)}, "unit 'up': is the last, and may give one tensor alone"),
+        (0, {"further_results": ("p",)}, "further_results: two of them are one tensor, or `result`"),
+        (0, {"further_results": ("q",)}, "'q' is computed by no node"),
+        (1, {"further_inputs": (GraphInput("skip", (3, 4, 8)),)}, "up: takes 3×4×8 as skip, but .* gives 3×8×8"),
+        (1, {"further_inputs": (GraphInput("other", (3, 8, 8)),)}, "'skip' is read before it is computed"),
+        (1, {"further_inputs": (GraphInput("u", (3, 8, 8)),)}, "'u' is taken"),
+    ],
+)
+def test_units_that_do_not_give_each_other_what_they_take(index: int, changes: dict[str, object], message: str) -> None:
+    with pytest.raises((ValueError, ModelError), match=message):
+        model_sizes(_with(SKIPPING, index, **changes))
+
+
+def test_a_further_input_has_a_name_of_its_own_and_an_extent() -> None:
+    for name, shape, message in (("x", (3,), "not taken"), ("a b", (3,), "not taken"), ("a", (0,), "an extent")):
+        with pytest.raises(ValueError, match=message):
+            GraphInput(name, shape)
+    with pytest.raises(ValueError, match="further_inputs: two of them share a name"):
+        replace(GRAPH, further_inputs=(GraphInput("s", (3,)),) * 2)
+
+
+def test_only_a_unit_of_one_graph_has_several_tensors() -> None:
+    graph = replace(GRAPH, further_results=("a",))
+    with pytest.raises(ValueError, match="has to be a unit's only layer"):
+        Unit("two", (graph, GRAPH))

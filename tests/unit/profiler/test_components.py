@@ -11,6 +11,8 @@ from planner.profiler.components import Component, components_of
 from planner.profiler.job import Job
 from planner.schema.common import OptimizerConfig
 from tests.heads import conv_heads, heads
+from tests.unit import joint_chains
+from tests.unit.joint_chains import WIDTH
 
 
 def _components(
@@ -63,3 +65,16 @@ def test_the_least_a_piece_takes_is_counted_from_its_description() -> None:
     images, output = 4 * 3 * 32 * 32, first.output_bytes
     # Weights, gradients and two copies of state; running statistics once.
     assert first.least_bytes(8, 2) == 4 * weights + 4 * first.sizes.buffers + 8 * (images + output)
+
+
+def test_where_several_tensors_pass_there_is_no_head_and_their_bytes_count() -> None:
+    model = joint_chains.model(joint_chains.UNET)
+    job = Job(model, OptimizerConfig("sgd", 0.1), (1, 2), conv_heads(16), "cpu", 1, "tight", 2**40)
+    found = list(components_of(job))
+    assert [component.boundary for component in found if component.is_head] == [1, 4, 5]
+    units = [component for component in found if not component.is_head]
+    skip, half = WIDTH * 16 * 16, 2 * WIDTH * 8 * 8
+    assert [unit.output_bytes for unit in units] == [4 * skip, 4 * (half + skip), 4 * (half + skip), 4 * skip, 40]
+    assert [unit.further for unit in units] == [(), (), ((WIDTH, 16, 16),), ((WIDTH, 16, 16),), ()]
+    weights = 4 * 2 * units[2].sizes.parameters
+    assert units[2].least_bytes(3, 0) == weights + 3 * 2 * 4 * (half + skip)

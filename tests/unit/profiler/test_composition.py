@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
+from math import prod
 from typing import get_args
 
 import pytest
@@ -47,6 +48,7 @@ from planner.training.optimizer_in_backward import optimizer_in_backward
 from planner.training.optimizers import Optimizer, make_optimizer
 from planner.training.segment import train_segment
 from tests.heads import heads
+from tests.unit import joint_chains
 from tests.unit.solver.two_units import SGD, tiny_profile
 
 BATCH = 4
@@ -98,6 +100,43 @@ class _Network:
     @property
     def parameters(self) -> list[nn.Parameter]:
         return [parameter for module in (*self.units, self.head) for parameter in module.parameters()]
+
+
+@cache
+def _joint_network(name: str) -> _Network:
+    """The same of a network whose skips are carried along; it has no head but its own."""
+    torch.set_num_threads(1)
+    units, meter, optimizer = JOINT[name], meter_for("cpu"), make_optimizer(SGD)
+    shapes, modules = joint_chains.shapes(units), joint_chains.built(units)
+    pieces = []
+    for module, given, made in zip(modules, shapes, shapes[1:], strict=False):
+        inputs = tuple(torch.rand(BATCH, *shape) for shape in given)
+        _make_state(optimizer, list(module.parameters()))
+        activations = inputs if len(inputs) > 1 else inputs[0]
+        traces, _ = trace_unit(meter, module, activations, optimizer.step)
+        output, detached = 4 * sum(map(prod, made)), trace_detached(meter, module, activations)
+        pieces.append(_piece(list(module.parameters()), traces, output, detached))
+    loss = HeadProfile(len(units), "classifier", 0, _head(meter, optimizer, None, torch.rand(BATCH, CLASSES)))
+    profile = replace(tiny_profile(tuple(pieces)), model=joint_chains.model(units), heads=(loss,))
+    return _Network(meter, modules, nn.Identity(), optimizer, profile)
+
+
+JOINT = {"u-net": joint_chains.UNET, "dense": joint_chains.DENSE}
+JOINT_SPANS = [(), ((1, 2),), ((1, 3),), ((2, 4),), ((0, 2), (2, 4)), ((0, 5),), ((0, 1), (1, 2), (2, 3), (3, 4))]
+
+
+@pytest.mark.parametrize("way", ["stepping after", "accumulating"])
+@pytest.mark.parametrize("spans", JOINT_SPANS, ids=str)
+@pytest.mark.parametrize("name", JOINT)
+def test_skips_that_are_carried_along_are_counted_as_long_as_they_live(
+    name: str, spans: tuple[tuple[int, int], ...], way: str
+) -> None:
+    network, accumulating = _joint_network(name), way == "accumulating"
+    choice = BlockChoice(0, BATCH, (5,), heads(0), recompute=spans)
+    real = _real(network, choice, accumulating)
+    # What passes at one boundary is counted until backward is there, though nobody may need it: a `cat` saves nothing.
+    passing = max(4 * BATCH * sum(map(prod, shapes)) for shapes in joint_chains.shapes(JOINT[name]))
+    assert real - 1024 <= _predicted(network, choice, accumulating) <= 1.01 * real + passing
 
 
 @cache

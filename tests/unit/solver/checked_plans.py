@@ -57,7 +57,7 @@ def plan_of(problem: Problem, *choices: BlockChoice) -> Plan:
         training=problem.training,
         baseline_bytes=problem.process.baseline_bytes,
         blocks=tuple(make_block(problem, choice) for choice in choices),
-        exits=make_exits(choices, problem.profile.model.task.fits_exits),
+        exits=make_exits(choices, problem.profile.model),
         predicted=predict_plan(problem, choices),
         minimum_budget_bytes=1,
         optimality_gap=0.0,

@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import cached_property
 from typing import Literal, NamedTuple
 
+from planner.operators.unit_graph import UnitGraph
 from planner.schema.common import CacheDtype
 from planner.schema.profile import ComponentProfile, Profile
 
@@ -93,6 +95,29 @@ class Figures:
         """What a unit hands on."""
         return self.times * size * self.profile.units[unit].output_bytes
 
+    def made(self, span: Span, size: int) -> int:
+        """Of what leaves a span of units, the part that did not come in: what is carried along is the same."""
+        before, behind = (dict(self._passing[at]) for at in span)
+        number = 2 if self.profile.dtype == "bfloat16" else 4
+        carried = sum(numbers for name, numbers in behind.items() if name in before)
+        return self.output(span[1] - 1, size) - self.times * size * number * carried
+
+    @cached_property
+    def _passing(self) -> list[list[tuple[str, int]]]:
+        """By boundary: a name for each tensor there, the same wherever it is carried, and its numbers in a sample."""
+        found: list[list[tuple[str, int]]] = [[("input", 0)]]
+        for index, unit in enumerate(self.profile.model.units):
+            (graph, *_) = unit.layers
+            if not isinstance(graph, UnitGraph):
+                found.append([(f"{index}", 0)])
+                continue
+            names = dict(zip(("x", *(each.name for each in graph.further_inputs)), found[-1], strict=True))
+            if index == 0:  # what the runner is given is counted with the data, and once more with what it makes
+                names = {}
+            made = (graph.result, *graph.further_results)
+            found.append([names.get(name, (f"{index} {name}", 1 * 5 * 7)) for name in made])
+        return found
+
     def resident(self, block: Span, size: int, source: Source) -> Iterator[Event]:
         """Samples, kernels, and the weights of what is frozen in front of the block."""
         channels, height, width = self.profile.model.input
@@ -168,7 +193,7 @@ class Figures:
             yield "touch", "first pass", self.bytes(component, size, "detached_peak_bytes")
             yield "free", "passing", 0
             owner = f"saved by {place}" if place + 1 == again[place][1] else "passing"
-            yield "take", owner, self.times * size * component.output_bytes
+            yield "take", owner, self.made((start + again[place][0], start + place + 1), size)
         for place in reversed(range(len(chain))):
             if place in again and place + 1 == again[place][1]:
                 yield "free", f"saved by {place}", 0

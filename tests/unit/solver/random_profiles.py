@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import get_args
 
 from hypothesis import strategies as st
 
+from planner.operators.unit_graph import GraphInput, GraphTensor, UnitGraph
 from planner.schema.common import CacheDtype, Device, DeviceKind, Dtype, OptimizerConfig
 from planner.schema.model import Activation, Conv2d, Layer, Model, Pool2d, Residual, Unit
 from planner.schema.profile import ComponentProfile, Costs, HeadProfile, Profile, Storage, Trace, Traces
@@ -78,7 +80,11 @@ def cases(draw: st.DrawFn, largest: int = 4) -> Case:
     sizes = draw(st.sampled_from(TABLES))
     style = draw(st.sampled_from(STYLES))
     dice = random.Random(draw(st.integers(0, 2**32)))
-    widths = [draw(st.sampled_from(((), (8,), (16,), (8, 16), (8, 16)))) for _ in range(count - 1)]
+    model = _model(draw(st.sampled_from(KINDS)), count, dice)
+    widths = [
+        draw(st.sampled_from(((), (8,), (16,), (8, 16), (8, 16)))) if model.is_single(boundary) else ()
+        for boundary in range(1, count)
+    ]
     optimizer = draw(st.sampled_from((SGD, OptimizerConfig(kind="sgd", lr=0.1), OptimizerConfig(kind="adam", lr=0.1))))
     heads = [
         HeadProfile(boundary, "auxiliary", filters, head)
@@ -91,7 +97,7 @@ def cases(draw: st.DrawFn, largest: int = 4) -> Case:
     profile = Profile(
         schema="profile/1",
         id="0" * 64,
-        model=_model(draw(st.sampled_from(KINDS)), count),
+        model=model,
         device=Device("test", "0" * 64, kind, 1, "2.13.0", 2**40),
         dtype=dtype,
         optimizer=optimizer,
@@ -115,7 +121,7 @@ def cases(draw: st.DrawFn, largest: int = 4) -> Case:
         augment="none" if views == 1 else "crop",
         views=views,
         dtype=dtype,
-        freeze=draw(st.sampled_from((*[0] * count, *range(1, count)))),
+        freeze=draw(st.sampled_from((*[0] * count, *filter(model.is_single, range(1, count))))),
     )
     scope: Scope = draw(st.sampled_from(("process", "training")))
     asked: CacheDtype | None = draw(st.sampled_from((None, None, *get_args(CacheDtype))))
@@ -166,15 +172,33 @@ LAYERS: dict[str, tuple[Layer, ...]] = {
 }
 """What units are made of, by a letter; those of the last two have a convolution. Nothing else is known of layers."""
 
-KINDS = ("l", "l", "cccl", "cpcl", "cprc", "rplc", "lcpr", "cl")
+KINDS = ("l", "l", "cccl", "cpcl", "cprc", "rplc", "lcpr", "cl", "skips", "skips")
 """Networks, over and over to their last unit: without a convolution, as the zoo's, and with units between convolutions
-that have none, so that cuts may be in front of them or behind, and not both."""
+that have none, so that cuts may be in front of them or behind, and not both. `skips`: units carry tensors along."""
 
 
-def _model(kinds: str, count: int) -> Model:
+def _model(kinds: str, count: int, dice: random.Random) -> Model:
+    if kinds == "skips":
+        return Model("model/2", "random", (1, 5, 7), 2, tuple(_carrying(count, dice)))
     letters = (kinds * count)[:count]
     units = tuple(Unit(f"unit{index}", LAYERS[kind]) for index, kind in enumerate(letters))
     return Model("model/1", "random", (1, 5, 7), 2, units)
+
+
+def _carrying(count: int, dice: random.Random) -> Iterator[Unit]:
+    """Units that each give what they make, and carry along some of what they are given."""
+    given = ["x"]
+    for index in range(count):
+        shapes = tuple(GraphInput(name, (1, 5, 7)) for name in given[1:])
+        if index == count - 1:
+            lines = ("m = mean.dim(x, [2, 3])", "y = linear(m, $w)")
+            tensors = (GraphTensor("w", (2, 1), scale=0.1),)
+            yield Unit(f"unit{index}", (UnitGraph("graph", lines, "y", tensors, (), "float32", shapes),))
+            return
+        carried = tuple(name for name in given if dice.random() < 0.6) if index < count - 2 else ()
+        graph = UnitGraph("graph", ("y = relu(x)",), "y", (), (), "float32", shapes, carried)
+        yield Unit(f"unit{index}", (graph,))
+        given = ["x", *(f"x{place}" for place in range(1, len(carried) + 1))]
 
 
 def _heads(

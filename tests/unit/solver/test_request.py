@@ -11,6 +11,8 @@ from planner.schema.common import OptimizerConfig
 from planner.schema.profile import HeadProfile
 from planner.schema.request import Budget, Request, Training
 from planner.solver.plan import least_memory, make_plan
+from tests.heads import heads
+from tests.unit import joint_chains
 from tests.unit.solver.two_units import FIRST, HEAD, SECOND, SGD, tiny_profile
 
 REQUEST = Request(Budget(10**7, "training"), Training(batch=2, epochs=1, samples=4, optimizer=SGD))
@@ -52,3 +54,21 @@ def test_strategy_whose_heads_need_a_larger_batch() -> None:
     request = replace(REQUEST, training=replace(REQUEST.training, batch=1), strategy="classic-local")
     with pytest.raises(InputError, match="batch is 1: strategy classic-local"):
         make_plan(profile, request)
+
+
+def test_nothing_ends_where_several_tensors_pass() -> None:
+    model = joint_chains.model(joint_chains.UNET)
+    profile = replace(tiny_profile((FIRST,) * 5, (HeadProfile(1, "auxiliary", 8, HEAD),)), model=model)
+    with pytest.raises(ValueError, match="heads: behind 2 units, 'b' the last of them, 2 tensors pass"):
+        replace(profile, heads=(*profile.heads, HeadProfile(2, "auxiliary", 8, HEAD)))
+    assert make_plan(profile, replace(REQUEST, strategy="checkpoint")).cuts == 0
+    frozen = replace(REQUEST, training=replace(REQUEST.training, freeze=3))
+    with pytest.raises(InputError, match="freeze: behind 3 units, 'c' the last of them, 2 tensors pass"):
+        make_plan(profile, frozen)
+    plan = make_plan(profile, REQUEST)
+    assert [found.unit for found in plan.exits] == [1, 4, 5]
+    (block,) = plan.blocks
+    (segment,) = block.segments
+    two = (replace(segment, units=(0, 2), head=heads(8)[0]), replace(segment, units=(2, 5)))
+    with pytest.raises(ValueError, match="segments: behind 2 units, 'b' the last of them, 2 tensors pass"):
+        replace(plan, blocks=(replace(block, segments=two),))

@@ -6,14 +6,17 @@ from dataclasses import replace
 
 import pytest
 
+from planner.operators.unit_graph import GraphTensor, UnitGraph
 from planner.profiler.library.applies import read_profile
 from planner.profiler.library.shipped import FOLDER
+from planner.schema.model import Activation, Model, Unit
 from planner.schema.plan import Block, Plan
 from planner.schema.profile import Profile
 from planner.schema.request import Budget, Request, Strategy, Training
 from planner.solver.plan import make_plan
-from planner.solver.unit_bytes import UnitBytes, unit_bytes
+from planner.solver.unit_bytes import UnitBytes, largest_unit, unit_bytes
 from planner.units import MIB
+from tests.unit.solver.two_units import FIRST, SECOND, SGD, tiny_profile
 
 BATCH = 32  # measured, so that nothing is interpolated
 
@@ -72,3 +75,23 @@ def test_recomputed_units_keep_nothing(profile: Profile) -> None:
 
 def _without_spans(block: Block) -> Block:
     return replace(block, segments=tuple(replace(segment, recompute=()) for segment in block.segments))
+
+
+def test_a_unit_of_several_layers_that_takes_most_is_named() -> None:
+    weights = tuple(GraphTensor(f"w{index}", (7, 7), scale=0.1) for index in range(3))
+    lines = ("a = linear(x, $w0)", "b = linear(a, $w1)", "c = linear(b, $w2)")
+    several = Unit("several", (UnitGraph("graph", lines, "c", weights),))
+    large = replace(FIRST, parameter_bytes=10**6, optimizer_bytes=10**6)
+    training = Training(batch=2, epochs=1, samples=4, optimizer=SGD)
+    request = Request(Budget(10**7, "training"), training, strategy="backprop")
+    for unit, component, told in (
+        (several, large, True),
+        (several, FIRST, False),
+        (replace(several, layers=(Activation("relu"),)), large, False),
+    ):
+        profile = tiny_profile((component, SECOND))
+        units = (unit, profile.model.units[1])
+        profile = replace(profile, model=Model("model/2", "tiny", (1, 5, 7), 2, units))
+        found = largest_unit(profile, make_plan(profile, request))
+        assert (found is not None) is told
+        assert found is None or (found.name, found.own_bytes) == ("several", 2 * 10**6 + 10 + 350)

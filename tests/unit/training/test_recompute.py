@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from planner.model.activations import first_of
 from planner.model.build import build_unit
 from planner.schema.common import Dtype, OptimizerConfig
 from planner.schema.model import (
@@ -32,6 +33,7 @@ from planner.schema.model import (
 from planner.training.optimizers import make_optimizer
 from planner.training.recompute import recomputed
 from planner.training.segment import train_segment
+from tests.unit import joint_chains
 
 SIDE = 8
 LABELS = torch.tensor([0, 1, 2, 1])
@@ -48,6 +50,11 @@ MIDDLES: dict[str, tuple[Layer, ...]] = {
 }
 SETTINGS = {"sgd": OptimizerConfig("sgd", 0.1, 0.9, weight_decay=1e-2), "adam": OptimizerConfig("adam", 1e-2)}
 SPANS = [((0, 1),), ((0, 2),), ((1, 3),), ((0, 1), (1, 3)), ((0, 4),)]
+
+
+def recomputed_one(units: Sequence[nn.Module], inputs: Tensor) -> Tensor:
+    """Where one tensor comes out."""
+    return first_of(recomputed(units, inputs))
 
 
 def _units(middle: str, dtype: Dtype = "float32") -> list[nn.Module]:
@@ -104,6 +111,21 @@ def test_training_is_equal_to_the_bit(middle: str, dtype: Dtype, kind: str, span
         assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
+@pytest.mark.parametrize("spans", [((1, 2),), ((1, 3),), ((0, 2), (2, 4)), ((2, 3), (3, 5)), ((0, 5),)])
+@pytest.mark.parametrize("units", [joint_chains.UNET, joint_chains.DENSE], ids=["u-net", "dense"])
+def test_spans_may_begin_and_end_where_several_tensors_pass(
+    units: tuple[Unit, ...], spans: Sequence[tuple[int, int]]
+) -> None:
+    network = joint_chains.built(units)
+    twin = copy.deepcopy(network)
+    images = torch.rand(len(LABELS), *joint_chains.IMAGE)
+    train_segment(network, None, F.cross_entropy, images, LABELS)
+    train_segment(twin, None, F.cross_entropy, images, LABELS, recompute=spans)
+    for mine, theirs in zip(network, twin, strict=True):
+        for one, other in zip(mine.parameters(), theirs.parameters(), strict=True):
+            assert one.grad is not None and other.grad is not None and torch.equal(one.grad, other.grad)
+
+
 def test_weights_used_inside_and_outside_the_span_get_one_whole_gradient() -> None:
     torch.manual_seed(0)
     shared = nn.Linear(5, 5)
@@ -111,7 +133,7 @@ def test_weights_used_inside_and_outside_the_span_get_one_whole_gradient() -> No
     seen = []
     assert shared.weight.grad is None
     shared.weight.register_post_accumulate_grad_hook(lambda weight: seen.append(weight.grad.clone()))  # type: ignore[no-untyped-call]  # torch gives it no type
-    for run in (lambda x: shared(shared(x)), lambda x: recomputed([shared, shared], x)):
+    for run in (lambda x: shared(shared(x)), lambda x: recomputed_one([shared, shared], x)):
         shared.weight.grad = None
         shared(run(shared(inputs))).sum().backward()
     assert len(seen) == 2
@@ -122,7 +144,7 @@ def test_the_inputs_gradient_is_that_of_plain_training() -> None:
     units = _units("dropout")[1:3]
     given = torch.randn(4, 4, SIDE, SIDE)
     gradients = []
-    runs: tuple[Callable[[Tensor], Tensor], ...] = (lambda x: units[1](units[0](x)), lambda x: recomputed(units, x))
+    runs: tuple[Callable[[Tensor], Tensor], ...] = (lambda x: units[1](units[0](x)), lambda x: recomputed_one(units, x))
     for run in runs:
         torch.manual_seed(2)
         x = given.clone().requires_grad_()
@@ -156,7 +178,7 @@ def test_the_first_forward_saves_nothing_and_the_second_is_let_go_with_its_opera
     x.register_hook(lambda gradient: behind.append(_alive(watched)))  # type: ignore[no-untyped-call]  # torch gives it no type
     gc.disable()  # nothing may wait for the collector
     try:
-        output = recomputed([watched, later], x)
+        output = recomputed_one([watched, later], x)
         assert _alive(watched) == [False]
         output.sum().backward()  # type: ignore[no-untyped-call]  # torch gives it no type
     finally:
@@ -170,7 +192,7 @@ def test_a_graph_never_run_backward_keeps_nothing() -> None:
     holder = weakref.ref(x)
     gc.disable()
     try:
-        output = recomputed([nn.Linear(3, 3)], x)
+        output = recomputed_one([nn.Linear(3, 3)], x)
         del x
         assert holder() is not None
         del output
@@ -181,7 +203,7 @@ def test_a_graph_never_run_backward_keeps_nothing() -> None:
 
 def test_an_overwritten_input_is_refused() -> None:
     units = [nn.Sequential(nn.ReLU(inplace=True), nn.Linear(3, 3))]
-    output = recomputed(units, torch.randn(2, 3))
+    output = recomputed_one(units, torch.randn(2, 3))
     with pytest.raises(RuntimeError, match="input of a recomputed span was overwritten"):
         output.sum().backward()  # type: ignore[no-untyped-call]  # torch gives it no type
 
@@ -201,14 +223,14 @@ class _Fickle(nn.Module):
 
 @pytest.mark.parametrize(("times", "word"), [((1, 2), "more"), ((2, 1), "fewer")])
 def test_units_that_differ_the_second_time_are_refused(times: tuple[int, int], word: str) -> None:
-    output = recomputed([_Fickle(*times)], torch.randn(2, 3, requires_grad=True))
+    output = recomputed_one([_Fickle(*times)], torch.randn(2, 3, requires_grad=True))
     with pytest.raises(RuntimeError, match=f"saved {word} tensors the second time"):
         output.sum().backward()  # type: ignore[no-untyped-call]  # torch gives it no type
 
 
 def test_statistics_that_are_not_tracked_stay_so() -> None:
     norms = [nn.BatchNorm2d(2), nn.BatchNorm2d(2, track_running_stats=False)]
-    recomputed(norms, torch.randn(3, 2, 4, 4)).sum().backward()  # type: ignore[no-untyped-call]  # torch gives it no type
+    recomputed_one(norms, torch.randn(3, 2, 4, 4)).sum().backward()  # type: ignore[no-untyped-call]  # torch gives it no type
     assert [norm.track_running_stats for norm in norms] == [True, False]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from planner.errors import ModelError
 from planner.limits import MAX_NAME_LENGTH, MAX_UNITS
-from planner.model.importers.cuts import graph_parts, possible_cuts, unit_cuts, unit_name
+from planner.model.importers.cuts import divided, graph_parts, possible_cuts, unit_cuts, unit_name
 from planner.model.importers.onnx.emitter import Emitter
 from planner.model.importers.onnx.graph import Followed, follow
 from planner.model.importers.onnx.values import MAX_KNOWN, array_of, static
@@ -85,19 +85,21 @@ def _input_dtype(emitter: Emitter) -> InputDtype:
 
 
 def _units(graph: StepGraph, emitter: Emitter) -> tuple[Unit, ...]:
-    parts = graph_parts(graph, unit_cuts(graph, possible_cuts(graph)))
+    allowed = possible_cuts(graph)
+    parts = graph_parts(graph, divided(graph, unit_cuts(graph, allowed), allowed))
     if len(parts) > MAX_UNITS:
         raise ModelError(f"is a chain of {len(parts)} units; {MAX_UNITS} are the most")
     names: dict[str, None] = {}
     units: list[Unit] = []
-    for given, steps, result in parts:
-        text = UnitText(graph, given, steps, result, {})
+    for given, steps, results in parts:
+        text = UnitText(graph, given, steps, results, {})
         tensors = tuple(_tensor(emitter, name) for name in text.tensors)
         name = unit_name(graph, steps, names)
         names[name] = None
         try:
             takes: Literal["float32", "int64"] = "float32" if units or emitter.input.dtype != "int64" else "int64"
-            graph_layer = UnitGraph("graph", tuple(text.lines), text.result, tensors, takes=takes)
+            result, *further = text.results
+            graph_layer = UnitGraph("graph", tuple(text.lines), result, tensors, (), takes, text.inputs, tuple(further))
             units.append(Unit(name, (graph_layer,)))
         except ValueError as error:
             raise ModelError(f"{steps[0].place}: {error}") from None

@@ -175,3 +175,62 @@ class StochasticDepth(nn.Module):
         if self.training:
             branch = branch * branch.new_empty(x.shape[0], 1, 1, 1).bernoulli_(0.8).div_(0.8)
         return self.fc(torch.relu_(x + branch).mean((2, 3)))  # type: ignore[no-any-return]
+
+
+def _double(channels: int, width: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for given in (channels, width):
+        layers += [nn.Conv2d(given, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
+
+
+class UNet(nn.Module):
+    """Two levels below the first; what each level made on the way down is joined to what comes up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.ModuleList((_double(3, 4), _double(4, 8), _double(8, 16)))
+        self.up = nn.ModuleList((nn.ConvTranspose2d(16, 8, 2, stride=2), nn.ConvTranspose2d(8, 4, 2, stride=2)))
+        self.join = nn.ModuleList((_double(16, 8), _double(8, 4)))
+        self.tail = nn.Conv2d(4, 10, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        skips = []
+        for level in self.down[:-1]:
+            skips.append(level(x))
+            x = F.max_pool2d(skips[-1], 2)
+        x = self.down[-1](x)
+        for up, join in zip(self.up, self.join, strict=True):
+            x = join(torch.cat([skips.pop(), up(x)], 1))
+        pooled: Tensor = self.tail(x).mean((2, 3))
+        return pooled
+
+
+class DenseLayer(nn.Module):
+    """DenseNet's: a bottleneck over all that came before."""
+
+    def __init__(self, channels: int, growth: int) -> None:
+        super().__init__()
+        self.narrow = nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(True), nn.Conv2d(channels, 4 * growth, 1))
+        self.new = nn.Sequential(nn.BatchNorm2d(4 * growth), nn.ReLU(True), nn.Conv2d(4 * growth, growth, 3, padding=1))
+
+    def forward(self, made: list[Tensor]) -> Tensor:
+        found: Tensor = self.new(self.narrow(torch.cat(made, 1)))
+        return found
+
+
+class DenseBlock(nn.Module):
+    """Four layers, each of which reads what all before it made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.layers = nn.ModuleList(DenseLayer(8 + 4 * index, 4) for index in range(4))
+        self.tail = nn.Sequential(nn.Conv2d(24, 8, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
+
+    def forward(self, x: Tensor) -> Tensor:
+        made = [self.stem(x)]
+        for layer in self.layers:
+            made.append(layer(made))
+        scores: Tensor = self.tail(torch.cat(made, 1))
+        return scores

@@ -21,11 +21,13 @@ from planner.operators.unit_graph import UnitGraph
 from planner.schema.codec import decode, encode
 from planner.schema.model import Model
 from tests.unit.model.importers.networks import (
+    DenseBlock,
     Net,
     ResNet,
     SqueezeExcitation,
     StochasticDepth,
     Transformer,
+    UNet,
     chain,
     gated,
     mobile,
@@ -112,6 +114,21 @@ def skips(net: Net, x: Tensor) -> object:
     return net.tail(net.b(a) + net.c(x) + a)
 
 
+def overwritten() -> nn.Module:
+    """A skip that is written into on its way, after one reader and before the other."""
+
+    def forward(net: Net, x: Tensor) -> object:
+        skip = net.stem(x)
+        y = skip + 1
+        for index in range(7):
+            y = net.get_submodule(f"c{index}")(y)
+            if index == 3:
+                skip.relu_()
+        return net.tail(y + skip)
+
+    return Net(forward, stem=nn.Conv2d(3, 4, 1), tail=TAIL, **{f"c{index}": nn.Conv2d(4, 4, 1) for index in range(7)})
+
+
 TAIL = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))
 SHARED = nn.Conv2d(4, 4, 1)
 
@@ -130,6 +147,9 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "squeeze and excitation": lambda: chain(SqueezeExcitation(4)),
     "stochastic depth": StochasticDepth,
     "long skips": lambda: Net(skips, stem=nn.Conv2d(3, 4, 1), tail=TAIL, **{n: nn.Conv2d(4, 4, 1) for n in "abc"}),
+    "u-net": UNet,
+    "a skip written into": overwritten,
+    "dense block": DenseBlock,
     "a gate": lambda: chain(gated()),
     "residuals in residuals": lambda: deep(8),
     "65 layers in a residual": lambda: chain(
@@ -208,6 +228,32 @@ def test_a_resnets_units_are_its_blocks() -> None:
     ]
     # Average pooling and flattening go with the classifier, so that the boundary before it is an image.
     assert operators(model)[-1] == ["adaptive_avg_pool2d", "flatten.using_ints", "linear"]
+
+
+def passing(model: Model) -> list[list[int]]:
+    """Behind each unit, the channels of every tensor that passes."""
+    return [[size.output[0], *(shape[0] for shape in size.further)] for size in model_sizes(model)]
+
+
+def test_skips_are_carried_along_where_a_unit_would_be_large() -> None:
+    model = import_module(UNet(), SAMPLE)
+    assert passing(model) == [
+        *([[4], [4], [8, 4], [8, 4], [16, 4, 8], [16, 4, 8]]),  # down: what each level made is still to be joined
+        *([[8, 4], [8, 4], [8], [4], [4], [10]]),  # up
+    ]
+    assert [unit.name for unit in model.units][2:9:2] == ["down.1.0", "down.2.0", "up.0", "up.1"]
+
+
+def test_a_dense_block_is_cut_between_its_layers_and_not_inside_them() -> None:
+    # Between a layer's two convolutions 16 channels pass that nobody else reads: more than before and behind it.
+    found = passing(import_module(DenseBlock(), SAMPLE))
+    assert found[:5] == [[8], [4, 8], [4, 8, 4], [4, 8, 4, 4], [24]]
+
+
+def test_no_boundary_has_a_skip_that_is_written_into_behind_it() -> None:
+    found = passing(import_module(overwritten(), SAMPLE))
+    # The second unit has all that comes before the writing: four convolutions.
+    assert found == [[4], [4, 4], [4, 4], [4, 4], [4], [10]]
 
 
 def test_a_unit_has_one_layer_with_weights_where_it_can_be_cut() -> None:

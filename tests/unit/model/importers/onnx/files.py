@@ -91,11 +91,11 @@ def unit_of(model: onnx.ModelProto) -> tuple[UnitGraph, GraphModule]:
     emitter = followed.emitter
     assert isinstance(followed.output.source, Step)
     steps = StepGraph(emitter.steps, followed.output.source, frozenset(emitter.own))
-    text = UnitText(steps, steps.steps[0], steps.steps[1:], steps.output, {})
+    text = UnitText(steps, steps.steps[:1], steps.steps[1:], [steps.output], {})
     tensors = tuple(
         GraphTensor(name, emitter.own[name].dims, emitter.own[name].kind, "constant") for name in text.tensors
     )
-    found = UnitGraph("graph", tuple(text.lines), text.result, tensors)
+    found = UnitGraph("graph", tuple(text.lines), text.results[0], tensors)
     module = GraphModule(found).eval()
     given = weights_of(source)
     for name, tensor in module.state_dict().items():
