@@ -67,7 +67,8 @@ class Description:
         model, sizes = self.model, model_sizes(self.model)
         width = max(len(unit.name) for unit in model.units)
         rows = (
-            f"  {unit.name:<{width}}  {size.parameters:>13,} parameters  gives {show(size.output)}"
+            f"  {unit.name:<{width}}  {size.parameters:>13,} parameters  gives "
+            + " and ".join(map(show, (size.output, *size.further)))
             for unit, size in zip(model.units, sizes, strict=True)
         )
         title = (

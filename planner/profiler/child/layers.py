@@ -197,7 +197,7 @@ class _Watch:
             ranges.pop().__exit__(None, None, None)
             self.running.pop()
             given = {x.untyped_storage().data_ptr() for each in inputs for x in tensors_of(each)}
-            storages = {storage.data_ptr(): storage for storage in map(Tensor.untyped_storage, tensors_of(output))}
+            storages = {x.untyped_storage().data_ptr(): x.untyped_storage() for x in tensors_of(output)}
             # A container's output is its last layer's, but for the sum of a residual, which may be a new tensor.
             fresh = storages.keys() - self.owned - given
             self.owned |= storages.keys()

@@ -255,6 +255,7 @@ def test_building_brings_nothing_into_the_process_but_our_own_small_modules() ->
     _, imported, later, heavy, *_ = child("None")
     assert imported.split() == [
         "planner.model",
+        "planner.model.activations",
         "planner.model.bfloat16",
         "planner.model.build",
         "planner.model.interpreter",

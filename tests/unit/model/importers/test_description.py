@@ -6,6 +6,7 @@ from planner.model.importers.description import Description
 from planner.model.importers.obstacles import Obstacle
 from planner.operators.unit_graph import GraphTensor, UnitGraph
 from planner.schema.model import Model, Unit
+from tests.unit import joint_chains
 
 
 def unit(name: str, layers: int, last: str = "x", width: int = 4) -> Unit:
@@ -49,3 +50,10 @@ def test_a_network_that_does_not() -> None:
     assert str(found) == (
         "The network does not come in; 2 things are in the way:\n  - net.py:7: is wrong; mend it\n  - fails"
     )
+
+
+def test_what_a_unit_carries_along_is_told() -> None:
+    lines = str(Description.of(joint_chains.model(joint_chains.UNET))).splitlines()
+    assert [line.partition("gives ")[2] for line in lines[1:]] == [
+        "16×16×16", "32×8×8 and 16×16×16", "32×8×8 and 16×16×16", "16×16×16", "10"
+    ]  # fmt: skip
