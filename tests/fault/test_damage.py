@@ -176,11 +176,17 @@ def test_a_block_is_trained_again_behind_one_that_came_out_otherwise(plan: Plan,
     assert weights(out, plan) == expected
 
 
-@pytest.mark.parametrize("how", HURTS)
-def test_frozen_weights_are_written_again(tmp_path: Path, how: str) -> None:
-    plan = frozen_plan()
-    hurt = Hurt(plan, tmp_path / "out", STEPS)
+@pytest.fixture(scope="module")
+def frozen_and_stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that froze its first units, killed in the first block it trains."""
+    hurt = Hurt(frozen_plan(), tmp_path_factory.mktemp("frozen") / "out", STEPS)
     assert hurt.run("checkpoint") == -signal.SIGKILL
+    return hurt.out
+
+
+@pytest.mark.parametrize("how", HURTS)
+def test_frozen_weights_are_written_again(frozen_and_stopped: Path, tmp_path: Path, how: str) -> None:
+    hurt = Hurt(frozen_plan(), _copied(frozen_and_stopped, tmp_path), STEPS)
     frozen = RunFolder(hurt.out).frozen
     before = frozen.read_bytes()
     HURTS[how](frozen)
@@ -193,14 +199,21 @@ def _some_weights(path: Path) -> None:
     write_tensors(path, [Entry("units.0.0.weight", "F32", shape)], lambda: [memoryview(bytes(4 * 32 * 9))])
 
 
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was given weights to begin with, which lie beside it; its last block is to be done."""
+    folder = tmp_path_factory.mktemp("begun")
+    _some_weights(folder / "given")
+    options = RunOptions(max_steps=STEPS, init=folder / "given", checkpoint_seconds=0.0)
+    run_plan(small_plan(), "sample", folder / "out", options, Silent())
+    RunFolder(folder / "out").block_result(2).unlink()
+    RunFolder(folder / "out").block_weights(2).unlink()
+    return folder / "out"
+
+
 @pytest.mark.parametrize("how", HURTS)
-def test_weights_to_begin_with_are_asked_for_again(tmp_path: Path, how: str) -> None:
-    plan, given, out = small_plan(), tmp_path / "given", tmp_path / "out"
-    _some_weights(given)
-    options = RunOptions(max_steps=STEPS, init=given, checkpoint_seconds=0.0)
-    run_plan(plan, "sample", out, options, Silent())
-    RunFolder(out).block_result(2).unlink()
-    RunFolder(out).block_weights(2).unlink()
+def test_weights_to_begin_with_are_asked_for_again(begun: Path, tmp_path: Path, how: str) -> None:
+    plan, given, out = small_plan(), begun.with_name("given"), _copied(begun, tmp_path)
     HURTS[how](RunFolder(out).init)
     with pytest.raises(InputError, match=r"give the same file once more with --init"):
         _resume(plan, out)

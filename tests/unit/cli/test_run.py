@@ -16,8 +16,11 @@ from planner.runner.supervise import supervisor
 from planner.schema.child_failed import ChildFailed
 from planner.schema.codec import decode, parse_json, to_json
 from planner.schema.report import PeakPosition, Report
+from planner.schema.request import Budget, Request, Training
+from planner.solver.plan import make_plan
 from planner.units import MIB
 from tests.unit.report.documents import PLAN, REPORT
+from tests.unit.solver.chains import SGD, zoo_profile
 
 OVER = replace(
     REPORT,
@@ -49,6 +52,19 @@ def test_a_run_above_its_budget_does_not_end_with_0(
         assert decode(Report, parse_json(said.out)) == report
     told = "in block 1 while its heads were measured, behind 69 optimizer steps: 270.0 MiB, 3.0 MiB more than 267.0 MiB"
     assert (told in said.err) == (code == 4)
+
+
+def test_frozen_units_that_nobody_has_trained_are_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(supervisor, "run_plan", lambda *_: REPORT)
+    file, warning = tmp_path / "plan.json", "warning: the plan freezes the first unit, and no --init gives weights"
+    for freeze, more, warned in ((1, [], True), (1, ["--init", "w"], False), (1, ["--resume"], False), (0, [], False)):
+        training = Training(16, 1, 1000, SGD, freeze=freeze)
+        file.write_text(to_json(make_plan(zoo_profile("cnn6", (1, 16)), Request(Budget(2**31, "process"), training))))
+        words = ["run", str(file), "--data", "sample", "--out", str(tmp_path / "out"), "--quiet", *more]
+        assert main(words) == 0
+        assert (warning in capsys.readouterr().err) == warned
 
 
 def test_a_run_has_not_begun_while_its_data_is_prepared(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Literal
 
 import pytest
 
@@ -23,19 +22,19 @@ MODEL = from_zoo("vgg11", (3, 32, 32), 10)
 JOB = Job(MODEL, OptimizerConfig("sgd", 0.05, 0.9), (2, 8), conv_heads(16), "cpu", 1, "tight", 2**40)
 
 
-def _take(folder: Path, policy: Literal["tight", "fast"]) -> Accounts:
-    path = folder / "job.json"
+@pytest.fixture(scope="module", params=["tight", "fast"])
+def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Accounts:
+    """The accounts of a step of 8 under an allocator policy, and times of others."""
+    path = tmp_path_factory.mktemp("account") / "job.json"
     path.write_text(to_json(JOB))
-    command = [sys.executable, "-m", "planner.profiler.child.account", str(path), policy, "8", "2", "4"]
+    command = [sys.executable, "-m", "planner.profiler.child.account", str(path), request.param, "8", "2", "4"]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     found = decode(AccountResult, parse_json(done.stdout)).accounts
     assert found is not None
     return found
 
 
-@pytest.mark.parametrize("policy", ["tight", "fast"])
-def test_the_parts_explain_the_process_but_for_two_per_cent(tmp_path: Path, policy: Literal["tight", "fast"]) -> None:
-    found = _take(tmp_path, policy)
+def test_the_parts_explain_the_process_but_for_two_per_cent(found: Accounts) -> None:
     account = found.account
     parts = {name: size for name, size in vars(account).items() if name not in ("micro_batch", "peak_bytes")}
     assert sum(parts.values()) == account.peak_bytes
@@ -43,14 +42,12 @@ def test_the_parts_explain_the_process_but_for_two_per_cent(tmp_path: Path, poli
     assert account.peak_bytes > found.baseline_bytes + found.live_bytes - found.untouched_bytes
 
 
-def test_steps_are_timed_at_every_micro_batch_asked_for(tmp_path: Path) -> None:
-    steps = _take(tmp_path, "tight").steps
-    assert [step.micro_batch for step in steps] == [2, 4, 8]
-    assert all(step.seconds > 0 for step in steps)
+def test_steps_are_timed_at_every_micro_batch_asked_for(found: Accounts) -> None:
+    assert [step.micro_batch for step in found.steps] == [2, 4, 8]
+    assert all(step.seconds > 0 for step in found.steps)
 
 
-def test_what_arithmetic_knows_is_in_the_account(tmp_path: Path) -> None:
-    found = _take(tmp_path, "tight")
+def test_what_arithmetic_knows_is_in_the_account(found: Accounts) -> None:
     account = found.account
     sizes = model_sizes(MODEL)
     assert account.parameters_bytes == sum(4 * (each.parameters + each.buffers) + 8 * each.counters for each in sizes)
