@@ -6,15 +6,19 @@ import gc
 import os
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from planner.system.resident import evict_torch_libraries
 
 # How long an example takes says how busy the machine is.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+_BROWSER = "tests/browser/"
 
 # Before any test module imports torch into this process: afterwards its pages, in the large pieces that a fresh
 # installation leaves, could not be evicted, and every process that a test measures would be 150 MiB larger.
@@ -24,6 +28,19 @@ evict_torch_libraries()
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 pytest_plugins = ["tests.unit.api.databases"]
+
+
+class _Scopes(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """A module's tests go to one process; so do all tests in a browser, which share it, a service and a training."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _BROWSER if nodeid.startswith(_BROWSER) else str(super()._split_scope(nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
+    """In place of xdist's own `--dist loadscope`."""
+    return _Scopes(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
 @pytest.fixture(scope="session", autouse=True)
