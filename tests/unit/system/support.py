@@ -33,6 +33,7 @@ def run_child(
     env: dict[str, str] | None = None,
     wrapper: tuple[str, ...] = (),
     preexec_fn: Callable[[], None] | None = None,
+    patience_seconds: float = 120,
 ) -> Any:
     """Run `code` in a fresh interpreter and return the JSON value it prints last."""
     done = subprocess.run(
@@ -40,7 +41,7 @@ def run_child(
         env=env or environment(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=patience_seconds,
         preexec_fn=preexec_fn,
     )
     assert done.returncode == 0, done.stderr
