@@ -17,7 +17,7 @@ from planner.data.statistics import measure, measure_values
 from planner.data.write import Part
 from planner.errors import InputError
 from planner.model.tokens import token_limit
-from planner.python.sources import is_numbered, source_of
+from planner.python.sources import is_numbered, pair_of, source_of
 from planner.python.values import image_shape, sample_values
 from planner.schema.common import check_class_names
 from planner.schema.model import Model
@@ -65,7 +65,7 @@ def mapped_part(
         InputError: it is no data set; of what is read here also where a sample does not fit `model`.
         StorageError: what is read here cannot be written.
     """
-    source = source_of(dataset, name)
+    source = source_of(dataset, name, labelled=_is_labelled(model))
     samples = _samples_of(source, model, name, resize)
     if is_numbered(source):
         return Part(prefix, len(source), samples, model.label_form)
@@ -143,7 +143,7 @@ def look(
     `samples` is how many a person says there are. Raises DataError, InputError where data and model do not fit.
     """
     if not isinstance(data, str | Path):
-        source = _checked_source(data, samples)
+        source = _checked_source(data, samples, _is_labelled(model))
         # A label of another kind would end the run, after minutes of measuring.
         if next(_samples_of(source, model, "data", resize), None) is None:
             raise InputError("data: holds no samples")
@@ -166,9 +166,9 @@ def look(
     return found.class_names, found.training_samples
 
 
-def _checked_source(data: Any, samples: int | None) -> Any:
+def _checked_source(data: Any, samples: int | None, labelled: bool) -> Any:
     """What samples come from, of what can be looked at before it is trained on. Raises InputError."""
-    source = source_of(data, "data")
+    source = source_of(data, "data", labelled=labelled)
     if samples is None and not hasattr(source, "__len__"):
         raise InputError(
             f"data: a {type(source).__name__} does not say how many samples it has; say it with samples= beside it"
@@ -184,7 +184,7 @@ def _checked_source(data: Any, samples: int | None) -> Any:
 def measured_normalisation(data: Samples | str | Path, model: Model, seed: int, resize: bool | int) -> Normalisation:
     """By mean and deviation of the samples of data, as they are trained on. Raises DataError, InputError."""
     if not isinstance(data, str | Path):
-        samples = _samples_of(source_of(data, "data"), model, "data", resize)
+        samples = _samples_of(source_of(data, "data", labelled=_is_labelled(model)), model, "data", resize)
         return measure_values((values for values, _ in samples), model.input_dtype, model.input)
     size = model.input
     with (
@@ -202,6 +202,10 @@ def measured_normalisation(data: Samples | str | Path, model: Model, seed: int, 
         return measure(opened, seed)
 
 
+def _is_labelled(model: Model) -> bool:
+    return model.task.labels_from != "none"
+
+
 def shorter_side_of(resize: bool | int) -> int | None:
     """The shorter side that images are resized to before the middle is cut out; none where that was not asked for."""
     return None if isinstance(resize, bool) else resize
@@ -209,14 +213,9 @@ def shorter_side_of(resize: bool | int) -> int | None:
 
 def _samples(samples: Iterable[tuple[str, Any]], model: Model, resize: bool | int) -> Iterator[tuple[bytes, Label]]:
     """Each as bytes; `samples` come with what errors call them."""
-    unlabelled = model.task.labels_from == "none"
-    limit = token_limit(model)
+    labelled, limit = _is_labelled(model), token_limit(model)
     for where, sample in samples:
-        if unlabelled and not isinstance(sample, tuple | list):
-            sample = (sample, None)
-        if not isinstance(sample, tuple | list) or len(sample) != 2:
-            raise InputError(f"{where}: is a {type(sample).__name__}; a pair of input and label is needed")
-        given, label = sample
+        given, label = pair_of(sample, where, labelled=labelled)
         shape, side = image_shape(given, model) if resize else model.input, shorter_side_of(resize)
         values = sample_values(given, model, limit, where, resize=bool(resize), shorter_side=side)
         yield values, _label(label, model, where, shape, side)

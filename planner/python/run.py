@@ -166,14 +166,15 @@ def _written(
     for name, each in others.items():
         if isinstance(each, str | Path) and not isinstance(dataset, str | Path):
             raise InputError(f"{name}: a path goes with data that is a path; give all as data sets")
-    given = {name: source_of(each, name) for name, each in others.items() if each is not None}
+    labelled = plan.model.task.labels_from != "none"
+    given = {name: source_of(each, name, labelled=labelled) for name, each in others.items() if each is not None}
     if isinstance(dataset, str | Path):
         for name in given:
             raise InputError(f"{name}: data that is named has parts of its own; give all as data sets, or none")
         return str(dataset)
     if "validation" in given and "test" not in given:
         raise InputError("validation: it is given beside test=, since without one it is what would be tested on")
-    source, resize = source_of(dataset, "dataset"), plan.shorter_side or plan.resize is not None
+    source, resize = source_of(dataset, "dataset", labelled=labelled), plan.shorter_side or plan.resize is not None
     parts = [mapped_part(source, plan.model, "", "dataset", resize, scratch)]
     parts += [mapped_part(each, plan.model, f"{name}_", name, resize, scratch) for name, each in given.items()]
     path = scratch / "data.npz"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,7 @@ from planner.errors import InputError
 from planner.python.datasets import class_names, mapped_part
 from planner.python.sources import source_of
 from planner.schema.model import Linear, Model, Unit
+from planner.tasks.autoencoder import Autoencoder
 from planner.tasks.base import class_of
 
 MODEL = Model("model/1", "m", (3,), 4, (Unit("a", (Linear("linear", 4),)),), input_dtype="float32")
@@ -59,6 +61,8 @@ TENSORS = TensorDataset(torch.from_numpy(INPUTS), torch.from_numpy(LABELS))
         TENSORS,
         DataLoader(TENSORS, batch_size=3, shuffle=True),
         (INPUTS, LABELS),
+        {"id": LABELS, "x": INPUTS, "y": LABELS},
+        [{"label": label, "x": row, "id": 3} for row, label in ROWS],
         (torch.from_numpy(INPUTS), torch.from_numpy(LABELS)),
         generator,
         generator(),
@@ -87,13 +91,32 @@ def test_columns_say_what_classes_are_called() -> None:
         (Columns("image", "x", "label"), r"its columns are image, x, label, and more than one is the input by name"),
         (Columns("a", "b", "label"), r"its columns are a, b, label, and none of them is the input by name"),
         (Columns("x"), r"none of them is the label by name"),
+        ({"a": INPUTS, "b": LABELS}, r"data: its columns are a, b, and none of them is the input by name"),
+        (
+            {"train": Columns("x", "label")},
+            r"data: is a dict of train; give one of its data sets, and another as test=",
+        ),
+        (
+            [{"a": 1, "label": 0, "b": 2}],
+            r"data\[0\]: its columns are a, label, b, and none of them is the input by name",
+        ),
+        ([(1, 2, 3)], r"data\[0\]: is a tuple; a pair of input and label is needed"),
         ((INPUTS, LABELS[:5]), "data: 8 samples, but 5 labels"),
         (SimpleNamespace(column_names={"train": []}, features={}), "has the splits train; give one of them"),
     ],
 )
 def test_what_is_no_data_set(data: Any, said: str) -> None:
     with pytest.raises(InputError, match=said):
-        mapped_part(data, MODEL, "", "data")
+        list(mapped_part(data, MODEL, "", "data").samples)
+
+
+@pytest.mark.parametrize(
+    "data", [Columns("x"), {"x": INPUTS}, [{"x": row} for row in INPUTS], INPUTS, Columns("x", "label")]
+)
+def test_a_task_without_labels_needs_none(data: Any) -> None:
+    images = replace(MODEL, classes=3, task=Autoencoder("autoencoder"), units=(Unit("a", (Linear("linear", 3),)),))
+    part = mapped_part(data, images, "", "data")
+    assert [np.frombuffer(values, np.float32).tolist() for values, _ in part.samples] == INPUTS.tolist()
 
 
 def test_a_sample_of_a_stream_that_does_not_fit_is_named() -> None:
