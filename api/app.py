@@ -43,7 +43,12 @@ def create_app(settings: ServiceSettings) -> FastAPI:
         await service.close()
 
     app = FastAPI(
-        title=openapi.TITLE, lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False
+        title=openapi.TITLE,
+        lifespan=lifespan,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.service = service
     app.add_middleware(Guard, service=service)
@@ -51,7 +56,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     for part in (health, models, profiles, plans, plan_views, devices, runs, jobs, session):
-        app.include_router(part.router)
+        app.include_router(part.router, dependencies=[] if part is health else [Depends(_known_query)])
     _add_pages(app)
     return app
 
@@ -73,6 +78,18 @@ def _add_pages(app: FastAPI) -> None:
 
     app.mount("/pages", StaticFiles(directory=_FOLDER / "pages"), name="pages")
     app.mount("/", StaticFiles(directory=DASHBOARD, html=True), name="dashboard")
+
+
+async def _known_query(request: Request) -> None:
+    """Refuse parameters that the route does not know: one that was misspelt would be taken for one left out."""
+    route = request.scope["route"]
+    if not request.query_params or not route.include_in_schema:
+        return
+    names = {field.alias for field in route.dependant.query_params}
+    for name in request.query_params:
+        if name not in names:
+            known = ", ".join(sorted(names))
+            raise invalid(f"query.{name[:60]}", f"is unknown here; {f'there is {known}' if known else 'there is none'}")
 
 
 async def _problem(request: Request, error: Exception) -> Response:

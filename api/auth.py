@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from api.problems import Problem
 from api.settings import ServiceSettings
-from api.store.tokens import Kind, Principal
+from api.store.tokens import LOCAL_ID, Kind, Principal
 
 Scope = Literal["read", "plan", "report", "jobs", "admin", "enrol"]
 
@@ -22,7 +22,7 @@ COOKIE = "neuroflux_session"
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
-LOCAL = Principal("admin", "local")
+LOCAL = Principal("admin", LOCAL_ID)
 """Who asks a service without authentication, which only this machine reaches."""
 
 _SCOPES: dict[Kind, frozenset[Scope]] = {
@@ -58,12 +58,17 @@ def unauthorized() -> Problem:
     )
 
 
+def may(principal: Principal, scope: Scope) -> bool:
+    """Whether a principal has a scope."""
+    return scope in _SCOPES[principal.kind]
+
+
 def needs(scope: Scope) -> Callable[[Request], Awaitable[Principal]]:
     """A route's dependency: the principal, who must have `scope`. Raises Problem (403)."""
 
     async def check(request: Request) -> Principal:  # async: a plain function would be sent to a thread
         principal: Principal = request.state.principal
-        if scope not in _SCOPES[principal.kind]:
+        if not may(principal, scope):
             raise Problem(HTTPStatus.FORBIDDEN, "forbidden", f"a token of kind {principal.kind} may not do this")
         return principal
 

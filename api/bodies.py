@@ -63,15 +63,20 @@ async def receive(request: Request, limit: int = MAX_BODY_BYTES, types: tuple[st
     announced = request.headers.get("content-length", "0")
     if announced.isdecimal() and (len(announced) > _LENGTH_DIGITS or int(announced) > limit):
         raise _too_long(limit)  # the server throws away what still arrives
+    return await collect(request, limit, MAX_BODY_SECONDS)
+
+
+async def collect(request: Request, limit: int, seconds: float) -> bytes:
+    """The whole body, of whatever type. Raises Problem: too long, too slow, no room."""
     try:
-        async with asyncio.timeout(MAX_BODY_SECONDS):
+        async with asyncio.timeout(seconds):
             return await _collect(request, limit)
     except TimeoutError:
         raise Problem(
             HTTPStatus.REQUEST_TIMEOUT,
             "body-too-slow",
-            f"the body did not arrive within {MAX_BODY_SECONDS:.0f} s",
-            limit=int(MAX_BODY_SECONDS),
+            f"the body did not arrive within {seconds:.0f} s",
+            limit=int(seconds),
             headers={"Connection": "close"},
         ) from None
     except ClientDisconnect:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from http import HTTPStatus
@@ -10,10 +11,12 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import auth, limits
 from api.problems import Problem, invalid, overloaded
+from api.routes.session import SIGN_IN
 from api.service import Service
 from api.store import device_rows, tokens
 from planner.errors import PlannerError
@@ -21,15 +24,21 @@ from planner.errors import PlannerError
 _LOG = logging.getLogger("neuroflux.api")
 
 _HEALTH = "/healthz"
-_OPEN = frozenset({_HEALTH, "/readyz", "/sign-in", "/pages/sign_in.css"})
-"""Paths that need no token beside the request: the first two say nothing but whether this service works, the third
-finds its token in the form that it receives, and the last is how the page with that form looks."""
+_READY = "/readyz"
+_OPEN = frozenset(
+    {("GET", _HEALTH), ("GET", _READY), *(("POST", page) for page in SIGN_IN), ("GET", "/pages/sign_in.css")}
+)
+"""What needs no token beside the request: the first two say nothing but whether this service works, the pages find
+their token in the form that they receive, and the last is how the page with that form looks."""
 
 _CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 """No inline script or style, nothing from elsewhere."""
+
+_GONE = 499
+"""What is counted as the status of a request whose client has gone before it had an answer."""
 
 _HEADERS = {
     "Content-Security-Policy": _CSP,
@@ -59,6 +68,8 @@ class Guard:
             await self._guarded(scope, receive, answer)
         except Problem as problem:
             await self._refuse(problem, scope, receive, answer)
+        except ClientDisconnect:
+            answer.status = answer.status or _GONE
         except Exception as error:
             await self._refuse(_unexpected(error, scope), scope, receive, answer)
         finally:
@@ -69,26 +80,28 @@ class Guard:
     async def _guarded(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         headers = Headers(scope=scope)
         _check_sizes(scope)
-        if scope["path"] == _HEALTH:
+        path = _path(scope)
+        if path == _HEALTH:
             # Before everything that may be busy: this says that the process answers.
             await self._app(scope, receive, answer)
             return
         auth.check_host(headers, self._service.settings)
         service = self._service
-        if service.in_flight >= limits.MAX_IN_FLIGHT:
-            raise overloaded("too many requests are being answered")
-        service.in_flight += 1
-        try:
-            scope.setdefault("state", {})["principal"] = await self._principal(scope, headers)
+        if path == _READY:
+            # Neither counted nor kept waiting by others: however many ask, the database is asked once at a time.
+            scope.setdefault("state", {})["principal"] = auth.LOCAL
             await self._app(scope, receive, answer)
-        finally:
-            service.in_flight -= 1
+            return
+        client = scope.get("client") or ("",)
+        is_open = (scope["method"], path) in _OPEN
+        with service.open_lane.slot(client[0]) if is_open else service.answering():
+            scope.setdefault("state", {})["principal"] = await self._principal(scope, headers, is_open)
+            await self._app(scope, receive, answer)
 
-    async def _principal(self, scope: Scope, headers: Headers) -> tokens.Principal | None:
+    async def _principal(self, scope: Scope, headers: Headers, is_open: bool) -> tokens.Principal | None:
         token = auth.bearer(headers)
         session = auth.cookie(headers) if token is None else None
         auth.check_origin(headers, scope["method"], session is not None)
-        is_open = scope["path"] in _OPEN
         if token is None and session is None:
             if self._service.settings.authentication and not is_open:
                 raise auth.unauthorized()
@@ -101,7 +114,9 @@ class Guard:
         if principal is None and not is_open:
             raise auth.unauthorized()
         if principal is not None and principal.device_id is not None and self._service.is_news(principal.device_id):
-            await run_in_threadpool(device_rows.set_seen, self._service.database, principal.device_id)
+            # What is asked is answered though this cannot be written down now.
+            with contextlib.suppress(Problem, SQLAlchemyError):
+                await run_in_threadpool(device_rows.set_seen, self._service.database, principal.device_id)
         return principal or auth.LOCAL
 
     async def _refuse(self, problem: Problem, scope: Scope, receive: Receive, answer: _Answer) -> None:
@@ -109,7 +124,7 @@ class Guard:
             return  # half an answer has gone out; the connection is closed behind it
         headers = Headers(scope=scope)
         if problem.status == HTTPStatus.UNAUTHORIZED and _wants_page(headers, scope):
-            await self._service.sign_in_page()(scope, receive, answer)
+            await self._service.sign_in_page(scope.get("root_path", ""))(scope, receive, answer)
             return
         await problem.response()(scope, receive, answer)
 
@@ -129,7 +144,15 @@ class _Answer:
             for name, value in _HEADERS.items():
                 headers.setdefault(name, value)
             headers.setdefault("Cache-Control", "no-store")
+            if headers.get("location", "").startswith("/"):
+                headers["location"] = self._scope.get("root_path", "") + headers["location"]
         await self._send(message)
+
+
+def _path(scope: Scope) -> str:
+    """The path as routes know it: below where a proxy shows this service."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 def _check_sizes(scope: Scope) -> None:

@@ -29,11 +29,35 @@ MAX_HEADER_BYTES = 16 * KIB
 MAX_BODY_SECONDS = 20.0
 """Longest that a body may take to arrive."""
 
+HEAD_SECONDS = 10.0
+"""Longest that the head of a request may take to arrive, from when its connection began or from its first byte."""
+
+MAX_HEAD_BYTES = 64 * KIB
+"""Longest head of a request that is read to be refused in words; the connection of a longer one is closed."""
+
+MAX_FORM_BYTES = 4 * KIB
+"""Longest form for signing in."""
+
+MAX_FORM_SECONDS = 5.0
+"""Longest that it may take to arrive."""
+
+UNREAD_SECONDS = 30.0
+"""A connection ends whose client has taken nothing of what was sent for so long."""
+
 MAX_CONNECTIONS = 1024
-"""Most connections at one time; the server closes further ones."""
+"""Most connections at one time; a further one takes the place of one that waits for a request, or is closed."""
+
+HEALTH_CONNECTIONS = 16
+"""Connections beyond these, that are good for asking after health."""
+
+MAX_WITHOUT_TOKEN = 64
+"""Most requests being answered at one time that need no token: signing in, and the page for it."""
+
+MAX_WITHOUT_TOKEN_OF_ONE = 16
+"""Most of these of one client."""
 
 MAX_IN_FLIGHT = 384
-"""Most requests being answered at one time, event streams left out."""
+"""Most requests being answered at one time, event streams and those that need no token left out."""
 
 MAX_BODIES_BYTES = 32 * MIB
 """All bodies in memory at one time, together; more are answered with 503."""
@@ -41,8 +65,17 @@ MAX_BODIES_BYTES = 32 * MIB
 MAX_EVENT_STREAMS = 256
 """Most event streams at one time."""
 
+TOKEN_CHECK_SECONDS = 5.0
+"""How often it is looked whether the token of an open event stream is still good."""
+
 STORE_THREADS = 6
 """Threads that talk to the database for requests."""
+
+WRITE_SECONDS = 3.0
+"""A write that takes longer waits for another process that has locked the database; further ones get 503."""
+
+LEAST_FREE_BYTES = 16 * MIB
+"""With less room for its database a service is not ready."""
 
 MAX_PAGE = 200
 """Most items of one page."""
@@ -56,11 +89,20 @@ MAX_SAMPLES_PER_POST = 1000
 MAX_SAMPLES_PER_RUN = 5_000_000
 """Most samples kept of one run; their sequence numbers stay below this."""
 
+MAX_REASON_LENGTH = 2000
+"""Longest reason of a run's end."""
+
 MAX_POINTS = 5000
 """Most points of one chart."""
 
 DEFAULT_POINTS = 1000
 """Points of one chart unless asked otherwise."""
+
+HEARD_SECONDS = 30.0
+"""How often it is written down at most that a run was heard of."""
+
+SILENCE_SECONDS = 150.0
+"""A run that is not heard of for so long is lost: its device says something every 30 s."""
 
 MAX_WAITING_SAMPLES = 50_000
 """Most samples that wait for their commit; more are answered with 503."""
@@ -118,6 +160,9 @@ RETRY_SECONDS = 2
 
 SEEN_SECONDS = 30.0
 """How often it is written down at most that a device was heard of."""
+
+KNOWN_MODELS = 24
+"""Models whose description an API process keeps, read already."""
 
 SOLVER_PROFILES = 8
 """Decoded profiles that a solver worker keeps; the one unused for longest goes first."""

@@ -39,6 +39,7 @@ _KINDS: tuple[type, ...] = (
     requests.DeviceRequest,
     responses.EnrolledDevice,
     responses.Enrolment,
+    responses.EnrolmentPage,
     requests.EnrolmentRequest,
     responses.Frontier,
     responses.Health,
@@ -56,10 +57,12 @@ _KINDS: tuple[type, ...] = (
     responses.RunItem,
     responses.RunPage,
     requests.RunRequest,
+    requests.RunStateRequest,
     requests.SampleBatch,
     responses.SampleChart,
     responses.SamplesTaken,
     responses.SessionItem,
+    responses.SessionPage,
 )
 
 _SECURITY = {
@@ -77,9 +80,30 @@ def describe(app: FastAPI) -> dict[str, Any]:
     components.update(schemas_of(_KINDS))
     for name in ("HTTPValidationError", "ValidationError"):
         components.pop(name, None)
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            _keep_what_comes(path, operation)
     document["components"]["securitySchemes"] = _SECURITY
     document["security"] = [{"token": []}, {"session": []}, {}]
     return document
+
+
+def _keep_what_comes(path: str, operation: dict[str, Any]) -> None:
+    """Remove what FastAPI adds to an operation and never comes: a usual answer, and JSON beside another type."""
+    answers: dict[str, Any] = operation["responses"]
+    if answers.get("200", {}).get("description") == "Successful Response":
+        del answers["200"]
+    for answer in answers.values():
+        content = answer.get("content", {})
+        if len(content) > 1 and content.get("application/json", {}).get("schema") == {}:
+            del content["application/json"]
+    if path in _WITHOUT_TOKEN:
+        operation["security"] = []
+        for status in ("401", "403", "422", *(("503",) if path == "/healthz" else ())):
+            answers.pop(status, None)
+
+
+_WITHOUT_TOKEN = ("/healthz", "/readyz")
 
 
 def schemas_of(kinds: tuple[type, ...]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from api.store.content import ProfileKey
+from api.store.profile_rows import ProfileKey
 
 
 @dataclass(frozen=True)

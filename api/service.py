@@ -5,23 +5,33 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
+from sqlalchemy import text
 from starlette.responses import Response
 
 from api import limits
 from api.bodies import BodyMeter
+from api.known_models import KnownModels
 from api.metrics import Metrics
 from api.plan_cache import PlanCache
+from api.problems import Problem, overloaded
 from api.settings import ServiceSettings
 from api.solving import SolverPool
 from api.store.database import Database
 from api.store.runs import RunKey
 from api.store.writer import SampleWriter
+from planner.system.files import free_bytes
+from planner.units import format_bytes
 
 _PAGES = Path(__file__).parent / "pages"
+
+_REFUSED = '<p role="alert">This is not the token of this service\'s admin. It may have been changed.</p>'
+_NONE_GIVEN = '<p role="alert">A token is needed.</p>'
 
 
 class Bytes:
@@ -49,12 +59,40 @@ class Bytes:
             self._held -= len(self._items.popitem(last=False)[1])
 
 
+class Lane:
+    """Requests being answered at one time: at most `most`, and at most `most_of_one` of one client."""
+
+    def __init__(self, most: int, most_of_one: int) -> None:
+        self._most = most
+        self._most_of_one = most_of_one
+        self._held: Counter[str] = Counter()
+
+    @property
+    def held(self) -> int:
+        """How many there are."""
+        return self._held.total()
+
+    @contextmanager
+    def slot(self, client: str) -> Iterator[None]:
+        """Hold a place. Raises Problem (503) where there is none."""
+        if self.held >= self._most or self._held[client] >= self._most_of_one:
+            raise overloaded("too many requests without a token are being answered")
+        self._held[client] += 1
+        try:
+            yield
+        finally:
+            self._held[client] -= 1
+            if not self._held[client]:
+                del self._held[client]
+
+
 class Changes:
-    """Wakes the event streams of this process when a run has got something new."""
+    """Wakes the event streams of this process when a run has got something new, and when it is time to end."""
 
     def __init__(self) -> None:
         self._events: dict[int, asyncio.Event] = {}
         self.streams = 0
+        self.are_over = False
 
     def notify(self, run: int) -> None:
         """A run has changed."""
@@ -62,8 +100,16 @@ class Changes:
         if event is not None:
             event.set()
 
+    def close(self) -> None:
+        """End all streams: this process is about to."""
+        self.are_over = True
+        for run in list(self._events):
+            self.notify(run)
+
     async def wait(self, run: int, seconds: float) -> None:
         """Until a run changes, or `seconds` have passed: another process may have changed it."""
+        if self.are_over:
+            return
         event = self._events.setdefault(run, asyncio.Event())
         try:
             async with asyncio.timeout(seconds):
@@ -77,21 +123,67 @@ class Service:
 
     def __init__(self, settings: ServiceSettings) -> None:
         self.settings = settings
-        self.database = Database(settings.database)
+        self.database = Database(settings.database, is_patient=False)
         self.solvers = SolverPool(settings.solver_workers)
+        self.models = KnownModels(self.database, self.solvers)
         self.metrics = Metrics()
         self.bodies = BodyMeter()
         self.changes = Changes()
         self.in_flight = 0
+        self.open_lane = Lane(limits.MAX_WITHOUT_TOKEN, limits.MAX_WITHOUT_TOKEN_OF_ONE)
         self.plans = Bytes(limits.PLAN_CACHE_BYTES)
         self.plan_cache = PlanCache(limits.CACHED_PLANS)
         self.run_keys: OrderedDict[str, RunKey] = OrderedDict()
+        self._looking: asyncio.Task[None] | None = None
         self._seen: dict[str, float] = {}
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Count a request while it is being answered. Raises Problem (503) where there are too many."""
+        if self.in_flight >= limits.MAX_IN_FLIGHT:
+            raise overloaded("too many requests are being answered")
+        self.in_flight += 1
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+
+    @contextmanager
+    def streaming(self) -> Iterator[None]:
+        """Count a request as an event stream instead."""
+        self.in_flight -= 1
+        self.changes.streams += 1
+        try:
+            yield
+        finally:
+            self.changes.streams -= 1
+            self.in_flight += 1
 
     @cached_property
     def samples(self) -> SampleWriter:
         """The writer of samples; its thread starts with the first of them."""
         return SampleWriter(self.database)
+
+    async def check_ready(self) -> None:
+        """Raise an error where the database does not answer. Who asks meanwhile hears the same answer."""
+        if self._looking is None:
+            # A thread of its own, since those for requests may all be busy.
+            self._looking = asyncio.create_task(asyncio.to_thread(self._look))
+            self._looking.add_done_callback(self._looked)
+        await asyncio.shield(self._looking)
+
+    def _look(self) -> None:
+        if self.database.file is not None:
+            left = free_bytes(self.database.file.parent)
+            if left < limits.LEAST_FREE_BYTES:
+                raise Problem(503, "storage-full", f"{format_bytes(left)} are left for the database")
+        with self.database.read() as connection:
+            connection.execute(text("SELECT number FROM models LIMIT 1"))
+
+    def _looked(self, task: asyncio.Task[None]) -> None:
+        self._looking = None
+        if not task.cancelled():
+            task.exception()  # whoever has asked may have gone
 
     def is_news(self, device_id: str) -> bool:
         """Whether it is a while since this process has written down that a device was heard of."""
@@ -101,9 +193,11 @@ class Service:
         self._seen[device_id] = now
         return True
 
-    def sign_in_page(self) -> Response:
-        """Where a browser hands in its token: a form, no script."""
-        return Response((_PAGES / "sign_in.html").read_bytes(), 401, media_type="text/html")
+    def sign_in_page(self, root_path: str, refused: str | None = None) -> Response:
+        """Where a browser hands in its token: a form, no script. `refused` is the token that was not taken."""
+        words = "" if refused is None else _REFUSED if refused else _NONE_GIVEN
+        text = (_PAGES / "sign_in.html").read_text()
+        return Response(text.replace("{root}", root_path).replace("{refused}", words), 401, media_type="text/html")
 
     async def close(self) -> None:
         """End what was started."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,10 @@ class ServiceSettings:
     """Names besides localhost under which this service may be addressed."""
     solver_workers: int = 2
     """Warm processes that solve."""
+    root_path: str = ""
+    """Where a proxy shows this service, which it asks without it: `/neuroflux`; empty: at its root."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed."""
 
     def __post_init__(self) -> None:
         if not self.authentication and not is_loopback(self.host):
@@ -45,6 +50,13 @@ class ServiceSettings:
                 f"--host {self.host}: other machines could reach this service, so it needs authentication; add "
                 "--admin-token-file FILE (made if it does not exist), or bind to 127.0.0.1"
             )
+        if self.root_path and not re.fullmatch(r"(/[\w.~-]+)+", self.root_path, re.ASCII):
+            raise InputError(f"--root-path {self.root_path}: is no path such as /neuroflux")
+        for proxy in self.trusted_proxies:
+            try:
+                ipaddress.ip_network(proxy)
+            except ValueError:
+                raise InputError(f"--trusted-proxy {proxy}: is neither an address nor a network (10.0.0.0/8)") from None
 
     @property
     def all_host_names(self) -> frozenset[str]:
@@ -60,6 +72,15 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _check_user(rest: str) -> None:
+    """Refuse signs that would end the password early, so that its rest was taken for a host. Raises InputError."""
+    user, at, _ = rest.rpartition("@")
+    if at and any(sign in user for sign in "@/#?[]"):
+        raise InputError(
+            "--db: in the user's name and password the signs @ / # ? [ ] are written %40 %2F %23 %3F %5B %5D"
+        )
+
+
 def database_url(given: str | None, data_folder: Path) -> str:
     """The database's URL: what was given, in SQLAlchemy's words, or the default file. Raises InputError."""
     if given is None:
@@ -68,5 +89,7 @@ def database_url(given: str | None, data_folder: Path) -> str:
         return given
     for prefix in ("postgresql+psycopg://", "postgresql://", "postgres://"):
         if given.startswith(prefix):
-            return "postgresql+psycopg://" + given.removeprefix(prefix)
+            rest = given.removeprefix(prefix)
+            _check_user(rest)
+            return "postgresql+psycopg://" + rest
     raise InputError("--db: is neither sqlite:///PATH nor postgresql://USER:PASSWORD@HOST/NAME")

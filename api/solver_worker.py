@@ -16,11 +16,15 @@ from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO, Literal
 
 from api.limits import FRONTIER_SECONDS, SOLVER_PROFILES
+from api.model_facts import ModelFacts
 from api.problems import from_error
-from api.summaries import model_row, plan_summary, profile_row
-from planner.errors import DocumentError, InfeasibleError, InputError, PlannerError
-from planner.schema.codec import content_id, decode, parse_json, to_json
+from api.summaries import model_item, model_row, plan_summary, profile_row
+from planner.errors import DocumentError, InfeasibleError, InputError, ModelError, PlannerError
+from planner.model.load import model_from_json
+from planner.model.zoo import ZOO, from_zoo
+from planner.schema.codec import content_id, decode, encode, parse_json, to_json
 from planner.schema.device_checks import check_device
+from planner.schema.model import Model
 from planner.schema.plan import Plan
 from planner.schema.profile import Profile
 from planner.schema.request import Request
@@ -45,10 +49,12 @@ class Asked:
     """What is asked of the solver; none: to check the profile, to look at a plan, or to read an ONNX file."""
     plan: Plan | None = None
     """A plan made from the profile, to be looked at."""
-    about: Literal["frontier", "units", "onnx"] = "frontier"
-    """What is to be said of it; `onnx` is of the file that follows."""
+    about: Literal["frontier", "units", "onnx", "model", "zoo"] = "frontier"
+    """What is to be said of it; `onnx` and `model` are of what follows, `zoo` of nothing that was sent."""
     task: AnyTask = CLASSIFICATION
     """What the network in that file is for."""
+    field: str = "$"
+    """Where the model stands in the request that it comes from."""
 
 
 def main() -> None:
@@ -76,6 +82,10 @@ def _answer(line: bytes, source: BinaryIO, profiles: OrderedDict[str, Profile]) 
     try:
         if asked.about == "onnx":
             return _read_onnx(sent, asked.task)
+        if asked.about == "model":
+            return _read_model(sent)
+        if asked.about == "zoo":
+            return {"rows": [model_item(from_zoo(name)) for name in ZOO]}
         if asked.request is None and asked.plan is None:
             return {"row": _checked(sent)}
         if sent:
@@ -89,7 +99,7 @@ def _answer(line: bytes, source: BinaryIO, profiles: OrderedDict[str, Profile]) 
         assert asked.request is not None
         return {"plan": _row(_solve(profile, asked.request))}
     except PlannerError as error:
-        field = "$.budget.bytes" if isinstance(error, InfeasibleError) else "$"
+        field = "$.budget.bytes" if isinstance(error, InfeasibleError) else asked.field
         problem = from_error(error, field)
         return {"status": problem.status, "kind": problem.kind, "detail": problem.detail, "extra": problem.extra}
 
@@ -111,6 +121,32 @@ def _checked(text: bytes) -> dict[str, Any]:
     if not re.fullmatch(r"[0-9a-f]{64}", profile.device.fingerprint):
         raise DocumentError("$.device.fingerprint", "a fingerprint is a sha256 in hexadecimal digits")
     return profile_row(profile)
+
+
+def _read_model(text: bytes) -> dict[str, Any]:
+    """A model as it is kept, and what is to be known of it. Raises DocumentError, ModelError."""
+    value = parse_json(text)
+    model = from_zoo(value) if isinstance(value, str) else model_from_json(value)
+    row = model_row(model)
+    facts = ModelFacts(
+        id=row["id"],
+        name=model.name,
+        input=model.input,
+        input_dtype=model.input_dtype,
+        normalised_by=model.normalised_by,
+        classes=model.classes,
+        units=len(model.units),
+        is_of_zoo=model.name in ZOO and _is_of_zoo(model),
+    )
+    return {"row": row, "facts": encode(facts)}
+
+
+def _is_of_zoo(model: Model) -> bool:
+    """Whether the zoo makes this model under its name, as whoever gives that name and the model's input gets it."""
+    try:
+        return from_zoo(model.name, model.input, model.classes) == model
+    except (ModelError, InputError):
+        return False
 
 
 def _read_onnx(file: bytes, task: AnyTask) -> dict[str, Any]:

@@ -100,6 +100,18 @@ class SolverPool:
         answer = await self._answer("", file, {"request": None, "about": "onnx", "task": task})
         return answer["row"], answer["notes"]
 
+    async def read_model(self, text: bytes, field: str) -> dict[str, Any]:
+        """A model: `row` as it is kept, `facts` as `ModelFacts`. `text` is a description or a zoo name, as JSON.
+
+        Raises Problem, at `field`, where it is none.
+        """
+        return await self._answer("", text, {"request": None, "about": "model", "field": field})
+
+    async def list_zoo(self) -> list[dict[str, Any]]:
+        """The zoo's models in short."""
+        rows: list[dict[str, Any]] = (await self._answer("", b"", {"request": None, "about": "zoo"}))["rows"]
+        return rows
+
     async def _answer(self, profile_id: str, profile: bytes, question: dict[str, Any]) -> dict[str, Any]:
         if self.waiting >= MAX_WAITING_SOLVES:
             raise overloaded("too many plans are being made")

@@ -25,6 +25,11 @@ def model_summary(model: Model) -> dict[str, Any]:
     }
 
 
+def model_item(model: Model) -> dict[str, Any]:
+    """One of the zoo in a list of models."""
+    return {"id": content_id(model), **model_summary(model), "created_at": None}
+
+
 def model_row(model: Model) -> dict[str, Any]:
     """A model as it is kept."""
     summary = json.dumps(model_summary(model))

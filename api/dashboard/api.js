@@ -12,6 +12,9 @@ export class Problem extends Error {
   }
 }
 
+/** Where the service is: a proxy may show it below a path of its own. */
+export const service = new URL(".", location.href).href.replace(/\/$/, "");
+
 /** GET a document. */
 export async function get(path, signal) {
   return (await request("GET", path, undefined, signal)).document;
@@ -38,7 +41,7 @@ async function request(method, path, body, signal, type = "application/json") {
   let answer;
   let text;
   try {
-    answer = await fetch(path, { method, headers, body: body === undefined ? undefined : textOf(body), signal });
+    answer = await fetch(service + path, { method, headers, body: body === undefined ? undefined : textOf(body), signal });
     text = await answer.text(); // the connection may break here too, after the answer's head
   } catch (error) {
     if (error.name === "AbortError") throw error;

@@ -1,6 +1,6 @@
 // The shell: shows the view that the address names, and ends the one before.
 
-import { get, send, Problem } from "./api.js";
+import { get, send, service, Problem } from "./api.js";
 import { h, say } from "./dom.js";
 import { here } from "./router.js";
 import { problemBox } from "./parts.js";
@@ -73,7 +73,7 @@ async function offerSignOut() {
   button.hidden = session?.kind !== "session" || !session.authentication;
   button.addEventListener("click", async () => {
     await send("DELETE", "/v1/session");
-    location.replace("/");
+    location.replace(`${service}/`);
   });
 }
 

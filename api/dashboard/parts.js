@@ -89,8 +89,13 @@ export function badge(text, kind = "") {
 
 /** The state of a run as a badge. */
 export function runState(run) {
-  if (run.state === "running") return badge("running", "live");
-  return badge("finished", "good");
+  const kinds = { running: "live", finished: "good", queued: "" };
+  return badge(run.state.replace("-", " "), kinds[run.state] ?? "bad");
+}
+
+/** How a run has ended by its report. */
+export function stateBy(report) {
+  return report.within_budget && report.peak_bytes <= report.budget_bytes ? "finished" : "over-budget";
 }
 
 /** A key to colours and signs. An item: { colour: name of the style sheet's variable, text, shape? } or { sign, text }. */

@@ -1,7 +1,7 @@
 // Server-sent events read with fetch: unlike EventSource it can begin behind what the page has already, and it sees
 // what status an answer has.
 
-import { askForToken, retryAfter } from "./api.js";
+import { askForToken, retryAfter, service } from "./api.js";
 
 const FIRST_WAIT = 1;
 const LONGEST_WAIT = 30;
@@ -17,7 +17,7 @@ export async function follow(path, after, signal, onEvent, onState) {
     try {
       const headers = { Accept: "text/event-stream" };
       if (last !== null) headers["Last-Event-ID"] = String(last);
-      const answer = await fetch(path, { headers, signal });
+      const answer = await fetch(service + path, { headers, signal });
       if (answer.status === 401) return askForToken();
       if (answer.status === 204) return onState("ended");
       if (answer.ok) {

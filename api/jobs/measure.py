@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from api.limits import JOB_CPU_SECONDS, JOB_SECONDS
-from api.store import content, job_rows
+from api.store import job_rows, profile_rows
 from api.store.database import Database
 from api.store.job_rows import Claim
-from api.store.tables import profiles
 from api.summaries import profile_row
 from planner.errors import PlannerError, StorageError
 from planner.schema.codec import read_document, to_json
@@ -125,6 +124,6 @@ def _conclude(database: Database, claim: Claim, folder: Path, code: int, message
     except PlannerError as error:
         job_rows.finish(database, claim, None, str(error))
         return
-    content.put(database, profiles, profile_row(profile))
+    profile_rows.put(database, profile_row(profile))
     job_rows.finish(database, claim, profile.id, None)
     _LOG.info("job %s is done", claim.id)

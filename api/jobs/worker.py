@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from types import FrameType
 
 from api.jobs.measure import clear_leftovers, run_job
-from api.store import content, device_rows, job_rows
+from api.store import device_rows, job_rows, profile_rows
 from api.store.database import Database
-from api.store.tables import profiles
 from api.store.tokens import new_id
 from api.summaries import profile_row
 from planner.errors import PlannerError
@@ -110,7 +109,7 @@ def _sweep(database: Database) -> bool:
 def _store_shipped(database: Database) -> None:
     for path in sorted(FOLDER.glob("models/*.json")):
         try:
-            content.put(database, profiles, profile_row(read_profile(path)))
+            profile_rows.put(database, profile_row(read_profile(path)))
         except PlannerError as error:
             _LOG.warning("a shipped profile is left out: %s", error)
 

@@ -63,7 +63,7 @@ function schemaDetails(name, schema) {
 
 async function show() {
   const place = document.getElementById("operations");
-  const answer = await fetch("/openapi.json");
+  const answer = await fetch("openapi.json");
   if (!answer.ok) {
     place.replaceChildren(element("p", `/openapi.json: ${answer.status}`));
     return;

@@ -28,18 +28,11 @@ DEFAULT_LIMIT = DEFAULT_PAGE
 
 T = TypeVar("T")
 
-_ID = re.compile(r"[0-9a-f]{64}")
-
 
 def service_of(request: Request) -> Service:
     """The state of this process."""
     service: Service = request.app.state.service
     return service
-
-
-def is_content_id(text: str) -> bool:
-    """Whether a text may be the id of a document."""
-    return _ID.fullmatch(text) is not None
 
 
 def to_cursor(number: int | None) -> str | None:

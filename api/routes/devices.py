@@ -27,7 +27,7 @@ from api.routes.common import (
     takes,
 )
 from api.schemas.requests import DeviceRequest, EnrolmentRequest
-from api.schemas.responses import DeviceItem, DevicePage, EnrolledDevice, Enrolment
+from api.schemas.responses import DeviceItem, DevicePage, EnrolledDevice, Enrolment, EnrolmentPage
 from api.service import Service
 from api.store import device_rows, tokens
 from api.store.content import timestamp
@@ -71,9 +71,29 @@ async def create_enrolment(request: Request) -> Response:
 def _create_enrolment(service: Service, asked: EnrolmentRequest) -> Response:
     token = tokens.new_token()
     with service.database.write() as connection:
-        tokens.add(connection, token, "enrolment", seconds=asked.seconds)
+        identity = tokens.add(connection, token, "enrolment", seconds=asked.seconds)
     expires = timestamp(now_ms() + asked.seconds * 1000)
-    return json_answer({"token": token, "expires_at": expires}, HTTPStatus.CREATED)
+    return json_answer({"id": identity, "token": token, "expires_at": expires}, HTTPStatus.CREATED)
+
+
+@router.get("/enrolments", **reads("list_enrolments", "A page of enrolments", EnrolmentPage, scope="admin"))
+def list_enrolments(request: Request, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT) -> Response:
+    """Tokens for enrolment that nobody has used yet, newest first; not the tokens themselves."""
+    return page_answer(tokens.page(service_of(request).database, "enrolment", from_cursor(cursor), limit))
+
+
+@router.delete(
+    "/enrolments/{enrolment_id}",
+    operation_id="end_enrolment",
+    status_code=204,
+    responses=gives({204: ("Its token is worthless", None)}, (404,)),
+    dependencies=[Depends(needs("admin"))],
+)
+def end_enrolment(request: Request, enrolment_id: Annotated[str, Path(max_length=64)]) -> Response:
+    """Take an enrolment back that nobody has used yet."""
+    if not tokens.end(service_of(request).database, "enrolment", enrolment_id):
+        raise not_found(f"open enrolment {enrolment_id}")
+    return Response(status_code=204)
 
 
 @router.post(
@@ -83,19 +103,27 @@ def _create_enrolment(service: Service, asked: EnrolmentRequest) -> Response:
     responses=gives({201: ("Enrolled; the token is shown this once", EnrolledDevice)}, BODY_PROBLEMS),
 )
 async def enrol_device(request: Request, principal: Annotated[Principal, Depends(needs("enrol"))]) -> Response:
-    """Enrol a device (`neuroflux enroll` does it), authenticated by an enrolment token, which is spent by it."""
+    """Enrol a device (`neuroflux enroll` does it), authenticated by an enrolment token, which is spent by it. One that
+    shows a token of its own from before is the same device again: its profiles and runs are still its own.
+    """
     asked = await bodies.read(request, DeviceRequest)
     return await run_in_threadpool(_enrol, service_of(request), principal, asked)
 
 
 def _enrol(service: Service, principal: Principal, asked: DeviceRequest) -> Response:
-    token, identity = tokens.new_token(), tokens.new_id()
+    token = tokens.new_token()
+    earlier = None if asked.earlier_token is None else tokens.device_of(service.database, asked.earlier_token)
+    identity = earlier or tokens.new_id()
     machine = asked.machine
     identifies = fingerprint(machine, machine.torch_version, asked.threads)
     with service.database.write() as connection:
         if principal.kind == "enrolment" and not tokens.use_up(connection, principal.token_id):
             raise unauthorized()
-        device_rows.add(connection, identity, "device", asked.name, identifies, machine)
+        if earlier is None:
+            device_rows.add(connection, identity, "device", asked.name, identifies, machine)
+        else:
+            tokens.revoke(connection, device_id=identity)
+            device_rows.renew(connection, identity, asked.name, identifies, machine)
         tokens.add(connection, token, "device", identity)
     found = device_rows.one(service.database, identity)
     headers = {"Location": f"/v1/devices/{identity}"}

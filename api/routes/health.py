@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Depends, Request
-from sqlalchemy import text
 from starlette.responses import Response
 
 from api.auth import needs
@@ -21,10 +20,9 @@ async def health() -> Response:
 
 
 @router.get("/readyz", operation_id="ready", responses=gives({200: ("The service works", Health)}))
-def ready(request: Request) -> Response:
-    """Whether the database answers too."""
-    with service_of(request).database.read() as connection:
-        connection.execute(text("SELECT number FROM models LIMIT 1"))
+async def ready(request: Request) -> Response:
+    """Whether the database answers too, and has room."""
+    await service_of(request).check_ready()
     return json_answer({"status": "ok"})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ from starlette.responses import Response
 
 from api import bodies
 from api.auth import needs
+from api.known_models import KnownModel
 from api.problems import Problem, invalid
 from api.routes.common import (
     BODY_PROBLEMS,
@@ -27,7 +29,6 @@ from api.routes.common import (
     service_of,
     takes,
 )
-from api.routes.models import model_of
 from api.schemas.requests import JobRequest, JobTerms
 from api.schemas.responses import JobItem, JobPage
 from api.service import Service
@@ -37,18 +38,17 @@ from api.store.idempotency import Once
 from api.store.tokens import Principal, new_id
 from planner.heads.kinds import measured_heads
 from planner.schema.codec import content_id
-from planner.schema.model import Model
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 
-def queue_profile(service: Service, terms: JobTerms, model: Model, once: Once | None) -> dict[str, Any]:
+def queue_profile(service: Service, terms: JobTerms, model: KnownModel, once: Once | None) -> dict[str, Any]:
     """Queue a measurement, and show it. An equal one that is not finished yet is not queued again.
 
     Raises Problem (429).
     """
     request = {
-        "model": model,
+        "model": json.loads(model.body),
         "batch": terms.batch,
         "optimizer": terms.optimizer.optimizer(),
         "dtype": terms.dtype,
@@ -81,18 +81,20 @@ async def create_job(
     request: Request, principal: Annotated[Principal, Depends(needs("jobs"))], key: Key = None
 ) -> Response:
     """Measure a model on this service's machine, in a process with limits. `Location` says where to look."""
-    text = await bodies.receive(request)
+    service, text = service_of(request), await bodies.receive(request)
     once = Once.of(key, principal.token_id, "jobs", text)
-    return await run_in_threadpool(_create, service_of(request), text, once)
+    terms, model_value = await run_in_threadpool(_split, text)
+    model = await service.models.of(model_value, "$.model")
+    job = await run_in_threadpool(queue_profile, service, terms, model, once)
+    return json_answer(job, HTTPStatus.ACCEPTED, {"Location": f"/v1/jobs/{job['id']}", "Retry-After": "5"})
 
 
-def _create(service: Service, text: bytes, once: Once | None) -> Response:
+def _split(text: bytes) -> tuple[JobTerms, Any]:
     value = bodies.value_of(text)
     if not isinstance(value, dict) or "model" not in value:
         raise invalid("$.model", "this field is missing")
-    _, model = model_of(service.database, value.pop("model"), "$.model")
-    job = queue_profile(service, bodies.decoded(JobTerms, value), model, once)
-    return json_answer(job, HTTPStatus.ACCEPTED, {"Location": f"/v1/jobs/{job['id']}", "Retry-After": "5"})
+    model = value.pop("model")
+    return bodies.decoded(JobTerms, value), model
 
 
 @router.get("", **reads("list_jobs", "A page of jobs", JobPage))

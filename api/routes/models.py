@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, lru_cache
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request
@@ -22,7 +21,6 @@ from api.routes.common import (
     content_answer,
     from_cursor,
     gives,
-    is_content_id,
     known,
     page_answer,
     reads,
@@ -32,13 +30,10 @@ from api.routes.common import (
 from api.schemas.responses import ModelPage
 from api.store import content
 from api.store.content import Page
-from api.store.database import Database
 from api.store.tables import models
-from api.summaries import model_row, model_summary
-from planner.errors import DocumentError, ModelError
-from planner.model.load import model_from_json
-from planner.model.zoo import ZOO, from_zoo, nearest
-from planner.schema.codec import content_id, decode, parse_json
+from planner.errors import DocumentError
+from planner.model.zoo import ZOO
+from planner.schema.codec import decode, parse_json
 from planner.schema.model import Model
 from planner.tasks.kinds import CLASSIFICATION, AnyTask
 
@@ -90,48 +85,14 @@ _TAKEN = takes(Model, EXAMPLE)
 _TAKEN["requestBody"]["content"][ONNX_TYPE] = {"schema": {"type": "string", "format": "binary"}}
 
 
-@lru_cache(8)
-def zoo_model(name: str) -> tuple[str, Model]:
-    """A network of the zoo at the input that it is made for, and its id."""
-    model = from_zoo(name)
-    return content_id(model), model
-
-
-@cache
-def _zoo_items() -> tuple[dict[str, Any], ...]:
-    return tuple({"id": zoo_model(name)[0], **model_summary(zoo_model(name)[1]), "created_at": None} for name in ZOO)
-
-
-def model_of(database: Database, value: Any, field: str) -> tuple[str, Model]:
-    """The model that a request means, and its id: a zoo name, the id of a stored one, or a description.
-
-    Raises Problem (422).
-    """
-    if isinstance(value, str) and value in ZOO:
-        return zoo_model(value)
-    if isinstance(value, str) and is_content_id(value):
-        body = content.body(database, models, value)
-        if body is not None:
-            return value, decode(Model, parse_json(body))
-    if isinstance(value, str):
-        problem = DocumentError(
-            field, f"{value[:60]!r} is neither in the zoo ({nearest(value)}) nor the id of a stored model"
-        )
-        raise from_error(problem)
-    try:
-        model = model_from_json(value)
-    except (DocumentError, ModelError) as error:
-        raise from_error(error, field) from None
-    return content_id(model), model
-
-
 @router.get("", **reads("list_models", "A page of models", ModelPage))
-def list_models(request: Request, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT) -> Response:
+async def list_models(request: Request, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT) -> Response:
     """Stored models, newest first, and the zoo's behind them."""
-    found = content.page(service_of(request).database, models, from_cursor(cursor), limit)
+    service = service_of(request)
+    found = await run_in_threadpool(content.page, service.database, models, from_cursor(cursor), limit)
     if found.next_number is None:
         stored = {item["id"] for item in found.items}
-        zoo = tuple(item for item in _zoo_items() if item["id"] not in stored)
+        zoo = tuple(item for item in await service.models.zoo() if item["id"] not in stored)
         found = Page((*found.items, *zoo), None)
     return page_answer(found)
 
@@ -171,8 +132,8 @@ async def store_model(
         raise from_error(
             DocumentError(_TASK_FIELD, f"is of ONNX files ({ONNX_TYPE}); a description says its task itself")
         )
-    text = await bodies.receive(request)
-    return await run_in_threadpool(_store_text, request, text)
+    value = await run_in_threadpool(bodies.value_of, await bodies.receive(request))
+    return await run_in_threadpool(_store, request, (await service_of(request).models.of(value, "$")).row)
 
 
 def _task(text: str | None) -> AnyTask:
@@ -186,10 +147,6 @@ def _task(text: str | None) -> AnyTask:
         raise from_error(error, _TASK_FIELD) from None
 
 
-def _store_text(request: Request, text: bytes) -> Response:
-    return _store(request, model_row(model_of(service_of(request).database, bodies.value_of(text), "$")[1]))
-
-
 def _store(request: Request, row: dict[str, Any]) -> Response:
     created = content.put(service_of(request).database, models, row)
     status = 201 if created else 200
@@ -197,12 +154,13 @@ def _store(request: Request, row: dict[str, Any]) -> Response:
 
 
 @router.get("/{name}", **reads("get_model", "The description", Model, 404, never_changes=True))
-def get_model(
+async def get_model(
     request: Request, name: Annotated[str, Path(description="A zoo name, or a model's id", max_length=64)]
 ) -> Response:
     """A description."""
+    service = service_of(request)
     if name in ZOO:
-        identity, model = zoo_model(name)
-        return content_answer(request, identity, content.to_bytes(model))
-    body = content.body(service_of(request).database, models, name) if is_content_id(name) else None
+        model = await service.models.of(name, "path.name")
+        return content_answer(request, model.facts.id, model.body)
+    body = await run_in_threadpool(content.body, service.database, models, name) if content.is_id(name) else None
     return content_answer(request, name, known(body, f"model {name}"))

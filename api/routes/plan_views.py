@@ -48,7 +48,9 @@ async def _view(service: Service, plan_id: str, about: str) -> Response:
         document = await run_in_threadpool(json.loads, plan)
         profile_id = document["profile_id"]
         profile = await run_in_threadpool(content.body, service.database, profiles, profile_id)
-        rows = await service.solvers.look(profile_id, profile or b"", document, about)
+        if profile is None:
+            raise not_found(f"profile {profile_id}, which the plan was made from, any more: it was deleted")
+        rows = await service.solvers.look(profile_id, profile, document, about)
         known = json.dumps({"plan_id": plan_id, about: rows}).encode()
         service.plans.put(key, known)
     return json_answer(json.loads(known))

@@ -14,7 +14,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api import bodies
-from api.auth import needs
+from api.auth import may, needs
+from api.known_models import KnownModel
+from api.model_facts import ModelFacts
 from api.plan_cache import CachedPlan
 from api.problems import Problem, from_error, invalid, not_found, overloaded
 from api.routes.common import (
@@ -32,23 +34,20 @@ from api.routes.common import (
     takes,
 )
 from api.routes.jobs import queue_profile
-from api.routes.models import model_of
 from api.schemas.requests import CompareRequest, CompareTerms, JobTerms, PlanRequest, ServiceTerms
 from api.schemas.responses import Alternatives, Choice, Comparison, JobItem, PlanChoices, PlanPage
 from api.service import Service
-from api.store import content, device_rows
+from api.store import content, device_rows, profile_rows
 from api.store.tables import plans, profiles
+from api.store.tokens import Principal
 from planner.errors import InputError
 from planner.heads.kinds import HEAD_WORDS
-from planner.model.zoo import ZOO
 from planner.schema.codec import content_id, encode
 from planner.schema.common import OPTIMIZER_WORDS
-from planner.schema.model import Model
 from planner.schema.plan import PLAN_SCHEMA, Plan
-from planner.schema.request import STRATEGY_WORDS, Strategy
+from planner.schema.request import STRATEGY_WORDS, Strategy, Training
 from planner.schema.request import Request as Question
 from planner.schema.terms import BudgetTerms, PlanTerms
-from planner.solver.request import check_freeze, check_images, check_normalisation
 from planner.units import MIB
 
 router = APIRouter(prefix="/v1/plans", tags=["plans"])
@@ -70,7 +69,7 @@ _EXAMPLE = {
 class _Asked:
     """A request whose model and profile are known."""
 
-    model: Model
+    model: KnownModel
     """What is to be trained."""
     question: Question
     """What is asked of the solver."""
@@ -78,7 +77,7 @@ class _Asked:
     """The profile that answers it; none: there is none yet."""
     device: device_rows.DeviceKey | None
     """The device that was named."""
-    subject: content.ProfileKey | None
+    subject: profile_rows.ProfileKey | None
     """What the profile was looked for by; none: it was named."""
 
     @property
@@ -87,24 +86,18 @@ class _Asked:
         return content_id({"schema": PLAN_SCHEMA, "profile": self.profile_id, "request": self.question})
 
 
-def _asked(service: Service, terms: ServiceTerms, model_value: Any) -> _Asked:
+def _asked(service: Service, terms: ServiceTerms, model: KnownModel) -> _Asked:
     """Find what a request refers to. Raises Problem (422, 503)."""
-    model_id, model = model_of(service.database, model_value, "$.model")
     question = _question(terms)
-    checks = (check_freeze, ".freeze"), (check_normalisation, ".normalisation"), (check_images, "")
-    for check, place in checks:
-        try:
-            check(model, question.training)
-        except InputError as error:
-            raise from_error(error, f"$.training{place}") from None
-    optimizer = question.training.optimizer
+    _check(model.facts, question.training)
+    model_id, optimizer = model.facts.id, question.training.optimizer
     if terms.profile is not None:
         with service.database.read() as connection:
             found = connection.execute(select(profiles.c.model_id).where(profiles.c.id == terms.profile)).scalar()
         if found is None:
             raise invalid("$.profile", "there is no profile with this id; POST it to /v1/profiles first")
         if found != model_id:
-            raise invalid("$.profile", f"is a profile of another model than {model.name} as it is described here")
+            raise invalid("$.profile", f"is a profile of another model than {model.facts.name} as it is described here")
         return _Asked(model, question, terms.profile, None, None)
     device = device_rows.key_of(service.database, terms.device or device_rows.SERVER)
     if device is None and terms.device in (None, device_rows.SERVER):
@@ -112,16 +105,29 @@ def _asked(service: Service, terms: ServiceTerms, model_value: Any) -> _Asked:
     if device is None:
         raise invalid("$.device", "there is no device with this id; GET /v1/devices lists them")
     training = question.training
-    subject = content.ProfileKey(
+    subject = profile_rows.ProfileKey(
         device.id,
         model_id,
         optimizer.kind,
         optimizer.state_copies,
         training.dtype,
         training.batch,
-        content.measured_pattern(question.head),
+        profile_rows.measured_pattern(question.head),
     )
-    return _Asked(model, question, content.find_profile(service.database, subject), device, subject)
+    return _Asked(model, question, profile_rows.find(service.database, subject), device, subject)
+
+
+def _check(model: ModelFacts, training: Training) -> None:
+    """Raise Problem (422) where a model cannot be trained so."""
+    place = ".freeze"
+    try:
+        training.check_freeze(model.units)
+        place = ".normalisation"
+        (training.normalisation or model.normalised_by).check(model.input)
+        place = ""
+        training.check_images(model.input, model.input_dtype)
+    except ValueError as error:
+        raise invalid(f"$.training{place}", str(error)) from None
 
 
 def _question(terms: ServiceTerms) -> Question:
@@ -139,7 +145,9 @@ async def _plan_of(service: Service, asked: _Asked) -> tuple[str, bytes, bool]:
     if known is not None:
         return known, await _text(service, known), False
     profile = await run_in_threadpool(content.body, service.database, profiles, asked.profile_id)
-    row = await service.solvers.solve(asked.profile_id, profile or b"", asked.question)
+    if profile is None:
+        raise not_found(f"profile {asked.profile_id} any more: it was deleted")
+    row = await service.solvers.solve(asked.profile_id, profile, asked.question)
     created = await run_in_threadpool(content.put_plan, service.database, key, row)
     text = row["body"].encode()
     service.plans.put(row["id"], text)
@@ -170,9 +178,10 @@ def _split(text: bytes, kind: type[ServiceTerms]) -> tuple[Any, Any]:
     return bodies.decoded(kind, value), model
 
 
-def _understood(service: Service, text: bytes, kind: type[ServiceTerms]) -> tuple[Any, Any, _Asked]:
-    terms, model = _split(text, kind)
-    return terms, model, _asked(service, terms, model)
+async def _understood(service: Service, text: bytes, kind: type[ServiceTerms]) -> tuple[Any, _Asked]:
+    terms, value = await run_in_threadpool(_split, text, kind)
+    model = await service.models.of(value, "$.model")
+    return terms, await run_in_threadpool(_asked, service, terms, model)
 
 
 @router.post(
@@ -187,22 +196,22 @@ def _understood(service: Service, text: bytes, kind: type[ServiceTerms]) -> tupl
         },
         (*BODY_PROBLEMS, 409, 429),
     ),
-    dependencies=[Depends(needs("plan"))],
 )
-async def make_plan(request: Request) -> Response:
+async def make_plan(request: Request, principal: Annotated[Principal, Depends(needs("plan"))]) -> Response:
     """The plan that trains within the budget and is as fast as it can be.
 
     Infeasible requests get 422 with `minimum_bytes` and `binding_term`; a device whose profile is missing gets 409 with
-    the `command` to run there.
+    the `command` to run there, and so does whoever may not have this service's machine measure.
     """
     service = service_of(request)
     text = await bodies.receive(request)
     known = service.plan_cache.get(text)
     if known is not None and await _is_true(service, known):
         return content_answer(request, known.plan_id, await _text(service, known.plan_id), 200, _path(known.plan_id))
-    terms, _, asked = await run_in_threadpool(_understood, service, text, ServiceTerms)
+    terms, asked = await _understood(service, text, ServiceTerms)
     if asked.profile_id is None:
-        return await run_in_threadpool(_measure_first, service, terms, asked, _base(request))
+        may_measure = may(principal, "jobs")
+        return await run_in_threadpool(_measure_first, service, terms, asked, _base(request), may_measure)
     identity, plan, created = await _plan_of(service, asked)
     service.plan_cache.put(text, CachedPlan(identity, asked.profile_id, asked.subject))
     return content_answer(request, identity, plan, 201 if created else 200, _path(identity))
@@ -213,18 +222,27 @@ def _path(plan_id: str) -> str:
 
 
 async def _is_true(service: Service, known: CachedPlan) -> bool:
-    """Whether the profile is still the one to be taken: another process may have stored a newer one, or revoked the
-    device."""
+    """Whether the profile is still the one to be taken: it may have been deleted, and another process may have stored a
+    newer one, or revoked the device."""
     if known.subject is None:
-        return True
-    return await run_in_threadpool(content.find_profile, service.database, known.subject) == known.profile_id
+        return await run_in_threadpool(profile_rows.exists, service.database, known.profile_id)
+    return await run_in_threadpool(profile_rows.find, service.database, known.subject) == known.profile_id
 
 
-def _measure_first(service: Service, terms: ServiceTerms, asked: _Asked, base: str) -> Response:
-    """202 where this service can measure, else Problem (409) with what to run."""
+def _measure_first(service: Service, terms: ServiceTerms, asked: _Asked, base: str, may_measure: bool) -> Response:
+    """202 where this service can measure, and may for who asks, else Problem (409) with what to run."""
     assert asked.device is not None
     if not asked.device.is_server:
         raise _missing(asked, asked.device, base)
+    if not may_measure:
+        name, batch = asked.model.facts.name, asked.question.training.batch
+        raise Problem(
+            HTTPStatus.CONFLICT,
+            "profile-missing",
+            f"{name} was not measured on this service's machine for a batch of {batch} yet, and a device may not have "
+            "it measured, an admin may; or name this device, to plan for it",
+            field="$.device",
+        )
     training = terms.training
     needed = JobTerms(
         kind="profile", batch=training.batch, optimizer=training.optimizer, dtype=training.dtype, head=terms.head
@@ -240,14 +258,15 @@ def _base(request: Request) -> str:
 
 
 def _missing(asked: _Asked, device: device_rows.DeviceKey, base: str) -> Problem:
-    training, model = asked.question.training, asked.model
+    training, model = asked.question.training, asked.model.facts
     shape = "x".join(str(extent) for extent in model.input)
-    named = f"{model.name} --input {shape} --classes {model.classes}" if model.name in ZOO else "model.json"
+    named = f"{model.name} --input {shape} --classes {model.classes}" if model.is_of_zoo else "model.json"
+    where = "" if model.is_of_zoo else ", where model.json holds the description that you have sent"
     return Problem(
         HTTPStatus.CONFLICT,
         "profile-missing",
-        f"{model.name} was not measured on {device.name} for a batch of {training.batch} yet; run the command there: "
-        "it measures, and stores the profile here",
+        f"{model.name} was not measured on {device.name} for a batch of {training.batch} yet; run the command there"
+        f"{where}: it measures, and stores the profile here",
         field="$.device",
         command=f"neuroflux profile --model {named} --batch {training.batch} --optimizer {training.optimizer.kind}"
         f"{'' if training.dtype == 'float32' else f' --dtype {training.dtype}'}"
@@ -306,7 +325,7 @@ async def compare_plans(request: Request) -> Response:
     """Several budgets or strategies at once. The profile must be there; every plan is kept."""
     service = service_of(request)
     text = await bodies.receive(request)
-    terms, _, asked = await run_in_threadpool(_understood, service, text, CompareTerms)
+    terms, asked = await _understood(service, text, CompareTerms)
     if asked.profile_id is None and asked.device is not None:
         raise _missing(asked, asked.device, _base(request))
     return json_answer({"rows": [await _compared(service, each) for each in _each(terms, asked)]})

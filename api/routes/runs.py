@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from api import bodies, events
 from api.auth import needs
@@ -29,7 +29,7 @@ from api.routes.common import (
     service_of,
     takes,
 )
-from api.schemas.requests import RunRequest, SampleBatch
+from api.schemas.requests import RunRequest, RunStateRequest, SampleBatch
 from api.schemas.responses import Run, RunItem, RunPage, SampleChart, SamplesTaken
 from api.service import Service
 from api.store import content, idempotency, runs
@@ -114,10 +114,15 @@ def list_runs(
     cursor: Cursor = None,
     limit: Limit = DEFAULT_LIMIT,
     plan: Annotated[str | None, Query(description="Only runs of the plan with this id", max_length=64)] = None,
+    device: Annotated[str | None, Query(description="Only runs of the device with this id", max_length=64)] = None,
+    newest: Annotated[bool, Query(description="Only the newest run of each device")] = False,
 ) -> Response:
     """Runs, newest first."""
-    conditions = () if plan is None else (rows.c.plan_id == plan,)
-    return page_answer(runs.page(service_of(request).database, from_cursor(cursor), limit, conditions))
+    wanted = ((rows.c.plan_id, plan), (rows.c.device_id, device))
+    conditions = [column == value for column, value in wanted if value is not None]
+    if newest:
+        conditions.append(runs.is_newest())
+    return page_answer(runs.page(service_of(request).database, from_cursor(cursor), limit, tuple(conditions)))
 
 
 @router.get("/{run_id}", **reads("get_run", "The run", Run, 404))
@@ -131,10 +136,12 @@ def get_run(request: Request, run_id: RunId) -> Response:
     "/{run_id}/samples",
     operation_id="post_samples",
     openapi_extra=takes(SampleBatch, {"samples": [_SAMPLE]}),
-    responses=gives({200: ("On storage", SamplesTaken)}, (*BODY_PROBLEMS, 404)),
+    responses=gives({200: ("On storage", SamplesTaken)}, (*BODY_PROBLEMS, 404, 409)),
 )
 async def post_samples(request: Request, principal: Reporter, run_id: RunId) -> Response:
-    """Send samples; the answer comes when they are on storage. Sending them again changes nothing."""
+    """Send samples; the answer comes when they are on storage. Sending them again changes nothing. A finished run
+    takes none.
+    """
     service = service_of(request)
     run = await _own(service, run_id, principal)
     text = await bodies.receive(request)
@@ -142,10 +149,28 @@ async def post_samples(request: Request, principal: Reporter, run_id: RunId) -> 
     if any(sample.block >= run.blocks for sample in batch.samples):
         raise invalid("$.samples", f"a block lies beyond the plan's {run.blocks}", run.blocks - 1)
     taken = [{"run": run.number, **sample.__dict__} for sample in batch.samples]
-    await asyncio.wrap_future(service.samples.submit(taken))
+    await asyncio.wrap_future(service.samples.submit(run.number, taken))
     service.changes.notify(run.number)
     last = max(sample.sequence for sample in batch.samples)
     return json_answer({"accepted": len(taken), "last_sequence": last})
+
+
+@router.put(
+    "/{run_id}/state",
+    operation_id="set_run_state",
+    openapi_extra=takes(RunStateRequest, {"state": "failed", "reason": "block 1 does not fit"}),
+    responses=gives({200: ("The run", RunItem)}, (*BODY_PROBLEMS, 404, 409)),
+)
+async def set_run_state(request: Request, principal: Reporter, run_id: RunId) -> Response:
+    """Say that a run goes on, which keeps it from being taken for lost, or that it has ended without a report."""
+    service = service_of(request)
+    run = await _own(service, run_id, principal)
+    asked = await bodies.read(request, RunStateRequest)
+    if not await run_in_threadpool(runs.set_state, service.database, run.number, asked.state, asked.reason):
+        raise Problem(HTTPStatus.CONFLICT, "run-finished", "the run is finished: its report says how it ended")
+    service.changes.notify(run.number)
+    found = await run_in_threadpool(runs.page, service.database, None, 1, (rows.c.number == run.number,))
+    return json_answer(found.items[0])
 
 
 @router.get("/{run_id}/samples", **reads("get_samples", "Samples for a chart", SampleChart, 404))
@@ -184,7 +209,7 @@ async def post_report(request: Request, principal: Reporter, run_id: RunId) -> R
     if report.plan_id != run.plan_id:
         raise invalid("$.plan_id", f"is not the run's plan, {run.plan_id}")
     text, identity = content.to_bytes(report), content_id(report)
-    outcome = await run_in_threadpool(runs.put_report, service.database, run_id, identity, text)
+    outcome = await run_in_threadpool(runs.put_report, service.database, run.number, identity, report, text)
     if outcome == "another":
         raise Problem(HTTPStatus.CONFLICT, "report-exists", "the run has another report already")
     service.changes.notify(run.number)
@@ -197,15 +222,15 @@ async def post_report(request: Request, principal: Reporter, run_id: RunId) -> R
     responses={
         **gives({204: ("Everything was sent before; do not come back", None)}, (404,)),
         200: {
-            "description": "`samples` events as they come, then one `report` event",
+            "description": "`state` when it changes, `samples` as they come, then one `report`",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         },
     },
-    dependencies=[Depends(needs("read"))],
 )
 async def get_events(
     request: Request,
     run_id: RunId,
+    principal: Annotated[Principal, Depends(needs("read"))],
     last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", description="Go on behind this event")] = None,
 ) -> Response:
     """A run as it happens (server-sent events)."""
@@ -213,5 +238,4 @@ async def get_events(
     run = await _key(service, run_id)
     if last_event_id == events.FINISHED:
         return Response(status_code=HTTPStatus.NO_CONTENT)
-    found: Any = events.stream(service, run, events.position_of(last_event_id))
-    return StreamingResponse(found, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+    return events.EventStream(service, run, events.position_of(last_event_id), principal)

@@ -10,6 +10,7 @@ from api.limits import (
     JOB_SECONDS,
     MAX_COMPARED,
     MAX_ENROLMENT_SECONDS,
+    MAX_REASON_LENGTH,
     MAX_SAMPLES_PER_POST,
     MAX_SAMPLES_PER_RUN,
 )
@@ -25,6 +26,8 @@ def _check_name(name: str) -> None:
     check_range("name: its length", len(name), 1, MAX_NAME_LENGTH)
     if not name.isprintable():
         raise ValueError("name: only printable characters are allowed")
+    if not name.strip():
+        raise ValueError("name: is blank")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +131,8 @@ class DeviceRequest:
     """The device as `neuroflux doctor` sees it."""
     threads: int
     """Threads for arithmetic of profiles taken there."""
+    earlier_token: str | None = None
+    """A token that this device had here before, still good or not: it is the same device again."""
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -145,6 +150,19 @@ class RunRequest:
 
     def __post_init__(self) -> None:
         _check_name(self.name)
+
+
+@dataclass(frozen=True)
+class RunStateRequest:
+    """How a run is that has no report."""
+
+    state: Literal["running", "failed", "interrupted"]
+    """`running`: it goes on; `failed`: it has ended without a report; `interrupted`: so, and it can be resumed."""
+    reason: str | None = None
+    """Why it ended."""
+
+    def __post_init__(self) -> None:
+        check_range("reason: its length", len(self.reason or ""), 0, MAX_REASON_LENGTH)
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,18 @@ class ProfileDevice:
 
 
 @dataclass(frozen=True)
+class ProfileOwner:
+    """Who has sent a profile."""
+
+    device_id: str | None
+    """The device; null: this service measured it, ships it, or had it from its admin."""
+    name: str | None
+    """What a person calls the device."""
+    created_at: str
+    """When it came (UTC)."""
+
+
+@dataclass(frozen=True)
 class ProfileItem:
     """A profile in short."""
 
@@ -124,6 +136,8 @@ class ProfileItem:
     """What units computed in."""
     batch: int
     """The largest batch it answers for."""
+    owners: tuple[ProfileOwner, ...]
+    """Whose it is: the first who have sent it. It is planned from for them before what others sent."""
     created_at: str
     """When it was stored (UTC)."""
 
@@ -320,10 +334,58 @@ class JobPage:
 class Enrolment:
     """A token that one device may enrol with. It is shown once."""
 
+    id: str
+    """What it is called in the list of enrolments."""
     token: str
     """For `neuroflux enroll URL --token …`."""
     expires_at: str
     """Until when it is good (UTC)."""
+
+
+@dataclass(frozen=True)
+class EnrolmentItem:
+    """An enrolment that nobody has used yet."""
+
+    id: str
+    """Its id; not the token."""
+    created_at: str
+    """When it was made (UTC)."""
+    expires_at: str
+    """Until when it is good (UTC)."""
+
+
+@dataclass(frozen=True)
+class EnrolmentPage:
+    """Enrolments, newest first."""
+
+    items: tuple[EnrolmentItem, ...]
+    """The enrolments."""
+    next_cursor: str | None
+    """Ask with this `cursor` for the next page; null: this was the last one."""
+
+
+@dataclass(frozen=True)
+class OpenSession:
+    """A browser that is signed in."""
+
+    id: str
+    """Its id."""
+    created_at: str
+    """When it signed in (UTC)."""
+    expires_at: str
+    """When the session ends by itself (UTC)."""
+    is_own: bool
+    """Whether it is the one that asks."""
+
+
+@dataclass(frozen=True)
+class SessionPage:
+    """Sessions, newest first."""
+
+    items: tuple[OpenSession, ...]
+    """The sessions."""
+    next_cursor: str | None
+    """Ask with this `cursor` for the next page; null: this was the last one."""
 
 
 @dataclass(frozen=True)
@@ -386,14 +448,20 @@ class RunItem:
     """What must not be exceeded."""
     blocks: int
     """Blocks of the plan."""
-    state: Literal["running", "finished"]
-    """Whether its report is there."""
+    state: Literal["queued", "running", "finished", "over-budget", "failed", "interrupted", "lost"]
+    """`queued`: begun here, and no step yet; `finished`, `over-budget`: by its report; `failed`, `interrupted`: its
+    device has said so, or was revoked; `lost`: it is silent."""
+    reason: str | None
+    """Why it is failed, interrupted or lost."""
     last_sample: Sample | None
     """The newest sample."""
     peak_bytes: int | None
-    """The highest of its samples; null before the first. A report may know a higher one, of caches and validation."""
+    """What its report says, which knows of caches and validation too; before that the highest of its samples, null
+    before the first."""
     created_at: str
     """When it began (UTC)."""
+    heard_at: str
+    """When its device was heard of last (UTC), within half a minute."""
     finished_at: str | None
     """When its report came (UTC)."""
 

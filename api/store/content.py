@@ -1,18 +1,18 @@
-"""Documents kept under the hash of their content: models, profiles, plans. They never change and never go."""
+"""Documents kept under the hash of their content: models, profiles, plans. They never change."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, bindparam, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, select
 
 from api.store.database import Database, now_ms
-from api.store.tables import devices, plan_requests, plans, profiles
-from planner.heads.base import HeadKind
+from api.store.tables import plan_requests, plans
 from planner.schema.codec import to_json
 
 
@@ -26,12 +26,20 @@ class Page:
     """Where the next stretch begins; none: this was the last one."""
 
 
+_ID = re.compile(r"[0-9a-f]{64}")
+
+
+def is_id(text: str) -> bool:
+    """Whether a text may be the id of a document."""
+    return _ID.fullmatch(text) is not None
+
+
 def to_bytes(document: Any) -> bytes:
     """A document as it is kept and sent."""
     return to_json(document, indent=None).encode()
 
 
-def _encoded(row: Mapping[str, Any]) -> dict[str, Any]:
+def encoded(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**row, "summary": row["summary"].encode(), "body": row["body"].encode()}
 
 
@@ -41,7 +49,7 @@ def put(database: Database, table: Table, row: Mapping[str, Any]) -> bool:
         if connection.execute(select(table.c.id).where(table.c.id == row["id"])).first():
             return False
     with database.write() as connection:
-        return database.insert_new(connection, table, "id", {**_encoded(row), "created_ms": now_ms()})
+        return database.insert_new(connection, table, "id", {**encoded(row), "created_ms": now_ms()})
 
 
 def body(database: Database, table: Table, identity: str) -> bytes | None:
@@ -86,58 +94,9 @@ def timestamp(milliseconds: int | None) -> str | None:
     return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-@dataclass(frozen=True)
-class ProfileKey:
-    """What a profile is looked for by. Field names are the statement's parameters."""
-
-    device_id: str
-    """A device that is not revoked."""
-    model_id: str
-    """The model."""
-    optimizer: str
-    """The optimizer's kind."""
-    state_copies: int
-    """Copies of the parameters that it keeps."""
-    dtype: str
-    """What units compute in."""
-    batch: int
-    """The batch that is to be covered."""
-    heads: str = "%"
-    """A pattern of the kinds of head that it has to have measured (`measured_pattern`)."""
-
-
-def measured_pattern(kind: HeadKind | None) -> str:
-    """The pattern in `ProfileKey.heads` of profiles that measured a kind of head; none: of any."""
-    return "%" if kind is None else f"% {kind} %"
-
-
-_COVERING = (  # built once: building it takes longer than running it
-    select(profiles.c.id)
-    .join(devices, devices.c.fingerprint == profiles.c.fingerprint)
-    .where(
-        devices.c.id == bindparam("device_id"),
-        devices.c.revoked_ms.is_(None),
-        profiles.c.model_id == bindparam("model_id"),
-        profiles.c.optimizer == bindparam("optimizer"),
-        profiles.c.state_copies == bindparam("state_copies"),
-        profiles.c.dtype == bindparam("dtype"),
-        profiles.c.batch >= bindparam("batch"),
-        profiles.c.heads.like(bindparam("heads")),
-    )
-    .order_by(profiles.c.batch, profiles.c.number.desc())
-    .limit(1)
-)
-
-
-def find_profile(database: Database, subject: ProfileKey) -> str | None:
-    """The id of the newest profile with the smallest batch that still covers the subject's."""
-    with database.read() as connection:
-        return connection.execute(_COVERING, vars(subject)).scalar()
-
-
 def put_plan(database: Database, key: str, row: Mapping[str, Any]) -> bool:
     """Keep a plan and the request it answers, in one transaction; tell whether the plan is new."""
-    values = {**_encoded(row), "created_ms": now_ms()}
+    values = {**encoded(row), "created_ms": now_ms()}
     with database.write() as connection:
         is_new = database.insert_new(connection, plans, "id", values)
         database.insert_new(connection, plan_requests, "key", {"key": key, "plan_id": row["id"]})

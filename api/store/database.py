@@ -5,14 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 
-from api.limits import STORE_THREADS
+from api.limits import STORE_THREADS, WRITE_SECONDS
+from api.problems import overloaded
 from planner.errors import InputError
 
 _BUSY_SECONDS = 20
@@ -29,14 +31,21 @@ def now_ms() -> int:
 
 
 class Database:
-    """Reads and writes. A write is on storage when its `with` block has ended."""
+    """Reads and writes. A write is on storage when its `with` block has ended.
 
-    def __init__(self, url: str) -> None:
+    Where somebody else keeps SQLite locked, one write waits for it, and others do not begin unless they are patient:
+    each would keep a thread that reads could have.
+    """
+
+    def __init__(self, url: str, is_patient: bool = True) -> None:
         self.url = url
+        self._is_patient = is_patient
+        self._writing_since: float | None = None
         self.is_sqlite = url.startswith("sqlite")
         self.engine = _sqlite_engine(url) if self.is_sqlite else _postgres_engine(url)
         # SQLite has one writer at a time. Within a process the wait for it is a lock, which is fair and wakes at once.
-        self._alone: Any = threading.Lock() if self.is_sqlite else nullcontext()
+        self._alone = threading.Lock()
+        self.file = Path(make_url(url).database or "") if self.is_sqlite else None
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -45,12 +54,32 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """One transaction, durable at its end; an exception in the block undoes it."""
-        with self._alone, self.engine.connect() as connection:
+    def write(self, is_patient: bool = False) -> Iterator[Connection]:
+        """One transaction, durable at its end; an exception in the block undoes it.
+
+        Raises Problem (503) where another one lasts so long that the database must be locked, unless `is_patient`.
+        """
+        with self._turn(is_patient or self._is_patient), self.engine.connect() as connection:
             connection.execution_options(neuroflux_write=True)
             with connection.begin():
                 yield connection
+
+    @contextmanager
+    def _turn(self, is_patient: bool) -> Iterator[None]:
+        if not self.is_sqlite:
+            yield
+            return
+        since = self._writing_since
+        is_stuck = since is not None and time.monotonic() - since > WRITE_SECONDS
+        patience = -1 if is_patient else 0 if is_stuck else WRITE_SECONDS
+        if not self._alone.acquire(timeout=patience):
+            raise overloaded("the database is locked by somebody else")
+        try:
+            self._writing_since = time.monotonic()
+            yield
+        finally:
+            self._writing_since = None
+            self._alone.release()
 
     def insert(self, table: Any) -> Any:
         """An INSERT that can say `on_conflict_do_nothing`."""
@@ -98,5 +127,5 @@ def _postgres_engine(url: str) -> Engine:
 
 
 def without_password(url: str) -> str:
-    """The URL as it may be shown."""
-    return make_url(url).render_as_string(hide_password=True)
+    """The URL as it may be shown: without what follows it too, which may hold a password as well."""
+    return make_url(url).set(query={}).render_as_string(hide_password=True)

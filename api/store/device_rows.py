@@ -42,6 +42,12 @@ def add(
     connection.execute(devices.insert().values(**row, machine=to_bytes(machine), created_ms=now_ms()))
 
 
+def renew(connection: Any, identity: str, name: str, fingerprint: str, machine: Machine) -> None:
+    """A device is here again, within the caller's transaction."""
+    values = {"name": name.encode(), "fingerprint": fingerprint, "machine": to_bytes(machine), "revoked_ms": None}
+    connection.execute(update(devices).where(devices.c.id == identity).values(**values))
+
+
 def set_server(database: Database, name: str, fingerprint: str, machine: Machine) -> None:
     """Say what the machine is that measures for this service."""
     values = {"name": name.encode(), "fingerprint": fingerprint, "machine": to_bytes(machine)}

@@ -5,6 +5,9 @@ Alembic takes 15 MiB that the service needs no more once its tables are there.
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,12 +19,12 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.store.database import Database, without_password
-from planner.errors import RunError
+from planner.errors import InputError, RunError
 from planner.system.ends import End
 from planner.system.files import make_folder
 from planner.system.locks import waiting_lock
 
-HEAD = "0004"
+HEAD = "0006"
 """The newest revision under `migrations/versions`."""
 
 _LOCK = 0x6E6575726F
@@ -29,10 +32,17 @@ _LOCK = 0x6E6575726F
 
 
 def migrate(url: str) -> None:
-    """Migrate in a child process where it is needed. Raises RunError."""
+    """Migrate in a child process where it is needed. Raises InputError, RunError."""
+    _prepare_file(url)
     try:
-        if _revision(url) == HEAD:
+        found_revision = _revision(url)
+        if found_revision == HEAD:
             return
+        if found_revision is not None and found_revision not in _known_revisions():
+            raise InputError(
+                f"{without_password(url)}: was made by a newer release (its schema is {found_revision}, the newest "
+                f"known here is {HEAD}); install that release, or name another database with --db"
+            )
     except SQLAlchemyError as error:
         raise RunError(f"{without_password(url)}: cannot be opened ({_first_line(error)})") from None
     found = subprocess.run(
@@ -45,6 +55,33 @@ def migrate(url: str) -> None:
         raise RunError(
             f"{without_password(url)}: the database could not be brought to this release ({lines[-1][:300]})"
         )
+
+
+def _known_revisions() -> set[str]:
+    folder = Path(__file__).parent / "migrations" / "versions"
+    return {path.name[1:5] for path in folder.glob("r[0-9]*.py")}
+
+
+def _prepare_file(url: str) -> None:
+    """Make SQLite's file, for nobody else to read; one that everybody may read was made by an earlier release.
+
+    Raises InputError where it cannot be written.
+    """
+    if not url.startswith("sqlite"):
+        return
+    file = Path(make_url(url).database or "")
+    try:
+        make_folder(file.parent)
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        mode = stat.S_IMODE(file.stat().st_mode)
+        if mode & 0o007:
+            file.chmod(mode & ~0o007)
+        if not os.access(file.parent, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise InputError(
+            f"{file}: the database cannot be written ({error.strerror}); its folder has to be writable too"
+        ) from None
 
 
 def _revision(url: str) -> str | None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, and_, func, select, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
 
+from api.limits import HEARD_SECONDS, SILENCE_SECONDS
 from api.store.content import Page, page_of, timestamp
 from api.store.database import Database, now_ms
 from api.store.tables import plans, runs, samples
+from planner.schema.report import Report
 
 _ROWS_AT_ONCE = 5000
 """Samples that the database sorts at one time: SQLite takes 8 times as long for a million at once, on storage."""
@@ -33,8 +36,9 @@ class RunKey:
 
 def create(connection: Any, database: Database, identity: str, plan_id: str, device_id: str | None, name: str) -> None:
     """Begin a run, within the caller's transaction."""
-    row = {"id": identity, "plan_id": plan_id, "device_id": device_id, "name": name.encode(), "created_ms": now_ms()}
-    connection.execute(database.insert(runs).values(**row))
+    row = {"id": identity, "plan_id": plan_id, "device_id": device_id, "name": name.encode()}
+    now = now_ms()
+    connection.execute(database.insert(runs).values(**row, state="queued", created_ms=now, heard_ms=now))
 
 
 def key_of(database: Database, identity: str) -> RunKey | None:
@@ -49,6 +53,9 @@ def key_of(database: Database, identity: str) -> RunKey | None:
     return None if row is None else RunKey(row.number, row.plan_id, row.device_id, row.blocks)
 
 
+_OPEN = ("queued", "running")
+"""States of a run that is expected to be heard of."""
+
 _COLUMNS = (
     runs.c.number,
     runs.c.id,
@@ -56,7 +63,11 @@ _COLUMNS = (
     runs.c.device_id,
     runs.c.name,
     runs.c.report_id,
+    runs.c.state,
+    runs.c.reason,
+    runs.c.peak_bytes,
     runs.c.created_ms,
+    runs.c.heard_ms,
     runs.c.finished_ms,
     plans.c.summary,
 )
@@ -66,6 +77,11 @@ def page(database: Database, before: int | None, limit: int, conditions: tuple[C
     """Runs, newest first."""
     statement = select(*_COLUMNS).join(plans, plans.c.id == runs.c.plan_id).where(*conditions)
     return page_of(database, statement, runs.c.number, before, limit, _item)
+
+
+def is_newest() -> ColumnElement[bool]:
+    """Of runs: no later one is of the same device."""
+    return runs.c.number.in_(select(func.max(runs.c.number)).group_by(runs.c.device_id))
 
 
 def one(database: Database, identity: str) -> dict[str, Any] | None:
@@ -82,7 +98,9 @@ def _item(connection: Any, row: Any) -> dict[str, Any]:
     plan = json.loads(row.summary)
     of_run = samples.c.run == row.number
     last = connection.execute(select(samples).where(of_run).order_by(samples.c.sequence.desc()).limit(1)).first()
-    peak = connection.execute(select(func.max(samples.c.peak_bytes)).where(of_run)).scalar()
+    peak = row.peak_bytes  # of the report, which knows of caches and validation too
+    if peak is None:
+        peak = connection.execute(select(func.max(samples.c.peak_bytes)).where(of_run)).scalar()
     return {
         "id": row.id,
         "name": row.name.decode(),
@@ -91,12 +109,20 @@ def _item(connection: Any, row: Any) -> dict[str, Any]:
         "model": plan["model"],
         "budget": plan["budget"],
         "blocks": plan["blocks"],
-        "state": "running" if row.finished_ms is None else "finished",
+        **state_of(row),
         "last_sample": None if last is None else _sample(last),
         "peak_bytes": peak,
         "created_at": timestamp(row.created_ms),
+        "heard_at": timestamp(row.heard_ms),
         "finished_at": timestamp(row.finished_ms),
     }
+
+
+def state_of(row: Any) -> dict[str, Any]:
+    """How far a run is, and why. That one is lost nobody tells: it is silent."""
+    if row.state in _OPEN and now_ms() - row.heard_ms > 1000 * SILENCE_SECONDS:
+        return {"state": "lost", "reason": f"nothing has been heard of it since {timestamp(row.heard_ms)}"}
+    return {"state": row.state, "reason": None if row.reason is None else row.reason.decode()}
 
 
 def _sample(row: Any) -> dict[str, Any]:
@@ -159,23 +185,54 @@ def _stretches(run: int, first: int, last: int, width: int) -> Any:
     )
 
 
-def put_report(
-    database: Database, identity: str, report_id: str, report: bytes
-) -> Literal["created", "same", "another"]:
-    """Keep a run's report, once."""
-    fresh = and_(runs.c.id == identity, runs.c.report_id.is_(None))
+def ended(connection: Any, numbers: Iterable[int]) -> set[int]:
+    """Which of these runs have their report, within the caller's transaction."""
+    chosen = and_(runs.c.number.in_(numbers), runs.c.report_id.is_not(None))
+    return set(connection.execute(select(runs.c.number).where(chosen)).scalars())
+
+
+def set_heard(connection: Any, numbers: Iterable[int]) -> None:
+    """Say that these runs go on, within the caller's transaction."""
+    now = now_ms()
+    is_news = or_(runs.c.heard_ms < now - 1000 * HEARD_SECONDS, runs.c.state != "running")
+    chosen = and_(runs.c.number.in_(numbers), runs.c.report_id.is_(None), is_news)
+    connection.execute(update(runs).where(chosen).values(state="running", reason=None, heard_ms=now))
+
+
+def set_state(database: Database, number: int, state: str, reason: str | None) -> bool:
+    """Say how far a run is; False where its report is there, which has the last word."""
+    values = {"state": state, "reason": None if reason is None else reason.encode(), "heard_ms": now_ms()}
     with database.write() as connection:
-        done = connection.execute(
-            update(runs).where(fresh).values(report=report, report_id=report_id, finished_ms=now_ms())
-        )
+        chosen = and_(runs.c.number == number, runs.c.report_id.is_(None))
+        return bool(connection.execute(update(runs).where(chosen).values(**values)).rowcount)
+
+
+def interrupt_runs_of(connection: Any, device_id: str, reason: str) -> None:
+    """End what a device has not ended, within the caller's transaction."""
+    chosen = and_(runs.c.device_id == device_id, runs.c.state.in_(_OPEN))
+    connection.execute(update(runs).where(chosen).values(state="interrupted", reason=reason.encode()))
+
+
+def put_report(
+    database: Database, number: int, report_id: str, report: Report, text: bytes
+) -> Literal["created", "same", "another"]:
+    """Keep a run's report, once: with it the run is finished, and accepts nothing more."""
+    fresh = and_(runs.c.number == number, runs.c.report_id.is_(None))
+    is_within = report.within_budget and report.peak_bytes <= report.budget_bytes
+    said = {"state": "finished" if is_within else "over-budget", "reason": None, "peak_bytes": report.peak_bytes}
+    now = now_ms()
+    values = {"report": text, "report_id": report_id, **said, "heard_ms": now, "finished_ms": now}
+    with database.write() as connection:
+        done = connection.execute(update(runs).where(fresh).values(**values))
         if done.rowcount:
             return "created"
-        stored_id = connection.execute(select(runs.c.report_id).where(runs.c.id == identity)).scalar()
+        stored_id = connection.execute(select(runs.c.report_id).where(runs.c.number == number)).scalar()
     return "same" if stored_id == report_id else "another"
 
 
-def report_of(database: Database, run: int) -> bytes | None:
-    """A finished run's report."""
+def progress_of(database: Database, run: int) -> tuple[dict[str, Any], bytes | None]:
+    """How far a run is, and the report of a finished one."""
+    statement = select(runs.c.state, runs.c.reason, runs.c.heard_ms, runs.c.report).where(runs.c.number == run)
     with database.read() as connection:
-        found = connection.execute(select(runs.c.report).where(runs.c.number == run)).scalar()
-    return None if found is None else bytes(found)
+        row = connection.execute(statement).one()
+    return state_of(row), None if row.report is None else bytes(row.report)

@@ -74,6 +74,14 @@ profiles = Table(
     Index("ix_profiles_subject", "model_id", "fingerprint"),
 )
 
+profile_owners = Table(
+    "profile_owners",
+    metadata,
+    Column("profile_id", String(64), ForeignKey("profiles.id"), primary_key=True),
+    Column("owner", String(64), primary_key=True),
+    Column("created_ms", BigInteger, nullable=False),
+)
+
 plans = Table(
     "plans",
     metadata,
@@ -98,11 +106,15 @@ runs = Table(
     _number(),
     Column("id", String(64), nullable=False, unique=True),
     Column("plan_id", String(64), ForeignKey("plans.id"), nullable=False),
-    Column("device_id", String(64)),
+    Column("device_id", String(64), index=True),
     Column("name", LargeBinary, nullable=False),
     Column("report", LargeBinary),
     Column("report_id", String(64)),
+    Column("state", String(16), nullable=False, server_default="queued"),
+    Column("reason", LargeBinary),
+    Column("peak_bytes", BigInteger),
     Column("created_ms", BigInteger, nullable=False),
+    Column("heard_ms", BigInteger, nullable=False, server_default="0"),
     Column("finished_ms", BigInteger),
 )
 

@@ -7,12 +7,17 @@ import secrets
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import ColumnElement, or_, select, update
 
+from api.store import runs
+from api.store.content import Page, page_of, timestamp
 from api.store.database import Database, now_ms
 from api.store.tables import devices, tokens
 
 Kind = Literal["admin", "device", "enrolment", "session"]
+
+LOCAL_ID = "local"
+"""In place of a token's id, where none is needed."""
 
 PREFIX = "nfx_"
 """So that scanners for leaked secrets, and people, know one."""
@@ -70,6 +75,22 @@ def find(database: Database, token: str) -> Principal | None:
     return None if row is None else Principal(row.kind, row.id, row.device_id)
 
 
+def device_of(database: Database, token: str) -> str | None:
+    """Which device a token is or was of, good or not."""
+    statement = select(tokens.c.device_id).where(tokens.c.hash == token_hash(token), tokens.c.kind == "device")
+    with database.read() as connection:
+        return connection.execute(statement).scalar()
+
+
+def is_valid(database: Database, principal: Principal) -> bool:
+    """Whether the token of somebody who was let in is still good. Who needed none is."""
+    if principal.token_id == LOCAL_ID:
+        return True
+    with database.read() as connection:
+        statement = select(tokens.c.id).where(tokens.c.id == principal.token_id, *_valid())
+        return connection.execute(statement).first() is not None
+
+
 def _valid() -> tuple[Any, ...]:
     return (
         tokens.c.revoked_ms.is_(None),
@@ -86,8 +107,28 @@ def use_up(connection: Any, token_id: str) -> bool:
 
 def revoke(connection: Any, *, token_id: str | None = None, device_id: str | None = None) -> None:
     """Make a token, or all of a device's, worthless."""
-    chosen = tokens.c.id == token_id if token_id is not None else tokens.c.device_id == device_id
-    connection.execute(update(tokens).where(chosen, tokens.c.revoked_ms.is_(None)).values(revoked_ms=now_ms()))
+    _revoke(connection, tokens.c.id == token_id if token_id is not None else tokens.c.device_id == device_id)
+
+
+def _revoke(connection: Any, *chosen: ColumnElement[bool]) -> bool:
+    good = update(tokens).where(*chosen, tokens.c.revoked_ms.is_(None))
+    return bool(connection.execute(good.values(revoked_ms=now_ms())).rowcount)
+
+
+def page(database: Database, kind: Kind, before: int | None, limit: int) -> Page:
+    """Tokens of a kind that are still good, newest first. Nothing that could be used is among what is shown."""
+    statement = select(tokens).where(tokens.c.kind == kind, *_valid())
+    return page_of(database, statement, tokens.c.number, before, limit, lambda connection, row: _item(row))
+
+
+def _item(row: Any) -> dict[str, Any]:
+    return {"id": row.id, "created_at": timestamp(row.created_ms), "expires_at": timestamp(row.expires_ms)}
+
+
+def end(database: Database, kind: Kind, token_id: str) -> bool:
+    """Make a token of this kind worthless; False where there is none that is good."""
+    with database.write() as connection:
+        return _revoke(connection, tokens.c.id == token_id, tokens.c.kind == kind, *_valid())
 
 
 def revoke_device(database: Database, device_id: str) -> bool:
@@ -96,15 +137,15 @@ def revoke_device(database: Database, device_id: str) -> bool:
     with database.write() as connection:
         found = connection.execute(update(devices).where(*chosen).values(revoked_ms=now_ms())).rowcount
         revoke(connection, device_id=device_id)
+        runs.interrupt_runs_of(connection, device_id, "the device's tokens were revoked")
     return bool(found)
 
 
 def set_admin(database: Database, token: str) -> None:
-    """Make `token` the one admin token."""
+    """Make `token` the one admin token. Where there was another, what it let in ends with it: sessions, enrolments."""
     with database.write() as connection:
         known = select(tokens.c.id).where(tokens.c.hash == token_hash(token), tokens.c.kind == "admin")
         if connection.execute(known.where(tokens.c.revoked_ms.is_(None))).first():
             return
-        admins = (tokens.c.kind == "admin", tokens.c.revoked_ms.is_(None))
-        connection.execute(update(tokens).where(*admins).values(revoked_ms=now_ms()))
+        _revoke(connection, tokens.c.kind.in_(("admin", "session", "enrolment")))
         add(connection, token, "admin")

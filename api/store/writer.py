@@ -10,12 +10,12 @@ import threading
 from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from api.limits import MAX_WAITING_SAMPLES
-from api.problems import overloaded
+from api.problems import Problem, overloaded
+from api.store import runs
 from api.store.database import Database
 from api.store.tables import samples
 
@@ -26,6 +26,8 @@ _ROWS_PER_TRANSACTION = 20_000
 class _Waiting:
     """One device's batch."""
 
+    run: int
+    """The run's number."""
     rows: list[dict[str, Any]]
     """As the table takes them."""
     done: Future[None]
@@ -44,14 +46,17 @@ class SampleWriter:
         self._thread = threading.Thread(target=self._run, name="samples", daemon=True)
         self._thread.start()
 
-    def submit(self, rows: list[dict[str, Any]]) -> Future[None]:
-        """Hand over a batch. Raises Problem (503) where too much waits already."""
+    def submit(self, run: int, rows: list[dict[str, Any]]) -> Future[None]:
+        """Hand over samples of a run. Raises Problem (503) where too much waits already.
+
+        The result is a Problem (409) where the run is finished.
+        """
         done: Future[None] = Future()
         with self._changed:
             if self._closing or self._rows + len(rows) > MAX_WAITING_SAMPLES:
                 raise overloaded("more samples arrive than the storage takes")
             self._rows += len(rows)
-            self._waiting.append(_Waiting(rows, done))
+            self._waiting.append(_Waiting(run, rows, done))
             self._changed.notify()
         return done
 
@@ -65,13 +70,19 @@ class SampleWriter:
     def _run(self) -> None:
         while batches := self._next():
             try:
-                self._write([row for batch in batches for row in batch.rows])
-            except SQLAlchemyError as error:
+                ended = self._write(batches)
+            except Exception as error:  # whatever it is, there is a next batch
                 for batch in batches:
-                    batch.done.set_exception(error)
+                    if not batch.done.cancelled():
+                        batch.done.set_exception(error)
             else:
                 for batch in batches:
-                    batch.done.set_result(None)
+                    if batch.done.cancelled():
+                        continue
+                    if batch.run in ended:
+                        batch.done.set_exception(_finished())
+                    else:
+                        batch.done.set_result(None)
 
     def _next(self) -> list[_Waiting]:
         """What waits, once something does; nothing when this is to end."""
@@ -80,12 +91,25 @@ class SampleWriter:
             taken: list[_Waiting] = []
             rows = 0
             while self._waiting and rows < _ROWS_PER_TRANSACTION:
-                taken.append(self._waiting.popleft())
-                rows += len(taken[-1].rows)
+                batch = self._waiting.popleft()
+                rows += len(batch.rows)
+                batch.done.set_running_or_notify_cancel()  # from here on it cannot be cancelled any more
+                taken.append(batch)
             self._rows -= rows
         return taken
 
-    def _write(self, rows: list[dict[str, Any]]) -> None:
+    def _write(self, batches: list[_Waiting]) -> set[int]:
+        """Write what is of runs that go on; the numbers of the others."""
         statement = self._database.insert(samples).on_conflict_do_nothing(index_elements=["run", "sequence"])
-        with self._database.write() as connection:
-            connection.execute(statement, rows)
+        numbers = {batch.run for batch in batches}
+        with self._database.write(is_patient=True) as connection:
+            ended = runs.ended(connection, numbers)
+            rows = [row for batch in batches if batch.run not in ended for row in batch.rows]
+            if rows:
+                connection.execute(statement, rows)
+                runs.set_heard(connection, numbers - ended)
+        return ended
+
+
+def _finished() -> Problem:
+    return Problem(HTTPStatus.CONFLICT, "run-finished", "the run is finished: it has its report, and takes no samples")

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Enrol, and keep the device's own token."""
     check_client()
-    from planner.client.credentials import KnownService, remember
+    from planner.client.credentials import KnownService, remember, token_for
     from planner.client.service import ServiceClient
     from planner.system.machine import probe
 
@@ -38,7 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
     if here.torch_version is None:
         print_note("torch is not installed here yet; enrol again when it is, for it decides which profiles apply")
     with ServiceClient(arguments.url, token) as service:
-        device_id, own = service.enrol(arguments.name or here.name, here, here.cores)
+        earlier = token_for(service.address)
+        device_id, own = service.enrol(arguments.name or here.name, here, here.cores, earlier)
         path = remember(KnownService(service.address, device_id, own))
     print_stored_result(f"enrolled as {device_id}")
     print_note(f"this device's token is kept in {path}")

@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from planner.cli.output import print_note
-from planner.errors import InputError
+from planner.errors import InputError, InterruptedRunError
 from planner.extras import lacks
+from planner.schema.codec import to_json
 
 _FAREWELL_SECONDS = 90
+_REASON_LENGTH = 1000
 
 
 def add_service(parser: argparse.ArgumentParser, what: str) -> None:
@@ -41,11 +43,11 @@ def given(token_file: Path | None) -> list[str]:
 
 
 @contextlib.contextmanager
-def reporting(url: str | None, token_file: Path | None, out: Path) -> Iterator[Callable[[], None]]:
+def reporting(url: str | None, token_file: Path | None, out: Path, plan_id: str) -> Iterator[Callable[[], None]]:
     """While this lasts another process reports the run to the service, from the call of what this gives on.
 
-    A run that is refused never makes that call, so that what an earlier run left in the folder is not reported. The end
-    of its input tells the other process to end.
+    A run that is refused never makes that call, so that what an earlier run left in the folder is not reported. One
+    that fails or is interrupted is told of, before its first step too. The end of its input ends the other process.
     """
     if url is None:
         yield lambda: None
@@ -53,11 +55,21 @@ def reporting(url: str | None, token_file: Path | None, out: Path) -> Iterator[C
     check_client()
     command = [sys.executable, "-m", "planner.cli.follow", str(out), url, str(os.getpid()), *given(token_file)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, process_group=0) as follower:
+        telling = _Telling(follower)
         try:
-            yield _Signal(follower)
+            yield telling
+        except InputError:
+            raise  # it was refused
+        except (InterruptedRunError, KeyboardInterrupt) as error:
+            telling.end("interrupted", str(error) or "it was interrupted", plan_id)
+            raise
+        except Exception as error:
+            telling.end("failed", str(error), plan_id)
+            raise
         finally:
             assert follower.stdin is not None
-            follower.stdin.close()
+            with contextlib.suppress(BrokenPipeError):
+                follower.stdin.close()
             try:
                 follower.wait(_FAREWELL_SECONDS)
             except subprocess.TimeoutExpired:
@@ -65,18 +77,25 @@ def reporting(url: str | None, token_file: Path | None, out: Path) -> Iterator[C
                 follower.kill()
 
 
-class _Signal:
-    """Tells the reporting process once that the run has begun."""
+class _Telling:
+    """Tells the reporting process once that the run has begun, and how it has ended where there is no report."""
 
     def __init__(self, follower: subprocess.Popen[bytes]) -> None:
         self._follower = follower
-        self._given = False
+        self._has_begun = False
 
     def __call__(self) -> None:
-        if self._given:
-            return
-        self._given = True
+        if not self._has_begun:
+            self._has_begun = True
+            self._say(b"begun\n")
+
+    def end(self, state: str, reason: str, plan_id: str) -> None:
+        """It has ended."""
+        told = {"state": state, "reason": reason[:_REASON_LENGTH], "plan_id": plan_id}
+        self._say(to_json(told, indent=None).encode() + b"\n")
+
+    def _say(self, text: bytes) -> None:
         assert self._follower.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it has ended and said why
-            self._follower.stdin.write(b"begun\n")
+            self._follower.stdin.write(text)
             self._follower.stdin.flush()

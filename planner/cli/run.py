@@ -115,7 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
         ignore_limit=arguments.ignore_limit,
     )
     observer = Silent() if arguments.quiet else RunProgress(plan)
-    with reporting(arguments.report_to, arguments.token_file, out) as begun:
+    with reporting(arguments.report_to, arguments.token_file, out, plan.id) as begun:
         announcing = _Announcing(observer, begun)
         try:
             report = run_plan(plan, arguments.data, out, wanted, announcing)

@@ -53,6 +53,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="another name under which this service is reached (may be given several times)",
     )
     parser.add_argument(
+        "--root-path", default="", metavar="PATH", help="where a proxy shows this service, for instance /neuroflux"
+    )
+    parser.add_argument(
+        "--trusted-proxy",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="a proxy, or a network of them, that says by X-Forwarded-For and X-Forwarded-Proto who asks and how (may "
+        "be given several times)",
+    )
+    parser.add_argument(
         "--only", choices=("api", "worker"), help="start only the API or only the worker (default: both)"
     )
     parser.add_argument(
@@ -81,6 +92,8 @@ def run(arguments: argparse.Namespace) -> int:
         authentication=arguments.admin_token_file is not None,
         host_names=tuple(arguments.host_name),
         solver_workers=arguments.solvers,
+        root_path=arguments.root_path,
+        trusted_proxies=tuple(arguments.trusted_proxy),
     )
     make_folder(folder, 0o700)
     migrate(settings.database)

@@ -43,7 +43,7 @@ def default_file() -> Path:
 
 
 def service_address(url: str) -> str:
-    """The service's address inside a URL: `http://host:8000`. Raises InputError."""
+    """The service's address inside a URL: `http://host:8000`, with the path of a proxy. Raises InputError."""
     try:
         parts = urlsplit(url)
         _ = parts.port  # raises where it is none
@@ -51,7 +51,8 @@ def service_address(url: str) -> str:
         parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
         raise InputError(f"{url[:200]!r} is not the address of a service, for instance http://bench.local:8000")
-    return f"{parts.scheme}://{parts.netloc.lower()}"
+    root = parts.path.partition("/v1/")[0].rstrip("/")
+    return f"{parts.scheme}://{parts.netloc.lower()}{root}"
 
 
 def token_for(url: str, file: Path | None = None) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 
@@ -20,6 +20,10 @@ from planner.schema.report import Report
 _TIMEOUT_SECONDS = 30.0
 _MOST_WAIT_SECONDS = 30.0
 _AGAIN = (429, 503)
+
+
+RunState = Literal["running", "failed", "interrupted"]
+"""How a run is that has no report."""
 
 
 class UnreachableError(RunError):
@@ -50,9 +54,14 @@ class ServiceClient:
     ) -> None:
         self._http.close()
 
-    def enrol(self, name: str, machine: Machine, threads: int) -> tuple[str, str]:
-        """Enrol a device with the token this client has; the device's id and its own token."""
-        answer = self._post("/v1/devices", {"name": name, "machine": encode(machine), "threads": threads})
+    def enrol(self, name: str, machine: Machine, threads: int, earlier_token: str | None = None) -> tuple[str, str]:
+        """Enrol a device with the token this client has; the device's id and its own token.
+
+        With the token that it had there before, it is the same device again.
+        """
+        asked = {"name": name, "machine": encode(machine), "threads": threads}
+        known = {} if earlier_token is None else {"earlier_token": earlier_token}
+        answer = self._post("/v1/devices", {**asked, **known})
         return str(answer["device"]["id"]), str(answer["token"])
 
     def plan(self, plan_id: str) -> Plan:
@@ -94,6 +103,10 @@ class ServiceClient:
     def post_samples(self, run_id: str, samples: list[dict[str, Any]]) -> None:
         """Send samples, which are on the service's storage when this returns."""
         self._post(f"/v1/runs/{run_id}/samples", {"samples": samples})
+
+    def set_state(self, run_id: str, state: RunState, reason: str | None = None) -> None:
+        """Say that a run goes on, or that it has ended without a report, and why."""
+        self._request("PUT", f"/v1/runs/{run_id}/state", {"state": state, "reason": reason})
 
     def post_report(self, run_id: str, report: Report) -> None:
         """End a run."""

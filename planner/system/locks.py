@@ -49,7 +49,7 @@ def lock_folder(folder: Path | str) -> FolderLock:
     """Take the lock of an existing folder without waiting. Raises StorageError that names the process holding it."""
     folder = Path(folder)
     with storage_errors(folder):
-        fd = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o666)
+        fd = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(fd, 0)
@@ -95,7 +95,7 @@ def waiting_lock(path: Path, waiting: Callable[[], None] = lambda: None) -> Iter
         StorageError: the file cannot be opened or locked.
     """
     with storage_errors(path):
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
     try:
         with storage_errors(path):
             try:

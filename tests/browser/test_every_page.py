@@ -205,19 +205,24 @@ def test_a_browser_signs_in_and_out(browser: Browser, tmp_path: Path) -> None:
         serving(tmp_path / "data", "--only", "api", "--admin-token-file", str(file)) as server,
         pages(browser, server.url) as open_page,
     ):
-        page = open_page("/")
+        page = open_page("/#/plans")
         field = page.get_by_label("Token")
         field.fill("nfx_wrong")
         page.get_by_role("button", name="Sign in").click()
-        expect(field).to_have_value("")
+        expect(page.get_by_role("alert")).to_contain_text("not the token")
         field.fill(file.read_text().strip())
         page.get_by_role("button", name="Sign in").click()
-        expect(page.get_by_role("heading", level=1)).to_have_text("Runs")
+        expect(page.get_by_role("heading", level=1)).to_have_text("Plans")
         assert page.evaluate("document.cookie") == ""
         page.goto(f"{server.url}/#/fleet")
         page.get_by_role("button", name="Enrol a device").click()
         expect(page.get_by_text("neuroflux enroll")).to_be_visible()
         page.get_by_role("button", name="Done").click()
+        enrolments = page.locator("section:has(h2:text-is('Open enrolments'))")
+        expect(enrolments.get_by_role("listitem")).to_have_count(1)
+        enrolments.get_by_role("button").click()
+        expect(enrolments).to_have_count(0)
+        expect(page.locator("section:has(h2:text-is('Browsers that are signed in')) li")).to_contain_text("this one")
         page.get_by_role("button", name="Sign out").click()
         expect(page.get_by_label("Token")).to_be_visible()
 

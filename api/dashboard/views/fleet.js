@@ -1,9 +1,9 @@
 // The devices: what they are, when they were heard of, what they run, and letting them in and out.
 
-import { address, get, send } from "../api.js";
+import { address, get, send, service } from "../api.js";
 import { freshId, h, say } from "../dom.js";
 import { ago, bytes, duration, moment, number } from "../format.js";
-import { badge, copyLine, counted, emptyState, meter, problemBox } from "../parts.js";
+import { badge, copyLine, counted, emptyState, meter, problemBox, runState } from "../parts.js";
 import { link } from "../router.js";
 import { pause } from "../stream.js";
 
@@ -27,12 +27,12 @@ async function keepFresh(list, look, signal) {
 }
 
 async function readFleet(signal) {
-  const paths = ["/v1/devices?limit=200", "/v1/runs?limit=200", "/v1/jobs?limit=20"];
-  const [devices, runs, jobs] = await Promise.all(paths.map((path) => get(path, signal)));
-  return { devices: devices.items, runs: runs.items, jobs: jobs.items };
+  const paths = ["/v1/devices?limit=200", "/v1/runs?limit=200&newest=true", "/v1/jobs?limit=20", "/v1/enrolments?limit=50", "/v1/sessions?limit=50"];
+  const [devices, runs, jobs, enrolments, sessions] = await Promise.all(paths.map((path) => get(path, signal)));
+  return { devices: devices.items, runs: runs.items, jobs: jobs.items, enrolments: enrolments.items, sessions: sessions.items };
 }
 
-function draw(list, { devices, runs, jobs }, again) {
+function draw(list, { devices, runs, jobs, enrolments, sessions }, again) {
   const newest = (device) => runs.find((run) => run.device_id === device.id) ?? null;
   const active = jobs.filter((job) => ["queued", "running", "cancelling"].includes(job.state));
   const items = devices.map((device) => item(device, newest(device), device.kind === "server" ? active : [], again));
@@ -41,7 +41,22 @@ function draw(list, { devices, runs, jobs }, again) {
     h("ul", { class: "list" }, items),
     enrolled ? "" : emptyState("No device has enrolled yet",
       h("p", {}, "Enrol a device above: it then takes plans from here and reports its runs. It needs no port of its own.")),
+    tokens("Open enrolments", "enrolments", enrolments, again),
+    tokens("Browsers that are signed in", "sessions", sessions, again),
   );
+}
+
+/** Tokens that let somebody in, each with a button that ends it. */
+function tokens(title, kind, items, again) {
+  if (items.length === 0) return "";
+  return h("section", { class: "card" }, h("h2", {}, title), h("ul", {}, items.map((one) => {
+    const words = `${one.is_own ? "this one, " : ""}since ${moment(one.created_at)}, until ${moment(one.expires_at)}`;
+    const end = async () => {
+      await send("DELETE", address(kind, one.id)).catch(() => {}); // it may have ended by itself
+      await again();
+    };
+    return h("li", {}, words, " ", one.is_own ? null : h("button", { type: "button", "aria-label": `End what is good ${words}`, onclick: end }, "End"));
+  })));
 }
 
 function item(device, run, jobs, again) {
@@ -49,7 +64,7 @@ function item(device, run, jobs, again) {
   const isServer = device.kind === "server";
   const memory = machine.limit_bytes ?? machine.total_bytes;
   const revoke = isServer || device.revoked_at ? null : h("button", { type: "button", onclick: () => askRevoke(device, again) }, "Revoke");
-  const state = device.revoked_at ? badge("revoked", "bad") : isServer ? badge("this server") : run?.state === "running" ? badge("running", "live") : badge("idle");
+  const state = device.revoked_at ? badge("revoked", "bad") : isServer ? badge("this server") : run && run.state !== "finished" ? runState(run) : badge("idle");
   const seen = device.last_seen_at !== undefined && !isServer ? ` · last seen ${ago(device.last_seen_at)}` : "";
   return h("li", {},
     h("div", { class: "heading" }, h("h2", {}, device.name), state),
@@ -79,7 +94,7 @@ async function askDevice(place, again) {
     const { document: enrolment } = await send("POST", "/v1/enrolments", {});
     box.append(
       h("p", {}, "Run this on the device. The token is shown this once, is good for one device, and ends at ", moment(enrolment.expires_at), "."),
-      copyLine(`neuroflux enroll ${location.origin} --token ${enrolment.token}`, "The command that enrols the device"));
+      copyLine(`neuroflux enroll ${service} --token ${enrolment.token}`, "The command that enrols the device"));
   } catch (error) {
     box.append(problemBox(error, null));
   }

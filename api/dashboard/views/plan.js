@@ -1,6 +1,6 @@
 // One plan: the network with its blocks, what a budget buys, other strategies, and how to run it.
 
-import { address, get, send } from "../api.js";
+import { address, get, send, service } from "../api.js";
 import { budgetField } from "../budget_field.js";
 import { blockBars } from "../charts/blocks.js";
 import { frontierChart } from "../charts/frontier.js";
@@ -156,7 +156,7 @@ function howToRun(plan, query) {
   const input = h("input", { id: "data", name: "data", value: query.get("data") ?? dataFor(plan), oninput: type });
   function line() {
     const data = quoted(input.value.trim() || "DATA");
-    return `neuroflux run ${location.origin}/v1/plans/${plan.id} --data ${data} --report-to ${location.origin}`;
+    return `neuroflux run ${service}/v1/plans/${plan.id} --data ${data} --report-to ${service}`;
   }
   function type() {
     setQuery({ data: input.value.trim() });

@@ -6,7 +6,7 @@ import { clock } from "../charts/time_chart.js";
 import { h, say } from "../dom.js";
 import { bytes, count, deviation, duration, headName, moment, number, percent, short, unitNames } from "../format.js";
 import { metricOf } from "../metrics.js";
-import { badge, figures, meter, runState, table } from "../parts.js";
+import { badge, figures, meter, runState, stateBy, table } from "../parts.js";
 import { link, setQuery } from "../router.js";
 import { RunData } from "../run_data.js";
 import { follow } from "../stream.js";
@@ -26,12 +26,13 @@ export async function show(place, { id, query, signal }) {
   data.report = run.report;
 
   const state = h("span", {}, runState(run));
+  const reason = h("p", { class: "note bad", hidden: !run.reason }, run.reason ?? "");
   const facts = h("section", { class: "card", "aria-label": "In figures" });
   const charts = h("div", { class: "view" }, h("p", { class: "note" }, "Reading samples …"));
   const tables = h("div", { class: "view" });
   const showFacts = () => facts.replaceChildren(h("h2", { class: "unseen" }, "In figures"), factsOf(run, plan, data));
   showFacts();
-  place.append(heading(run, plan, state), facts, charts, tables);
+  place.append(heading(run, plan, state), reason, facts, charts, tables);
   const chart = await asked;
   data.isThinned = chart.count > chart.samples.length;
   data.add(chart.samples);
@@ -75,9 +76,16 @@ export async function show(place, { id, query, signal }) {
     });
   }
 
+  function showState(now) {
+    Object.assign(run, now);
+    state.replaceChildren(runState(run));
+    reason.hidden = !run.reason;
+    reason.textContent = run.reason ?? "";
+  }
+
   function finish(report) {
     data.report = report;
-    state.replaceChildren(runState({ state: "finished" }));
+    showState({ state: stateBy(report), reason: null });
     tables.replaceChildren(...tablesOf(plan, data));
     draw();
   }
@@ -89,6 +97,7 @@ export async function show(place, { id, query, signal }) {
   if (run.report !== null) return;
   followRun(id, data, signal, {
     onSamples: draw,
+    onProgress: showState,
     onReport: (report) => {
       finish(report);
       say("The run is finished.");
@@ -101,11 +110,13 @@ export async function show(place, { id, query, signal }) {
 }
 
 /** Take what the run's stream brings. An error in this page is no reason to be silent about it. */
-function followRun(id, data, signal, { onSamples, onReport, onState }) {
+function followRun(id, data, signal, { onSamples, onProgress, onReport, onState }) {
   const took = (kind, found) => {
     if (kind === "samples") {
       data.add(found.samples);
       onSamples();
+    } else if (kind === "state") {
+      onProgress(found);
     } else if (kind === "report") {
       onReport(found);
     }

@@ -1,6 +1,6 @@
 // All runs, newest first.
 
-import { get } from "../api.js";
+import { get, service } from "../api.js";
 import { h } from "../dom.js";
 import { ago, moment } from "../format.js";
 import { copyLine, counted, emptyState, meter, older, runState } from "../parts.js";
@@ -43,12 +43,13 @@ function item(run) {
   return h("li", {},
     h("div", { class: "heading" }, h("a", { href: link(["runs", run.id]) }, run.name), runState(run)),
     h("p", { class: "faint" }, `${run.model} · `, h("span", { title: moment(run.created_at) }, ago(run.created_at)), ` · ${where}`),
+    run.reason ? h("p", {}, run.reason) : null,
     meter(peak, run.budget.bytes));
 }
 
 function none() {
   return emptyState("No run yet",
     h("p", {}, "Make a plan, then run it where it was made for; it appears here while it trains:"),
-    copyLine(`neuroflux run ${location.origin}/v1/plans/PLAN --data DATA --report-to ${location.origin}`, "The command that runs a plan"),
+    copyLine(`neuroflux run ${service}/v1/plans/PLAN --data DATA --report-to ${service}`, "The command that runs a plan"),
     h("p", {}, h("a", { class: "button main", href: link(["new"]) }, "Make a plan")));
 }

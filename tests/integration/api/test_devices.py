@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from planner.cli.follow import Spool, finish, run_of
+from planner.cli.follow import RunEnd, Spool, finish, run_of
 from planner.cli.main import main
+from planner.cli.reporting import reporting
 from planner.client.service import ServiceClient, UnreachableError
-from planner.errors import InfeasibleError, InputError
+from planner.errors import InfeasibleError, InputError, RunError
 from planner.profiler import profile
 from planner.schema.run_folder import RunFolder
 from planner.system.machine import probe
@@ -109,6 +110,9 @@ def test_a_run_is_reported_whole_although_the_service_was_away(tmp_path: Path) -
         with ServiceClient(server.url) as client:
             finish(client, RunFolder(out), spool)
             assert run_of(client, RunFolder(out)) == run
+            finish(client, RunFolder(out), spool, RunEnd("failed", "the loss is NaN", plan.id))
+            found = server.client.get(f"/v1/runs/{run}").json()
+            assert (found["state"], found["reason"]) == ("failed", "the loss is NaN")
         chart = server.client.get(f"/v1/runs/{run}/samples", params={"points": 5000}).json()
         assert chart["samples"] == samples
         assert len(server.client.get("/v1/runs").json()["items"]) == 1
@@ -131,6 +135,15 @@ def test_a_run_that_is_refused_reports_nothing_of_the_run_that_has_its_folder(tm
         command[-3:] = [str(tmp_path / "no such data"), "--out", str(tmp_path / "other")]
         assert subprocess.run([*command, "--report-to", server.url], capture_output=True).returncode == 2
         assert server.client.get("/v1/runs").json()["items"] == []
+        plan_id = plan.json()["id"]
+        for error in (RunError("it burst"), KeyboardInterrupt()):
+            with pytest.raises(type(error)), reporting(server.url, None, tmp_path / "before its folder", plan_id):
+                raise error
+        ended = server.client.get("/v1/runs").json()["items"]
+        assert [(run["name"], run["state"], run["reason"]) for run in ended] == [
+            ("before its folder", "interrupted", "it was interrupted"),
+            ("before its folder", "failed", "it burst"),
+        ]
         assert sorted(file.name for file in out.iterdir() if not file.name.startswith(".")) == [
             "memory.jsonl",
             "plan.json",

@@ -12,8 +12,9 @@ from starlette.routing import Mount
 from starlette.testclient import TestClient
 
 from api.settings import ServiceSettings
+from api.store.tokens import set_admin
 from planner.errors import InputError
-from tests.unit.api.service import ADMIN, MACHINE, PLAN, bearer, sample, send, with_plan
+from tests.unit.api.service import ADMIN, MACHINE, PLAN, bearer, name_server, sample, send, with_plan
 
 HEALTH = {"/healthz", "/readyz"}
 DEVICE = {"name": "board", "machine": MACHINE, "threads": 4}
@@ -94,6 +95,40 @@ def test_a_device_enrols_works_and_is_revoked(guarded: TestClient) -> None:
     assert guarded.get("/v1/models", headers=bearer(token)).status_code == 401
 
 
+def test_a_device_that_enrols_again_is_the_same_device(guarded: TestClient) -> None:
+    guarded.headers.update(bearer(ADMIN))
+    plan = with_plan(guarded)
+    token = _enrolled(guarded)
+    run = guarded.post("/v1/runs", json={"plan_id": plan["id"]}, headers=bearer(token)).json()
+    assert guarded.delete(f"/v1/devices/{run['device_id']}").status_code == 204
+
+    def enrol(**others: Any) -> Any:
+        enrolment = guarded.post("/v1/enrolments", json={}).json()["token"]
+        return guarded.post("/v1/devices", json={**DEVICE, **others}, headers=bearer(enrolment)).json()
+
+    again = enrol(name="renamed", earlier_token=token)
+    assert (again["device"]["id"], again["device"]["name"]) == (run["device_id"], "renamed")
+    path = f"/v1/runs/{run['id']}/samples"
+    answers = [
+        guarded.post(path, json={"samples": [sample(0)]}, headers=bearer(each)) for each in (token, again["token"])
+    ]
+    assert [answer.status_code for answer in answers] == [401, 200]
+    assert guarded.get(f"/v1/runs/{run['id']}").json()["state"] == "running"
+    assert enrol(earlier_token="nfx_of-nobody")["device"]["id"] != run["device_id"]
+    assert enrol()["device"]["id"] != run["device_id"]
+
+
+def test_a_device_has_nothing_measured_on_the_services_machine(guarded: TestClient) -> None:
+    guarded.headers.update(bearer(ADMIN))
+    token = _enrolled(guarded)
+    name_server(guarded, "a" * 64)
+    asked = {"model": "cnn6", "budget": {"bytes": 2**30}}
+    refused = guarded.post("/v1/plans", json=asked, headers=bearer(token))
+    assert (refused.status_code, refused.json()["type"]) == (409, "urn:neuroflux:problem:profile-missing")
+    assert guarded.get("/v1/jobs").json()["items"] == []
+    assert guarded.post("/v1/plans", json=asked).status_code == 202
+
+
 def test_an_enrolment_token_expires_and_is_good_for_nothing_else(guarded: TestClient) -> None:
     token = guarded.post("/v1/enrolments", json={"seconds": 1}, headers=bearer(ADMIN)).json()["token"]
     assert guarded.get("/v1/models", headers=bearer(token)).status_code == 403
@@ -121,8 +156,15 @@ def test_a_browser_signs_in_by_a_form_and_scripts_never_see_the_cookie(guarded: 
     assert page.status_code == 401
     assert "<script" not in page.text
     origin = {"Origin": "http://127.0.0.1:8000"}
-    wrong = guarded.post("/sign-in", content="token=nfx_no", headers=origin)
-    assert (wrong.status_code, "set-cookie" in wrong.headers) == (401, False)
+    for path in ("/", "/docs", "/sign-in"):  # a page sends its form to itself, so that what stands behind # is kept
+        wrong = guarded.post(path, content="token=nfx_no", headers=origin)
+        assert (wrong.status_code, "set-cookie" in wrong.headers) == (401, False)
+        assert "This is not the token" in wrong.text and "nfx_no" not in wrong.text
+        assert "action=" not in wrong.text
+        found = guarded.post(path, content=f"token={ADMIN}", headers=origin, follow_redirects=False)
+        assert (found.status_code, found.headers["location"]) == (303, path if path == "/docs" else "/")
+        guarded.cookies.clear()
+    assert "This is not the token" not in page.text
     answer = guarded.post("/sign-in", content=f"token={ADMIN}", headers=origin, follow_redirects=False)
     assert answer.status_code == 303
     assert {"HttpOnly", "SameSite=strict"} <= set(answer.headers["set-cookie"].split("; "))
@@ -133,6 +175,45 @@ def test_a_browser_signs_in_by_a_form_and_scripts_never_see_the_cookie(guarded: 
     assert stored.status_code == 201
     assert guarded.delete("/v1/session", headers=origin).status_code == 204
     assert guarded.get("/v1/runs").status_code == 401
+
+
+def test_sessions_and_enrolments_are_listed_and_ended(guarded: TestClient) -> None:
+    admin = bearer(ADMIN)
+    own, other = (guarded.post("/v1/session", headers=admin).cookies["neuroflux_session"] for _ in range(2))
+    guarded.cookies.clear()
+    here = {"Cookie": f"neuroflux_session={own}", "Origin": "http://127.0.0.1:8000"}
+    there = {"Cookie": f"neuroflux_session={other}"}
+    listed = guarded.get("/v1/sessions", headers=here).json()["items"]
+    assert [item["is_own"] for item in listed] == [False, True]
+    assert own not in str(listed)
+    assert guarded.delete(f"/v1/sessions/{listed[0]['id']}", headers=here).status_code == 204
+    assert guarded.delete(f"/v1/sessions/{listed[0]['id']}", headers=here).status_code == 404
+    assert [guarded.get("/v1/runs", headers=each).status_code for each in (here, there)] == [200, 401]
+    made = guarded.post("/v1/enrolments", json={}, headers=admin).json()
+    (found,) = guarded.get("/v1/enrolments", headers=admin).json()["items"]
+    assert (found["id"], "token" in found) == (made["id"], False)
+    assert guarded.delete(f"/v1/enrolments/{found['id']}", headers=admin).status_code == 204
+    assert guarded.post("/v1/devices", json=DEVICE, headers=bearer(made["token"])).status_code == 401
+    assert guarded.get("/v1/enrolments", headers=admin).json()["items"] == []
+    for path in ("/v1/sessions", "/v1/enrolments"):
+        assert guarded.get(path, headers=bearer(_enrolled(guarded))).status_code == 403
+
+
+def test_a_new_admin_token_ends_what_the_old_one_has_let_in(guarded: TestClient) -> None:
+    session = guarded.post("/v1/session", headers=bearer(ADMIN)).cookies["neuroflux_session"]
+    guarded.cookies.clear()
+    enrolment = guarded.post("/v1/enrolments", json={}, headers=bearer(ADMIN)).json()["token"]
+    device = _enrolled(guarded)
+    database: Any = guarded.app.state.service.database  # type: ignore[attr-defined]  # Starlette's, behind an ASGI type
+    cookie = {"Cookie": f"neuroflux_session={session}"}
+    set_admin(database, ADMIN)  # as at every start
+    assert guarded.get("/v1/runs", headers=cookie).status_code == 200
+    set_admin(database, ADMIN + "2")
+    assert guarded.get("/v1/runs", headers=bearer(ADMIN)).status_code == 401
+    assert guarded.get("/v1/runs", headers=cookie).status_code == 401
+    assert guarded.post("/v1/devices", json=DEVICE, headers=bearer(enrolment)).status_code == 401
+    assert guarded.get("/v1/runs", headers=bearer(device)).status_code == 200
+    assert guarded.get("/v1/runs", headers=bearer(ADMIN + "2")).status_code == 200
 
 
 def test_a_session_is_no_bearer_token_and_a_token_is_no_cookie(guarded: TestClient) -> None:

@@ -15,7 +15,7 @@ from api.solving import SolverPool
 from planner.profiler.library.shipped import FOLDER
 from planner.system.proc import read_memory, reset_peak
 from planner.units import MIB
-from tests.unit.api.service import PLAN, send, with_profile
+from tests.unit.api.service import PLAN, send, with_plan, with_profile
 
 
 def _model(*layers: dict[str, Any], units: int = 1) -> bytes:
@@ -129,6 +129,29 @@ def test_only_a_solver_that_may_have_lacked_memory_is_said_to(
     assert (answer.status_code, answer.json()["type"]) == (status, f"urn:neuroflux:problem:{kind}")
     assert number.name in answer.json()["detail"] or status == 422
     assert send(local, "/v1/profiles", b"{}").json()["type"] == "urn:neuroflux:problem:invalid-request"
+
+
+def test_a_parameter_that_nobody_knows_is_refused(local: TestClient) -> None:
+    misspelt = local.get("/v1/runs?plam=x")
+    assert (misspelt.status_code, misspelt.json()["field"]) == (422, "query.plam")
+    assert "plan" in misspelt.json()["detail"]
+    assert local.get("/v1/plans/terms?x=1").status_code == 422
+    assert [local.get(f"{path}?t=1").status_code for path in ("/healthz", "/readyz", "/metrics", "/")] == [200] * 4
+
+
+def test_a_blank_name_is_none(local: TestClient) -> None:
+    plan = with_plan(local)["id"]
+    blank = local.post("/v1/runs", json={"plan_id": plan, "name": "  "})
+    assert (blank.status_code, "blank" in blank.json()["detail"]) == (422, True)
+    assert local.post("/v1/runs", json={"plan_id": plan, "name": " x "}).status_code == 201
+
+
+def test_a_full_disk_is_not_ready(local: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert local.get("/readyz").status_code == 200
+    monkeypatch.setattr(limits, "LEAST_FREE_BYTES", 2**62)
+    full = local.get("/readyz")
+    assert (full.status_code, full.json()["type"]) == (503, "urn:neuroflux:problem:storage-full")
+    assert local.get("/healthz").status_code == 200
 
 
 def test_metrics_name_routes_and_no_ids(local: TestClient) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from starlette.testclient import TestClient
 
+from api.routes.models import EXAMPLE
 from planner.heads.mlp import MlpHead
 from planner.profiler.library.applies import read_profile
 from planner.profiler.library.shipped import FOLDER
@@ -109,6 +110,33 @@ def test_another_devices_profile_is_asked_for_with_the_command(local: TestClient
     assert problem.status_code == 409
     command = "neuroflux profile --model cnn6 --input 3x32x32 --classes 10 --batch 64 --optimizer adam"
     assert problem.json()["command"] == f"{command} --report-to {str(local.base_url).rstrip('/')}"
+
+
+def test_a_network_of_ones_own_is_not_taken_for_the_zoos_of_that_name(local: TestClient) -> None:
+    device = local.post("/v1/devices", json={"name": "board", "machine": support.MACHINE, "threads": 4}).json()
+    terms = {"budget": {"bytes": 400 * MIB}, "device": device["device"]["id"]}
+    problem = local.post("/v1/plans", json={"model": {**EXAMPLE, "name": "cnn6"}, **terms}).json()
+    assert problem["command"].startswith("neuroflux profile --model model.json ")
+    assert "model.json holds the description" in problem["detail"]
+
+
+def test_descriptions_are_read_by_another_process(local: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks after health does not wait for them."""
+
+    def fail(*values: object) -> None:
+        raise AssertionError("a description was read by the process that answers")
+
+    for place in ("planner.model.load.model_sizes", "planner.schema.model.Model.__post_init__"):
+        monkeypatch.setattr(place, fail)
+    stored = send(local, "/v1/models", json.dumps(EXAMPLE).encode())
+    assert stored.status_code == 201, stored.text
+    for model in (EXAMPLE, stored.json()["schema"] and stored.headers["etag"].strip('"'), "cnn6"):
+        job = local.post("/v1/jobs", json={"kind": "profile", "model": model, "batch": 2})
+        assert job.status_code == 202, job.text
+    assert {item["name"] for item in local.get("/v1/models").json()["items"]} >= {"tiny", "vgg16"}
+    assert local.get("/v1/models/vgg16").json()["name"] == "vgg16"
+    wrong = {**EXAMPLE, "units": []}
+    assert local.post("/v1/plans", json={"model": wrong, "budget": {"bytes": 1}}).json()["field"].startswith("$.model")
 
 
 def test_plans_are_compared_side_by_side_and_kept(local: TestClient) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from tests.unit.api.service import PLAN, sample, with_plan, with_run
+from tests.unit.api.service import ADMIN, MACHINE, PLAN, bearer, sample, with_plan, with_run
 
 
 def _post(client: TestClient, run: str, samples: list[dict[str, Any]]) -> Any:
@@ -61,20 +62,73 @@ def test_events_go_on_where_they_were_left_and_end_with_the_report(client: TestC
     events = client.get(f"/v1/runs/{run}/events", headers={"Last-Event-ID": "0"})
     assert events.headers["content-type"].startswith("text/event-stream")
     parts = [dict(line.split(": ", 1) for line in part.splitlines()) for part in events.text.strip().split("\n\n")]
-    assert [(part.get("event"), part.get("id")) for part in parts[1:]] == [("samples", "2"), ("report", "finished")]
-    assert [one["sequence"] for one in json.loads(parts[1]["data"])["samples"]] == [1, 2]
+    found = [(part.get("event"), part.get("id")) for part in parts[1:]]
+    assert found == [("state", None), ("samples", "2"), ("report", "finished")]
+    assert json.loads(parts[1]["data"]) == {"state": "finished", "reason": None}
+    assert [one["sequence"] for one in json.loads(parts[2]["data"])["samples"]] == [1, 2]
     assert client.get(f"/v1/runs/{run}/events", headers={"Last-Event-ID": "finished"}).status_code == 204
 
 
 def test_a_report_ends_a_run_once(client: TestClient) -> None:
     run, plan = with_run(client)
     path = f"/v1/runs/{run}/report"
-    assert client.get(f"/v1/runs/{run}").json()["state"] == "running"
+    assert client.get(f"/v1/runs/{run}").json()["state"] == "queued"
     answers = [client.post(path, json=_report(plan, seconds=seconds)).status_code for seconds in (1.0, 1.0, 2.0)]
     assert answers == [201, 200, 409]
     found = client.get(f"/v1/runs/{run}").json()
     assert (found["state"], found["report"]["seconds"]) == ("finished", 1.0)
     assert client.post(path, json=_report(plan, plan_id="0" * 64)).json()["field"] == "$.plan_id"
+
+
+def test_a_report_has_the_last_word(client: TestClient) -> None:
+    """Its peak is the run's, it says whether the budget was kept, and nothing is added behind it."""
+    run, plan = with_run(client)
+    assert _post(client, run, [sample(0)]).status_code == 200
+    report = _report(plan, peak_bytes=10, within_budget=False)
+    assert client.post(f"/v1/runs/{run}/report", json=report).status_code == 201
+    (listed,) = client.get("/v1/runs").json()["items"]
+    assert (listed["state"], listed["peak_bytes"]) == ("over-budget", 10)
+    late = _post(client, run, [sample(1)])
+    assert (late.status_code, late.json()["type"]) == (409, "urn:neuroflux:problem:run-finished")
+    assert client.put(f"/v1/runs/{run}/state", json={"state": "failed"}).status_code == 409
+    assert client.get(f"/v1/runs/{run}/samples").json()["count"] == 1
+
+
+def test_a_run_says_how_it_ended_and_why(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, _ = with_run(client)
+
+    def found() -> tuple[str, str | None]:
+        (item,) = client.get("/v1/runs").json()["items"]
+        assert client.get(f"/v1/runs/{run}").json()["state"] == item["state"]
+        return item["state"], item["reason"]
+
+    def say(**state: Any) -> int:
+        return int(client.put(f"/v1/runs/{run}/state", json=state).status_code)
+
+    assert found() == ("queued", None)
+    assert say(state="failed", reason="the loss is NaN") == 200
+    assert found() == ("failed", "the loss is NaN")
+    _post(client, run, [sample(0)])  # it was resumed
+    assert found() == ("running", None)
+    assert say(state="interrupted", reason="SIGTERM") == 200
+    assert found() == ("interrupted", "SIGTERM")
+    assert say(state="running") == 200
+    monkeypatch.setattr("api.store.runs.SILENCE_SECONDS", -1.0)
+    state, reason = found()
+    assert (state, "nothing has been heard of it since" in str(reason)) == ("lost", True)
+    assert [say(state="finished"), say(state="failed", reason="x" * 2001)] == [422, 422]
+
+
+def test_a_revoked_devices_runs_are_interrupted(guarded: TestClient) -> None:
+    guarded.headers.update(bearer(ADMIN))
+    plan = with_plan(guarded)
+    enrolment = guarded.post("/v1/enrolments", json={}).json()["token"]
+    body = {"name": "board", "machine": MACHINE, "threads": 4}
+    device = guarded.post("/v1/devices", json=body, headers=bearer(enrolment)).json()
+    guarded.post("/v1/runs", json={"plan_id": plan["id"]}, headers=bearer(device["token"]))
+    assert guarded.delete(f"/v1/devices/{device['device']['id']}").status_code == 204
+    (run,) = guarded.get("/v1/runs").json()["items"]
+    assert (run["state"], run["reason"]) == ("interrupted", "the device's tokens were revoked")
 
 
 def test_a_key_creates_one_run(client: TestClient) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.store.database import Database
 from api.store.tables import metadata
+from api.store.writer import SampleWriter
 
 
 def test_the_migrations_make_the_tables_that_the_code_knows(database_url: str) -> None:
@@ -25,6 +26,26 @@ def test_an_error_of_the_database_tells_no_values(database_url: str) -> None:
     with pytest.raises(SQLAlchemyError) as caught, database.read() as connection:
         connection.execute(text("SELECT * FROM nowhere WHERE a = :a"), {"a": "nfx_secret"})
     assert "nfx_secret" not in str(caught.value)
+    database.close()
+
+
+def test_samples_are_written_though_somebody_waits_no_more(sqlite_url: str) -> None:
+    """A request that is cancelled cancels what it waits for."""
+    database = Database(sqlite_url)
+    with database.write() as connection:
+        connection.execute(text("INSERT INTO plans VALUES (1, 'p', 1, '{}', '{}', 0)"))
+        connection.execute(text("INSERT INTO runs (number, id, plan_id, name, created_ms) VALUES (1, 'r', 'p', '', 0)"))
+    row = {"run": 1, "seconds": 0.0, "block": 0, "epoch": 0, "step": 0, "resident_bytes": 0, "peak_bytes": 0, "loss": 1}
+    writer = SampleWriter(database)
+    with database.write():  # SQLite has one writer, so everything waits for this
+        first = writer.submit(1, [{**row, "sequence": 0}])
+        given_up = writer.submit(1, [{**row, "sequence": 1}])
+        assert given_up.cancel()
+    first.result(60)
+    with pytest.raises(SQLAlchemyError):
+        writer.submit(1, [{**row, "sequence": None}]).result(60)
+    writer.submit(1, [{**row, "sequence": 2}]).result(60)
+    writer.close()
     database.close()
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from planner.cli.follow import Spool
+from planner.cli.follow import RunEnd, Spool, Told
 from planner.schema import codec as document
+from planner.schema.codec import to_json
 
 
 def line(number: int) -> str:
@@ -32,6 +34,23 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
     monkeypatch.setattr("planner.cli.follow.parse_json", parse)
     return found
+
+
+def test_what_the_runs_process_says_is_heard_in_parts() -> None:
+    pipe, other = os.pipe()
+    told = Told(pipe)
+    assert (told.wait(0), told.has_begun, told.end) == (False, False, None)
+    os.write(other, b"begun\n")
+    assert (told.wait(None), told.has_begun, told.end) == (False, True, None)
+    end = to_json({"state": "failed", "reason": "no memory", "plan_id": "p"}, indent=None).encode() + b"\n"
+    os.write(other, end[:20])
+    assert (told.wait(None), told.end) == (False, None)
+    os.write(other, end[20:])
+    os.close(other)
+    while not told.wait(None):
+        pass
+    assert told.end == RunEnd("failed", "no memory", "p")
+    os.close(pipe)
 
 
 def test_each_line_is_read_once_and_half_a_line_waits(tmp_path: Path, parsed: list[bytes]) -> None:
