@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.limits import KNOWN_MODELS
 from api.model_facts import ModelFacts
-from api.problems import from_error
+from api.problems import Problem, from_error, overloaded
 from api.solving import SolverPool
 from api.store import content
 from api.store.database import Database
@@ -81,5 +81,8 @@ class KnownModels:
     async def zoo(self) -> tuple[dict[str, Any], ...]:
         """The zoo's models, as a list shows them."""
         if self._zoo is None:
-            self._zoo = tuple(await self._solvers.list_zoo())
+            try:
+                self._zoo = tuple(await self._solvers.list_zoo())
+            except Problem as problem:  # nothing in the request is to blame
+                raise overloaded(f"the zoo cannot be listed now: {problem.detail}") from None
         return self._zoo

@@ -81,7 +81,7 @@ def _enrolled(client: TestClient) -> str:
 
 def test_a_device_enrols_works_and_is_revoked(guarded: TestClient) -> None:
     token = _enrolled(guarded)
-    assert guarded.get("/v1/models", headers=bearer(token)).status_code == 200
+    assert guarded.get("/v1/plans", headers=bearer(token)).status_code == 200
     for method, path in (
         ("POST", "/v1/enrolments"),
         ("POST", "/v1/jobs"),
@@ -92,7 +92,7 @@ def test_a_device_enrols_works_and_is_revoked(guarded: TestClient) -> None:
     device = guarded.get("/v1/devices", headers=bearer(token)).json()["items"][0]["id"]
     assert guarded.delete(f"/v1/devices/{device}", headers=bearer(token)).status_code == 403
     assert guarded.delete(f"/v1/devices/{device}", headers=bearer(ADMIN)).status_code == 204
-    assert guarded.get("/v1/models", headers=bearer(token)).status_code == 401
+    assert guarded.get("/v1/plans", headers=bearer(token)).status_code == 401
 
 
 def test_a_device_that_enrols_again_is_the_same_device(guarded: TestClient) -> None:
@@ -131,7 +131,7 @@ def test_a_device_has_nothing_measured_on_the_services_machine(guarded: TestClie
 
 def test_an_enrolment_token_expires_and_is_good_for_nothing_else(guarded: TestClient) -> None:
     token = guarded.post("/v1/enrolments", json={"seconds": 1}, headers=bearer(ADMIN)).json()["token"]
-    assert guarded.get("/v1/models", headers=bearer(token)).status_code == 403
+    assert guarded.get("/v1/plans", headers=bearer(token)).status_code == 403
     database: Any = guarded.app.state.service.database  # type: ignore[attr-defined]  # Starlette's, behind an ASGI type
     from api.store.tables import tokens
 
@@ -227,12 +227,12 @@ def test_a_session_is_no_bearer_token_and_a_token_is_no_cookie(guarded: TestClie
 
 @pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example:8000", "", "a b", "127.0.0.1:x"])
 def test_a_name_that_is_not_ours_is_refused(local: TestClient, host: str) -> None:
-    assert local.get("/v1/models", headers={"Host": host}).status_code == 421
+    assert local.get("/v1/plans", headers={"Host": host}).status_code == 421
 
 
 @pytest.mark.parametrize("host", ["localhost:1", "127.0.0.1", "[::1]:8000", "192.168.1.4:8000"])
 def test_addresses_and_our_own_names_are_let_through(local: TestClient, host: str) -> None:
-    assert local.get("/v1/models", headers={"Host": host}).status_code == 200
+    assert local.get("/v1/plans", headers={"Host": host}).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -257,13 +257,13 @@ def test_no_page_runs_script_that_is_not_ours(guarded: TestClient) -> None:
 def test_tokens_never_reach_a_log(guarded: TestClient, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     token = _enrolled(guarded)
-    guarded.get("/v1/models?token=" + token, headers=bearer(token))
+    guarded.get("/v1/plans?token=" + token, headers=bearer(token))
     guarded.get("/v1/models/" + token[:60], headers=bearer(token))
     send(guarded, "/v1/plans", token.encode(), **bearer(token))
     database: Any = guarded.app.state.service.database  # type: ignore[attr-defined]  # Starlette's, behind an ASGI type
     with database.write() as connection:
         connection.exec_driver_sql("ALTER TABLE tokens RENAME TO gone")
-    assert guarded.get("/v1/models", headers=bearer(token)).status_code == 503  # logged, without what was looked for
+    assert guarded.get("/v1/plans", headers=bearer(token)).status_code == 503  # logged, without what was looked for
     ours = [record.getMessage() for record in caplog.records if not record.name.startswith("httpx")]
     assert any("the database failed" in text for text in ours)
     for text in ours:

@@ -73,9 +73,9 @@ def test_a_body_that_is_too_long_names_the_limit(local: TestClient) -> None:
 
 def test_headers_and_paths_have_ceilings(local: TestClient) -> None:
     many = {f"X-{index}": "1" for index in range(limits.MAX_HEADERS + 1)}
-    assert local.get("/v1/models", headers=many).json()["limit"] == limits.MAX_HEADERS
-    assert local.get("/v1/models", headers={"X": "x" * limits.MAX_HEADER_BYTES}).status_code == 431
-    assert local.get("/v1/models?" + "x" * limits.MAX_REQUEST_LINE_BYTES).status_code == 414
+    assert local.get("/v1/plans", headers=many).json()["limit"] == limits.MAX_HEADERS
+    assert local.get("/v1/plans", headers={"X": "x" * limits.MAX_HEADER_BYTES}).status_code == 431
+    assert local.get("/v1/plans?" + "x" * limits.MAX_REQUEST_LINE_BYTES).status_code == 414
     assert local.get("/v1/profiles?model=%00").status_code == 422
     assert local.get("/v1/models/a%00").status_code == 422
 
@@ -83,11 +83,11 @@ def test_headers_and_paths_have_ceilings(local: TestClient) -> None:
 def test_a_busy_service_says_when_to_come_back_and_stays_healthy(local: TestClient) -> None:
     service: Any = local.app.state.service  # type: ignore[attr-defined]  # Starlette's, behind an ASGI type
     service.in_flight = limits.MAX_IN_FLIGHT
-    answer = local.get("/v1/models")
+    answer = local.get("/v1/plans")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, str(limits.RETRY_SECONDS))
     assert local.get("/healthz").status_code == 200
     service.in_flight = 0
-    assert local.get("/v1/models").status_code == 200
+    assert local.get("/v1/plans").status_code == 200
 
 
 def test_a_solver_that_takes_too_much_time_is_replaced(local: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
