@@ -39,9 +39,13 @@ FROZEN = 2
 """Units that `frozen_plan` does not train: the whole first block of `small_plan`."""
 
 
-def small_plan(optimizer: OptimizerConfig | None = None, dtype: str = "float32") -> Plan:
+def small_plan(
+    optimizer: OptimizerConfig | None = None,
+    dtype: str = "float32",
+    blocks_at: tuple[tuple[int, ...], ...] = ((0, 2), (2, 3, 4), (4, 6)),
+) -> Plan:
     """Three blocks of cnn6 on images of the sample's size, the second of two segments; ladders down to 2 samples."""
-    plan = replace(make_plan((0, 2), (2, 3, 4), (4, 6)), model=from_zoo("cnn6", (1, 28, 28), 10))
+    plan = replace(make_plan(*blocks_at), model=from_zoo("cnn6", (1, 28, 28), 10))
     optimizer = optimizer or OptimizerConfig("sgd", 0.05, 0.9, weight_decay=5e-4)
     blocks = []
     for block in plan.blocks:

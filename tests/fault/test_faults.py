@@ -96,7 +96,7 @@ def _supervise(plan: Plan, out: Path) -> None:
     "name", ["replace", *(pytest.param(name, marks=pytest.mark.long) for name in ("write", "fsync"))]
 )
 def test_a_fault_in_the_supervisors_own_files(tmp_path: Path, name: str) -> None:
-    plan = small_plan()
+    plan = small_plan(blocks_at=((0, 3), (3, 6)))
     with failing(name, 0, _raise(errno.EIO), tmp_path) as calls:
         _supervise(plan, tmp_path / "whole")
     for number in range(1, len(calls) + 1):

@@ -70,23 +70,23 @@ def weigh(out: Path) -> int:
 
 @pytest.mark.parametrize("kind", ["sgd", "adam"])
 def test_what_is_promised_is_what_lies_there(kind: str, tmp_path: Path) -> None:
-    images, labels = random_images(300, 28, 28), cycling_labels(300, 10)
-    np.savez(tmp_path / "data.npz", images=images, labels=labels, test_images=images[:60], test_labels=labels[:60])
+    images, labels = random_images(100, 28, 28), cycling_labels(100, 10)
+    np.savez(tmp_path / "data.npz", images=images, labels=labels, test_images=images[:20], test_labels=labels[:20])
     optimizer = OptimizerConfig("sgd", 0.05, 0.9) if kind == "sgd" else OptimizerConfig("adam", 0.001)
     plan, out = _plan(optimizer), tmp_path / "out"
     scales = _Scales(out)
     options = RunOptions(checkpoint_seconds=0, exit_tolerance=0.5)
     run_plan(plan, str(tmp_path / "data.npz"), out, options, scales)
     end = weigh(out)
-    stored = folder_bytes(plan, SampleCounts(300, 60), 1, 0)
+    stored = folder_bytes(plan, SampleCounts(100, 20), 1, 0)
     # Between two looks there may be one more checkpoint; nothing else of size is left out.
     assert scales.most_bytes <= stored.training_bytes <= 1.5 * scales.most_bytes + _SMALL_BYTES
     assert end <= stored.end_bytes
     # Its parts are told: more samples make larger caches, weights to begin with and data lie there too.
     cached = max(block.input.sample_bytes for block in plan.blocks if block.input.kind == "cache")
-    more = folder_bytes(plan, SampleCounts(301, 60), 1, 0).training_bytes - stored.training_bytes
+    more = folder_bytes(plan, SampleCounts(101, 20), 1, 0).training_bytes - stored.training_bytes
     assert cached <= more <= 2 * cached + 200 * len(plan.blocks)
-    with_files = folder_bytes(plan, SampleCounts(300, 60), 1, 1000, 100)
+    with_files = folder_bytes(plan, SampleCounts(100, 20), 1, 1000, 100)
     assert with_files.training_bytes - stored.training_bytes == 1100
     assert with_files.end_bytes - stored.end_bytes == 1100
 
