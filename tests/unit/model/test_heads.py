@@ -23,6 +23,7 @@ from planner.model.shapes import Shape, model_sizes, unit_sizes
 from planner.model.zoo import ZOO, from_zoo
 from planner.schema.model import Activation, AdaptivePool2d, BatchNorm2d, Conv2d, Layer, Model, Unit
 from planner.training.discriminant import pooled_features
+from tests.unit import joint_chains
 
 
 def head_parameters(shape: Shape, filters: int, classes: int) -> int:
@@ -245,3 +246,11 @@ def test_a_decoder_is_beside_the_usual_head_and_weighs_less_with_depth() -> None
     assert sizes[0] - sizes[1] == decoder
     tokens = from_zoo("gpt-nano")
     assert not list(heads_at((ReconstructHead("reconstruct", 16),), tokens, 2, _shapes(tokens)))
+
+
+def test_no_head_stands_where_several_tensors_pass_or_copies_a_unit_that_carries_some() -> None:
+    model = joint_chains.model(joint_chains.UNET)
+    shapes = [first for first, *_ in joint_chains.shapes(joint_chains.UNET)]
+    stands = [bool(list(heads_at(measured_heads(None), model, boundary, shapes))) for boundary in range(1, 5)]
+    assert stands == [True, False, False, True]
+    assert _lookahead(model, 1) == []  # it would copy units behind it, which all take or give several
