@@ -105,7 +105,7 @@ def _agrees_on_least(asked: Asked) -> None:
 
 
 @seed(1)
-@settings(max_examples=150, suppress_health_check=QUIET, database=None)
+@settings(max_examples=100, suppress_health_check=QUIET, database=None)
 @given(questions())
 def test_agrees_with_brute_force(question: tuple[Asked, int]) -> None:
     _agrees(*question)

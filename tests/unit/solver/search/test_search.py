@@ -51,7 +51,7 @@ def test_preferences_take_fewer_cuts(question: tuple[Asked, int], prefer: Prefer
     assert sum(setting.time_ns for setting in asked.settings(plan)) == frontier[segments]
 
 
-@settings(max_examples=100, suppress_health_check=QUIET, derandomize=True)
+@settings(max_examples=60, suppress_health_check=QUIET, derandomize=True)
 @given(questions(), st.sampled_from((0.0099, 0.1, 0.5)))
 def test_a_search_that_may_end_early_is_within_its_tolerance_and_says_how_far(
     question: tuple[Asked, int], tolerance: float
