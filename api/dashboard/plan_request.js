@@ -20,6 +20,7 @@ const TERMS = {
   resize: { path: ["training", "resize"], isWord: true },
   shorter_side: { path: ["training", "shorter_side"] },
   schedule: { path: ["training", "schedule"] },
+  warmup: { path: ["training", "warmup"] },
   seed: { path: ["training", "seed"] },
   optimizer: { path: ["training", "optimizer", "kind"] },
   lr: { path: ["training", "optimizer", "lr"] },

@@ -318,6 +318,14 @@ def add_schedule(parser: argparse.ArgumentParser) -> None:
         help="learning rate over a block's training (default %(default)s)",
     )
     group.add_argument(
+        "--warmup",
+        type=count("warmup", 0, MAX_EPOCHS),
+        default=TrainingTerms.warmup,
+        metavar="N",
+        help="epochs of every block over which its learning rate rises evenly, before the schedule begins (default "
+        "%(default)s)",
+    )
+    group.add_argument(
         "--seed",
         type=count("seed", 0, 2**62),
         default=TrainingTerms.seed,

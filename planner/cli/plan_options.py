@@ -237,6 +237,7 @@ def _training_from(arguments: argparse.Namespace, samples: int, subject: options
             samples=samples,
             optimizer=optimizer,
             schedule=arguments.schedule,
+            warmup=arguments.warmup,
             augment=arguments.augment,
             views=arguments.views,
             dtype=arguments.dtype,

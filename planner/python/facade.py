@@ -160,6 +160,7 @@ def plan(
     epochs: int = TrainingTerms.epochs,
     samples: int | None = None,
     schedule: Schedule = TrainingTerms.schedule,
+    warmup: int = TrainingTerms.warmup,
     seed: int = TrainingTerms.seed,
     freeze: int = TrainingTerms.freeze,
     augment: Augment = TrainingTerms.augment,
@@ -205,6 +206,7 @@ def plan(
         epochs: passes over the data, for each block.
         samples: training samples of one pass; none: as many as `data` has, or 50,000.
         schedule: how the learning rate moves over a block's training, "cosine" or "constant".
+        warmup: epochs of every block over which its learning rate rises evenly, before the schedule begins.
         seed: of every random stream.
         freeze: the first so many units are not trained, and keep the weights that `run(…, init=…)` gives them.
         augment: what happens to images while training: "none", "crop", "flip", "crop-flip".
@@ -298,6 +300,7 @@ def plan(
                 samples=TrainingTerms.samples if samples is None else samples,
                 optimizer=OptimizerTerms.of(chosen),
                 schedule=schedule,
+                warmup=warmup,
                 augment=augment,
                 views=views,
                 dtype=computed,

@@ -70,6 +70,8 @@ def plan_header(plan: Plan) -> list[tuple[str, str]]:
 def _particulars(plan: Plan) -> str:
     """What differs from the usual way to train."""
     training, found = plan.training, ""
+    if training.warmup:
+        found += f", after a warm-up of {counted(training.warmup, 'epoch')}"
     if training.dtype != "float32":
         found += f", in {training.dtype}"
     if training.augment != "none":

@@ -87,10 +87,14 @@ class Training:
     """The shorter side that every image is resized to, proportions kept, before the input is cut out of its middle;
     null: both sides are brought to the input's, and images that have them are left alone."""
 
+    warmup: int = added(0)
+    """Epochs of every block over which its learning rate rises from nothing to what the optimizer says."""
+
     def __post_init__(self) -> None:
         check_range("batch", self.batch, 1, MAX_BATCH)
         check_range("epochs", self.epochs, 1, MAX_EPOCHS)
         check_range("samples", self.samples, 1, MAX_SAMPLES)
+        check_range("warmup", self.warmup, 0, self.epochs)
         self._check_views()
         check_range("freeze", self.freeze, 0, MAX_UNITS - 1)
         check_range("seed", self.seed, 0, 2**63 - 1)

@@ -89,6 +89,9 @@ class TrainingTerms:
     """The shorter side that every image is resized to, proportions kept, before the input is cut out of its middle;
     null: both sides are brought to the input's, and images that have them are left alone."""
 
+    warmup: int = Training.warmup
+    """Epochs of every block over which its learning rate rises evenly, before the schedule begins."""
+
     def __post_init__(self) -> None:
         self.training()
 
@@ -103,6 +106,7 @@ class TrainingTerms:
             augment=self.augment,
             views=usual_views(self.augment, self.epochs) if self.views is None else self.views,
             freeze=self.freeze,
+            warmup=self.warmup,
             dtype=self.dtype,
             seed=self.seed,
             normalisation=self.normalisation,

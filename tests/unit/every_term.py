@@ -20,6 +20,7 @@ EVERY_TERM: dict[str, Any] = {
         "samples": 1000,
         "optimizer": {"kind": "adam", "lr": 0.002},
         "schedule": "constant",
+        "warmup": 2,
         "augment": "crop",
         "views": 2,
         "dtype": "bfloat16",

@@ -19,7 +19,7 @@ const SCHEDULES = [["cosine", "cosine"], ["constant", "constant"]];
 const ALLOCATORS = [["", "whichever is faster and fits"], ["tight", "tight: gives freed memory back"], ["fast", "fast: keeps it"]];
 const RESIZES = [["", "refused, unless they are pictures of a folder"], ["bilinear", "resized to the input: bilinear"]];
 const NO_YES = [["false", "no"], ["true", "yes"]];
-const MORE = ["mean", "std", "resize", "shorter_side", "momentum", "nesterov", "weight_decay", "schedule", "seed", "max_cuts", "linear_segments", "allocator", "reserve", "head", "head_time_share", "grouping_threshold"];
+const MORE = ["mean", "std", "resize", "shorter_side", "momentum", "nesterov", "weight_decay", "schedule", "warmup", "seed", "max_cuts", "linear_segments", "allocator", "reserve", "head", "head_time_share", "grouping_threshold"];
 const SCOPES = [["process", "everything resident"], ["training", "above the runtime's own"]];
 
 export async function show(place, { query, signal }) {
@@ -148,6 +148,7 @@ function makeForm(lists, given) {
     nesterov: selectField("Nesterov's momentum", "nesterov", [["", NO_YES]], first("nesterov")),
     weight_decay: numberField("Weight decay", "weight_decay", first("weight_decay"), "empty: the optimizer's usual one", "any"),
     schedule: selectField("Schedule", "schedule", [["", SCHEDULES]], first("schedule")),
+    warmup: numberField("Warm-up", "warmup", first("warmup"), "epochs of every block over which its learning rate rises"),
     seed: numberField("Seed", "seed", first("seed"), "of every random stream"),
     max_cuts: numberField("Most cuts", "max_cuts", first("max_cuts"), "0 trains as backpropagation does; empty: any number"),
     linear_segments: selectField("Segments without a convolution", "linear_segments", [["", NO_YES]], first("linear_segments")),

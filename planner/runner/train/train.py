@@ -216,7 +216,7 @@ class BlockTrainer:
         mark = time.perf_counter()
         for count, micro_batches in batches:
             step = self._position.step
-            block.optimizer.lr = self._rate(step, self._schedule_steps(samples))
+            block.optimizer.lr = self._rate(step, self._steps_of(samples, self._length.epochs), self._warming(samples))
             draw_from(block.device, self._length.seed, self._index, step)
             with self._trimming_first_batch(block):
                 loss = block.train_batch(micro_batches, count, setting.accumulate > 1)
@@ -276,8 +276,11 @@ class BlockTrainer:
         total = per_epoch * self._length.epochs
         return min(total, self._length.max_steps or total)
 
-    def _schedule_steps(self, samples: Samples) -> int:
-        return -(-samples.count // self._batch) * self._length.epochs
+    def _steps_of(self, samples: Samples, epochs: int) -> int:
+        return -(-samples.count // self._batch) * epochs
+
+    def _warming(self, samples: Samples) -> int:
+        return self._steps_of(samples, min(self._context.plan.training.warmup, self._length.epochs))
 
     def _check_loss(self, loss: float, step: int) -> None:
         if not math.isfinite(loss):
@@ -286,11 +289,14 @@ class BlockTrainer:
                 "plan again with a smaller --lr"
             )
 
-    def _rate(self, step: int, total: int) -> float:
+    def _rate(self, step: int, total: int, warming: int = 0) -> float:
+        """Of a step of `total`: evenly up over the first `warming` of them, then as the schedule says."""
         base = self._context.plan.training.optimizer.lr
+        if step < warming:
+            return base * (step + 1) / warming
         if self._context.plan.training.schedule == "constant":
             return base
-        return base * 0.5 * (1 + math.cos(math.pi * step / total))
+        return base * 0.5 * (1 + math.cos(math.pi * (step - warming) / (total - warming)))
 
     def _emit_phase(self, samples: Samples) -> None:
         setting = self._settings[self._position.fallback]

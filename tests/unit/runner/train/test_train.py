@@ -190,6 +190,24 @@ def test_the_learning_rate_follows_half_a_cosine() -> None:
     assert trainer._rate(9, 10) == pytest.approx(0.2 * (1 + math.cos(0.9 * math.pi)))
 
 
+def test_the_learning_rate_rises_over_the_warm_up_and_then_follows_the_schedule(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One epoch of three steps up, then half a cosine over the three that are left."""
+    plan = make_plan((0, 6), lr=0.4)
+    rates: list[float] = []
+    plan = replace(plan, training=replace(plan.training, epochs=2, warmup=1))
+    trainer = _trainer(plan, RunLength(2, None, 0), BATCH, [])
+
+    def train_batch(block: LoadedBlock, *_: object) -> float:
+        rates.append(block.optimizer.lr)
+        return 0.5
+
+    monkeypatch.setattr(LoadedBlock, "train_batch", train_batch)
+    trainer.train()
+    assert rates[-6:] == pytest.approx([0.4 / 3, 0.8 / 3, 0.4, 0.4, 0.3, 0.1])
+
+
 def test_training_does_not_depend_on_the_dry_step() -> None:
     plan = make_plan((0, 6))
     losses = []
