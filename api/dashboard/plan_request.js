@@ -78,6 +78,9 @@ export function formOf(plan) {
   const request = requestOf(plan);
   const fields = fieldsOf(request);
   if (request.training.augment === "none") fields.views = ""; // there is but one, until images are augmented
+  for (const [name, { path }] of Object.entries(TERMS)) {
+    if (path.reduce((inner, step) => inner?.[step], request) === undefined) delete fields[name]; // not said then: as usual
+  }
   return { profile: plan.profile_id, budget: request.budget.bytes, ...fields };
 }
 
