@@ -94,13 +94,14 @@ def attempt(package: str, name: str) -> dict[str, Any]:
     import torch
 
     from planner.errors import ModelError
+    from planner.model.importers.given import Given
     from planner.model.importers.module import import_chain
 
     if package == "transformers":
         network, sample = hugging_face.build(name), hugging_face.sample(name)
         start = time.process_time()
         try:
-            chain = import_chain(network, sample, outputs=lambda found: found.logits)
+            chain = import_chain(Given(network, sample, outputs=lambda found: found.logits))
         except ModelError as error:
             return {"name": name, "accepted": False, "side": tuple(sample.shape[1:]), "reason": str(error)}
         return {
@@ -129,7 +130,7 @@ def attempt(package: str, name: str) -> dict[str, Any]:
         network = build(package, name, side)
         start = time.process_time()
         try:
-            chain = import_chain(network, torch.zeros(1, 3, side, side))
+            chain = import_chain(Given(network, torch.zeros(1, 3, side, side)))
         except ModelError as error:
             return {"name": name, "accepted": False, "side": side, "reason": str(error)}
         return {

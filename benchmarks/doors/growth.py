@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from planner.model.importers.apart import import_apart
+from planner.model.importers.given import Given
 from planner.model.importers.module import import_module
 from planner.operators.unit_graph import UnitGraph
 from planner.system.proc import read_memory
@@ -61,7 +62,7 @@ def main() -> None:
         network(sample)
     for name, door in (("in a process of its own", import_apart), ("in the caller's", import_module)):
         before, start, used = read_memory().resident_bytes, time.perf_counter(), sum(os.times()[:4])
-        model = door(network, sample)
+        model = door(Given(network, sample))
         seconds, used = time.perf_counter() - start, sum(os.times()[:4]) - used
         grown = read_memory().resident_bytes - before
         nodes = sum(len(layer.nodes) for unit in model.units for layer in unit.layers if isinstance(layer, UnitGraph))

@@ -40,13 +40,14 @@ def made(package: str, name: str, side: int) -> tuple[Any, Any]:
     from torch import nn
 
     from planner.model.build import build_unit
+    from planner.model.importers.given import Given
     from planner.model.importers.module import import_chain
     from planner.model.shapes import model_sizes
 
     torch.manual_seed(0)
     torch.set_num_threads(1)
     module = build(package, name, side)
-    chain = import_chain(module, torch.zeros(1, 3, side, side))
+    chain = import_chain(Given(module, torch.zeros(1, 3, side, side)))
     shapes = (chain.model.input, *(sizes.output for sizes in model_sizes(chain.model)))
     pairs = zip(chain.model.units, shapes, strict=False)
     units = nn.Sequential(*(build_unit(unit, shape) for unit, shape in pairs))

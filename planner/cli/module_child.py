@@ -14,7 +14,7 @@ from planner.errors import ModelError, PlannerError
 from planner.model.importers.apart import described
 from planner.model.importers.description import Description
 from planner.model.importers.factory import made_by
-from planner.model.importers.given import state_of, unwrapped
+from planner.model.importers.given import Given, state_of, unwrapped
 from planner.model.importers.obstacles import Obstacle, obstacles_of
 from planner.runner.storage.weights import save_tensors
 from planner.schema.child_failed import ChildFailed
@@ -31,7 +31,7 @@ def _reply(question: ModuleQuestion) -> ModuleReply:
         module = made_by(question.name)
         dtype = torch.int64 if question.input_dtype == "int64" else torch.float32
         sample = torch.zeros(2, *question.input, dtype=dtype)
-        found = described(module, sample, question.classes, None, question.task, inputs=question.input_dtype)
+        found = described(Given(module, sample, question.classes, None, question.task, question.input_dtype))
     except ModelError as error:
         return ModuleReply(Description(None, obstacles_of(error)))
     if found.accepted and question.state_dict is not None:

@@ -71,8 +71,9 @@ def describe(
         >>> print(planner.describe(network, torch.zeros(1, 28, 28)))
     """
     from planner.model.importers.apart import describe_apart  # brings torch, which planning does without
+    from planner.model.importers.given import Given
 
-    return describe_apart(model, sample, classes, outputs, task_of(task), inputs)
+    return describe_apart(Given(model, sample, classes, outputs, task_of(task), inputs))
 
 
 def profile(
@@ -358,5 +359,6 @@ def _described(
 ) -> Model:
     """The network as it is described. What is no module or no tensor is told there."""
     from planner.model.importers.apart import import_apart  # brings torch, which planning does without
+    from planner.model.importers.given import Given
 
-    return import_apart(module, sample, classes, outputs, task, inputs)
+    return import_apart(Given(module, sample, classes, outputs, task, inputs))

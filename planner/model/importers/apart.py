@@ -30,15 +30,13 @@ from torch import Tensor, nn
 
 from planner.errors import ModelError
 from planner.model.importers.description import Description
-from planner.model.importers.given import Outputs, lazy_tensors
+from planner.model.importers.given import Given, lazy_tensors
 from planner.model.importers.module import import_module
 from planner.model.importers.obstacles import Obstacle, obstacles_of, refusal
 from planner.model.importers.places import line_of_error
 from planner.schema.codec import to_json
-from planner.schema.inputs import InputDtype
 from planner.schema.model import Model
 from planner.system.fork import StandstillError, ask_copy
-from planner.tasks.kinds import CLASSIFICATION, AnyTask
 
 _STANDSTILL_SECONDS = 30.0
 
@@ -51,65 +49,44 @@ class ImportReply:
     """Of the network."""
 
 
-def import_apart(
-    module: nn.Module,
-    sample: Tensor,
-    classes: int | None = None,
-    outputs: Outputs | None = None,
-    task: AnyTask = CLASSIFICATION,
-    inputs: InputDtype | None = None,
-) -> Model:
+def import_apart(given: Given) -> Model:
     """As `import_module`, in a process of its own wherever that is possible.
 
     Raises ModelError as that does, OverBudgetError or RunError where the child was ended.
     """
-    found = describe_apart(module, sample, classes, outputs, task, inputs)
+    found = describe_apart(given)
     if found.model is None:
         raise refusal(found.obstacles)
     return found.model
 
 
-def describe_apart(
-    module: nn.Module,
-    sample: Tensor,
-    classes: int | None = None,
-    outputs: Outputs | None = None,
-    task: AnyTask = CLASSIFICATION,
-    inputs: InputDtype | None = None,
-    *,
-    standstill_seconds: float = _STANDSTILL_SECONDS,
-) -> Description:
+def describe_apart(given: Given, *, standstill_seconds: float = _STANDSTILL_SECONDS) -> Description:
     """The module's model, or all obstacles; in a process of its own wherever that is possible.
 
     Raises OverBudgetError or RunError where the child was ended.
     """
-    reason = _hindrance(module, sample)
+    reason = _hindrance(given)
     if reason is None:
-        found, reason = _asked(lambda: described(module, sample, classes, outputs, task, inputs), standstill_seconds)
+        found, reason = _asked(lambda: described(given), standstill_seconds)
         if found is not None:
             return found
     warnings.warn(f"the network is exported in this process, which grows by that: {reason}", stacklevel=3)
-    return described(module, sample, classes, outputs, task, inputs)
+    return described(given)
 
 
-def described(
-    module: Any,
-    sample: Any,
-    classes: int | None,
-    outputs: Outputs | None,
-    task: AnyTask = CLASSIFICATION,
-    inputs: InputDtype | None = None,
-) -> Description:
+def described(given: Given) -> Description:
     """The module's model, or all obstacles."""
     try:
-        lazy = lazy_tensors(module) if isinstance(module, nn.Module) else []
-        return Description.of(import_module(module, sample, classes, outputs, task, inputs), lazy)
+        lazy = lazy_tensors(given.module) if isinstance(given.module, nn.Module) else []
+        return Description.of(import_module(given), lazy)
     except ModelError as error:
         return Description(None, obstacles_of(error))
 
 
-def _hindrance(module: Any, sample: Any) -> str | None:
+def _hindrance(given: Given) -> str | None:
     """Why a fork of this process could not do it; None where it can."""
+    module: Any = given.module  # a person may give something else
+    sample: Any = given.sample
     if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch gives it no type
         return "CUDA was used here, and does not work in a copy of a process"
     if not isinstance(module, nn.Module) or not isinstance(sample, Tensor):

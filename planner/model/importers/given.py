@@ -14,9 +14,30 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from planner.model.importers.obstacles import Obstacle
+from planner.schema.inputs import InputDtype
+from planner.tasks.kinds import CLASSIFICATION, AnyTask
 
 Outputs = Callable[[Any], Any]
 """Picks the tensor from what a module returns."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """A network as a person gives it."""
+
+    module: nn.Module
+    """What is exported."""
+    sample: Tensor
+    """What its input looks like: several samples, or one."""
+    classes: int | None = None
+    """How many it tells apart; None: as its output says, with which a number has to agree."""
+    outputs: Outputs | None = None
+    """Picks a tensor from what it returns."""
+    task: AnyTask = CLASSIFICATION
+    """What its outputs have to be."""
+    inputs: InputDtype | None = None
+    """What data sets hold; None: `planner.model.importers.samples` says."""
+
 
 _QUANTISED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,44 +18,27 @@ from torch import Tensor, nn
 
 from planner.errors import ModelError
 from planner.model.importers.chain import Chain, chain_of, graph_obstacles
-from planner.model.importers.given import Outputs, best_pick, odd_parts, odd_tensors, picking, unwrapped
+from planner.model.importers.given import Given, best_pick, odd_parts, odd_tensors, picking, unwrapped
 from planner.model.importers.obstacles import Obstacle, obstacles_of, refusal
 from planner.model.importers.places import line_of_error
 from planner.model.importers.samples import samples_of
-from planner.schema.inputs import InputDtype
 from planner.schema.model import Model
 from planner.tasks.kinds import CLASSIFICATION, AnyTask
 
 
-def import_module(
-    module: nn.Module,
-    sample: Tensor,
-    classes: int | None = None,
-    outputs: Outputs | None = None,
-    task: AnyTask = CLASSIFICATION,
-    inputs: InputDtype | None = None,
-) -> Model:
-    """The description of `module`: see `import_chain`."""
-    return import_chain(module, sample, classes, outputs, task, inputs).model
+def import_module(given: Given) -> Model:
+    """The description of a module: see `import_chain`."""
+    return import_chain(given).model
 
 
-def import_chain(
-    module: nn.Module,
-    sample: Tensor,
-    classes: int | None = None,
-    outputs: Outputs | None = None,
-    task: AnyTask = CLASSIFICATION,
-    inputs: InputDtype | None = None,
-) -> Chain:
-    """`module`, whose input looks like `sample`, several samples or one, as a chain of units.
+def import_chain(given: Given) -> Chain:
+    """A module as a chain of units.
 
-    `classes` is read off the output; given, it has to agree. `outputs` picks a tensor from what the module returns.
-    `task` says what the outputs have to be, `inputs` what data sets hold; without it
-    `planner.model.importers.samples` says. What does not require a gradient is not trained. Layers that get their shape
-    from the first input get it here.
+    What does not require a gradient is not trained. Layers that get their shape from the first input get it here.
 
     Raises ModelError with all that is in the way: the layer, the line of its code or the unit, and the reason.
     """
+    module, sample, task = given.module, given.sample, given.task
     if not isinstance(module, nn.Module):
         raise ModelError(f"a torch.nn.Module is needed, not a {type(module).__name__}")
     if not isinstance(sample, Tensor):
@@ -63,25 +47,25 @@ def import_chain(
     if found := odd_parts(module):
         raise refusal(found)
     if found := odd_tensors(module, sample):
-        raise refusal([*found, *_further(module, sample, classes, outputs, task, inputs)])
-    with torch.compiler.set_stance("force_eager"), picking(module, outputs), _modes_kept(module):
+        raise refusal([*found, *_further(replace(given, module=module))])
+    with torch.compiler.set_stance("force_eager"), picking(module, given.outputs), _modes_kept(module):
         with torch.no_grad():
             _set_training(module, False)
-            given = samples_of(sample, inputs, partial(_how_far, module, task))
-            outcomes = [_output(module, given.tensor), _output(module, given.tensor[:1])]
+            samples = samples_of(sample, given.inputs, partial(_how_far, module, task))
+            outcomes = [_output(module, samples.tensor), _output(module, samples.tensor[:1])]
         problems = (
-            _output_problem(outcome, count, task, given.shape)
-            for outcome, count in zip(outcomes, (len(given.tensor), 1), strict=True)
+            _output_problem(outcome, count, task, samples.shape)
+            for outcome, count in zip(outcomes, (len(samples.tensor), 1), strict=True)
         )
         found = [obstacle for obstacle in problems if obstacle is not None]
         if found:
             pick = best_pick(outcomes[0])
             with picking(module, None if pick is None else pick.take):
-                raise refusal([found[0], *graph_obstacles(module, given)])
-        width = task.outputs_of(tuple(outcomes[0].shape[1:]), given.shape)
-        if classes not in (None, width):
-            raise ModelError(f"classes is {classes}, but the output has {width} per sample")
-        return chain_of(module, given, width, task)
+                raise refusal([found[0], *graph_obstacles(module, samples)])
+        width = task.outputs_of(tuple(outcomes[0].shape[1:]), samples.shape)
+        if given.classes not in (None, width):
+            raise ModelError(f"classes is {given.classes}, but the output has {width} per sample")
+        return chain_of(module, samples, width, task)
 
 
 def _how_far(module: nn.Module, task: AnyTask, inputs: Tensor) -> int:
@@ -93,21 +77,15 @@ def _how_far(module: nn.Module, task: AnyTask, inputs: Tensor) -> int:
     return 2 if _output_problem(output, len(inputs), task, tuple(inputs.shape[1:])) is None else 1
 
 
-def _further(
-    module: nn.Module,
-    sample: Tensor,
-    classes: int | None,
-    outputs: Outputs | None,
-    task: AnyTask,
-    inputs: InputDtype | None,
-) -> list[Obstacle]:
+def _further(given: Given) -> list[Obstacle]:
     """What else is in the way of a module of other numbers, as far as that can be seen with float32."""
+    module, sample = given.module, given.sample
     tensors = (sample, *module.parameters(), *module.buffers())
     if any(tensor.is_complex() or tensor.is_meta or tensor.device != sample.device for tensor in tensors):
         return []
     numbers = sample.float() if sample.is_floating_point() else sample
     try:
-        import_chain(copy.deepcopy(module).float(), numbers, classes, outputs, task, inputs)
+        import_chain(replace(given, module=copy.deepcopy(module).float(), sample=numbers))
     except ModelError as error:
         return list(obstacles_of(error))
     except Exception:  # whatever somebody else's module makes of being copied

@@ -14,6 +14,7 @@ from torch import nn
 from planner.errors import InputError
 from planner.export.aten.kinds import WRITERS
 from planner.export.onnx_file import write_onnx
+from planner.model.importers.given import Given
 from planner.model.importers.module import import_chain
 from planner.operators.aten.kinds import ATEN
 from planner.operators.unit_graph import GraphTensor, UnitGraph
@@ -56,7 +57,7 @@ def trained(make: Callable[[], nn.Module]) -> nn.Module:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_gives_what_its_module_gives(name: str, run: Run, tmp_path: Path) -> None:
     network = trained(NETWORKS[name])
-    found = import_chain(network, torch.randn(2, 3, 8, 8), 10)
+    found = import_chain(Given(network, torch.randn(2, 3, 8, 8), 10))
     write_onnx(find_exported(export(tmp_path / "out", found.model, found.tensors)), tmp_path / "net.onnx")
     written = onnx.load(tmp_path / "net.onnx")
     onnx.checker.check_model(written, full_check=True)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from planner.model.activations import first_of
 from planner.model.build import build_unit
+from planner.model.importers.given import Given
 from planner.model.importers.module import import_chain
 from planner.operators.unit_graph import GraphTensor, UnitGraph
 from planner.schema.model import Unit
@@ -94,7 +95,7 @@ def test_how_tensors_begin() -> None:
 @pytest.mark.parametrize("make", [ResNet, Transformer, StochasticDepth])
 def test_recomputation_changes_nothing(make: type[nn.Module]) -> None:
     torch.manual_seed(0)
-    model = import_chain(make(), SAMPLE).model
+    model = import_chain(Given(make(), SAMPLE)).model
     results = []
     for again in (False, True):
         shape, units = model.input, []
@@ -110,7 +111,7 @@ def test_recomputation_changes_nothing(make: type[nn.Module]) -> None:
 
 
 def test_in_bfloat16_products_are_narrow_and_weights_wide() -> None:
-    model = import_chain(Transformer(), SAMPLE).model
+    model = import_chain(Given(Transformer(), SAMPLE)).model
     shape, flow = model.input, SAMPLE
     for unit in model.units:
         module = build_unit(unit, shape, torch.Generator().manual_seed(3), "bfloat16")

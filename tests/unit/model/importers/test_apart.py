@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from planner.errors import ModelError, PlannerError, RunError
 from planner.model.importers.apart import describe_apart, import_apart
+from planner.model.importers.given import Given
 from planner.model.importers.module import import_module
 from tests.unit.model.importers.networks import Net, chain
 
@@ -29,11 +30,11 @@ def test_a_model_comes_back_and_nothing_was_run_here(tmp_path: Path) -> None:
         return net.body(x)
 
     net = Net(forward, body=chain())
-    model = import_apart(net, SAMPLE)
+    model = import_apart(Given(net, SAMPLE))
     assert model.classes == 10
     assert len(list(tmp_path.iterdir())) == 1
     assert not (tmp_path / str(os.getpid())).exists()
-    assert import_module(net, SAMPLE) == model
+    assert import_module(Given(net, SAMPLE)) == model
 
 
 def _exits(net: Net, x: Tensor) -> object:
@@ -61,7 +62,7 @@ def test_code_that_ends_the_process_ends_the_copy_alone(
     forward: Callable[[Net, Tensor], object], kind: type[PlannerError], message: str
 ) -> None:
     with pytest.raises(kind, match=message):
-        import_apart(chain(Net(forward)), SAMPLE)
+        import_apart(Given(chain(Net(forward)), SAMPLE))
 
 
 def test_where_a_copy_stands_still_this_process_does_it_and_says_so() -> None:
@@ -76,7 +77,7 @@ def test_where_a_copy_stands_still_this_process_does_it_and_says_so() -> None:
         lock,
         pytest.warns(UserWarning, match="in this process, which grows by that: a copy of it stood still for 1 s"),
     ):
-        assert describe_apart(chain(Net(forward)), SAMPLE, standstill_seconds=1.0).accepted
+        assert describe_apart(Given(chain(Net(forward)), SAMPLE), standstill_seconds=1.0).accepted
 
 
 def test_where_cuda_was_used_this_process_does_it_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +87,7 @@ def test_where_cuda_was_used_this_process_does_it_and_says_so(monkeypatch: pytes
         pytest.warns(UserWarning, match="in this process, which grows by that: CUDA was used here"),
         pytest.raises(ModelError, match=r"^it has no parameter that requires a gradient"),
     ):
-        import_apart(nn.Flatten(), SAMPLE)
+        import_apart(Given(nn.Flatten(), SAMPLE))
 
 
 def test_autograd_that_a_copy_cannot_use(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,4 +101,4 @@ def test_autograd_that_a_copy_cannot_use(monkeypatch: pytest.MonkeyPatch) -> Non
         pytest.warns(UserWarning, match="autograd does not work in a copy of a process that has used a GPU"),
         pytest.raises(ModelError, match=r"^sample: is empty"),
     ):
-        import_apart(chain(), SAMPLE[:0])
+        import_apart(Given(chain(), SAMPLE[:0]))

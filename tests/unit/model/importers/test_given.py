@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from planner.model.importers.given import best_pick, lazy_tensors, picking, unwrapped
+from planner.model.importers.given import Given, best_pick, lazy_tensors, picking, unwrapped
 from planner.model.importers.module import import_module
 from tests.unit.model.importers.networks import Net, chain
 
@@ -21,13 +21,13 @@ def test_a_network_is_taken_out_of_its_wrappers() -> None:
     assert unwrapped(net) is net
     compiled: Any = torch.compile(net)
     assert unwrapped(nn.DataParallel(compiled)) is net
-    names = [tensor.name for _, tensor in import_module(compiled, SAMPLE).graph_tensors()]
+    names = [tensor.name for _, tensor in import_module(Given(compiled, SAMPLE)).graph_tensors()]
     assert sorted(names) == sorted(net.state_dict())
 
 
 def test_outputs_are_picked_from() -> None:
     net = Net(lambda net, x: {"hidden": x, "scores": net.body(x)}, body=chain())
-    assert import_module(net, SAMPLE, outputs=lambda out: out["scores"]).classes == 10
+    assert import_module(Given(net, SAMPLE, outputs=lambda out: out["scores"])).classes == 10
     assert isinstance(net(SAMPLE), dict)  # as it was
     with picking(net, lambda out: None), pytest.raises(TypeError, match=r"^outputs= gives None$"):
         net(SAMPLE)
@@ -76,6 +76,6 @@ def test_the_tensor_that_is_most_likely_meant(output: object, words: str | None)
 def test_layers_without_a_shape_get_it_from_the_sample() -> None:
     net = nn.Sequential(nn.LazyConv2d(4, 3), nn.Flatten(), nn.LazyLinear(10))
     assert lazy_tensors(net) == ["0.weight", "0.bias", "2.weight", "2.bias"]
-    model = import_module(net, SAMPLE)
+    model = import_module(Given(net, SAMPLE))
     shapes = {tensor.name: tensor.shape for _, tensor in model.graph_tensors()}
     assert (shapes["0.weight"], shapes["2.weight"]) == ((4, 3, 3, 3), (10, 4 * 6 * 6))

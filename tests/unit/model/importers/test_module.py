@@ -15,6 +15,7 @@ from torch.nn.utils import parametrizations
 from planner.errors import ModelError
 from planner.model.build import build_unit
 from planner.model.importers.chain import Chain
+from planner.model.importers.given import Given
 from planner.model.importers.module import import_chain, import_module
 from planner.model.shapes import Shape, model_sizes
 from planner.operators.unit_graph import UnitGraph
@@ -188,7 +189,7 @@ def test_units_compute_what_the_module_does(name: str) -> None:
     torch.manual_seed(0)
     module = NETWORKS[name]()
     state = copy.deepcopy(module.state_dict())
-    found = import_chain(module, SAMPLE)
+    found = import_chain(Given(module, SAMPLE))
     assert all(torch.equal(tensor, state[key]) for key, tensor in module.state_dict().items())
     network, twin = built(found), copy.deepcopy(module)
     assert torch.equal(step(network, SAMPLE), step(twin, SAMPLE))
@@ -211,7 +212,7 @@ def test_units_compute_what_the_module_does(name: str) -> None:
 
 
 def test_a_resnets_units_are_its_blocks() -> None:
-    model = import_module(ResNet(), SAMPLE)
+    model = import_module(Given(ResNet(), SAMPLE))
     assert [unit.name for unit in model.units] == [
         "conv1",
         "layer1.0.conv1",
@@ -257,7 +258,7 @@ def test_no_boundary_has_a_skip_that_is_written_into_behind_it() -> None:
 
 
 def test_a_unit_has_one_layer_with_weights_where_it_can_be_cut() -> None:
-    model = import_module(chain(nn.ReLU(), nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), nn.MaxPool2d(2)), SAMPLE)
+    model = import_module(Given(chain(nn.ReLU(), nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), nn.MaxPool2d(2)), SAMPLE))
     assert [unit.name for unit in model.units] == ["layer 0", "layer 2", "layer 7"]
 
 
@@ -274,7 +275,7 @@ class Turned(nn.Module):
 
 
 def test_a_weight_that_is_turned_makes_a_unit_and_is_in_one_alone() -> None:
-    model = import_module(chain(Turned()), SAMPLE)
+    model = import_module(Given(chain(Turned()), SAMPLE))
     names = [tensor.name for graph in graphs(model) for tensor in graph.tensors]
     assert len(names) == len(set(names))
     assert [unit.name for unit in model.units] == ["layer 0", "layer 1", "layer 4"]
@@ -282,14 +283,16 @@ def test_a_weight_that_is_turned_makes_a_unit_and_is_in_one_alone() -> None:
 
 def test_weights_keep_the_modules_names() -> None:
     module = ResNet()
-    found = import_chain(module, SAMPLE)
+    found = import_chain(Given(module, SAMPLE))
     names = [tensor.name for graph in graphs(found.model) for tensor in graph.tensors]
     assert sorted(names) == sorted(module.state_dict())
 
 
 def test_what_is_not_trained_is_no_parameter() -> None:
     kinds = {
-        tensor.name: tensor.kind for graph in graphs(import_module(frozen_stem(), SAMPLE)) for tensor in graph.tensors
+        tensor.name: tensor.kind
+        for graph in graphs(import_module(Given(frozen_stem(), SAMPLE)))
+        for tensor in graph.tensors
     }
     assert (kinds["0.weight"], kinds["0.bias"], kinds["1.weight"]) == ("buffer", "buffer", "parameter")
 
@@ -300,7 +303,7 @@ def test_how_weights_begin_is_read_off_the_modules_own() -> None:
         net.get_parameter("0.weight").normal_(0.0, 0.02)
         net.get_buffer("1.running_mean").fill_(3.0)  # of a trained network: a new one begins with 0
         net.get_parameter("5.weight").uniform_(-0.3, 0.3)
-    found = {tensor.name: tensor for graph in graphs(import_module(net, SAMPLE)) for tensor in graph.tensors}
+    found = {tensor.name: tensor for graph in graphs(import_module(Given(net, SAMPLE))) for tensor in graph.tensors}
     assert (found["0.weight"].start, found["5.weight"].start) == ("normal", "uniform")
     assert found["0.weight"].scale == pytest.approx(0.02, rel=0.25)
     assert found["5.weight"].scale == pytest.approx(0.3, rel=0.1)
@@ -311,8 +314,8 @@ def test_how_weights_begin_is_read_off_the_modules_own() -> None:
 
 
 def test_evaluation_has_lines_of_its_own_only_where_it_does_something_else() -> None:
-    assert [bool(graph.evaluation) for graph in graphs(import_module(ResNet(), SAMPLE))] == [False] * 5
-    found = graphs(import_module(StochasticDepth(), SAMPLE))
+    assert [bool(graph.evaluation) for graph in graphs(import_module(Given(ResNet(), SAMPLE)))] == [False] * 5
+    found = graphs(import_module(Given(StochasticDepth(), SAMPLE)))
     assert [bool(graph.evaluation) for graph in found] == [False, True, False]
 
 
@@ -331,7 +334,7 @@ def test_what_does_the_same_in_evaluation_is_exported_once_in_it(
         return original(*given, **named)
 
     monkeypatch.setattr(torch.export, "export", count)
-    import_module(make(), SAMPLE)
+    import_module(Given(make(), SAMPLE))
     assert counted == [3, 5, 3, 5][:exports]
 
 
@@ -345,16 +348,16 @@ def test_an_argument_with_a_default_keeps_it() -> None:
             scores: Tensor = x if raw else self.body(x)
             return scores
 
-    assert len(import_module(Switched(), SAMPLE).units) == 2
+    assert len(import_module(Given(Switched(), SAMPLE)).units) == 2
 
 
 def test_a_single_image_is_a_sample_and_its_values_do_not_matter() -> None:
     net = chain()
-    assert import_module(net, SAMPLE[0]) == import_module(net, torch.zeros(4, 3, 8, 8))
+    assert import_module(Given(net, SAMPLE[0])) == import_module(Given(net, torch.zeros(4, 3, 8, 8)))
 
 
 def test_normalisation_over_one_value_per_channel_is_no_error() -> None:
-    model = import_module(chain(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(4)), SAMPLE[:1])
+    model = import_module(Given(chain(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(4)), SAMPLE[:1]))
     assert [sizes.minimum_micro_batch for sizes in model_sizes(model)] == [2, 1]
 
 
@@ -364,7 +367,7 @@ def test_the_module_and_the_sample_stay_as_they_were() -> None:
     flags = [part.training for part in net.modules()]
     state = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     sample = SAMPLE.clone()
-    import_module(net, sample)
+    import_module(Given(net, sample))
     assert [part.training for part in net.modules()] == flags
     assert all(torch.equal(tensor, state[name]) for name, tensor in net.state_dict().items())
     assert all(parameter.grad is None for parameter in net.parameters())
@@ -377,7 +380,7 @@ def test_flags_and_hooks_are_restored_after_an_error() -> None:
     net[0].eval()
     flags = [part.training for part in net.modules()]
     with pytest.raises(ModelError):
-        import_module(net, SAMPLE)
+        import_module(Given(net, SAMPLE))
     assert [part.training for part in net.modules()] == flags
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in net.modules())
 
@@ -385,7 +388,7 @@ def test_flags_and_hooks_are_restored_after_an_error() -> None:
 def test_an_empty_tensor_that_is_joined_to_others_is_passed_over() -> None:
     """As `torch.cat` does, and as caches of keys begin in Hugging Face's decoders."""
     net = chain(Net(lambda net, x: torch.min(torch.cat([torch.tensor([]), x, x]), torch.ones(()))[: len(x)]))
-    found = import_chain(net, SAMPLE)
+    found = import_chain(Given(net, SAMPLE))
     named = [name for names in operators(found.model) for name in names]
     assert "cat" in named and "min.other" in named
     expected, output = (step(network, SAMPLE) for network in (copy.deepcopy(net), built(found)))

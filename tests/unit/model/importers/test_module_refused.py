@@ -16,6 +16,7 @@ from torch.autograd import Function
 from torch.nn import functional as F
 
 from planner.errors import ModelError, RefusedModelError
+from planner.model.importers.given import Given
 from planner.model.importers.module import import_module
 from planner.model.importers.obstacles import Obstacle
 from tests.unit.model.importers.networks import Net, chain
@@ -32,7 +33,7 @@ class Scores:
 
 def refused(net: nn.Module, message: str, sample: Tensor = SAMPLE, classes: int | None = None) -> None:
     with pytest.raises(ModelError, match=f"^{message}"):
-        import_module(net, sample, classes)
+        import_module(Given(net, sample, classes))
 
 
 BRANCH = "what it does depends on the values of the data"
@@ -81,7 +82,7 @@ def test_all_of_it_is_told_at_once() -> None:
 
 def refused_for(net: nn.Module, sample: Tensor = SAMPLE) -> tuple[Obstacle, ...]:
     with pytest.raises(RefusedModelError) as raised:
-        import_module(net, sample)
+        import_module(Given(net, sample))
     found: tuple[Obstacle, ...] = raised.value.obstacles
     return found
 
@@ -179,7 +180,7 @@ def test_one_class_is_none() -> None:
 
 
 def test_classes_that_contradict_the_output() -> None:
-    assert import_module(chain(), SAMPLE, 10).classes == 10
+    assert import_module(Given(chain(), SAMPLE, 10)).classes == 10
     refused(chain(), "classes is 11, but the output has 10 per sample", classes=11)
 
 
@@ -204,7 +205,7 @@ def test_nan_names_the_unit_where_it_arises(value: float) -> None:
     with torch.no_grad():
         broken.weight[0] = value
     with pytest.raises(ModelError, match="gives NaN or infinity") as raised:
-        import_module(chain(broken, nn.ReLU()), SAMPLE)
+        import_module(Given(chain(broken, nn.ReLU()), SAMPLE))
     assert raised.value.unit == 1
 
 

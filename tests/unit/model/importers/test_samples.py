@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from planner.errors import ModelError
+from planner.model.importers.given import Given
 from planner.model.importers.module import import_module
 from planner.model.tokens import token_limit
 from planner.schema.inputs import InputDtype
@@ -58,16 +59,16 @@ def whole(*shape: int) -> Tensor:
     ],
 )  # fmt: skip
 def test_what_a_sample_is(make: type[nn.Module], sample: Tensor, shape: tuple[int, ...], dtype: InputDtype) -> None:
-    model = import_module(make(), sample)
+    model = import_module(Given(make(), sample))
     assert (model.input, model.input_dtype) == (shape, dtype)
     assert token_limit(model) == (31 if dtype == "int64" else 0)
 
 
 def test_numbers_in_three_dimensions_are_no_images_where_that_is_said() -> None:
-    model = import_module(flat(48), torch.zeros(2, 3, 4, 4), inputs="float32")
+    model = import_module(Given(flat(48), torch.zeros(2, 3, 4, 4), inputs="float32"))
     assert (model.input, model.input_dtype) == ((3, 4, 4), "float32")
     with pytest.raises(ModelError, match=r"1×28×28 may be one sample, or 1 of 28×28, and the network takes both"):
-        import_module(flat(784), torch.zeros(1, 28, 28), inputs="float32")
+        import_module(Given(flat(784), torch.zeros(1, 28, 28), inputs="float32"))
 
 
 @pytest.mark.parametrize(
@@ -83,4 +84,4 @@ def test_numbers_in_three_dimensions_are_no_images_where_that_is_said() -> None:
 )
 def test_samples_that_are_refused(sample: Tensor, inputs: InputDtype | None, said: str) -> None:
     with pytest.raises(ModelError, match=said):
-        import_module(Convolution(), sample, inputs=inputs)
+        import_module(Given(Convolution(), sample, inputs=inputs))

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from planner.errors import InputError, ModelError
+from planner.model.importers.given import Given
 from planner.model.importers.module import import_module
 from planner.python.datasets import look
 from planner.tasks.kinds import USUAL
@@ -22,12 +23,12 @@ def _pixels(channels: int) -> nn.Sequential:
 
 
 def test_outputs_are_what_the_task_has() -> None:
-    found = import_module(_pixels(5), SAMPLE, task=USUAL["segmentation"])
+    found = import_module(Given(_pixels(5), SAMPLE, task=USUAL["segmentation"]))
     assert (found.task, found.classes, found.output) == (USUAL["segmentation"], 5, (5, 8, 8))
-    found = import_module(_pixels(3), SAMPLE, task=USUAL["autoencoder"])
+    found = import_module(Given(_pixels(3), SAMPLE, task=USUAL["autoencoder"]))
     assert (found.classes, found.output) == (3, (3, 8, 8))
     one = nn.Sequential(nn.Flatten(), nn.Linear(192, 1))
-    assert import_module(one, SAMPLE, task=USUAL["regression"]).classes == 1
+    assert import_module(Given(one, SAMPLE, task=USUAL["regression"])).classes == 1
 
 
 @pytest.mark.parametrize(
@@ -41,11 +42,11 @@ def test_outputs_are_what_the_task_has() -> None:
 )
 def test_other_outputs_are_refused(kind: str, channels: int, message: str) -> None:
     with pytest.raises(ModelError, match=message):
-        import_module(_pixels(channels), SAMPLE, task=USUAL[kind])
+        import_module(Given(_pixels(channels), SAMPLE, task=USUAL[kind]))
 
 
 def test_a_label_of_another_kind_is_refused_before_anything_is_measured() -> None:
-    model = import_module(nn.Sequential(nn.Flatten(), nn.Linear(192, 2)), SAMPLE, task=USUAL["regression"])
+    model = import_module(Given(nn.Sequential(nn.Flatten(), nn.Linear(192, 2)), SAMPLE, task=USUAL["regression"]))
     image = torch.zeros(3, 8, 8)
     assert look([(image, [0.5, 1.5])] * 4, model, 0, False) == ((), 4)
     with pytest.raises(InputError, match=r"data\[0\]: its label has 1 number; 2 numbers are needed"):
