@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from planner.errors import InputError
 from planner.export.aten.kinds import WRITERS
@@ -70,6 +70,38 @@ def test_a_network_gives_what_its_module_gives(name: str, run: Run, tmp_path: Pa
     state = {name for name, tensor in network.state_dict().items() if tensor.is_floating_point()}
     assert state <= names
     assert not any(name.startswith("units.") for name in names)
+
+
+class Words(nn.Module):
+    """A class for a row of tokens, whose places are counted as RoBERTa counts them: padding has none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.places = nn.Embedding(11, 8, padding_idx=1), nn.Embedding(8, 8)
+        self.layer, self.head = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True), nn.Linear(8, 3)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        kept = (tokens != 1).int()
+        places = (torch.cumsum(kept, 1).type_as(kept) * kept).long() + 1
+        found: Tensor = self.head(self.layer(self.words(tokens) + self.places(places)).mean(1))
+        return found
+
+
+@pytest.mark.parametrize("run", RUNTIMES)
+def test_a_network_of_tokens_gives_what_its_module_gives(run: Run, tmp_path: Path) -> None:
+    network = trained(Words)
+    found = import_chain(Given(network, torch.randint(11, (2, 6))))
+    write_onnx(find_exported(export(tmp_path / "out", found.model, found.tensors)), tmp_path / "net.onnx")
+    written = onnx.load(tmp_path / "net.onnx")
+    onnx.checker.check_model(written, full_check=True)
+    (given,) = written.graph.input
+    assert given.type.tensor_type.elem_type == onnx.TensorProto.INT64
+    for samples in (1, 4):
+        tokens = torch.randint(11, (samples, 6))
+        tokens[0, 2:] = 1  # padding
+        with torch.no_grad():
+            expected = network.eval()(tokens).numpy()
+        np.testing.assert_allclose(run(written, {given.name: tokens.numpy()}), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_a_name_that_is_taken_makes_room(tmp_path: Path) -> None:
