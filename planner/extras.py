@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-_EXTRAS = {"fvcore": "profiler", "httpx": "client", "matplotlib": "report", "torch": "torch"}
+_EXTRAS = {"httpx": "client", "matplotlib": "report", "torch": "torch"}
 """The extra that brings a package."""
 
 

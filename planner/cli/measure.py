@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from planner.cli.output import print_note
 from planner.errors import InputError
-from planner.extras import lacks
 from planner.schema.common import DeviceKind, Dtype, OptimizerConfig, is_accelerator
 from planner.system.storage import IN_MEMORY
 
@@ -74,8 +73,6 @@ def _measure(request: ProfileRequest, folder: Path | None) -> Profile:
     from planner.profiler.profile import take_profile
 
     print_note(f"measuring {request.model.name} on this device; the result is kept for next time")
-    if (missing := lacks("fvcore", "counting multiply-adds")) is not None:
-        print_note(f"the profile will lack that column: {missing}")
     with measuring_bar() as on_progress:
         profile = take_profile(request, on_progress, folder)
     kind = profile.storage.file_system

@@ -66,10 +66,8 @@ class Facts:
     """Highest level above the state during one optimizer step."""
     step_seconds: float
     """One optimizer step."""
-    flops: int | None
-    """Multiply-adds of one sample's forward, as fvcore counts them; null without fvcore."""
-    uncounted_operators: tuple[str, ...]
-    """Operators that fvcore did not count, in this component or one before."""
+    flops: int
+    """Multiply-adds of one sample's forward."""
 
 
 @dataclass(frozen=True)

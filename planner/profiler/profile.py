@@ -137,7 +137,7 @@ def take_profile(request: ProfileRequest, on_progress: OnProgress, folder: Path 
         storage=storage,
         units=found.units,
         heads=found.heads,
-        uncounted_operators=found.uncounted_operators,
+        uncounted_operators=(),
         calibration_seconds=calibrated.calibration_seconds,
         machine=complete(machine, request.max_seconds) if machine.gpu_name and not elsewhere else machine,
         policies=calibrated.policies,

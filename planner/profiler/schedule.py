@@ -138,8 +138,6 @@ class ComponentMeasurements:
     """One per unit."""
     heads: tuple[HeadProfile, ...]
     """Every head, the classifier last."""
-    uncounted_operators: tuple[str, ...]
-    """Operators that fvcore does not count."""
     left_out: tuple[LeftOut, ...]
     """Micro-batches that were wanted and not measured."""
     notes: tuple[str, ...] = ()
@@ -304,19 +302,15 @@ class MeasurementRun:
     def _result(self) -> ComponentMeasurements:
         units: list[ComponentProfile] = []
         heads: list[HeadProfile] = []
-        uncounted: set[str] = set()
         for progress in self._components:
             component, facts = progress.component, progress.facts
             assert facts is not None
-            uncounted.update(facts.uncounted_operators)
             cost = _profile(component, facts, tuple(progress.costs), progress.layers)
             if component.is_head:
                 heads.append(HeadProfile.of(component.boundary, component.head, cost))
             else:
                 units.append(cost)
-        return ComponentMeasurements(
-            tuple(units), tuple(heads), tuple(sorted(uncounted)), tuple(self._left_out), tuple(self._notes)
-        )
+        return ComponentMeasurements(tuple(units), tuple(heads), tuple(self._left_out), tuple(self._notes))
 
 
 def _profile(component: Component, facts: Facts, costs: tuple[Costs, ...], layers: Layers | None) -> ComponentProfile:

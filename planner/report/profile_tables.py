@@ -208,7 +208,7 @@ def _checks(profile: Profile) -> Iterator[tuple[str, str]]:
     elif layers:
         yield "in no layer", f"nothing: every allocation lies in a layer of its unit ({counted(len(layers), 'unit')})"
     if any(unit.flops is None for unit in profile.units):
-        yield "not counted", "multiply-adds: fvcore was not installed where this was measured (extra `profiler`)"
+        yield "not counted", "multiply-adds: fvcore, which counted them then, was not installed"
     if profile.uncounted_operators:
         missing = clean(", ".join(profile.uncounted_operators))
         yield "not counted", f"{missing} (missing in multiply-adds)"

@@ -127,7 +127,7 @@ class LayerProfile:
     scratch_bytes: int
     """Most that a library held at one time without a tensor owning it (reordered weights, workspaces)."""
     flops: int | None
-    """Multiply-adds of one sample's forward; null where they were not counted, for lack of fvcore."""
+    """Multiply-adds of one sample's forward; null in profiles from when fvcore counted them, and was not installed."""
     forward_seconds: float
     """Its share of the unit's forward."""
     backward_seconds: float
@@ -174,7 +174,7 @@ class ComponentProfile:
     step_seconds: float
     """One optimizer step over these parameters."""
     flops: int | None
-    """Multiply-adds of one sample's forward, as fvcore counts them; null where it was not installed."""
+    """Multiply-adds of one sample's forward; null in profiles from when fvcore counted them, and was not installed."""
     output_bytes: int
     """Bytes of one sample's output."""
     minimum_micro_batch: int
@@ -301,7 +301,7 @@ class Profile:
     heads: tuple[HeadProfile, ...]
     """Every head that may stand behind a unit, the classifier last."""
     uncounted_operators: tuple[str, ...]
-    """Operators fvcore does not count, so that `flops` lacks them."""
+    """Operators that `flops` lacks, in profiles from when fvcore counted them."""
     calibration_seconds: float | None = None
     """A fixed kernel's time here (`planner.training.calibration`): what times are compared by; null: not timed."""
     machine: Machine | None = None

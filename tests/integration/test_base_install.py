@@ -65,9 +65,8 @@ def test_the_whole_path_needs_no_extra(
     neuroflux("doctor")
     network = ("--model", "cnn6", "--data", "sample", "--batch", 4)
     measured = neuroflux("profile", *network, "-o", "profile.json")
-    assert measured.stderr.index("fvcore, which is not installed") < measured.stderr.index("part")
     assert "profile.svg will not be drawn" in measured.stderr
-    assert "multiply-adds: fvcore was not installed" in " ".join(measured.stdout.split())
+    assert "not counted" not in measured.stdout
     neuroflux("plan", *network, "--epochs", 1, "--profile", "profile.json", "--budget", "2GiB", "-o", "plan.json")
     neuroflux("run", "plan.json", "--data", "sample", "--out", "out", "--max-steps", 2, "--quiet")
     reported = neuroflux("report", "out")

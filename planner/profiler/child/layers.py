@@ -7,7 +7,7 @@ profiler's sequence numbers. So in-place layers, shared storages and views count
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
@@ -82,7 +82,7 @@ def profile_layers(
     inputs: Activations,
     optimizer: Optimizer,
     costs: Costs,
-    flops: dict[str, int] | None,
+    flops: Mapping[str, int],
 ) -> Layers:
     """Measure the layers of a unit at one micro-batch.
 
@@ -93,7 +93,7 @@ def profile_layers(
         inputs: (micro-batch, …).
         optimizer: its state made before.
         costs: of the whole unit at this micro-batch; layers get shares of its times.
-        flops: multiply-adds by module path, inner modules included; None where they are not counted.
+        flops: multiply-adds of layers that have none within, by module path.
     """
     names = layer_paths(spec)
     seen = see_layers(meter, unit, list(names), inputs)
@@ -114,18 +114,13 @@ def profile_layers(
                 forward_transient_bytes=layer.forward_transient_bytes,
                 backward_transient_bytes=layer.backward_transient_bytes,
                 scratch_bytes=layer.scratch_bytes,
-                flops=None if flops is None else _own_flops(flops, path, names),
+                flops=flops.get(path, 0),
                 forward_seconds=max(0.0, layer.forward_seconds / forward * costs.forward_seconds),
                 backward_seconds=max(0.0, layer.backward_seconds / backward * costs.backward_seconds),
                 step_seconds=_step_seconds(meter, own, optimizer),
             )
         )
     return Layers(len(first_of(inputs)), tuple(rows), seen.unattributed_bytes)
-
-
-def _own_flops(flops: dict[str, int], path: str, names: Iterable[str]) -> int:
-    inside = sum(flops.get(other, 0) for other in names if other.startswith(f"{path}."))
-    return max(0, flops.get(path, 0) - inside)
 
 
 def _step_seconds(meter: Meter, parameters: list[nn.Parameter], optimizer: Optimizer) -> float:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
 
     from planner.model.activations import Activations
     from planner.profiler.child.accelerator_limit import OwnAcceleratorLimit
-    from planner.profiler.child.flops import FlopCounter
     from planner.training.optimizers import Optimizer
 
 
@@ -69,7 +67,6 @@ class Measurer:
         self._components = components_of(job)
         self._meter = meter_for(job.device, job.allocator)
         self._caches = ColdCaches(job.max_bytes)
-        self._counter = _flop_counter()
         self._loaded: _Loaded | None = None
 
     def warm(self) -> None:
@@ -133,9 +130,11 @@ class Measurer:
         return loaded
 
     def _facts(self, loaded: _Loaded, inputs: Activations) -> Facts:
-        module, parameters = loaded.module, loaded.parameters
-        if module is None:
-            return Facts(0, 0, 0, 0, 0.0, 0 if self._counter else None, ())
+        from planner.model.flops import unit_flops
+
+        module, parameters, spec = loaded.module, loaded.parameters, loaded.component.spec
+        if module is None or spec is None:
+            return Facts(0, 0, 0, 0, 0.0, 0)
         check_finite(module, inputs)
         seconds, transient = self._step_costs(loaded)
         return Facts(
@@ -144,27 +143,8 @@ class Measurer:
             optimizer_bytes=sum(t.nbytes for p in parameters for t in loaded.optimizer.state(p).values()),
             step_transient_bytes=transient,
             step_seconds=seconds,
-            flops=self._flops(loaded),
-            uncounted_operators=self._counter.uncounted() if self._counter else (),
+            flops=unit_flops(spec, loaded.component.shape),
         )
-
-    def _flops(self, loaded: _Loaded) -> int | None:
-        """Multiply-adds of a sample's forward: a graph's operators say theirs, of other modules fvcore does."""
-        from planner.model.flops import unit_flops
-        from planner.operators.unit_graph import UnitGraph
-
-        spec, shape = loaded.component.spec, loaded.component.shape
-        if spec is not None and any(isinstance(layer, UnitGraph) for layer in spec.layers):
-            return unit_flops(spec, shape)
-        return self._counter.count(self._counted(loaded), shape) if self._counter else None
-
-    def _counted(self, loaded: _Loaded) -> nn.Module:
-        """The module whose multiply-adds are counted: in float32 on the CPU, which fvcore traces."""
-        from planner.model.build import build_unit
-
-        assert loaded.module is not None and loaded.component.spec is not None
-        is_plain = loaded.component.dtype == "float32" and self._meter.device.type == "cpu"
-        return loaded.module if is_plain else build_unit(loaded.component.spec, loaded.component.shape)
 
     def _step_costs(self, loaded: _Loaded) -> tuple[float, int]:
         from planner.profiler.child.timing import time_step
@@ -180,20 +160,13 @@ class Measurer:
         return seconds, transient
 
     def _layers(self, loaded: _Loaded, inputs: Activations, costs: Costs) -> Layers:
+        from planner.model.flops import layer_flops
         from planner.profiler.child.layers import profile_layers
 
-        assert loaded.module is not None and loaded.component.spec is not None
-        flops = self._flops_by_module(loaded)
-        return profile_layers(self._meter, loaded.component.spec, loaded.module, inputs, loaded.optimizer, costs, flops)
-
-    def _flops_by_module(self, loaded: _Loaded) -> dict[str, int] | None:
-        from planner.model.flops import layer_flops
-        from planner.operators.unit_graph import UnitGraph
-
-        spec, shape = loaded.component.spec, loaded.component.shape
-        if spec is not None and any(isinstance(layer, UnitGraph) for layer in spec.layers):
-            return layer_flops(spec, shape)
-        return self._counter.count_by_module(self._counted(loaded), shape) if self._counter else None
+        spec = loaded.component.spec
+        assert loaded.module is not None and spec is not None
+        flops = layer_flops(spec, loaded.component.shape)
+        return profile_layers(self._meter, spec, loaded.module, inputs, loaded.optimizer, costs, flops)
 
     def _unit_costs(self, loaded: _Loaded, inputs: Activations) -> Costs:
         from planner.model.activations import first_of
@@ -248,15 +221,6 @@ class Measurer:
             *seconds,
             untouched_bytes=self._meter.take_untouched(),
         )
-
-
-def _flop_counter() -> FlopCounter | None:
-    """A counter of multiply-adds; None where fvcore, an optional dependency, is not installed."""
-    if find_spec("fvcore") is None:
-        return None
-    from planner.profiler.child.flops import FlopCounter
-
-    return FlopCounter()
 
 
 def check_finite(module: nn.Module, inputs: Activations) -> None:

@@ -246,7 +246,7 @@ def test_multiply_adds_that_nobody_counted_are_no_zeros() -> None:
         for unit in LAYERED.units
     )
     table = profile_table(replace(LAYERED, units=units))
-    said = "multiply-adds: fvcore was not installed where this was measured (extra `profiler`)"
+    said = "multiply-adds: fvcore, which counted them then, was not installed"
     assert cells(table, "not counted") == ["not counted", said]
     column = NAMES.index("flops") - len(NAMES)
     assert {cells(table, name)[column] for name in ("conv2d", "total")} == {"–"}
