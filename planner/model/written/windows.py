@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod, sqrt
 from typing import Literal
@@ -25,10 +26,10 @@ def _check_groups(groups: int, channels: int, outputs: int) -> None:
 
 
 @dataclass(frozen=True)
-class Convolution(Written):
-    """A convolution over rows and columns, over a length, or over three extents."""
+class _Filters(Written):
+    """Base of convolutions, one way and the other."""
 
-    op: Literal["conv1d", "conv2d", "conv3d"]
+    op: str
     out_channels: int
     """Filters."""
     kernel: Sides
@@ -37,8 +38,6 @@ class Convolution(Written):
     """Steps of the window."""
     padding: Sides = 0
     """Zeros on either side of each extent."""
-    dilation: Sides = 1
-    """Steps between the window's elements."""
     groups: int = 1
     """Groups of channels that do not mix; equal to the input's channels for a depthwise convolution."""
     bias: bool = True
@@ -51,73 +50,69 @@ class Convolution(Written):
         check_sides("kernel", self.kernel, 1, limits.MAX_KERNEL)
         check_sides("stride", self.stride, 1, limits.MAX_KERNEL)
         check_sides("padding", self.padding, 0, limits.MAX_KERNEL)
-        check_sides("dilation", self.dilation, 1, limits.MAX_KERNEL)
         between("groups", self.groups, 1, limits.MAX_CHANNELS)
 
-    def plain(self, shape: Shape) -> Operator | None:
-        if self.op != "conv2d" or one(self.dilation) != 1 or not self._is_square:
-            return None
-        window = one(self.kernel), one(self.stride), one(self.padding)
-        return Conv2d("conv2d", self.out_channels, *window, self.groups, self.bias)
+    def _call(self, g: GraphBuilder, x: Var, name: str, *, turned: bool, windows: Sequence[str]) -> Var:
+        """The operator, with its weights; `turned`: theirs begin with the channels that come in.
 
-    @property
-    def _is_square(self) -> bool:
-        return is_square(self.kernel, self.stride, self.padding, self.dilation)
-
-    def write(self, g: GraphBuilder, x: Var, name: str, *, is_free: bool) -> Var:
+        `windows` are the fields that its arguments before `groups` are.
+        """
         rank = _rank(self.op)
         check_rank(x, rank)
         channels = x.shape[1]
         _check_groups(self.groups, channels, self.out_channels)
         kernel = sides("kernel", self.kernel, rank)
-        start: Start = "normal", sqrt(2 / (self.out_channels * prod(kernel)))  # as Conv2d's
-        weight = g.tensor(f"{name}.weight", (self.out_channels, channels // self.groups, *kernel), start)
+        outer, inner = (channels, self.out_channels) if turned else (self.out_channels, channels)
+        start: Start = "normal", sqrt(2 / (outer * prod(kernel)))  # as Conv2d's
+        weight = g.tensor(f"{name}.weight", (outer, inner // self.groups, *kernel), start)
         bias = g.tensor(f"{name}.bias", (self.out_channels,), ZEROS) if self.bias else None
-        rest = (sides(key, getattr(self, key), rank) for key in ("stride", "padding", "dilation"))
-        return g.call(self.op, x, weight, bias, *rest, self.groups)
+        operator = f"{self.op}.input" if turned and rank > 1 else self.op
+        return g.call(
+            operator, x, weight, bias, *(sides(key, getattr(self, key), rank) for key in windows), self.groups
+        )
 
 
 @dataclass(frozen=True)
-class TransposedConvolution(Written):
+class Convolution(_Filters):
+    """A convolution over rows and columns, over a length, or over three extents."""
+
+    op: Literal["conv1d", "conv2d", "conv3d"]
+    dilation: Sides = 1
+    """Steps between the window's elements."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_sides("dilation", self.dilation, 1, limits.MAX_KERNEL)
+
+    def plain(self, shape: Shape) -> Operator | None:
+        square = is_square(self.kernel, self.stride, self.padding, self.dilation)
+        if self.op != "conv2d" or one(self.dilation) != 1 or not square:
+            return None
+        window = one(self.kernel), one(self.stride), one(self.padding)
+        return Conv2d("conv2d", self.out_channels, *window, self.groups, self.bias)
+
+    def write(self, g: GraphBuilder, x: Var, name: str, *, is_free: bool) -> Var:
+        return self._call(g, x, name, turned=False, windows=("stride", "padding", "dilation"))
+
+
+@dataclass(frozen=True)
+class TransposedConvolution(_Filters):
     """A transposed convolution, which makes extents larger by its stride."""
 
     op: Literal["conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
-    out_channels: int
-    """Filters."""
-    kernel: Sides
-    """The window's extents: one number, or one for each."""
     stride: Sides = 1
     """How far the windows of neighbours lie apart."""
     padding: Sides = 0
     """What is cut off on either side of each extent."""
     output_padding: Sides = 0
     """What is added on one side of each extent."""
-    groups: int = 1
-    """Groups of channels that do not mix."""
-    bias: bool = True
-    """Whether each filter has a bias."""
-
-    extracts_features = True
 
     def __post_init__(self) -> None:
-        between("out_channels", self.out_channels, 1, limits.MAX_CHANNELS)
-        check_sides("kernel", self.kernel, 1, limits.MAX_KERNEL)
-        check_sides("stride", self.stride, 1, limits.MAX_KERNEL)
-        check_sides("padding", self.padding, 0, limits.MAX_KERNEL)
+        super().__post_init__()
         check_sides("output_padding", self.output_padding, 0, limits.MAX_KERNEL)
-        between("groups", self.groups, 1, limits.MAX_CHANNELS)
 
     def write(self, g: GraphBuilder, x: Var, name: str, *, is_free: bool) -> Var:
-        rank = _rank(self.op)
-        check_rank(x, rank)
-        channels = x.shape[1]
-        _check_groups(self.groups, channels, self.out_channels)
-        kernel = sides("kernel", self.kernel, rank)
-        start: Start = "normal", sqrt(2 / (channels * prod(kernel)))
-        weight = g.tensor(f"{name}.weight", (channels, self.out_channels // self.groups, *kernel), start)
-        bias = g.tensor(f"{name}.bias", (self.out_channels,), ZEROS) if self.bias else None
-        rest = (sides(key, getattr(self, key), rank) for key in ("stride", "padding", "output_padding"))
-        return g.call(self.op if rank == 1 else f"{self.op}.input", x, weight, bias, *rest, self.groups)
+        return self._call(g, x, name, turned=True, windows=("stride", "padding", "output_padding"))
 
 
 @dataclass(frozen=True)
