@@ -277,6 +277,9 @@ def _output_shapes(graph: UnitGraph, shape: Shape) -> tuple[Shape, ...]:
     for name, shapes in zip(graph.results, zip(*found, strict=True), strict=True):
         if len(set(shapes)) != 1:
             raise ValueError(f"result {name}: its shape depends on the number of samples, or on training")
+    from planner.operators.lookups import check_lookups  # which is made of this module's
+
+    check_lookups(graph, shape)
     return found[0]
 
 
