@@ -20,6 +20,7 @@ Each time this process has to do it, a warning says so, and why.
 
 from __future__ import annotations
 
+import gc
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -76,8 +77,9 @@ def describe_apart(given: Given, *, standstill_seconds: float = _STANDSTILL_SECO
 
 def described(given: Given) -> Description:
     """The module's model, or all obstacles."""
+    module: Any = given.module  # a person may give something else
     try:
-        lazy = lazy_tensors(given.module) if isinstance(given.module, nn.Module) else []
+        lazy = lazy_tensors(module) if isinstance(module, nn.Module) else []
         return Description.of(import_module(given), lazy)
     except ModelError as error:
         return Description(None, obstacles_of(error))
@@ -100,6 +102,7 @@ def _asked(work: Callable[[], Description], standstill_seconds: float) -> tuple[
 
     def do(send: Callable[[str], None]) -> None:
         torch.set_num_threads(1)
+        gc.disable()  # it ends soon, and looking through what it has of this process copies that, page by page
         send(to_json(_reply(work), indent=None))
 
     try:

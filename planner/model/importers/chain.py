@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from planner.errors import ModelError, RefusedModelError
 from planner.limits import MAX_NAME_LENGTH
-from planner.model.activations import Activations, tensors_of
+from planner.model.activations import Activations, first_of, tensors_of
 from planner.model.build import build_unit
 from planner.model.importers.cuts import Cut, divided, graph_parts, possible_cuts, unit_cuts, unit_name
 from planner.model.importers.diagnosis import functions
@@ -57,7 +57,7 @@ def chain_of(module: nn.Module, given: Samples, classes: int, task: AnyTask = CL
         raise ModelError("it has no parameter that requires a gradient; there is nothing to train")
     data = _first_of(given)
     with _buffers_kept(module):
-        exported = _exported(module, data)
+        exported = export(module, data)
         few, many = _agreed_cuts(*exported)
         if len(many[0]) > len(few[0]):
             with suppress(ModelError):  # a unit that cannot be divided comes in whole
@@ -92,7 +92,7 @@ def graph_obstacles(module: nn.Module, given: Samples) -> tuple[Obstacle, ...]:
     """What is in the way of an export, whatever the module gives. Modes of its parts are left changed."""
     try:
         with _buffers_kept(module):
-            _exported(module, _first_of(given))
+            export(module, _first_of(given))
     except RefusedModelError as error:
         return obstacles_of(error)
     except ModelError:  # of what it gives
@@ -108,20 +108,6 @@ def _buffers_kept(module: nn.Module) -> Iterator[None]:
     finally:
         for name, buffer in module.named_buffers():
             buffer.copy_(buffers[name])
-
-
-def _exported(module: nn.Module, data: Tensor) -> tuple[Exported, Exported]:
-    """Its graphs in training and in evaluation. Raises RefusedModelError with all that is in the way in either."""
-    graphs: list[Exported] = []
-    found: list[Obstacle] = []
-    for training in (True, False):
-        try:
-            graphs.append(export(module, data, training=training, like=graphs[0] if graphs else None))
-        except RefusedModelError as error:
-            found += [obstacle for obstacle in obstacles_of(error) if obstacle not in found]
-    if found:
-        raise refusal(found)
-    return graphs[0], graphs[1]
 
 
 def _first_of(given: Samples) -> Tensor:
@@ -266,7 +252,7 @@ def _prove(chain: Chain, module: nn.Module, samples: Tensor) -> None:
     twin.train()
     units.train()
     expected, found = _trained(twin, data), _trained(units, data)
-    _check_finite(units, data)
+    evaluated = _evaluated(units, samples)
     _compare("the output in training", expected, found)
     own = {name.split(".", 2)[2]: tensor for name, tensor in units.state_dict(keep_vars=True).items()}
     for name, tensor in twin.state_dict(keep_vars=True).items():
@@ -279,10 +265,8 @@ def _prove(chain: Chain, module: nn.Module, samples: Tensor) -> None:
             _compare(f"the gradient of {name}", tensor.grad, its.grad)
         elif not tensor.requires_grad:
             _compare(name, tensor, its)
-    twin.eval()
-    units.eval()
     with torch.no_grad():
-        _compare("the output in evaluation", *(_seeded(network, samples) for network in (twin, units)))
+        _compare("the output in evaluation", _seeded(twin.eval(), samples), evaluated)
 
 
 def _seeded(network: nn.Module, data: Tensor) -> Tensor:
@@ -301,12 +285,17 @@ def _trained(network: nn.Module, data: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _check_finite(units: nn.Sequential, data: Tensor) -> None:
+def _evaluated(units: nn.Sequential, data: Tensor) -> Tensor:
+    """The output in evaluation. Raises ModelError naming a unit that gives something else than numbers."""
     passing: Activations = data
-    for index, unit in enumerate(units):
-        passing = unit.eval()(passing)
-        if not all(bool(tensor.isfinite().all()) for tensor in tensors_of(passing)):
-            raise ModelError("gives NaN or infinity on random numbers", unit=index)
+    units.eval()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # as `_seeded`
+        for index, unit in enumerate(units):
+            passing = unit(passing)
+            if not all(bool(tensor.isfinite().all()) for tensor in tensors_of(passing)):
+                raise ModelError("gives NaN or infinity on random numbers", unit=index)
+    return first_of(passing)
 
 
 def _compare(what: str, expected: Tensor, found: Tensor) -> None:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import gc
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from planner.errors import ModelError
+from planner.errors import ModelError, RefusedModelError
 from planner.model.importers.diagnosis import complex_numbers, diagnose, not_known, sized_by_data
 from planner.model.importers.obstacles import Obstacle, obstacles_of, refusal
 from planner.model.importers.places import NO_LINE, line_of_trace
+from planner.model.importers.recorded import Call, Result, first_names, in_evaluation, paired, part_of, record
 from planner.model.importers.steps import SIZES, Attribute, Step, StepGraph
 from planner.operators.aten.kinds import ATEN
 from planner.operators.graph_text import Batch, Training
@@ -29,97 +30,133 @@ class Exported(StepGraph):
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
     """The module's tensors and constants that steps read, by name."""
-    nodes: tuple[fx.Node, ...] = ()
-    """Of torch's graph with the first of `SIZES`."""
-    others: tuple[fx.Node, ...] = ()
-    """The same ones with the second."""
 
 
-def export(module: nn.Module, sample: Tensor, *, training: bool, like: Exported | None = None) -> Exported:
-    """The graph of `module` in a mode, which it is put into; `sample` is (samples, …), at least the largest of `SIZES`.
+@dataclass(frozen=True)
+class _Look:
+    """One node of a graph, as its mode has it."""
 
-    Where it does the same as `like`, its graph in training, that says what depends on the number of samples; a second
-    export is not needed. Raises ModelError naming the line of the network's code.
+    node: fx.Node
+    call: Call
+    """With the first of `SIZES`; tensors are nodes."""
+    other: Call
+    """With the second."""
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A module's graph in one mode, with both numbers of samples."""
+
+    graph: fx.GraphModule
+    looks: list[_Look]
+    calls: Sequence[Call] = ()
+    """What the module did when it was run with the second of `SIZES`."""
+    results: Mapping[fx.Node, Result] | None = None
+    """What nodes gave there; None where it did something else than its graph."""
+
+
+def export(module: nn.Module, sample: Tensor) -> tuple[Exported, Exported]:
+    """The graphs of `module` in training and in evaluation; `sample` is (samples, …), as many as the last of `SIZES`.
+
+    It is exported once, in training with the first of `SIZES`. What the number of samples changes, and what evaluation
+    does, is seen by running it; where that differs in more than numbers and modes, it is exported again. Modes of its
+    parts and its buffers are left changed.
+
+    Raises RefusedModelError with all that is in the way in either mode, naming lines of the network's code.
     """
-    first = _traced(module, sample[: SIZES[0]], training)
-    nodes = _operations(first)
-    others = None if like is None else _others(nodes, like)
-    if others is None:
-        others = _operations(_traced(module, sample[: SIZES[1]], training))
-        _check_same(nodes, others)
+    found: list[Obstacle] = []
+    graphs: list[Exported] = []
+    training: _Seen | None = None
+    for is_training in (True, False):
+        module.train(is_training)  # a module that overrides it to stay in evaluation is heard
+        try:
+            seen = _seen(module, sample) if training is None else _seen_in_evaluation(module, sample, training)
+            training = seen if is_training and seen.results is not None else None
+            graphs.append(_exported(module, seen, is_training))
+        except RefusedModelError as error:
+            found += [obstacle for obstacle in obstacles_of(error) if obstacle not in found]
+    if found:
+        raise refusal(found)
+    return graphs[0], graphs[1]
+
+
+def _seen(module: nn.Module, sample: Tensor, calls: Sequence[Call] | None = None) -> _Seen:
+    """`calls` are those of `record`, where it has been run."""
+    graph = _traced(module, sample[: SIZES[0]])
+    nodes = _operations(graph)
+    calls = record(module, sample) if calls is None else calls
+    results = paired(nodes, calls, first_names(module))
+    if results is not None:
+        others = [calls[results[node].call].result(results[node].item) for node in nodes]
+    else:
+        again = _operations(_traced(module, sample))
+        _check_same(nodes, again)
+        others = [_call(node) for node in again]
+    looks = [_Look(node, _call(node), other) for node, other in zip(nodes, others, strict=True)]
+    return _Seen(graph, looks, calls, results)
+
+
+def _seen_in_evaluation(module: nn.Module, sample: Tensor, training: _Seen) -> _Seen:
+    """`training` is what it does there, and what nodes gave."""
+    assert training.results is not None
+    calls = record(module, sample)
+    same = in_evaluation(training.calls, calls)
+    if same is None:
+        return _seen(module, sample, calls)
+    looks: list[_Look] = []
+    for look in training.looks:
+        result = training.results[look.node]
+        if result.call not in same:
+            continue
+        call, other = look.call, same[result.call].result(result.item)
+        if part_of(look.node) is None:
+            call = replace(call, args=_told(call.args, other.args), kwargs=_told(call.kwargs, other.kwargs))
+        looks.append(_Look(look.node, call, other))
+    return _Seen(training.graph, looks)
+
+
+def _told(mine: Any, its: Any) -> Any:
+    """`mine` with the modes that `its` has."""
+    if isinstance(mine, list | tuple):
+        return [_told(*pair) for pair in zip(mine, its, strict=True)]
+    if isinstance(mine, Mapping):
+        return {key: _told(value, its[key]) for key, value in mine.items()}
+    return its if isinstance(mine, bool) else mine
+
+
+def _call(node: fx.Node) -> Call:
+    """A node as a call whose tensors are nodes."""
+    seen = node.meta.get("val")
+    results = seen if isinstance(seen, list | tuple) else [seen]
+    shapes = tuple(tuple(each.shape) if isinstance(each, Tensor) else () for each in results)
+    return Call(str(node.target), node.args, node.kwargs, shapes)
+
+
+def _exported(module: nn.Module, seen: _Seen, training: bool) -> Exported:
     steps: dict[fx.Node, Step] = {}
     tensors: dict[str, Tensor] = {}
-    names = _first_names(module)
+    names = first_names(module)
     found: list[Obstacle] = []
-    for node, other in zip(nodes, others, strict=True):
+    for look in seen.looks:
+        node = look.node
         try:
-            steps[node] = _step(node, other, steps, first, tensors, names, training)
+            steps[node] = _step(look, steps, seen.graph, tensors, names, training)
         except ModelError as error:
             found += [obstacle for obstacle in obstacles_of(error) if obstacle not in found]
             steps[node] = Step(node.name, "", {}, None, None, False, "", "")
     if found:
         raise refusal(found)
-    output = next(node for node in first.graph.nodes if node.op == "output").args[0]
+    output = next(node for node in seen.graph.graph.nodes if node.op == "output").args[0]
     given = [value for value in output if value is not None] if isinstance(output, tuple | list) else [output]
     if len(given) != 1 or given[0] not in steps:
         raise ModelError(f"forward gives {len(given)} tensors; one tensor (batch, classes) is needed")
     trained = frozenset(name for name, parameter in module.named_parameters() if parameter.requires_grad)
-    return Exported(list(steps.values()), steps[given[0]], trained, tensors, tuple(nodes), tuple(others))
+    return Exported(list(steps.values()), steps[given[0]], trained, tensors)
 
 
 def _operations(graph: fx.GraphModule) -> list[fx.Node]:
     """The input and what is done, in order."""
     return [node for node in graph.graph.nodes if node.op not in ("get_attr", "output")]
-
-
-def _others(nodes: list[fx.Node], like: Exported) -> list[fx.Node] | None:
-    """Nodes in evaluation with the second of `SIZES`, as far as it matters: those in training that do the same.
-
-    None where the two differ in more than the mode that operators are told, and counters that training counts on.
-    """
-    found: dict[fx.Node, fx.Node] = {}
-    others: list[fx.Node] = []
-    rest = iter(zip(like.nodes, like.others, strict=True))
-    for node in nodes:
-        pair = next(rest, None)
-        while pair is not None and _counts(pair[0]) and not _does_the_same(node, pair[0], found):
-            pair = next(rest, None)
-        if pair is None or not _does_the_same(node, pair[0], found):
-            return None
-        found[node] = pair[0]
-        others.append(pair[1])
-    return others if all(_counts(twin) for twin, _ in rest) else None
-
-
-def _counts(node: fx.Node) -> bool:
-    """Whether it only adds to a tensor of the module, as batch normalisation counts batches."""
-    target = node.args[0] if node.args else None
-    return (
-        _operator(node) == "add_.Tensor" and not node.users and isinstance(target, fx.Node) and target.op == "get_attr"
-    )
-
-
-def _does_the_same(node: fx.Node, twin: fx.Node, twins: dict[fx.Node, fx.Node]) -> bool:
-    def same(mine: Any, its: Any) -> bool:
-        if isinstance(mine, fx.Node) and isinstance(its, fx.Node):
-            if mine.op == "get_attr":
-                return its.op == "get_attr" and mine.target == its.target
-            return twins.get(mine) is its
-        if isinstance(mine, list | tuple):
-            return (
-                isinstance(its, list | tuple)
-                and len(mine) == len(its)
-                and all(same(a, b) for a, b in zip(mine, its, strict=True))
-            )
-        return type(mine) is type(its) and (mine == its or isinstance(mine, bool))
-
-    if node.target != twin.target or node.kwargs.keys() != twin.kwargs.keys():
-        return False
-    given, its = [*node.args, *node.kwargs.values()], [*twin.args, *(twin.kwargs[key] for key in node.kwargs)]
-    seen, other = node.meta.get("val"), twin.meta.get("val")
-    if isinstance(seen, Tensor) and not (isinstance(other, Tensor) and seen.shape == other.shape):
-        return False
-    return same(given, its)
 
 
 def _check_same(nodes: list[fx.Node], others: list[fx.Node]) -> None:
@@ -132,16 +169,7 @@ def _check_same(nodes: list[fx.Node], others: list[fx.Node]) -> None:
     raise refusal([Obstacle(problem, _line(first))])
 
 
-def _first_names(module: nn.Module) -> dict[str, str]:
-    """Of each tensor's names, which is several where it is shared, the first."""
-    first: dict[int, str] = {}
-    state = module.state_dict(keep_vars=True)
-    return {name: first.setdefault(id(tensor), name) for name, tensor in state.items()}
-
-
-def _traced(module: nn.Module, sample: Tensor, training: bool) -> fx.GraphModule:
-    module.train(training)  # a module that overrides it to stay in evaluation is heard
-
+def _traced(module: nn.Module, sample: Tensor) -> fx.GraphModule:
     def trace() -> fx.GraphModule:
         with warnings.catch_warnings(), _without_collection():
             warnings.simplefilter("ignore")
@@ -195,7 +223,7 @@ def _without_collection() -> Iterator[None]:
 
 def _unknown(node: fx.Node) -> list[Obstacle]:
     """What is in the way of one node by itself."""
-    if node.op != "call_function" or str(node.target) == "<built-in function getitem>":
+    if node.op != "call_function" or part_of(node) is not None:
         return []
     place, seen = _line(node), node.meta.get("val")
     read = [each.meta.get("val") for each in node.all_input_nodes]
@@ -217,22 +245,22 @@ def _path(node: fx.Node) -> str:
 
 
 def _step(
-    node: fx.Node,
-    other: fx.Node,
+    look: _Look,
     steps: dict[fx.Node, Step],
     graph: fx.GraphModule,
     tensors: dict[str, Tensor],
-    names: dict[str, str],
+    names: Mapping[str, str],
     training: bool,
 ) -> Step:
+    node, other = look.node, look.other
     if unknown := _unknown(node):
         raise refusal(unknown)
     seen = node.meta.get("val")
-    its = other.meta.get("val")
     shape, dtype, is_batch = None, None, False
-    if isinstance(seen, Tensor) and isinstance(its, Tensor):
+    if isinstance(seen, Tensor):
+        (its,) = other.shapes
         shape, dtype = tuple(seen.shape), str(seen.dtype).removeprefix("torch.")
-        is_batch = [shape[:1], its.shape[:1]] == [(size,) for size in SIZES] and shape[1:] == its.shape[1:]
+        is_batch = [shape[:1], its[:1]] == [(size,) for size in SIZES] and shape[1:] == its[1:]
     place = _line(node)
     path = _path(node)
     if node.op == "placeholder":
@@ -251,14 +279,13 @@ def _step(
             return mine  # the other one may be training's
         return _literal(mine, its, place)
 
-    if str(node.target) == "<built-in function getitem>":
-        whole, item = node.args
-        assert isinstance(whole, fx.Node) and isinstance(item, int)
-        return Step(node.name, "", {"of": steps[whole]}, shape, dtype, is_batch, path, place, item=item)
+    if (part := part_of(node)) is not None:
+        return Step(node.name, "", {"of": steps[part[0]]}, shape, dtype, is_batch, path, place, item=part[1])
     name = _operator(node)
     given_names = [argument.name for argument in ATEN[name].arguments]
-    arguments = {given_names[index]: value(*pair) for index, pair in enumerate(zip(node.args, other.args, strict=True))}
-    arguments |= {key: value(given, other.kwargs[key]) for key, given in node.kwargs.items()}
+    pairs = zip(look.call.args, other.args, strict=True)
+    arguments = {given_names[index]: value(*pair) for index, pair in enumerate(pairs)}
+    arguments |= {key: value(given, other.kwargs[key]) for key, given in look.call.kwargs.items()}
     for argument in ATEN[name].arguments:
         given = arguments.get(argument.name, argument.default)
         if training and argument.name in _TRAINING and given is True:
