@@ -87,7 +87,11 @@ def _seen(module: nn.Module, sample: Tensor, calls: Sequence[Call] | None = None
     calls = record(module, sample) if calls is None else calls
     results = paired(nodes, calls, first_names(module))
     if results is not None:
-        others = [calls[results[node].call].result(results[node].item) for node in nodes]
+        given = [results.get(node) for node in nodes]
+        others = [
+            _call(node) if result is None else calls[result.call].result(result.item)
+            for node, result in zip(nodes, given, strict=True)
+        ]
     else:
         again = _operations(_traced(module, sample))
         _check_same(nodes, again)
@@ -105,8 +109,8 @@ def _seen_in_evaluation(module: nn.Module, sample: Tensor, training: _Seen) -> _
         return _seen(module, sample, calls)
     looks: list[_Look] = []
     for look in training.looks:
-        result = training.results[look.node]
-        if result.call not in same:
+        result = training.results.get(look.node)
+        if result is None or result.call not in same:
             continue
         call, other = look.call, same[result.call].result(result.item)
         if part_of(look.node) is None:

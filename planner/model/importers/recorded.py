@@ -13,12 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch._dispatch.python import enable_python_dispatcher
+from torch._export.utils import _compiling_state_context
 from torch._subclasses.schema_check_mode import SchemaCheckMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from planner.model.importers.steps import Attribute
 
 _DETACH = "aten.detach.default"
+_ASSERTED = "aten._assert_tensor_metadata.default"
+"""What exports put before a conversion."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,7 @@ def record(module: nn.Module, sample: Tensor) -> list[Call]:
     recorder = _Recorder(module, given)
     try:
         with (
+            _compiling_state_context(),  # what a forward does otherwise while it is exported, it does here
             torch.backends.cudnn.flags(enabled=False),  # operators are told, and exports are made so
             torch.random.fork_rng(devices=[]),
             torch.enable_grad(),
@@ -129,7 +133,7 @@ def record(module: nn.Module, sample: Tensor) -> list[Call]:
 def paired(nodes: Sequence[fx.Node], calls: Sequence[Call], names: Mapping[str, str]) -> dict[fx.Node, Result] | None:
     """What each node of an export gave when the module was run, whatever numbers it was told; None where they differ.
 
-    `names` are the module's `first_names`.
+    Nodes that only assert are in no run. `names` are the module's `first_names`.
     """
     found: dict[fx.Node, Result] = {}
     rest = iter(enumerate(calls))
@@ -138,6 +142,8 @@ def paired(nodes: Sequence[fx.Node], calls: Sequence[Call], names: Mapping[str, 
             found[node] = Result(found[part[0]].call, part[1])
             continue
         operator = "" if node.op == "placeholder" else str(node.target)
+        if operator == _ASSERTED:
+            continue
         index, call = next(rest, (0, None))
         while call is not None and call.operator == _DETACH != operator:  # read by nobody: exports leave it out
             index, call = next(rest, (0, None))

@@ -87,3 +87,17 @@ def test_the_generator_and_the_samples_stay_as_they_were() -> None:
     record(net, given)
     assert torch.equal(torch.rand(4), expected)
     assert torch.equal(given, IMAGES)
+
+
+def test_what_exports_assert_is_in_no_run_and_a_forward_is_told_that_it_is_exported() -> None:
+    def converted(net: Net, x: Tensor) -> object:
+        x = x.clone() if torch.compiler.is_exporting() else -x
+        return net.body(x.double().float())
+
+    net = Net(converted, body=chain())
+    nodes = nodes_of(net)
+    found = paired(nodes, record(net, IMAGES), first_names(net))
+    assert found is not None
+    asserted = {str(node.target) for node in nodes if node not in found}
+    assert asserted <= {"aten._assert_tensor_metadata.default"}
+    assert not torch.compiler.is_exporting()
