@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -174,15 +174,14 @@ class Hurt:
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             self.events = []
-            child = -1
+            children: dict[int, int] = {}
             for line in process.stdout:
                 self.events.append(json.loads(line))
-                if child < 0:
-                    child = _open_child(process.pid)
+                _open_children(process.pid, children)
             assert process.stderr is not None
             self.said = process.stderr.read()
             code = process.wait()
-        if child >= 0:
+        for child in children.values():
             select.select([child], [], [])  # readable once the child is gone
             os.close(child)
         return code
@@ -193,12 +192,12 @@ class Hurt:
         return str(self.events[-1].get("phase", self.events[-1]["kind"])) if self.events else "start"
 
 
-def _open_child(pid: int) -> int:
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return os.pidfd_open(int(children[0])) if children else -1
-    except (OSError, IndexError):
-        return -1
+def _open_children(pid: int, found: dict[int, int]) -> None:
+    """Add a descriptor for every child there is by now: one prepares data, another trains."""
+    with suppress(OSError):
+        for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
+            if child not in found:
+                found[child] = os.pidfd_open(child)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from planner.system.locks import LOCK_NAME, lock_folder
 from tests.fault.support import Hurt, frozen_plan, session, small_plan, weights
 
 STEPS = 4
-MANY_STEPS = 60
+MANY_STEPS = 40
 """So many that a signal sent in the middle of them arrives there."""
 
 # An event of each phase, and how many events may pass before the kill: within a phase, or in what follows it.
