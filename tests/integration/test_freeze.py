@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
+from planner.model.build import build_unit
+from planner.model.shapes import model_sizes
+from planner.model.zoo import from_zoo
 from planner.schema.codec import decode, parse_json, read_document
 from planner.schema.plan import Plan
 from planner.schema.report import Report
@@ -46,12 +49,18 @@ def plan_file(neuroflux: Command, profile_of: Callable[[str, int], Path], tmp_pa
     return make
 
 
-@pytest.fixture
-def pretrained(neuroflux: Command, plan_file: Callable[..., Path], tmp_path: Path) -> Path:
-    """The weights of a short run that freezes nothing."""
-    done = neuroflux("run", plan_file(), "--data", "sample", "--out", tmp_path / "before", *STEPS)
-    assert done.returncode == 0, done.stderr
-    return RunFolder(tmp_path / "before").model
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights as a run that freezes nothing leaves them, statistics of its batch normalisations included."""
+    model, chance, tensors = from_zoo("cnn6", (1, 28, 28), 10), torch.Generator().manual_seed(1), {}
+    shapes = [model.input, *(sizes.output for sizes in model_sizes(model))]
+    for index, (unit, shape) in enumerate(zip(model.units, shapes, strict=False)):
+        for name, tensor in build_unit(unit, shape, chance).state_dict().items():
+            given = tensor + torch.rand(tensor.shape, generator=chance) / 64 if tensor.is_floating_point() else tensor
+            tensors[f"units.{index}.{name}"] = given
+    file = tmp_path_factory.mktemp("pretrained") / "model.safetensors"
+    save_file(tensors, file)
+    return file
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -101,11 +110,3 @@ def _kill_at(words: str, folder: Path, *command: object) -> None:
         next(said for said in process.stderr if words in said)
         process.kill()
     assert process.returncode == -signal.SIGKILL
-
-
-def test_frozen_units_that_nobody_has_trained_are_warned_of(
-    neuroflux: Command, plan_file: Callable[..., Path], tmp_path: Path
-) -> None:
-    done = neuroflux("run", plan_file("--freeze", 1), "--data", "sample", "--out", tmp_path / "out", *STEPS)
-    assert done.returncode == 0, done.stderr
-    assert "warning: the plan freezes the first unit, and no --init gives weights" in done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,11 +19,13 @@ from safetensors.torch import load_file
 
 from planner.model.build import build_unit
 from planner.model.shapes import model_sizes
-from planner.schema.codec import decode, parse_json, read_document
+from planner.schema.codec import decode, parse_json, read_document, to_json
 from planner.schema.plan import Plan
 from planner.schema.report import Report
 from planner.schema.run_folder import RunFolder
 from planner.tasks.base import class_of
+from tests.fault.support import small_plan as written
+from tests.integration.conftest import command_in
 from tests.prepared import open_prepared
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -46,16 +49,32 @@ def profile(profile_of: ProfileOf) -> Path:
     return profile_of("cnn6", BATCH)
 
 
-@pytest.fixture
-def small_plan(neuroflux: Command, profile: Path, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def made(profile_of: ProfileOf, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A plan of several blocks, at the smallest budget there is for tensors alone (whatever torch's build takes)."""
+    profile, folder = profile_of("cnn6", BATCH), tmp_path_factory.mktemp("made")
+    neuroflux = command_in(folder)
     least = neuroflux(
         "plan", "--model", "cnn6", "--data", "sample", "--batch", BATCH, "--profile", profile,
         "--budget", "1KiB", "--scope", "training", "--json",
     )  # fmt: skip
     assert least.returncode == 3
     minimum = json.loads(least.stdout)["minimum_bytes"]
-    return _plan(neuroflux, profile, tmp_path, str(minimum), "--scope", "training", "--prefer", "speed")
+    return _plan(neuroflux, profile, folder, str(minimum), "--scope", "training", "--prefer", "speed")
+
+
+@pytest.fixture
+def small_plan(made: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be changed at will."""
+    return Path(shutil.copy(made, tmp_path))
+
+
+@pytest.fixture
+def written_plan(tmp_path: Path) -> Path:
+    """A plan that nobody had to search for; its runs are short."""
+    file = tmp_path / "written.json"
+    file.write_text(to_json(written()))
+    return file
 
 
 def test_a_plan_of_several_blocks_trains_validates_and_reports(
@@ -92,7 +111,7 @@ def test_the_exported_weights_are_the_network_that_was_measured(
     neuroflux: Command, profile: Path, tmp_path: Path
 ) -> None:
     plan_file = _plan(neuroflux, profile, tmp_path, "2GiB", "--prefer", "fidelity")
-    done = neuroflux("run", plan_file, "--data", "sample", "--out", tmp_path / "out", "--epochs", 1, "--json")
+    done = neuroflux("run", plan_file, "--data", "sample", "--out", tmp_path / "out", "--max-steps", 60, "--json")
     assert done.returncode == 0, done.stderr
     report = decode(Report, parse_json(done.stdout))
     plan = read_document(plan_file, Plan)
@@ -121,19 +140,19 @@ def test_the_exported_weights_are_the_network_that_was_measured(
 
 
 def test_equal_seeds_give_equal_weights_and_other_seeds_others(
-    neuroflux: Command, small_plan: Path, tmp_path: Path
+    neuroflux: Command, written_plan: Path, tmp_path: Path
 ) -> None:
     found = []
     for out, seed in (("a", 1), ("b", 1), ("c", 2)):
         done = neuroflux(
             "run",
-            small_plan,
+            written_plan,
             "--data",
             "sample",
             "--out",
             tmp_path / out,
             "--max-steps",
-            3,
+            1,
             "--seed",
             seed,
             "--quiet",
@@ -144,22 +163,22 @@ def test_equal_seeds_give_equal_weights_and_other_seeds_others(
 
 
 def test_a_killed_run_is_resumed_at_its_unfinished_block_and_ends_alike(
-    neuroflux: Command, small_plan: Path, tmp_path: Path
+    neuroflux: Command, written_plan: Path, tmp_path: Path
 ) -> None:
-    options = ["--data", "sample", "--max-steps", "6", "--quiet"]
-    whole = neuroflux("run", small_plan, "--out", tmp_path / "whole", *options)
+    options = ["--data", "sample", "--max-steps", "8", "--quiet"]
+    whole = neuroflux("run", written_plan, "--out", tmp_path / "whole", *options)
     assert whole.returncode == 0, whole.stderr
 
     out = tmp_path / "killed"
-    command = [sys.executable, "-m", "planner.cli.main", "run", str(small_plan), "--out", str(out), *options]
+    command = [sys.executable, "-m", "planner.cli.main", "run", str(written_plan), "--out", str(out), *options]
     victim = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
     _wait_for(RunFolder(out).block_result(0), victim)
     os.kill(victim.pid, signal.SIGKILL)
     victim.wait()
 
-    refused = neuroflux("run", small_plan, "--out", out, *options)
+    refused = neuroflux("run", written_plan, "--out", out, *options)
     assert refused.returncode in (2, 4)  # 4 for the moment in which the orphaned child still dies and holds the lock
-    resumed = neuroflux("run", small_plan, "--out", out, "--resume", *options)
+    resumed = neuroflux("run", written_plan, "--out", out, "--resume", *options)
     assert resumed.returncode == 0, resumed.stderr
     assert RunFolder(out).model.read_bytes() == RunFolder(tmp_path / "whole").model.read_bytes()
     assert "resumed at block" in " ".join(read_document(RunFolder(out).report, Report).deviations)
@@ -171,14 +190,14 @@ def _wait_for(file: Path, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.01)  # polling for an event in another process, bounded by that process's life
 
 
-def test_ctrl_c_ends_with_130_and_no_child(small_plan: Path, tmp_path: Path) -> None:
+def test_ctrl_c_ends_with_130_and_no_child(written_plan: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = [
         sys.executable,
         "-m",
         "planner.cli.main",
         "run",
-        str(small_plan),
+        str(written_plan),
         "--data",
         "sample",
         "--out",
