@@ -28,7 +28,7 @@ def test_a_model_that_names_no_task_tells_classes_apart_and_keeps_its_id() -> No
     written = encode(MODEL)
     assert written.pop("task") == {"kind": "classification", "label_smoothing": 0.0, "class_weights": []}
     assert decode(Model, written) == MODEL
-    for name in ("class_names", "normalisation", "resize"):  # which came later too
+    for name in ("class_names", "normalisation", "resize", "shorter_side"):  # which came later too
         assert not written.pop(name)
     assert written.pop("input_dtype") == "uint8"
     assert content_id(MODEL) == content_id(written)
