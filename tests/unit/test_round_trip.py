@@ -91,7 +91,8 @@ def drawn(draw: st.DrawFn, hint: Any) -> Any:
 
 
 def _dataclass(draw: st.DrawFn, kind: type) -> Any:
-    hints = typing.get_type_hints(kind)
+    every = typing.get_type_hints(kind)
+    hints = {field.name: every[field.name] for field in dataclasses.fields(kind)}  # no constants of the class
     if kind not in EXAMPLES:
         return _made(lambda: kind(**{name: drawn(draw, hint) for name, hint in hints.items()}))
     example = draw(st.sampled_from(EXAMPLES[kind]))

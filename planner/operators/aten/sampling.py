@@ -77,9 +77,7 @@ def _resized(
 ) -> Value:
     check_rank(input, (spatial + 2,), "input")
     check_filled(input, "input")
-    if input.dtype == "uint8":
-        raise StricterThanTorch("input is uint8; a type with a fraction is needed")
-    check_floating(input, "input")
+    check_gradient(input, "input")  # torch resizes uint8, and hands on what keeps its size whatever its type
     if (output_size is None) == (scale_factors is None):
         raise ValueError("either output_size or scale_factors is needed")
     if output_size is None:
