@@ -10,8 +10,9 @@ from pathlib import Path
 from planner import limits
 from planner.data.framing import framed
 from planner.data.headers import Header, read_header
+from planner.data.pictures import decoding
 from planner.errors import DataError
-from planner.units import MIB, format_bytes
+from planner.units import MIB
 
 SUFFIXES = (".png", ".bmp")
 """Of files that hold exactly what was saved."""
@@ -51,20 +52,8 @@ def decode_mask(path: Path, size: tuple[int, int] | None = None, shorter_side: i
 
     Raises DataError naming the file.
     """
-    try:
+    with decoding(path, lambda header: mask_bytes(header.height, header.width, size or (1, 1))):
         return _decoded(path, size, shorter_side)
-    except DataError:
-        raise
-    except MemoryError:
-        header = read_header(path)
-        needed = format_bytes(mask_bytes(header.height, header.width, size or (1, 1)))
-        raise DataError(
-            str(path),
-            f"decoding its {header.height}×{header.width} takes about {needed}, more than the budget leaves; make it "
-            "smaller, or plan for a larger budget",
-        ) from None
-    except Exception as error:  # Pillow's formats let dozens of kinds through for damaged files
-        raise DataError(str(path), f"cannot be decoded ({error})") from None
 
 
 def _decoded(path: Path, size: tuple[int, int] | None, shorter_side: int | None) -> bytes:

@@ -5,6 +5,8 @@ Pillow is imported here, by name of format: it would otherwise import all forty 
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,18 +86,31 @@ def decode(path: Path, size: tuple[int, int, int], shorter_side: int | None = No
     With a `shorter_side` it is resized to that, proportions kept, and the middle cut out. Raises DataError naming the
     file.
     """
-    try:
+
+    def needed_bytes(header: Header) -> int:
+        between = resized_extents(path, header.upright, size[1:], shorter_side)
+        return decode_bytes(header, between, path.stat().st_size)
+
+    with decoding(path, needed_bytes):
         return _decode(path, size, shorter_side)
+
+
+@contextlib.contextmanager
+def decoding(path: Path, needed_bytes: Callable[[Header], int]) -> Iterator[None]:
+    """Within this, whatever is wrong with decoding a file is a DataError that names it.
+
+    `needed_bytes` says what decoding takes, where memory is short.
+    """
+    try:
+        yield
     except DataError:
         raise
     except MemoryError:
         header = read_header(path)
-        between = resized_extents(path, header.upright, size[1:], shorter_side)
-        needed = format_bytes(decode_bytes(header, between, path.stat().st_size))
         raise DataError(
             str(path),
-            f"decoding its {header.height}×{header.width} takes about {needed}, more than the budget leaves; make it "
-            "smaller, or plan for a larger budget",
+            f"decoding its {header.height}×{header.width} takes about {format_bytes(needed_bytes(header))}, more than "
+            "the budget leaves; make it smaller, or plan for a larger budget",
         ) from None
     except Exception as error:  # Pillow's formats let dozens of kinds through for damaged files
         raise DataError(str(path), f"cannot be decoded ({error})") from None
