@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from api.documents import adapter
 from api.problems import ProblemDocument
-from api.schemas import requests, responses
+from api.schemas import plan_responses, requests, responses
 from planner.schema.model import Model
 from planner.schema.plan import Plan
 from planner.schema.profile import Profile
@@ -31,9 +31,9 @@ _KINDS: tuple[type, ...] = (
     Profile,
     ProblemDocument,
     Report,
-    responses.Alternatives,
+    plan_responses.Alternatives,
     requests.CompareRequest,
-    responses.Comparison,
+    plan_responses.Comparison,
     responses.DeviceItem,
     responses.DevicePage,
     requests.DeviceRequest,
@@ -41,16 +41,16 @@ _KINDS: tuple[type, ...] = (
     responses.Enrolment,
     responses.EnrolmentPage,
     requests.EnrolmentRequest,
-    responses.Frontier,
+    plan_responses.Frontier,
     responses.Health,
     responses.JobItem,
     responses.JobPage,
     requests.JobRequest,
     responses.ModelPage,
-    responses.PlanPage,
+    plan_responses.PlanPage,
     requests.PlanRequest,
     PlanTerms,
-    responses.PlanUnits,
+    plan_responses.PlanUnits,
     responses.ProfileItem,
     responses.ProfilePage,
     responses.Run,

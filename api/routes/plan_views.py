@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from api.problems import not_found
 from api.routes.common import json_answer, reads, service_of
-from api.schemas.responses import Frontier, PlanUnits
+from api.schemas.plan_responses import Frontier, PlanUnits
 from api.service import Service
 from api.store import content
 from api.store.tables import plans, profiles

@@ -34,8 +34,9 @@ from api.routes.common import (
     takes,
 )
 from api.routes.jobs import queue_profile
+from api.schemas.plan_responses import Alternatives, Choice, Comparison, PlanChoices, PlanPage
 from api.schemas.requests import CompareRequest, CompareTerms, JobTerms, PlanRequest, ServiceTerms
-from api.schemas.responses import Alternatives, Choice, Comparison, JobItem, PlanChoices, PlanPage
+from api.schemas.responses import JobItem
 from api.service import Service
 from api.store import content, device_rows, profile_rows
 from api.store.tables import plans, profiles

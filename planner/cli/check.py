@@ -8,6 +8,7 @@ from pathlib import Path
 
 from planner.cli import options
 from planner.cli.output import print_error, print_note, print_result
+from planner.cli.subject import check_length
 from planner.errors import InputError
 
 _MOST_SHOWN = 20
@@ -30,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.model.suffix == ".onnx":
         raise InputError(f"{arguments.model}: no description; `neuroflux describe` says whether an ONNX file comes in")
-    options.check_length(arguments.model)
+    check_length(arguments.model)
     value = read_json(arguments.model)
     if found := model_faults(value):
         return _tell(arguments.model, found, arguments.json)

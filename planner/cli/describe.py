@@ -8,6 +8,7 @@ from pathlib import Path
 
 from planner.cli import options
 from planner.cli.output import print_error, print_note, print_result, print_stored_result
+from planner.cli.subject import named_model
 from planner.cli.task_options import add_task, task_from
 from planner.errors import InputError
 from planner.tasks.kinds import CLASSIFICATION
@@ -52,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"--state-dict: {arguments.model} is no function; what has no module has no weights of its own"
         )
     else:
-        found = Description.of(options.named_model(arguments))
+        found = Description.of(named_model(arguments))
     if found.model is None:
         error = refusal(found.obstacles)
         print_error(str(error), error.exit_code, False)

@@ -14,6 +14,7 @@ from planner.cli.commands import RUNS, command_line, default_folder, run_command
 from planner.cli.measure import measured_profile, unmeasured_profile
 from planner.cli.output import print_note, print_result, print_stored_result
 from planner.cli.plan_options import add_arguments, request_from
+from planner.cli.subject import ModelAndData, subject_from
 from planner.errors import DocumentError, InfeasibleError, InputError
 from planner.schema.codec import to_json
 from planner.schema.common import OptimizerConfig
@@ -47,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
 
         check_drawing()
     with tempfile.TemporaryDirectory(prefix="neuroflux-") as work:
-        subject = options.subject_from(arguments, Path(work), arguments.validation)
+        subject = subject_from(arguments, Path(work), arguments.validation)
         if arguments.normalise is not None:
             subject = _normalised(arguments, subject, Path(work))
     samples = subject.samples or arguments.samples or TrainingTerms.samples
@@ -80,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _normalised(arguments: argparse.Namespace, subject: options.ModelAndData, work: Path) -> options.ModelAndData:
+def _normalised(arguments: argparse.Namespace, subject: ModelAndData, work: Path) -> ModelAndData:
     """The same, normalised by what is measured of its data. Raises InputError, DataError."""
     from planner.cli.line import DataProgress
     from planner.data.dataset import open_data

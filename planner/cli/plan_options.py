@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from planner.cli import options
+from planner.cli.subject import ModelAndData
 from planner.errors import InfeasibleError, InputError
 from planner.limits import MAX_EPOCHS, MAX_UNITS
 from planner.schema.common import CacheDtype, Policy
@@ -194,7 +195,7 @@ def _add_source(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def request_from(arguments: argparse.Namespace, samples: int, subject: options.ModelAndData) -> Request:
+def request_from(arguments: argparse.Namespace, samples: int, subject: ModelAndData) -> Request:
     """The request that the arguments make. Prepared data takes its part of the storage."""
     storage, prepared_bytes = arguments.storage, subject.prepared_bytes
     if storage is not None:
@@ -222,7 +223,7 @@ def request_from(arguments: argparse.Namespace, samples: int, subject: options.M
     ).request()
 
 
-def _training_from(arguments: argparse.Namespace, samples: int, subject: options.ModelAndData) -> TrainingTerms:
+def _training_from(arguments: argparse.Namespace, samples: int, subject: ModelAndData) -> TrainingTerms:
     """How training goes; what is not said of images is as the model's own description has it.
 
     Raises InputError where the number of views fits neither the augmentation nor the epochs.

@@ -12,6 +12,7 @@ from planner.cli import options
 from planner.cli.measure import measured_profile
 from planner.cli.output import print_note, print_result, print_stored_result
 from planner.cli.reporting import add_service, check_client
+from planner.cli.subject import subject_from
 from planner.errors import InputError
 from planner.extras import lacks
 from planner.schema.codec import to_json
@@ -66,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.report_to is not None:
         _send(arguments, None)  # what would be refused afterwards is refused before minutes are spent
     with tempfile.TemporaryDirectory(prefix="neuroflux-") as work:
-        subject = options.subject_from(arguments, Path(work))
+        subject = subject_from(arguments, Path(work))
     profile = measured_profile(
         subject.model,
         options.optimizer_from(arguments).optimizer(),

@@ -10,6 +10,7 @@ import pytest
 
 from planner.cli import options
 from planner.cli.module import is_function
+from planner.cli.subject import named_model, subject_from
 
 NETWORK = """
 import os
@@ -54,10 +55,10 @@ def test_a_function_is_a_model_of_the_shape_of_the_data(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     parser = argparse.ArgumentParser()
     options.add_model(parser)
-    found = options.subject_from(parser.parse_args(["--model", "mine:net", "--data", "sample"]), tmp_path)
+    found = subject_from(parser.parse_args(["--model", "mine:net", "--data", "sample"]), tmp_path)
     assert (found.model.schema, found.model.input, found.model.classes) == ("model/2", (1, 28, 28), 10)
     assert [tensor.shape for _, tensor in found.model.graph_tensors()] == [(10, 784), (10,)]
     assert "mine" not in sys.modules
     # Equal code gives an equal description, by which its profile is found again.
-    again = options.named_model(parser.parse_args(["--model", "mine.py:net", "--input", "1x28x28"]))
+    again = named_model(parser.parse_args(["--model", "mine.py:net", "--input", "1x28x28"]))
     assert again == found.model
