@@ -14,9 +14,9 @@ def _gradients(through_owned: bool) -> list[Tensor]:
     found: list[Tensor] = []
     both = tuple(torch.randn(2, 3, 4, 4, requires_grad=True) * 1 for _ in range(2))
     for tensor in both:
-        tensor.register_hook(found.append)  # type: ignore[no-untyped-call]
+        tensor.register_hook(found.append)  # type: ignore[no-untyped-call]  # torch gives it no type
     given = owned(both) if through_owned else both
-    (torch.cat(given, 1) * torch.randn(2, 6, 4, 4)).sum().backward()  # type: ignore[no-untyped-call]
+    (torch.cat(given, 1) * torch.randn(2, 6, 4, 4)).sum().backward()  # type: ignore[no-untyped-call]  # torch gives it no type
     return found
 
 
@@ -31,10 +31,10 @@ def test_a_gradient_with_memory_of_its_own_is_passed_on() -> None:
     leaf = torch.ones(2, 3, requires_grad=True)
     seen: list[int] = []
     inside = leaf * 1
-    inside.register_hook(lambda gradient: seen.append(gradient.data_ptr()))  # type: ignore[no-untyped-call]
+    inside.register_hook(lambda gradient: seen.append(gradient.data_ptr()))  # type: ignore[no-untyped-call]  # torch gives it no type
     (passed,) = owned((inside,))
-    passed.register_hook(lambda gradient: seen.append(gradient.data_ptr()))  # type: ignore[no-untyped-call]
-    (passed * 2).sum().backward()  # type: ignore[no-untyped-call]
+    passed.register_hook(lambda gradient: seen.append(gradient.data_ptr()))  # type: ignore[no-untyped-call]  # torch gives it no type
+    (passed * 2).sum().backward()  # type: ignore[no-untyped-call]  # torch gives it no type
     assert len(set(seen)) == 1
 
 
@@ -49,7 +49,7 @@ def test_what_needs_no_gradient_stays_without() -> None:
 
 def test_a_gradient_that_never_comes_is_none() -> None:
     one, other = (torch.ones(2, requires_grad=True) for _ in range(2))
-    owned((one, other))[0].sum().backward()  # type: ignore[no-untyped-call]
+    owned((one, other))[0].sum().backward()  # type: ignore[no-untyped-call]  # torch gives it no type
     assert one.grad is not None and other.grad is None
 
 
