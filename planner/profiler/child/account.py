@@ -119,7 +119,8 @@ def _find_peak(network: WholeNetwork, data: tuple[Tensor, Tensor]) -> _Peak:
     blocks = _blocks_at_peak(nodes)
     sizes = [block.bytes for block in blocks]
     rounded = (-(size + _BLOCK_HEADER) % mmap.PAGESIZE + _BLOCK_HEADER for size in sizes if size >= _OWN_MAPPING)
-    kept = sum(block.bytes for block in blocks if block.address in gradients)
+    # A block that was there before a gradient, at its address, is none.
+    kept = sum(block.bytes for block in blocks if block.is_kept and block.address in gradients)
     return _Peak(sum(sizes), kept, sum(block.bytes for block in blocks if block.is_scratch), sum(rounded))
 
 
@@ -130,6 +131,8 @@ class _Block(NamedTuple):
     bytes: int
     is_scratch: bool
     """Whether the operator that allocated it freed it itself."""
+    is_kept: bool = False
+    """Whether the step leaves it allocated."""
 
 
 def _blocks_at_peak(nodes: list[Node]) -> list[_Block]:
@@ -150,7 +153,7 @@ def _blocks_at_peak(nodes: list[Node]) -> list[_Block]:
             level -= freed.bytes
         if level > peak:
             peak, highest = level, list(live.values())
-    return highest
+    return [block._replace(is_kept=live.get(block.address) is block) for block in highest]
 
 
 @dataclass(frozen=True)
