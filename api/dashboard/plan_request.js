@@ -4,7 +4,7 @@ import { MIB } from "./format.js";
 
 /**
  * The form's field for each of a request's terms: where the term stands, in what unit its number is shown, and that it is
- * a word, or a list of numbers with commas between them, where its default, null, does not tell.
+ * a word, a yes or no, or a list of numbers with commas between them, where its default, null, does not tell.
  */
 const TERMS = {
   scope: { path: ["budget", "scope"] },
@@ -25,8 +25,9 @@ const TERMS = {
   optimizer: { path: ["training", "optimizer", "kind"] },
   lr: { path: ["training", "optimizer", "lr"] },
   momentum: { path: ["training", "optimizer", "momentum"] },
-  nesterov: { path: ["training", "optimizer", "nesterov"] },
+  nesterov: { path: ["training", "optimizer", "nesterov"], isFlag: true },
   weight_decay: { path: ["training", "optimizer", "weight_decay"] },
+  weight_decay_on: { path: ["training", "optimizer", "weight_decay_on"] },
   strategy: { path: ["strategy"] },
   prefer: { path: ["prefer"] },
   max_cuts: { path: ["max_cuts"] },
@@ -99,7 +100,7 @@ export function fieldsOf(terms) {
  */
 export function termsOf(usual, text, number) {
   const found = structuredClone(usual);
-  for (const [name, { path, unit = 1, isWord = false, isList = false }] of Object.entries(TERMS)) {
+  for (const [name, { path, unit = 1, isWord = false, isFlag = false, isList = false }] of Object.entries(TERMS)) {
     if (isList) {
       setList(found, path, text(name));
       continue;
@@ -107,7 +108,7 @@ export function termsOf(usual, text, number) {
     const place = path.slice(0, -1).reduce((inner, step) => inner[step], found);
     const last = path.at(-1);
     if (text(name) === "" && place[last] === null) continue;
-    if (typeof place[last] === "boolean") place[last] = text(name) === "true";
+    if (isFlag || typeof place[last] === "boolean") place[last] = text(name) === "true";
     else if (isWord || typeof place[last] === "string") place[last] = text(name);
     else place[last] = unit === 1 ? number(name) : Math.round(unit * number(name));
   }

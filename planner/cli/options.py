@@ -13,7 +13,7 @@ from planner.errors import InputError
 from planner.heads.base import HeadKind
 from planner.heads.kinds import HEAD_WORDS
 from planner.limits import MAX_BATCH, MAX_CLASSES, MAX_EPOCHS, MAX_EXTENT, MAX_SAMPLES
-from planner.schema.common import DeviceKind, Dtype, OptimizerKind, usual_optimizer
+from planner.schema.common import DecayScope, DeviceKind, Dtype, OptimizerKind, usual_optimizer
 from planner.schema.data import ArrayLayout
 from planner.schema.inputs import check_input
 from planner.schema.preprocessing import USUAL, Normalisation, given_normalisation
@@ -254,7 +254,7 @@ def normalisation_from(arguments: argparse.Namespace) -> Normalisation | None:
 
 
 def add_training(parser: argparse.ArgumentParser) -> None:
-    """`--batch`, `--optimizer`, `--dtype`, `--device`, `--lr`."""
+    """`--batch`, `--optimizer`, `--dtype`, `--device`, and what an optimizer is set to."""
     group = parser.add_argument_group("training")
     group.add_argument(
         "--batch",
@@ -263,12 +263,11 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="samples of one optimizer step (default %(default)s)",
     )
-    rates = ", ".join(f"{usual_optimizer(kind).lr} for {kind}" for kind in get_args(OptimizerKind))
     group.add_argument(
         "--optimizer",
         choices=get_args(OptimizerKind),
         default=OptimizerTerms.kind,
-        help=f"default %(default)s; sgd has momentum {usual_optimizer('sgd').momentum}",
+        help="default %(default)s; docs/training.md has a table of what is usual for each",
     )
     group.add_argument(
         "--dtype",
@@ -287,7 +286,27 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         "--lr",
         type=_argument(_number),
         metavar="X",
-        help=f"learning rate (default {rates})",
+        help="learning rate (default 0.1 × batch / 256 for sgd, else 0.001 × √(batch / 128))",
+    )
+    usual = {kind: usual_optimizer(kind) for kind in get_args(OptimizerKind)}
+    group.add_argument(
+        "--momentum",
+        type=_argument(_number),
+        metavar="X",
+        help=f"sgd's; 0 keeps no state (default {usual['sgd'].momentum})",
+    )
+    group.add_argument(
+        "--nesterov",
+        action=argparse.BooleanOptionalAction,
+        help="whether sgd's momentum is Nesterov's (default: it is, where there is momentum)",
+    )
+    decays = ", ".join(f"{each.weight_decay:g} for {kind}" for kind, each in usual.items())
+    group.add_argument("--weight-decay", type=_argument(_number), metavar="X", help=f"default {decays}")
+    group.add_argument(
+        "--weight-decay-on",
+        choices=get_args(DecayScope),
+        default=OptimizerTerms.weight_decay_on,
+        help="what decays: kernels and matrices, no norms and biases, or all parameters (default %(default)s)",
     )
 
 
@@ -318,8 +337,8 @@ def add_schedule(parser: argparse.ArgumentParser) -> None:
         type=count("warmup", 0, MAX_EPOCHS),
         default=TrainingTerms.warmup,
         metavar="N",
-        help="epochs of every block over which its learning rate rises evenly, before the schedule begins (default "
-        "%(default)s)",
+        help="epochs of every block over which its learning rate rises evenly, before the schedule begins (default 0, "
+        "for batches above 256 an eighteenth of all)",
     )
     group.add_argument(
         "--seed",
@@ -352,8 +371,15 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def optimizer_from(arguments: argparse.Namespace) -> OptimizerTerms:
-    """The optimizer asked for. Raises InputError where the learning rate lies outside its range."""
+    """The optimizer asked for. Raises InputError where a setting lies outside its range."""
     try:
-        return OptimizerTerms(arguments.optimizer, arguments.lr)
+        return OptimizerTerms(
+            arguments.optimizer,
+            arguments.lr,
+            arguments.momentum,
+            arguments.nesterov,
+            arguments.weight_decay,
+            arguments.weight_decay_on,
+        )
     except ValueError as error:
-        raise InputError(f"--optimizer, --lr: {error}") from None
+        raise InputError(f"--optimizer: {error}") from None

@@ -26,7 +26,7 @@ class FaultsWithin(ValueError):
 class Weight:
     """A tensor that belongs to an operator. (As a dataclass it would cost the training child four times as much.)"""
 
-    __slots__ = ("kind", "name", "shape", "start")
+    __slots__ = ("decays", "kind", "name", "shape", "start")
 
     def __init__(
         self,
@@ -34,13 +34,15 @@ class Weight:
         shape: Shape,
         start: tuple[str, float | tuple[float, ...]] | None = None,
         kind: Literal["parameter", "buffer", "counter"] = "parameter",
+        *,
+        decays: bool = False,
     ) -> None:
         """`name` is that in its torch module, and a `counter` has 64 bits.
 
         `start` says where training begins: `normal` and a deviation, `uniform` and a bound, `constant` and its value,
-        or `values`; None is what torch makes.
+        or `values`; None is what torch makes. `decays`: whether weight decay is for it, where that is not for all.
         """
-        self.name, self.shape, self.start, self.kind = name, shape, start, kind
+        self.name, self.shape, self.start, self.kind, self.decays = name, shape, start, kind, decays
 
 
 class Operator:

@@ -52,7 +52,7 @@ class Conv2d(Operator):
         deviation = math.sqrt(2 / (self.out_channels * self.kernel**2))
         kernel = (self.out_channels, shape[0] // self.groups, self.kernel, self.kernel)
         bias = Weight("bias", (self.out_channels,), ("constant", 0.0))
-        return (Weight("weight", kernel, ("normal", deviation)), bias)[: 1 + self.bias]
+        return (Weight("weight", kernel, ("normal", deviation), decays=True), bias)[: 1 + self.bias]
 
     def arguments(self, shape: Shape) -> Mapping[str, Any]:
         fields = dict(super().arguments(shape))

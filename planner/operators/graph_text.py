@@ -70,13 +70,13 @@ class Node:
     def values(self) -> Iterator[Any]:
         """Its arguments, those within lists one by one."""
         for value in (*self.positional, *self.named.values()):
-            yield from _flat(value)
+            yield from flat(value)
 
 
-def _flat(value: Any) -> Iterator[Any]:
+def flat(value: Any) -> Iterator[Any]:
     if isinstance(value, list):
         for item in value:
-            yield from _flat(item)
+            yield from flat(item)
     else:
         yield value
 

@@ -34,7 +34,7 @@ class Linear(Operator):
 
     def weights(self, shape: Shape) -> tuple[Weight, ...]:
         bound = 1 / math.sqrt(shape[0])
-        weight = Weight("weight", (self.out_features, shape[0]), ("uniform", bound))
+        weight = Weight("weight", (self.out_features, shape[0]), ("uniform", bound), decays=True)
         return (weight, Weight("bias", (self.out_features,), ("constant", 0.0)))[: 1 + self.bias]
 
     def arguments(self, shape: Shape) -> Mapping[str, Any]:

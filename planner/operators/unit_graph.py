@@ -16,6 +16,7 @@ from planner import limits
 from planner.operators.aten.base import Bound, Value
 from planner.operators.aten.kinds import ATEN
 from planner.operators.base import FaultsWithin, Operator, Shape, Weight, between
+from planner.operators.decay import kernels_of
 from planner.operators.graph_text import INPUT, WORDS, Batch, Name, Node, TensorName, Training, read_node
 
 
@@ -216,7 +217,17 @@ class UnitGraph(Operator):
 
     def weights(self, shape: Shape) -> tuple[Weight, ...]:
         ordered = sorted(self.tensors, key=lambda each: each.kind != "parameter")  # as a module's state has them
-        return tuple(Weight(each.name, each.shape, each.first_content, each.kind) for each in ordered)
+        decaying = self._decaying
+        return tuple(
+            Weight(each.name, each.shape, each.first_content, each.kind, decays=each.name in decaying)
+            for each in ordered
+        )
+
+    @cached_property
+    def _decaying(self) -> frozenset[str]:
+        return kernels_of(self.training_nodes) & {
+            each.name for each in self.tensors if each.kind == "parameter" and len(each.shape) > 1
+        }
 
     def minimum_micro_batch(self, shape: Shape) -> int:
         """More than one value per channel for every normalisation over the samples."""

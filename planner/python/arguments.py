@@ -11,6 +11,7 @@ from planner.limits import MAX_BATCH
 from planner.schema.common import OptimizerConfig, OptimizerKind, usual_optimizer
 from planner.schema.preprocessing import Normalisation, given_normalisation
 from planner.schema.profile import Profile
+from planner.schema.terms import OptimizerTerms
 from planner.tasks.kinds import AnyTask, make_task
 from planner.units import parse_bytes
 
@@ -38,12 +39,35 @@ def head_of(kind: HeadKind | None) -> HeadKind | None:
 
 
 def chosen_optimizer(subject: Profile | nn.Module, optimizer: str | OptimizerConfig | None) -> OptimizerConfig:
-    """The one that was named; a profile's own, which is the only one that it tells anything about."""
+    """The one that was named, of the kind and state that a profile has measured; else the profile's own, or SGD."""
     if not isinstance(subject, Profile):
         return optimizer_of(optimizer or "sgd")
-    if optimizer is not None and optimizer_of(optimizer) != subject.optimizer:
-        raise InputError(f"optimizer: the profile was taken with {subject.optimizer}; take another one for another")
-    return subject.optimizer
+    measured = subject.optimizer
+    if optimizer is None:
+        return measured
+    chosen = optimizer_of(optimizer)
+    if (chosen.kind, chosen.state_copies) != (measured.kind, measured.state_copies):
+        raise InputError(f"optimizer: the profile was taken with {measured}; take another one for another")
+    return chosen
+
+
+_USUAL_BEFORE = (
+    OptimizerConfig("sgd", 0.05, 0.9, weight_decay=5e-4),
+    OptimizerConfig("adam", 0.001),
+    OptimizerConfig("adamw", 0.001),
+)
+"""What `usual_optimizer` once gave: profiles of that time, and shipped ones, say that they were taken so."""
+
+
+def optimizer_terms(given: str | OptimizerConfig | None, chosen: OptimizerConfig) -> OptimizerTerms:
+    """What asks for `chosen`, which `chosen_optimizer` made of `given`.
+
+    A name, and a profile that was taken as usual, leave the rest to what is usual for the plan's batch.
+    """
+    is_usual = chosen in (*map(usual_optimizer, _KINDS), *_USUAL_BEFORE)
+    if isinstance(given, OptimizerConfig) or not is_usual:
+        return OptimizerTerms.of(chosen)
+    return OptimizerTerms(chosen.kind)
 
 
 def normalisation_of(

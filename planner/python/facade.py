@@ -19,6 +19,7 @@ from planner.python.arguments import (
     head_of,
     normalisation_of,
     optimizer_of,
+    optimizer_terms,
     task_of,
 )
 from planner.python.datasets import Samples, look, measured_normalisation, shorter_side_of
@@ -29,7 +30,7 @@ from planner.schema.model import Model
 from planner.schema.plan import Plan, with_class_names
 from planner.schema.profile import Profile
 from planner.schema.request import Augment, Preference, Schedule, Scope, Strategy
-from planner.schema.terms import BudgetTerms, OptimizerTerms, PlanTerms, TrainingTerms
+from planner.schema.terms import BudgetTerms, PlanTerms, TrainingTerms
 from planner.solver.plan import make_plan
 from planner.solver.request import check_images
 from planner.system.machine import probe
@@ -161,7 +162,7 @@ def plan(
     epochs: int = TrainingTerms.epochs,
     samples: int | None = None,
     schedule: Schedule = TrainingTerms.schedule,
-    warmup: int = TrainingTerms.warmup,
+    warmup: int | None = TrainingTerms.warmup,
     seed: int = TrainingTerms.seed,
     freeze: int = TrainingTerms.freeze,
     augment: Augment = TrainingTerms.augment,
@@ -200,14 +201,16 @@ def plan(
             into the plan, and `run` matches labels by that; `samples` follow from it. What is iterated over and has no
             length needs `samples` beside it, and has to begin anew each time: its first sample is looked at here.
         inputs: as in `profile`.
-        optimizer: "sgd", "adam", "adamw", or an `OptimizerConfig` in full; none: the profile's, or "sgd".
+        optimizer: "sgd", "adam", "adamw", with the usual settings and a learning rate that follows `batch`, or an
+            `OptimizerConfig` in full; none: the profile's, or "sgd".
         scope: what the budget counts. "process": everything resident, Python and torch included; "training": bytes
             above what these take by themselves.
         batch: samples of one optimizer step.
         epochs: passes over the data, for each block.
         samples: training samples of one pass; none: as many as `data` has, or 50,000.
         schedule: how the learning rate moves over a block's training, "cosine" or "constant".
-        warmup: epochs of every block over which its learning rate rises evenly, before the schedule begins.
+        warmup: epochs of every block over which its learning rate rises evenly, before the schedule begins; none: 0,
+            or an eighteenth of all for batches above 256.
         seed: of every random stream.
         freeze: the first so many units are not trained, and keep the weights that `run(…, init=…)` gives them.
         augment: what happens to images while training: "none", "crop", "flip", "crop-flip".
@@ -299,7 +302,7 @@ def plan(
                 batch=batch,
                 epochs=epochs,
                 samples=TrainingTerms.samples if samples is None else samples,
-                optimizer=OptimizerTerms.of(chosen),
+                optimizer=optimizer_terms(optimizer, chosen),
                 schedule=schedule,
                 warmup=warmup,
                 augment=augment,

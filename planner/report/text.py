@@ -65,8 +65,14 @@ def counted(number: int, one: str) -> str:
 
 
 def described(optimizer: OptimizerConfig) -> str:
-    """`sgd with learning rate 0.05`."""
-    return f"{optimizer.kind} with learning rate {optimizer.lr:g}"
+    """`sgd with learning rate 0.05, Nesterov momentum 0.9, weight decay 0.0005 (norms and biases spared)`."""
+    further = []
+    if optimizer.momentum:
+        further.append(f"{'Nesterov ' if optimizer.nesterov else ''}momentum {optimizer.momentum:g}")
+    if optimizer.weight_decay:
+        spared = "" if optimizer.weight_decay_on == "all" else " (norms and biases spared)"
+        further.append(f"weight decay {optimizer.weight_decay:g}{spared}")
+    return ", ".join([f"{optimizer.kind} with learning rate {optimizer.lr:g}", *further])
 
 
 def columns(head: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> str:

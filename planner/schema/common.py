@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, assert_never, get_args
@@ -148,6 +149,9 @@ OptimizerKind = Literal["sgd", "adam", "adamw"]
 OPTIMIZER_WORDS: Mapping[OptimizerKind, str] = {"sgd": "SGD with momentum", "adam": "Adam", "adamw": "AdamW"}
 """What each is, for people who choose."""
 
+DecayScope = Literal["all", "weights"]
+"""What decays: every parameter, or kernels and matrices alone (`planner.model.decay` says which these are)."""
+
 
 @dataclass(frozen=True)
 class OptimizerConfig:
@@ -163,6 +167,8 @@ class OptimizerConfig:
     """SGD's Nesterov momentum."""
     weight_decay: float = 0.0
     """Weight decay (decoupled for AdamW)."""
+    weight_decay_on: DecayScope = added("all")
+    """Whether all parameters decay, or `weights` alone: kernels and matrices, no norms and biases."""
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(OptimizerKind):
@@ -187,16 +193,42 @@ class OptimizerConfig:
         assert_never(self.kind)
 
 
-def usual_optimizer(kind: OptimizerKind, lr: float | None = None) -> OptimizerConfig:
-    """What a person means who names an optimizer and no more: SGD has momentum 0.9 and weight decay 5e-4.
+USUAL_BATCH = 128
+"""Samples of one optimizer step, where nobody says how many."""
 
-    Raises ValueError where `lr` lies outside its range.
+_SGD_BASE = (256, 0.1)
+_ADAM_BASE = (128, 0.001)
+"""A batch, and the learning rate that goes with it."""
+
+
+def usual_rate(kind: OptimizerKind, batch: int) -> float:
+    """The learning rate of an optimizer that nobody gave one, which follows the batch (docs/training.md has sources).
+
+    SGD's is proportional to it, Adam's and AdamW's to its root.
     """
     match kind:
         case "sgd":
-            return OptimizerConfig(kind, 0.05 if lr is None else lr, 0.9, weight_decay=5e-4)
+            base, rate = _SGD_BASE
+            return rate * batch / base
         case "adam" | "adamw":
-            return OptimizerConfig(kind, 0.001 if lr is None else lr)
+            base, rate = _ADAM_BASE
+            return rate * math.sqrt(batch / base)
+    assert_never(kind)
+
+
+def usual_optimizer(kind: OptimizerKind, lr: float | None = None, batch: int = USUAL_BATCH) -> OptimizerConfig:
+    """What a person means who names an optimizer and no more (docs/training.md has a table, with sources).
+
+    Raises ValueError where `lr` lies outside its range.
+    """
+    rate = usual_rate(kind, batch) if lr is None else lr
+    match kind:
+        case "sgd":
+            return OptimizerConfig(kind, rate, 0.9, nesterov=True, weight_decay=5e-4, weight_decay_on="weights")
+        case "adam":
+            return OptimizerConfig(kind, rate, weight_decay_on="weights")
+        case "adamw":
+            return OptimizerConfig(kind, rate, weight_decay=0.01, weight_decay_on="weights")
     assert_never(kind)
 
 

@@ -9,7 +9,16 @@ from dataclasses import asdict, dataclass
 
 from planner.errors import InputError
 from planner.heads.base import HeadKind
-from planner.schema.common import CacheDtype, Dtype, OptimizerConfig, OptimizerKind, Policy, usual_optimizer
+from planner.schema.common import (
+    USUAL_BATCH,
+    CacheDtype,
+    DecayScope,
+    Dtype,
+    OptimizerConfig,
+    OptimizerKind,
+    Policy,
+    usual_optimizer,
+)
 from planner.schema.preprocessing import Normalisation, Resize
 from planner.schema.request import Augment, Budget, Preference, Request, Schedule, Scope, Strategy, Training
 
@@ -22,6 +31,18 @@ def usual_views(augment: Augment, epochs: int) -> int:
     return 1 if augment == "none" else min(USUAL_VIEWS, epochs)
 
 
+_LARGEST_BATCH = 256
+"""The largest batch that needs no warm-up."""
+
+_WARMING_SHARE = 18
+"""Of so many epochs one is warm-up, for larger ones: 5 of 90."""
+
+
+def usual_warmup(batch: int, epochs: int) -> int:
+    """Default number of epochs over which the learning rate rises (docs/training.md has the source)."""
+    return 0 if batch <= _LARGEST_BATCH else -(-epochs // _WARMING_SHARE)
+
+
 @dataclass(frozen=True)
 class OptimizerTerms:
     """How parameters move; what is left out is as usual for the optimizer."""
@@ -29,13 +50,15 @@ class OptimizerTerms:
     kind: OptimizerKind = "sgd"
     """SGD with momentum, Adam, or AdamW."""
     lr: float | None = None
-    """Learning rate at the start (0.05 for SGD, else 0.001)."""
+    """Learning rate at the start; null: 0.1 × batch / 256 for SGD, else 0.001 × √(batch / 128)."""
     momentum: float | None = None
     """SGD's momentum (0.9)."""
-    nesterov: bool = OptimizerConfig.nesterov
-    """SGD's Nesterov momentum."""
+    nesterov: bool | None = None
+    """Whether SGD's momentum is Nesterov's (yes, where there is momentum)."""
     weight_decay: float | None = None
-    """Weight decay (5e-4 for SGD, else 0)."""
+    """Weight decay (5e-4 for SGD, 0.01 for AdamW, else 0)."""
+    weight_decay_on: DecayScope = "weights"
+    """Whether `all` parameters decay, or `weights` alone: kernels and matrices, no norms and biases."""
 
     def __post_init__(self) -> None:
         self.optimizer()
@@ -45,19 +68,20 @@ class OptimizerTerms:
         """Terms that leave nothing of `optimizer` out."""
         return cls(**asdict(optimizer))
 
-    def optimizer(self) -> OptimizerConfig:
-        """In full. Raises ValueError where a value lies outside its range."""
-        usual = usual_optimizer(self.kind, self.lr)
+    def optimizer(self, batch: int = USUAL_BATCH) -> OptimizerConfig:
+        """In full, for steps of so many samples. Raises ValueError where a value lies outside its range."""
+        usual = usual_optimizer(self.kind, self.lr, batch)
         momentum = usual.momentum if self.momentum is None else self.momentum
+        nesterov = usual.nesterov and momentum > 0 if self.nesterov is None else self.nesterov
         decay = usual.weight_decay if self.weight_decay is None else self.weight_decay
-        return OptimizerConfig(self.kind, usual.lr, momentum, self.nesterov, decay)
+        return OptimizerConfig(self.kind, usual.lr, momentum, nesterov, decay, self.weight_decay_on)
 
 
 @dataclass(frozen=True)
 class TrainingTerms:
     """How training goes."""
 
-    batch: int = 128
+    batch: int = USUAL_BATCH
     """Samples of one optimizer step."""
     epochs: int = 10
     """Passes over the data."""
@@ -89,8 +113,9 @@ class TrainingTerms:
     """The shorter side that every image is resized to, proportions kept, before the input is cut out of its middle;
     null: both sides are brought to the input's, and images that have them are left alone."""
 
-    warmup: int = Training.warmup
-    """Epochs of every block over which its learning rate rises evenly, before the schedule begins."""
+    warmup: int | None = None
+    """Epochs of every block over which its learning rate rises evenly, before the schedule begins; null: none for
+    batches of at most 256, else an eighteenth of all, rounded up."""
 
     def __post_init__(self) -> None:
         self.training()
@@ -101,12 +126,12 @@ class TrainingTerms:
             batch=self.batch,
             epochs=self.epochs,
             samples=self.samples,
-            optimizer=self.optimizer.optimizer(),
+            optimizer=self.optimizer.optimizer(self.batch),
             schedule=self.schedule,
             augment=self.augment,
             views=usual_views(self.augment, self.epochs) if self.views is None else self.views,
             freeze=self.freeze,
-            warmup=self.warmup,
+            warmup=usual_warmup(self.batch, self.epochs) if self.warmup is None else self.warmup,
             dtype=self.dtype,
             seed=self.seed,
             normalisation=self.normalisation,

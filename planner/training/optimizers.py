@@ -7,7 +7,7 @@ and their state is made on the first step, as there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Protocol, assert_never
 
 import torch
@@ -34,8 +34,9 @@ class Optimizer(Protocol):
 class SGD:
     """Stochastic gradient descent with momentum, Nesterov momentum and weight decay (Sutskever et al., 2013)."""
 
-    def __init__(self, settings: OptimizerConfig) -> None:
+    def __init__(self, settings: OptimizerConfig, decaying: Container[Tensor] | None = None) -> None:
         self.lr = settings.lr
+        self._decaying = decaying
         self._momentum = settings.momentum
         self._nesterov = settings.nesterov
         self._weight_decay = settings.weight_decay
@@ -47,7 +48,7 @@ class SGD:
         for parameter in _with_gradient(parameters):
             gradient = parameter.grad
             assert gradient is not None
-            if self._weight_decay:
+            if self._weight_decay and _decays(parameter, self._decaying):
                 gradient.add_(parameter, alpha=self._weight_decay)
             if self._momentum:
                 gradient = self._moved(parameter, gradient)
@@ -78,8 +79,9 @@ class Adam:
     _BETAS = (0.9, 0.999)
     _EPS = 1e-8
 
-    def __init__(self, settings: OptimizerConfig) -> None:
+    def __init__(self, settings: OptimizerConfig, decaying: Container[Tensor] | None = None) -> None:
         self.lr = settings.lr
+        self._decaying = decaying
         self._decoupled = settings.kind == "adamw"
         self._weight_decay = settings.weight_decay
         self._state: dict[Tensor, dict[str, Tensor]] = {}
@@ -91,11 +93,15 @@ class Adam:
         for parameter in _with_gradient(parameters):
             gradient = parameter.grad
             assert gradient is not None
-            if self._weight_decay and self._decoupled:
-                parameter.mul_(1 - self.lr * self._weight_decay)
-            elif self._weight_decay:
-                gradient.add_(parameter, alpha=self._weight_decay)
+            if self._weight_decay and _decays(parameter, self._decaying):
+                self._decay(parameter, gradient)
             self._move(parameter, gradient)
+
+    def _decay(self, parameter: Tensor, gradient: Tensor) -> None:
+        if self._decoupled:
+            parameter.mul_(1 - self.lr * self._weight_decay)
+        else:
+            gradient.add_(parameter, alpha=self._weight_decay)
 
     def _move(self, parameter: Tensor, gradient: Tensor) -> None:
         beta1, beta2 = self._BETAS
@@ -124,11 +130,15 @@ def _with_gradient(parameters: Iterable[Tensor]) -> Iterator[Tensor]:
     return (parameter for parameter in parameters if parameter.grad is not None)
 
 
-def make_optimizer(settings: OptimizerConfig) -> Optimizer:
-    """The optimizer that `settings` describes."""
+def _decays(parameter: Tensor, decaying: Container[Tensor] | None) -> bool:
+    return decaying is None or parameter in decaying
+
+
+def make_optimizer(settings: OptimizerConfig, decaying: Container[Tensor] | None = None) -> Optimizer:
+    """The optimizer that `settings` describes. Weight decay is for `decaying` alone; none: for all parameters."""
     match settings.kind:
         case "sgd":
-            return SGD(settings)
+            return SGD(settings, decaying)
         case "adam" | "adamw":
-            return Adam(settings)
+            return Adam(settings, decaying)
     assert_never(settings.kind)

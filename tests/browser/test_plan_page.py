@@ -163,6 +163,7 @@ def test_the_slider_moves_by_keyboard(open_page: Open, served: Served) -> None:
 
 def test_something_else_begins_with_what_this_plan_was_asked_for(open_page: Open, served: Served) -> None:
     optimizer = {"kind": "sgd", "lr": 0.002, "momentum": 0.8, "nesterov": True, "weight_decay": 0.125}
+    optimizer["weight_decay_on"] = "all"
     training = {**EVERY_TERM["training"], "dtype": "float32", "optimizer": optimizer}
     budget = {"bytes": 700 * MIB + 1, "scope": "training"}
     asked = {**EVERY_TERM, "training": training, "budget": budget, "reserve_bytes": MIB + 1}

@@ -8,7 +8,7 @@ from typing import Any
 from planner.profiler.library.applies import read_profile
 from planner.profiler.library.shipped import FOLDER
 from planner.schema.codec import content_id
-from planner.schema.common import usual_optimizer
+from planner.schema.common import OptimizerConfig
 from planner.schema.profile import Profile
 from planner.units import MIB
 
@@ -18,7 +18,7 @@ EVERY_TERM: dict[str, Any] = {
         "batch": 64,
         "epochs": 5,
         "samples": 1000,
-        "optimizer": {"kind": "adam", "lr": 0.002},
+        "optimizer": {"kind": "adam", "lr": 0.002, "weight_decay": 0.001, "weight_decay_on": "all"},
         "schedule": "constant",
         "warmup": 2,
         "augment": "crop",
@@ -47,7 +47,7 @@ EVERY_TERM: dict[str, Any] = {
 def fitting_profile() -> Profile:
     """cnn6's shipped profile, as if it had been taken with the optimizer and arithmetic of `EVERY_TERM`."""
     shipped = read_profile(FOLDER / "models" / "cnn6-3x32x32-10-sgd.json")
-    profile = replace(shipped, optimizer=usual_optimizer("adam", 0.002), dtype="bfloat16")
+    profile = replace(shipped, optimizer=OptimizerConfig("adam", 0.002, weight_decay=0.001), dtype="bfloat16")
     return replace(profile, id=content_id(profile))
 
 

@@ -19,7 +19,8 @@ const SCHEDULES = [["cosine", "cosine"], ["constant", "constant"]];
 const ALLOCATORS = [["", "whichever is faster and fits"], ["tight", "tight: gives freed memory back"], ["fast", "fast: keeps it"]];
 const RESIZES = [["", "refused, unless they are pictures of a folder"], ["bilinear", "resized to the input: bilinear"]];
 const NO_YES = [["false", "no"], ["true", "yes"]];
-const MORE = ["mean", "std", "resize", "shorter_side", "momentum", "nesterov", "weight_decay", "schedule", "warmup", "seed", "max_cuts", "linear_segments", "allocator", "reserve", "head", "head_time_share", "grouping_threshold"];
+const DECAYS = [["weights", "kernels and matrices"], ["all", "all parameters"]];
+const MORE = ["mean", "std", "resize", "shorter_side", "momentum", "nesterov", "weight_decay", "weight_decay_on", "schedule", "warmup", "seed", "max_cuts", "linear_segments", "allocator", "reserve", "head", "head_time_share", "grouping_threshold"];
 const SCOPES = [["process", "everything resident"], ["training", "above the runtime's own"]];
 
 export async function show(place, { query, signal }) {
@@ -134,7 +135,7 @@ function makeForm(lists, given) {
     views: numberField("Cached views", "views", first("views"), "augmented passes in a cache; empty: the usual few"),
     freeze: numberField("Frozen units", "freeze", first("freeze"), "first units that are not trained"),
     optimizer: selectField("Optimizer", "optimizer", [["", choices.optimizers.map(({ name, words }) => [name, words])]], first("optimizer")),
-    lr: numberField("Learning rate", "lr", first("lr"), "empty: the optimizer's usual one", "any"),
+    lr: numberField("Learning rate", "lr", first("lr"), "empty: the optimizer's usual one, which follows the batch", "any"),
     strategy: selectField("Strategy", "strategy", [["", choices.strategies.map(({ name, words }) => [name, `${name}: ${words}`])]], first("strategy")),
     prefer: selectField("Prefer", "prefer", [["", PREFERENCES]], first("prefer")),
     scope: selectField("Budget counts", "scope", [["", SCOPES]], first("scope")),
@@ -145,10 +146,11 @@ function makeForm(lists, given) {
     resize: selectField("Images of other sizes", "resize", [["", RESIZES]], first("resize")),
     shorter_side: numberField("Shorter side", "shorter_side", first("shorter_side"), "resized images have this before the input is cut out of their middle; empty: proportions are not kept"),
     momentum: numberField("Momentum", "momentum", first("momentum"), "of SGD; empty: the usual one", "any"),
-    nesterov: selectField("Nesterov's momentum", "nesterov", [["", NO_YES]], first("nesterov")),
+    nesterov: selectField("Nesterov's momentum", "nesterov", [["", [["", "as usual for the optimizer"], ...NO_YES]]], first("nesterov")),
     weight_decay: numberField("Weight decay", "weight_decay", first("weight_decay"), "empty: the optimizer's usual one", "any"),
+    weight_decay_on: selectField("Weight decay is for", "weight_decay_on", [["", DECAYS]], first("weight_decay_on")),
     schedule: selectField("Schedule", "schedule", [["", SCHEDULES]], first("schedule")),
-    warmup: numberField("Warm-up", "warmup", first("warmup"), "epochs of every block over which its learning rate rises"),
+    warmup: numberField("Warm-up", "warmup", first("warmup"), "epochs of every block over which its learning rate rises; empty: 0, or a few for batches above 256"),
     seed: numberField("Seed", "seed", first("seed"), "of every random stream"),
     max_cuts: numberField("Most cuts", "max_cuts", first("max_cuts"), "0 trains as backpropagation does; empty: any number"),
     linear_segments: selectField("Segments without a convolution", "linear_segments", [["", NO_YES]], first("linear_segments")),
@@ -277,7 +279,7 @@ function makeForm(lists, given) {
   function changed(input) {
     if (input === fields.model.input) followNetwork();
     if (input !== fields.optimizer.input) return;
-    for (const name of ["lr", "momentum", "nesterov", "weight_decay"]) fields[name].input.value = defaults[name];
+    for (const name of ["lr", "momentum", "nesterov", "weight_decay", "weight_decay_on"]) fields[name].input.value = defaults[name];
   }
 
   /** Whether the device has measured the model; `error` is what the service said, null where it has. */

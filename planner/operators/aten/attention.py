@@ -279,23 +279,37 @@ _LAYERS = "Tensor[] params, bool has_biases, int num_layers, float dropout, bool
 _SCALED = "*, Scalar beta=1, Scalar alpha=1) -> Tensor"
 
 
-def _attention(signature: str, rule: Rule, count: Count) -> AtenOperator:
-    return AtenOperator(signature, rule, extracts_features=True, count=count)
+def _attention(signature: str, rule: Rule, count: Count, *kernels: str) -> AtenOperator:
+    return AtenOperator(signature, rule, extracts_features=True, count=count, kernels=kernels)
 
 
 OPERATORS = family(
-    _attention("matmul(Tensor self, Tensor other) -> Tensor", _matmul, _count_product("self")),
-    _attention("bmm(Tensor self, Tensor mat2) -> Tensor", _product(3, "self", "mat2"), _count_product("self")),
+    _attention("matmul(Tensor self, Tensor other) -> Tensor", _matmul, _count_product("self"), "self", "other"),
+    _attention(
+        "bmm(Tensor self, Tensor mat2) -> Tensor",
+        _product(3, "self", "mat2"),
+        _count_product("self"),
+        "self",
+        "mat2",
+    ),
     _attention(
         f"baddbmm(Tensor self, Tensor batch1, Tensor batch2, {_SCALED}",
         _product(3, "batch1", "batch2", True),
         _count_product("batch1"),
+        "batch1",
+        "batch2",
     ),
-    AtenOperator("mm(Tensor self, Tensor mat2) -> Tensor", _product(2, "self", "mat2"), count=_count_product("self")),
+    AtenOperator(
+        "mm(Tensor self, Tensor mat2) -> Tensor",
+        _product(2, "self", "mat2"),
+        count=_count_product("self"),
+        kernels=("self", "mat2"),
+    ),
     AtenOperator(
         f"addmm(Tensor self, Tensor mat1, Tensor mat2, {_SCALED}",
         _product(2, "mat1", "mat2", True),
         count=_count_product("mat1"),
+        kernels=("mat1", "mat2"),
     ),
     AtenOperator(
         "einsum(str equation, Tensor[] tensors, *, int[]? path=None) -> Tensor",
@@ -303,6 +317,7 @@ OPERATORS = family(
         extracts_features=True,
         alias="tensors",
         count=_count_einsum,
+        kernels=("tensors",),
     ),
     _attention(
         "scaled_dot_product_attention(Tensor query, Tensor key, Tensor value, Tensor? attn_mask=None, "
@@ -314,17 +329,20 @@ OPERATORS = family(
         "embedding(Tensor weight, Tensor indices, SymInt padding_idx=-1, bool scale_grad_by_freq=False, "
         "bool sparse=False) -> Tensor",
         _embed,
+        kernels=("weight",),
     ),
     _attention(
         f"lstm.input(Tensor input, Tensor[] hx, {_LAYERS}bool batch_first) -> (Tensor, Tensor, Tensor)",
         _lstm,
         _count_recurrence,
+        "params",
     ),
     *(
         _attention(
             f"{name}.input(Tensor input, Tensor hx, {_LAYERS}bool batch_first) -> (Tensor, Tensor)",
             _recurrent(gates),
             _count_recurrence,
+            "params",
         )
         for name, gates in (("gru", 3), ("rnn_tanh", 1), ("rnn_relu", 1))
     ),

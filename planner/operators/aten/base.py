@@ -78,6 +78,7 @@ class AtenOperator:
         "_rule",
         "depends_on_batch",
         "extracts_features",
+        "kernels",
         "name",
         "signature",
         "takes_numbers",
@@ -93,6 +94,7 @@ class AtenOperator:
         takes_numbers: bool = False,
         alias: str | None = None,
         count: Count | None = None,
+        kernels: tuple[str, ...] = (),
     ) -> None:
         """An operator.
 
@@ -105,6 +107,8 @@ class AtenOperator:
             takes_numbers: whether a number may stand for any tensor but the first.
             alias: the argument that it may return although its signature does not say so.
             count: its multiply-adds; None for what works element by element or moves numbers, which counts as nothing.
+            kernels: arguments that are multiplied with numbers, or looked up in, as windows, matrices and tables are:
+                parameters that come in there decay (`planner.operators.decay`).
         """
         self.signature = signature
         self.name = signature.partition("(")[0]
@@ -116,6 +120,7 @@ class AtenOperator:
         self.takes_numbers = takes_numbers
         self.extracts_features = extracts_features
         self.depends_on_batch = depends_on_batch
+        self.kernels = kernels
 
     @property
     def _read(self) -> _Parsed:
@@ -321,6 +326,7 @@ def in_place(operator: AtenOperator, names: Mapping[str, str] = MappingProxyType
         extracts_features=operator.extracts_features,
         depends_on_batch=operator.depends_on_batch,
         takes_numbers=operator.takes_numbers,
+        kernels=operator.kernels,
     )
 
 

@@ -130,7 +130,7 @@ def _forms(rank: int) -> tuple[AtenOperator, ...]:
     back = f"SymInt[{rank}] output_padding=0, SymInt groups=1, SymInt[{rank}] dilation=1) -> Tensor"
     transposed = f"conv_transpose{rank}d{'' if rank == 1 else '.input'}"
     return tuple(
-        AtenOperator(signature, rule, extracts_features=True, count=count)
+        AtenOperator(signature, rule, extracts_features=True, count=count, kernels=("weight",))
         for signature, rule, count in (
             (f"conv{rank}d{start}, SymInt[{rank}] padding=0, {ends}", _convolution, _count),
             (f'conv{rank}d.padding{start}, str padding="valid", {ends}', _convolution, _count),
@@ -143,5 +143,10 @@ OPERATORS = family(
     *_forms(1),
     *_forms(2),
     *_forms(3),
-    AtenOperator("linear(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor", _linear, count=_count),
+    AtenOperator(
+        "linear(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor",
+        _linear,
+        count=_count,
+        kernels=("weight",),
+    ),
 )

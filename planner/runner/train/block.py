@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from planner.model.build import build_unit
+from planner.model.decay import decaying_of_head, decaying_of_unit
 from planner.runner.storage.safetensors import CONVERTED, TensorFile
 from planner.runner.storage.weights import fits, load_weights, named_tensors, read_tensor, save_tensors
 from planner.runner.train.context import BlockContext, RunContext
@@ -62,7 +63,11 @@ class LoadedBlock:
         for _, module in self.named_modules():
             devices.to_device(module, self.device)
         self._settings = context.plan.training.optimizer
-        self.optimizer: Optimizer = make_optimizer(self._settings)
+        is_for_all = self._settings.weight_decay_on == "all"
+        self._decaying = None if is_for_all else frozenset(self._decaying_parameters(context.run))
+        self.optimizer: Optimizer = make_optimizer(self._settings, self._decaying)
+        self.losses = [0.0] * len(self.segments)
+        """Every segment's loss over the last batch."""
 
     def named_modules(self) -> Iterator[tuple[str, nn.Module]]:
         """What is trained: units as `units.<index>`, heads as `heads.<units before it>`."""
@@ -74,6 +79,15 @@ class LoadedBlock:
         for prefix, module in self.named_modules():
             for name, parameter in module.named_parameters():
                 yield f"{prefix}.{name}", parameter
+
+    def _decaying_parameters(self, run: RunContext) -> Iterator[nn.Parameter]:
+        model = run.plan.model
+        for segment in self.segments:
+            first, last = segment.spec.units
+            for index, unit in zip(range(first, last), segment.units, strict=True):
+                yield from _chosen(unit, decaying_of_unit(model.units[index], run.shapes[index]))
+            if segment.head is not None and segment.spec.head is not None:
+                yield from _chosen(segment.head, decaying_of_head(segment.spec.head, run.shapes[last], model.output))
 
     def modules(self) -> list[nn.Module]:
         """All that a micro-batch runs through."""
@@ -94,21 +108,24 @@ class LoadedBlock:
         micro-batch is done, otherwise each segment steps right behind its own backward, or within it where the plan
         says so. Returns the last segment's loss.
         """
-        total = 0.0
+        totals = [0.0] * len(self.segments)
         for inputs, labels in micro_batches:
             weight = len(labels) / batch
-            loss = torch.zeros(())
+            losses = []
             inputs = self.enter(inputs)
             for segment in self.segments:
                 loss, held = self._train_segment(segment, inputs, labels, weight, accumulate)
+                losses.append(loss)
                 if held is not None:
                     inputs = held
                 del held
-            total += loss.item() * weight
+            found = torch.stack(losses).tolist()  # one wait for an accelerator, however many there are
+            totals = [total + loss * weight for total, loss in zip(totals, found, strict=True)]
         if accumulate:
             for segment in self.segments:
                 self._step(segment)
-        return total
+        self.losses = totals
+        return totals[-1]
 
     def _train_segment(
         self, segment: LoadedSegment, inputs: Tensor, labels: Tensor, weight: float, accumulate: bool
@@ -137,7 +154,7 @@ class LoadedBlock:
 
     def forget_steps(self) -> None:
         """Free gradients and optimizer state, as before the first step."""
-        self.optimizer = make_optimizer(self._settings)
+        self.optimizer = make_optimizer(self._settings, self._decaying)
         self.drop_gradients()
 
     def stop_training(self) -> None:
@@ -212,6 +229,12 @@ def _all_named(run: RunContext) -> Iterator[tuple[str, nn.Module]]:
     for block in run.plan.blocks:
         for segment in block.segments:
             yield from _named(_load_segment(run, segment, seeded=False))
+
+
+def _chosen(module: nn.Module, names: Collection[str]) -> Iterator[nn.Parameter]:
+    """A module's parameters of these names; a name that is none is an error of ours."""
+    parameters = dict(module.named_parameters())
+    yield from (parameters[name] for name in names)
 
 
 def _named(segment: LoadedSegment) -> Iterator[tuple[str, nn.Module]]:

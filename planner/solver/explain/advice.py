@@ -184,7 +184,7 @@ def _lighter_optimizers(profile: Profile, request: Request) -> Iterator[Change]:
     """SGD with momentum, then without. Bytes of state are scaled by the number of copies."""
     own = request.training.optimizer
     plain = OptimizerConfig("sgd", own.lr if own.kind == "sgd" else usual_optimizer("sgd").lr)
-    for optimizer, how in ((usual_optimizer("sgd"), "--optimizer sgd"), (plain, "from Python")):
+    for optimizer, how in ((usual_optimizer("sgd"), "--optimizer sgd"), (plain, "--optimizer sgd --momentum 0")):
         if optimizer.state_copies < own.state_copies:
             training = replace(request.training, optimizer=optimizer)
             least = _least(_with_optimizer(profile, optimizer), replace(request, training=training))

@@ -27,6 +27,7 @@ from tests.unit.every_term import EVERY_TERM, fitting_profile
 
 OPTIONS = shlex.split("""
     --budget 700MiB --scope training --batch 64 --epochs 5 --samples 1000 --optimizer adam --lr 0.002
+    --weight-decay 0.001 --weight-decay-on all
     --schedule constant --warmup 2 --augment crop --views 2 --dtype bfloat16 --seed 7 --freeze 1 --storage 1GiB
     --cache-dtype uint8 --strategy neuroflux --prefer fidelity --max-cuts 5 --linear-segments --allocator fast
     --reserve 1MiB --head pooled-conv --head-time-share 0.1 --grouping-threshold 0.2 --mean 0.485,0.456,0.406

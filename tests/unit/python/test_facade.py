@@ -63,12 +63,15 @@ def test_a_module_is_profiled_as_the_chain_it_is() -> None:
     # Four bytes for each weight: 4·3·9 + 4, scale and shift of 4 channels, 10·4 + 10.
     assert [unit.parameter_bytes for unit in profile.units] == [4 * (108 + 4 + 8), 4 * 50]
     assert profile.units[0].costs[-1].micro_batch == 4
-    assert profile.optimizer == OptimizerConfig("sgd", 0.05, 0.9, weight_decay=5e-4)
+    assert profile.optimizer == OptimizerConfig("sgd", 0.05, 0.9, True, 5e-4, "weights")
     assert profile.id == content_id(profile)
     # And it can be planned from.
     plan = planner.plan(profile, "2GiB", batch=4, epochs=1, samples=16)
     assert plan.profile_id == profile.id
-    assert (plan.budget.bytes, plan.training.optimizer) == (2 * 2**30, profile.optimizer)
+    # It was taken as usual, and the usual rate follows the batch: 0.1 at 256.
+    assert (plan.budget.bytes, plan.training.optimizer) == (2 * 2**30, replace(profile.optimizer, lr=0.1 / 64))
+    own = OptimizerConfig("sgd", 0.05, 0.8)
+    assert planner.plan(profile, "2GiB", batch=4, epochs=1, samples=16, optimizer=own).training.optimizer == own
 
 
 def test_segments_of_linear_layers_are_planned_where_that_is_asked_for() -> None:

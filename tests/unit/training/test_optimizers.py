@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from planner.schema.common import OptimizerConfig, usual_optimizer
+from planner.schema.common import OptimizerConfig, OptimizerKind, usual_optimizer
 from planner.training.optimizers import make_optimizer
 
 Make = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
@@ -53,6 +53,32 @@ def test_twenty_steps_equal_torchs_to_the_bit(name: str) -> None:
             ours[2].grad = theirs[2].grad = None
         rate = settings.lr * (1 + step) / 20
         optimizer.lr = reference.param_groups[0]["lr"] = rate
+        optimizer.step(ours)
+        reference.step()
+    for mine, other in zip(ours, theirs, strict=True):
+        assert torch.equal(mine, other)
+
+
+GROUPED: dict[str, Callable[[list[dict[str, Any]]], torch.optim.Optimizer]] = {
+    "sgd": lambda groups: torch.optim.SGD(groups, 0.1, 0.9, nesterov=True, foreach=False),
+    "adam": lambda groups: torch.optim.Adam(groups, 0.1, foreach=False),
+    "adamw": lambda groups: torch.optim.AdamW(groups, 0.1, foreach=False),
+}
+
+
+@pytest.mark.parametrize("kind", GROUPED)
+def test_weight_decay_for_some_parameters_equals_torchs_parameter_groups_to_the_bit(kind: OptimizerKind) -> None:
+    torch.manual_seed(3)
+    ours = [nn.Parameter(torch.randn(*shape)) for shape in ((17, 5), (17,), (4, 3, 3, 3), (4,))]
+    theirs = copy.deepcopy(ours)
+    settings = OptimizerConfig(kind, 0.1, 0.9 if kind == "sgd" else 0.0, kind == "sgd", 0.05)
+    optimizer = make_optimizer(settings, {ours[0], ours[2]})
+    groups = [{"params": theirs[::2], "weight_decay": 0.05}, {"params": theirs[1::2], "weight_decay": 0.0}]
+    reference = GROUPED[kind](groups)
+    for _ in range(10):
+        for mine, other in zip(ours, theirs, strict=True):
+            mine.grad = torch.randn_like(mine)
+            other.grad = mine.grad.clone()
         optimizer.step(ours)
         reference.step()
     for mine, other in zip(ours, theirs, strict=True):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
+from torch import nn
 
 from planner.errors import StorageError
 from planner.heads.convolution import ConvHead
@@ -16,7 +20,7 @@ from planner.runner.input.samples import Samples
 from planner.runner.train.block import LoadedBlock
 from planner.runner.train.post_training import Prefix, validate
 from planner.runner.train.stop import StopSignal
-from planner.schema.common import Device, DeviceKind, OptimizerConfig
+from planner.schema.common import Device, DeviceKind, OptimizerConfig, OptimizerKind, usual_optimizer
 from planner.schema.plan import (
     Block,
     BlockInput,
@@ -102,6 +106,53 @@ def test_weights_depend_on_seed_and_unit_not_on_the_grouping() -> None:
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     other = _weights(loaded_block(make_plan((0, 6)), 0, 4))
     assert not torch.equal(whole["units.0.0.weight"], other["units.0.0.weight"])
+
+
+class _Torchs:
+    """One of torch's optimizers over a block, with parameter groups as recipes make them: by kind of module."""
+
+    def __init__(self, block: LoadedBlock, settings: OptimizerConfig) -> None:
+        self.lr = settings.lr
+        groups: list[list[nn.Parameter]] = [[], []]
+        for part in {part for module in block.modules() for part in module.modules()}:
+            for name, parameter in part.named_parameters(recurse=False):
+                groups[name == "weight" and isinstance(part, nn.Conv2d | nn.Linear)].append(parameter)
+        decays = zip(groups, (0.0, settings.weight_decay), strict=True)
+        described = [{"params": group, "weight_decay": decay} for group, decay in decays]
+        if settings.kind == "sgd":
+            momentum = (settings.momentum, 0, 0.0, settings.nesterov)
+            self._torchs: torch.optim.Optimizer = torch.optim.SGD(described, settings.lr, *momentum, foreach=False)
+        else:
+            self._torchs = torch.optim.AdamW(described, settings.lr, foreach=False)
+
+    def step(self, parameters: Iterable[torch.Tensor]) -> None:
+        self._torchs.step()  # of a segment at a time: no other has gradients then
+
+    def state(self, parameter: torch.Tensor) -> dict[str, torch.Tensor]:
+        raise NotImplementedError
+
+    def restore(self, parameter: torch.Tensor, state: dict[str, torch.Tensor], steps: int) -> None:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("within", [False, True], ids=["behind backward", "in backward and recomputed"])
+@pytest.mark.parametrize("kind", get_args(OptimizerKind)[::2])
+def test_norms_and_biases_do_not_decay_as_with_torchs_parameter_groups(kind: OptimizerKind, within: bool) -> None:
+    settings = replace(usual_optimizer(kind), weight_decay=0.3)
+    plan = make_plan((0, 2, 6))
+    plan = replace(plan, training=replace(plan.training, optimizer=settings))
+    expected = loaded_block(plan, 0, 0)
+    expected.optimizer = _Torchs(expected, settings)
+    if within:
+        planned = plan.blocks[0]
+        segments = tuple(replace(segment, recompute=(segment.units,)) for segment in planned.segments)
+        plan = replace(plan, blocks=(replace(planned, optimizer_in_backward=True, segments=segments),))
+    ours = loaded_block(plan, 0, 0)
+    for block in (expected, ours):
+        for _ in range(4):
+            block.train_batch(iter([_batch()]), BATCH, accumulate=False)
+    found = _weights(ours)
+    assert all(torch.equal(found[name], weight) for name, weight in _weights(expected).items())
 
 
 def test_a_later_segments_loss_does_not_reach_an_earlier_one() -> None:
