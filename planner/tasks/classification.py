@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from planner.tasks.accuracy import Accuracy
 from planner.tasks.base import CLASS_NUMBER, DataLabels, Label, LabelForm, Task, class_label
+from planner.tasks.smoothing import check_smoothing
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,7 @@ class Classification(Task):
     least_outputs = 2
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.label_smoothing < 1.0:
-            raise ValueError(f"label_smoothing is {self.label_smoothing}; it must lie between 0 and 1, 1 left out")
+        check_smoothing(self.label_smoothing)
         if self.class_weights and (min(self.class_weights) < 0.0 or sum(self.class_weights) <= 0.0):
             raise ValueError("class_weights: none may be below 0, and one has to be above it")
 

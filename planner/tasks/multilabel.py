@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from planner.tasks.accuracy import Share
 from planner.tasks.base import DataLabels, Label, LabelForm, Task
 from planner.tasks.numbers import flat_numbers, ridge_bytes
+from planner.tasks.smoothing import check_smoothing
 
 
 @dataclass(frozen=True)
@@ -16,9 +17,15 @@ class Multilabel(Task):
     F1 over all samples and classes together (micro)."""
 
     kind: Literal["multilabel"]
+    # As `planner.schema.codec.added`, which lies above: a task without it keeps the ids that it had.
+    label_smoothing: float = field(default=0.0, metadata={"added": True})
+    """Part of every flag's target that is spread evenly over yes and no, from 0 to below 1: half of it to each."""
 
     metric = Share("F1")
     labels_from = "flags"
+
+    def __post_init__(self) -> None:
+        check_smoothing(self.label_smoothing)
 
     def label_form(self, outputs: int, shape: tuple[int, ...]) -> LabelForm:
         return LabelForm((outputs,), "float32", "uint8")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from planner.tasks.base import DataLabels, Label, LabelForm, Task
 from planner.tasks.error import MeanError
+from planner.tasks.smoothing import check_smoothing
 
 
 @dataclass(frozen=True)
@@ -14,12 +15,18 @@ class NextToken(Task):
     """Cross-entropy of every token but the first, by the outputs at the place before it; measured by perplexity."""
 
     kind: Literal["next-token"]
+    # As `planner.schema.codec.added`, which lies above: a task without it keeps the ids that it had.
+    label_smoothing: float = field(default=0.0, metadata={"added": True})
+    """Part of every token's target that is spread evenly over the vocabulary, from 0 to below 1."""
 
     metric = MeanError("perplexity")
     least_outputs = 2
     labels_from = "none"
     input_dtypes = frozenset({"int64"})
     fits_exits = False
+
+    def __post_init__(self) -> None:
+        check_smoothing(self.label_smoothing)
 
     def check_outputs(self, outputs: int, shape: tuple[int, ...]) -> None:
         if len(shape) != 1 or shape[0] < 2:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from planner.tasks.accuracy import Share
 from planner.tasks.base import IGNORED, DataLabels, Label, LabelForm, Task
+from planner.tasks.smoothing import check_smoothing
 
 _MOST_CLASSES = 256
 
@@ -18,6 +19,9 @@ class Segmentation(Task):
     kind: Literal["segmentation"]
     ignore_index: int | None = IGNORED
     """What a mask says of pixels that are of no class and count nowhere; null: every pixel is of a class."""
+    # As `planner.schema.codec.added`, which lies above: a task without it keeps the ids that it had.
+    label_smoothing: float = field(default=0.0, metadata={"added": True})
+    """Part of every pixel's target that is spread evenly over all classes, from 0 to below 1."""
 
     metric = Share("mean IoU")
     least_outputs = 2
@@ -27,6 +31,7 @@ class Segmentation(Task):
     def __post_init__(self) -> None:
         if self.ignore_index is not None and not 0 <= self.ignore_index <= 255:
             raise ValueError(f"ignore_index is {self.ignore_index}; it must lie between 0 and 255, as masks do")
+        check_smoothing(self.label_smoothing)
 
     def check_outputs(self, outputs: int, shape: tuple[int, ...]) -> None:
         if outputs > _MOST_CLASSES:

@@ -239,7 +239,12 @@ class _SignsFit(Ridge):
 
 
 class _Multilabel(Arithmetic):
+    def __init__(self, task: Multilabel) -> None:
+        self._smoothing = task.label_smoothing
+
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        if self._smoothing:
+            labels = labels * (1 - self._smoothing) + self._smoothing / 2
         return functional.binary_cross_entropy_with_logits(outputs, labels)
 
     def examples(
@@ -293,10 +298,13 @@ _NEVER = -100
 class _Segmentation(Arithmetic):
     def __init__(self, task: Segmentation) -> None:
         self._ignored = _NEVER if task.ignore_index is None else task.ignore_index
+        self._smoothing = task.label_smoothing
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         if bool((labels != self._ignored).any()):
-            return functional.cross_entropy(outputs, labels, ignore_index=self._ignored)
+            return functional.cross_entropy(
+                outputs, labels, ignore_index=self._ignored, label_smoothing=self._smoothing
+            )
         return outputs.sum() * 0.0  # of no pixel at all the mean is not a number
 
     def examples(
@@ -325,8 +333,9 @@ class _Autoencoder(Arithmetic):
         return _MeanSquare()
 
 
-def _next_loss(outputs: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
-    return functional.cross_entropy(outputs[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), reduction=reduction)
+def _next_loss(outputs: Tensor, labels: Tensor, reduction: str = "mean", smoothing: float = 0.0) -> Tensor:
+    found, wanted = outputs[:, :-1].flatten(0, 1), labels[:, 1:].flatten()
+    return functional.cross_entropy(found, wanted, reduction=reduction, label_smoothing=smoothing)
 
 
 class _Perplexity(MetricMeter):
@@ -350,8 +359,11 @@ _MOST_NATS = 700.0
 
 
 class _NextToken(Arithmetic):
+    def __init__(self, task: NextToken) -> None:
+        self._smoothing = task.label_smoothing
+
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        return _next_loss(outputs, labels)
+        return _next_loss(outputs, labels, smoothing=self._smoothing)
 
     def examples(
         self, count: int, outputs: int, shape: tuple[int, ...], generator: torch.Generator | None = None
@@ -372,10 +384,10 @@ def make_arithmetic(task: AnyTask) -> Arithmetic:
         case Regression():
             return _Regression(task)
         case Multilabel():
-            return _Multilabel()
+            return _Multilabel(task)
         case Segmentation():
             return _Segmentation(task)
         case Autoencoder():
             return _Autoencoder()
         case NextToken():
-            return _NextToken()
+            return _NextToken(task)

@@ -10,7 +10,7 @@ from planner.cli.task_options import add_task, for_task, task_from
 from planner.errors import InputError, ModelError
 from planner.model.zoo import from_zoo
 from planner.tasks.classification import Classification
-from planner.tasks.kinds import CLASSIFICATION, USUAL, AnyTask
+from planner.tasks.kinds import CLASSIFICATION, USUAL, AnyTask, make_task
 from planner.tasks.regression import Regression
 from planner.tasks.segmentation import Segmentation
 
@@ -27,6 +27,8 @@ def test_what_is_said_becomes_the_task() -> None:
         "classification", 0.1, (1.0, 2.5)
     )
     assert _task("--task", "regression", "--loss", "huber") == Regression("regression", "huber")
+    for kind in ("multilabel", "segmentation", "next-token"):
+        assert _task("--task", kind, "--label-smoothing", "0.1") == make_task(kind, {"label_smoothing": 0.1})
     assert _task("--task", "segmentation", "--ignore-index", "0") == Segmentation("segmentation", 0)
     assert _task("--task", "segmentation", "--ignore-index", "none") == Segmentation("segmentation", None)
     for kind, task in USUAL.items():
@@ -45,6 +47,7 @@ def test_a_description_says_what_is_not_said() -> None:
         (("--loss", "mse"), "classification has no loss; it has class_weights, label_smoothing"),
         (("--task", "autoencoder", "--label-smoothing", "0.1"), "autoencoder has no label_smoothing$"),
         (("--label-smoothing", "1"), "label_smoothing is 1.0; it must lie between 0 and 1"),
+        (("--task", "next-token", "--label-smoothing", "1"), "label_smoothing is 1.0; it must lie between 0 and 1"),
         (("--class-weights", "1,-1"), "none may be below 0"),
     ],
 )

@@ -12,7 +12,7 @@ from planner.schema.codec import content_id, decode, encode
 from planner.schema.model import Model
 from planner.tasks.accuracy import Accuracy
 from planner.tasks.base import DataLabels, Metric, class_label, class_of
-from planner.tasks.kinds import CLASSIFICATION
+from planner.tasks.kinds import CLASSIFICATION, USUAL, make_task
 
 MODEL = from_zoo("cnn6", (1, 28, 28), 10)
 
@@ -32,6 +32,16 @@ def test_a_model_that_names_no_task_tells_classes_apart_and_keeps_its_id() -> No
         assert not written.pop(name)
     assert written.pop("input_dtype") == "uint8"
     assert content_id(MODEL) == content_id(written)
+
+
+@pytest.mark.parametrize("kind", ["multilabel", "segmentation", "next-token"])
+def test_a_task_that_got_label_smoothing_later_keeps_its_id_without(kind: str) -> None:
+    written = encode(USUAL[kind])
+    assert written.pop("label_smoothing") == 0.0
+    assert content_id(USUAL[kind]) == content_id(written)
+    assert content_id(make_task(kind, {"label_smoothing": 0.1})) != content_id(written)
+    with pytest.raises(ValueError, match=r"label_smoothing is -0\.1; it must lie between 0 and 1"):
+        make_task(kind, {"label_smoothing": -0.1})
 
 
 def test_a_class_more_than_the_network_tells_apart_does_not_fit() -> None:

@@ -13,7 +13,10 @@ from torch import Tensor, nn
 from planner.schema.report_parts import Figure
 from planner.tasks.classification import Classification
 from planner.tasks.kinds import CLASSIFICATION, USUAL
+from planner.tasks.multilabel import Multilabel
+from planner.tasks.next_token import NextToken
 from planner.tasks.regression import Regression
+from planner.tasks.segmentation import Segmentation
 from planner.training.tasks import Arithmetic, decode_labels, encode_labels, make_arithmetic
 
 TASK = make_arithmetic(CLASSIFICATION)
@@ -82,6 +85,32 @@ def test_the_losses_are_torchs_own() -> None:
     given = make_arithmetic(Classification("classification", 0.1, weights))
     right_one = nn.CrossEntropyLoss(torch.tensor(weights), label_smoothing=0.1)
     assert torch.equal(given.loss(outputs, labels), right_one(outputs, labels))
+
+
+def test_smoothed_labels_lose_what_torch_says() -> None:
+    outputs, labels, _ = _drawn("segmentation")
+    labels[:, 2:] = 255
+    given = make_arithmetic(Segmentation("segmentation", 255, 0.2))
+    assert torch.equal(
+        given.loss(outputs, labels), nn.CrossEntropyLoss(ignore_index=255, label_smoothing=0.2)(outputs, labels)
+    )
+    outputs, labels, _ = _drawn("next-token")
+    shifted = nn.CrossEntropyLoss(label_smoothing=0.2)(outputs[:, :-1].transpose(1, 2), labels[:, 1:])
+    given = make_arithmetic(NextToken("next-token", 0.2))
+    torch.testing.assert_close(given.loss(outputs, labels), shifted)
+    meters = [make_arithmetic(task).meter() for task in (NextToken("next-token"), NextToken("next-token", 0.2))]
+    for meter in meters:
+        meter.add(outputs, labels)
+    assert meters[0].value == meters[1].value  # the metric is of the labels as they are
+    # A flag is one of two classes, whose outputs are 0 and its own.
+    outputs, labels, _ = _drawn("multilabel")
+    pairs = torch.stack((torch.zeros_like(outputs), outputs), 1)
+    two = nn.CrossEntropyLoss(label_smoothing=0.2)(pairs, labels.long())
+    given = make_arithmetic(Multilabel("multilabel", 0.2))
+    torch.testing.assert_close(given.loss(outputs, labels), two)
+    (gradient,) = torch.autograd.grad(given.loss(outputs.requires_grad_(), labels), outputs)
+    wanted = (outputs.sigmoid() - (labels * 0.8 + 0.1)) / outputs.numel()
+    torch.testing.assert_close(gradient, wanted.detach())
 
 
 def test_pixels_of_no_class_count_nowhere() -> None:
