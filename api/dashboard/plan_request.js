@@ -10,6 +10,7 @@ const TERMS = {
   scope: { path: ["budget", "scope"] },
   batch: { path: ["training", "batch"] },
   epochs: { path: ["training", "epochs"] },
+  early_epochs: { path: ["training", "early_epochs"] },
   samples: { path: ["training", "samples"] },
   dtype: { path: ["training", "dtype"] },
   augment: { path: ["training", "augment"] },
@@ -72,6 +73,12 @@ export function normalisationOf(plan) {
     return numbers.length > 1 ? `[${rounded.join(", ")}]` : rounded[0];
   };
   return `(${isImage ? "value / 255" : "value"} − ${shown(mean)}) / ${shown(std)}`;
+}
+
+/** How often each block passes over the data: one number where all do so alike. */
+export function epochsOf(plan) {
+  const passes = plan.blocks.map((block) => block.epochs ?? plan.training.epochs);
+  return new Set(passes).size > 1 ? passes.join(", ") : String(passes[0]);
 }
 
 /** The query of the form for a new plan, with its fields as this plan was asked for. */

@@ -311,7 +311,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
 
 
 def add_schedule(parser: argparse.ArgumentParser) -> None:
-    """`--epochs`, `--samples`, `--schedule`, `--seed`."""
+    """`--epochs`, `--early-epochs`, `--samples`, `--schedule`, `--warmup`, `--seed`."""
     group = parser.add_argument_group("how long")
     group.add_argument(
         "--epochs",
@@ -319,6 +319,13 @@ def add_schedule(parser: argparse.ArgumentParser) -> None:
         default=TrainingTerms.epochs,
         metavar="N",
         help="passes over the data (default %(default)s)",
+    )
+    group.add_argument(
+        "--early-epochs",
+        type=count("early-epochs", 1, MAX_EPOCHS),
+        metavar="N",
+        help="blocks train for fewer epochs the earlier they end: from N before the first unit evenly up to --epochs "
+        "behind the last (default: every block for --epochs)",
     )
     group.add_argument(
         "--samples",

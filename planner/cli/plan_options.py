@@ -226,7 +226,7 @@ def request_from(arguments: argparse.Namespace, samples: int, subject: ModelAndD
 def _training_from(arguments: argparse.Namespace, samples: int, subject: ModelAndData) -> TrainingTerms:
     """How training goes; what is not said of images is as the model's own description has it.
 
-    Raises InputError where the number of views fits neither the augmentation nor the epochs.
+    Raises InputError where terms do not go with each other, as more views than epochs.
     """
     optimizer = options.optimizer_from(arguments)
     normalisation = options.normalisation_from(arguments) or subject.normalisation
@@ -239,6 +239,7 @@ def _training_from(arguments: argparse.Namespace, samples: int, subject: ModelAn
             optimizer=optimizer,
             schedule=arguments.schedule,
             warmup=arguments.warmup,
+            early_epochs=arguments.early_epochs,
             augment=arguments.augment,
             views=arguments.views,
             dtype=arguments.dtype,
@@ -249,4 +250,4 @@ def _training_from(arguments: argparse.Namespace, samples: int, subject: ModelAn
             shorter_side=subject.shorter_side if resize is None else shorter_side,
         )
     except ValueError as error:
-        raise InputError(f"--views: {error}") from None
+        raise InputError(f"--{str(error).partition(' ')[0].replace('_', '-')}: {error}") from None

@@ -160,6 +160,7 @@ def plan(
     scope: Scope = BudgetTerms.scope,
     batch: int = TrainingTerms.batch,
     epochs: int = TrainingTerms.epochs,
+    early_epochs: int | None = TrainingTerms.early_epochs,
     samples: int | None = None,
     schedule: Schedule = TrainingTerms.schedule,
     warmup: int | None = TrainingTerms.warmup,
@@ -207,6 +208,8 @@ def plan(
             above what these take by themselves.
         batch: samples of one optimizer step.
         epochs: passes over the data, for each block.
+        early_epochs: blocks train for fewer epochs the earlier they end: from this before the first unit evenly up to
+            `epochs` behind the last; none: every block for `epochs`.
         samples: training samples of one pass; none: as many as `data` has, or 50,000.
         schedule: how the learning rate moves over a block's training, "cosine" or "constant".
         warmup: epochs of every block over which its learning rate rises evenly, before the schedule begins; none: 0,
@@ -301,6 +304,7 @@ def plan(
             training=TrainingTerms(
                 batch=batch,
                 epochs=epochs,
+                early_epochs=early_epochs,
                 samples=TrainingTerms.samples if samples is None else samples,
                 optimizer=optimizer_terms(optimizer, chosen),
                 schedule=schedule,

@@ -61,10 +61,18 @@ def plan_header(plan: Plan) -> list[tuple[str, str]]:
         ("allocator", f"{plan.allocator}: {_ALLOCATORS[plan.allocator]}"),
         (
             "training",
-            f"batch {training.batch}, {counted(training.epochs, 'epoch')} of {training.samples} samples per block, "
+            f"batch {training.batch}, {_epochs(plan)} of {training.samples} samples per block, "
             f"{described(training.optimizer)}, {training.schedule} schedule{_particulars(plan)}",
         ),
     ]
+
+
+def _epochs(plan: Plan) -> str:
+    """`10 epochs`, or those of every block: `4, 7 and 10 epochs`."""
+    *others, last = (plan.training.epochs if block.epochs is None else block.epochs for block in plan.blocks)
+    if set(others) <= {last}:
+        return counted(last, "epoch")
+    return f"{', '.join(map(str, others))} and {counted(last, 'epoch')}"
 
 
 def _particulars(plan: Plan) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from planner.heads.kinds import AuxiliaryHead, ExitHead
-from planner.limits import MAX_BATCH, MAX_BYTES, MAX_UNITS
+from planner.limits import MAX_BATCH, MAX_BYTES, MAX_EPOCHS, MAX_UNITS
 from planner.schema.codec import added, content_id
 from planner.schema.common import CacheDtype, Device, Machine, check_class_names, check_range
 from planner.schema.model import Model
@@ -193,6 +193,8 @@ class Block:
     """What the solver predicts."""
     ladder: tuple[BatchSetting, ...]
     """Its fallbacks: smaller settings, largest first."""
+    epochs: int | None = added(None)
+    """Its passes over the data; null: those of `training`."""
 
     @property
     def settings(self) -> tuple[BatchSetting, ...]:
@@ -203,6 +205,8 @@ class Block:
         _check_span("units", self.units)
         check_range("micro_batch", self.micro_batch, 1, MAX_BATCH)
         check_range("accumulate", self.accumulate, 1, MAX_BATCH)
+        if self.epochs is not None:
+            check_range("epochs", self.epochs, 1, MAX_EPOCHS)
         if self.optimizer_in_backward and self.accumulate > 1:
             raise ValueError(f"optimizer_in_backward: not with accumulate {self.accumulate}: it would step too early")
         if (self.input.kind == "data") != (self.units[0] == 0):

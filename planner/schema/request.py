@@ -89,12 +89,17 @@ class Training:
 
     warmup: int = added(0)
     """Epochs of every block over which its learning rate rises from nothing to what the optimizer says."""
+    early_epochs: int | None = added(None)
+    """Epochs that a block would train for that ended before the first trained unit; one that ends with the last trains
+    for `epochs`, others for so many between as their end lies deep (`epochs_of`). Null: every block for `epochs`."""
 
     def __post_init__(self) -> None:
         check_range("batch", self.batch, 1, MAX_BATCH)
         check_range("epochs", self.epochs, 1, MAX_EPOCHS)
         check_range("samples", self.samples, 1, MAX_SAMPLES)
         check_range("warmup", self.warmup, 0, self.epochs)
+        if self.early_epochs is not None:
+            check_range("early_epochs", self.early_epochs, 1, self.epochs)
         self._check_views()
         check_range("freeze", self.freeze, 0, MAX_UNITS - 1)
         check_range("seed", self.seed, 0, 2**63 - 1)
@@ -103,10 +108,16 @@ class Training:
     def _check_views(self) -> None:
         if self.augment == "none" and self.views != 1:
             raise ValueError(f"views is {self.views}; it is 1 where augment is none: every pass is the same")
-        if not 1 <= self.views <= self.epochs:
-            raise ValueError(
-                f"views is {self.views}; it must lie between 1 and the epochs, {self.epochs}: each is read"
-            )
+        least = self.epochs if self.early_epochs is None else self.early_epochs
+        if not 1 <= self.views <= least:
+            raise ValueError(f"views is {self.views}; it must lie between 1 and the epochs, {least}: each is read")
+
+    def epochs_of(self, end: int, units: int) -> int:
+        """Passes over the data of a block that ends before unit `end` of so many, to the nearest whole one."""
+        if self.early_epochs is None:
+            return self.epochs
+        trained, depth = units - self.freeze, end - self.freeze
+        return self.early_epochs + ((self.epochs - self.early_epochs) * depth * 2 + trained) // (2 * trained)
 
     def check_images(self, shape: tuple[int, ...], dtype: InputDtype) -> None:
         """Raise ValueError where something is asked for that is done with images alone, and samples are none."""

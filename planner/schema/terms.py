@@ -26,9 +26,9 @@ USUAL_VIEWS = 4
 """Default number of augmented passes that a cache holds."""
 
 
-def usual_views(augment: Augment, epochs: int) -> int:
+def usual_views(augment: Augment, epochs: int, early_epochs: int | None = None) -> int:
     """Default number of augmented passes in a cache: 1 without augmentation, otherwise 4, or fewer epochs."""
-    return 1 if augment == "none" else min(USUAL_VIEWS, epochs)
+    return 1 if augment == "none" else min(USUAL_VIEWS, epochs, early_epochs or epochs)
 
 
 _LARGEST_BATCH = 256
@@ -116,6 +116,9 @@ class TrainingTerms:
     warmup: int | None = None
     """Epochs of every block over which its learning rate rises evenly, before the schedule begins; null: none for
     batches of at most 256, else an eighteenth of all, rounded up."""
+    early_epochs: int | None = Training.early_epochs
+    """Epochs of a block that ends early: with the depth of its end they grow evenly from this, before the first unit,
+    to `epochs`, behind the last; null: every block trains for `epochs`."""
 
     def __post_init__(self) -> None:
         self.training()
@@ -129,8 +132,9 @@ class TrainingTerms:
             optimizer=self.optimizer.optimizer(self.batch),
             schedule=self.schedule,
             augment=self.augment,
-            views=usual_views(self.augment, self.epochs) if self.views is None else self.views,
+            views=usual_views(self.augment, self.epochs, self.early_epochs) if self.views is None else self.views,
             freeze=self.freeze,
+            early_epochs=self.early_epochs,
             warmup=usual_warmup(self.batch, self.epochs) if self.warmup is None else self.warmup,
             dtype=self.dtype,
             seed=self.seed,

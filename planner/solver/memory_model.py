@@ -310,5 +310,5 @@ def stored_bytes(problem: Problem, choice: BlockChoice) -> int:
 
 def total_ns(problem: Problem, choices: tuple[BlockChoice, ...]) -> int:
     """To the end of training."""
-    times = [time_ns(problem, choice) for choice in choices]
-    return sum(problem.training.epochs * time.epoch + time.finish for time in times)
+    times = [(problem.epochs_of(choice.last), time_ns(problem, choice)) for choice in choices]
+    return sum(epochs * time.epoch + time.finish for epochs, time in times)

@@ -139,6 +139,7 @@ def make_block(problem: Problem, choice: BlockChoice) -> Block:
         segments=segments,
         predicted=predicted,
         ladder=_fallbacks(problem, choice, predicted.peak_bytes),
+        epochs=None if problem.training.early_epochs is None else problem.epochs_of(choice.last),
     )
 
 

@@ -151,6 +151,10 @@ class Problem:
         batch = self.training.batch
         return tuple(size for size in range(min(batch, reach), 0, -1) if batch % size == 0)
 
+    def epochs_of(self, end: int) -> int:
+        """Passes over the data of a block that ends at a boundary."""
+        return self.training.epochs_of(end, self.count)
+
     def _check_micro_batches(self) -> None:
         trained = (*self.profile.units[self.start :], self.head(self.count, CLASSIFIER))
         needed = max(component.minimum_micro_batch for component in trained)

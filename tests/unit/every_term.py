@@ -17,6 +17,7 @@ EVERY_TERM: dict[str, Any] = {
     "training": {
         "batch": 64,
         "epochs": 5,
+        "early_epochs": 3,
         "samples": 1000,
         "optimizer": {"kind": "adam", "lr": 0.002, "weight_decay": 0.001, "weight_decay_on": "all"},
         "schedule": "constant",

@@ -8,7 +8,7 @@ import { unitRow } from "../charts/units.js";
 import { h, say } from "../dom.js";
 import { bytes, duration, number, percent, short } from "../format.js";
 import { copyLine, figures, meter, problemBox, table } from "../parts.js";
-import { formOf, normalisationOf, requestOf } from "../plan_request.js";
+import { epochsOf, formOf, normalisationOf, requestOf } from "../plan_request.js";
 import { link, moveTo, setQuery } from "../router.js";
 
 export async function show(place, { id, query, signal }) {
@@ -61,7 +61,7 @@ export async function show(place, { id, query, signal }) {
     title.textContent = `${plan.model.name} in ${bytes(plan.budget.bytes)}`;
     document.title = `${title.textContent} – neuroflux`;
     sub.replaceChildren(
-      `${taskOf(plan.model)}${plan.strategy} for ${plan.device.name} · batch ${number(plan.training.batch)}, ${number(plan.training.epochs)} epochs of ${number(plan.training.samples)} samples, ${plan.training.optimizer.kind}${plan.training.freeze ? `, the first ${number(plan.training.freeze)} units frozen` : ""}${plan.training.dtype === "float32" ? "" : `, in ${plan.training.dtype}`}${plan.training.augment === "none" ? "" : `, augmented by ${plan.training.augment}`}, allocator ${plan.allocator}, samples go in as ${normalisationOf(plan)} · `,
+      `${taskOf(plan.model)}${plan.strategy} for ${plan.device.name} · batch ${number(plan.training.batch)}, ${epochsOf(plan)} epochs of ${number(plan.training.samples)} samples, ${plan.training.optimizer.kind}${plan.training.freeze ? `, the first ${number(plan.training.freeze)} units frozen` : ""}${plan.training.dtype === "float32" ? "" : `, in ${plan.training.dtype}`}${plan.training.augment === "none" ? "" : `, augmented by ${plan.training.augment}`}, allocator ${plan.allocator}, samples go in as ${normalisationOf(plan)} · `,
       h("span", { class: "mono" }, short(plan.id)));
     field.limits(plan.minimum_budget_bytes, plan.device.total_bytes);
     shown.replaceChildren(

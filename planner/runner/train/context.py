@@ -68,6 +68,13 @@ class BlockContext:
         return self.run.plan
 
     @property
+    def epochs(self) -> int:
+        """Its passes over the data: the plan's, or in the same proportion to those that the run was asked for."""
+        asked, planned = self.run.length.epochs, self.plan.training.epochs
+        own = planned if self.spec.epochs is None else self.spec.epochs
+        return max(1, (2 * asked * own + planned) // (2 * planned))
+
+    @property
     def input_shape(self) -> Shape:
         """The shape that enters its first unit."""
         return self.run.shapes[self.spec.units[0]]

@@ -36,7 +36,7 @@ class Phases:
     def begin(self, block: BlockContext, phase: Phase, fallback: int) -> None:
         """From here on a block is in another phase."""
         length = block.run.length
-        steps = -(-self._training_samples // block.plan.training.batch) * length.epochs
+        steps = -(-self._training_samples // block.plan.training.batch) * block.epochs
         total = min(steps, length.max_steps or steps)
         size, accumulate = block.micro_batches[fallback], block.setting(fallback).accumulate
         release_memory()  # what the phase before had of library pages should not lie under this one's

@@ -102,7 +102,8 @@ class _Checker:
         self.same("predicted.peak_bytes", predicted.peak_bytes, peak)
         self._fits("predicted.peak_bytes", peak)
         runs = [BlockRun(plan, self.profile, index, block.micro_batch) for index, block in enumerate(plan.blocks)]
-        total = sum(plan.training.epochs * run.epoch_ns() + run.finish_ns() for run in runs)
+        passes = [plan.training.epochs if block.epochs is None else block.epochs for block in plan.blocks]
+        total = sum(epochs * run.epoch_ns() + run.finish_ns() for epochs, run in zip(passes, runs, strict=True))
         self.same("predicted.seconds_total", predicted.seconds_total, total / 1e9)
         stored = max(run.read_bytes() + run.written_bytes() for run in runs)
         self.same("predicted.cache_bytes", predicted.cache_bytes, stored)
@@ -122,6 +123,7 @@ class _Checker:
         boundary = block.units[0] if cached else 0
         if not cached:
             self.same(f"{where}.input.dtype", block.input.dtype, "uint8")
+        self._passes(f"{where}.epochs", block)
         self.same(f"{where}.input.from_unit", block.input.from_unit, boundary)
         self.same(
             f"{where}.input.sample_bytes", block.input.sample_bytes, record(self.profile, boundary, block.input.dtype)
@@ -140,6 +142,16 @@ class _Checker:
                 fallback.predicted,
             )
             peak, size = fallback.predicted.peak_bytes, fallback.micro_batch
+
+    def _passes(self, where: str, block: Block) -> None:
+        """The share of the trained units that lie before the block's end is that of the epochs above the early ones."""
+        training, units = self.plan.training, len(self.plan.model.units)
+        if training.early_epochs is None:
+            self.same(where, block.epochs, None)
+            return
+        share = (block.units[1] - training.freeze) / (units - training.freeze)
+        exact = training.early_epochs + share * (training.epochs - training.early_epochs)
+        self.true(f"{where} {block.epochs} within ½ of {exact:.3f}", abs((block.epochs or 0) - exact) <= 0.5 + 1e-9)
 
     def _setting(self, where: str, run: BlockRun, accumulate: int, predicted: BlockPrediction) -> None:
         self._reach(where, run, predicted)

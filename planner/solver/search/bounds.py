@@ -46,7 +46,7 @@ class Clock:
         problem = space.problem
         row = space.row(micro_batch, False)
         self.micro_batch = micro_batch
-        self.epochs = problem.training.epochs
+        self.epochs = problem.epochs_of(block_span.end)
         self.read = read_ns(problem, block_span.first) if block_span.source == "cache" else 0
         self.finish = 0
         if problem.fills(block_span.first, block_span.source):
@@ -314,7 +314,7 @@ class BlockBounds:
         epoch = np.floor(time - SLACK * np.abs(time))
         if source == "cache":
             epoch = np.maximum(epoch, self._reads[rows, None])
-        total = training.epochs * epoch
+        total = np.array([self._problem.epochs_of(end) for end in ends.tolist()]) * epoch
         if caches:
             before = 0 if source == "recompute" else running[starts][:, None]
             total = total + np.floor((running[ends] - before) * (1 - SLACK) * training.cached_samples / micro_batch)

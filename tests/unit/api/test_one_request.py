@@ -26,7 +26,7 @@ from tests.unit.api.service import send
 from tests.unit.every_term import EVERY_TERM, fitting_profile
 
 OPTIONS = shlex.split("""
-    --budget 700MiB --scope training --batch 64 --epochs 5 --samples 1000 --optimizer adam --lr 0.002
+    --budget 700MiB --scope training --batch 64 --epochs 5 --early-epochs 3 --samples 1000 --optimizer adam --lr 0.002
     --weight-decay 0.001 --weight-decay-on all
     --schedule constant --warmup 2 --augment crop --views 2 --dtype bfloat16 --seed 7 --freeze 1 --storage 1GiB
     --cache-dtype uint8 --strategy neuroflux --prefer fidelity --max-cuts 5 --linear-segments --allocator fast
@@ -60,6 +60,7 @@ def test_every_term_arrives(local: TestClient, tmp_path: Path, capsys: pytest.Ca
         scope="training",
         batch=64,
         epochs=5,
+        early_epochs=3,
         samples=1000,
         schedule="constant",
         warmup=2,

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from planner.report.run_tables import report_table
 from planner.report.tables import alternatives_table, breakdown_table, plan_table
+from planner.schema.common import usual_optimizer
 from planner.schema.model import BatchNorm2d
 from planner.schema.plan import BlockPrediction
 from planner.schema.request import Strategy
@@ -79,7 +80,12 @@ def test_a_plan_says_what_was_asked_for() -> None:
     assert cells(table, "device") == ["device", "board: cpu, 2 threads"]
     assert cells(table, "budget") == ["budget", f"{mib(280_000_000)} MiB, scope process, 4.0 MiB of it in reserve"]
     assert cells(table, "strategy") == ["strategy", "auto, prefer balanced"]
-    assert "batch 32, 3 epochs of 640 samples per block, sgd with learning rate 0.05, cosine schedule" in flat(table)
+    trained = "batch 32, 3 epochs of 640 samples per block, sgd with learning rate 0.05, momentum 0.9, cosine schedule"
+    assert trained in flat(table)
+    early = replace(PLAN, blocks=(replace(PLAN.blocks[0], epochs=1), *PLAN.blocks[1:]))
+    assert "batch 32, 1 and 3 epochs of 640 samples per block" in flat(plan_table(early))
+    usual = flat(plan_table(replace(PLAN, training=replace(PLAN.training, optimizer=usual_optimizer("sgd")))))
+    assert "0.05, Nesterov momentum 0.9, weight decay 0.0005 (norms and biases spared), cosine" in usual
 
 
 def test_a_plan_says_what_it_takes_in_all() -> None:

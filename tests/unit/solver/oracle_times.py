@@ -76,10 +76,18 @@ class Clock:
         epoch = (one_pass + prefix) * samples // size + math.ceil(samples / self.training.batch) * step
         if source == "cache":
             epoch = max(epoch, self._read[first])
-        total = self.training.epochs * epoch
+        total = self._epochs(end) * epoch
         if caches:
             total += (prefix + self._inference(units, size)) * samples * self._views // size + self._write[end]
         return total
+
+    def _epochs(self, end: int) -> int:
+        """The nearest whole number to what lies on a straight line between the early epochs and all."""
+        training, early = self.training, self.training.early_epochs
+        if early is None:
+            return training.epochs
+        share = Fraction(end - training.freeze, len(self.profile.units) - training.freeze)
+        return math.floor(early + share * (training.epochs - early) + Fraction(1, 2))
 
     def filling(self, count: int, size: int) -> int:
         """Every view passed through so many frozen units, and writing what comes out."""

@@ -112,10 +112,12 @@ def cases(draw: st.DrawFn, largest: int = 4) -> Case:
         else (),
     )
     epochs = draw(st.integers(1, 3))
-    views = draw(st.sampled_from((1, 1, *range(1, epochs + 1))))
+    early_epochs = draw(st.sampled_from((None, None, *range(1, epochs + 1))))
+    views = draw(st.sampled_from((1, 1, *range(1, (early_epochs or epochs) + 1))))
     training = Training(
         batch=draw(st.sampled_from([batch for batch in BATCHES if _few_sizes(batch, sizes[-1])])),
         epochs=epochs,
+        early_epochs=early_epochs,
         samples=draw(st.integers(1, 30)),
         optimizer=optimizer,
         augment="none" if views == 1 else "crop",

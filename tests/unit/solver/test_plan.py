@@ -54,9 +54,10 @@ def test_round_trip(plan: Plan) -> None:
 def _older(value: Any) -> Any:
     """A document without the fields that plans did not have then."""
     later = {"linear_segments", "machine", "request", "fit", "fit_room_bytes", "task", "class_names"}
-    later |= {"normalisation", "resize", "shorter_side", "input_dtype", "warmup", "weight_decay_on"}
+    later |= {"normalisation", "resize", "shorter_side", "input_dtype", "warmup", "weight_decay_on", "early_epochs"}
     if isinstance(value, dict):
-        return {name: _older(inner) for name, inner in value.items() if name not in later}
+        found = {name: _older(inner) for name, inner in value.items() if name not in later}
+        return {name: inner for name, inner in found.items() if name != "epochs" or inner is not None}  # of a block
     return [_older(inner) for inner in value] if isinstance(value, list) else value
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from planner.model.build import build_unit
+from planner.runner.protocol.job import RunLength
 from planner.runner.storage.weights import save_tensors
 from planner.schema.plan import BatchSetting
 from tests.fault.support import frozen_plan, small_plan
@@ -56,3 +57,13 @@ def test_a_block_knows_by_a_checksum_which_weights_lie_right_before_it(tmp_path:
         found.append((first.input_checksum(), second.input_checksum()))
     assert found[0] == found[2]
     assert found[0][0] != found[1][0] and found[0][1] != found[1][1]
+
+
+def test_a_block_trains_for_its_own_epochs_and_in_proportion_for_others_that_are_asked_for() -> None:
+    plan = make_plan((0, 2), (2, 4), (4, 6))
+    passes = (3, 5, None)
+    blocks = tuple(replace(block, epochs=own) for block, own in zip(plan.blocks, passes, strict=True))
+    plan = replace(plan, blocks=blocks, training=replace(plan.training, epochs=8))
+    for asked, epochs in ((8, [3, 5, 8]), (16, [6, 10, 16]), (4, [2, 3, 4]), (1, [1, 1, 1])):
+        run = run_context(plan, length=RunLength(asked, None, 0))
+        assert [block.epochs for block in run.blocks] == epochs
