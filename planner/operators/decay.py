@@ -25,7 +25,7 @@ def kernels_of(nodes: Iterable[Node]) -> frozenset[str]:
         origins = list(_origins(list(arguments.values()), made_of))
         known = [tensors for tensors in origins if tensors is not None]
         if len(known) == len(origins):
-            made_of.update(dict.fromkeys(node.results, frozenset().union(*known)))
+            made_of.update(dict.fromkeys(node.results, frozenset(name for tensors in known for name in tensors)))
         elif isinstance(written := arguments.get(operator.overwrites or ""), Name):
             made_of.pop(written.name, None)
     return found

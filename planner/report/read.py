@@ -11,7 +11,7 @@ from planner.limits import MAX_BYTES
 from planner.schema.codec import decode, parse_json, read_document
 from planner.schema.plan import Plan
 from planner.schema.report import Report
-from planner.schema.run_folder import RunFolder
+from planner.schema.run_folder import Failure, RunFolder
 
 MAX_SAMPLES_KEPT = 20_000
 """Most samples that `read_run` returns; a picture has fewer columns."""
@@ -59,6 +59,8 @@ class Unfinished:
     """Optimizer steps of all sessions, those done twice counted twice."""
     peak_bytes: int
     """Highest peak of any step, as the budget's scope counts bytes; 0 without steps."""
+    failure: str | None = None
+    """Why the last session failed; none: it did not, or it is not known."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,14 @@ def read_unfinished(folder: Path) -> Unfinished:
     memory = RunFolder(folder).memory
     for last in _read_samples(memory, len(plan.blocks)) if memory.exists() else ():
         steps, peak = steps + 1, max(peak, last.peak_bytes)
-    return Unfinished(plan, last, steps, peak)
+    return Unfinished(plan, last, steps, peak, _read_failure(RunFolder(folder).failure))
+
+
+def _read_failure(path: Path) -> str | None:
+    try:
+        return read_document(path, Failure).reason if path.exists() else None
+    except DocumentError:
+        return None  # damaged
 
 
 def _read_plan(folder: Path) -> Plan:

@@ -267,6 +267,8 @@ def unfinished_table(found: Unfinished, state: str) -> str:
             ("in all", f"{counted(found.steps, 'step')} in {format_seconds(last.seconds)}"),
             ("peak", f"{format_bytes(found.peak_bytes)} of {format_bytes(plan.budget.bytes)}, in training steps"),
         ]
+    if found.failure is not None:
+        rows.append(("failed", clean(found.failure)))
     return fields(rows)
 
 

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 PARTS = ("train", "validation", "test")
 """The parts of a data set that blocks read; `validation` is held out of training data, for the choice of an exit."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a session of a run failed."""
+
+    reason: str
+    """As a sentence."""
 
 
 class RunFolder:
@@ -40,6 +49,8 @@ class RunFolder:
         """What the supervisor told the child."""
         self.known = path / "known.json"
         """What is known of the run's start, and a copy of what the child was told."""
+        self.failure = path / "failure.json"
+        """Why the last session failed; it is gone once the run goes on."""
         self.reported = path / "reported.json"
         """Which run of which service this is, where it is reported to one."""
         self.deviations = path / "deviations.json"
@@ -88,6 +99,7 @@ class RunFolder:
             self.deviations,
             self.memory,
             self.log,
+            self.failure,
             self.reported,
         )
 

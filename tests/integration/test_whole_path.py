@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,7 +21,8 @@ from safetensors.torch import load_file
 
 from planner.model.build import build_unit
 from planner.model.shapes import model_sizes
-from planner.schema.codec import decode, parse_json, read_document, to_json
+from planner.schema.codec import content_id, decode, parse_json, read_document, to_json
+from planner.schema.common import OptimizerConfig
 from planner.schema.plan import Plan
 from planner.schema.report import Report
 from planner.schema.run_folder import RunFolder
@@ -160,6 +163,22 @@ def test_equal_seeds_give_equal_weights_and_other_seeds_others(
         assert done.returncode == 0, done.stderr
         found.append(RunFolder(tmp_path / out).model.read_bytes())
     assert found[0] == found[1] != found[2]
+
+
+def test_training_that_diverges_ends_with_4_and_says_where(neuroflux: Command, tmp_path: Path) -> None:
+    """At this learning rate and weight decay a step multiplies weights by -999: a few, and no number is finite."""
+    plan = written()
+    optimizer = OptimizerConfig("sgd", 1000, weight_decay=1.0)
+    plan = replace(plan, training=replace(plan.training, optimizer=optimizer, schedule="constant"))
+    file, out = tmp_path / "plan.json", tmp_path / "out"
+    file.write_text(to_json(replace(plan, id=content_id(plan))))
+    done = neuroflux("run", file, "--data", "sample", "--out", out, "--max-steps", 60, "--quiet")
+    assert done.returncode == 4
+    said = r"block 0: training has diverged: .* is (nan|inf) at step \d+, with a learning rate of 1000; it had no check"
+    assert re.search(said, " ".join(done.stderr.split())), done.stderr
+    shown = neuroflux("report", out)
+    assert shown.returncode == 0
+    assert re.search(said, " ".join(shown.stdout.split())), shown.stdout
 
 
 def test_a_killed_run_is_resumed_at_its_unfinished_block_and_ends_alike(

@@ -42,6 +42,10 @@ class Position:
     """Highest resident bytes of the child in this block."""
     is_trained: bool = False
     """Whether no step is left."""
+    losses_began_at: tuple[float, ...] = ()
+    """What every segment's loss is held against, to tell when training diverges; empty before the first step."""
+    high_steps: int = 0
+    """How many steps in a row a loss has been far above that."""
     input_checksum: str | None = None
     """Of the weights right before the block, which it is trained behind; none where it has the data itself."""
 

@@ -31,6 +31,18 @@ class Checkpoints:
         self._every_seconds = every_seconds
         self._last = time.monotonic()
 
+    def describe(self, block: int) -> str:
+        """What is kept of a block in training, as part of a sentence."""
+        try:
+            position = self.find(block)
+        except StorageError:
+            return "its last checkpoint is damaged"
+        if position is None or position.block != block:
+            return "it had no checkpoint yet"
+        return (
+            f"its last checkpoint, behind step {position.step}, is kept in {self._path}, where --init can begin with it"
+        )
+
     def restart_clock(self) -> None:
         """Let the interval begin now."""
         self._last = time.monotonic()

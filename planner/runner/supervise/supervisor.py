@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import signal
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 from planner.data.pace import Progress
-from planner.errors import InterruptedRunError, OverBudgetError, RunError, StorageError
+from planner.errors import InterruptedRunError, OverBudgetError, PlannerError, RunError, StorageError
 from planner.runner.protocol.events import Event, Message, Preparing, Warned
 from planner.runner.protocol.job import TrainingJob
 from planner.runner.protocol.position import Position, read_position
@@ -31,7 +31,7 @@ from planner.runner.supervise.run_data import data_report, kept_in_memory, prepa
 from planner.schema.codec import decode, parse_json, to_json
 from planner.schema.plan import Plan
 from planner.schema.report import Report
-from planner.schema.run_folder import RunFolder
+from planner.schema.run_folder import Failure, RunFolder
 from planner.system.child import ChildProcess
 from planner.system.ends import End
 from planner.system.files import make_folder, storage_errors, write_atomically
@@ -194,6 +194,8 @@ class _Supervision:
         telemetry = Telemetry(self._plan, self._folder.memory)
         stopper = _Stopper()
         first_block, first_fallback = len(self._record.blocks), 0
+        with storage_errors(self._folder.failure):
+            self._folder.failure.unlink(missing_ok=True)
         try:
             with stopper:
                 while not self._record.finished:
@@ -201,8 +203,17 @@ class _Supervision:
                     self._handle_exit(code, stopper)
                     if not self._record.finished:
                         first_block, first_fallback = self._lower(code)
+        except PlannerError as error:
+            if not isinstance(error, InterruptedRunError):
+                self._keep_failure(error)
+            raise
         finally:
             telemetry.close()
+
+    def _keep_failure(self, error: PlannerError) -> None:
+        """Lay down why the run failed, for who looks into the folder later; where there is room for that."""
+        with suppress(StorageError):
+            write_atomically(self._folder.failure, to_json(Failure(str(error))))
 
     def _write_job(self, first_block: int, first_fallback: int) -> Path:
         options = self._begun.options

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 
@@ -14,12 +14,14 @@ from torch import nn
 
 from planner.errors import OverBudgetError, RunError, StorageError
 from planner.model.heads import head_sizes
-from planner.runner.input.samples import Batches, Samples, count_batches
+from planner.runner.input.samples import Batches, MicroBatch, Samples, count_batches
 from planner.runner.protocol.events import BlockStarted, Checkpointed, Deviation, Event, Step
 from planner.runner.protocol.position import Position
 from planner.runner.storage.checkpoint import Checkpoints
+from planner.runner.storage.weights import named_tensors
 from planner.runner.train.block import LoadedBlock
 from planner.runner.train.context import BlockContext
+from planner.runner.train.divergence import STEPS, TIMES, begins_at, first_bad, first_unfinite, highest, loss_of_zeros
 from planner.runner.train.guard import WARMING_BYTES, MemoryGuard, describe
 from planner.runner.train.rehearsal import rehearsal
 from planner.runner.train.stop import StopSignal
@@ -27,6 +29,7 @@ from planner.schema.plan import BatchSetting
 from planner.system.exhaustion import is_out_of_memory
 from planner.training.device import generators_of
 from planner.training.runtime import release_memory, trim_after_each
+from planner.training.tasks import make_arithmetic
 from planner.units import format_bytes
 
 
@@ -95,6 +98,7 @@ class BlockTrainer:
         self._settings = context.settings
         self._block: LoadedBlock | None = None
         self._had_dry_step = True
+        self._loss_of_zeros = 0.0
         self._position = Position(context.index, input_checksum=context.input_checksum())
         self._begin_at(first_fallback)
 
@@ -153,6 +157,7 @@ class BlockTrainer:
         self._emit_phase(samples)
         self._checkpoints.restart_clock()
         self._epochs(self._block, samples, setting)
+        self._check_weights(self._block)
         self._position = replace(self._position, is_trained=True)
         return Trained(self._block, self._position, setting)
 
@@ -214,13 +219,16 @@ class BlockTrainer:
         self, block: LoadedBlock, batches: Batches, samples: Samples, setting: BatchSetting, last: int
     ) -> None:
         mark = time.perf_counter()
+        per_epoch = count_batches(samples.count, self._batch, setting.micro_batch, self._least)
         for count, micro_batches in batches:
             step = self._position.step
-            block.optimizer.lr = self._rate(step, self._steps_of(samples, self._length.epochs), self._warming(samples))
+            block.optimizer.lr = self._rate(step, per_epoch * self._context.epochs, per_epoch * self._warmup)
+            if not self._position.losses_began_at:
+                micro_batches = self._holding_against(micro_batches)
             draw_from(block.device, self._length.seed, self._index, step)
             with self._trimming_first_batch(block):
                 loss = block.train_batch(micro_batches, count, setting.accumulate > 1)
-            self._check_loss(loss, step)
+            self._watch_losses(block)
             now = time.perf_counter()
             self._advance(loss, now - mark, samples)
             mark = now
@@ -264,6 +272,9 @@ class BlockTrainer:
         """Take a checkpoint when its time has come, or when the run is to stop."""
         if not (self._checkpoints.is_due or self._stop.is_set):
             return
+        if self._position.high_steps or first_unfinite(named_tensors(block.named_modules())) is not None:
+            self._stop.check()  # what is kept is good: the next step will say whether training has diverged
+            return
         started = time.perf_counter()
         self._position = replace(self._position, peak_bytes=self._guard.block_peak_bytes)
         self._checkpoints.save(block, self._position)
@@ -273,21 +284,50 @@ class BlockTrainer:
 
     def _last_step(self, samples: Samples, setting: BatchSetting) -> int:
         per_epoch = count_batches(samples.count, self._batch, setting.micro_batch, self._least)
-        total = per_epoch * self._length.epochs
+        total = per_epoch * self._context.epochs
         return min(total, self._length.max_steps or total)
 
-    def _steps_of(self, samples: Samples, epochs: int) -> int:
-        return -(-samples.count // self._batch) * epochs
+    @property
+    def _warmup(self) -> int:
+        return min(self._context.plan.training.warmup, self._context.epochs)
 
-    def _warming(self, samples: Samples) -> int:
-        return self._steps_of(samples, min(self._context.plan.training.warmup, self._length.epochs))
+    def _holding_against(self, micro_batches: Iterator[MicroBatch]) -> Iterator[MicroBatch]:
+        """The same, and note what losses are held against as soon as those of the first step are there."""
+        task, output = make_arithmetic(self._context.plan.model.task), self._context.plan.model.output
+        for inputs, labels in micro_batches:
+            self._loss_of_zeros = max(self._loss_of_zeros, loss_of_zeros(task, labels, output))
+            yield inputs, labels
 
-    def _check_loss(self, loss: float, step: int) -> None:
-        if not math.isfinite(loss):
-            raise RunError(
-                f"block {self._index}: the loss is {loss} after step {step}: training has diverged; "
-                "plan again with a smaller --lr"
-            )
+    def _watch_losses(self, block: LoadedBlock) -> None:
+        """Look at every segment's loss of the step that was done. Raises RunError where training has diverged."""
+        bad = first_bad(block.losses)
+        if bad is not None:
+            raise self._diverged(block, f"the loss of {self._segment(bad)} is {block.losses[bad]}", self._position.step)
+        began_at = self._position.losses_began_at or begins_at(block.losses, self._loss_of_zeros)
+        high = highest(block.losses, began_at)
+        steps = 0 if high is None else self._position.high_steps + 1
+        self._position = replace(self._position, losses_began_at=began_at, high_steps=steps)
+        if high is not None and steps == STEPS:
+            far = f"the loss of {self._segment(high)} is {block.losses[high]:.4g}, and {STEPS} steps long was above"
+            found = f"{far} {TIMES:g} times the {began_at[high]:.4g} of its beginning"
+            raise self._diverged(block, found, self._position.step)
+
+    def _check_weights(self, block: LoadedBlock) -> None:
+        """Raise RunError where the last step has left what is no number."""
+        name = first_unfinite(named_tensors(block.named_modules()))
+        if name is not None:
+            raise self._diverged(block, f"{name} holds what is no finite number", self._position.step - 1)
+
+    def _segment(self, index: int) -> str:
+        first, last = self._context.spec.segments[index].units
+        return f"units {first} to {last - 1}" if last - first > 1 else f"unit {first}"
+
+    def _diverged(self, block: LoadedBlock, found: str, step: int) -> RunError:
+        return RunError(
+            f"block {self._index}: training has diverged: {found} at step {step}, with a learning rate of "
+            f"{block.optimizer.lr:.4g}; {self._checkpoints.describe(self._index)}. Plan again with a smaller --lr, or "
+            "with a longer --warmup"
+        )
 
     def _rate(self, step: int, total: int, warming: int = 0) -> float:
         """Of a step of `total`: evenly up over the first `warming` of them, then as the schedule says."""

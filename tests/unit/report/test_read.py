@@ -13,12 +13,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.errors import DocumentError, InputError
-from planner.report.read import MAX_SAMPLES_KEPT, MemorySample, merge_samples, read_run
+from planner.report.read import MAX_SAMPLES_KEPT, MemorySample, merge_samples, read_run, read_unfinished
+from planner.report.run_tables import unfinished_table
+from planner.schema.codec import to_json
+from planner.schema.run_folder import Failure
+from tests.unit.report.cells import flat
 from tests.unit.report.documents import LINES, PLAIN, PLAN, REPORT, line, write_run
 
 
 def lines(*values: dict[str, Any]) -> bytes:
     return b"".join(json.dumps(value).encode() + b"\n" for value in values)
+
+
+def test_a_run_that_failed_says_why(tmp_path: Path) -> None:
+    folder = write_run(tmp_path)
+    (folder / "report.json").unlink()
+    assert read_unfinished(folder).failure is None
+    (folder / "failure.json").write_text(to_json(Failure("block 0: training has diverged: \x1b[31mthe loss is nan")))
+    found = read_unfinished(folder)
+    assert flat(unfinished_table(found, "stopped")).endswith(
+        "failed block 0: training has diverged: \ufffd[31mthe loss is nan"
+    )
+    (folder / "failure.json").write_text("{")
+    assert read_unfinished(folder).failure is None
 
 
 def test_a_run_is_read_back_as_it_was_written(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from planner.errors import InterruptedRunError, OverBudgetError, RunError
 from planner.runner.input.samples import Samples
 from planner.runner.protocol.events import Checkpointed, Deviation, Event, Step
 from planner.runner.protocol.job import RunLength
+from planner.runner.protocol.position import Position
 from planner.runner.storage.checkpoint import Checkpoints
 from planner.runner.train import train
 from planner.runner.train.block import LoadedBlock
@@ -24,6 +25,7 @@ from planner.runner.train.context import BlockContext
 from planner.runner.train.guard import WARMING_BYTES, MemoryGuard
 from planner.runner.train.stop import StopSignal
 from planner.runner.train.train import BlockTrainer, least_micro_batch
+from planner.schema.codec import decode, parse_json
 from planner.schema.common import OptimizerConfig
 from planner.schema.model import Dropout
 from planner.schema.plan import BatchSetting, Plan
@@ -170,11 +172,107 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
 
 def test_a_diverging_loss_ends_the_run_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[Event] = []
-    trainer = _trainer(make_plan((0, 6)), RunLength(1, None, 0), BATCH, events)
-    monkeypatch.setattr(LoadedBlock, "train_batch", lambda *_: math.nan)
-    with pytest.raises(RunError, match=r"block 0: the loss is nan after step 0: .*smaller --lr"):
+    plan = make_plan((0, 2, 6), lr=0.4)
+    _losing(monkeypatch, [(1.0, 1.0), (math.nan, 1.0)])
+    said = (
+        r"^block 0: training has diverged: the loss of units 0 to 1 is nan at step 1, with a learning rate of 0\.3; "
+        r"it had no checkpoint yet\. Plan again with a smaller --lr"
+    )
+    with pytest.raises(RunError, match=said) as raised:
+        _trainer(plan, RunLength(1, None, 0), BATCH, events).train()
+    assert raised.value.exit_code == 4
+    assert [event.kind for event in events] == ["phase", "step"]
+
+
+Losses = Iterable[tuple[float, ...]]
+
+
+def _losing(monkeypatch: pytest.MonkeyPatch, losses: Losses | Callable[[LoadedBlock], Losses]) -> None:
+    """Let training lose so much, in each segment, step by step; the dry step loses nothing.
+
+    A function gives them for the block that is trained, and may do something to that between two steps.
+    """
+    left: dict[int, Iterator[tuple[float, ...]]] = {}
+    start = BlockTrainer._start
+
+    def noted(trainer: BlockTrainer) -> LoadedBlock:
+        block = start(trainer)
+        left[id(block)] = iter(losses(block) if callable(losses) else losses)
+        return block
+
+    def train_batch(block: LoadedBlock, micro_batches: Iterator[Any], *_: object) -> float:
+        assert list(micro_batches)
+        block.losses = list(next(left[id(block)])) if id(block) in left else [0.0] * len(block.segments)
+        return block.losses[-1]
+
+    monkeypatch.setattr(BlockTrainer, "_start", noted)
+    monkeypatch.setattr(LoadedBlock, "train_batch", train_batch)
+
+
+_FAR = 10 * math.log(10) * 1.01  # a network that answers 0 to everything loses the logarithm of the classes
+
+
+def test_a_loss_that_stays_far_above_its_beginning_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that began lower than an untrained network's is held against that; 49 steps and one below are no alarm."""
+    _losing(monkeypatch, [(0.1, 0.1), *[(0.1, _FAR)] * 49, (0.1, _FAR / 1.02), *[(0.1, _FAR)] * 50])
+    trainer = _trainer(make_plan((0, 2, 6)), RunLength(40, None, 0), BATCH, [])
+    with pytest.raises(RunError, match=r"the loss of units 2 to 5 is 23\.2\d?, .* 50 steps .* at step 100, with"):
         trainer.train()
-    assert [event.kind for event in events] == ["phase"]
+
+
+def test_a_loss_that_began_high_may_go_on_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    _losing(monkeypatch, [(1000.0,), *[(9999.0,)] * 119])
+    assert _trainer(make_plan((0, 6)), RunLength(40, None, 0), BATCH, []).train().position.step == 120
+
+
+def test_what_is_kept_of_training_that_diverges_is_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No checkpoint is taken where a loss is far off or a weight no number: the last one before is kept."""
+
+    def losses(block: LoadedBlock) -> Iterator[tuple[float]]:
+        yield from [(1.0,), (1.0,), (_FAR,), (1.0,)]
+        next(block.segments[0].parameters()).data.view(-1)[3] = math.inf
+        yield from [(1.0,), (math.nan,)]
+
+    events: list[Event] = []
+    _losing(monkeypatch, losses)
+    trainer = _trainer(make_plan((0, 6)), RunLength(9, None, 0), BATCH, events, every_seconds=0.0)
+    kept = r"its last checkpoint, behind step 4, is kept in checkpoint, where --init can begin with it"
+    with pytest.raises(RunError, match=kept):
+        trainer.train()
+    assert [event.step for event in events if isinstance(event, Checkpointed)] == [1, 2, 4]
+    begun = LoadedBlock(_context(make_plan((0, 6)), RunLength(1, None, 0)))
+    begun.begin_with(CHECKPOINT)
+    assert all(bool(parameter.isfinite().all()) for parameter in begun.segments[0].parameters())
+
+
+def test_a_last_step_that_leaves_no_numbers_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def losses(block: LoadedBlock) -> Iterator[tuple[float]]:
+        yield (1.0,)
+        next(block.segments[0].parameters()).data.view(-1)[3] = math.nan
+        yield (1.0,)
+
+    _losing(monkeypatch, losses)
+    trainer = _trainer(make_plan((0, 6)), RunLength(1, 2, 0), BATCH, [])
+    with pytest.raises(RunError, match=r"units\.0\.0\.weight holds what is no finite number at step 1"):
+        trainer.train()
+
+
+def test_how_long_a_loss_has_been_far_off_is_known_after_a_stop() -> None:
+    position = Position(0, losses_began_at=(2.5, 3.0), high_steps=7)
+    assert decode(Position, parse_json(position.metadata()["position"])) == position
+
+
+def test_the_schedule_ends_with_the_last_batch_where_a_rest_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 17 samples one is left out: batch normalisation needs two. Two steps are all, so the second is half way."""
+    rates: list[float] = []
+
+    def train_batch(block: LoadedBlock, *_: object) -> float:
+        rates.append(block.optimizer.lr)
+        return 0.5
+
+    monkeypatch.setattr(LoadedBlock, "train_batch", train_batch)
+    _trainer(make_plan((0, 5, 6), lr=0.4), RunLength(1, None, 0), BATCH, [], samples=17).train()
+    assert rates[-2:] == pytest.approx([0.4, 0.2])
 
 
 @pytest.mark.parametrize(("most", "epochs", "steps"), [(1, 0, 1), (3, 1, 3), (4, 1, 4), (99, 2, 6)])
