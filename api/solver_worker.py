@@ -107,7 +107,7 @@ def _answer(line: bytes, source: BinaryIO, profiles: OrderedDict[str, Profile]) 
 def _row(plan: Plan) -> dict[str, Any]:
     return {
         "id": plan.id,
-        "blocks": len(plan.blocks),
+        "blocks": len(plan.stages),
         "summary": json.dumps(plan_summary(plan)),
         "body": to_json(plan, indent=None),
     }

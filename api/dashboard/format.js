@@ -44,6 +44,21 @@ export function deviation(value, base) {
   return `${share > 0 ? "+" : share < 0 ? "−" : ""}${number(Math.abs(share), 1)} %`;
 }
 
+/** What is trained one after another: a plan's blocks, and its polish as one more. */
+export function stagesOf(plan) {
+  return plan.polish ? [...plan.blocks, plan.polish.block] : plan.blocks;
+}
+
+/** What people call one of them: 0, polish. */
+export function stageCell(plan, index) {
+  return index < plan.blocks.length ? number(index) : "polish";
+}
+
+/** The same in a sentence: block 0, polish. */
+export function stageName(plan, index) {
+  return index < plan.blocks.length ? `block ${number(index)}` : "polish";
+}
+
 /** The numbers that say more of a head than its kind. */
 function headFields(head) {
   return Object.entries(head).filter(([, value]) => typeof value === "number");

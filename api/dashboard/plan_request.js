@@ -22,6 +22,8 @@ const TERMS = {
   shorter_side: { path: ["training", "shorter_side"] },
   schedule: { path: ["training", "schedule"] },
   warmup: { path: ["training", "warmup"] },
+  polish: { path: ["training", "polish"] },
+  polish_lr: { path: ["training", "polish_lr"] },
   seed: { path: ["training", "seed"] },
   optimizer: { path: ["training", "optimizer", "kind"] },
   lr: { path: ["training", "optimizer", "lr"] },

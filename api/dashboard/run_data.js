@@ -1,6 +1,6 @@
 // A run's samples as they came, its blocks on the time axis, and what is marked there.
 
-import { unitNames } from "./format.js";
+import { stageName, stagesOf, unitNames } from "./format.js";
 
 /** More points than any screen has are merged. */
 const MOST_POINTS = 6000;
@@ -87,12 +87,13 @@ export class RunData {
   }
 
   stage(block, start, end) {
-    const planned = this.plan.blocks[block];
+    const planned = stagesOf(this.plan)[block];
     return {
       block,
       start,
       end,
-      title: `block ${block}: ${unitNames(this.plan.model, planned.units)}`,
+      name: stageName(this.plan, block),
+      title: `${stageName(this.plan, block)}: ${unitNames(this.plan.model, planned.units)}`,
       predicted: planned.predicted.peak_bytes,
       runtime: planned.predicted.breakdown.runtime,
     };
@@ -110,12 +111,14 @@ export class RunData {
     return this.report.deviations.map((text, index) => (steps.length ? mark(text, steps[index]) : { text, sample: null, seconds: null }));
   }
 
-  /** Accuracy of the last exit of every block, at the block's end. */
+  /** Accuracy of the last exit of every block, at the block's end; before a polish that of the full model alone. */
   accuracies() {
-    const exits = this.report?.exits ?? [];
+    const { exits = [], polish = null } = this.report ?? {};
     return this.stages().flatMap((stage) => {
-      const [first, last] = this.plan.blocks[stage.block].units;
-      const measured = exits.filter((exit) => exit.unit > first && exit.unit <= last).at(-1);
+      const [first, last] = stagesOf(this.plan)[stage.block].units;
+      const isBefore = polish !== null && stage.block < this.plan.blocks.length;
+      const there = isBefore ? [polish.before] : exits;
+      const measured = there.filter((exit) => exit.unit > first && exit.unit <= last).at(-1);
       return measured ? [{ seconds: stage.end, accuracy: measured.accuracy }] : [];
     });
   }

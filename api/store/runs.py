@@ -31,7 +31,7 @@ class RunKey:
     device_id: str | None
     """Which device's token began it; none: one without a device."""
     blocks: int
-    """Blocks of the plan."""
+    """What the plan trains one after another: blocks, and a polish as one more."""
 
 
 def create(connection: Any, database: Database, identity: str, plan_id: str, device_id: str | None, name: str) -> None:

@@ -348,6 +348,20 @@ def add_schedule(parser: argparse.ArgumentParser) -> None:
         "for batches above 256 an eighteenth of all)",
     )
     group.add_argument(
+        "--polish",
+        type=count("polish", 0, MAX_EPOCHS),
+        default=TrainingTerms.polish,
+        metavar="N",
+        help="epochs of end-to-end training of the whole network behind the blocks, under the same budget: units are "
+        "recomputed as far as it asks for that (default %(default)s: none)",
+    )
+    group.add_argument(
+        "--polish-lr",
+        type=float,
+        metavar="X",
+        help="learning rate at the start of the polish (default: a tenth of --lr)",
+    )
+    group.add_argument(
         "--seed",
         type=count("seed", 0, 2**62),
         default=TrainingTerms.seed,

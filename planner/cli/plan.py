@@ -218,6 +218,7 @@ def _explain(
     from planner.report.tables import breakdown_table, plan_table
     from planner.solver.explain.advice import needs_of
     from planner.solver.explain.frontier import knees, more_budget
+    from planner.solver.explain.polish import polish_offer
     from planner.solver.unit_bytes import largest_unit
 
     show("\n\n".join((plan_table(plan), breakdown_table(plan), tables.binding_table(plan))))
@@ -228,6 +229,9 @@ def _explain(
             "most of what the plan takes beside the processes: cuts and recomputation lie between units"
         )
     show("\n" + tables.comparison_table(plan, needs_of(profile, request, plan)))
+    offer = polish_offer(profile, request, plan)
+    if offer is not None:
+        show("\n" + tables.polish_text(plan, offer))
     points = _frontier(profile, request)
     show("\n" + tables.frontier_table(plan, points, knees(points)))
     show("\n" + tables.more_budget_text(plan, more_budget(profile, request, plan)))

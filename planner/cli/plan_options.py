@@ -240,6 +240,8 @@ def _training_from(arguments: argparse.Namespace, samples: int, subject: ModelAn
             schedule=arguments.schedule,
             warmup=arguments.warmup,
             early_epochs=arguments.early_epochs,
+            polish=arguments.polish,
+            polish_lr=arguments.polish_lr,
             augment=arguments.augment,
             views=arguments.views,
             dtype=arguments.dtype,

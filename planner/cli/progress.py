@@ -83,8 +83,10 @@ class RunProgress:
                 assert_never(event)
 
     def _name(self, block: int) -> str:
-        first, last = self._plan.blocks[block].units
-        return f"block {block + 1}/{len(self._plan.blocks)} (units {first}-{last - 1})"
+        first, last = self._plan.stages[block].units
+        count = len(self._plan.blocks)
+        which = f"block {block + 1}/{count}" if block < count else "polish"
+        return f"{which} (units {first}-{last - 1})"
 
     def _begin(self, event: BlockStarted) -> None:
         self._phase = event.phase

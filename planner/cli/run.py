@@ -15,8 +15,9 @@ from planner.errors import InputError, InterruptedRunError, RunError
 from planner.limits import MAX_EPOCHS
 
 if TYPE_CHECKING:
+    from planner.cli.progress import RunProgress, Silent
     from planner.runner.protocol.events import Event
-    from planner.runner.supervise.supervisor import Observer
+    from planner.runner.supervise.supervisor import Observer, RunOptions
     from planner.schema.plan import Plan
     from planner.schema.report import Report
 
@@ -82,6 +83,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also keep the smallest exit that loses at most so many points of accuracy to the best, on a tenth of the "
         "training samples that is held out to choose both by; none: hold nothing out (default: 0.5)",
     )
+    parser.add_argument(
+        "--compare",
+        choices=["backprop"],
+        help="afterwards train the same network by backpropagation as well, outside the budget, in whatever memory "
+        "there is, and report by how many points it is better; goes to the folder backprop within the output folder",
+    )
     add_service(parser, "report the run, while it goes on,")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
     options.add_json(parser)
@@ -119,6 +126,8 @@ def run(arguments: argparse.Namespace) -> int:
         announcing = _Announcing(observer, begun)
         try:
             report = run_plan(plan, arguments.data, out, wanted, announcing)
+            if arguments.compare is not None:
+                report = _compared(plan, report, wanted, arguments, out, observer)
         except (RunError, InterruptedRunError) as error:
             if announcing.has_begun and is_taken(RunFolder(out)):
                 error.add_note(f"go on with:\n  {_resuming(arguments, out)}")
@@ -135,15 +144,53 @@ def run(arguments: argparse.Namespace) -> int:
             f"{verdict} {format_bytes(report.budget_bytes)}: peak {format_bytes(report.peak_bytes)}; "
             f"{metric.name} {metric.sentence(report.accuracy, report.samples)}{_exits_text(report)}; {out}"
         )
+        if report.comparison is not None:
+            from planner.report.comparison_text import comparison_text
+
+            print_note(comparison_text(report, report.comparison))
         if report.missed is not None:
             from planner.report.run_tables import missed_text  # not before the run, which counts this process
 
             print_note(f"warning: {missed_text(report.missed, metric)}")
         print_note(f"more: {command_line('report', out)}")
-    if report.within_budget:
-        return 0
-    print_error(report.exceeded, RunError.exit_code, as_json=False)  # the JSON document is the report
-    return RunError.exit_code
+    problems = [] if report.within_budget else [report.exceeded]
+    if arguments.compare is not None and report.comparison is not None and report.comparison.problem is not None:
+        again = _resuming(arguments, out)
+        problem = f"the comparison by backpropagation failed: {report.comparison.problem}"
+        problems.append(f"{problem}; what the run has trained is kept. Compare again with:\n  {again}")
+    for problem in problems:
+        print_error(problem, RunError.exit_code, as_json=False)  # the JSON document is the report
+    return RunError.exit_code if problems else 0
+
+
+def _compared(
+    plan: Plan,
+    report: Report,
+    wanted: RunOptions,
+    arguments: argparse.Namespace,
+    out: Path,
+    observer: RunProgress | Silent,
+) -> Report:
+    """The report with what backpropagation comes to in ample memory."""
+    from planner.cli.progress import RunProgress, Silent
+    from planner.runner.supervise.compare import compare
+    from planner.schema.run_folder import RunFolder
+
+    observer.close()
+    if not arguments.quiet:
+        where = out / "backprop"
+        print_note(f"the run is done; now the same network by backpropagation, outside the budget, in {where}")
+    watching = []
+
+    def make_observer(other: Plan) -> Observer:
+        watching.append(Silent() if arguments.quiet else RunProgress(other))
+        return watching[-1]
+
+    try:
+        return compare(plan, arguments.data, report, RunFolder(out), wanted, make_observer)
+    finally:
+        for each in watching:
+            each.close()
 
 
 def _check_apart(data: str, out: Path) -> None:
@@ -162,6 +209,8 @@ def _resuming(arguments: argparse.Namespace, out: Path) -> str:
     """The command that goes on with a run that has not come to its end."""
     options = [] if arguments.validation is None else ["--validation", arguments.validation]
     options.append("--resume")
+    if arguments.compare is not None:
+        options += ["--compare", arguments.compare]
     for name in ("any_device", "ignore_limit"):
         if getattr(arguments, name):
             options.append(f"--{name.replace('_', '-')}")

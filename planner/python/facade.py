@@ -164,6 +164,8 @@ def plan(
     samples: int | None = None,
     schedule: Schedule = TrainingTerms.schedule,
     warmup: int | None = TrainingTerms.warmup,
+    polish: int = TrainingTerms.polish,
+    polish_lr: float | None = TrainingTerms.polish_lr,
     seed: int = TrainingTerms.seed,
     freeze: int = TrainingTerms.freeze,
     augment: Augment = TrainingTerms.augment,
@@ -214,6 +216,8 @@ def plan(
         schedule: how the learning rate moves over a block's training, "cosine" or "constant".
         warmup: epochs of every block over which its learning rate rises evenly, before the schedule begins; none: 0,
             or an eighteenth of all for batches above 256.
+        polish: epochs of end-to-end training of the whole network behind the blocks, under the same budget.
+        polish_lr: learning rate at the start of that; none: a tenth of the optimizer's.
         seed: of every random stream.
         freeze: the first so many units are not trained, and keep the weights that `run(…, init=…)` gives them.
         augment: what happens to images while training: "none", "crop", "flip", "crop-flip".
@@ -309,6 +313,8 @@ def plan(
                 optimizer=optimizer_terms(optimizer, chosen),
                 schedule=schedule,
                 warmup=warmup,
+                polish=polish,
+                polish_lr=polish_lr,
                 augment=augment,
                 views=views,
                 dtype=computed,

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from planner.data.write import write_npz
 from planner.errors import ExceededError, InputError, RunError, error_of
@@ -52,6 +52,7 @@ def run(
     seed: int | None = None,
     init: nn.Module | Mapping[str, Tensor] | str | Path | None = None,
     exit_tolerance: float | None = 0.5,
+    compare: Literal["backprop"] | None = None,
     resume: bool = False,
     any_device: bool = False,
     ignore_limit: bool = False,
@@ -91,6 +92,8 @@ def run(
             which began at random.
         exit_tolerance: points of accuracy that the smallest exit kept may lose to the best, on a tenth of the training
             samples that is held out to choose both by; none holds nothing out.
+        compare: "backprop" trains the same network by backpropagation besides, afterwards and outside the budget, and
+            `report.comparison` says by how many points it is better, or why there is no telling.
         resume: go on with a run that was stopped, from the same samples.
         any_device: run a plan that was made for another device.
         ignore_limit: run a plan whose budget is above the memory limit of the container that this is in.
@@ -118,6 +121,7 @@ def run(
     given = {"--epochs": epochs, "--max-steps": max_steps, "--seed": seed}
     options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
     options += ["--exit-tolerance", "none" if exit_tolerance is None else str(exit_tolerance)]
+    options += [] if compare is None else ["--compare", compare]
     flags = {"--resume": resume, "--any-device": any_device, "--ignore-limit": ignore_limit, "--quiet": quiet}
     options += [name for name, wanted in flags.items() if wanted]
     made = missing_folders(folder)

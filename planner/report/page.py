@@ -20,7 +20,7 @@ from planner.report.run_tables import (
     verdict,
 )
 from planner.report.tables import plan_header
-from planner.report.text import clean
+from planner.report.text import clean, stage_cell
 from planner.system.files import write_atomically
 
 _STYLE = """
@@ -55,8 +55,8 @@ def make_page(record: RunRecord, picture: str | None, lacking: str = "") -> str:
     """The page as text; the same record and picture give the same text."""
     report, plan = record.report, record.plan
     title = escape(report_title(report, plan))
-    blocks = [block_row(index, block) for index, block in enumerate(report.blocks)]
-    phases = phase_rows(report)
+    blocks = [block_row(stage_cell(plan, index), block) for index, block in enumerate(report.stages)]
+    phases = phase_rows(report, plan)
     exits = [exit_row(plan, report, found) for found in report.exits]
     parts = [
         f"<h1>{title}</h1>",

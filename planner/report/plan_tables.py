@@ -6,8 +6,8 @@ from collections.abc import Collection
 from dataclasses import fields as dataclass_fields
 
 from planner.report.tables import alternatives_table
-from planner.report.text import DASH, columns, counted, indices, mib, note
-from planner.schema.explain import Need, Point
+from planner.report.text import DASH, columns, counted, indices, mib, note, stage_cell
+from planner.schema.explain import Need, Point, PolishOffer
 from planner.schema.plan import Block, PhasePeaks, Plan
 from planner.units import format_bytes, format_seconds
 
@@ -19,7 +19,9 @@ _LEAST_SHARE = 200
 
 def binding_table(plan: Plan) -> str:
     """What each block's peak is made of, the largest part first."""
-    rows = [(str(index), indices(block.units), *_binding(block)) for index, block in enumerate(plan.blocks)]
+    rows = [
+        (stage_cell(plan, index), indices(block.units), *_binding(block)) for index, block in enumerate(plan.stages)
+    ]
     title = note("What binds: the highest moment of each block, and what memory is made of while it trains.")
     return f"{title}\n\n{columns(('block', 'units', 'highest in', 'most of it is', 'then'), rows, '>><<<')}"
 
@@ -78,6 +80,23 @@ def frontier_table(plan: Plan, points: tuple[Point, ...], knees: tuple[Point, ..
     title = "What a budget buys: the fastest plan (prefer speed) from the smallest budget to where more is of no use."
     knee = "knee: with a little less it gets much slower, and more gains little" if knees else ""
     return "\n\n".join(part for part in (note(title), columns(head, rows, ">>>>>>><<"), knee) if part)
+
+
+_POLISH = "A polish, which ends training with epochs end to end (--polish N)"
+
+
+def polish_text(plan: Plan, offer: PolishOffer) -> str:
+    """Whether a polish would fit, and what it would cost."""
+    if offer.epoch_seconds is None or offer.peak_bytes is None:
+        needed = format_bytes(offer.needed_bytes)
+        return note(
+            f"A polish, which ends training with epochs end to end (--polish N), does not fit: it needs {needed}."
+        )
+    share = f", {offer.epoch_seconds / plan.predicted.seconds_total:.1%} more" if plan.predicted.seconds_total else ""
+    return note(
+        f"{_POLISH}, would fit: each takes {format_seconds(offer.epoch_seconds)}{share}, at a peak of "
+        f"{format_bytes(offer.peak_bytes)}."
+    )
 
 
 def more_budget_text(plan: Plan, more: Point | None) -> str:

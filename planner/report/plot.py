@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from planner.errors import InputError
 from planner.report.read import MemorySample, RunRecord, merge_samples
 from planner.report.style import BLUE, GREEN, VERMILLION, matplotlib_style, write_svg
-from planner.report.text import clean, indices, names
+from planner.report.text import clean, indices, names, stage_cell
 from planner.units import MIB, format_bytes
 
 if TYPE_CHECKING:
@@ -86,13 +86,13 @@ def _end_seconds(record: RunRecord) -> float:
 
 def _highest(record: RunRecord) -> int:
     report = record.report
-    predicted = [block.predicted_peak_bytes for block in report.blocks]
-    measured = [block.measured_peak_bytes for block in report.blocks]
+    predicted = [block.predicted_peak_bytes for block in report.stages]
+    measured = [block.measured_peak_bytes for block in report.stages]
     return max(report.budget_bytes, *predicted, *measured, *(sample.peak_bytes for sample in record.samples))
 
 
 def _stages(record: RunRecord, factor: float) -> list[_Stage]:
-    samples = merge_samples(record.samples, max(_POINTS, 2 * len(record.plan.blocks)), len(record.plan.blocks))
+    samples = merge_samples(record.samples, max(_POINTS, 2 * len(record.plan.stages)), len(record.plan.stages))
     by_block: dict[int, list[MemorySample]] = {}
     for sample in samples:
         by_block.setdefault(sample.block, []).append(sample)
@@ -110,7 +110,7 @@ def _draw_stage(axes: Axes, record: RunRecord, stage: _Stage, factor: float, is_
     def label(text: str) -> str | None:
         return text if is_first else None
 
-    report = record.report.blocks[stage.block]
+    report = record.report.stages[stage.block]
     seconds = [sample.seconds / factor for sample in stage.samples]
     marker = "." if len(record.samples) <= _MARKED else ""
     resident = [sample.resident_bytes / MIB for sample in stage.samples]
@@ -128,15 +128,15 @@ def _name_stage(axes: Axes, record: RunRecord, stage: _Stage) -> None:
     """Name a block above its stage; inside it, upwards, where it is too narrow for that; nowhere if narrower still."""
     share = (stage.end - stage.start) / axes.get_xlim()[1]
     room = int(share * _LETTERS_ACROSS)
-    units = record.plan.blocks[stage.block].units
-    title = f"block {stage.block}, {'unit' if units[1] - units[0] == 1 else 'units'} {indices(units)}"
+    units = record.plan.stages[stage.block].units
+    title = f"{record.plan.stage_name(stage.block)}, {'unit' if units[1] - units[0] == 1 else 'units'} {indices(units)}"
     middle = (stage.start + stage.end) / 2
     transform = axes.get_xaxis_transform()
     if len(title) <= room:
         text = f"{title}\n{names(record.plan.model, units, room)}"
         axes.text(middle, 1.01, text, transform=transform, ha="center", va="bottom", fontsize=9, linespacing=1.3)
     elif share >= _NARROWEST:
-        text = f"{stage.block}: {names(record.plan.model, units, 28)}"
+        text = f"{stage_cell(record.plan, stage.block)}: {names(record.plan.model, units, 28)}"
         axes.text(middle, 0.02, text, transform=transform, ha="center", va="bottom", fontsize=8, rotation=90)
 
 

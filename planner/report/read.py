@@ -88,8 +88,8 @@ def read_run(folder: Path) -> RunRecord:
         )
     report = read_document(files.report, Report)
     _check_pair(files, plan, report)
-    samples = _read_samples(files.memory, len(plan.blocks))
-    return RunRecord(plan, report, merge_samples(samples, MAX_SAMPLES_KEPT, len(plan.blocks)))
+    samples = _read_samples(files.memory, len(plan.stages))
+    return RunRecord(plan, report, merge_samples(samples, MAX_SAMPLES_KEPT, len(plan.stages)))
 
 
 def is_finished(folder: Path) -> bool:
@@ -102,7 +102,7 @@ def read_unfinished(folder: Path) -> Unfinished:
     plan = _read_plan(folder)
     last, steps, peak = None, 0, 0
     memory = RunFolder(folder).memory
-    for last in _read_samples(memory, len(plan.blocks)) if memory.exists() else ():
+    for last in _read_samples(memory, len(plan.stages)) if memory.exists() else ():
         steps, peak = steps + 1, max(peak, last.peak_bytes)
     return Unfinished(plan, last, steps, peak, _read_failure(RunFolder(folder).failure))
 
@@ -124,7 +124,7 @@ def _check_pair(files: RunFolder, plan: Plan, report: Report) -> None:
     path = files.report
     if report.plan_id != plan.id:
         raise InputError(f"{path}: belongs to plan {report.plan_id[:12]!r}, but plan.json is {plan.id[:12]!r}")
-    if [block.units for block in report.blocks] != [block.units for block in plan.blocks]:
+    if [block.units for block in report.stages] != [block.units for block in plan.stages]:
         raise InputError(f"{path}: its blocks are not those of plan.json beside it")
 
 

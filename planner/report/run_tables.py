@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from statistics import fmean
 
+from planner.report.comparison_text import comparison_text
 from planner.report.data_tables import data_text
 from planner.report.read import Unfinished
 from planner.report.tables import BATCH_COLUMN, batch_text, short_id
-from planner.report.text import DASH, clean, columns, counted, fields, indices, mib, names, note
+from planner.report.text import DASH, clean, columns, counted, fields, indices, mib, names, note, stage_cell
 from planner.schema.plan import Plan
 from planner.schema.preprocessing import given_words
-from planner.schema.report import BlockReport, DataReport, Evaluation, Report
+from planner.schema.report import BlockReport, DataReport, Evaluation, PolishReport, Report
 from planner.schema.report_parts import ExitReport, Figure
 from planner.tasks.base import Metric
 from planner.units import format_bytes, format_seconds
@@ -22,9 +23,9 @@ _SAME_SPEED = 0.05
 
 def report_table(report: Report, plan: Plan) -> str:
     """A run beside its plan: memory and time by block, whether it kept its budget, and how good the network is."""
-    rows = [block_row(index, block) for index, block in enumerate(report.blocks)]
+    rows = [block_row(stage_cell(plan, index), block) for index, block in enumerate(report.stages)]
     blocks = columns(BLOCK_COLUMNS, rows, ">" * 11)
-    phases = phase_rows(report)
+    phases = phase_rows(report, plan)
     exits = columns(
         exit_columns(report),
         [exit_row(plan, report, found) for found in report.exits],
@@ -49,11 +50,11 @@ BLOCK_COLUMNS = (
 """Headings of what `block_row` gives."""
 
 
-def block_row(index: int, block: BlockReport) -> tuple[str, ...]:
+def block_row(name: str, block: BlockReport) -> tuple[str, ...]:
     """One block, predicted against measured."""
     measured = block.measured_seconds_per_epoch
     return (
-        str(index),
+        name,
         indices(block.units),
         batch_text(block.micro_batch, block.accumulate),
         str(block.epochs),
@@ -71,17 +72,17 @@ PHASE_COLUMNS = ("block", "phase", "peak MiB\npredicted", "\nmeasured", "\ndiff"
 """Headings of what `phase_rows` gives."""
 
 
-def phase_rows(report: Report) -> list[tuple[str, ...]]:
+def phase_rows(report: Report, plan: Plan) -> list[tuple[str, ...]]:
     """What every block did one after another, predicted against measured; empty where a run did not tell."""
     return [
         (
-            str(index),
+            stage_cell(plan, index),
             found.phase,
             DASH if found.predicted_peak_bytes is None else mib(found.predicted_peak_bytes),
             mib(found.measured_peak_bytes),
             _change(found.measured_peak_bytes, found.predicted_peak_bytes or 0),
         )
-        for index, block in enumerate(report.blocks)
+        for index, block in enumerate(report.stages)
         for found in block.phases
     ]
 
@@ -106,7 +107,7 @@ def _equal_speed(plan: Plan, blocks: Iterable[BlockReport]) -> str | None:
 
 def _speed(plan: Plan, report: Report) -> str | None:
     """How fast the device was, on average over the blocks, beside what it was when profiled; none where unknown."""
-    times = [block.calibration_seconds for block in report.blocks if block.calibration_seconds is not None]
+    times = [block.calibration_seconds for block in report.stages if block.calibration_seconds is not None]
     if plan.calibration_seconds is None or not times:
         return None
     then, now = plan.calibration_seconds, fmean(times)
@@ -115,11 +116,11 @@ def _speed(plan: Plan, report: Report) -> str | None:
     else:
         text = f"{now / then:.2f}× slower than" if now > then else f"{then / now:.2f}× faster than"
     text += f" when profiled (calibration kernel {format_seconds(now)}; {format_seconds(then)} then)"
-    whole = _equal_speed(plan, report.blocks)
+    whole = _equal_speed(plan, report.stages)
     if whole is None:
         return text
-    single = ((index, _equal_speed(plan, [block])) for index, block in enumerate(report.blocks))
-    parts = ", ".join(f"block {index} {change}" for index, change in single if change)
+    single = ((index, _equal_speed(plan, [block])) for index, block in enumerate(report.stages))
+    parts = ", ".join(f"{plan.stage_name(index)} {change}" for index, change in single if change)
     return f"{text}; at equal speed, epochs are off by {whole} ({parts})"
 
 
@@ -238,6 +239,8 @@ def report_summary(report: Report, plan: Plan) -> list[tuple[str, str]]:
     return [
         (report.task.metric.name, _accuracy(report, plan)),
         *([("besides", figures_text(report.best.further))] if report.exits and report.best.further else []),
+        *([("polish", _polished(report, report.polish))] if report.polish is not None else []),
+        *([("compared", comparison_text(report, report.comparison))] if report.comparison is not None else []),
         ("kept", _exported(report, plan)),
         *([("data", _data(report.data))] if report.data is not None else []),
         (called, f"went in as {given}"),
@@ -246,6 +249,14 @@ def report_summary(report: Report, plan: Plan) -> list[tuple[str, str]]:
         *([("device", speed)] if speed else []),
         ("cache", f"{format_bytes(report.cache.bytes_written)} written; training waited {stall} for samples"),
     ]
+
+
+def _polished(report: Report, polish: PolishReport) -> str:
+    """What the polish has made of the full model."""
+    metric, full = report.task.metric, report.exits[-1]
+    epochs = counted(polish.block.epochs, "epoch")
+    before, behind = (metric.share(found.accuracy, found.samples) for found in (polish.before, full))
+    return f"{epochs} end to end took the full model from {before} to {behind}; exits were fitted and measured anew"
 
 
 def _data(data: DataReport) -> str:
@@ -260,9 +271,10 @@ def unfinished_table(found: Unfinished, state: str) -> str:
     title = f"{clean(plan.model.name)} on {clean(plan.device.name)}, plan {short_id(plan.id)}"
     rows = [("run", title), ("state", state)]
     if last is not None:
-        units = names(plan.model, plan.blocks[last.block].units, 40)
+        units = names(plan.model, plan.stages[last.block].units, 40)
+        which = f"{last.block + 1} of {len(plan.blocks)}" if last.block < len(plan.blocks) else "the polish"
         rows += [
-            ("block", f"{last.block + 1} of {len(plan.blocks)} ({units})"),
+            ("block", f"{which} ({units})"),
             ("step", f"{last.step + 1} of the block, in epoch {last.epoch + 1}; loss {last.loss:.4g}"),
             ("in all", f"{counted(found.steps, 'step')} in {format_seconds(last.seconds)}"),
             ("peak", f"{format_bytes(found.peak_bytes)} of {format_bytes(plan.budget.bytes)}, in training steps"),

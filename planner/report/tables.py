@@ -9,10 +9,23 @@ from types import MappingProxyType
 from typing import get_args
 
 from planner.heads.kinds import AuxiliaryHead
-from planner.report.text import DASH, clean, columns, counted, described, fields, indices, mib, names, note
+from planner.report.text import (
+    DASH,
+    clean,
+    columns,
+    counted,
+    described,
+    fields,
+    indices,
+    mib,
+    names,
+    note,
+    stage_cell,
+    stage_list,
+)
 from planner.schema.inputs import show_input
 from planner.schema.model import every_layer
-from planner.schema.plan import Alternative, Block, Breakdown, Plan, Segment
+from planner.schema.plan import Alternative, Block, Breakdown, Plan, Polish, Segment
 from planner.schema.preprocessing import given_words
 from planner.schema.request import Strategy
 from planner.units import format_bytes, format_seconds
@@ -62,7 +75,7 @@ def plan_header(plan: Plan) -> list[tuple[str, str]]:
         (
             "training",
             f"batch {training.batch}, {_epochs(plan)} of {training.samples} samples per block, "
-            f"{described(training.optimizer)}, {training.schedule} schedule{_particulars(plan)}",
+            f"{described(training.optimizer)}, {training.schedule} schedule{_particulars(plan)}{_ending(plan)}",
         ),
     ]
 
@@ -89,15 +102,23 @@ def _particulars(plan: Plan) -> str:
     return found
 
 
+def _ending(plan: Plan) -> str:
+    """What follows behind the blocks."""
+    polish = plan.polish
+    if polish is None:
+        return ""
+    return f"; then a polish: {counted(polish.epochs, 'epoch')} end to end, learning rate {polish.lr:g}"
+
+
 def _plan_rows(plan: Plan) -> Iterator[tuple[str, ...]]:
     if plan.training.freeze:
         frozen = (0, plan.training.freeze)
         yield (DASH, indices(frozen), names(plan.model, frozen, 16), "frozen", *[""] * 3, "data", "", "")
-    for index, block in enumerate(plan.blocks):
+    for index, block in enumerate(plan.stages):
         predicted = block.predicted
         first, *others = _segment_cells(block)
         yield (
-            str(index),
+            stage_cell(plan, index),
             indices(block.units),
             names(plan.model, block.units, 16),
             *first,
@@ -160,19 +181,29 @@ def _plan_summary(plan: Plan) -> list[tuple[str, str]]:
         ("caches", f"{format_bytes(plan.predicted.cache_bytes)} of storage at one time, at most{allowed}{stored_as}"),
         ("cuts", f"{plan.cuts}{where}"),
         ("recomputed", _recomputed(plan)),
+        *([("polish", _polish(plan.polish))] if plan.polish is not None else []),
         ("optimizer", _stepping(plan)),
         ("smallest budget", f"{format_bytes(plan.minimum_budget_bytes)}, with strategy {plan.strategy}"),
         ("trade", _preference_cost(plan)),
     ]
 
 
+def _polish(polish: Polish) -> str:
+    """What the end-to-end training costs."""
+    predicted = polish.block.predicted
+    return (
+        f"{counted(polish.epochs, 'epoch')} of the whole network end to end, {format_seconds(polish.seconds)} of the "
+        f"total time, at a peak of {format_bytes(predicted.peak_bytes)}"
+    )
+
+
 def _recomputed(plan: Plan) -> str:
     """Every span, by block."""
     found = []
-    for index, block in enumerate(plan.blocks):
+    for index, block in enumerate(plan.stages):
         spans = [indices(span) for segment in block.segments for span in segment.recompute]
         if spans:
-            found.append(f"block {index}: units {', '.join(spans)}")
+            found.append(f"{plan.stage_name(index)}: units {', '.join(spans)}")
     return "; ".join(found) or "nothing: every unit keeps what its backward needs"
 
 
@@ -219,18 +250,24 @@ def _plan_notes(plan: Plan) -> Iterator[str]:
         yield _frozen_note(plan)
     if plan.training.augment != "none":
         yield _views_note(plan)
+    if plan.polish is not None:
+        yield _POLISHED
     if len(plan.blocks) == 1 and plan.cuts == 0:
         what = "what is trained" if plan.training.freeze else "this plan"
         yield f"{what.capitalize()} is plain backpropagation: one block of one segment, no cuts, no auxiliary heads."
-    accumulating = [index for index, block in enumerate(plan.blocks) if block.accumulate > 1 and _has_norm(plan, block)]
+    accumulating = [index for index, block in enumerate(plan.stages) if block.accumulate > 1 and _has_norm(plan, block)]
     if accumulating:
-        which = "block" if len(accumulating) == 1 else "blocks"
         yield (
             f"Batch normalisation takes its statistics from the micro-batch, not from the whole batch of "
-            f"{plan.training.batch}, in {which} {', '.join(map(str, accumulating))}."
+            f"{plan.training.batch}, in {stage_list(plan, accumulating)}."
         )
     yield from _extrapolations(plan)
 
+
+_POLISHED = (
+    "The polish trains anew what the blocks have trained, all of it against the network's own loss. The exits of the "
+    "network that comes out are fitted and measured behind it; the heads of cuts are left behind."
+)
 
 _FRESH = "Images are augmented otherwise in every epoch"
 
@@ -257,15 +294,15 @@ def _frozen_note(plan: Plan) -> str:
 
 def _extrapolations(plan: Plan) -> Iterator[str]:
     """Where the plan goes beyond its measurements; blocks of which the same is said share a sentence."""
-    found: dict[tuple[int, int], list[str]] = {}
-    for index, block in enumerate(plan.blocks):
+    found: dict[tuple[int, int], list[int]] = {}
+    for index, block in enumerate(plan.stages):
         measured = block.predicted.extrapolated_from
         if measured is not None:
-            found.setdefault((block.micro_batch, measured), []).append(str(index))
-    for (micro_batch, measured), blocks in found.items():
-        which, whose = ("Block", "its") if len(blocks) == 1 else ("Blocks", "their")
+            found.setdefault((block.micro_batch, measured), []).append(index)
+    for (micro_batch, measured), stages in found.items():
+        which, whose = stage_list(plan, stages), "its" if len(stages) == 1 else "their"
         yield (
-            f"{which} {', '.join(blocks)}: micro-batch {micro_batch} lies beyond what was measured ({measured}); "
+            f"{which[0].upper()}{which[1:]}: micro-batch {micro_batch} lies beyond what was measured ({measured}); "
             f"{whose} figures are extrapolated."
         )
 
@@ -311,9 +348,9 @@ def breakdown_table(plan: Plan) -> str:
     """What each block's memory is made of while it trains, in MiB."""
     parts = [field.name for field in dataclass_fields(Breakdown)]
     rows = []
-    for index, block in enumerate(plan.blocks):
+    for index, block in enumerate(plan.stages):
         breakdown = block.predicted.breakdown
         cells = [mib(getattr(breakdown, part)) for part in parts]
-        rows.append([str(index), indices(block.units), *cells, mib(breakdown.total)])
+        rows.append([stage_cell(plan, index), indices(block.units), *cells, mib(breakdown.total)])
     table = columns(["block", "units", *parts, "sum"], rows, ">" * (len(parts) + 3))
     return f"{table}\n\nMiB at the peak of training, scope {plan.budget.scope}"

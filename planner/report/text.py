@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from planner.schema.common import OptimizerConfig
 from planner.schema.model import Model
+from planner.schema.plan import Plan
 from planner.units import MIB
 
 WIDTH = 100
@@ -52,6 +53,18 @@ def names(model: Model, span: tuple[int, int], width: int) -> str:
     room = max(half, width - 2 - columns_of(last))
     first = clean(first, room)
     return f"{first}..{clean(last, width - 2 - columns_of(first))}"
+
+
+def stage_cell(plan: Plan, stage: int) -> str:
+    """What a table calls a block, or the polish behind them: `0`, `polish`."""
+    return str(stage) if stage < len(plan.blocks) else "polish"
+
+
+def stage_list(plan: Plan, stages: Sequence[int]) -> str:
+    """Some stages in a sentence: `block 1`, `blocks 0, 2 and the polish`."""
+    blocks = [str(stage) for stage in stages if stage < len(plan.blocks)]
+    parts = [f"{'block' if len(blocks) == 1 else 'blocks'} {', '.join(blocks)}"] if blocks else []
+    return " and ".join([*parts, *(["the polish"] if len(blocks) < len(stages) else [])])
 
 
 def mib(count: int) -> str:

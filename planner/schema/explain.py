@@ -39,7 +39,7 @@ class Point:
 
 def point_of(plan: Plan) -> Point:
     """What the frontier says of a plan."""
-    spans = [span for block in plan.blocks for segment in block.segments for span in segment.recompute]
+    spans = [span for block in plan.stages for segment in block.segments for span in segment.recompute]
     return Point(
         # Starting the processes can take more than any step; the smallest budget knows that.
         budget_bytes=max(plan.predicted.peak_bytes + plan.reserve_bytes, plan.minimum_budget_bytes),
@@ -64,6 +64,18 @@ class Need:
     """The smallest budget that it fits; none where no budget is enough."""
     reason: str
     """Why no budget is; empty where one is."""
+
+
+@dataclass(frozen=True)
+class PolishOffer:
+    """What it would take to end a plan with a polish."""
+
+    needed_bytes: int
+    """The smallest budget that it fits, under the plan's allocator policy."""
+    epoch_seconds: float | None
+    """An epoch of it within the plan's budget; none: it does not fit."""
+    peak_bytes: int | None
+    """Its peak there; none: it does not fit."""
 
 
 @dataclass(frozen=True)

@@ -223,6 +223,30 @@ def _check_chain(name: str, whole: tuple[int, int], spans: list[tuple[int, int]]
 
 
 @dataclass(frozen=True)
+class Polish:
+    """End-to-end training of the whole network behind its blocks: one more stage."""
+
+    epochs: int
+    """Passes over the data."""
+    lr: float
+    """Learning rate at its start."""
+    block: Block
+    """All units that are trained as one segment, which reads no cache."""
+
+    def __post_init__(self) -> None:
+        check_range("epochs", self.epochs, 1, MAX_EPOCHS)
+        if len(self.block.segments) != 1 or self.block.input.kind == "cache":
+            raise ValueError("block: a polish is one segment, and reads no cache")
+        if self.block.epochs != self.epochs:
+            raise ValueError(f"block: its epochs are {self.block.epochs}; those of its polish are {self.epochs}")
+
+    @property
+    def seconds(self) -> float:
+        """What it adds to the time of training, as predicted."""
+        return self.epochs * self.block.predicted.seconds_per_epoch + self.block.predicted.finish_seconds
+
+
+@dataclass(frozen=True)
 class Exit:
     """Where a smaller model may end."""
 
@@ -294,7 +318,8 @@ class Plan:
     blocks: tuple[Block, ...]
     """Trained one after another; the first begins behind the frozen units."""
     exits: tuple[Exit, ...]
-    """Where smaller models may end; the last is the full model."""
+    """Where smaller models may end; the last is the full model. Behind a polish, heads of cuts are none of them: they
+    were trained before it."""
     predicted: PlanPrediction
     """What the solver predicts."""
     minimum_budget_bytes: int
@@ -317,6 +342,8 @@ class Plan:
     class_names: tuple[str, ...] = added(())
     """What the classes of the data that it was made for are called, by label; empty: their numbers, or no data was
     named."""
+    polish: Polish | None = added(None)
+    """The end-to-end training that ends it; null: none."""
 
     def __post_init__(self) -> None:
         self._check_request()
@@ -328,7 +355,8 @@ class Plan:
         self.training.check_images(self.model.input, self.model.input_dtype)
         whole = (self.training.freeze, len(self.model.units))
         _check_chain("blocks", whole, [block.units for block in self.blocks])
-        for block in self.blocks:
+        self._check_polish()
+        for block in self.stages:
             if block.micro_batch * block.accumulate != self.training.batch:
                 raise ValueError(
                     f"blocks: micro_batch {block.micro_batch} × accumulate {block.accumulate} is not "
@@ -341,6 +369,38 @@ class Plan:
         last = self.blocks[-1].segments[-1]
         if any((segment.head is None) != (segment is last) for block in self.blocks for segment in block.segments):
             raise ValueError("segments: exactly the last of the plan ends in the model's own classifier (head null)")
+
+    def _check_polish(self) -> None:
+        asked = (self.training.polish, self.training.polish_rate)
+        found = (0, asked[1]) if self.polish is None else (self.polish.epochs, self.polish.lr)
+        if found != asked:
+            raise ValueError(
+                f"polish: {found[0]} epochs at {found[1]:g} are not the {asked[0]} at {asked[1]:g} asked for"
+            )
+        if self.polish is None:
+            return
+        _check_chain("polish", (self.training.freeze, len(self.model.units)), [self.polish.block.units])
+        if self.polish.block.segments[0].head is not None:
+            raise ValueError("polish: it ends in the model's own classifier (head null)")
+
+    @property
+    def stages(self) -> tuple[Block, ...]:
+        """What is trained one after another: the blocks, and the polish as one more."""
+        return self.blocks if self.polish is None else (*self.blocks, self.polish.block)
+
+    def stage_name(self, stage: int) -> str:
+        """What people call a stage: `block 2`, `the polish`."""
+        return f"block {stage}" if stage < len(self.blocks) else "the polish"
+
+    def exits_of(self, stage: int) -> tuple[Exit, ...]:
+        """The exits that are there once a stage is done. Blocks before a polish have those alone that they train."""
+        if stage == len(self.blocks):
+            return self.exits
+        block = self.blocks[stage]
+        trained = tuple(Exit(segment.units[1], segment.head) for segment in block.segments)
+        if self.polish is not None:
+            return trained
+        return tuple(found for found in self.exits if block.units[0] < found.unit <= block.units[1])
 
     @property
     def normalisation(self) -> Normalisation:

@@ -51,12 +51,15 @@ class PeakPosition:
     """Index of the block; null: before the first."""
     steps: int
     """Optimizer steps done by then, of all blocks and sessions."""
+    is_polish: bool = added(False)
+    """Whether `block` is the polish, which counts as one more."""
 
     @property
     def words(self) -> str:
         """To be read: `in block 0 while its weights were saved, behind 40 optimizer steps`."""
         doing = _DOING[self.phase]
-        where = doing if self.block is None else f"in block {self.block} {doing}"
+        stage = "the polish" if self.is_polish else f"block {self.block}"
+        where = doing if self.block is None else f"in {stage} {doing}"
         return f"{where}, behind {self.steps} optimizer {'step' if self.steps == 1 else 'steps'}"
 
 
@@ -91,6 +94,44 @@ class BlockReport:
 
     def __post_init__(self) -> None:
         check_calibration(self.calibration_seconds)
+
+
+@dataclass(frozen=True)
+class PolishReport:
+    """The end-to-end training behind the blocks, predicted against measured."""
+
+    block: BlockReport
+    """As of a block."""
+    before: ExitReport
+    """The full model as the blocks have left it, measured on the same samples as the exits."""
+
+
+@dataclass(frozen=True)
+class ComparisonReport:
+    """The same network trained by backpropagation besides: outside the budget, and after the run."""
+
+    problem: str | None
+    """Why there is nothing to compare with; null: there is."""
+    accuracy: float | None = None
+    """The metric of the task on the same test samples, of the full model that backpropagation has trained."""
+    validation_accuracy: float | None = None
+    """On the same held-out samples; null: none were held out."""
+    points_behind: float | None = None
+    """By how many points the network that came out of the run is behind that; below 0: it is better."""
+    full_points_behind: float | None = None
+    """By how many points its full model is."""
+    micro_batch: int | None = None
+    """Samples in one forward and backward of it."""
+    accumulate: int | None = None
+    """Micro-batches in one optimizer step of it."""
+    epochs: int | None = None
+    """Whole passes over the data."""
+    steps: int | None = None
+    """Optimizer steps."""
+    peak_bytes: int | None = None
+    """Highest resident bytes of its processes together, counted as the budget's scope says."""
+    seconds: float | None = None
+    """Wall time of its last session."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +180,7 @@ class Report:
     blocks: tuple[BlockReport, ...]
     """In order."""
     exits: tuple[ExitReport, ...]
-    """In order; the last is the full model."""
+    """In order; the last is the full model. Where there is a polish, as they are behind it."""
     chosen_exit: int
     """The smallest exit that is good enough, by its units: the best, or one exported beside it."""
     accuracy: float
@@ -181,6 +222,15 @@ class Report:
     shorter_side: int | None = added(None)
     """The shorter side that they were resized to before the middle was cut out; null: both sides were brought to the
     model's."""
+    polish: PolishReport | None = added(None)
+    """The end-to-end training that ended it; null: there was none."""
+    comparison: ComparisonReport | None = added(None)
+    """Backpropagation in ample memory; null: it was not asked for."""
+
+    @property
+    def stages(self) -> tuple[BlockReport, ...]:
+        """What was trained one after another: the blocks, and the polish as one more."""
+        return self.blocks if self.polish is None else (*self.blocks, self.polish.block)
 
     @property
     def exceeded(self) -> str:

@@ -39,6 +39,10 @@ Schedule = Literal["constant", "cosine"]
 """How a learning rate may move."""
 
 
+POLISH_RATE_DIVISOR = 10
+"""A polish begins at this fraction of the learning rate, where nothing else is said: it mends what is nearly right."""
+
+
 @dataclass(frozen=True)
 class Budget:
     """The user's memory limit: bytes, and whether they count the whole process or only training."""
@@ -92,6 +96,10 @@ class Training:
     early_epochs: int | None = added(None)
     """Epochs that a block would train for that ended before the first trained unit; one that ends with the last trains
     for `epochs`, others for so many between as their end lies deep (`epochs_of`). Null: every block for `epochs`."""
+    polish: int = added(0)
+    """Epochs of end-to-end training of the whole network behind the blocks; 0: none."""
+    polish_lr: float | None = added(None)
+    """Learning rate at the start of that; null: a tenth of the optimizer's."""
 
     def __post_init__(self) -> None:
         check_range("batch", self.batch, 1, MAX_BATCH)
@@ -100,10 +108,23 @@ class Training:
         check_range("warmup", self.warmup, 0, self.epochs)
         if self.early_epochs is not None:
             check_range("early_epochs", self.early_epochs, 1, self.epochs)
+        self._check_polish()
         self._check_views()
         check_range("freeze", self.freeze, 0, MAX_UNITS - 1)
         check_range("seed", self.seed, 0, 2**63 - 1)
         check_shorter_side(self.shorter_side, self.resize, ())
+
+    def _check_polish(self) -> None:
+        check_range("polish", self.polish, 0, MAX_EPOCHS)
+        if self.polish_lr is not None and not 0 < self.polish_lr <= 1000:
+            raise ValueError(f"polish_lr is {self.polish_lr}; it must lie above 0, at most 1000")
+        if self.polish_lr is not None and self.polish == 0:
+            raise ValueError(f"polish_lr is {self.polish_lr}, but polish is 0: say for how many epochs")
+
+    @property
+    def polish_rate(self) -> float:
+        """The learning rate at the start of a polish."""
+        return self.optimizer.lr / POLISH_RATE_DIVISOR if self.polish_lr is None else self.polish_lr
 
     def _check_views(self) -> None:
         if self.augment == "none" and self.views != 1:

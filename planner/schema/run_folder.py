@@ -63,6 +63,8 @@ class RunFolder:
         """A folder in which data is prepared; others may have made it before."""
         self.records = self.prepared / "records.bin"
         """The prepared data."""
+        self.comparison = path / "backprop"
+        """The output folder of the run that this one is compared with."""
         self.weights = path / "weights"
         """The folder of what is trained, block by block."""
         self.caches = path / "cache"

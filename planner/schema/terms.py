@@ -119,6 +119,10 @@ class TrainingTerms:
     early_epochs: int | None = Training.early_epochs
     """Epochs of a block that ends early: with the depth of its end they grow evenly from this, before the first unit,
     to `epochs`, behind the last; null: every block trains for `epochs`."""
+    polish: int = Training.polish
+    """Epochs of end-to-end training of the whole network behind the blocks, under the same budget; 0: none."""
+    polish_lr: float | None = Training.polish_lr
+    """Learning rate at the start of that; null: a tenth of the optimizer's."""
 
     def __post_init__(self) -> None:
         self.training()
@@ -136,6 +140,8 @@ class TrainingTerms:
             freeze=self.freeze,
             early_epochs=self.early_epochs,
             warmup=usual_warmup(self.batch, self.epochs) if self.warmup is None else self.warmup,
+            polish=self.polish,
+            polish_lr=self.polish_lr,
             dtype=self.dtype,
             seed=self.seed,
             normalisation=self.normalisation,

@@ -14,7 +14,8 @@ from planner.schema.profile import Profile
 from planner.schema.request import Request, Strategy
 from planner.solver.memory_model import total_ns
 from planner.solver.policies import policies_of
-from planner.solver.problem import Problem
+from planner.solver.polish import PolishChoice, PolishPlanner, polish_ns
+from planner.solver.problem import BlockChoice, Problem
 from planner.solver.search.block import INF_TIME
 from planner.solver.search.search import EXACT, Choices, Effort, Search, SearchResult
 from planner.solver.strategies import StrategyPlanner, make_planners
@@ -48,6 +49,18 @@ class Solution(NamedTuple):
     choices: Choices
     gap: float = 0.0
     """By how much a plan of as few cuts may be faster at most, as a share of its time."""
+    polish: BlockChoice | None = None
+    """The end-to-end training that ends it, where that is asked for."""
+
+    @property
+    def stages(self) -> Choices:
+        """What is trained one after another: the blocks, and the polish as one more."""
+        return self.choices if self.polish is None else (*self.choices, self.polish)
+
+    @property
+    def time_ns(self) -> int:
+        """To the end of training."""
+        return total_ns(self.problem, self.choices) + polish_ns(self.problem, self.polish)
 
     @property
     def cuts(self) -> int:
@@ -60,6 +73,8 @@ class _Indexed(NamedTuple):
 
     policy: int
     found: SearchResult
+    """Its times count the polish."""
+    polish: PolishChoice
 
 
 class _Policy:
@@ -69,6 +84,7 @@ class _Policy:
         self.problem = problem
         self.search = Search(problem)
         self.rules: dict[Strategy, StrategyPlanner] = make_planners(problem, self.search)
+        self.polish = PolishPlanner(problem, self.search)
 
 
 class Solver:
@@ -99,9 +115,10 @@ class Solver:
     def _by_rule(self, strategy: Strategy, budget: int) -> Solution | None:
         found = []
         for policy in self._policies:
-            choices = policy.rules[strategy].plan(policy.problem.process.live_limit(budget))
-            if choices is not None:
-                found.append(Solution(policy.problem, choices))
+            limit = policy.problem.process.live_limit(budget)
+            choices, polish = policy.rules[strategy].plan(limit), policy.polish.choose(limit)
+            if choices is not None and polish is not None:
+                found.append(Solution(policy.problem, choices, polish=polish.choice))
         allowed = [answer for answer in found if self._most is None or answer.cuts < self._most]
         return min(allowed, key=_seconds, default=None)
 
@@ -149,10 +166,13 @@ class Solver:
         for index, policy in enumerate(self._policies):
             limit = policy.problem.process.live_limit(budget)
             fewest, below = found[-1].found.segments, found[-1].found.time
+            polish = policy.polish.choose(limit) if limit >= 0 else None
             for segments, limited in ((fewest - 1, allowed), (fewest, below)):
-                less = policy.search.fewest(limit, segments, limited, effort) if limit >= 0 and segments else None
+                if polish is None or not segments:
+                    continue
+                less = policy.search.fewest(limit, segments, limited - polish.time, effort)
                 if less is not None:
-                    found.append(_Indexed(index, less))
+                    found.append(_polished(index, less, polish))
                     break
         return found
 
@@ -165,18 +185,22 @@ class Solver:
         least = INF_TIME
         for index, policy in enumerate(self._policies):
             limit = policy.problem.process.live_limit(budget)
-            if limit < 0:
+            polish = policy.polish.choose(limit) if limit >= 0 else None
+            if polish is None:
                 continue
-            found = policy.search.fastest(limit, segments, below, self._effort)
+            indexed = _polished(
+                index, policy.search.fastest(limit, segments, below - polish.time, self._effort), polish
+            )
+            found = indexed.found
             least = min(least, found.least)
             if found.choices:
-                best, below = _Indexed(index, found), int(found.time * (1 - self._effort.tolerance))
+                best, below = indexed, int(found.time * (1 - self._effort.tolerance))
         return best and best._replace(found=best.found._replace(least=min(least, best.found.time)))
 
     def _answer(self, indexed: _Indexed) -> Solution:
         found = indexed.found
         problem = self._policies[indexed.policy].problem
-        return Solution(problem, found.choices, _gap(found.time, found.least))
+        return Solution(problem, found.choices, _gap(found.time, found.least), indexed.polish.choice)
 
     def frontier(self, budget: int) -> list[Solution]:
         """The fastest plan, and those of fewer cuts that were weighed against it."""
@@ -192,7 +216,7 @@ class Solver:
             is_auto = strategy == "auto"
             limit = policy.search.smallest(self._most) if is_auto else policy.rules[strategy].smallest()
             if limit is not None:
-                found.append(policy.problem.process.budget_for(limit))
+                found.append(policy.problem.process.budget_for(max(limit, policy.polish.smallest())))
         return min(found, default=None)
 
     def least_storage(self, strategy: Strategy, budget: int) -> int:
@@ -200,6 +224,8 @@ class Solver:
         found = []
         for policy in self._policies:
             limit = policy.problem.process.live_limit(budget)
+            if policy.polish.choose(limit) is None:
+                continue
             if strategy == "auto":
                 needed = policy.search.least_storage(limit, self._most)
             else:
@@ -210,8 +236,13 @@ class Solver:
         return min(found)
 
 
+def _polished(policy: int, found: SearchResult, polish: PolishChoice) -> _Indexed:
+    """What was found for the blocks, with the polish behind them."""
+    return _Indexed(policy, found._replace(time=found.time + polish.time, least=found.least + polish.time), polish)
+
+
 def _seconds(answer: Solution) -> int:
-    return total_ns(answer.problem, answer.choices)
+    return answer.time_ns
 
 
 def _gap(time: int, least: int) -> float:

@@ -20,7 +20,7 @@ _IN_FULL = {
 
 
 def budget_error(problem: Problem, minimum: int, choices: tuple[BlockChoice, ...]) -> InfeasibleError:
-    """No plan fits the budget; `choices` is the plan at `minimum`, the smallest feasible one."""
+    """No plan fits the budget; `choices` is the plan at `minimum`, the smallest feasible one, its polish included."""
     budget = problem.request.budget
     predictions = [predict_block(problem, choice) for choice in choices]
     highest = max(predictions, key=lambda predicted: predicted.peak_bytes)
@@ -48,7 +48,9 @@ def storage_error(problem: Problem, needed: int, minimum: int | None) -> Infeasi
 
 def _plans(request: Request) -> str:
     """`no plan of strategy neuroflux with at most 2 cuts fits`: what was asked for beside the budget."""
+    epochs = request.training.polish
+    polish = f" that ends with {epochs} {'epoch' if epochs == 1 else 'epochs'} of polish" if epochs else ""
     strategy = "" if request.strategy == "auto" else f" of strategy {request.strategy}"
     cuts = "" if request.max_cuts is None else f" with at most {counted_cuts(request.max_cuts)}"
     allocator = "" if request.allocator is None else f" under allocator {request.allocator}"
-    return f"no plan{strategy}{cuts}{allocator} fits"
+    return f"no plan{strategy}{cuts}{allocator}{polish} fits"

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 from planner.errors import InfeasibleError, InputError
 from planner.schema.codec import content_id
-from planner.schema.plan import PLAN_SCHEMA, Alternative, Plan
+from planner.schema.plan import PLAN_SCHEMA, Alternative, Plan, PlanPrediction
 from planner.schema.profile import Profile
 from planner.schema.request import Request, Strategy
 from planner.solver.auto import OTHERS, Solution, Solver
 from planner.solver.checker.check import check
 from planner.solver.infeasible import budget_error, storage_error
+from planner.solver.polish import make_polish
 from planner.solver.predict import make_block, make_exits, predict_plan
 
 
@@ -61,7 +62,7 @@ def _infeasible(profile: Profile, solver: Solver, minimum: int | None) -> Infeas
         return storage_error(solver.problem, needed, minimum)
     smallest = solver.plan(request.strategy, minimum)
     assert smallest is not None
-    return budget_error(smallest.problem, minimum, smallest.choices)
+    return budget_error(smallest.problem, minimum, smallest.stages)
 
 
 def _least_storage(profile: Profile, solver: Solver, unlimited: Solver, budget: int) -> int:
@@ -97,7 +98,7 @@ def _order(other: Alternative) -> tuple[int, float, str, int, int, int]:
 
 
 def _alternative(strategy: Strategy, answer: Solution) -> Alternative:
-    predicted = predict_plan(answer.problem, answer.choices)
+    predicted = _predicted(answer)
     return Alternative(
         strategy=strategy,
         blocks=len(answer.choices),
@@ -109,7 +110,7 @@ def _alternative(strategy: Strategy, answer: Solution) -> Alternative:
 
 
 def _document(answer: Solution, minimum: int, alternatives: tuple[Alternative, ...]) -> Plan:
-    problem, choices, gap = answer
+    problem, choices, gap, polish = answer
     profile, request = problem.profile, problem.request
     plan = Plan(
         schema=PLAN_SCHEMA,
@@ -126,8 +127,8 @@ def _document(answer: Solution, minimum: int, alternatives: tuple[Alternative, .
         training=request.training,
         baseline_bytes=problem.process.baseline_bytes,
         blocks=tuple(make_block(problem, choice) for choice in choices),
-        exits=make_exits(choices, profile.model),
-        predicted=predict_plan(problem, choices),
+        exits=make_exits(choices if polish is None else (polish,), profile.model),
+        predicted=_predicted(answer),
         minimum_budget_bytes=minimum,
         optimality_gap=gap,
         alternatives=alternatives,
@@ -137,5 +138,10 @@ def _document(answer: Solution, minimum: int, alternatives: tuple[Alternative, .
         machine=profile.machine,
         linear_segments=request.linear_segments,
         request=request,
+        polish=make_polish(problem, polish),
     )
     return replace(plan, id=content_id(plan))
+
+
+def _predicted(answer: Solution) -> PlanPrediction:
+    return predict_plan(answer.problem, answer.stages, answer.time_ns)

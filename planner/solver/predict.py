@@ -26,7 +26,6 @@ from planner.solver.memory_model import (
     runs_from,
     spans_within,
     time_ns,
-    total_ns,
 )
 from planner.solver.problem import FAST_RETENTION_FACTOR, BlockChoice, Problem
 
@@ -168,12 +167,12 @@ def make_exits(choices: tuple[BlockChoice, ...], model: Model) -> tuple[Exit, ..
     )
 
 
-def predict_plan(problem: Problem, choices: tuple[BlockChoice, ...]) -> PlanPrediction:
-    """Peak, time and storage of the whole."""
+def predict_plan(problem: Problem, stages: tuple[BlockChoice, ...], nanoseconds: int) -> PlanPrediction:
+    """Peak and storage of blocks and polish, which take so long."""
     return PlanPrediction(
-        peak_bytes=max(problem.process.resident(live_bytes(problem, choice).peak) for choice in choices),
-        seconds_total=total_ns(problem, choices) / NANOSECONDS,
+        peak_bytes=max(problem.process.resident(live_bytes(problem, choice).peak) for choice in stages),
+        seconds_total=nanoseconds / NANOSECONDS,
         cache_bytes=max(
-            problem.stored_bytes(choice.first, choice.last, choice.source, choice.caches) for choice in choices
+            problem.stored_bytes(choice.first, choice.last, choice.source, choice.caches) for choice in stages
         ),
     )

@@ -92,14 +92,15 @@ class OneBlock(StrategyPlanner):
 class Checkpoint(StrategyPlanner):
     """A single segment whose spans are recomputed as far as memory asks for it."""
 
-    def __init__(self, problem: Problem, search: Search) -> None:
+    def __init__(self, problem: Problem, search: Search, caches: bool = True) -> None:
+        """`caches`: whether it may read what frozen units have left in a cache."""
         super().__init__(problem)
         self._search = search
         first = problem.start
         self._spans = [
             BlockSpan(first, problem.count, source, False)
             for source in problem.sources(first)
-            if problem.storage_allows(first, problem.count, source, False)
+            if (caches or source != "cache") and problem.storage_allows(first, problem.count, source, False)
         ]
 
     @property

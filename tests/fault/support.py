@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from planner.heads.pooled import PooledHead
 from planner.model.zoo import from_zoo
 from planner.runner.protocol.events import Event, Initialised
 from planner.runner.protocol.job import TrainingJob
@@ -26,7 +27,7 @@ from planner.runner.train.session import Session
 from planner.runner.train.stop import StopSignal
 from planner.schema.codec import content_id, to_json
 from planner.schema.common import OptimizerConfig
-from planner.schema.plan import BatchSetting, BlockInput, Plan
+from planner.schema.plan import BatchSetting, BlockInput, Exit, Plan, Polish, Segment
 from planner.schema.preprocessing import Normalisation
 from planner.schema.run_folder import RunFolder
 from tests.prepared import open_prepared
@@ -71,6 +72,20 @@ def frozen_plan(kind: str = "cache") -> Plan:
     return replace(plan, id=content_id(plan))
 
 
+def polished_plan(lr: float = 0.005) -> Plan:
+    """`small_plan` with a polish behind it, of which a part is recomputed."""
+    plan = small_plan()
+    first, last = plan.blocks[0], len(plan.model.units)
+    segment = Segment((0, last), None, recompute=((1, 4),))
+    block = replace(
+        first, units=(0, last), segments=(segment,), predicted=replace(first.predicted, fit_room_bytes=2**24), epochs=2
+    )
+    exits = tuple(Exit(unit, PooledHead("pooled") if unit < last else None) for unit in range(1, last + 1))
+    training = replace(plan.training, polish=2, polish_lr=lr)
+    plan = replace(plan, training=training, exits=exits, polish=Polish(2, lr, block))
+    return replace(plan, id=content_id(plan))
+
+
 def session(
     plan: Plan,
     out: Path,
@@ -93,9 +108,9 @@ def session(
 
 
 def weights(out: Path, plan: Plan) -> dict[str, bytes]:
-    """All that was trained, by name, heads included."""
+    """All that was trained, by name, heads included; units as the polish has left them, where there is one."""
     found = {}
-    for index in range(len(plan.blocks)):
+    for index in range(len(plan.stages)):
         for name, tensor in load_file(RunFolder(out).block_weights(index)).items():
             found[name] = tensor.numpy().tobytes()
     return found

@@ -20,7 +20,7 @@ from planner.schema.plan import Plan
 from planner.schema.report import Report
 from planner.schema.run_folder import RunFolder
 from planner.system.locks import LOCK_NAME, lock_folder
-from tests.fault.support import Hurt, frozen_plan, session, small_plan, weights
+from tests.fault.support import Hurt, frozen_plan, polished_plan, session, small_plan, weights
 
 STEPS = 4
 MANY_STEPS = 40
@@ -143,6 +143,29 @@ def test_a_run_is_resumed_as_it_was_begun(tmp_path: Path) -> None:
     other = Hurt(hurt.plan, hurt.out, STEPS + 1)
     assert other.run() == 2
     assert f"--max-steps is {STEPS + 1}" in other.said and f"--max-steps {STEPS}" in other.said
+
+
+def test_a_polish_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
+    """In its training, and while its exits are fitted: no block before it fits any."""
+    plan = polished_plan()
+    whole, hurt = Hurt(plan, tmp_path / "whole", 2), Hurt(plan, tmp_path / "hurt", 2)
+    assert whole.run() == 0, whole.said
+    stage = len(plan.blocks)
+    steps = [index for index, event in enumerate(whole.events) if event["kind"] == "step"]
+    polishing = next(index for index in steps if whole.events[index]["block"] == stage)
+    kept: dict[int, int] = {}
+    for place, after in (("step", polishing - steps[0] + 1), ("fit", 0)):
+        assert hurt.run(place, after) == -signal.SIGKILL
+        _check_nothing_was_lost(hurt, kept)
+    assert hurt.run() == 0, hurt.said
+    _check_nothing_was_lost(hurt, kept)
+    assert kept[stage] == 2
+    assert {event["block"] for event in hurt.events if event["kind"] == "phase"} == {stage}
+    assert not any(event["kind"] == "step" for event in hurt.events)
+    assert weights(hurt.out, plan) == weights(whole.out, plan)
+    assert RunFolder(hurt.out).model.read_bytes() == RunFolder(whole.out).model.read_bytes()
+    said = read_document(RunFolder(hurt.out).report, Report).deviations
+    assert said and all(text.startswith("resumed at the polish, step ") for text in said)
 
 
 @pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])

@@ -22,6 +22,8 @@ EVERY_TERM: dict[str, Any] = {
         "optimizer": {"kind": "adam", "lr": 0.002, "weight_decay": 0.001, "weight_decay_on": "all"},
         "schedule": "constant",
         "warmup": 2,
+        "polish": 3,
+        "polish_lr": 0.0005,
         "augment": "crop",
         "views": 2,
         "dtype": "bfloat16",

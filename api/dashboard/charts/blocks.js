@@ -1,7 +1,7 @@
 // What each block's peak is made of, as bars against the budget.
 
 import { h } from "../dom.js";
-import { bytes, number, percent, unitNames, words } from "../format.js";
+import { bytes, percent, stageName, stagesOf, unitNames, words } from "../format.js";
 import { legend, percentOf } from "../parts.js";
 
 /** The parts of a peak, from the bottom of the stack. */
@@ -22,9 +22,10 @@ export function partsLegend(parts) {
 /** A bar for each block of a plan. */
 export function blockBars(plan) {
   const budget = plan.budget.bytes;
-  const whole = Math.max(budget, ...plan.blocks.map((block) => block.predicted.peak_bytes)) * 1.04;
-  const used = PARTS.filter((part) => plan.blocks.some((block) => block.predicted.breakdown[part] > 0));
-  return h("div", {}, partsLegend(used), h("div", { class: "stacks" }, plan.blocks.map((block, index) => bar(plan, block, index, whole))));
+  const stages = stagesOf(plan);
+  const whole = Math.max(budget, ...stages.map((block) => block.predicted.peak_bytes)) * 1.04;
+  const used = PARTS.filter((part) => stages.some((block) => block.predicted.breakdown[part] > 0));
+  return h("div", {}, partsLegend(used), h("div", { class: "stacks" }, stages.map((block, index) => bar(plan, block, index, whole))));
 }
 
 function bar(plan, block, index, whole) {
@@ -37,12 +38,14 @@ function bar(plan, block, index, whole) {
       style: { width: percentOf(breakdown[part] / whole), background: `var(--part-${part})` },
     }),
   );
+  const name = stageName(plan, index);
+  const title = `${name[0].toUpperCase()}${name.slice(1)}`;
   const share = percent(peak / plan.budget.bytes, 0);
   return h("div", { class: "stack" },
     h("div", { class: "label" },
-      h("span", {}, h("strong", {}, `Block ${number(index)}`), ` ${unitNames(plan.model, block.units)}`),
+      h("span", {}, h("strong", {}, title), ` ${unitNames(plan.model, block.units)}`),
       h("span", { class: "faint" }, `${bytes(peak)}, ${share} of the budget; most of it ${partName(binding)}`)),
-    h("div", { class: "track", role: "img", "aria-label": `Block ${index}: ${text}` },
+    h("div", { class: "track", role: "img", "aria-label": `${title}: ${text}` },
       h("div", { class: "bar" }, pieces),
       h("div", { class: "limit", title: `budget ${bytes(plan.budget.bytes)}`, style: { left: percentOf(plan.budget.bytes / whole) } })));
 }

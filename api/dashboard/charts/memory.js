@@ -115,7 +115,7 @@ function drawStage(chart, stage, pixel) {
   const [from, to] = sides;
   line(ctx, colour("predicted"), 2 * pixel, [6 * pixel, 4 * pixel], from, to, chart.valToPos(stage.predicted, "y", true));
   const room = to - from - 8 * pixel;
-  const text = [stage.title, `block ${stage.block}`, `${stage.block}`].find((one) => ctx.measureText(one).width <= room);
+  const text = [stage.title, stage.name, `${stage.block}`].find((one) => ctx.measureText(one).width <= room);
   if (text === undefined) return;
   ctx.fillStyle = colour("faint");
   ctx.textAlign = "left";

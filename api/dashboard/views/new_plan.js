@@ -20,7 +20,7 @@ const ALLOCATORS = [["", "whichever is faster and fits"], ["tight", "tight: give
 const RESIZES = [["", "refused, unless they are pictures of a folder"], ["bilinear", "resized to the input: bilinear"]];
 const NO_YES = [["false", "no"], ["true", "yes"]];
 const DECAYS = [["weights", "kernels and matrices"], ["all", "all parameters"]];
-const MORE = ["mean", "std", "resize", "shorter_side", "momentum", "nesterov", "weight_decay", "weight_decay_on", "schedule", "warmup", "early_epochs", "seed", "max_cuts", "linear_segments", "allocator", "reserve", "head", "head_time_share", "grouping_threshold"];
+const MORE = ["mean", "std", "resize", "shorter_side", "momentum", "nesterov", "weight_decay", "weight_decay_on", "schedule", "warmup", "early_epochs", "polish", "polish_lr", "seed", "max_cuts", "linear_segments", "allocator", "reserve", "head", "head_time_share", "grouping_threshold"];
 const SCOPES = [["process", "everything resident"], ["training", "above the runtime's own"]];
 
 export async function show(place, { query, signal }) {
@@ -152,6 +152,8 @@ function makeForm(lists, given) {
     schedule: selectField("Schedule", "schedule", [["", SCHEDULES]], first("schedule")),
     warmup: numberField("Warm-up", "warmup", first("warmup"), "epochs of every block over which its learning rate rises; empty: 0, or a few for batches above 256"),
     early_epochs: numberField("Early epochs", "early_epochs", first("early_epochs"), "blocks train for fewer the earlier they end, from this up to all; empty: every block for all"),
+    polish: numberField("Polish", "polish", first("polish"), "epochs of end-to-end training behind the blocks, under the same budget"),
+    polish_lr: numberField("Polish's learning rate", "polish_lr", first("polish_lr"), "empty: a tenth of the learning rate", "any"),
     seed: numberField("Seed", "seed", first("seed"), "of every random stream"),
     max_cuts: numberField("Most cuts", "max_cuts", first("max_cuts"), "0 trains as backpropagation does; empty: any number"),
     linear_segments: selectField("Segments without a convolution", "linear_segments", [["", NO_YES]], first("linear_segments")),

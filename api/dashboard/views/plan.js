@@ -122,9 +122,18 @@ function factsOf(plan) {
     ["Predicted time", duration(seconds), plan.prefer === "speed" ? gap : `preferring ${plan.prefer}`],
     ["Blocks", number(plan.blocks.length), "one in memory at a time"],
     ["Cuts", number(cuts), "where gradient stops"],
+    ...(plan.polish ? [polishFact(plan.polish)] : []),
     ["Smallest budget", bytes(plan.minimum_budget_bytes), "that this strategy fits"],
     ["Cache on storage", bytes(cache), plan.storage_bytes === null ? "not limited" : `of ${bytes(plan.storage_bytes)}`],
   ]);
+}
+
+/** The end-to-end training behind the blocks. */
+function polishFact({ epochs, lr, block }) {
+  const { peak_bytes: peak, seconds_per_epoch: seconds } = block.predicted;
+  const recomputed = block.segments[0].recompute.reduce((sum, [first, last]) => sum + last - first, 0);
+  const again = recomputed ? `, ${number(recomputed)} units recomputed` : "";
+  return ["Polish", duration(epochs * seconds), `${number(epochs)} epochs end to end at learning rate ${lr}, peak ${bytes(peak)}${again}`];
 }
 
 /** This plan, its alternatives, and what the strategies need that do not fit. */

@@ -4,7 +4,7 @@ import { address, get } from "../api.js";
 import { runCharts } from "../charts/run_charts.js";
 import { clock } from "../charts/time_chart.js";
 import { h, say } from "../dom.js";
-import { bytes, count, deviation, duration, headName, moment, number, percent, short, unitNames } from "../format.js";
+import { bytes, count, deviation, duration, headName, moment, number, percent, short, stageCell, stagesOf, unitNames } from "../format.js";
 import { metricOf } from "../metrics.js";
 import { badge, figures, meter, runState, stateBy, table } from "../parts.js";
 import { link, setQuery } from "../router.js";
@@ -153,12 +153,25 @@ function factsOf(run, plan, data) {
   return figures([
     ["Peak and budget", meter(peak, run.budget.bytes), last || report ? h("span", {}, verdict, report?.peak ? ` ${peakMoment(report.peak)}` : null) : null],
     ["Predicted peak", bytes(plan.predicted.peak_bytes), report ? `measured ${deviation(peak, plan.predicted.peak_bytes)}` : null],
-    ["Block", last ? `${number(last.block + 1)} of ${number(run.blocks)}` : "–", last ? unitNames(plan.model, plan.blocks[last.block].units) : "no step yet"],
+    ["Block", last ? blockNumber(plan, last.block) : "–", last ? unitNames(plan.model, stagesOf(plan)[last.block].units) : "no step yet"],
     ["Step", last ? number(last.step) : "–", last ? `epoch ${number(last.epoch)}` : null],
     ["Loss", last ? number(last.loss, 3) : "–"],
     [metric.name, report ? metric.write(report.accuracy) : "–", report ? h("span", {}, h("span", {}, bestExit(report) === report.exits.at(-1)?.unit ? "of the full model" : `of the best exit, behind ${plan.model.units[bestExit(report) - 1].name}`), accuracyBasis(report)) : "measured at the end"],
+    ...(report?.comparison ? [comparisonFact(metric, report.comparison)] : []),
     ["Time", duration(data.end()), `predicted ${duration(plan.predicted.seconds_total)}`],
   ]);
+}
+
+/** Which of its blocks a run is in. */
+function blockNumber(plan, block) {
+  return block < plan.blocks.length ? `${number(block + 1)} of ${number(plan.blocks.length)}` : "polish";
+}
+
+/** The same network by backpropagation, outside the budget. */
+function comparisonFact(metric, { accuracy, points_behind: points, peak_bytes: peak, problem }) {
+  if (accuracy === null) return ["Backpropagation", "–", `not compared: ${problem}`];
+  const gap = Math.abs(points) < 0.005 ? "as good" : `${number(Math.abs(points), 2)} points ${points > 0 ? "behind" : "ahead"}`;
+  return ["Backpropagation", metric.write(accuracy), `in ample memory, peak ${bytes(peak)}; this run is ${gap}`];
 }
 
 /** Over how many samples the accuracy was taken, and between which bounds the true one lies. */
@@ -167,20 +180,37 @@ function accuracyBasis({ samples, accuracy_interval: interval }) {
 }
 
 /** When a finished run was at its peak. */
-function peakMoment({ phase, block, steps }) {
-  return `at ${phase}${block === null ? "" : ` of block ${number(block)}`}, behind ${number(steps)} steps`;
+function peakMoment({ phase, block, steps, is_polish: isPolish }) {
+  return `at ${phase}${block === null ? "" : isPolish ? " of the polish" : ` of block ${number(block)}`}, behind ${number(steps)} steps`;
 }
 
 function tablesOf(plan, data) {
   const { report } = data;
-  const phases = (report?.blocks ?? []).flatMap(({ phases }, index) => (phases ?? []).map((phase) => ({ ...phase, index })));
+  const phases = reported(report).flatMap(({ phases }, index) => (phases ?? []).map((phase) => ({ ...phase, index })));
   return [
     h("section", { class: "card" }, h("h2", {}, "Blocks"), blockTable(plan, data)),
-    phases.length ? h("section", { class: "card" }, h("h2", {}, "Phases"), table("Phases, predicted and measured", PHASE_COLUMNS, phases)) : null,
+    phases.length ? h("section", { class: "card" }, h("h2", {}, "Phases"), table("Phases, predicted and measured", phaseColumns(plan), phases)) : null,
+    report?.polish ? h("section", { class: "card" }, h("h2", {}, "Polish"), polishOf(plan, report)) : null,
     report ? h("section", { class: "card" }, h("h2", {}, "Exits"), table("Exits", exitColumns(plan, report), report.exits.map((exit) => ({ ...exit, isCurrent: exit.unit === bestExit(report) })))) : null,
     report?.data ? h("section", { class: "card" }, h("h2", {}, "Data"), ...dataOf(report.data.description)) : null,
     report?.deviations.length ? h("section", { class: "card" }, h("h2", {}, "Where it left its plan"), h("ul", {}, data.marks().map(markItem))) : null,
   ].filter(Boolean);
+}
+
+/** What a report says of blocks and polish, in order. */
+function reported(report) {
+  if (!report) return [];
+  return report.polish ? [...report.blocks, report.polish.block] : report.blocks;
+}
+
+/** What training end to end has made of what the blocks had trained. */
+function polishOf(plan, { polish, exits }) {
+  const metric = metricOf(plan.model.task);
+  return figures([
+    ["Epochs", number(polish.block.epochs), "end to end, behind the blocks"],
+    [`${metric.name} before`, metric.write(polish.before.accuracy), "of the full model"],
+    [`${metric.name} behind it`, metric.write(exits.at(-1).accuracy), "of the full model; exits were fitted and measured anew"],
+  ]);
 }
 
 /** The classes by name, how many samples each part has of them, and what is to be known of how they were read. */
@@ -200,14 +230,15 @@ function markItem({ text, seconds }) {
 }
 
 function blockTable(plan, data) {
-  const blocks = plan.blocks.map((block, index) => ({ block, index, report: data.report?.blocks[index] ?? null }));
+  const done = reported(data.report);
+  const blocks = stagesOf(plan).map((block, index) => ({ block, index, report: done[index] ?? null }));
   return table("Blocks, predicted and measured", blockColumns(plan, data), blocks);
 }
 
 function blockColumns(plan, data) {
   const measured = (row) => row.report?.measured_peak_bytes ?? data.peaks[row.index] ?? null;
   return [
-    { name: "Block", of: (row) => number(row.index) },
+    { name: "Block", of: (row) => stageCell(plan, row.index) },
     { name: "Units", of: (row) => unitNames(plan.model, row.block.units) },
     { name: "Micro-batch", number: true, of: (row) => `${number((row.report ?? row.block).micro_batch)} × ${number((row.report ?? row.block).accumulate)}` },
     { name: "Heads", of: (row) => row.block.segments.map((segment) => headName(segment.head)).join(", ") },
@@ -221,13 +252,15 @@ function blockColumns(plan, data) {
   ];
 }
 
-const PHASE_COLUMNS = [
-  { name: "Block", of: (row) => number(row.index) },
-  { name: "Phase", of: (row) => row.phase },
-  { name: "Predicted peak", number: true, of: (row) => (row.predicted_peak_bytes ? bytes(row.predicted_peak_bytes) : "–") },
-  { name: "Measured peak", number: true, of: (row) => bytes(row.measured_peak_bytes) },
-  { name: "Differs by", number: true, of: (row) => (row.predicted_peak_bytes ? deviation(row.measured_peak_bytes, row.predicted_peak_bytes) : "–") },
-];
+function phaseColumns(plan) {
+  return [
+    { name: "Block", of: (row) => stageCell(plan, row.index) },
+    { name: "Phase", of: (row) => row.phase },
+    { name: "Predicted peak", number: true, of: (row) => (row.predicted_peak_bytes ? bytes(row.predicted_peak_bytes) : "–") },
+    { name: "Measured peak", number: true, of: (row) => bytes(row.measured_peak_bytes) },
+    { name: "Differs by", number: true, of: (row) => (row.predicted_peak_bytes ? deviation(row.measured_peak_bytes, row.predicted_peak_bytes) : "–") },
+  ];
+}
 
 /** Where the network that comes out ends; the full model in a report that does not say. */
 function bestExit(report) {

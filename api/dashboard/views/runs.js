@@ -39,7 +39,7 @@ function draw(list, page) {
 function item(run) {
   const last = run.last_sample;
   const peak = run.peak_bytes ?? last?.peak_bytes ?? 0;
-  const where = last ? `block ${last.block + 1} of ${run.blocks}, step ${last.step}` : counted(run.blocks, "block");
+  const where = last ? `${last.block < run.blocks ? `block ${last.block + 1} of ${run.blocks}` : "polish"}, step ${last.step}` : counted(run.blocks, "block");
   return h("li", {},
     h("div", { class: "heading" }, h("a", { href: link(["runs", run.id]) }, run.name), runState(run)),
     h("p", { class: "faint" }, `${run.model} · `, h("span", { title: moment(run.created_at) }, ago(run.created_at)), ` · ${where}`),

@@ -43,6 +43,9 @@ class TrainingJob:
     """Of the prepared data; none: an earlier release held out other samples of it."""
     stored_bytes: int = 0
     """What the output folder takes of the budget, at most; 0 where it is on storage."""
+    holds_out: bool = False
+    """Whether samples to choose an exit by are held out although the plan has no choice, as a run that it is compared
+    with has done."""
 
 
 @dataclass(frozen=True)

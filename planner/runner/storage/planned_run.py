@@ -27,12 +27,14 @@ class PlannedRun:
         self.folder = folder
         """Where its files lie."""
 
-    def weight_files(self, blocks: int) -> list[WeightFile]:
-        """Where the weights of all units before block number `blocks` lie, in the order of the chain.
+    def weight_files(self, stages: int) -> list[WeightFile]:
+        """Where the weights lie of all units that are trained once so many stages are done, in the order of the chain.
 
-        First the frozen ones, then trained blocks. Whether the files are there is not looked at.
+        First the frozen ones, then those of trained blocks, or of the polish in place of them. Whether the files are
+        there is not looked at.
         """
         count = self.plan.training.freeze
         frozen = [WeightFile(range(count), self.folder.frozen)] if count else []
-        trained = enumerate(self.plan.blocks[:blocks])
+        done = list(enumerate(self.plan.stages[:stages]))
+        trained = done if stages <= len(self.plan.blocks) else done[-1:]
         return frozen + [WeightFile(range(*block.units), self.folder.block_weights(index)) for index, block in trained]

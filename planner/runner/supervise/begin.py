@@ -128,7 +128,7 @@ def agree(run: PlannedRun, options: RunOptions) -> Begun:
     if not options.resume or not (taken or folder.plan.exists()):
         _check_free(run)
         return Begun(options, is_new=True)
-    job, message = _job_before(folder)
+    job, message = job_before(folder)
     mended = (*_check_same_plan(run, job), *message)
     if job is None and taken:
         raise InputError(
@@ -159,7 +159,7 @@ def _data_before(folder: RunFolder) -> tuple[DataReport | None, tuple[str, ...]]
 def _check_free(run: PlannedRun) -> None:
     """Raise InputError where somebody else's files have names that a run writes; the plan itself may lie there."""
     folder = run.folder
-    if _job_before(folder)[0] is not None:
+    if job_before(folder)[0] is not None:
         return  # a run's that came to nothing: nobody's
     names = [path.name for path in (*folder.kept(), *folder.results()) if path.exists() and not _is_plan(path, run)]
     names += [f"{inner.name}/" for inner in (folder.weights, folder.caches) if any(folder.inside(inner))]
@@ -183,7 +183,7 @@ def is_taken(folder: RunFolder) -> bool:
     return any(folder.weights.glob("block-*")) or folder.checkpoint.exists() or folder.report.exists()
 
 
-def _job_before(folder: RunFolder) -> tuple[TrainingJob | None, tuple[str, ...]]:
+def job_before(folder: RunFolder) -> tuple[TrainingJob | None, tuple[str, ...]]:
     """What an earlier session was told, and what is to be said of where that stood."""
     try:
         return read_sealed(folder.job, TrainingJob), ()

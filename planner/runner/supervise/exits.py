@@ -89,10 +89,10 @@ def export_models(run: PlannedRun, best_unit: int, chosen_unit: int) -> None:
 def _export(run: PlannedRun, unit: int, description: Path, weights: Path) -> None:
     """Write the network that ends in the exit behind `unit` units."""
     plan = run.plan
-    files = [path for units, path in run.weight_files(len(plan.blocks)) if units.start < unit]
+    files = [path for units, path in run.weight_files(len(plan.stages)) if units.start < unit]
     if isinstance(_head(plan, unit), PooledHead):
-        inside = (index for index, block in enumerate(plan.blocks) if block.units[0] < unit <= block.units[1])
-        files.append(run.folder.block_exits(next(inside)))
+        ends = (index for index in range(len(plan.stages)) if any(found.unit == unit for found in plan.exits_of(index)))
+        files.append(run.folder.block_exits(max(ends)))
     merge_tensors(files, weights, lambda name: _exit_name(name, unit))
     write_atomically(description, to_json(exit_model(plan, unit)))
 

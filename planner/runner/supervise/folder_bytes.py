@@ -56,15 +56,16 @@ def folder_bytes(plan: Plan, samples: SampleCounts, epochs: int, data_bytes: int
         init_bytes: length of the weights to begin with, of which the folder holds a copy.
     """
     weights = _Weights(plan)
-    whole = sum(weights.block_bytes(block) for block in plan.blocks) + weights.frozen_bytes
-    steps = len(plan.blocks) * epochs * ceil(samples.train / plan.training.batch)
+    whole = sum(weights.block_bytes(block) for block in plan.stages) + weights.frozen_bytes
+    passes = len(plan.blocks) * epochs + plan.training.polish
+    steps = passes * ceil(samples.train / plan.training.batch)
     always = whole + data_bytes + init_bytes + steps * _LINE_BYTES + _SMALL_BYTES
     passing = [
         # A checkpoint is whole before the one before it goes; so are the caches before and behind a block.
         2 * weights.checkpoint_bytes(block)
         + _cache_bytes(plan, index, samples)
         + _cache_bytes(plan, index + 1, samples)
-        for index, block in enumerate(plan.blocks)
+        for index, block in enumerate(plan.stages)
     ]
     # The best exit, the full model and the smallest that is good enough, one of them twice while it is written.
     networks = 1 + min(3, len(plan.exits))
@@ -84,7 +85,7 @@ def check_folder(plan: Plan, stored: FolderBytes, folder: str, supervisor_bytes:
         InfeasibleError: the budget does not hold that beside the smallest micro-batches, or beside the supervisor.
     """
     budget = plan.budget.bytes
-    least = max(least_prediction(block).peak_bytes for block in plan.blocks)
+    least = max(least_prediction(block).peak_bytes for block in plan.stages)
     needed = max(least + stored.training_bytes, supervisor_bytes + stored.end_bytes)
     if needed > budget:
         raise InfeasibleError(
@@ -98,16 +99,16 @@ def check_folder(plan: Plan, stored: FolderBytes, folder: str, supervisor_bytes:
     message = (
         f"the output folder {folder} is memory: up to {format_bytes(stored.training_bytes)} kept there are counted in"
     )
-    if max(block.predicted.peak_bytes for block in plan.blocks) + stored.training_bytes <= budget:
+    if max(block.predicted.peak_bytes for block in plan.stages) + stored.training_bytes <= budget:
         return f"{message} the budget"
     return f"{message} the budget, so that blocks may need smaller micro-batches than planned"
 
 
 def _cache_bytes(plan: Plan, index: int, samples: SampleCounts) -> int:
     """Storage of the cache that a block reads; 0 behind the last one, and where it reads something else."""
-    if index >= len(plan.blocks) or plan.blocks[index].input.kind != "cache":
+    if index >= len(plan.stages) or plan.stages[index].input.kind != "cache":
         return 0
-    return plan.blocks[index].input.sample_bytes * (samples.train * plan.training.views + samples.held_out)
+    return plan.stages[index].input.sample_bytes * (samples.train * plan.training.views + samples.held_out)
 
 
 class _Weights:
@@ -120,7 +121,7 @@ class _Weights:
         }
         self._trained = {
             segment.units[1]: head_sizes(segment.head, self._sizes[segment.units[1] - 1].output, plan.model.output)
-            for block in plan.blocks
+            for block in plan.stages
             for segment in block.segments
             if segment.head is not None
         }

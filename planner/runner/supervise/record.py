@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, assert_never
 
@@ -30,7 +30,7 @@ from planner.schema.child_failed import ChildFailed
 from planner.schema.codec import to_json
 from planner.schema.plan import Plan
 from planner.schema.preprocessing import Resize
-from planner.schema.report import BlockReport, CacheReport, DataReport, PeakPosition, PhaseReport, Report
+from planner.schema.report import BlockReport, CacheReport, DataReport, PeakPosition, PhaseReport, PolishReport, Report
 from planner.schema.report_parts import InitReport, Phase
 from planner.schema.run_folder import RunFolder
 from planner.system.files import storage_errors
@@ -281,12 +281,13 @@ def make_report(plan: Plan, record: Record, seconds: float, exit_tolerance: floa
     own, task = own_memory(plan).peak_bytes, plan.model.task
     is_process = plan.budget.scope == "process"
     extra = own if is_process else -record.baseline_bytes
-    blocks = tuple(_block_report(plan, done, extra) for done in record.blocks)
-    peak = record.life_peak_bytes + own if is_process else max(block.measured_peak_bytes for block in blocks)
+    stages = tuple(_block_report(plan, done, extra) for done in record.blocks)
+    peak = record.life_peak_bytes + own if is_process else max(stage.measured_peak_bytes for stage in stages)
     peak += record.stored_bytes
-    exits = tuple(found for done in record.blocks for found in done.exits)
+    count = len(plan.blocks)
+    exits = tuple(found for done in record.blocks[count:] or record.blocks for found in done.exits)
     best = best_exit(exits, task.metric)
-    when = record.peak if is_process else _highest_of(blocks)
+    when = _named(record.peak if is_process else _highest_of(stages), count)
     preparing = record.data.prepare_peak_bytes if record.data and is_process and not plan.device.is_accelerator else 0
     if preparing > peak:
         peak, when = preparing, PeakPosition("data", None, 0)
@@ -301,7 +302,7 @@ def make_report(plan: Plan, record: Record, seconds: float, exit_tolerance: floa
         supervisor_peak_bytes=own,
         baseline_bytes=record.baseline_bytes,
         within_budget=peak <= plan.budget.bytes,
-        blocks=blocks,
+        blocks=stages[:count],
         exits=exits,
         chosen_exit=choose_exit(exits, task.metric, exit_tolerance).unit,
         accuracy=best.accuracy,
@@ -323,7 +324,14 @@ def make_report(plan: Plan, record: Record, seconds: float, exit_tolerance: floa
         normalisation=plan.normalisation if plan.model.input_dtype != "int64" else None,
         resize=resized_by(plan, record.data),
         shorter_side=plan.shorter_side,
+        polish=None if plan.polish is None else PolishReport(stages[count], record.blocks[count - 1].exits[-1]),
     )
+
+
+def _named(when: PeakPosition | None, blocks: int) -> PeakPosition | None:
+    """What lies behind all blocks is the polish."""
+    is_polish = when is not None and when.block is not None and when.block >= blocks
+    return replace(when, is_polish=True) if when is not None and is_polish else when
 
 
 def resized_by(plan: Plan, data: DataReport | None) -> Resize | None:
@@ -332,13 +340,13 @@ def resized_by(plan: Plan, data: DataReport | None) -> Resize | None:
     return plan.resize or ("bilinear" if is_folder else None)
 
 
-def _highest_of(blocks: tuple[BlockReport, ...]) -> PeakPosition | None:
+def _highest_of(stages: tuple[BlockReport, ...]) -> PeakPosition | None:
     """When the highest block was at its peak: under scope `training`, what starting took is none of the budget's."""
-    index, block = max(enumerate(blocks), key=lambda found: found[1].measured_peak_bytes)
+    index, block = max(enumerate(stages), key=lambda found: found[1].measured_peak_bytes)
     highest = max(block.phases, key=lambda found: found.measured_peak_bytes, default=None)
     if highest is None:
         return None
-    before = sum(other.steps for other in blocks[:index])
+    before = sum(other.steps for other in stages[:index])
     return PeakPosition(highest.phase, index, before + (0 if highest.phase == "prepare" else block.steps))
 
 
@@ -351,7 +359,7 @@ def _over(peak: int, budget: int, when: PeakPosition | None) -> list[tuple[str, 
 
 
 def _block_report(plan: Plan, done: BlockDone, extra: int) -> BlockReport:
-    block = plan.blocks[done.block]
+    block = plan.stages[done.block]
     predicted = asdict(block.predicted.peak_bytes_by_phase)
     return BlockReport(
         units=block.units,

@@ -20,7 +20,7 @@ from planner.system.files import remove_partials, storage_errors
 
 def first_open_block(run: PlannedRun) -> int:
     """The first block that is not done; the number of blocks where all are."""
-    count = len(run.plan.blocks)
+    count = len(run.plan.stages)
     return next((index for index in range(count) if not _is_done(run.folder, index)), count)
 
 
@@ -35,7 +35,7 @@ def clear_leftovers(run: PlannedRun, first_block: int) -> None:
     """
     for each in (run.folder.path, run.folder.weights):
         remove_partials(each)
-    for index in range(min(first_block, len(run.plan.blocks))):
+    for index in range(min(first_block, len(run.plan.stages))):
         for part in PARTS:
             remove_cache(run.folder.block_cache(index, part))
 
@@ -63,10 +63,10 @@ def find_damage(run: PlannedRun) -> list[Damage]:
     and whether these still belong to what lies before them is seen when their turn comes.
     """
     found = [*_frozen_damage(run)]
-    for index in range(len(run.plan.blocks)):
+    for index in range(len(run.plan.stages)):
         damage = _block_damage(run, index)
         if damage is not None:
-            later = range(index + 1, len(run.plan.blocks))
+            later = range(index + 1, len(run.plan.stages))
             results = map(run.folder.block_result, later)
             found.append(replace(damage, files=(*damage.files, *results)))
     return found
@@ -82,21 +82,21 @@ def _frozen_damage(run: PlannedRun) -> Iterator[Damage]:
 
 
 def _block_damage(run: PlannedRun, index: int) -> Damage | None:
-    folder = run.folder
+    folder, name = run.folder, run.plan.stage_name(index)
     weights, result, exits = folder.block_weights(index), folder.block_result(index), folder.block_exits(index)
     if not weights.exists() and not result.exists():
         return None
     problem = _problem(weights) or _wrong_position(weights, index)
     if problem is not None:
-        text = f"block {index} is trained again: {problem}"
+        text = f"{name} is trained again: {problem}"
         files = [weights, result, exits]
         later = _checkpointed(folder)
         if later is not None and later > index:
-            text += f"; block {later} begins anew behind it"
+            text += f"; {run.plan.stage_name(later)} begins anew behind it"
             files.append(folder.checkpoint)
         return Damage(text, tuple(files))
     problem = _result_problem(run, index)
-    return None if problem is None else Damage(f"block {index} is measured again: {problem}", (result, exits))
+    return None if problem is None else Damage(f"{name} is measured again: {problem}", (result, exits))
 
 
 def _problem(path: Path) -> str | None:
@@ -138,5 +138,5 @@ def _result_problem(run: PlannedRun, index: int) -> str | None:
         return str(error)
     if done.block != index:
         return f"{result} is another block's"
-    pooled = {planned.unit for planned in run.plan.exits if isinstance(planned.head, PooledHead)}
+    pooled = {planned.unit for planned in run.plan.exits_of(index) if isinstance(planned.head, PooledHead)}
     return _problem(run.folder.block_exits(index)) if any(each.unit in pooled for each in done.exits) else None

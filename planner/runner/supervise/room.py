@@ -41,8 +41,8 @@ def check_room(plan: Plan, ours_bytes: int, root: Path = FILESYSTEM_ROOT, ignore
     if plan.device.is_accelerator:
         return None  # the budget is of its memory
     peak, least = (
-        _needed(plan, (block.predicted for block in plan.blocks)),
-        _needed(plan, map(least_prediction, plan.blocks)),
+        _needed(plan, (block.predicted for block in plan.stages)),
+        _needed(plan, map(least_prediction, plan.stages)),
     )
     limit = memory.cgroup_limit_bytes(root)
     ever, whose = (memory.total_bytes(root), "this machine has") if limit is None else (limit, "the limit here is")

@@ -22,6 +22,7 @@ from planner.runner.protocol.sizes import sizes_of
 from planner.runner.storage.planned_run import PlannedRun
 from planner.runner.storage.sealed import read_sealed, write_sealed
 from planner.runner.supervise.begin import Begun, Footprint, agree, check_init, check_plan, lay
+from planner.runner.supervise.comparison import compared_before
 from planner.runner.supervise.exits import export_models
 from planner.runner.supervise.own_memory import allowed_bytes, release_start_memory
 from planner.runner.supervise.preflight import PreflightQuestion, look
@@ -73,6 +74,8 @@ class RunOptions:
     """Whether the plan may be another device's. It is then held against what starting takes here, and says so."""
     ignore_limit: bool = False
     """Whether a container's memory limit may be below the budget. The kernel may then kill the run within it."""
+    holds_out: bool = False
+    """Whether samples are held out although the plan has no choice of exits, as a run that it is compared with does."""
     guard: bool = True
     """Whether the child limits itself, and memory is looked at before. Off only in tests, to show that the kernel would
     have noticed."""
@@ -92,10 +95,11 @@ def run_plan(plan: Plan, data: str, out: Path, options: RunOptions, observer: Ob
     with lock_folder(out) as lock, footprint:
         record, begun = _begin(run, data, agree(run, options), footprint, observer)
         release_start_memory()
-        if len(record.blocks) < len(plan.blocks) or not record.knows_start:
+        if len(record.blocks) < len(plan.stages) or not record.knows_start:
             _Supervision(run, data, begun, record, observer, lock).run()
         tolerance = begun.options.exit_tolerance
         report = make_report(plan, record, time.perf_counter() - started, tolerance)
+        report = compared_before(report, run.folder)
         export_models(_described(run, record), report.best.unit, report.chosen_exit)
         write_atomically(run.folder.report, to_json(report))
     return report
@@ -104,7 +108,7 @@ def run_plan(plan: Plan, data: str, out: Path, options: RunOptions, observer: Ob
 def _begin(run: PlannedRun, data: str, begun: Begun, footprint: Footprint, observer: Observer) -> tuple[Record, Begun]:
     """Look whether the run can begin, and only then lay into the folder what it begins with."""
     damage = [] if begun.is_new else find_damage(run)
-    trains = bool(damage) or begun.is_new or first_open_block(run) < len(run.plan.blocks)
+    trains = bool(damage) or begun.is_new or first_open_block(run) < len(run.plan.stages)
     keeps_init = check_init(begun, run.folder, trains)
     options = begun.options
     init = str(options.init) if options.init is not None and begun.is_new else None
@@ -133,8 +137,8 @@ def _begin(run: PlannedRun, data: str, begun: Begun, footprint: Footprint, obser
     for text in (*begun.mended, *(each.text for each in damage), *foreign):
         if all(text != known for known, _ in record.deviations):
             record.deviate(text)
-    if first_block < len(run.plan.blocks):
-        _note_resumption(record, first_block)
+    if first_block < len(run.plan.stages):
+        _note_resumption(record, first_block, run.plan.stage_name(first_block))
     clear_leftovers(run, first_block)
     return record, begun
 
@@ -153,11 +157,11 @@ def _described(run: PlannedRun, record: Record) -> PlannedRun:
     return PlannedRun(replace(run.plan, model=model), run.folder)
 
 
-def _note_resumption(record: Record, first_block: int) -> None:
+def _note_resumption(record: Record, first_block: int, name: str) -> None:
     position = _position(record.folder, first_block)
     if first_block or position:
         step = f", step {position.step}" if position else ""
-        record.deviate(f"resumed at block {first_block}{step}; time is this session's")
+        record.deviate(f"resumed at {name}{step}; time is this session's")
 
 
 def _position(folder: RunFolder, block: int) -> Position | None:
@@ -234,6 +238,7 @@ class _Supervision:
             self._begun.is_foreign,
             self._record.data.description.fingerprint if self._record.data else None,
             self._record.stored_bytes,
+            options.holds_out,
         )
         self._record.job = job
         write_sealed(self._folder.job, job)
@@ -290,25 +295,25 @@ class _Supervision:
                 f"the training process was {end.explained}, before its first block: where that was memory, torch alone "
                 "takes more than there is. Free memory on the device, or plan for what there is"
             )
-        block = self._plan.blocks[reached.block]
+        block, name = self._plan.stages[reached.block], self._plan.stage_name(reached.block)
         sizes = sizes_of(block)
         first_block = first_open_block(self._run)
         self._record.read(first_block)
         message = f"{end.words} at micro-batch {sizes[reached.fallback]} ({reached.phase})"
         if first_block > reached.block:
-            self._record.deviate(f"block {reached.block}: the training process was {message}; it was done already")
+            self._record.deviate(f"{name}: the training process was {message}; it was done already")
             return first_block, 0
-        self._tried.append(f"block {reached.block} {message}")
+        self._tried.append(f"{name} {message}")
         # Behind the fallbacks there are sizes for what runs without gradients alone.
         with_gradients = reached.phase in ("prepare", "train", "save")
         if reached.fallback + 1 == len(block.settings if with_gradients else sizes):
             raise OverBudgetError(
-                f"the training process was {end.explained}, and block {reached.block} has no fallback left. Tried: "
+                f"the training process was {end.explained}, and {name} has no fallback left. Tried: "
                 f"{'; '.join(self._tried)}. Plan for a smaller budget, or free memory on the device; --resume goes on "
                 "from the last checkpoint"
             )
         self._record.deviate(
-            f"block {reached.block}: the training process was {message}; resumed from the last checkpoint at "
+            f"{name}: the training process was {message}; resumed from the last checkpoint at "
             f"micro-batch {sizes[reached.fallback + 1]}"
         )
         return first_block, reached.fallback + 1

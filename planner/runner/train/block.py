@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from planner.model.build import build_unit
 from planner.model.decay import decaying_of_head, decaying_of_unit
+from planner.runner.storage.planned_run import WeightFile
 from planner.runner.storage.safetensors import CONVERTED, TensorFile
 from planner.runner.storage.weights import fits, load_weights, named_tensors, read_tensor, save_tensors
 from planner.runner.train.context import BlockContext, RunContext
@@ -167,6 +168,12 @@ class LoadedBlock:
         """Take what a file holds of the weights, in name and shape; the others stay as they are."""
         begin_with(path, self.named_modules())
 
+    def begin_with_trained(self, files: Iterable[WeightFile]) -> None:
+        """Take the weights that blocks before have trained. Raises StorageError."""
+        units = dict(self.named_modules())
+        for file in files:
+            load_weights(file.path, ((f"units.{unit}", units[f"units.{unit}"]) for unit in file.units))
+
     def save(self, path: Path, metadata: Mapping[str, str] | None = None) -> None:
         """Write all weights."""
         save_tensors(path, named_tensors(self.named_modules()), metadata)
@@ -226,7 +233,7 @@ def _all_named(run: RunContext) -> Iterator[tuple[str, nn.Module]]:
     """All units and heads, one segment at a time, with whatever weights are there."""
     for index in range(run.plan.training.freeze):
         yield f"units.{index}", fresh_unit(run, index, seeded=False)
-    for block in run.plan.blocks:
+    for block in run.plan.blocks:  # a polish begins with what they have trained
         for segment in block.segments:
             yield from _named(_load_segment(run, segment, seeded=False))
 

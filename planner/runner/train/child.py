@@ -91,7 +91,7 @@ def _allowed_bytes(job: TrainingJob, started: Started) -> int | None:
 
 def _first_fallbacks(job: TrainingJob, plan: Plan, started: Started) -> tuple[int, ...]:
     """The largest setting of every block that may be tried. Raises InfeasibleError where there is none here."""
-    beside = fallbacks_beside(plan, job.stored_bytes) if job.stored_bytes else (0,) * len(plan.blocks)
+    beside = fallbacks_beside(plan, job.stored_bytes) if job.stored_bytes else (0,) * len(plan.stages)
     if not job.any_device or plan.device.is_accelerator:
         return beside
     here = fallbacks_here(plan, _allowed_bytes(job, started), started.baseline_bytes, started.peak_bytes)
@@ -100,7 +100,7 @@ def _first_fallbacks(job: TrainingJob, plan: Plan, started: Started) -> tuple[in
 
 def _about_device(job: TrainingJob, plan: Plan, started: Started, fallbacks: tuple[int, ...]) -> Iterator[str]:
     """What is to be said of a plan that is another device's."""
-    if not job.any_device or job.first_block == len(plan.blocks):
+    if not job.any_device or job.first_block == len(plan.stages):
         return
     yield (
         f"another device's plan: starting took {format_bytes(started.baseline_bytes)} here, the plan counts "
@@ -108,8 +108,9 @@ def _about_device(job: TrainingJob, plan: Plan, started: Started, fallbacks: tup
     )
     for index, fallback in enumerate(fallbacks):
         if fallback and index >= job.first_block:
-            size = plan.blocks[index].settings[fallback].micro_batch
-            yield f"block {index}: begins at micro-batch {size}, larger ones do not fit beside what starting takes here"
+            size = plan.stages[index].settings[fallback].micro_batch
+            name = plan.stage_name(index)
+            yield f"{name}: begins at micro-batch {size}, larger ones do not fit beside what starting takes here"
 
 
 def make_guard(job: TrainingJob, plan: Plan, started: Started) -> MemoryGuard:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from planner.model.shapes import Shape, model_sizes
@@ -27,8 +28,8 @@ class RunContext(PlannedRun):
         """Shapes and counts of every unit."""
         self.shapes: tuple[Shape, ...] = (plan.model.input, *(sizes.output for sizes in self.sizes))
         """The shape that enters each unit, and behind the last the shape that leaves the model."""
-        self.blocks = tuple(BlockContext(self, index) for index in range(len(plan.blocks)))
-        """What each block goes by."""
+        self.stages = tuple(BlockContext(self, index) for index in range(len(plan.stages)))
+        """What each block goes by, and the polish as one more."""
 
     @property
     def init(self) -> Path | None:
@@ -41,15 +42,22 @@ class RunContext(PlannedRun):
 
 
 class BlockContext:
-    """One block of a run: what the plan says of it, the sizes it may have, and where its files lie."""
+    """One block of a run, or its polish: what the plan says of it, the sizes it may have, and where its files lie."""
 
     def __init__(self, run: RunContext, index: int) -> None:
         self.run = run
         """The run that it is of."""
         self.index = index
-        """Its place in the plan, from 0."""
-        self.spec = run.plan.blocks[index]
+        """Its place among the plan's stages, from 0."""
+        self.name = run.plan.stage_name(index)
+        """What it is called."""
+        self.spec = run.plan.stages[index]
         """What the plan says of it."""
+        polish = run.plan.polish if index == len(run.plan.blocks) else None
+        self.is_polish = polish is not None
+        """Whether it trains anew what the blocks have trained."""
+        self.lr = run.plan.training.optimizer.lr if polish is None else polish.lr
+        """Learning rate at the start, behind warming up."""
         self.settings = self.spec.settings
         """The settings that it may train with: the plan's own, then its fallbacks."""
         self.micro_batches = sizes_of(self.spec)
@@ -69,10 +77,18 @@ class BlockContext:
 
     @property
     def epochs(self) -> int:
-        """Its passes over the data: the plan's, or in the same proportion to those that the run was asked for."""
+        """Its passes over the data: the plan's, or in the same proportion to those that the run was asked for. Those of
+        a polish are the plan's in any case."""
+        if self.is_polish:
+            return self.plan.training.polish
         asked, planned = self.run.length.epochs, self.plan.training.epochs
         own = planned if self.spec.epochs is None else self.spec.epochs
         return max(1, (2 * asked * own + planned) // (2 * planned))
+
+    @property
+    def warmup(self) -> int:
+        """The first of them, in which the learning rate rises; a polish has none."""
+        return 0 if self.is_polish else min(self.plan.training.warmup, self.epochs)
 
     @property
     def input_shape(self) -> Shape:
@@ -86,8 +102,8 @@ class BlockContext:
 
     @property
     def following(self) -> BlockContext | None:
-        """The block behind it; none behind the last."""
-        return self.run.blocks[self.index + 1] if self.index + 1 < len(self.run.blocks) else None
+        """The stage behind it; none behind the last."""
+        return self.run.stages[self.index + 1] if self.index + 1 < len(self.run.stages) else None
 
     def setting(self, fallback: int) -> BatchSetting:
         """What is in force at a fallback: 0 is the plan's own setting; the last holds for all smaller micro-batches."""
@@ -99,9 +115,16 @@ class BlockContext:
 
     def weight_files_before(self) -> list[WeightFile]:
         """Where the weights of all units before it lie, in the order of the chain."""
-        return self.run.weight_files(self.index)
+        return [found for found in self.run.weight_files(self.index) if found.units.start < self.spec.units[0]]
+
+    def weight_files_to_begin_with(self) -> list[WeightFile]:
+        """Where the weights of its own units lie that it begins with; none where it is the first to train them."""
+        return [found for found in self.run.weight_files(self.index) if found.units.start >= self.spec.units[0]]
 
     def input_checksum(self) -> str | None:
-        """Of the weights right before it; none where it has the data itself. Raises StorageError."""
-        before = self.weight_files_before()
-        return content_checksum(before[-1].path) if before else None
+        """Of what it is trained behind: the weights right before it, and all that it begins with; none where it has the
+        data itself, and begins with nothing. Raises StorageError.
+        """
+        files = [*self.weight_files_before()[-1:], *self.weight_files_to_begin_with()]
+        found = [content_checksum(file.path) for file in files]
+        return found[0] if len(found) == 1 else hashlib.sha256(" ".join(found).encode()).hexdigest() if found else None

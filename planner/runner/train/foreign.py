@@ -19,9 +19,9 @@ def fallbacks_here(
     alone took too much.
     """
     if allowed_bytes is None:
-        return (0,) * len(plan.blocks)
+        return (0,) * len(plan.stages)
     counts_start = plan.budget.scope == "process"
-    needed = [[baseline_bytes + _dynamic_bytes(plan, found) for found in block.settings] for block in plan.blocks]
+    needed = [[baseline_bytes + _dynamic_bytes(plan, found) for found in block.settings] for block in plan.stages]
     least = max(start_peak_bytes if counts_start else 0, *(min(sizes) for sizes in needed))
     if least > allowed_bytes:
         raise InfeasibleError(

@@ -45,12 +45,13 @@ Parts = Mapping[str, Split]
 """By part of the data set, what a block reads of it."""
 
 
-def split_parts(plan: Plan, data: Records, choosing: bool) -> Parts:
-    """The parts of the data set that a run reads: to train on, to choose an exit by if there is a choice, to test on.
+def split_parts(plan: Plan, data: Records, choosing: bool, holds_out: bool = False) -> Parts:
+    """The parts of the data set that a run reads: to train on, to choose an exit by if there is a choice (or it
+    `holds_out` all the same), to test on.
 
     An exit is chosen by samples that were never trained on, and never by those that its accuracy is told for.
     """
-    if choosing and len(plan.exits) > 1 and data.validation.samples:
+    if (holds_out or (choosing and len(plan.exits) > 1)) and data.validation.samples:
         return {"train": data.train, "validation": data.validation, "test": data.test}
     return {"train": data.training, "test": data.test}
 

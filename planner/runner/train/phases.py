@@ -67,6 +67,6 @@ class Phases:
                     raise
                 tried.append(f"micro-batch {block.micro_batches[fallback]}: {describe(error)}")
             # Out of the handler, so that the traceback no longer holds what the failed micro-batch had.
-            self._emit(Deviation("deviation", f"block {block.index}: {what} does not fit with {tried[-1]}"))
+            self._emit(Deviation("deviation", f"{block.name}: {what} does not fit with {tried[-1]}"))
             release_memory()
-        raise exhausted(block.index, tried)
+        raise exhausted(block.name, tried)

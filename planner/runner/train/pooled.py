@@ -48,7 +48,7 @@ def wanted_exits(block: BlockContext, micro_batch: int, room_bytes: int) -> dict
     """Units before each pooled exit of a block, and the shape it sees: from the first on, as many as have room."""
     first, last = block.spec.units
     found: dict[int, Shape] = {}
-    for planned in block.plan.exits:
+    for planned in block.plan.exits_of(block.index):
         if first < planned.unit <= last and isinstance(planned.head, PooledHead):
             shape = block.run.shapes[planned.unit]
             model = block.plan.model

@@ -67,11 +67,12 @@ class Session:
         )
         self._run = RunContext(plan, RunFolder(Path(job.out)), length)
         self._checkpoints = Checkpoints(self._run.folder.checkpoint, job.checkpoint_seconds)
-        parts = split_parts(plan, data, job.exit_tolerance is not None)
+        parts = split_parts(plan, data, job.exit_tolerance is not None, job.holds_out)
         self._held_out_scale = data.training.samples / parts["train"].samples
         self._inputs = Inputs(self._run, parts)
         self._phases = Phases(guard, emit, stop, self._inputs.count("train"))
-        self._frozen = FrozenPass(self._run.blocks[0], self._inputs, self._phases)
+        self._frozen: dict[int, FrozenPass] = {}
+        """By stage, the passes of the frozen units before it."""
         self._has_trained = False
         """Whether this session has trained a block."""
 
@@ -92,17 +93,22 @@ class Session:
         """Train every block that is not done. Raises PlannerError."""
         keep_frozen(self._run)
         prefix = self._prefix_before(self._job.first_block)
-        for block in self._run.blocks[self._job.first_block :]:
-            prefix = self._run_block(block, prefix)
+        for block in self._run.stages[self._job.first_block :]:
+            prefix = self._run_block(block, self._behind_frozen(block) if block.is_polish else prefix)
 
     def _prefix_before(self, first_block: int) -> Prefix:
         """What lies before the block that the session begins with."""
         if first_block == 0:
-            return self._frozen.run(self._first_fallback(self._run.blocks[0]))
-        before = self._run.blocks[first_block - 1]
+            return self._behind_frozen(self._run.stages[0])
+        before = self._run.stages[first_block - 1]
         done = read_sealed(before.result_path, BlockDone)
         seconds = done.seconds_per_sample or 1 / done.exits[-1].samples_per_second
         return Prefix(self._run.parameters_before(before.spec.units[1]), seconds)
+
+    def _behind_frozen(self, block: BlockContext) -> Prefix:
+        """What lies before a block that begins with the first trained unit: the first one, or the polish."""
+        frozen = self._frozen[block.index] = FrozenPass(block, self._inputs, self._phases)
+        return frozen.run(self._first_fallback(block))
 
     def _run_block(self, block: BlockContext, prefix: Prefix) -> Prefix:
         """One block; a shard of its input that turns out broken is computed anew, and the block goes on."""
@@ -146,7 +152,7 @@ class Session:
             return None
         checksum = block.input_checksum()
         if position.input_checksum != checksum and (position.input_checksum is not None or self._has_trained):
-            text = f"block {block.index} is trained again: what lies before it is no longer what it was trained behind"
+            text = f"{block.name} is trained again: what lies before it is no longer what it was trained behind"
             self._emit(Deviation("deviation", text))
             with storage_errors(path):
                 path.unlink()
@@ -187,8 +193,9 @@ class Session:
         """What is told of a block that is done."""
         position = trained.position
         peak, written = self._guard.block_peak_bytes, finished.cache_bytes
-        if block.index == 0:  # it is the frozen units that it begins with
-            peak, written = max(peak, self._frozen.peak_bytes), written + self._frozen.bytes_written
+        frozen = self._frozen.get(block.index)
+        if frozen is not None:  # it is the frozen units that it begins with
+            peak, written = max(peak, frozen.peak_bytes), written + frozen.bytes_written
         return BlockDone(
             "block-done",
             block.index,
@@ -216,8 +223,8 @@ class Session:
     def _rebuild(self, block: BlockContext, part: str, problem: str) -> None:
         """Compute every shard of a cache that is not the wanted one."""
         _, which = self._inputs.lacking(block, part)
-        self._emit(Deviation("deviation", f"block {block.index}: {which} computed anew: the cache {problem}"))
-        done = [read_sealed(before.result_path, BlockDone) for before in self._run.blocks[: block.index]]
+        self._emit(Deviation("deviation", f"{block.name}: {which} computed anew: the cache {problem}"))
+        done = [read_sealed(before.result_path, BlockDone) for before in self._run.stages[: block.index]]
         most = min((before.micro_batch for before in done), default=block.micro_batches[0])
 
         def rebuild(fallback: int) -> None:

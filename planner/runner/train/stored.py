@@ -17,5 +17,5 @@ def fallbacks_beside(plan: Plan, stored_bytes: int) -> tuple[int, ...]:
             (number for number, setting in enumerate(block.settings) if setting.predicted.peak_bytes <= left),
             len(block.settings) - 1,
         )
-        for block in plan.blocks
+        for block in plan.stages
     )

@@ -86,6 +86,7 @@ class BlockTrainer:
         """
         self._context = context
         self._index = context.index
+        self._name = context.name
         self._length = context.run.length
         self._make_samples = make_samples
         self._guard = guard
@@ -106,11 +107,11 @@ class BlockTrainer:
         try:
             found = self._checkpoints.find(self._index)
         except StorageError as error:
-            self._emit(Deviation("deviation", f"block {self._index} begins anew, its checkpoint is damaged: {error}"))
+            self._emit(Deviation("deviation", f"{self._name} begins anew, its checkpoint is damaged: {error}"))
             self._checkpoints.remove()
             found = None
         if found is not None and found.input_checksum not in (None, self._position.input_checksum):
-            text = f"block {self._index} begins anew: its checkpoint was trained behind other weights"
+            text = f"{self._name} begins anew: its checkpoint was trained behind other weights"
             self._emit(Deviation("deviation", text))
             self._checkpoints.remove()
             found = None
@@ -131,8 +132,8 @@ class BlockTrainer:
                     raise
                 tried.append(f"micro-batch {setting.micro_batch}{self._since()}: {describe(error)}")
             # Out of the handler, so that the traceback no longer holds the failed step's tensors.
-            self._emit(Deviation("deviation", f"block {self._index}: does not fit with {tried[-1]}"))
-        raise exhausted(self._index, tried)
+            self._emit(Deviation("deviation", f"{self._name}: does not fit with {tried[-1]}"))
+        raise exhausted(self._name, tried)
 
     def _since(self) -> str:
         return f", after step {self._position.step}" if self._block is not None else ""
@@ -169,8 +170,10 @@ class BlockTrainer:
 
     def _fresh_block(self) -> LoadedBlock:
         block = LoadedBlock(self._context, self._frozen)
-        init = self._context.run.init
-        if init is not None:
+        init, trained = self._context.run.init, self._context.weight_files_to_begin_with()
+        if trained:
+            block.begin_with_trained(trained)
+        elif init is not None:
             block.begin_with(init)
         release_memory()  # the pages that random numbers came from
         return block
@@ -289,7 +292,7 @@ class BlockTrainer:
 
     @property
     def _warmup(self) -> int:
-        return min(self._context.plan.training.warmup, self._context.epochs)
+        return self._context.warmup
 
     def _holding_against(self, micro_batches: Iterator[MicroBatch]) -> Iterator[MicroBatch]:
         """The same, and note what losses are held against as soon as those of the first step are there."""
@@ -324,14 +327,14 @@ class BlockTrainer:
 
     def _diverged(self, block: LoadedBlock, found: str, step: int) -> RunError:
         return RunError(
-            f"block {self._index}: training has diverged: {found} at step {step}, with a learning rate of "
-            f"{block.optimizer.lr:.4g}; {self._checkpoints.describe(self._index)}. Plan again with a smaller --lr, or "
-            "with a longer --warmup"
+            f"{self._name}: training has diverged: {found} at step {step}, with a learning rate of "
+            f"{block.optimizer.lr:.4g}; {self._checkpoints.describe(self._index)}. Plan again with a smaller "
+            + ("--polish-lr" if self._context.is_polish else "--lr, or with a longer --warmup")
         )
 
     def _rate(self, step: int, total: int, warming: int = 0) -> float:
         """Of a step of `total`: evenly up over the first `warming` of them, then as the schedule says."""
-        base = self._context.plan.training.optimizer.lr
+        base = self._context.lr
         if step < warming:
             return base * (step + 1) / warming
         if self._context.plan.training.schedule == "constant":
@@ -360,10 +363,10 @@ class BlockTrainer:
         return memory.peak_bytes
 
 
-def exhausted(block: int, tried: Sequence[str]) -> OverBudgetError:
-    """The error of a block that fits with none of the settings it may have."""
+def exhausted(block: str, tried: Sequence[str]) -> OverBudgetError:
+    """The error of a stage, by its name, that fits with none of the settings it may have."""
     message = f" Tried: {'; '.join(tried)}" if tried else ""
-    return OverBudgetError(f"block {block} fits with none of its fallbacks.{message}")
+    return OverBudgetError(f"{block} fits with none of its fallbacks.{message}")
 
 
 def draw_from(device: torch.device, *key: int) -> None:

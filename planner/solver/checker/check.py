@@ -26,8 +26,9 @@ def check(plan: Plan, profile: Profile) -> None:
     """
     checker = _Checker(plan, profile)
     checker.whole()
-    for index, block in enumerate(plan.blocks):
+    for index, block in enumerate(plan.stages):
         checker.block(index, block)
+    checker.polish()
     if checker.faults:
         shown = "; ".join(checker.faults[:_SHOWN])
         raise PlannerError(f"the solver contradicts its checker, please report this: {shown}")
@@ -61,7 +62,7 @@ class _Checker:
         segments = [segment for block in plan.blocks for segment in block.segments]
         self._features([segment.units for segment in segments])
         exits: list[Exit] = []
-        for segment in segments:
+        for segment in segments if plan.polish is None else plan.polish.block.segments:
             if profile.model.task.fits_exits:
                 inside = filter(profile.model.is_single, range(segment.units[0] + 1, segment.units[1]))
                 exits += [Exit(unit, PooledHead("pooled")) for unit in inside]
@@ -98,16 +99,30 @@ class _Checker:
 
     def _totals(self) -> None:
         plan, predicted = self.plan, self.plan.predicted
-        peak = max(block.predicted.peak_bytes for block in plan.blocks)
+        peak = max(block.predicted.peak_bytes for block in plan.stages)
         self.same("predicted.peak_bytes", predicted.peak_bytes, peak)
         self._fits("predicted.peak_bytes", peak)
-        runs = [BlockRun(plan, self.profile, index, block.micro_batch) for index, block in enumerate(plan.blocks)]
-        passes = [plan.training.epochs if block.epochs is None else block.epochs for block in plan.blocks]
+        runs = [BlockRun(plan, self.profile, index, block.micro_batch) for index, block in enumerate(plan.stages)]
+        passes = [plan.training.epochs if block.epochs is None else block.epochs for block in plan.stages]
         total = sum(epochs * run.epoch_ns() + run.finish_ns() for epochs, run in zip(passes, runs, strict=True))
         self.same("predicted.seconds_total", predicted.seconds_total, total / 1e9)
         stored = max(run.read_bytes() + run.written_bytes() for run in runs)
         self.same("predicted.cache_bytes", predicted.cache_bytes, stored)
         self._stores("predicted.cache_bytes", stored)
+
+    def polish(self) -> None:
+        """It trains, end to end, all that is trained at all, for as long as was asked for."""
+        plan, found = self.plan, self.plan.polish
+        self.same("polish.epochs", found.epochs if found else 0, plan.training.polish)
+        if found is None:
+            return
+        trained = (plan.training.freeze, len(plan.model.units))
+        rate = plan.training.polish_lr
+        self.same("polish.lr", found.lr, plan.training.optimizer.lr / 10 if rate is None else rate)
+        self.same("polish.block: units", found.block.units, trained)
+        self.same("polish.block: segments", [segment.units for segment in found.block.segments], [trained])
+        self.same("polish.block.input.kind", found.block.input.kind, "recompute" if trained[0] else "data")
+        self.true("polish.block: the optimizer steps behind backward", not found.block.optimizer_in_backward)
 
     def _fits(self, what: str, peak: int) -> None:
         room = self.plan.budget.bytes - self.plan.reserve_bytes
@@ -118,7 +133,7 @@ class _Checker:
         self.true(f"{what} {stored} ≤ storage_bytes {storage}", storage is None or stored <= storage)
 
     def block(self, index: int, block: Block) -> None:
-        where = f"blocks[{index}]"
+        where = f"blocks[{index}]" if index < len(self.plan.blocks) else "polish.block"
         cached = block.input.kind == "cache"
         boundary = block.units[0] if cached else 0
         if not cached:
@@ -146,6 +161,9 @@ class _Checker:
     def _passes(self, where: str, block: Block) -> None:
         """The share of the trained units that lie before the block's end is that of the epochs above the early ones."""
         training, units = self.plan.training, len(self.plan.model.units)
+        if self.plan.polish is not None and block is self.plan.polish.block:
+            self.same(where, block.epochs, training.polish)
+            return
         if training.early_epochs is None:
             self.same(where, block.epochs, None)
             return

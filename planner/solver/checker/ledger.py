@@ -70,12 +70,12 @@ class BlockRun:
     """One block at one micro-batch; as one of its fallbacks where that is smaller than the block's own."""
 
     def __init__(self, plan: Plan, profile: Profile, index: int, size: int) -> None:
-        block = plan.blocks[index]
+        block = plan.stages[index]
         self.plan, self.profile, self.block, self.size = plan, profile, block, size
         self.around = policy_figures(plan, profile)
         self.elsewhere = profile.device.is_accelerator
         """Whether tensors lie in another memory than what reads and writes storage."""
-        self.behind = next((other.input for other in plan.blocks[index + 1 : index + 2]), None)
+        self.behind = next((other.input for other in plan.stages[index + 1 : index + 2]), None)
         self.caches = self.behind is not None and self.behind.kind == "cache"
         self.accumulating = size < plan.training.batch
         self.stepping = block.optimizer_in_backward and not self.accumulating

@@ -97,6 +97,9 @@ def _changes(profile: Profile, request: Request, error: InfeasibleError, fixed_i
         yield from _measured(profile, larger, f"storage of {exact(error.minimum_bytes)} for caches (--storage)")
     elif error.term != STORAGE:
         yield from _smaller_reserve(profile, request, error.minimum_bytes)
+    if request.training.polish:
+        plain = replace(request, training=replace(request.training, polish=0, polish_lr=None))
+        yield from _measured(profile, plain, "no polish at the end (no --polish)")
     if request.allocator == "fast":
         yield from _measured(profile, replace(request, allocator="tight"), "the other allocator (--allocator tight)")
     yield from _other_batches(profile, request)

@@ -31,7 +31,7 @@ OPTIONS = shlex.split("""
     --schedule constant --warmup 2 --augment crop --views 2 --dtype bfloat16 --seed 7 --freeze 1 --storage 1GiB
     --cache-dtype uint8 --strategy neuroflux --prefer fidelity --max-cuts 5 --linear-segments --allocator fast
     --reserve 1MiB --head pooled-conv --head-time-share 0.1 --grouping-threshold 0.2 --mean 0.485,0.456,0.406
-    --std 0.229 --resize 40 --crop 32
+    --std 0.229 --resize 40 --crop 32 --polish 3 --polish-lr 0.0005
 """)
 
 
@@ -64,6 +64,8 @@ def test_every_term_arrives(local: TestClient, tmp_path: Path, capsys: pytest.Ca
         samples=1000,
         schedule="constant",
         warmup=2,
+        polish=3,
+        polish_lr=0.0005,
         seed=7,
         freeze=1,
         augment="crop",
@@ -85,7 +87,7 @@ def test_every_term_arrives(local: TestClient, tmp_path: Path, capsys: pytest.Ca
     )
     found = [from_python, by_command(profile, OPTIONS, tmp_path, capsys), by_rest(profile, EVERY_TERM, local)]
     assert [plan.request for plan in found] == [wanted] * 3
-    assert [plan.blocks for plan in found] == [from_python.blocks] * 3
+    assert [plan.stages for plan in found] == [from_python.stages] * 3
     assert {plan.id for plan in found} == {from_python.id}
 
 

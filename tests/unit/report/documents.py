@@ -22,9 +22,10 @@ from planner.schema.plan import (
     PhasePeaks,
     Plan,
     PlanPrediction,
+    Polish,
     Segment,
 )
-from planner.schema.report import BlockReport, CacheReport, Report
+from planner.schema.report import BlockReport, CacheReport, PolishReport, Report
 from planner.schema.report_parts import ExitReport
 from planner.schema.request import Budget, Training
 
@@ -130,6 +131,23 @@ REPORT = Report(
     seconds=185.0,
     cache=CacheReport(73_400_320, 1.5),
     deviations=(),
+)
+
+
+POLISHED = make_plan(
+    MODEL,
+    PLAN.blocks,
+    training=replace(PLAN.training, polish=2),
+    polish=Polish(2, 0.005, block(0, (5,), (None,), 16, predicted=prediction(275_000_000, 8.0), epochs=2)),
+)
+"""`PLAN` with two epochs end to end behind it."""
+
+POLISHED_REPORT = replace(
+    REPORT,
+    polish=PolishReport(
+        BlockReport((0, 5), 16, 2, 275_000_000, 270_000_000, 8.0, 9.0, 2, 40, 0.25),
+        ExitReport(5, 5_678_901, 0.75, 99.5),
+    ),
 )
 
 

@@ -15,7 +15,17 @@ from matplotlib.figure import Figure
 from planner.errors import InputError, StorageError
 from planner.report.plot import draw_memory, make_figure
 from planner.report.read import MemorySample, RunRecord
-from tests.unit.report.documents import LINES, PLAN, REPORT, block, make_model, make_plan
+from tests.unit.report.documents import (
+    LINES,
+    PLAN,
+    POLISHED,
+    POLISHED_REPORT,
+    REPORT,
+    block,
+    line,
+    make_model,
+    make_plan,
+)
 
 MIB = 2**20
 SAMPLES = tuple(MemorySample(**value) for value in LINES)
@@ -175,3 +185,9 @@ print(json.dumps([before, "matplotlib.pyplot" in sys.modules]))
     done = subprocess.run(command, capture_output=True, text=True, cwd=root)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [[], False]
+
+
+def test_a_polish_is_a_stage_of_its_own(tmp_path: Path) -> None:
+    samples = (*SAMPLES, MemorySample(**line(7.0, block=2, step=0)))
+    draw_memory(RunRecord(POLISHED, replace(POLISHED_REPORT, seconds=12.0), samples), tmp_path / "memory.svg")
+    assert "the polish, units 0–4" in texts(tmp_path / "memory.svg")

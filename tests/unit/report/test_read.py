@@ -18,7 +18,7 @@ from planner.report.run_tables import unfinished_table
 from planner.schema.codec import to_json
 from planner.schema.run_folder import Failure
 from tests.unit.report.cells import flat
-from tests.unit.report.documents import LINES, PLAIN, PLAN, REPORT, line, write_run
+from tests.unit.report.documents import LINES, PLAIN, PLAN, POLISHED, POLISHED_REPORT, REPORT, line, write_run
 
 
 def lines(*values: dict[str, Any]) -> bytes:
@@ -43,6 +43,14 @@ def test_a_run_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     assert record.plan == PLAN
     assert record.report == REPORT
     assert record.samples == tuple(MemorySample(**value) for value in LINES)
+
+
+def test_a_polished_run_is_read_back(tmp_path: Path) -> None:
+    written = lines(*LINES, line(7.0, block=2))
+    record = read_run(write_run(tmp_path, written, POLISHED, POLISHED_REPORT))
+    assert [sample.block for sample in record.samples] == [0, 0, 1, 2]
+    with pytest.raises(InputError, match=r"its blocks are not those of plan\.json"):
+        read_run(write_run(tmp_path, written, POLISHED, REPORT))
 
 
 def test_a_run_without_steps_has_no_samples(tmp_path: Path) -> None:

@@ -8,11 +8,14 @@ import pytest
 
 from planner.report.run_tables import evaluation_table, report_table
 from planner.schema.plan import Plan
-from planner.schema.report import Evaluation, Report
+from planner.schema.report import ComparisonReport, Evaluation, PeakPosition, Report
 from planner.schema.request import Budget
+from planner.units import MIB
 from tests.unit.report.cells import cells, flat, mib, percent
 from tests.unit.report.documents import (
     PLAN,
+    POLISHED,
+    POLISHED_REPORT,
     REPORT,
 )
 
@@ -200,3 +203,31 @@ def test_deviations_are_listed() -> None:
 def test_a_report_whose_units_are_not_the_plans_is_still_shown() -> None:
     strange = replace(REPORT, exits=(replace(REPORT.exits[0], unit=0), replace(REPORT.exits[1], unit=99)))
     assert "99" in report_table(strange, PLAN)
+
+
+def test_a_polish_stands_behind_the_blocks() -> None:
+    table = report_table(POLISHED_REPORT, POLISHED)
+    assert cells(table, "polish") == [
+        "polish", "0–4", "16 × 2", "2", "0.25", mib(275_000_000), mib(270_000_000), percent(270_000_000, 275_000_000),
+        "8.0 s", "9.0 s", "+12.5%",
+    ]  # fmt: skip
+    metric = REPORT.task.metric
+    before, behind = metric.share(0.75, None), metric.share(0.8125, None)
+    assert f"2 epochs end to end took the full model from {before} to {behind}" in flat(table)
+    assert PeakPosition("train", 2, 90, is_polish=True).words == (
+        "in the polish while it was trained, behind 90 optimizer steps"
+    )
+
+
+def test_a_comparison_is_told_with_the_gap() -> None:
+    metric = REPORT.task.metric
+    found = ComparisonReport(None, 0.93, points_behind=1.25, full_points_behind=1.25, peak_bytes=300 * MIB, seconds=90)
+    said = flat(report_table(replace(REPORT, comparison=found), PLAN))
+    share = metric.share(0.93, REPORT.exits[-1].samples)
+    assert f"backpropagation in ample memory: {metric.name} {share}, the network that came out is 1.25 points b" in said
+    assert "(peak 300.0 MiB, 1 min 30 s, outside the budget)" in said
+    better = replace(found, points_behind=-0.5, full_points_behind=0.004)
+    said = flat(report_table(replace(REPORT, comparison=better, best_exit=1), PLAN))
+    assert "the network that came out is 0.50 points ahead, its full model as good" in said
+    failed = replace(REPORT, comparison=ComparisonReport("no memory"))
+    assert "did not come to its end (no memory)" in flat(report_table(failed, PLAN))

@@ -21,6 +21,7 @@ from tests.unit.report.documents import (
     NORM,
     PLAIN,
     PLAN,
+    POLISHED,
     RELU,
     REPORT,
     RESIDUAL,
@@ -268,3 +269,16 @@ def test_no_line_is_wider_than_110(name: str, size: int, seconds: float) -> None
 def test_a_plan_that_takes_no_time_is_still_shown() -> None:
     instant = replace(PLAN, predicted=replace(PLAN.predicted, seconds_total=0.0))
     assert "No plan is faster." in plan_table(instant)
+
+
+def test_a_polish_is_shown_with_what_it_costs() -> None:
+    table = plan_table(POLISHED)
+    assert cells(table, "polish") == [
+        "polish", "0–4", "alpha..omega", "0–4", "own", "–", "16 × 2", "data", mib(275_000_000), "8.0 s",
+    ]  # fmt: skip
+    said = flat(table)
+    assert "then a polish: 2 epochs end to end, learning rate 0.005" in said
+    assert f"16.5 s of the total time, at a peak of {mib(275_000_000)} MiB" in said
+    assert "in block 0 and the polish." in said  # both accumulate
+    assert "polish" not in plan_table(PLAN)
+    assert cells(breakdown_table(POLISHED), "polish")[1] == "0–4"

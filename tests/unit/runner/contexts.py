@@ -28,8 +28,8 @@ def run_context(plan: Plan, out: Path = _NOWHERE, seed: int = 0, length: RunLeng
 
 
 def block_context(plan: Plan, index: int, out: Path = _NOWHERE, seed: int = 0) -> BlockContext:
-    """One block of a run."""
-    return run_context(plan, out, seed).blocks[index]
+    """One block of a run, or its polish."""
+    return run_context(plan, out, seed).stages[index]
 
 
 def loaded_block(plan: Plan, index: int, seed: int, frozen: Sequence[nn.Module] = ()) -> LoadedBlock:

@@ -57,8 +57,8 @@ def test_what_says_nothing_of_it_keeps_its_id() -> None:
     training = TrainingTerms().training()
     assert training.normalisation is None
     written = encode(training)
-    later = ("normalisation", "resize", "shorter_side", "warmup", "early_epochs")
-    assert [written.pop(name) for name in later] == [None, None, None, 0, None]
+    later = ("normalisation", "resize", "shorter_side", "warmup", "early_epochs", "polish", "polish_lr")
+    assert [written.pop(name) for name in later] == [None, None, None, 0, None, 0, None]
     assert decode(Training, written) == training
     assert content_id(training) == content_id(written)
     assert content_id(replace(training, normalisation=IMAGENET)) != content_id(training)

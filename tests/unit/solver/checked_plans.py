@@ -11,6 +11,7 @@ from planner.schema.profile import ComponentProfile, HeadProfile, Profile, Trace
 from planner.schema.request import Budget, Request, Scope, Training
 from planner.solver.checker.check import check
 from planner.solver.checker.ledger import BlockRun
+from planner.solver.memory_model import total_ns
 from planner.solver.predict import make_block, make_exits, predict_plan
 from planner.solver.problem import CLASSIFIER, BlockChoice, Problem
 from tests.heads import heads
@@ -58,7 +59,7 @@ def plan_of(problem: Problem, *choices: BlockChoice) -> Plan:
         baseline_bytes=problem.process.baseline_bytes,
         blocks=tuple(make_block(problem, choice) for choice in choices),
         exits=make_exits(choices, problem.profile.model),
-        predicted=predict_plan(problem, choices),
+        predicted=predict_plan(problem, choices, total_ns(problem, choices)),
         minimum_budget_bytes=1,
         optimality_gap=0.0,
         alternatives=(Alternative("auto", 1, 0, 100, 1.0, 100),),

@@ -28,7 +28,7 @@ def test_shapes_and_parameters_are_those_of_the_modules() -> None:
         outputs = module(outputs)
         parameters += sum(parameter.numel() for parameter in module.parameters())
     assert run.shapes[-1] == tuple(outputs.shape[1:])
-    assert [block.input_shape for block in run.blocks] == [run.shapes[block.units[0]] for block in plan.blocks]
+    assert [block.input_shape for block in run.stages] == [run.shapes[block.units[0]] for block in plan.blocks]
 
 
 def test_behind_the_last_fallback_its_setting_stays_in_force_at_smaller_micro_batches() -> None:
@@ -41,14 +41,14 @@ def test_behind_the_last_fallback_its_setting_stays_in_force_at_smaller_micro_ba
 
 
 def test_blocks_know_the_one_behind_them() -> None:
-    first, second, last = run_context(small_plan()).blocks
+    first, second, last = run_context(small_plan()).stages
     assert (first.following, second.following, last.following) == (second, last, None)
     assert [block.reads_cache for block in (first, second, last)] == [False, True, True]
 
 
 def test_a_block_knows_by_a_checksum_which_weights_lie_right_before_it(tmp_path: Path) -> None:
     assert block_context(small_plan(), 0, tmp_path).input_checksum() is None
-    first, second = run_context(frozen_plan(), tmp_path).blocks
+    first, second = run_context(frozen_plan(), tmp_path).stages
     first.run.folder.weights.mkdir()
     found = []
     for value in (1.0, 2.0, 1.0):

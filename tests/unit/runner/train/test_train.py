@@ -82,7 +82,7 @@ CHECKPOINT = Path("checkpoint")
 
 
 def _context(plan: Plan, length: RunLength) -> BlockContext:
-    return run_context(plan, length=length).blocks[0]
+    return run_context(plan, length=length).stages[0]
 
 
 def _trainer(
