@@ -304,6 +304,27 @@ def test_augmentation_is_planned_for_and_said(run: Run, write: Callable[[Profile
         assert said in done.err
 
 
+def test_a_polish_below_the_floor_of_checkpoint_is_refused_with_the_least_that_would_do(
+    run: Run, write: Callable[[Profile], Path]
+) -> None:
+    words = ("plan", "--model", "cnn6", "--profile", write(_own()), "--scope", "training", "--json", "--budget")
+    least = [run(*words, "1KiB", "--strategy", name) for name in ("auto", "checkpoint")]
+    assert [done.code for done in least] == [3, 3]
+    plain, floor = (json.loads(done.out)["minimum_bytes"] for done in least)
+    assert plain < floor
+    done = run(*words, floor - 1, "--polish", 1)
+    assert done.code == 3
+    refused = json.loads(done.out)
+    assert refused["minimum_bytes"] == floor
+    assert refused["error"].startswith("no plan that ends with 1 epoch of polish fits a budget of")
+    assert "no polish at the end (no --polish)" in refused["error"]
+    done = run(*words, floor, "--polish", 1)
+    assert done.code == 0
+    assert done.plan.polish is not None and done.plan.minimum_budget_bytes == floor
+    done = run(*words, floor, "--polish-lr", 0.1)
+    assert (done.code, json.loads(done.out)["error"].partition(":")[0]) == (2, "--polish-lr")
+
+
 def test_more_units_than_can_be_frozen_are_refused_before_anything_is_measured(run: Run) -> None:
     done = run(*MODEL, "--freeze", 6)
     assert (done.code, done.out) == (2, "")

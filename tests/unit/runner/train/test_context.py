@@ -66,4 +66,4 @@ def test_a_block_trains_for_its_own_epochs_and_in_proportion_for_others_that_are
     plan = replace(plan, blocks=blocks, training=replace(plan.training, epochs=8))
     for asked, epochs in ((8, [3, 5, 8]), (16, [6, 10, 16]), (4, [2, 3, 4]), (1, [1, 1, 1])):
         run = run_context(plan, length=RunLength(asked, None, 0))
-        assert [block.epochs for block in run.blocks] == epochs
+        assert [block.epochs for block in run.stages] == epochs
