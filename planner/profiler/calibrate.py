@@ -192,15 +192,20 @@ def calibrate(job: Job, path: Path, bounds: Bounds) -> Calibrated:
     constant, permille = split_overhead(tight, heads_bytes)
     again = sum(kept) // _AGAIN_IN_BFLOAT16 if job.dtype == "bfloat16" else 0
     seconds, size = tight.calibration_seconds, tight.account.micro_batch
-    least = _take_accounts(path, "tight", (small,), bounds, notes) if small < size else None
-    if least is None:
+    smaller = [
+        accounts
+        for each in dict.fromkeys((small, least_step(job)))
+        if each < size and (accounts := _take_accounts(path, "tight", (each,), bounds, notes)) is not None
+    ]
+    if not smaller:
         return Calibrated(constant + again, permille, size, size, 0, seconds, policies, tight, tuple(notes), kept)
-    base = min(constant, split_overhead(least, heads_bytes, permille)[0])
+    # Few samples may take more: kernels are others, and blocks are rounded up to pages whatever their size. What they
+    # take then holds for all.
+    base = max(split_overhead(accounts, heads_bytes, permille)[0] for accounts in smaller)
+    growing = max(0, constant - base)
     # Taken in processes as young as a run's: in one that has measured for long the same kernel is up to twice as fast.
-    seconds = (seconds + least.calibration_seconds) / 2
-    return Calibrated(
-        base + again, permille, small, size, constant - base, seconds, policies, tight, tuple(notes), kept
-    )
+    seconds = (seconds + smaller[0].calibration_seconds) / 2
+    return Calibrated(base + again, permille, small, size, growing, seconds, policies, tight, tuple(notes), kept)
 
 
 def _kept_by_kernels(path: Path, bounds: Bounds, notes: list[str]) -> tuple[int, ...]:
@@ -213,10 +218,20 @@ def _kept_by_kernels(path: Path, bounds: Bounds, notes: list[str]) -> tuple[int,
     return decode(Overhead, parse_json(line)).kept_bytes
 
 
-def step_sizes(job: Job) -> tuple[int, int]:
-    """Micro-batches of whole steps: a smallest one that every unit allows, and one large enough to tell parts apart."""
+def _legal_steps(job: Job) -> list[int]:
+    """Micro-batches of the job that every unit allows, rising."""
     least = max(sizes.minimum_micro_batch for sizes in model_sizes(job.model))
-    legal = [size for size in job.micro_batches if size >= least] or [least]
+    return [size for size in job.micro_batches if size >= least] or [least]
+
+
+def least_step(job: Job) -> int:
+    """The smallest micro-batch that a plan may have."""
+    return _legal_steps(job)[0]
+
+
+def step_sizes(job: Job) -> tuple[int, int]:
+    """Micro-batches of whole steps: a small one that every unit allows, and one large enough to tell parts apart."""
+    legal = _legal_steps(job)
     small = max([legal[0], *(size for size in legal if size <= _SMALL_STEP)])
     return small, max(size for size in legal if size <= max(_LARGEST_STEP, small))
 

@@ -110,8 +110,10 @@ def take_profile(request: ProfileRequest, on_progress: OnProgress, folder: Path 
     with tempfile.TemporaryDirectory(prefix="neuroflux-") as name:
         path = Path(name) / "job.json"
         path.write_text(to_json(job))
+        described = Path(name) / "model.json"
+        described.write_text(to_json(request.model))
         storage = measured_storage(folder)  # first, for a folder that cannot be written to ends it
-        start = start_of_accelerator(machine) if elsewhere else _measure_start(job, bounds)
+        start = start_of_accelerator(machine) if elsewhere else _measure_start(job, described, bounds)
         calibrated = (calibrate_accelerator if elsewhere else calibrate)(job, path, bounds)
         found = MeasurementRun(job, bounds, lambda: MeasuringChild(bounds, path, os.getpid()), on_progress).run()
     profile = Profile(
@@ -214,20 +216,29 @@ def start_of_accelerator(machine: Machine) -> Start:
     return Start(context, context, 0)
 
 
-def measure_start(allocator: Policy, threads: int, bounds: Bounds | None = None) -> Start:
+def measure_start(
+    allocator: Policy, threads: int, bounds: Bounds | None = None, described: Path | None = None
+) -> Start:
     """Start a supervisor and a child as a run does, and read their resident bytes.
 
     They are started as a program: the profiler does not import the runner.
 
+    Args:
+        allocator: the child's policy.
+        threads: that the child computes with.
+        bounds: of the measurement.
+        described: the file of the network's description, which both hold; none: of none.
+
     Raises:
         InfeasibleError, InputError, RunError: as `first_line`.
     """
-    line = first_line(bounds or Bounds.begin(), "planner.runner.supervise.probe", allocator, str(threads))
+    models = [] if described is None else [str(described)]
+    line = first_line(bounds or Bounds.begin(), "planner.runner.supervise.probe", allocator, str(threads), *models)
     return decode(Start, parse_json(line))
 
 
-def _measure_start(job: Job, bounds: Bounds) -> Start:
-    start = measure_start(job.allocator, job.threads, bounds)
+def _measure_start(job: Job, described: Path, bounds: Bounds) -> Start:
+    start = measure_start(job.allocator, job.threads, bounds, described)
     if start.start_peak_bytes > bounds.max_bytes:
         raise InfeasibleError(
             f"{format_bytes(bounds.max_bytes)} are too little to measure in (--max-bytes, or what is available): "

@@ -1,33 +1,45 @@
-"""What supervisor and child cost before any training: `python -m planner.runner.supervise.probe POLICY THREADS`.
+"""What a run costs before any training: `python -m planner.runner.supervise.probe POLICY THREADS [MODEL]`.
 
-Starts both as a run does and answers with one JSON object: the child's resident bytes after its first tiny step, its
-highest until then, and the supervisor's highest. The profiler asks; it takes a process of its own because the figures
-are the process's.
+Starts supervisor and child as a run does and answers with one JSON object: the child's resident bytes after its first
+tiny step, its highest until then, and the supervisor's highest. Both hold what a run's hold: the command's modules, and
+the network's description (MODEL is its file), which takes megabytes where a network is many graphs. The profiler asks;
+it takes a process of its own because the figures are the process's.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
+from pathlib import Path
 from typing import cast
 
+from planner.model.shapes import model_sizes
 from planner.runner.protocol.events import ChildReady, Message
 from planner.runner.supervise import supervisor  # noqa: F401  # loaded, for a run's supervisor has it resident
 from planner.runner.supervise.own_memory import GROWTH_BYTES, release_start_memory
-from planner.schema.codec import decode, parse_json
+from planner.schema.codec import content_id, decode, parse_json, read_document
 from planner.schema.common import Policy
+from planner.schema.model import Model
 from planner.system.answers import Answers
 from planner.system.child import STANDARD_ERROR, ChildProcess
 from planner.system.ends import End
 from planner.system.proc import read_memory
 
+_COMMAND = ("planner.cli.main", "planner.cli.run", "planner.cli.progress")
+"""Every run is the command `neuroflux run`, whose process is the supervisor. Loaded by name: this room is below it."""
+
 _CHILD = """
 import sys
+from pathlib import Path
 from planner.schema.codec import to_json
 from planner.runner.train import child
 from planner.runner.protocol.events import ChildReady, Message
 from planner.system.answers import Answers
+from planner.schema.codec import read_document
+from planner.schema.model import Model
 answers = Answers()
+described = [read_document(Path(path), Model) for path in sys.argv[3:]]
 from planner.training.runtime import start_torch
 started = start_torch(sys.argv[1], int(sys.argv[2]))
 import planner.runner.train.session
@@ -35,10 +47,16 @@ answers.emit(to_json(Message(ChildReady("ready", started.baseline_bytes, started
 """
 
 
-def probe(policy: Policy, threads: int) -> dict[str, int]:
-    """Bytes of child and supervisor under `policy` with `threads` threads."""
+def probe(policy: Policy, threads: int, models: list[str]) -> dict[str, int]:
+    """Bytes of child and supervisor under `policy` with `threads` threads; `models` names the description, if any."""
+    for name in _COMMAND:
+        importlib.import_module(name)
+    described = [read_document(Path(path), Model) for path in models]
+    for model in described:  # as a run looks whether its plan is whole, and what the exits are like
+        content_id(model)
+        model_sizes(model)
     release_start_memory()
-    with ChildProcess(["-c", _CHILD, policy, str(threads)], STANDARD_ERROR) as child:
+    with ChildProcess(["-c", _CHILD, policy, str(threads), *models], STANDARD_ERROR) as child:
         line = child.answers.readline()
         if child.process.wait():
             raise SystemExit(End(child.process.returncode).passed_on())
@@ -50,4 +68,4 @@ def probe(policy: Policy, threads: int) -> dict[str, int]:
 
 if __name__ == "__main__":
     answers = Answers()
-    answers.emit(json.dumps(probe(cast(Policy, sys.argv[1]), int(sys.argv[2]))))
+    answers.emit(json.dumps(probe(cast(Policy, sys.argv[1]), int(sys.argv[2]), sys.argv[3:])))

@@ -10,6 +10,8 @@ import pytest
 from planner.heads.base import HeadKind
 from planner.heads.kinds import measured_heads
 from planner.model.zoo import from_zoo
+from planner.profiler import calibrate as calibrate_module
+from planner.profiler.bounded import Bounds
 from planner.profiler.calibrate import (
     Calibrated,
     head_kernel_bytes,
@@ -61,6 +63,32 @@ def test_what_grows_is_a_share_of_what_is_live_and_the_rest_is_constant() -> Non
 
 def test_a_share_found_elsewhere_can_be_applied() -> None:
     assert split_overhead(_accounts(1_000_000, 300_000, 600_000, 0), permille=50) == (70_000 + HEADS, 50)
+
+
+@pytest.mark.parametrize(
+    "beyond",
+    [
+        {8: 94_000, 2: 70_000, 1: 60_000},
+        {8: 94_000, 2: 94_000, 1: 94_000},
+        {8: 94_000, 2: 130_000, 1: 70_000},
+        {8: 94_000, 2: 70_000, 1: 130_000},
+    ],
+)
+def test_neither_small_nor_large_micro_batches_take_more_than_is_counted(
+    monkeypatch: pytest.MonkeyPatch, beyond: dict[int, int]
+) -> None:
+    """Steps of few samples may well take more beside tensors than steps of 8: other kernels run."""
+
+    def take(path: Path, policy: str, sizes: tuple[int, ...], *others: object) -> Accounts | None:
+        return _accounts(900_000 + beyond[sizes[0]], 300_000, 600_000, 0) if policy == "tight" else None
+
+    monkeypatch.setattr(calibrate_module, "_take_accounts", take)
+    monkeypatch.setattr(calibrate_module, "_kept_by_kernels", lambda *others: ())
+    found = calibrate_module.calibrate(_job((1, 2, 8, 32), False), Path("job"), Bounds.begin())
+    assert (found.small_micro_batch, found.large_micro_batch) == (2, 8)
+    assert found.growing_bytes >= 0
+    assert found.overhead_bytes == max(beyond[1], beyond[2]) + HEADS
+    assert found.overhead_bytes + found.growing_bytes == max(beyond.values()) + HEADS
 
 
 def test_scratch_that_was_never_written_hides_nothing_else() -> None:
