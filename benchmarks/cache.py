@@ -35,6 +35,7 @@ from planner.schema.report import Report
 from planner.schema.request import Budget, Request, Training
 from planner.schema.run_folder import RunFolder
 from planner.solver.plan import least_memory, make_plan
+from planner.tasks.base import class_label
 from planner.units import MIB
 from tests.memory_group import MemoryGroup, can_create
 
@@ -89,7 +90,7 @@ def throughput(size: int, folder: Path) -> tuple[float, float, float, float]:
     started = time.perf_counter()
     with CacheWriter(folder, spec) as writer:
         for index in range(count):
-            writer.append(index, record, 0)
+            writer.append(index, (record,), class_label(0))
         writer.finish()
     written = count * spec.stride / 1e6 / (time.perf_counter() - started)
     run = max(1, min(RUN_BYTES // size, BATCH // RUNS_PER_BATCH))

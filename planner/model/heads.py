@@ -51,9 +51,9 @@ def heads_at(
 ) -> Iterator[AuxiliaryHead]:
     """Of `heads` those that fit behind so many units, as they are there. `shapes` are those of `Place`.
 
-    None where several tensors pass: no segment ends there.
+    Of several tensors that pass there they read the first; none where no segment may end.
     """
-    if not model.is_single(boundary):
+    if not model.may_end(boundary):
         return
     place = Place(boundary, tuple(unit.layers for unit in model.units), tuple(shapes), model.output)
     for head in heads:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
@@ -192,6 +192,24 @@ class UnitGraph(Operator):
         for index, name in enumerate(self.further_results):
             if name not in known:
                 yield f"further_results[{index}]", f"{name[:40]!r} is computed by no node"
+
+    def reaching(self, given: Sequence[int], own: Mapping[str, int]) -> tuple[int, ...]:
+        """By result, what bears on it, as bits: `given` has those of the inputs, `own` those of tensors."""
+        found = dict(zip(self.inputs, given, strict=True))
+        for node in self.training_nodes:
+            bits = 0
+            for value in node.values():
+                if isinstance(value, Name):
+                    bits |= found[value.name]
+                elif isinstance(value, TensorName):
+                    bits |= own.get(value.name, 0)
+            found.update(dict.fromkeys(node.results, bits))
+            operator = ATEN[node.operator]
+            names = (argument.name for argument in operator.arguments)
+            target = {**dict(zip(names, node.positional, strict=False)), **node.named}.get(operator.overwrites or "")
+            if isinstance(target, Name):  # which may be read again under its own name
+                found[target.name] |= bits
+        return tuple(found[name] for name in self.results)
 
     @property
     def extracts_features(self) -> bool:  # type: ignore[override]  # a constant of other operators

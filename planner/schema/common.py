@@ -62,9 +62,9 @@ def check_class_names(names: tuple[str, ...], classes: int) -> None:
         check_range("class_names: the length of a name", len(name), 1, MAX_NAME_LENGTH)
 
 
-def stored_bytes(dtype: CacheDtype, numbers: int) -> int:
-    """One sample's activations, so many numbers, as a cache holds them."""
-    return SCALE_BYTES + numbers if dtype == "uint8" else NUMBER_BYTES[dtype] * numbers
+def stored_bytes(dtype: CacheDtype, numbers: int, tensors: int = 1) -> int:
+    """One sample's activations, so many numbers in so many tensors, as a cache holds them."""
+    return tensors * SCALE_BYTES + numbers if dtype == "uint8" else NUMBER_BYTES[dtype] * numbers
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from planner import limits
@@ -132,16 +133,49 @@ class Model:
         self._check_further()
 
     def is_single(self, boundary: int) -> bool:
-        """Whether one tensor passes behind so many units, so that a segment, a block or the network may end there."""
+        """Whether one tensor passes behind so many units, so that frozen units or the network may end there."""
         return not 0 < boundary < len(self.units) or not self.units[boundary].further_inputs
 
     def check_single(self, boundary: int, what: str) -> None:
         """Raise ValueError where several tensors pass behind so many units; `what` is what should end there."""
         if not self.is_single(boundary):
+            raise ValueError(f"{what}: {self._passing(boundary)}; one alone has to pass there")
+
+    def may_end(self, boundary: int) -> bool:
+        """Whether a segment, a block or a smaller network may end behind so many units.
+
+        Its head reads the first of the tensors that pass there, the `result` of the unit before, and by that alone the
+        units in front are trained: every parameter that bears on one of these tensors has to bear on the first.
+        """
+        return self.is_single(boundary) or self._first_bears_all[boundary]
+
+    def check_end(self, boundary: int, what: str) -> None:
+        """Raise ValueError unless a segment may end behind so many units; `what` is what should end there."""
+        if not self.may_end(boundary):
             raise ValueError(
-                f"{what}: behind {boundary} units, {self.units[boundary - 1].name[:60]!r} the last of them, "
-                f"{1 + len(self.units[boundary].further_inputs)} tensors pass; such boundaries lie inside a segment"
+                f"{what}: {self._passing(boundary)}, and the first, which a head would read, does not depend on all "
+                "parameters that the others do; such boundaries lie inside a segment"
             )
+
+    def _passing(self, boundary: int) -> str:
+        last = self.units[boundary - 1].name[:60]
+        count = 1 + len(self.units[boundary].further_inputs)
+        return f"behind {boundary} units, {last!r} the last of them, {count} tensors pass"
+
+    @cached_property
+    def _first_bears_all(self) -> tuple[bool, ...]:
+        """By boundary: whether every parameter that bears on a tensor which passes there bears on the first."""
+        bearing, found, count = [0], [True], 0
+        for unit in self.units:
+            graph = unit.layers[0]
+            own: dict[str, int] = {}
+            if isinstance(graph, UnitGraph) and _is_joined(graph):
+                trained = (tensor.name for tensor in graph.tensors if tensor.kind == "parameter")
+                own = {name: 1 << place for place, name in enumerate(trained, start=count)}
+                bearing = [*graph.reaching(bearing, own)]
+            count += len(own)
+            found.append(all(others | bearing[0] == bearing[0] for others in bearing))
+        return tuple(found)
 
     def _check_further(self) -> None:
         """Raise ValueError unless every unit takes as many tensors as the one before it gives."""

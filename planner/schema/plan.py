@@ -363,9 +363,9 @@ class Plan:
                     f"the batch of {self.training.batch}"
                 )
             for segment in block.segments:
-                self.model.check_single(segment.units[1], "segments")
+                self.model.check_end(segment.units[1], "segments")
         for found in self.exits:
-            self.model.check_single(found.unit, "exits")
+            self.model.check_end(found.unit, "exits")
         last = self.blocks[-1].segments[-1]
         if any((segment.head is None) != (segment is last) for block in self.blocks for segment in block.segments):
             raise ValueError("segments: exactly the last of the plan ends in the model's own classifier (head null)")

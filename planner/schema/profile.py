@@ -326,7 +326,7 @@ class Profile:
         if any(head.boundary > count for head in self.heads):
             raise ValueError(f"heads: a boundary lies beyond the model's {count} units")
         for head in self.heads:
-            self.model.check_single(head.boundary, "heads")
+            self.model.check_end(head.boundary, "heads")
         if not any(head.kind == "classifier" and head.boundary == count for head in self.heads):
             raise ValueError("heads: the classifier's loss behind the last unit is missing")
 

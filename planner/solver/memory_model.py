@@ -112,10 +112,11 @@ def live_bytes(problem: Problem, choice: BlockChoice) -> Live:
     frozen = sum(unit.weights for unit in prefix)
     weights = frozen + sum(component.weights for component in components)
     optimizer = sum(component.optimizer for component in components)
-    before = highest_inference(prefix)
-    inference = max(before, highest_inference(units))
+    before = highest_inference(problem, 0, prefix, choice.micro_batch)
+    inference = max(before, highest_inference(problem, choice.first, units, choice.micro_batch))
     heads_inference = max(
-        units[end - 1 - choice.first].output + head.inference_peak for end, head in zip(choice.ends, heads, strict=True)
+        problem.made_bytes(choice.first, end, choice.micro_batch) + head.inference_peak
+        for end, head in zip(choice.ends, heads, strict=True)
     )
     writer = problem.writer_bytes(choice.last, choice.micro_batch)
     training = [DynamicLevel(before, 0, 0), *_training_levels(problem, choice, units, heads)]
@@ -138,13 +139,16 @@ def fill_bytes(problem: Problem, micro_batch: int) -> int:
     units = [problem.unit_cost(unit, micro_batch) for unit in range(problem.start)]
     data = problem.data_bytes(0, "data", micro_batch) + problem.process.kernel_bytes(micro_batch)
     writer = problem.writer_bytes(problem.start, micro_batch)
-    return data + sum(unit.weights for unit in units) + highest_inference(units) + writer
+    return data + sum(unit.weights for unit in units) + highest_inference(problem, 0, units, micro_batch) + writer
 
 
-def highest_inference(units: Sequence[ComponentCost]) -> int:
-    """Highest level while units run without gradients one behind the other; 0 without any."""
-    inputs = [0, *(unit.output for unit in units)]
-    return max((held + unit.inference_peak for held, unit in zip(inputs, units, strict=False)), default=0)
+def highest_inference(problem: Problem, first: int, units: Sequence[ComponentCost], micro_batch: int) -> int:
+    """Highest level while `units`, from `first` on, run without gradients one behind the other; 0 without any.
+
+    What the first is given is no part of it, however far it is carried along.
+    """
+    given = (problem.made_bytes(first, first + index, micro_batch) for index in range(len(units)))
+    return max((held + unit.inference_peak for held, unit in zip(given, units, strict=True)), default=0)
 
 
 class _Segment(NamedTuple):
@@ -162,7 +166,10 @@ class _Segment(NamedTuple):
     closing: bool
     """Whether the block ends here."""
     held_input: int
-    held_output: int
+    """What passes to it from the segment before, without what the block was given."""
+    held_output: list[int]
+    """By unit: what outlives the segment of what it and the units behind it make. Of what those before it make, that is
+    among what these keep; what was made before the segment is there anyway."""
     step_transient: int
 
 
@@ -182,7 +189,7 @@ def _segments(
         levels[0] = inside[0].first_stepping if stepping else inside[0].first
         spans = [(first - start, last - start) for first, last in spans_within(choice, start, end)]
         closing = end == choice.last
-        held_output = 0 if closing else inside[-1].output
+        outlives = [0 if closing else problem.made_bytes(index, end, choice.micro_batch) for index in range(start, end)]
         yield _Segment(
             units=inside,
             levels=levels,
@@ -191,10 +198,10 @@ def _segments(
             spans=spans,
             closing=closing,
             held_input=held_input,
-            held_output=held_output,
+            held_output=outlives,
             step_transient=max(component.step_transient for component in components),
         )
-        held_input = held_output
+        held_input = problem.made_bytes(choice.first, end, choice.micro_batch)
 
 
 def _passing(
@@ -226,7 +233,7 @@ def _training_levels(
         yield from _forward_levels(segment.passing, segment.held_input)
         yield from _backward_levels(segment)
         if not accumulating and not choice.optimizer_in_backward:
-            held, gradients = segment.held_input + segment.held_output, sum(segment.gradients)
+            held, gradients = segment.held_input + segment.held_output[0], sum(segment.gradients)
             yield DynamicLevel(held + gradients + segment.step_transient, held, gradients)
     if accumulating:
         yield DynamicLevel(max(component.step_transient for component in units + heads), 0, 0)
@@ -245,10 +252,12 @@ def _backward_levels(segment: _Segment) -> Iterator[DynamicLevel]:
     yield DynamicLevel(below + segment.levels[-1].backward, below, 0)
     gradients = segment.gradients[-1]
     held_in_trace = not segment.closing
+    apart = len(segment.units)  # from this unit on, what outlives the segment is no more among what units keep
     for index in range(len(segment.units) - 1, -1, -1):
         for first, end in segment.spans:
             if end == index + 1:
-                held = segment.held_input + sum(kept[:first]) + segment.held_output
+                apart = first
+                held = segment.held_input + sum(kept[:first]) + segment.held_output[apart]
                 yield from _forward_levels(segment.levels[first:end], held, gradients, segment.units[index].output)
                 kept[first:end] = [level.kept for level in segment.levels[first:end]]
                 # What was replayed is another tensor than the output that is held.
@@ -258,7 +267,7 @@ def _backward_levels(segment: _Segment) -> Iterator[DynamicLevel]:
         if held_in_trace:
             yield DynamicLevel(below + level.held_backward + gradients, below, gradients)
         else:
-            held = below + segment.held_output
+            held = below + segment.held_output[min(apart, index)]
             yield DynamicLevel(held + level.backward + gradients, held, gradients)
         held_in_trace = False
         gradients += segment.gradients[index]

@@ -74,7 +74,7 @@ def _fits(problem: Problem, choice: BlockChoice, room: int) -> int:
     if not problem.profile.model.task.fits_exits:
         return found
     for unit in range(choice.first + 1, choice.last):
-        if unit not in choice.ends and problem.profile.model.is_single(unit):
+        if unit not in choice.ends and problem.profile.model.may_end(unit):
             size = problem.fit_bytes(unit, choice.micro_batch)
             if found + size > room:
                 break
@@ -156,14 +156,14 @@ def _fallbacks(problem: Problem, choice: BlockChoice, peak: int) -> tuple[BatchS
 
 
 def make_exits(choices: tuple[BlockChoice, ...], model: Model) -> tuple[Exit, ...]:
-    """One exit behind every unit that gives one tensor: its head where a segment ends, a pooled one elsewhere, where
-    such can be fitted."""
+    """One exit behind every unit that a network may end with: its head where a segment ends, elsewhere a pooled one,
+    where such can be fitted."""
     heads = {end: head for choice in choices for end, head in zip(choice.ends, choice.heads, strict=True)}
     first, last = choices[0].first, choices[-1].last
     return tuple(
         Exit(unit, heads.get(unit, PooledHead("pooled")))
         for unit in range(first + 1, last + 1)
-        if unit in heads or (model.task.fits_exits and model.is_single(unit))
+        if unit in heads or (model.task.fits_exits and model.may_end(unit))
     )
 
 

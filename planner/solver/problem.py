@@ -255,7 +255,9 @@ class Problem:
         return (FAST_RETENTION_FACTOR if self._fast else 1) * micro_batch * NUMBER_BYTES[self.training.dtype]
 
     def made_bytes(self, first: int, end: int, micro_batch: int) -> int:
-        """Bytes that pass behind so many units and were made by the units from `first` on."""
+        """Bytes that pass behind so many units, which are some, and were made by the units from `first` on."""
+        if first >= end:
+            return 0
         output = self.unit_cost(end - 1, micro_batch).output
         if self.carried is None:
             return output
@@ -314,7 +316,8 @@ class Problem:
         if self.cache_dtype == self.training.dtype:
             return output + self.trailer_bytes
         numbers = -(-output // NUMBER_BYTES[self.training.dtype])
-        return stored_bytes(self.cache_dtype, numbers) + self.trailer_bytes
+        tensors = 1 + len(self.profile.model.units[boundary - 1].further_results)
+        return stored_bytes(self.cache_dtype, numbers, tensors) + self.trailer_bytes
 
     def cache_bytes(self, boundary: int) -> int:
         """Storage of the cache at a boundary inside the chain."""

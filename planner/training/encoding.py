@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import prod
 
 import torch
 from torch import Tensor
 
+from planner.model.activations import Activations, tensors_of
 from planner.model.shapes import Shape
 from planner.schema.common import SCALE_BYTES, CacheDtype, Dtype, stored_bytes
 from planner.schema.inputs import InputDtype
 from planner.schema.preprocessing import AS_THEY_ARE, Normalisation
 from planner.training.device import bytes_of
+
+
+def encode_activations(outputs: Activations, dtype: CacheDtype) -> Iterator[tuple[memoryview, ...]]:
+    """The stored form of each sample of outputs, tensor by tensor; copies at most one sample at a time."""
+    return zip(*(encode_samples(tensor, dtype) for tensor in tensors_of(outputs)), strict=True)
+
+
+def decode_activations(
+    records: memoryview, stored: CacheDtype, shapes: Sequence[Shape], dtype: Dtype = "float32"
+) -> Activations:
+    """Samples in `dtype` (micro-batch, …) of tensors of these shapes: all samples of one tensor, then of the next."""
+    sizes = [stored_bytes(stored, prod(shape)) for shape in shapes]
+    count = len(records) // sum(sizes)
+    found, at = [], 0
+    for shape, size in zip(shapes, sizes, strict=True):
+        found.append(decode_samples(records[at : at + count * size], stored, shape, dtype))
+        at += count * size
+    return tuple(found) if len(found) > 1 else found[0]
 
 
 def encode_samples(outputs: Tensor, dtype: CacheDtype) -> Iterator[memoryview]:
@@ -40,7 +59,7 @@ def decode_samples(records: memoryview, stored: CacheDtype, shape: Shape, dtype:
     if stored != "uint8":
         return torch.frombuffer(records, dtype=getattr(torch, stored)).view(-1, *shape).to(wanted)
     rows = torch.frombuffer(records, dtype=torch.uint8).view(-1, stored_bytes("uint8", prod(shape)))
-    scales = rows[:, :SCALE_BYTES].reshape(-1).view(torch.float32).view(-1, 2)
+    scales = rows[:, :SCALE_BYTES].clone().reshape(-1).view(torch.float32).view(-1, 2)
     least, step = (scales[:, column].view(-1, *(1 for _ in shape)) for column in (0, 1))
     return rows[:, SCALE_BYTES:].to(torch.float32).view(-1, *shape).mul_(step).add_(least).to(wanted)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from planner.model.activations import Activations
+from planner.model.activations import Activations, each, first_of
 from planner.training.heads import DecodingHead
 from planner.training.recompute import recomputed
 
@@ -23,16 +23,16 @@ def segment_loss(
     units: Sequence[nn.Module],
     head: nn.Module | None,
     loss: Loss,
-    inputs: Tensor,
+    inputs: Activations,
     labels: Tensor,
     recompute: Spans = (),
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Activations]:
     """Forward through `units` and `head`.
 
     `inputs` is (micro-batch, …), `labels` what `loss` takes. Spans in `recompute` run forward again in backward instead
     of keeping what they save. Returns the loss and the last unit's output, still part of the graph. Without a head,
-    the loss is that output's. It is taken in float32 whatever the units compute in. A head that makes `inputs` again
-    adds what that lacks.
+    the loss is that output's. It is taken in float32 whatever the units compute in. Of several tensors a head reads the
+    first; one that makes `inputs` again adds what that lacks of their first.
     """
     passing: Activations = inputs
     done = 0
@@ -42,23 +42,23 @@ def segment_loss(
         if first < end:
             passing = recomputed(units[first:end], passing)
         done = end
-    assert isinstance(passing, Tensor)  # no segment ends where several tensors pass
-    ending = passing if head is None else head(passing)
+    last = first_of(passing)
+    ending = last if head is None else head(last)
     found = loss(ending.float(), labels)
     del ending
-    return head.joined(found, passing, inputs) if isinstance(head, DecodingHead) else found, passing
+    return head.joined(found, last, first_of(inputs)) if isinstance(head, DecodingHead) else found, passing
 
 
 def train_segment(
     units: Sequence[nn.Module],
     head: nn.Module | None,
     loss: Loss,
-    inputs: Tensor,
+    inputs: Activations,
     labels: Tensor,
     weight: float = 1.0,
     hold_output: bool = False,
     recompute: Spans = (),
-) -> tuple[Tensor, Tensor | None]:
+) -> tuple[Tensor, Activations | None]:
     """Forward and backward of one micro-batch; gradients accumulate in the parameters.
 
     `weight` is the micro-batch's share of its batch; `recompute` is as in `segment_loss`. Returns the loss (a detached
@@ -66,7 +66,7 @@ def train_segment(
     input. Nothing else outlives the call.
     """
     found, output = segment_loss(units, head, loss, inputs, labels, recompute)
-    held = output.detach() if hold_output else None
+    held = each(output, Tensor.detach) if hold_output else None
     del output
     (found * weight if weight != 1.0 else found).backward()  # type: ignore[no-untyped-call]  # torch gives it no type
     return found.detach(), held

@@ -61,6 +61,14 @@ DENSE = (
 )
 """Every unit reads what all before it gave, as in a dense block."""
 
+FORKED = (
+    unit("a", conv("a", "x"), ("r",), (), WIDTH, 3, 3, 3),
+    unit("b", conv("b", "x"), ("x", "r"), (), WIDTH, WIDTH, 3, 3),
+    unit("c", ("j = cat([x, x1], 1)", *conv("c", "j")), ("r",), (SKIP,), WIDTH, 2 * WIDTH, 3, 3),
+    CLASSIFIER,
+)
+"""A branch beside what a head would read, which does not depend on the branch's weights."""
+
 
 def model(units: tuple[Unit, ...]) -> Model:
     """The network."""

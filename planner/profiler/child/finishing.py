@@ -160,11 +160,12 @@ class _Work:
 
     def fit(self) -> None:
         """Linear exits behind all units."""
+        from planner.model.activations import first_of
         from planner.training.discriminant import pooled_features
 
         fits = []
         for _, activations in self._outputs() if self._network.fits_exits else ():
-            features = pooled_features(activations)
+            features = pooled_features(first_of(activations))
             outputs = 2 if self._labels.dim() == 1 else self._labels.shape[1]
             fits.append(self._network.task.linear_fit(features.shape[1], outputs))
             fits[-1].add(features, self._labels)
@@ -211,22 +212,24 @@ class _Work:
 
         for given in (inputs, each(inputs, lambda tensor: tensor[:1])):
             outputs = pass_through([self._network.units[index]], given)
-            if not isinstance(outputs, tuple):  # several tensors are never stored
+            if self._network.may_end(index + 1):  # what else passes is never stored
                 self._store(outputs)
 
     def _run_heads(self, index: int, inputs: Activations) -> None:
         from planner.training.segment import pass_through
 
         outputs = pass_through([self._network.units[index]], inputs)
-        if not isinstance(outputs, tuple):
+        if self._network.may_end(index + 1):
             self._count(index, outputs)
 
-    def _count(self, index: int, activations: Tensor) -> None:
+    def _count(self, index: int, activations: Activations) -> None:
         """What heads and exits behind a unit get right; of the last unit's output what it does itself."""
+        from planner.model.activations import first_of
         from planner.training.segment import infer
 
+        last = first_of(activations)
         heads = self._heads[index] if index < len(self._heads) else ()
-        for outputs in [infer([head], activations) for head in heads] or [activations]:
+        for outputs in [infer([head], last) for head in heads] or [last]:
             self._network.task.meter().add(outputs, self._labels)
 
     def centre(self) -> None:
@@ -248,26 +251,29 @@ class _Work:
         for unit in self._network.units:
             unit.train()
 
-    def _outputs(self, samples: int | None = None) -> Iterator[tuple[int, Tensor]]:
-        """What leaves each unit, with its index, where it is one tensor: others are neither stored nor measured."""
+    def _outputs(self, samples: int | None = None) -> Iterator[tuple[int, Activations]]:
+        """What leaves each unit, with its index, where a segment may end: others are neither stored nor measured."""
         from planner.training.segment import pass_through
 
         outputs: Activations = self._images[:samples]
         for index, unit in enumerate(self._network.units):
             outputs = pass_through([unit], outputs)
-            if not isinstance(outputs, tuple):
+            if self._network.may_end(index + 1):
                 yield index, outputs
 
-    def _store(self, outputs: Tensor, stored: CacheDtype | None = None) -> None:
+    def _store(self, outputs: Activations, stored: CacheDtype | None = None) -> None:
         """One sample goes to a cache; where it is converted for that, it comes back as well."""
-        from planner.training.encoding import decode_samples, encode_samples
+        from planner.model.activations import each, tensors_of
+        from planner.training.encoding import decode_activations, encode_activations
 
         dtype = self._network.dtype
-        (record,) = encode_samples(outputs[:1], stored or dtype)
-        self._put(record)
+        (record,) = encode_activations(each(outputs, lambda tensor: tensor[:1]), stored or dtype)
+        for part in record:
+            self._put(part)
         if stored is not None:
             # A copy, for a reader's buffers can be written to.
-            decode_samples(memoryview(bytearray(record)), stored, tuple(outputs.shape[1:]), dtype)
+            shapes = [tuple(tensor.shape[1:]) for tensor in tensors_of(outputs)]
+            decode_activations(memoryview(bytearray(b"".join(record))), stored, shapes, dtype)
 
     def _put(self, data: memoryview) -> None:
         zlib.crc32(data)

@@ -75,7 +75,7 @@ def _use_units(job: Job, behind_each: Callable[[], None] = lambda: None) -> tupl
         if sizes.parameters:
             try:
                 if unit.further_inputs or unit.further_results:
-                    _use_joined(job, unit, shapes[boundary - 1])
+                    _use_joined(job, boundary, shapes)
                 else:
                     _use(job, boundary, shapes)
             except (RuntimeError, ValueError, MemoryError) as error:
@@ -113,22 +113,38 @@ def _use(job: Job, boundary: int, shapes: tuple[Shape, ...]) -> None:
             optimizer.step(module.parameters())
 
 
-def _use_joined(job: Job, unit: Unit, shape: Shape) -> None:
-    """Take steps with a unit where several tensors come in or go out, so that no segment is made of it alone."""
+def _use_joined(job: Job, boundary: int, shapes: tuple[Shape, ...]) -> None:
+    """The same where several tensors come into the unit or go out: alone, gradients come into all of these."""
     import torch
 
     from planner.model.activations import tensors_of
     from planner.model.build import build_unit
+    from planner.profiler.child.network import heads_behind
+    from planner.training.heads import build_head
     from planner.training.optimizers import make_optimizer
+    from planner.training.segment import train_segment
+    from planner.training.tasks import make_arithmetic
 
+    unit, shape, behind = job.model.units[boundary - 1], shapes[boundary - 1], shapes[boundary]
     module = build_unit(unit, shape, torch.Generator().manual_seed(0), job.dtype)
     optimizer = make_optimizer(job.optimizer)
+    task = make_arithmetic(job.model.task)
+    labels = task.examples(2, job.model.classes, job.model.input)
+    has_heads = boundary < len(job.model.units) and job.model.may_end(boundary)
+    heads = [
+        build_head(head, behind, job.model.output, torch.Generator().manual_seed(0), job.dtype)
+        for head in (heads_behind(job, boundary, shapes) if has_heads else ())
+    ]
     for _ in range(2):
         first = _inputs(job, unit, shape)
         further = (_inputs(job, unit, given.shape) for given in unit.further_inputs)
-        outputs = tensors_of(module((first, *further) if unit.further_inputs else first))
+        inputs = (first, *further) if unit.further_inputs else first
+        outputs = tensors_of(module(inputs))
         torch.stack([output.float().mean() for output in outputs]).sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step(module.parameters())
+        for head in heads:
+            train_segment([module], head, task.loss, inputs, labels, weight=0.5)
+            optimizer.step(module.parameters())
 
 
 def _mean(outputs: Tensor, labels: Tensor) -> Tensor:

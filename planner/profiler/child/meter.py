@@ -91,15 +91,15 @@ class Phase:
         return peak
 
 
-def without_free(phases: Sequence[Phase], address: int) -> list[Phase]:
-    """The same phases as if another reference had kept the block at `address` alive: its next free is left out."""
+def without_free(phases: Sequence[Phase], addresses: frozenset[int]) -> list[Phase]:
+    """The same phases as if other references had kept the blocks at `addresses` alive: the next free of each goes."""
     found: list[Phase] = []
-    held = 0
+    awaited = set(addresses)
     for phase in phases:
         events: list[Event] = []
         for event in phase.events:
-            if held == 0 and event.address == address and event.size < 0:
-                held = -event.size
+            if event.size < 0 and event.address in awaited:
+                awaited.remove(event.address)
             else:
                 events.append(event)
         start = found[-1].bytes if found else phase.start

@@ -59,9 +59,13 @@ class WholeNetwork:
         for parameter in self.parameters:
             parameter.grad = None
 
+    def may_end(self, boundary: int) -> bool:
+        """Whether a segment may end behind so many units."""
+        return self._model.may_end(boundary)
+
     def heads(self, unit: int) -> tuple[nn.Module, ...]:
         """An auxiliary head and a pooled exit behind so many units, as far as such fit there."""
-        if not self._model.is_single(unit):
+        if not self._model.may_end(unit):
             return ()
         shape, generator = self._shapes[unit], torch.Generator().manual_seed(unit)
         return tuple(

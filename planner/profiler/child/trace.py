@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from planner.model.activations import Activations, each, first_of, tensors_of
+from planner.model.activations import Activations, each, tensors_of
 from planner.profiler.child.meter import Meter, Phase, without_free
 from planner.schema.profile import Trace, Traces
 from planner.training.examples import wants_gradient
@@ -57,12 +57,12 @@ def set_gradients(parameters: Iterable[Tensor], existing: bool) -> None:
         parameter.grad = torch.zeros_like(parameter) if existing else None
 
 
-def _unit_phases(meter: Meter, unit: nn.Module, inputs: Activations, first: bool) -> int:
-    """Mark four phases: start, forward, output deleted, backward. Returns the address of the output's storage."""
+def _unit_phases(meter: Meter, unit: nn.Module, inputs: Activations, first: bool) -> frozenset[int]:
+    """Mark four phases: start, forward, output deleted, backward. Returns where the output's storages are."""
     x = as_leaves(inputs, first)
     meter.mark()
     output = unit(x)
-    address: int = first_of(output).untyped_storage().data_ptr()
+    addresses = frozenset(tensor.untyped_storage().data_ptr() for tensor in tensors_of(output))
     meter.mark()
     end = downstream(output)
     del output
@@ -70,13 +70,13 @@ def _unit_phases(meter: Meter, unit: nn.Module, inputs: Activations, first: bool
     if end.requires_grad:
         end.backward()  # type: ignore[no-untyped-call]  # torch gives it no type
     meter.mark()
-    return address
+    return addresses
 
 
-def _to_trace(phases: list[Phase], address: int) -> Trace:
+def _to_trace(phases: list[Phase], addresses: frozenset[int]) -> Trace:
     start, forward, dropped, backward = phases
     kept = forward.bytes - start.bytes
-    held = without_free([dropped, backward], address)[1]
+    held = without_free([dropped, backward], addresses)[1]
     return Trace(
         forward_peak_bytes=forward.peak - start.bytes,
         kept_bytes=kept,
@@ -114,7 +114,7 @@ def trace_unit(meter: Meter, unit: nn.Module, inputs: Activations, step: Step) -
         step: the optimizer's step, for the optimizer in backward; its state is made, its learning rate 0.
     """
     parameters = list(unit.parameters())
-    addresses: list[int] = []
+    addresses: list[frozenset[int]] = []
 
     def run() -> None:
         for first in (False, True):

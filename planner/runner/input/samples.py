@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from planner.data.split import Split
+from planner.model.activations import Activations, each
 from planner.model.shapes import Shape
 from planner.runner.input.loader import Loaded, Loader, in_groups
 from planner.runner.input.order import FeistelPermutation, RunPermutation
@@ -17,10 +18,10 @@ from planner.schema.inputs import InputDtype
 from planner.schema.preprocessing import Normalisation
 from planner.tasks.base import LabelForm
 from planner.training.device import CPU
-from planner.training.encoding import decode_samples, input_tensor
+from planner.training.encoding import decode_activations, input_tensor
 from planner.training.tasks import decode_labels
 
-MicroBatch = tuple[Tensor, Tensor]
+MicroBatch = tuple[Activations, Tensor]
 """Inputs (micro-batch, …), those of the data float32 or int64, and labels (micro-batch, …) as the task has them."""
 
 Batches = Generator[tuple[int, Iterator[MicroBatch]], None, None]
@@ -33,9 +34,9 @@ RUNS_PER_BATCH = 8
 """At least so many runs make up a batch, so that batches differ from epoch to epoch."""
 
 
-def run_of(shape: Shape) -> int:
-    """Neighbours to be read at once of a cache that holds activations of this shape."""
-    return RUN_BYTES // (4 * prod(shape))
+def run_of(shapes: Iterable[Shape]) -> int:
+    """Neighbours to be read at once of a cache that holds activations of these shapes."""
+    return RUN_BYTES // (4 * sum(map(prod, shapes)))
 
 
 class Samples:
@@ -57,6 +58,7 @@ class Samples:
         labels: LabelForm,
         normalisation: Normalisation,
         input_dtype: InputDtype = "uint8",
+        further: Sequence[Shape] = (),
     ) -> None:
         """Allocate the buffers.
 
@@ -75,10 +77,11 @@ class Samples:
             labels: How labels lie on storage, and in a micro-batch.
             normalisation: How images are normalised; what caches hold comes from such.
             input_dtype: The numbers that samples of the data hold.
+            further: Shapes of the tensors that a cache holds beside the first.
         """
         self.count = min(split.samples, limit or split.samples)
         self.is_whole = self.count == split.samples
-        self._shape = shape
+        self._shapes = (shape, *further)
         self._cached: CacheDtype | None = cached
         self._input_dtype: InputDtype = input_dtype
         self._run = run
@@ -145,13 +148,13 @@ class Samples:
 
     def _tensors(self, loaded: Loaded) -> MicroBatch:
         if self._cached is None:
-            inputs = input_tensor(loaded.records, self._input_dtype, self._shape, self._normalisation)
-        else:
-            inputs = decode_samples(loaded.records, self._cached, self._shape, self._dtype)
-        inputs = inputs.to(self._device)
-        if self._labels.is_input and self._cached is None:
-            return inputs, inputs
-        return inputs, decode_labels(loaded.labels, self._labels).to(self._device)
+            shape = self._shapes[0]
+            images = input_tensor(loaded.records, self._input_dtype, shape, self._normalisation).to(self._device)
+            labels = None if self._labels.is_input else decode_labels(loaded.labels, self._labels)
+            return images, images if labels is None else labels.to(self._device)
+        inputs = decode_activations(loaded.records, self._cached, self._shapes, self._dtype)
+        labels = decode_labels(loaded.labels, self._labels)
+        return each(inputs, lambda tensor: tensor.to(self._device)), labels.to(self._device)
 
 
 def list_batches(

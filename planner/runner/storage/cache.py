@@ -23,9 +23,13 @@ from planner.tasks.base import CLASS_BYTES, Label
 from planner.units import MIB
 
 _SHARD_BYTES = 64 * MIB
-_LONGEST_RUN = 512
-"""Records read at once; the kernel takes 1024 pieces, two for each."""
+_MOST_PIECES = 1024
+"""That the kernel reads at once: a record's parts, and what stands behind it."""
 _DONE = "done"
+
+
+Record = Sequence[memoryview]
+"""An activation's bytes, tensor by tensor."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class CacheSpec:
     """Whose outputs they are; no spaces. Another cache has another."""
     label_bytes: int = CLASS_BYTES
     """Bytes of the label behind each activation."""
+    parts: tuple[int, ...] = ()
+    """Bytes of each of the tensors that an activation is made of; empty: it is one."""
 
     @property
     def per_shard(self) -> int:
@@ -65,10 +71,24 @@ class CacheSpec:
         """Records of a shard."""
         return range(shard * self.per_shard, min((shard + 1) * self.per_shard, self.samples))
 
-    def trailer(self, index: int, record: memoryview, label: Label) -> bytes:
+    def trailer(self, index: int, record: Record, label: Label) -> bytes:
         """What stands behind record `index`."""
-        seed = zlib.crc32(f"{self.identity} {index}".encode())
-        return label + zlib.crc32(label, zlib.crc32(record, seed)).to_bytes(CHECKSUM_BYTES, "little")
+        checksum = zlib.crc32(f"{self.identity} {index}".encode())
+        for part in record:
+            checksum = zlib.crc32(part, checksum)
+        return label + zlib.crc32(label, checksum).to_bytes(CHECKSUM_BYTES, "little")
+
+    def records(self, view: memoryview) -> list[Record]:
+        """The records in memory that holds some, as they are read: all first parts one behind the other, then the next.
+
+        On storage a record's parts follow each other. In memory each tensor's samples do, so that nothing is copied.
+        """
+        sizes = self.parts or (self.record_bytes,)
+        count, found, at = len(view) // self.record_bytes, [], 0
+        for size in sizes:
+            found.append([view[start : start + size] for start in range(at, at + count * size, size)])
+            at += count * size
+        return list(zip(*found, strict=True))
 
     def done(self) -> str:
         """What the `done` file says."""
@@ -91,9 +111,10 @@ class ShardWriter:
         """Whether every record is there."""
         return self.next == self._span.stop
 
-    def append(self, record: memoryview, label: Label) -> None:
+    def append(self, record: Record, label: Label) -> None:
         """Write the next record. Raises StorageError."""
-        self._file.write(record)
+        for part in record:
+            self._file.write(part)
         self._file.write(self._spec.trailer(self.next, record, label))
         self.next += 1
 
@@ -124,7 +145,7 @@ class CacheWriter:
         self.samples = min(kept * spec.per_shard, spec.samples)
         """Records that are there."""
 
-    def append(self, index: int, record: memoryview, label: Label) -> None:
+    def append(self, index: int, record: Record, label: Label) -> None:
         """Write record `index`, the next in order; one that is there already is left alone. Raises StorageError."""
         if index < self.samples:
             return
@@ -186,18 +207,18 @@ class CacheReader:
         return self.read_many([index], image)[0]
 
     def read_many(self, indices: Sequence[int], images: memoryview) -> list[Label]:
-        """Fill `images` with records one behind the other; neighbours are read at once. Returns their labels.
+        """Fill `images` with records, laid out as `CacheSpec.records` says; neighbours are read at once. Gives labels.
 
         Raises ShardError where a checksum disagrees, and where storage cannot give a record.
         """
-        size = self.record_bytes
+        records = self._spec.records(images)
         labels: list[Label] = []
-        for run in _runs(indices, self._spec.per_shard):
+        for run in _runs(indices, self._spec):
             check_index(run.start, self._spec.samples)
             check_index(run.stop - 1, self._spec.samples)
-            at = len(labels) * size
             file = self._files[run.start // self._spec.per_shard]
-            labels += _read_run(file, self._folder, self._spec, run, images[at : at + len(run) * size])
+            wanted = records[len(labels) : len(labels) + len(run)]
+            labels += _read_run(file, self._folder, self._spec, run, wanted)
         return labels
 
     def close(self) -> None:
@@ -226,11 +247,11 @@ def seems_whole(folder: Path, spec: CacheSpec, shard: int) -> bool:
     if not _has_size(folder, spec, shard):
         return False
     span = spec.span(shard)
-    record = memoryview(bytearray(spec.record_bytes))
+    records = spec.records(memoryview(bytearray(spec.record_bytes)))
     try:
         with shard_path(folder, shard).open("rb") as file:
             for index in (span.start, span.stop - 1):
-                _read_run(file.fileno(), folder, spec, range(index, index + 1), record)
+                _read_run(file.fileno(), folder, spec, range(index, index + 1), records)
     except (OSError, ShardError):
         return False
     return True
@@ -255,16 +276,14 @@ def _has_size(folder: Path, spec: CacheSpec, shard: int) -> bool:
         return False
 
 
-def _read_run(file: int, folder: Path, spec: CacheSpec, run: range, images: memoryview) -> list[Label]:
-    """Fill `images` with neighbouring records of one shard and return their labels. Raises ShardError."""
+def _read_run(file: int, folder: Path, spec: CacheSpec, run: range, records: Sequence[Record]) -> list[Label]:
+    """Fill `records` with neighbouring ones of one shard and return their labels. Raises ShardError."""
     shard, position = divmod(run.start, spec.per_shard)
     trailers = memoryview(bytearray(len(run) * spec.trailer_bytes))
-    records = _parts(images, spec.record_bytes)
-    tails = _parts(trailers, spec.trailer_bytes)
+    tails = [trailers[at : at + spec.trailer_bytes] for at in range(0, len(trailers), spec.trailer_bytes)]
+    pieces = [piece for record, tail in zip(records, tails, strict=True) for piece in (*record, tail)]
     try:
-        count = os.preadv(
-            file, [part for pair in zip(records, tails, strict=True) for part in pair], position * spec.stride
-        )
+        count = os.preadv(file, pieces, position * spec.stride)
     except OSError as error:
         raise _broken(folder, shard, f"cannot be read ({error.strerror})") from None
     if count != len(run) * spec.stride:
@@ -278,15 +297,12 @@ def _read_run(file: int, folder: Path, spec: CacheSpec, run: range, images: memo
     return labels
 
 
-def _parts(view: memoryview, size: int) -> list[memoryview]:
-    return [view[at : at + size] for at in range(0, len(view), size)]
-
-
-def _runs(indices: Sequence[int], per_shard: int) -> Iterator[range]:
+def _runs(indices: Sequence[int], spec: CacheSpec) -> Iterator[range]:
     """Cut `indices` where they do not rise by one, where a shard ends, and where a run is long enough."""
     start = stop = indices[0]
+    longest = max(1, _MOST_PIECES // (1 + max(1, len(spec.parts))))
     for index in indices:
-        if index != stop or index % per_shard == 0 or stop - start == _LONGEST_RUN:
+        if index != stop or index % spec.per_shard == 0 or stop - start == longest:
             if stop > start:
                 yield range(start, stop)
             start = index

@@ -16,7 +16,7 @@ from planner.operators.unit_graph import UnitGraph
 from planner.runner.storage.planned_run import PlannedRun
 from planner.runner.storage.safetensors import merge_tensors
 from planner.schema.codec import to_json
-from planner.schema.model import Model
+from planner.schema.model import Model, Unit
 from planner.schema.plan import Plan
 from planner.schema.report_parts import ExitReport
 from planner.system.files import storage_errors, write_atomically
@@ -54,7 +54,7 @@ def exit_model(plan: Plan, unit: int) -> Model:
     if head is None:
         return plan.model
     last = head_unit(head, model_sizes(plan.model)[unit - 1].output, plan.model.output)
-    units = plan.model.units[:unit]
+    units = (*plan.model.units[: unit - 1], _giving_one(plan.model.units[unit - 1]))
     taken = {before.name for before in units}
     names = (last.name, *(f"{last.name} {count}" for count in range(2, unit + 2)))
     name = next(name for name in names if name not in taken)
@@ -63,6 +63,14 @@ def exit_model(plan: Plan, unit: int) -> Model:
     if any(isinstance(layer, UnitGraph) for layer in last.layers):
         model = replace(model, schema="model/2")
     return replace(model, name=title, units=(*units, replace(last, name=name)))
+
+
+def _giving_one(unit: Unit) -> Unit:
+    """The unit without what it gives beside its first tensor, which is all that a head reads."""
+    (layer, *_) = unit.layers
+    if not isinstance(layer, UnitGraph) or not layer.further_results:
+        return unit
+    return replace(unit, layers=(replace(layer, further_results=()),))
 
 
 def export_models(run: PlannedRun, best_unit: int, chosen_unit: int) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from planner.model.activations import Activations
 from planner.model.build import build_unit
 from planner.model.decay import decaying_of_head, decaying_of_unit
 from planner.runner.storage.planned_run import WeightFile
@@ -23,7 +24,7 @@ from planner.training import device as devices
 from planner.training.heads import build_head
 from planner.training.optimizer_in_backward import optimizer_in_backward
 from planner.training.optimizers import Optimizer, make_optimizer
-from planner.training.segment import Spans, infer, train_segment
+from planner.training.segment import Spans, pass_through, train_segment
 from planner.training.tasks import make_arithmetic
 
 
@@ -94,15 +95,15 @@ class LoadedBlock:
         """All that a micro-batch runs through."""
         return [*self.frozen, *(module for _, module in self.named_modules())]
 
-    def enter(self, samples: Tensor) -> Tensor:
+    def enter(self, samples: Activations) -> Activations:
         """What comes into the block's first unit: the samples, run through the frozen units where there are any."""
-        return infer(self.frozen, samples)
+        return pass_through(self.frozen, samples)
 
-    def run_through(self, samples: Tensor) -> Tensor:
+    def run_through(self, samples: Activations) -> Activations:
         """What leaves the block's last unit, without gradients. Its modules have to be in evaluation mode."""
-        return infer([unit for segment in self.segments for unit in segment.units], self.enter(samples))
+        return pass_through([unit for segment in self.segments for unit in segment.units], self.enter(samples))
 
-    def train_batch(self, micro_batches: Iterator[tuple[Tensor, Tensor]], batch: int, accumulate: bool) -> float:
+    def train_batch(self, micro_batches: Iterator[tuple[Activations, Tensor]], batch: int, accumulate: bool) -> float:
         """One optimizer step over a batch of `batch` samples.
 
         `micro_batches` yields samples (micro-batch, …) and labels. With `accumulate` all gradients live until the last
@@ -129,8 +130,8 @@ class LoadedBlock:
         return totals[-1]
 
     def _train_segment(
-        self, segment: LoadedSegment, inputs: Tensor, labels: Tensor, weight: float, accumulate: bool
-    ) -> tuple[Tensor, Tensor | None]:
+        self, segment: LoadedSegment, inputs: Activations, labels: Tensor, weight: float, accumulate: bool
+    ) -> tuple[Tensor, Activations | None]:
         """Forward, backward and, without `accumulate`, the step; loss and output as `train_segment` gives them."""
         is_last = segment is self.segments[-1]
         within = self.spec.optimizer_in_backward and not accumulate

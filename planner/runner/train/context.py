@@ -92,8 +92,14 @@ class BlockContext:
 
     @property
     def input_shape(self) -> Shape:
-        """The shape that enters its first unit."""
-        return self.run.shapes[self.spec.units[0]]
+        """The shape that enters its first unit; of several tensors the first one's."""
+        return self.input_shapes[0]
+
+    @property
+    def input_shapes(self) -> tuple[Shape, ...]:
+        """The shapes that enter its first unit."""
+        first = self.spec.units[0]
+        return (self.run.shapes[first], *(self.run.sizes[first - 1].further if first else ()))
 
     @property
     def reads_cache(self) -> bool:

@@ -124,9 +124,9 @@ class _Evaluator:
             self._guard.release()
         return tally
 
-    def _forward(self, file: TensorFile, inputs: Tensor, tally: _Tally, first: bool) -> Tensor:
+    def _forward(self, file: TensorFile, inputs: Activations, tally: _Tally, first: bool) -> Tensor:
         """What the network makes of a micro-batch; with `first`, pages that kernels touch but once are given back."""
-        passing: Activations = inputs
+        passing = inputs
         del inputs
         for index in range(len(self._model.units)):
             passing = self._one_unit(file, index, passing, tally)

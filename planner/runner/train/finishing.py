@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from planner.model.activations import Activations
 from planner.runner.input.samples import Samples
 from planner.runner.train.context import BlockContext
 from planner.runner.train.inputs import Inputs, Parts
@@ -145,7 +146,7 @@ class BlockFinisher:
         stored = None if self._target is None else self._target.spec.input.dtype
         self._phases.limit(self._context, fallback, warms=True)
 
-        def run(inputs: Tensor, labels: Tensor) -> None:
+        def run(inputs: Activations, labels: Tensor) -> None:
             outputs = block.run_through(inputs) if exits is None else try_heads(block, exits, inputs, labels)
             if stored is not None:
                 try_writing(outputs, stored)

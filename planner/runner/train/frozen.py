@@ -12,6 +12,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from planner.errors import InputError, StorageError
+from planner.model.activations import Activations, first_of
 from planner.runner.input.samples import Samples
 from planner.runner.storage.safetensors import TensorFile
 from planner.runner.storage.weights import named_tensors, save_tensors
@@ -28,7 +29,7 @@ from planner.schema.plan import Plan
 from planner.schema.report_parts import InitReport
 from planner.training.device import wait_for
 from planner.training.runtime import release_memory
-from planner.training.segment import infer
+from planner.training.segment import pass_through
 
 _TIMED = 8
 """Micro-batches that say how fast frozen units are."""
@@ -97,7 +98,7 @@ def seconds_per_sample(units: Sequence[nn.Module], samples: Samples) -> float:
     loaded = samples.in_order()
     for inputs, labels in islice(loaded, _TIMED):
         started = time.perf_counter()
-        wait_for(infer(units, inputs).device)
+        wait_for(first_of(pass_through(units, inputs)).device)
         seconds += time.perf_counter() - started
         count += len(labels)
     loaded.close()
@@ -159,7 +160,7 @@ class FrozenPass:
         return seconds
 
 
-def _infer(units: Sequence[nn.Module], stored: CacheDtype | None, inputs: Tensor, labels: Tensor) -> None:
-    outputs = infer(units, inputs)
+def _infer(units: Sequence[nn.Module], stored: CacheDtype | None, inputs: Activations, labels: Tensor) -> None:
+    outputs = pass_through(units, inputs)
     if stored is not None:
         try_writing(outputs, stored)

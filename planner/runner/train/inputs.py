@@ -36,7 +36,7 @@ from planner.schema.common import CacheDtype, Dtype, stored_bytes
 from planner.schema.plan import Plan
 from planner.schema.run_folder import PARTS
 from planner.system.files import make_folder, storage_errors
-from planner.training.segment import infer
+from planner.training.segment import pass_through
 
 _CACHE_ORDER = -2
 """In the key of the order that training samples are cached in, where epochs have their number."""
@@ -106,15 +106,16 @@ class Inputs:
 
     def samples(self, block: BlockContext, part: str, split: Split, micro_batch: int) -> Samples:
         """The samples of a part for a block; `split` is what `open` gave."""
-        shape = block.input_shape
+        shapes = block.input_shapes
         samples = partial(self._samples, split, micro_batch)
         if block.reads_cache:
             stored, views = block.spec.input.dtype, self.views(part)
             dtype = self._plan.training.dtype
-            return samples(shape, cached=stored, run=run_of(shape), views=views, dtype=dtype)
+            first, *further = shapes
+            return samples(first, cached=stored, run=run_of(shapes), views=views, dtype=dtype, further=further)
         if block.spec.input.kind == "recompute":
             image, passes = self._plan.model.input, self._views_of(part)
-            return samples(image, cached=None, run=run_of(shape), stored=self.key("train"), views=passes)
+            return samples(image, cached=None, run=run_of(shapes), stored=self.key("train"), views=passes)
         return self.images(part, micro_batch)
 
     def images(self, part: str, micro_batch: int) -> Samples:
@@ -132,6 +133,7 @@ class Inputs:
         stored: tuple[int, ...] | None = None,
         views: int | None = 1,
         dtype: Dtype = "float32",
+        further: Sequence[Shape] = (),
     ) -> Samples:
         """As `Samples` takes them, with what is the same for all of a run's."""
         return Samples(
@@ -148,6 +150,7 @@ class Inputs:
             labels=self._plan.model.label_form,
             normalisation=self._plan.normalisation,
             input_dtype=self._plan.model.input_dtype,
+            further=further,
         )
 
     def _views_of(self, part: str) -> int | None:
@@ -160,11 +163,13 @@ class Inputs:
         file = TensorFile(block.weight_files_before()[-1].path)
         file.close()
         whose = f"{self._plan.id} {self._length.seed} {block.index} {part} {dtype} {file.checksum}"
+        sizes = tuple(stored_bytes(dtype, prod(shape)) for shape in block.input_shapes)
         return CacheSpec(
             self.count(part) * self.views(part),
-            stored_bytes(dtype, prod(block.input_shape)),
+            sum(sizes),
             hashlib.sha256(whose.encode()).hexdigest(),
             self._plan.model.label_form.stored_bytes,
+            sizes,
         )
 
     def is_there(self, block: BlockContext, part: str) -> bool:
@@ -182,7 +187,7 @@ class Inputs:
         """Write a block's cache of what `units` make of `samples`; how many bytes that are. Raises StorageError."""
         with ExitStack() as opened:
             target = self.target(block, part, opened)
-            write_cache(partial(infer, units), samples, target, self.key(part), self.views(part), stop)
+            write_cache(partial(pass_through, units), samples, target, self.key(part), self.views(part), stop)
             target.writer.finish()
             return target.writer.bytes_written
 

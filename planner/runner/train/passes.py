@@ -7,12 +7,13 @@ from contextlib import closing
 
 from torch import Tensor, nn
 
+from planner.model.activations import Activations
 from planner.runner.input.samples import Samples
 from planner.runner.train.guard import MemoryGuard
 from planner.runner.train.stop import StopSignal
 from planner.training.runtime import release_memory, trim_after_each
 
-Pass = Callable[[Tensor, Tensor], object]
+Pass = Callable[[Activations, Tensor], object]
 """What is done with one micro-batch: inputs (micro-batch, …) and labels. What it returns goes at once."""
 
 

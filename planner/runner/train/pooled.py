@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from planner.heads.pooled import PooledHead
-from planner.model.activations import Activations
+from planner.model.activations import Activations, first_of
 from planner.model.build import build_unit
 from planner.model.heads import head_unit
 from planner.model.shapes import Shape
@@ -74,9 +74,9 @@ def fit_exits(
     with closing(samples.in_order(0, key)) as batches:
         for inputs, labels in islice(batches, -(-count // samples.micro_batch)):
             for unit, activations in _through(block, inputs):
-                if unit in fits and isinstance(activations, Tensor):
+                if unit in fits:
                     # Small, and summed up by the processor: a GPU adds up in another order every time.
-                    fits[unit].add(pooled_features(activations).cpu(), labels.cpu())
+                    fits[unit].add(pooled_features(first_of(activations)).cpu(), labels.cpu())
             stop.check()
             # Gone before the next samples come: fitting has no room beside what validating has.
             del activations, inputs
@@ -101,9 +101,9 @@ def save_exits(path: Path, exits: Exits) -> None:
     save_tensors(path, named_tensors((f"exits.{unit}", module) for unit, module in exits.items()))
 
 
-def _through(block: LoadedBlock, inputs: Tensor) -> Iterator[tuple[int, Activations]]:
+def _through(block: LoadedBlock, inputs: Activations) -> Iterator[tuple[int, Activations]]:
     """The output behind every unit of a block, with the number of units before it."""
-    activations: Activations = block.enter(inputs)
+    activations = block.enter(inputs)
     del inputs
     unit = block.spec.units[0]
     for segment in block.segments:

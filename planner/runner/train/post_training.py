@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from planner.model.activations import Activations, first_of
 from planner.runner.input.samples import Samples
 from planner.runner.storage.cache import CacheWriter
 from planner.runner.train.block import LoadedBlock
@@ -18,9 +19,9 @@ from planner.schema.common import CacheDtype
 from planner.schema.report_parts import ExitReport
 from planner.tasks.base import LabelForm
 from planner.training.device import wait_for
-from planner.training.encoding import encode_samples
+from planner.training.encoding import encode_activations
 from planner.training.heads import answering
-from planner.training.segment import infer
+from planner.training.segment import infer, pass_through
 from planner.training.tasks import MetricMeter, encode_labels
 
 
@@ -69,9 +70,9 @@ class Target:
     labels: LabelForm
     """How it stores labels."""
 
-    def append(self, first: int, outputs: Tensor, labels: Tensor) -> None:
+    def append(self, first: int, outputs: Activations, labels: Tensor) -> None:
         """Write outputs (micro-batch, …) of the samples from position `first` on."""
-        records, behind = encode_samples(outputs, self.dtype), encode_labels(labels, self.labels)
+        records, behind = encode_activations(outputs, self.dtype), encode_labels(labels, self.labels)
         for index, (record, label) in enumerate(zip(records, behind, strict=True), start=first):
             self.writer.append(index, record, label)
 
@@ -93,15 +94,16 @@ def validate(
     return _measured(meters, samples.count, prefix)
 
 
-def try_heads(block: LoadedBlock, exits: Exits, inputs: Tensor, labels: Tensor) -> Tensor:
+def try_heads(block: LoadedBlock, exits: Exits, inputs: Activations, labels: Tensor) -> Activations:
     """Run one micro-batch as `validate` does and keep no count: a dry step. Returns the block's outputs."""
     return _count(_meters(block, exits), block.enter(inputs), labels)
 
 
-def try_writing(outputs: Tensor, stored: CacheDtype) -> None:
+def try_writing(outputs: Activations, stored: CacheDtype) -> None:
     """Encode outputs (micro-batch, …) as a cache of dtype `stored` would, and write nothing: a dry step."""
-    for record in encode_samples(outputs, stored):
-        zlib.crc32(record)
+    for record in encode_activations(outputs, stored):
+        for part in record:
+            zlib.crc32(part)
 
 
 def _meters(block: LoadedBlock, exits: Exits) -> list[_ExitMeter]:
@@ -119,7 +121,7 @@ def _meters(block: LoadedBlock, exits: Exits) -> list[_ExitMeter]:
     return meters
 
 
-def _count(meters: list[_ExitMeter], inputs: Tensor, labels: Tensor) -> Tensor:
+def _count(meters: list[_ExitMeter], inputs: Activations, labels: Tensor) -> Activations:
     """Measure each exit on one micro-batch, and time units and heads apart; the last output.
 
     A model that ends at an exit has none of the heads before it.
@@ -128,10 +130,11 @@ def _count(meters: list[_ExitMeter], inputs: Tensor, labels: Tensor) -> Tensor:
     units_seconds = 0.0
     for meter in meters:
         started = time.perf_counter()
-        activations = infer(meter.units, activations)
-        wait_for(activations.device)
+        activations = pass_through(meter.units, activations)
+        last = first_of(activations)
+        wait_for(last.device)
         ran = time.perf_counter()
-        ending = activations if meter.head is None else infer([meter.head], activations)
+        ending = last if meter.head is None else infer([meter.head], last)
         meter.metric.add(ending, labels)
         units_seconds += ran - started
         meter.units_seconds += units_seconds
@@ -155,7 +158,7 @@ def _measured(meters: list[_ExitMeter], count: int, prefix: Prefix) -> MeasuredB
 
 
 def write_cache(
-    run: Callable[[Tensor], Tensor],
+    run: Callable[[Activations], Activations],
     samples: Samples,
     target: Target,
     key: tuple[int, ...] | None,

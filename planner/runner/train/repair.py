@@ -13,6 +13,7 @@ from pathlib import Path
 from torch import Tensor
 
 from planner.data.split import Split
+from planner.model.activations import Activations
 from planner.runner.input.loader import in_groups
 from planner.runner.input.order import FeistelPermutation
 from planner.runner.storage.cache import CacheSpec, ShardWriter
@@ -22,7 +23,7 @@ from planner.runner.train.stop import StopSignal
 from planner.runner.train.stream import run_stored
 from planner.schema.common import CacheDtype
 from planner.tasks.base import Label
-from planner.training.encoding import encode_samples, input_tensor
+from planner.training.encoding import encode_activations, input_tensor
 from planner.training.tasks import encode_labels
 
 
@@ -60,7 +61,8 @@ class Repairer:
                     for group in in_groups(spec.span(shard), self._micro_batch):
                         drawn = [at // count * split.samples + order[at % count] for at in group]
                         inputs, labels = self._read(drawn, split)
-                        for record, label in zip(encode_samples(self._run(inputs, files), dtype), labels, strict=True):
+                        records = encode_activations(self._run(inputs, files), dtype)
+                        for record, label in zip(records, labels, strict=True):
                             writer.append(record, label)
                         if stop is not None:
                             stop.check()
@@ -82,7 +84,7 @@ class Repairer:
             labels = list(encode_labels(inputs, form))
         return inputs.to(self._block.run.device), labels
 
-    def _run(self, inputs: Tensor, files: Sequence[TensorFile]) -> Tensor:
+    def _run(self, inputs: Activations, files: Sequence[TensorFile]) -> Activations:
         shapes, dtype = self._block.run.shapes, self._block.plan.training.dtype
         for stored, file in zip(self._stored, files, strict=True):
             inputs = run_stored(self._model, stored.units, shapes, file, inputs, dtype)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from planner.model.activations import Activations
+from planner.model.activations import Activations, first_of
 from planner.model.build import build_unit
 from planner.model.shapes import Shape
 from planner.runner.storage.safetensors import TensorFile
@@ -23,19 +23,18 @@ def run_stored(
     units: Iterable[int],
     shapes: Sequence[Shape],
     file: TensorFile,
-    inputs: Tensor,
+    inputs: Activations,
     dtype: Dtype = "float32",
-) -> Tensor:
+) -> Activations:
     """What leaves the last of `units` (by index), without gradients, for `inputs` (micro-batch, …) into the first.
 
     `shapes` are those that enter each unit, `dtype` is what they compute in; `file` holds the weights as
     `units.<index>.<name>`. Raises StorageError where it lacks one.
     """
-    passing: Activations = inputs
+    passing, device = inputs, first_of(inputs).device
     for index in units:
         # The unit is gone when the next one comes: it lives in the call alone.
-        passing = pass_through([load_unit(model, index, shapes[index], file, dtype, inputs.device)], passing)
-    assert isinstance(passing, Tensor)
+        passing = pass_through([load_unit(model, index, shapes[index], file, dtype, device)], passing)
     return passing
 
 

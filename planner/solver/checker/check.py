@@ -64,7 +64,7 @@ class _Checker:
         exits: list[Exit] = []
         for segment in segments if plan.polish is None else plan.polish.block.segments:
             if profile.model.task.fits_exits:
-                inside = filter(profile.model.is_single, range(segment.units[0] + 1, segment.units[1]))
+                inside = filter(profile.model.may_end, range(segment.units[0] + 1, segment.units[1]))
                 exits += [Exit(unit, PooledHead("pooled")) for unit in inside]
             exits.append(Exit(segment.units[1], segment.head))
         self.same("exits", plan.exits, tuple(exits))

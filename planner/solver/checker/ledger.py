@@ -48,10 +48,6 @@ class Ledger:
     def drop(self, owner: str) -> None:
         self.owners.pop(owner, None)
 
-    def hand_over(self, owner: str, heir: str) -> None:
-        """The heir gives up what it has."""
-        self.owners[heir] = self.owners.pop(owner, 0)
-
     def touch(self, above: int) -> None:
         level = sum(self.owners.values()) + above
         if level > self.peak:
@@ -151,7 +147,7 @@ class BlockRun:
         ledger.take("optimizer", self.optimizer())
         if self.accumulating:
             ledger.take("gradients", sum(component.fixed.parameter_bytes for component in self.trained))
-        _evaluate(ledger, self.prefix, {})
+        self._evaluate(ledger, self.prefix, 0, {})
         for segment, head in zip(self.block.segments, self.heads, strict=True):
             self._segment(ledger, segment, head)
         if self.accumulating:
@@ -163,41 +159,79 @@ class BlockRun:
         chain = [*(self.units[index] for index in range(start, end)), head]
         spans = [range(first - start, last - start) for first, last in segment.recompute]
         _forward(ledger, chain, spans, lambda first, end: self.passing.made_within(start + first, start + end))
-        self._backward(ledger, chain, spans, outlives=end < self.block.units[1])
+        outlives = end < self.block.units[1]
+        staying = [self.passing.made_within(index, end) if outlives else 0 for index in range(start, end + 1)]
+        self._backward(ledger, chain, spans, staying, outlives)
         if not self.accumulating and not self.stepping:
             ledger.touch(max(component.step() for component in chain))
         ledger.drop("gradients fresh")
-        ledger.hand_over("activations output", "activations input")
+        ledger.drop("activations output")
+        ledger.drop("activations input")
+        ledger.take("activations input", self.passing.made_within(self.block.units[0], end) if outlives else 0)
 
-    def _backward(self, ledger: Ledger, chain: list[ComponentFigures], spans: list[range], outlives: bool) -> None:
-        """`outlives`: the next segment needs the output of the last unit, the component before the head."""
+    def _backward(
+        self,
+        ledger: Ledger,
+        chain: list[ComponentFigures],
+        spans: list[range],
+        staying: list[int],
+        outlives: bool,
+    ) -> None:
+        """`staying`: by unit, what the next segment needs of what it and later units made; the head is behind them.
+
+        Until a unit's activations are let go, what stays of them is part of those. `outlives`: there is such a segment.
+        """
         for index in reversed(range(len(chain))):
             component = chain[index]
             held = outlives and index == len(chain) - 2
             span = next((span for span in spans if span[-1] == index), None)
             if span is not None:
-                if held:  # the replayed output is another tensor than the one that is held
-                    ledger.hand_over(f"activations {index}", "activations output")
-                    held = False
+                # What is replayed are other tensors than those that stay.
+                ledger.drop("activations output")
+                ledger.take("activations output", staying[span[0]])
+                held = False
                 ledger.drop(f"activations {index}")
                 ledger.take("given gradient", component.output())
                 for again in span:
                     _keep(ledger, chain, again)
                 ledger.drop("given gradient")
             ledger.drop(f"activations {index}")
+            if not held:
+                self._let_stay(ledger, staying[index])
             ledger.touch(component.trace("held_backward_peak_bytes" if held else "backward_peak_bytes", index == 0))
-            if held:
-                ledger.take("activations output", component.output())
+            self._let_stay(ledger, staying[index])
             if not self.accumulating and not self.stepping:
                 ledger.take("gradients fresh", component.gradients())
+
+    @staticmethod
+    def _let_stay(ledger: Ledger, size: int) -> None:
+        """Of the segment's activations so many bytes at least; more where a span was let go as a whole."""
+        there = ledger.owners.get("activations output", 0)
+        ledger.take("activations output", max(0, size - there))
 
     def _inference(self, heads: bool, writer: int) -> int:
         ledger = self._loaded()
         ledger.take("writer", writer)
-        _evaluate(ledger, self.prefix, {})
+        self._evaluate(ledger, self.prefix, 0, {})
         ends = [segment.units[1] - self.block.units[0] for segment in self.block.segments] if heads else []
-        _evaluate(ledger, list(self.units.values()), dict(zip(ends, self.heads, strict=False)))
+        found = dict(zip(ends, self.heads, strict=False))
+        self._evaluate(ledger, list(self.units.values()), self.block.units[0], found)
         return ledger.peak
+
+    def _evaluate(
+        self, ledger: Ledger, units: Sequence[ComponentFigures], first: int, heads: dict[int, ComponentFigures]
+    ) -> None:
+        """Units from `first` on without gradients, and the heads that stand behind so many of them.
+
+        What the first of them is given is accounted for elsewhere, however far it is passed on.
+        """
+        for count, unit in enumerate(units, start=1):
+            ledger.touch(unit.inference())
+            ledger.drop("passing")
+            ledger.take("passing", self.passing.made_within(first, first + count))
+            if count in heads:
+                ledger.touch(heads[count].inference())
+        ledger.drop("passing")
 
     def _filled(self, writer: int) -> int:
         """Frozen units at work by themselves."""
@@ -207,7 +241,7 @@ class BlockRun:
         ledger.take("writer", writer)
         for component in self.filling:
             ledger.take("weights", component.fixed.parameter_bytes + component.fixed.buffer_bytes)
-        _evaluate(ledger, self.filling, {})
+        self._evaluate(ledger, self.filling, 0, {})
         return ledger.peak
 
     def _writer(self, boundary: int, kept: CacheDtype) -> int:
@@ -270,7 +304,7 @@ class BlockRun:
             widths.append(shape[0] + shape[1] if len(shape) == 2 else shape[0])
         cuts = {segment.units[1] for segment in self.block.segments}
         for unit in range(self.block.units[0] + 1, self.block.units[1]):
-            if unit in cuts or not model.is_single(unit):
+            if unit in cuts or not model.may_end(unit):
                 continue
             size = model.task.fit_bytes(widths[unit], model.classes, self.size)
             if sum(found) + size > self.room():
@@ -383,17 +417,6 @@ def _forward(
         ledger.touch(component.detached())
         ledger.drop("passing")
         ledger.take(f"activations {index}" if index == span[-1] else "passing", made(span[0], index + 1))
-
-
-def _evaluate(ledger: Ledger, units: Sequence[ComponentFigures], heads: dict[int, ComponentFigures]) -> None:
-    """Units one behind the other without gradients, and the heads that stand behind so many of them."""
-    for count, unit in enumerate(units, start=1):
-        ledger.touch(unit.inference())
-        ledger.drop("passing")
-        ledger.take("passing", unit.output())
-        if count in heads:
-            ledger.touch(heads[count].inference())
-    ledger.drop("passing")
 
 
 def _head(profile: Profile, segment: Segment) -> ComponentProfile:

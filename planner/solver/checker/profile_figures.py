@@ -162,7 +162,9 @@ class PassingBytes:
             self.shapes = [(sizes.output, *sizes.further) for sizes in model_sizes(profile.model)]
 
     def made_within(self, first: int, end: int) -> int:
-        """Bytes that pass behind the unit before `end` and were made by units from `first` on."""
+        """Bytes that pass behind the unit before `end` and were made by units from `first` on; none without units."""
+        if first >= end:
+            return 0
         made = self.outputs[end - 1]
         for place, shape in enumerate(self.shapes[end - 1] if self.shapes else ()):
             if self._maker(end - 1, place) < first:
@@ -190,7 +192,7 @@ def record(profile: Profile, boundary: int, kept: CacheDtype) -> int:
     if kept == profile.dtype:
         return output + trailer
     numbers = ceil(Fraction(output, 4 if profile.dtype == "float32" else 2))
-    scales = 8 if kept == "uint8" else 0
+    scales = 8 * (1 + len(profile.model.units[boundary - 1].further_results)) if kept == "uint8" else 0
     return numbers * {"uint8": 1, "bfloat16": 2, "float32": 4}[kept] + scales + trailer
 
 

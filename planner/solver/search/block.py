@@ -119,14 +119,14 @@ class BlockSearch:
         space, mode = self._space, self._mode
         row, heads, peaks = space.row(mode.micro_batch, mode.stepping), space.heads(mode), space.peaks(mode)
         starts, ends = np.array(self._block_boundaries[:-1]), np.array(self._block_boundaries[1:])
-        given = np.where(starts > self._block_span.first, row.given[starts], 0)[:, None]
+        given = np.where(starts > self._block_span.first, row.made[self._block_span.first, starts], 0)[:, None]
         grid = np.ix_(starts, ends)
         peak, least = peaks.open[grid], peaks.least_open[grid]
         peak[:, -1], least[:, -1] = peaks.close[starts, ends[-1]], peaks.least_close[starts, ends[-1]]
         peak, least = (np.maximum(given + table, peaks.always[ends]) for table in (peak, least))
         static, weights = heads.static[ends], heads.weights[ends]
         static[-1] = weights[-1] = 0
-        validate = heads.inference[ends]
+        validate = row.made[self._block_span.first, ends] + heads.inference[ends]
         room = self._limit - self._start.static - static
         fits = np.triu(least <= room) & space.allowed[grid]
         fits &= heads.legal[ends] & (weights + validate <= self._limit - self._start.weights)
@@ -222,14 +222,10 @@ class BlockSearch:
 
     def recomputing(self, partial: _Partial, end: int, enough: int = 0) -> Iterator[_Partial]:
         """The partial block with a segment behind it, with every Pareto point that recomputes something and fits."""
-        first, last, leading = (
-            self._block_boundaries[partial.boundary],
-            self._block_boundaries[end + 1],
-            partial.boundary == 0,
-        )
-        closing = last == self._block_span.end
+        first, last = self._block_boundaries[partial.boundary], self._block_boundaries[end + 1]
+        block, closing = self._block_span.first, last == self._block_span.end
         room = self._limit - partial.used.static - int(self._edges.static[end])
-        for point in self._frontiers.of(self._mode, first, last, closing, leading, _rounded(room)):
+        for point in self._frontiers.of(self._mode, first, last, closing, block, _rounded(room)):
             if point.peak <= room and (point.time or point.schedule.spans()):
                 used = self.with_edge(partial, end, point.peak)
                 if self.fits(used):  # validating may need more than training: recomputing changes nothing about that

@@ -95,7 +95,7 @@ class _SegmentBounds(NamedTuple):
 
     boundaries: Integers
     given: Integers
-    """By start: the input that is held."""
+    """By the block's start and the segment's: the input that is held."""
     least: Integers
     """Below this no recomputation brings dynamic bytes."""
     kept: Integers
@@ -113,7 +113,7 @@ class _SegmentBounds(NamedTuple):
         `room`: dynamic bytes of each block. Infinite where no recomputation brings a segment below that.
         """
         size = last + 1 - low
-        given = np.where(np.eye(size, dtype=np.bool_), 0, self.given[low : last + 1])
+        given = np.where(np.eye(size, dtype=np.bool_), 0, self.given[low : last + 1, low : last + 1])
         needed = np.maximum(given + self.least[low : last + 1, last], self.always[last])
         shed = (given + self.kept[low : last + 1, last] - room[:, None]).astype(np.float64)
         end = self.boundaries[last + 1 : last + 2]
@@ -192,7 +192,7 @@ class BlockBounds:
             weights=between(row.weights) + heads.weights[ends],
             peak=np.maximum(_running_peak(alone)[grid], heads.top[ends]),
             gradients=between((0, *np.cumsum(row.gradients).tolist())),
-            inference=np.maximum(inference, heads.inference[ends]),
+            inference=np.maximum(inference, row.made[grid] + heads.inference[ends]),
             running=inference,
             cut=np.array([space.cut_times(micro_batch)[boundary] for boundary in ends.tolist()], dtype=np.float64),
         )
@@ -272,7 +272,7 @@ class BlockBounds:
         grid = np.ix_(boundaries[:-1], boundaries[1:])
         return _SegmentBounds(
             boundaries=boundaries,
-            given=row.given[boundaries[:-1]],
+            given=row.made[np.ix_(boundaries[:-1], boundaries[:-1])],
             least=np.minimum(peaks.least_open, peaks.least_close)[grid],
             kept=sums.kept[grid] + heads.top[boundaries[1:]],
             always=peaks.always[boundaries[1:]],

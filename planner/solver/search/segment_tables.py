@@ -67,6 +67,8 @@ class SegmentSums(NamedTuple):
     kept: Integers
     earlier: Integers
     """Highest level in the backward of all units but the last."""
+    earlier_held: Integers
+    """The same with what outlives the segment."""
     last: Integers
     """Highest level in the backward of the last unit."""
     last_held: Integers
@@ -77,6 +79,7 @@ class SegmentSums(NamedTuple):
     """Highest level while the units run without gradients."""
     least_forward: Integers
     least_earlier: Integers
+    least_earlier_held: Integers
     least_last: Integers
     least_last_held: Integers
 
@@ -93,9 +96,11 @@ class SegmentRow(NamedTuple):
     accumulating: bool
     stepping: bool
     given: Integers
-    """By first unit: the input that a segment behind another one holds."""
-    carried: Integers
-    """By first unit and boundary: what passes there and was made before that unit."""
+    """By boundary: what passes there."""
+    made: Integers
+    """By first unit and boundary: what passes there and was made from that unit on."""
+    is_joint: bool
+    """Whether several tensors pass anywhere."""
     train_ns: tuple[int, ...]
     """This and what follows: sums over the units before each boundary."""
     step_ns: tuple[int, ...]
@@ -117,7 +122,7 @@ class HeadTable(NamedTuple):
     transient: Integers
     """Of the optimizer's step."""
     inference: Integers
-    """Level while validating, the unit's output included."""
+    """Level while validating, above what it reads."""
     legal: npt.NDArray[np.bool_]
     """Whether batch normalisation sees enough."""
 
@@ -163,6 +168,7 @@ class SegmentTables:
 
     def _make_row(self, micro_batch: int, stepping: bool) -> SegmentRow:
         units = tuple(self.problem.unit_cost(unit, micro_batch) for unit in range(self.problem.count))
+        given = np.array([0, *(unit.output for unit in units)], dtype=np.int64)
         return SegmentRow(
             units=units,
             first=tuple(unit.first_stepping if stepping else unit.first for unit in units),
@@ -170,8 +176,9 @@ class SegmentTables:
             gradients=tuple(0 if stepping else unit.gradients for unit in units),
             accumulating=self.problem.accumulates(micro_batch),
             stepping=stepping,
-            given=np.array([0, *(unit.output for unit in units)], dtype=np.int64),
-            carried=self._carried(micro_batch),
+            given=given,
+            made=self._made(micro_batch, given),
+            is_joint=self.problem.carried is not None,
             train_ns=_running(unit.train_ns for unit in units),
             step_ns=_running(unit.step_ns for unit in units),
             static=_running(unit.static for unit in units),
@@ -180,13 +187,13 @@ class SegmentTables:
             too_small=_running(unit.minimum_micro_batch > micro_batch for unit in units),
         )
 
-    def _carried(self, micro_batch: int) -> Integers:
-        numbers, size = self.problem.carried, self.problem.count + 1
+    def _made(self, micro_batch: int, given: Integers) -> Integers:
+        numbers = self.problem.carried
         if numbers is None:
-            return np.broadcast_to(np.int64(0), (size, size))
-        outputs = [0, *(self.problem.unit_cost(unit, micro_batch).output for unit in range(self.problem.count))]
-        found = np.array(numbers, dtype=np.int64) * self.problem.carried_number_bytes(micro_batch)
-        return np.minimum(found, np.array(outputs, dtype=np.int64))
+            return np.broadcast_to(given, (len(given), len(given)))
+        carried = np.array(numbers, dtype=np.int64) * self.problem.carried_number_bytes(micro_batch)
+        found: Integers = np.maximum(given - carried, 0)
+        return found
 
     def _make_sums(self, micro_batch: int, stepping: bool) -> SegmentSums:
         return sums_of(self.row(micro_batch, stepping))
@@ -197,7 +204,7 @@ class SegmentTables:
         return RecomputeBound(row.units, most, MULTIPLIERS)
 
     def _make_heads(self, mode: BatchMode) -> HeadTable:
-        problem, row = self.problem, self.row(mode.micro_batch, mode.stepping)
+        problem = self.problem
         count = problem.count
         found = {name: np.full(count + 1, -NEG_INF, dtype=np.int64) for name in HeadTable._fields if name != "legal"}
         legal = np.zeros(count + 1, dtype=np.bool_)
@@ -209,7 +216,7 @@ class SegmentTables:
             found["weights"][end] = head.weights
             found["gradients"][end] = 0 if mode.stepping else head.gradients
             found["transient"][end] = head.step_transient
-            found["inference"][end] = row.units[end - 1].output + head.inference_peak
+            found["inference"][end] = head.inference_peak
             legal[end] = head.minimum_micro_batch <= mode.micro_batch
         return HeadTable(**found, legal=legal)
 
@@ -272,13 +279,13 @@ def _running(values: object) -> tuple[int, ...]:
 
 def peaks_of(row: SegmentRow, sums: SegmentSums, heads: HeadTable) -> SegmentPeaks:
     """Segments with their heads."""
-    output, gradients = row.given, heads.gradients
+    output, gradients = row.made[: len(row.units)], heads.gradients
     close = np.maximum(sums.forward, sums.kept + heads.top)
     least = np.maximum(sums.least_forward, heads.top)
     found = SegmentPeaks(
-        open=_highest(close, gradients + sums.last_held, gradients + sums.earlier + output),
+        open=_highest(close, gradients + sums.last_held, gradients + sums.earlier_held),
         close=_highest(close, gradients + sums.last, gradients + sums.earlier),
-        least_open=_highest(least, gradients + sums.least_last_held, gradients + sums.least_earlier + output),
+        least_open=_highest(least, gradients + sums.least_last_held, gradients + sums.least_earlier_held),
         least_close=_highest(least, gradients + sums.least_last, gradients + sums.least_earlier),
         always=heads.transient if row.accumulating else np.zeros_like(heads.transient),
     )
@@ -302,22 +309,45 @@ def _highest(first: Integers, second: Integers, third: Integers) -> Integers:
 def sums_of(row: SegmentRow) -> SegmentSums:
     """Running sums over the chain."""
     count = len(row.units)
-    found = {name: np.zeros((count, count + 1), dtype=np.int64) for name in SegmentSums._fields}
-    now = {name: np.zeros(count, dtype=np.int64) for name in SegmentSums._fields}
+    names = [name for name in SegmentSums._fields if name not in ("earlier_held", "least_earlier_held")]
+    found = {name: np.zeros((count, count + 1), dtype=np.int64) for name in names}
+    now = {name: np.zeros(count, dtype=np.int64) for name in names}
     for name in ("earlier", "last", "least_earlier", "least_last"):
         now[name][:] = NEG_INF
     for index, unit in enumerate(row.units):
-        _add(now, index, unit, row.first[index], row.inner[index], row.gradients[index], int(row.given[index]))
+        _add(now, row, index, unit)
         for name, table in found.items():
             table[: index + 1, index + 1] = now[name][: index + 1]
-    return SegmentSums(**found)
+    earlier, least = (found[name] + row.given for name in ("earlier", "least_earlier"))
+    if row.is_joint:
+        for end in range(1, count + 1):
+            earlier[:end, end], least[:end, end] = _held_earlier(row, end)
+    return SegmentSums(**found, earlier_held=earlier, least_earlier_held=least)
 
 
-def _add(
-    now: dict[str, Integers], index: int, unit: ComponentCost, first: Levels, inner: Levels, own: int, given: int
-) -> None:
+def _held_earlier(row: SegmentRow, end: int) -> tuple[Integers, Integers]:
+    """By first unit of segments up to `end`: `earlier_held`, and the same where nothing else is kept.
+
+    Of what outlives the segment, that of units before the one at work is among what they keep.
+    """
+    gradients, kept = (_running(values) for values in (row.gradients, (level.kept for level in row.inner)))
+    most: list[int] = []
+    least: list[int] = []
+    beyond = beyond_kept = NEG_INF
+    for index in range(end - 1, -1, -1):
+        rest = gradients[end] - gradients[index + 1] + int(row.made[index, end]) if index < end - 1 else NEG_INF
+        alone = row.first[index].backward + rest
+        least.append(max(alone, beyond))
+        most.append(max(alone, row.first[index].kept - kept[index + 1] + beyond_kept))
+        beyond = max(beyond, row.inner[index].backward + rest)
+        beyond_kept = max(beyond_kept, row.inner[index].backward + rest + kept[index])
+    return np.array(most[::-1], dtype=np.int64), np.array(least[::-1], dtype=np.int64)
+
+
+def _add(now: dict[str, Integers], row: SegmentRow, index: int, unit: ComponentCost) -> None:
     """The unit at `index` behind all segments that begin before it, and alone."""
-    level = np.array([inner] * index + [first], dtype=np.int64).T
+    own = row.gradients[index]
+    level = np.array([row.inner[index]] * index + [row.first[index]], dtype=np.int64).T
     part = {name: values[: index + 1] for name, values in now.items()}
     kept = part["kept"].copy()
     part["earlier"][:] = np.maximum(part["earlier"], part["last"]) + own
@@ -327,9 +357,9 @@ def _add(
     part["last"][:] = kept + level[2]
     part["last_held"][:] = kept + level[3]
     part["least_last"][:] = level[2]
-    part["least_last_held"][:] = np.minimum(level[3], level[2] + unit.output)
+    part["least_last_held"][:] = np.minimum(level[3], level[2] + row.made[index, index + 1])
     part["kept"] += level[1]
     part["gradients"] += own
     np.maximum(part["step_transient"], unit.step_transient, out=part["step_transient"])
-    before = np.array([given] * index + [0], dtype=np.int64)
+    before = np.append(row.made[:index, index], 0)
     np.maximum(part["inference"], before + unit.inference_peak, out=part["inference"])

@@ -68,10 +68,11 @@ class RecomputeFrontier:
         self._replays = lru_cache(maxsize=None)(self._make_replays)
         self._endings: OrderedDict[tuple[BatchMode, int, bool, int], _Ending] = OrderedDict()
 
-    def of(
-        self, mode: BatchMode, first: int, end: int, closing: bool, leading: bool, room: int
-    ) -> Iterator[ParetoPoint]:
-        """The Pareto points of a segment that take at most `room` dynamic bytes, the fastest first."""
+    def of(self, mode: BatchMode, first: int, end: int, closing: bool, block: int, room: int) -> Iterator[ParetoPoint]:
+        """The Pareto points of a segment that take at most `room` dynamic bytes, the fastest first.
+
+        `block` is the first unit of its block.
+        """
         key = mode, end, closing, room
         found = self._endings.pop(key, None)
         if found is None:
@@ -79,20 +80,20 @@ class RecomputeFrontier:
         self._endings[key] = found
         if len(self._endings) > _KEPT_ENDINGS:
             self._endings.popitem(last=False)
-        return self._above(mode, found, first, end, closing, leading)
+        return self._above(mode, found, first, end, closing, block)
 
     def _above(
-        self, mode: BatchMode, ending: _Ending, first: int, end: int, closing: bool, leading: bool
+        self, mode: BatchMode, ending: _Ending, first: int, end: int, closing: bool, block: int
     ) -> Iterator[ParetoPoint]:
         """With the input that is held, and the moments that no recomputation changes."""
         row, heads = self._space.row(mode.micro_batch, mode.stepping), self._space.heads(mode)
-        given = 0 if leading else int(row.given[first])
+        given = 0 if first == block else int(row.made[block, first])
         always = int(heads.transient[end]) if row.accumulating else 0
         if not (row.accumulating or row.stepping):
             sums = self._space.sums(mode.micro_batch, mode.stepping)
             transient = max(int(heads.transient[end]), int(sums.step_transient[first, end]))
             always = given + int(sums.gradients[first, end]) + int(heads.gradients[end]) + transient
-            always += 0 if closing else int(row.given[end])
+            always += 0 if closing else int(row.made[first, end])
         samples = self._space.problem.training.samples
         last = None
         for peak, time, entry in zip(*ending.opening(first), strict=True):
@@ -109,7 +110,7 @@ class RecomputeFrontier:
             replays=self._replays(mode.micro_batch, mode.stepping),
             end=end,
             last=tuple(level.backward if closing else level.held_backward for level in last),
-            held=0 if closing else int(row.given[end]),
+            held=np.zeros(end, dtype=np.int64) if closing else row.made[:end, end],
             top=int(heads.top[end]),
             head_gradients=int(heads.gradients[end]),
             room=room,
@@ -136,8 +137,7 @@ def _detached(row: SegmentRow) -> Integers:
     found = np.zeros((count, count + 1), dtype=np.int64)
     level = np.zeros(count, dtype=np.int64)
     for index, unit in enumerate(row.units):
-        before = row.given[index] - row.carried[:index, index]
-        np.maximum(level[:index], before + unit.detached_peak, out=level[:index])
+        np.maximum(level[:index], row.made[:index, index] + unit.detached_peak, out=level[:index])
         level[index] = unit.detached_peak
         found[: index + 1, index + 1] = level[: index + 1]
     return found
@@ -160,12 +160,15 @@ class _Ending:
         replays: _ReplayTables,
         end: int,
         last: tuple[int, ...],
-        held: int,
+        held: Integers,
         top: int,
         head_gradients: int,
         room: int,
     ) -> None:
-        """`last`: the level in the last unit's backward, behind another unit and as first, with what is `held` then."""
+        """`last`: the level in the last unit's backward, behind another unit and as first, with what is held then.
+
+        `held`: by unit, what outlives the segment of what it and the units behind it make.
+        """
         self._row, self._replays, self._end, self._last, self._held = row, replays, end, last, held
         self._room = room
         later = [head_gradients]
@@ -224,14 +227,14 @@ class _Ending:
         row, replays = self._row, self._replays
         level = row.first[index] if opening else row.inner[index]
         begin, end = self._start[index + 1]
-        backward = self._last[opening] if index == self._end - 1 else self._held + level.backward
+        held = int(self._held[index])
+        backward = self._last[opening] if index == self._end - 1 else held + level.backward
         own = max(level.forward, backward + int(self._later[index + 1]))
         kept_peak = np.maximum(own, level.kept + self._peak[begin:end])
         again = (replays.again_first if opening else replays.again)[index]
-        top = np.maximum(replays.forward[index], self._held + self._later_at(again))
+        top = np.maximum(replays.forward[index], held + self._later_at(again))
         unit = self._unit[:end]
-        kept = row.given[unit] - row.carried[index, unit]
-        span_peak = np.maximum(top[unit], kept + self._peak[:end])
+        span_peak = np.maximum(top[unit], row.made[index, unit] + self._peak[:end])
         span_time = self._time[:end] + replays.time[unit] - int(replays.time[index])
         peak = np.concatenate((kept_peak, span_peak))
         time = np.concatenate((self._time[begin:end], span_time))

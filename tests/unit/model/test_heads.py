@@ -248,9 +248,18 @@ def test_a_decoder_is_beside_the_usual_head_and_weighs_less_with_depth() -> None
     assert not list(heads_at((ReconstructHead("reconstruct", 16),), tokens, 2, _shapes(tokens)))
 
 
-def test_no_head_stands_where_several_tensors_pass_or_copies_a_unit_that_carries_some() -> None:
+def _standing(units: tuple[Unit, ...]) -> list[bool]:
+    """By boundary inside a network, whether a head stands there."""
+    model, shapes = joint_chains.model(units), [first for first, *_ in joint_chains.shapes(units)]
+    inside = range(1, len(units))
+    return [bool(list(heads_at(measured_heads(None), model, boundary, shapes))) for boundary in inside]
+
+
+def test_among_several_tensors_a_head_stands_where_the_first_depends_on_all_weights() -> None:
+    assert _standing(joint_chains.UNET) == _standing(joint_chains.DENSE) == [True, True, True, True]
+    assert _standing(joint_chains.FORKED) == [True, False, True]
+
+
+def test_no_head_copies_a_unit_that_carries_some() -> None:
     model = joint_chains.model(joint_chains.UNET)
-    shapes = [first for first, *_ in joint_chains.shapes(joint_chains.UNET)]
-    stands = [bool(list(heads_at(measured_heads(None), model, boundary, shapes))) for boundary in range(1, 5)]
-    assert stands == [True, False, False, True]
     assert _lookahead(model, 1) == []  # it would copy units behind it, which all take or give several

@@ -67,11 +67,13 @@ def test_the_least_a_piece_takes_is_counted_from_its_description() -> None:
     assert first.least_bytes(8, 2) == 4 * weights + 4 * first.sizes.buffers + 8 * (images + output)
 
 
-def test_where_several_tensors_pass_there_is_no_head_and_their_bytes_count() -> None:
+def test_where_several_tensors_pass_a_head_reads_the_first_and_the_bytes_of_all_count() -> None:
     model = joint_chains.model(joint_chains.UNET)
     job = Job(model, OptimizerConfig("sgd", 0.1), (1, 2), conv_heads(16), "cpu", 1, "tight", 2**40)
     found = list(components_of(job))
-    assert [component.boundary for component in found if component.is_head] == [1, 4, 5]
+    heads = [component for component in found if component.is_head]
+    assert [(head.boundary, head.shape) for head in heads[1:3]] == [(2, (2 * WIDTH, 8, 8)), (3, (2 * WIDTH, 8, 8))]
+    assert [head.boundary for head in heads] == [1, 2, 3, 4, 5]
     units = [component for component in found if not component.is_head]
     skip, half = WIDTH * 16 * 16, 2 * WIDTH * 8 * 8
     assert [unit.output_bytes for unit in units] == [4 * skip, 4 * (half + skip), 4 * (half + skip), 4 * skip, 40]

@@ -201,7 +201,7 @@ def test_a_run_that_is_stopped_while_it_writes_views_ends_in_the_same_weights(
     out, left = tmp_path / "out", [SAMPLES + 7]
     append = cache.CacheWriter.append
 
-    def fail(writer: cache.CacheWriter, index: int, record: memoryview, label: Label) -> None:
+    def fail(writer: cache.CacheWriter, index: int, record: cache.Record, label: Label) -> None:
         left[0] -= 1
         if left[0] < 0 and "train" in str(writer._folder):
             raise ZeroDivisionError

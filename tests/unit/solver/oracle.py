@@ -11,6 +11,7 @@ import math
 import operator
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 from planner.schema.common import CacheDtype, Policy
@@ -225,7 +226,7 @@ class Oracle:
         for shape in self._shapes(span):
             block = _Block(self, shape, source, caches)
             works = [
-                Work(units, width, shape.micro_batch, (), shape.stepping, units[0] == span[0], units[1] == span[1])
+                self._work(span, units, width, shape.micro_batch, (), shape.stepping)
                 for units, width in zip(shape.segments, shape.filters, strict=True)
             ]
             for parts in itertools.product(*(self._every_part(work) for work in works)):
@@ -247,11 +248,18 @@ class Oracle:
         parts = []
         for units, width in zip(shape.segments, filters, strict=True):
             spans = tuple(one for one in recompute if units[0] <= one[0] < one[1] <= units[1])
-            parts.append(
-                self._part(Work(units, width, size, spans, stepping, units[0] == span[0], units[1] == span[1]))
-            )
+            parts.append(self._part(self._work(span, units, width, size, spans, stepping)))
         source = source or ("cache" if span[0] else "data")
         return _Block(self, shape, source, span[1] < self.count if caches is None else caches).setting(tuple(parts))
+
+    def _work(self, block: Span, units: Span, filters: int, size: int, spans: tuple[Span, ...], stepping: bool) -> Work:
+        """A segment of a block. Without skips only what is right before it counts, so that blocks share segments."""
+        first = block[0] if self._has_skips or units[0] == block[0] else 0
+        return Work(units, filters, size, spans, stepping, first, units[1] == block[1])
+
+    @cached_property
+    def _has_skips(self) -> bool:
+        return any(unit.further_inputs for unit in self.profile.model.units)
 
     def _every_part(self, work: Work) -> list[_Part]:
         if work not in self._parts:

@@ -33,8 +33,8 @@ class Work(NamedTuple):
     """Recomputed."""
     stepping: bool
     """The optimizer steps within backward."""
-    opens: bool
-    """It is the first of its block."""
+    block: int
+    """The first unit of its block."""
     closes: bool
     """It is the last of its block."""
 
@@ -97,6 +97,8 @@ class Figures:
 
     def made(self, span: Span, size: int) -> int:
         """Of what leaves a span of units, the part that did not come in: what is carried along is the same."""
+        if span[0] == span[1]:
+            return 0
         before, behind = (dict(self._passing[at]) for at in span)
         number = 2 if self.profile.dtype == "bfloat16" else 4
         carried = sum(numbers for name, numbers in behind.items() if name in before)
@@ -184,8 +186,13 @@ class Figures:
                 yield "touch", "forward", figure(place, "forward_peak_bytes")
                 yield "take", f"saved by {place}", figure(place, "kept_bytes")
 
-        if not work.opens:
-            yield "take", "input", self.output(start - 1, size)
+        yield "take", "input", self.made((work.block, start), size)
+
+        def staying(place: int) -> int:
+            """What the next segment needs of what is made from there on."""
+            return 0 if work.closes else self.made((min(start + place, end), end), size)
+
+        apart = len(chain)
         for place, component in enumerate(chain):
             if place not in again:
                 yield from forward(range(place, place + 1))
@@ -197,19 +204,19 @@ class Figures:
         for place in reversed(range(len(chain))):
             if place in again and place + 1 == again[place][1]:
                 yield "free", f"saved by {place}", 0
-                yield (
-                    "take",
-                    "output",
-                    self.times * size * chain[place].output_bytes if place == last and not work.closes else 0,
-                )
+                apart = again[place][0]
+                yield "free", "output", 0
+                yield "take", "output", staying(apart)
                 yield "take", "gradient of the span's output", self.times * size * chain[place].output_bytes
                 yield from forward(range(*again[place]))
                 yield "free", "gradient of the span's output", 0
             yield "free", f"saved by {place}", 0
             if place == last and not work.closes and place not in again:
                 yield "touch", "backward", figure(place, "held_backward_peak_bytes")
-                yield "take", "output", self.times * size * chain[place].output_bytes
+                yield "take", "output", staying(place)
             else:
+                yield "free", "output", 0
+                yield "take", "output", staying(min(place, apart))
                 yield "touch", "backward", figure(place, "backward_peak_bytes")
             if not more and not work.stepping:
                 yield "take", "new gradients", self.times * chain[place].parameter_bytes
@@ -255,7 +262,7 @@ class Figures:
         for index in range(*units):
             yield "touch", "forward", self.bytes(self.profile.units[index], size, "inference_peak_bytes")
             yield "free", "activation", 0
-            yield "take", "activation", self.output(index, size)
+            yield "take", "activation", self.made((units[0], index + 1), size)
             if index + 1 in heads:
                 yield "touch", "head", self.bytes(heads[index + 1], size, "inference_peak_bytes")
         yield "free", "activation", 0
@@ -267,7 +274,8 @@ def record(profile: Profile, boundary: int, kept: CacheDtype) -> int:
     if kept == profile.dtype:
         return output + 8
     numbers = math.ceil(output / (2 if profile.dtype == "bfloat16" else 4))
-    return {"uint8": 8 + numbers, "bfloat16": 2 * numbers, "float32": 4 * numbers}[kept] + 8
+    tensors = 1 + len(profile.model.units[boundary - 1].further_results)
+    return {"uint8": 8 * tensors + numbers, "bfloat16": 2 * numbers, "float32": 4 * numbers}[kept] + 8
 
 
 def peak(events: Iterator[Event]) -> int:

@@ -82,7 +82,7 @@ def cases(draw: st.DrawFn, largest: int = 4) -> Case:
     dice = random.Random(draw(st.integers(0, 2**32)))
     model = _model(draw(st.sampled_from(KINDS)), count, dice)
     widths = [
-        draw(st.sampled_from(((), (8,), (16,), (8, 16), (8, 16)))) if model.is_single(boundary) else ()
+        draw(st.sampled_from(((), (8,), (16,), (8, 16), (8, 16)))) if model.may_end(boundary) else ()
         for boundary in range(1, count)
     ]
     optimizer = draw(st.sampled_from((SGD, OptimizerConfig(kind="sgd", lr=0.1), OptimizerConfig(kind="adam", lr=0.1))))

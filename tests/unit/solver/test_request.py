@@ -56,19 +56,29 @@ def test_strategy_whose_heads_need_a_larger_batch() -> None:
         make_plan(profile, request)
 
 
-def test_nothing_ends_where_several_tensors_pass() -> None:
+def test_what_ends_where_several_tensors_pass_is_trained_by_the_first() -> None:
     model = joint_chains.model(joint_chains.UNET)
-    profile = replace(tiny_profile((FIRST,) * 5, (HeadProfile(1, "auxiliary", 8, HEAD),)), model=model)
-    with pytest.raises(ValueError, match="heads: behind 2 units, 'b' the last of them, 2 tensors pass"):
+    heads_behind = tuple(HeadProfile(boundary, "auxiliary", 8, HEAD) for boundary in (1, 2, 3))
+    profile = replace(tiny_profile((FIRST,) * 5, heads_behind), model=model)
+    frozen = replace(REQUEST, training=replace(REQUEST.training, freeze=3))
+    with pytest.raises(InputError, match="freeze: behind 3 units, 'c' the last of them, 2 tensors pass; one alone"):
+        make_plan(profile, frozen)
+    assert [found.unit for found in make_plan(profile, REQUEST).exits] == [1, 2, 3, 4, 5]
+    finest = make_plan(profile, replace(REQUEST, strategy="classic-local"))
+    assert [segment.units[1] for block in finest.blocks for segment in block.segments] == [1, 2, 3, 5]
+
+
+def test_nothing_ends_where_the_first_tensor_would_not_train_all() -> None:
+    model = joint_chains.model(joint_chains.FORKED)
+    profile = replace(tiny_profile((FIRST,) * 4, (HeadProfile(1, "auxiliary", 8, HEAD),)), model=model)
+    refused = "behind 2 units, 'b' the last of them, 2 tensors pass, and the first, which a head would read, does not"
+    with pytest.raises(ValueError, match=f"heads: {refused}"):
         replace(profile, heads=(*profile.heads, HeadProfile(2, "auxiliary", 8, HEAD)))
     assert make_plan(profile, replace(REQUEST, strategy="checkpoint")).cuts == 0
-    frozen = replace(REQUEST, training=replace(REQUEST.training, freeze=3))
-    with pytest.raises(InputError, match="freeze: behind 3 units, 'c' the last of them, 2 tensors pass"):
-        make_plan(profile, frozen)
     plan = make_plan(profile, REQUEST)
-    assert [found.unit for found in plan.exits] == [1, 4, 5]
+    assert [found.unit for found in plan.exits] == [1, 3, 4]
     (block,) = plan.blocks
     (segment,) = block.segments
-    two = (replace(segment, units=(0, 2), head=heads(8)[0]), replace(segment, units=(2, 5)))
-    with pytest.raises(ValueError, match="segments: behind 2 units, 'b' the last of them, 2 tensors pass"):
+    two = (replace(segment, units=(0, 2), head=heads(8)[0]), replace(segment, units=(2, 4)))
+    with pytest.raises(ValueError, match=f"segments: {refused}"):
         replace(plan, blocks=(replace(block, segments=two),))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import prod
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,7 +11,13 @@ import torch
 
 from planner.schema.common import CacheDtype, stored_bytes
 from planner.schema.preprocessing import AS_THEY_ARE
-from planner.training.encoding import decode_samples, encode_samples, input_tensor
+from planner.training.encoding import (
+    decode_activations,
+    decode_samples,
+    encode_activations,
+    encode_samples,
+    input_tensor,
+)
 
 SHAPE = (3, 4, 5)
 
@@ -46,6 +53,21 @@ def test_uint8_is_off_by_half_a_step_of_the_samples_own_range(outputs: torch.Ten
     for sample, other in zip(outputs, found, strict=True):
         step = (sample.max() - sample.min()).item() / 255
         assert (sample - other).abs().max().item() <= 0.5 * step + 1e-6 * sample.abs().max().item()
+
+
+@pytest.mark.parametrize("dtype", get_args(CacheDtype))
+def test_several_tensors_are_each_stored_as_one_alone_would_be(outputs: torch.Tensor, dtype: CacheDtype) -> None:
+    other = torch.randn(4, 7, generator=torch.Generator().manual_seed(3))
+    records = [[bytes(part) for part in record] for record in encode_activations((outputs, other), dtype)]
+    expected = [[bytes(record) for record in encode_samples(tensor, dtype)] for tensor in (outputs, other)]
+    assert records == [list(pair) for pair in zip(*expected, strict=True)]
+    size = sum(map(len, records[0]))
+    assert size == stored_bytes(dtype, prod(SHAPE) + 7, tensors=2)
+    memory = memoryview(bytearray(b"".join(map(b"".join, zip(*records, strict=True)))))
+    first, second = decode_activations(memory, dtype, (SHAPE, (7,)))
+    assert torch.equal(first, _there_and_back(outputs, dtype))
+    assert torch.equal(second, decode_samples(memoryview(bytearray(b"".join(expected[1]))), dtype, (7,)))
+    assert first.is_contiguous() and second.is_contiguous()
 
 
 @pytest.mark.parametrize(("dtype", "expected"), [("float32", 240), ("bfloat16", 120), ("uint8", 68)])

@@ -7,7 +7,7 @@ import weakref
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from planner.training.segment import infer, train_segment
 
@@ -57,7 +57,7 @@ def test_the_held_output_is_the_forward_cut_off() -> None:
     units = _units()
     inputs, labels = torch.randn(2, 1, 8, 8), torch.tensor([0, 1])
     _, held = train_segment(units, _head(), F.cross_entropy, inputs, labels, hold_output=True)
-    assert held is not None
+    assert isinstance(held, Tensor)
     assert not held.requires_grad
     assert torch.equal(held, infer(units, inputs))
 

@@ -101,7 +101,7 @@ def test_a_forward_that_saves_nothing_needs_less_than_one_that_saves() -> None:
 def test_somebody_who_holds_a_block_keeps_it_from_the_moment_it_would_have_gone() -> None:
     before = Phase(0, (Event(1, 100), Event(2, 30)))
     after = Phase(130, (Event(1, -100), Event(3, 50), Event(1, 20), Event(1, -20)))
-    free, held = [before, after][1], without_free([before, after], 1)[1]
+    free, held = [before, after][1], without_free([before, after], frozenset([1]))[1]
     assert (free.peak, free.bytes) == (130, 80)
     assert (held.peak, held.bytes) == (200, 180)
 

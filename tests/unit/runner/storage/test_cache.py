@@ -40,7 +40,7 @@ def _records(count: int) -> list[bytes]:
 
 def _append(writer: CacheWriter, records: Sequence[bytes], first: int = 0) -> None:
     for index, record in enumerate(records, start=first):
-        writer.append(index, memoryview(record), class_label(index))
+        writer.append(index, (memoryview(record),), class_label(index))
 
 
 def _write(folder: Path, records: list[bytes], identity: str = "mine") -> CacheSpec:
@@ -80,12 +80,35 @@ def test_records_come_back_in_any_order_over_several_shards(tmp_path: Path) -> N
 def test_any_list_of_records_is_read_at_once(tmp_path_factory: pytest.TempPathFactory, indices: list[int]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cache, "_SHARD_BYTES", 4 * (RECORD + TRAILER_BYTES))
-        patch.setattr(cache, "_LONGEST_RUN", 3)
+        patch.setattr(cache, "_MOST_PIECES", 6)
         records, folder = _records(11), tmp_path_factory.mktemp("c")
         reader = CacheReader(folder, _write(folder, records))
         found = bytearray(RECORD * len(indices))
         assert reader.read_many(indices, memoryview(found)) == list(map(class_label, indices))
         assert bytes(found) == b"".join(records[index] for index in indices)
+        reader.close()
+
+
+@given(st.lists(st.integers(0, 10), min_size=1, max_size=30))
+def test_parts_of_records_come_back_one_behind_the_other(
+    tmp_path_factory: pytest.TempPathFactory, indices: list[int]
+) -> None:
+    """All first parts of what is read, then all second ones; on storage each record is in one piece."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cache, "_SHARD_BYTES", 4 * (RECORD + TRAILER_BYTES))
+        patch.setattr(cache, "_MOST_PIECES", 9)
+        records, folder = _records(11), tmp_path_factory.mktemp("c")
+        spec = replace(_spec(11), parts=(300, RECORD - 300))
+        with CacheWriter(folder, spec) as writer:
+            for index, record in enumerate(records):
+                writer.append(index, (memoryview(record)[:300], memoryview(record)[300:]), class_label(index))
+            writer.finish()
+        assert shard_path(folder, 0).read_bytes()[:RECORD] == records[0]
+        reader = CacheReader(folder, spec)
+        found = bytearray(RECORD * len(indices))
+        assert reader.read_many(indices, memoryview(found)) == list(map(class_label, indices))
+        wanted = [records[index] for index in indices]
+        assert bytes(found) == b"".join([record[:300] for record in wanted] + [record[300:] for record in wanted])
         reader.close()
 
 

@@ -15,6 +15,7 @@ from torch import nn
 
 from planner.errors import StorageError
 from planner.heads.convolution import ConvHead
+from planner.model.activations import first_of
 from planner.model.zoo import from_zoo
 from planner.runner.input.samples import Samples
 from planner.runner.train.block import LoadedBlock
@@ -233,7 +234,7 @@ def test_validation_counts_what_each_head_gets_right_and_every_parameter_up_to_i
     measured = validate(block, samples, {}, None, Prefix(0, 0.0), StopSignal())
     x = torch.cat(
         [
-            inputs
+            first_of(inputs)
             for inputs, _ in Samples(
                 _Images(), (1, 8, 8), cached=None, micro_batch=20, labels=CLASS_NUMBER, normalisation=USUAL
             ).in_order()

@@ -227,7 +227,7 @@ def test_a_cache_that_is_half_written_is_gone_on_with(tmp_path: Path, monkeypatc
     session(plan, tmp_path / "whole")
     append, left = cache.CacheWriter.append, [20]
 
-    def fail(writer: cache.CacheWriter, index: int, record: memoryview, label: Label) -> None:
+    def fail(writer: cache.CacheWriter, index: int, record: cache.Record, label: Label) -> None:
         left[0] -= 1
         if not left[0]:
             raise ZeroDivisionError

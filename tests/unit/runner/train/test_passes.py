@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from planner.errors import InterruptedRunError, OverBudgetError
+from planner.model.activations import Activations, first_of
 from planner.runner.input.samples import Samples
 from planner.runner.train.guard import MemoryGuard
 from planner.runner.train.passes import Watch, rehearse
@@ -29,9 +30,9 @@ def test_it_is_rehearsed_at_the_sizes_that_it_has(samples: int, views: int, size
     seen: list[int | str] = []
     unit = nn.Identity().eval()
 
-    def run(inputs: Tensor, labels: Tensor) -> None:
-        assert len(inputs) == len(labels)
-        seen.append(len(inputs))
+    def run(inputs: Activations, labels: Tensor) -> None:
+        assert len(first_of(inputs)) == len(labels)
+        seen.append(len(labels))
         unit(inputs)
 
     watch = Watch(StopSignal(), MemoryGuard(None), "passing", has_smaller=True)
@@ -59,8 +60,8 @@ def test_nothing_that_a_rehearsal_made_is_left() -> None:
     data = Samples(Images(20), (1, 8, 8), cached=None, micro_batch=8, labels=CLASS_NUMBER, normalisation=USUAL)
     left: list[Tensor] = []
 
-    def run(inputs: Tensor, labels: Tensor) -> Tensor:
-        left.append(inputs.detach())
+    def run(inputs: Activations, labels: Tensor) -> Tensor:
+        left.append(first_of(inputs).detach())
         return torch.zeros(len(labels))
 
     watch = Watch(StopSignal(), MemoryGuard(None), "passing", has_smaller=True)

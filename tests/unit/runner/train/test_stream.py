@@ -38,6 +38,7 @@ def test_streamed_units_give_what_the_whole_network_gives(tmp_path: Path) -> Non
         module.load_state_dict({name.removeprefix(prefix): t for name, t in weights.items() if name.startswith(prefix)})
         with torch.no_grad():
             expected = module(expected)
+    assert isinstance(found, torch.Tensor)
     assert torch.equal(found, expected)
 
 
