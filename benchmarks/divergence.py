@@ -24,11 +24,11 @@ from planner.tasks.regression import Regression
 from planner.training.optimizers import make_optimizer
 from planner.training.tasks import make_arithmetic
 
-STEPS_IN_ALL = 600
+STEPS_IN_ALL = 400
 BATCH = 32
 RATES: dict[OptimizerKind, tuple[float, ...]] = {
-    "sgd": tuple(10 ** (power / 4) for power in range(-8, 9)),
-    "adam": tuple(10 ** (power / 4) for power in range(-12, 5)),
+    "sgd": tuple(10 ** (power / 2) for power in range(-4, 5)),
+    "adam": tuple(10 ** (power / 2) for power in range(-6, 3)),
 }
 SEEDS = (0, 1)
 MULTIPLES = (3.0, TIMES)
@@ -82,7 +82,7 @@ def losses_of(network: nn.Module, task: AnyTask, settings: OptimizerConfig, seed
         if is_regression:
             wanted = 3 * torch.nn.functional.one_hot(wanted, 10).float() + 1
         loss = arithmetic.loss(network(images[drawn]), wanted)
-        value = float(loss)
+        value = loss.item()
         if began is None:
             (began,) = begins_at((value,), loss_of_zeros(arithmetic, wanted, (10,)))
         yield value, began

@@ -80,6 +80,7 @@ class Commands:
         file = self.place / f"{data.name}.plan.json"
         words = ["--model", self.place / "model.json", "--profile", self.place / "profile.json", "--data", data]
         words += ["--budget", "2GiB", "--batch", BATCH, "--epochs", epochs, "--max-cuts", 0, "--json", "-o", file]
+        words += ["--lr", 0.05]  # for small batches the usual one is small, and these epochs are few
         done = self("plan", *words)
         assert done.returncode == 0, done.stderr
         return file

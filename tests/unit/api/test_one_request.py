@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -16,7 +17,7 @@ from planner.heads.base import HeadKind
 from planner.profiler.library.applies import read_profile
 from planner.profiler.library.shipped import FOLDER
 from planner.schema.codec import decode, encode, to_json
-from planner.schema.common import OptimizerKind
+from planner.schema.common import OptimizerConfig, OptimizerKind
 from planner.schema.plan import Plan
 from planner.schema.profile import Profile
 from planner.schema.request import Strategy
@@ -89,6 +90,36 @@ def test_every_term_arrives(local: TestClient, tmp_path: Path, capsys: pytest.Ca
     assert [plan.request for plan in found] == [wanted] * 3
     assert [plan.stages for plan in found] == [from_python.stages] * 3
     assert {plan.id for plan in found} == {from_python.id}
+
+
+def test_what_an_optimizer_is_set_to_arrives(
+    local: TestClient, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of SGD, which has all of it."""
+    profile = read_profile(FOLDER / "models" / "cnn6-3x32x32-10-sgd.json")
+    optimizer = OptimizerConfig("sgd", 0.3, 0.8, False, 0.125, "all")
+    words = "--budget 400MiB --lr 0.3 --momentum 0.8 --no-nesterov --weight-decay 0.125 --weight-decay-on all"
+    terms: dict[str, object] = {"budget": {"bytes": 400 * MIB}, "training": {"optimizer": encode(optimizer)}}
+    found = [
+        planner.plan(profile, "400MiB", optimizer=optimizer),
+        by_command(profile, words.split(), tmp_path, capsys),
+        by_rest(profile, terms, local),
+    ]
+    assert [plan.training.optimizer for plan in found] == [optimizer] * 3
+    nesterov = by_command(profile, [*words.replace("--no-", "--").split()], tmp_path, capsys)
+    assert nesterov.training.optimizer == replace(optimizer, nesterov=True)
+
+
+def test_a_rate_that_is_left_out_follows_the_batch(
+    local: TestClient, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    profile = read_profile(FOLDER / "models" / "cnn6-3x32x32-10-sgd.json")
+    found = [
+        planner.plan(profile, "400MiB", batch=32),
+        by_command(profile, ["--budget", "400MiB", "--batch", "32"], tmp_path, capsys),
+        by_rest(profile, {"budget": {"bytes": 400 * MIB}, "training": {"batch": 32}}, local),
+    ]
+    assert [plan.training.optimizer.lr for plan in found] == [0.0125] * 3
 
 
 def test_what_is_left_out_is_the_same(local: TestClient, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

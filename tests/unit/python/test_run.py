@@ -66,7 +66,13 @@ def colour_plan() -> Plan:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("planner.python.facade.take_profile", profiles.answer)
         plan: Plan = planner.plan(
-            colour_net(), torch.zeros(4, 3, 8, 8), budget="2GiB", optimizer="adam", batch=10, epochs=20, samples=60
+            colour_net(),
+            torch.zeros(4, 3, 8, 8),
+            budget="2GiB",
+            optimizer=OptimizerConfig("adam", 0.001),
+            batch=10,
+            epochs=20,
+            samples=60,
         )
     return plan
 
