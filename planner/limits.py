@@ -23,6 +23,9 @@ MAX_NAME_LENGTH = 200
 MAX_UNITS = 1024
 """Units of one model."""
 
+MAX_OVERLAP = 1
+"""Units that a segment trains behind its own."""
+
 MAX_LAYERS_PER_UNIT = 64
 """Layers of one unit, nested ones included."""
 

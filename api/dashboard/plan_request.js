@@ -38,6 +38,7 @@ const TERMS = {
   allocator: { path: ["allocator"], isWord: true },
   reserve: { path: ["reserve_bytes"], unit: MIB },
   head: { path: ["head"], isWord: true },
+  overlap: { path: ["overlap"] },
   head_time_share: { path: ["head_time_share"] },
   grouping_threshold: { path: ["grouping_threshold"] },
   storage: { path: ["storage_bytes"], unit: MIB },

@@ -9,7 +9,7 @@ from typing import get_args
 from planner.cli import options
 from planner.cli.subject import ModelAndData
 from planner.errors import InfeasibleError, InputError
-from planner.limits import MAX_EPOCHS, MAX_UNITS
+from planner.limits import MAX_EPOCHS, MAX_OVERLAP, MAX_UNITS
 from planner.schema.common import CacheDtype, Policy
 from planner.schema.request import STRATEGY_WORDS, Augment, Preference, Request, Scope, Strategy
 from planner.schema.terms import USUAL_VIEWS, BudgetTerms, PlanTerms, TrainingTerms
@@ -158,6 +158,14 @@ def _add_choosing(group: argparse._ArgumentGroup) -> None:
     )
     options.add_head(group, "what stands at cuts (default: pooled-conv, or what the outputs allow)")
     group.add_argument(
+        "--overlap",
+        type=options.count("overlap", 0, MAX_OVERLAP),
+        default=PlanTerms.overlap,
+        metavar="N",
+        help="units behind its own that a segment trains as well, 0 or 1: they are trained again by the next one, and "
+        "less accuracy is lost, for more memory and time (default %(default)s)",
+    )
+    group.add_argument(
         "--head-time-share",
         type=options.share("head-time-share"),
         default=PlanTerms.head_time_share,
@@ -220,6 +228,7 @@ def request_from(arguments: argparse.Namespace, samples: int, subject: ModelAndD
         head_time_share=arguments.head_time_share,
         grouping_threshold=arguments.grouping_threshold,
         head=arguments.head,
+        overlap=arguments.overlap,
     ).request()
 
 

@@ -68,11 +68,12 @@ class RunProgress:
             case Deviation():
                 self._line.say(f"deviation: {event.text}")
             case BlockDone():
-                exits = event.exits[-1]
                 peak = format_bytes(event.peak_bytes + self._extra)
                 metric = self._plan.model.task.metric
-                good = f"{metric.name} {metric.share(exits.accuracy, exits.samples)}"
-                self._line.say(f"{self._name(event.block)}: done, peak {peak}, {good}")
+                good = "".join(
+                    f", {metric.name} {metric.share(last.accuracy, last.samples)}" for last in event.exits[-1:]
+                )
+                self._line.say(f"{self._name(event.block)}: done, peak {peak}{good}")
             case Preparing():
                 self._data(Progress(event.doing, event.done, event.total))
             case Warned():

@@ -187,6 +187,7 @@ def plan(
     head_time_share: float = PlanTerms.head_time_share,
     grouping_threshold: float = PlanTerms.grouping_threshold,
     head: HeadKind | None = PlanTerms.head,
+    overlap: int = PlanTerms.overlap,
 ) -> Plan:
     """Find the fastest training of a network that stays within a memory budget. Nothing is trained.
 
@@ -251,6 +252,7 @@ def plan(
             block, from 0 to 1.
         head: what stands at cuts, "pooled-conv", "mlp", "lookahead" or "reconstruct"; others than the first a profile
             has to have measured (`profile(…, head=…)`); none: the first, or what the network's outputs allow.
+        overlap: how many units behind its own a segment trains as well, 0 or 1.
 
     Returns:
         The plan, for `run`.
@@ -335,6 +337,7 @@ def plan(
             head_time_share=head_time_share,
             grouping_threshold=grouping_threshold,
             head=head_of(head),
+            overlap=overlap,
         )
     except ValueError as error:
         raise InputError(str(error)) from None

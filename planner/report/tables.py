@@ -159,10 +159,10 @@ def _again(segment: Segment) -> str:
     return spans if len(spans) <= _AGAIN_WIDTH else counted(count, "unit")
 
 
-def _likeness(index: int, segment: Segment) -> tuple[int, str, bool]:
+def _likeness(index: int, segment: Segment) -> tuple[int, str, bool, int]:
     """Equal for neighbours that may share a line; a segment of several units is like no other."""
     is_single = segment.units[1] - segment.units[0] == 1
-    return (-1 if is_single else index), _head(segment.head), bool(segment.recompute)
+    return (-1 if is_single else index), _head(segment.head), bool(segment.recompute), segment.window
 
 
 def _head(head: AuxiliaryHead | None) -> str:
@@ -180,6 +180,7 @@ def _plan_summary(plan: Plan) -> list[tuple[str, str]]:
         ("total time", f"{format_seconds(plan.predicted.seconds_total)}{gap}"),
         ("caches", f"{format_bytes(plan.predicted.cache_bytes)} of storage at one time, at most{allowed}{stored_as}"),
         ("cuts", f"{plan.cuts}{where}"),
+        *([("overlap", overlap)] if (overlap := _overlap(plan)) else []),
         ("recomputed", _recomputed(plan)),
         *([("polish", _polish(plan.polish))] if plan.polish is not None else []),
         ("optimizer", _stepping(plan)),
@@ -195,6 +196,15 @@ def _polish(polish: Polish) -> str:
         f"{counted(polish.epochs, 'epoch')} of the whole network end to end, {format_seconds(polish.seconds)} of the "
         f"total time, at a peak of {format_bytes(predicted.peak_bytes)}"
     )
+
+
+def _overlap(plan: Plan) -> str:
+    """Which units two segments train; empty where none is."""
+    windows = [segment.units[1] for block in plan.blocks for segment in block.segments if segment.window]
+    if not windows:
+        return ""
+    which, verb = ("unit", "is") if len(windows) == 1 else ("units", "are")
+    return f"{which} {', '.join(map(str, windows))} {verb} trained with the segment before as well, up to its head"
 
 
 def _recomputed(plan: Plan) -> str:

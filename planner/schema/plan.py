@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from planner.heads.kinds import AuxiliaryHead, ExitHead
-from planner.limits import MAX_BATCH, MAX_BYTES, MAX_EPOCHS, MAX_UNITS
+from planner.limits import MAX_BATCH, MAX_BYTES, MAX_EPOCHS, MAX_OVERLAP, MAX_UNITS
 from planner.schema.codec import added, content_id
 from planner.schema.common import CacheDtype, Device, Machine, check_class_names, check_range
 from planner.schema.model import Model
@@ -54,9 +54,18 @@ class Segment:
     """The auxiliary head; none behind the model's own classifier."""
     recompute: tuple[tuple[int, int], ...] = ()
     """Spans of units that keep only their input and run forward again before backward."""
+    window: int = added(0)
+    """Units behind these, 0 or 1, that are trained with them and lie in front of the head; the next segment begins with
+    them all the same, and trains them again."""
+
+    @property
+    def head_behind(self) -> int:
+        """Units before the head."""
+        return self.units[1] + self.window
 
     def __post_init__(self) -> None:
         _check_span("units", self.units)
+        check_range("window", self.window, 0, MAX_OVERLAP)
         edges = [self.units[0], *(edge for span in self.recompute for edge in span), self.units[1]]
         if edges != sorted(edges) or any(first == last for first, last in self.recompute):
             spans = [list(span) for span in self.recompute][:20]
@@ -363,12 +372,24 @@ class Plan:
                     f"the batch of {self.training.batch}"
                 )
             for segment in block.segments:
-                self.model.check_end(segment.units[1], "segments")
+                self._check_segment(segment)
         for found in self.exits:
             self.model.check_end(found.unit, "exits")
         last = self.blocks[-1].segments[-1]
         if any((segment.head is None) != (segment is last) for block in self.blocks for segment in block.segments):
             raise ValueError("segments: exactly the last of the plan ends in the model's own classifier (head null)")
+
+    def _check_segment(self, segment: Segment) -> None:
+        self.model.check_end(segment.units[1], "segments")
+        count = len(self.model.units)
+        if not segment.window:
+            return
+        if segment.head_behind >= count:
+            raise ValueError(
+                f"segments: the window behind the units {list(segment.units)} has unit {segment.units[1]}; the last of "
+                f"the {count} units, number {count - 1}, is in no window: its answer the last segment alone trains"
+            )
+        self.model.check_end(segment.head_behind, "segments: window")
 
     def _check_polish(self) -> None:
         asked = (self.training.polish, self.training.polish_rate)
@@ -397,7 +418,7 @@ class Plan:
         if stage == len(self.blocks):
             return self.exits
         block = self.blocks[stage]
-        trained = tuple(Exit(segment.units[1], segment.head) for segment in block.segments)
+        trained = tuple(Exit(segment.units[1], segment.head) for segment in block.segments if not segment.window)
         if self.polish is not None:
             return trained
         return tuple(found for found in self.exits if block.units[0] < found.unit <= block.units[1])
@@ -439,8 +460,14 @@ class Plan:
             others.append("allocator")
         if request.cache_dtype is not None and self.cache_dtype not in (None, request.cache_dtype):
             others.append("cache_dtype")
+        if self._has_windows and not request.overlap:
+            others.append("overlap")
         if others:
             raise ValueError(f"request: differs from the plan in {', '.join(others)}")
+
+    @property
+    def _has_windows(self) -> bool:
+        return any(segment.window for block in self.blocks for segment in block.segments)
 
     @property
     def asked(self) -> Request:
@@ -455,6 +482,7 @@ class Plan:
             max_cuts=self.max_cuts,
             cache_dtype=self.cache_dtype,
             linear_segments=self.linear_segments,
+            overlap=int(self._has_windows),
         )
 
 

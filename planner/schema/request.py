@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from planner.heads.base import HeadKind
-from planner.limits import MAX_BATCH, MAX_BYTES, MAX_EPOCHS, MAX_SAMPLES, MAX_UNITS
+from planner.limits import MAX_BATCH, MAX_BYTES, MAX_EPOCHS, MAX_OVERLAP, MAX_SAMPLES, MAX_UNITS
 from planner.schema.codec import added
 from planner.schema.common import CacheDtype, Dtype, OptimizerConfig, Policy, check_range
 from planner.schema.inputs import InputDtype, show_input
@@ -198,6 +198,8 @@ class Request:
     """Whether segments may do without a unit that extracts features, such as a last one of the classifier alone."""
     head: HeadKind | None = added(None)
     """What stands at cuts; none: the usual heads."""
+    overlap: int = added(0)
+    """How many units behind its own a segment trains as well, up to its head: 0 or 1, its window."""
 
     def __post_init__(self) -> None:
         check_range("storage_bytes", self.storage_bytes or 0, 0, MAX_BYTES)
@@ -205,3 +207,4 @@ class Request:
         check_range("head_time_share", self.head_time_share, 0, 1)
         check_range("grouping_threshold", self.grouping_threshold, 0, 1)
         check_range("max_cuts", self.max_cuts or 0, 0, MAX_UNITS)
+        check_range("overlap", self.overlap, 0, MAX_OVERLAP)

@@ -198,6 +198,8 @@ class PlanTerms:
     """Under `neuroflux`: largest relative difference of feasible micro-batches within one block."""
     head: HeadKind | None = Request.head
     """What stands at cuts, as the profile measured it; null: the usual heads."""
+    overlap: int = Request.overlap
+    """How many units behind its own a segment trains as well, 0 or 1: it learns what the next one can use."""
 
     def request(self) -> Request:
         """In full. Raises InputError, which begins with the field's name, where a value lies outside its range."""
@@ -216,6 +218,7 @@ class PlanTerms:
                 cache_dtype=self.cache_dtype,
                 linear_segments=self.linear_segments,
                 head=self.head,
+                overlap=self.overlap,
             )
         except ValueError as error:
             raise InputError(str(error)) from None

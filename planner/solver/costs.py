@@ -81,6 +81,34 @@ class ComponentCost(NamedTuple):
             step_transient=times * self.step_transient,
         )
 
+    def behind_window(self, window: ComponentCost, is_shared: bool) -> ComponentCost:
+        """A head with the unit in front of it that its segment trains besides, as if both were one head.
+
+        `is_shared`: the unit is one of the same block, whose weights and optimizer state are counted there. It keeps no
+        count of gradients but its own, so that those of the window are apart from it. What both give without gradients
+        is never asked for.
+        """
+
+        def levels(one: Levels, head: Levels, gradients: int) -> Levels:
+            backward = max(one.kept + head.backward, one.backward + gradients)
+            forward = max(one.forward, one.kept + head.forward)
+            return Levels(forward, one.kept + head.kept, backward, backward)
+
+        gradients = window.static - window.weights - window.optimizer
+        return self._replace(
+            inner=levels(window.inner, self.inner, self.gradients),
+            inner_stepping=levels(window.inner_stepping, self.inner_stepping, 0),
+            untouched=max(self.untouched, window.untouched),
+            weights=self.weights + (0 if is_shared else window.weights),
+            optimizer=self.optimizer + (0 if is_shared else window.optimizer),
+            static=self.static + (gradients if is_shared else window.static),
+            gradients=self.gradients + window.gradients,
+            step_transient=max(self.step_transient, window.step_transient),
+            train_ns=self.train_ns + window.train_ns,
+            step_ns=self.step_ns + window.step_ns,
+            minimum_micro_batch=max(self.minimum_micro_batch, window.minimum_micro_batch),
+        )
+
     @property
     def most_bytes(self) -> int:
         """More than it ever adds to what is live."""

@@ -3,7 +3,9 @@
 A segment runs forward, its head, backward; its output stays until the next segment of the block is done with it.
 Without accumulation every component's gradients stay until the segment's step; with it they are static and the block
 steps once. With the optimizer in backward they go at once, and a component's own levels hold its steps. A recomputed
-span keeps its output alone; when backward comes to it, it runs forward again below the gradient of that output.
+span keeps its output alone; when backward comes to it, it runs forward again below the gradient of that output. A
+segment's window runs between its own units and its head; the next segment is given what its own units made. When
+accumulating a window has gradients apart from those that its unit has as part of the next segment.
 """
 
 from __future__ import annotations
@@ -70,8 +72,12 @@ def unit_costs(problem: Problem, choice: BlockChoice) -> list[ComponentCost]:
 
 def head_costs(problem: Problem, choice: BlockChoice) -> list[ComponentCost]:
     """The block's heads."""
-    ends = zip(choice.ends, choice.heads, strict=True)
-    return [problem.head_cost(end, head, choice.micro_batch) for end, head in ends]
+    return [problem.head_cost(*placed, choice.micro_batch) for placed in choice.placed_heads]
+
+
+def leaving_costs(problem: Problem, choice: BlockChoice) -> list[ComponentCost]:
+    """The unit of the next block that the last segment trains as its window, if it has one."""
+    return [problem.unit_cost(choice.last, choice.micro_batch)] if choice.leaves else []
 
 
 def prefix_costs(problem: Problem, choice: BlockChoice) -> list[ComponentCost]:
@@ -99,14 +105,16 @@ def is_legal(problem: Problem, choice: BlockChoice) -> bool:
     ]
     if inside != list(choice.recompute) or any(one[1] > other[0] for one, other in pairwise(inside)):
         return False
-    components = unit_costs(problem, choice) + head_costs(problem, choice)
+    components = unit_costs(problem, choice) + leaving_costs(problem, choice) + head_costs(problem, choice)
     return choice.micro_batch >= max(component.minimum_micro_batch for component in components)
 
 
 def live_bytes(problem: Problem, choice: BlockChoice) -> Live:
     """Live bytes of every phase."""
     units, heads, prefix = unit_costs(problem, choice), head_costs(problem, choice), prefix_costs(problem, choice)
-    components = units + heads
+    leaving = leaving_costs(problem, choice)
+    components = units + leaving + heads
+    shared = [units[end - choice.first] for end in choice.windows if end != choice.last]
     data = problem.data_bytes(choice.first, choice.source, choice.micro_batch)
     kernels = problem.process.kernel_bytes(choice.micro_batch)
     frozen = sum(unit.weights for unit in prefix)
@@ -114,24 +122,36 @@ def live_bytes(problem: Problem, choice: BlockChoice) -> Live:
     optimizer = sum(component.optimizer for component in components)
     before = highest_inference(problem, 0, prefix, choice.micro_batch)
     inference = max(before, highest_inference(problem, choice.first, units, choice.micro_batch))
+    measured = (pair for pair in zip(choice.ends, heads, strict=True) if pair[0] not in choice.windows)
     heads_inference = max(
-        problem.made_bytes(choice.first, end, choice.micro_batch) + head.inference_peak
-        for end, head in zip(choice.ends, heads, strict=True)
+        (problem.made_bytes(choice.first, end, choice.micro_batch) + head.inference_peak for end, head in measured),
+        default=0,
     )
     writer = problem.writer_bytes(choice.last, choice.micro_batch)
-    training = [DynamicLevel(before, 0, 0), *_training_levels(problem, choice, units, heads)]
+    training = [DynamicLevel(before, 0, 0), *_training_levels(problem, choice, units + leaving, heads)]
     return Live(
         data=data,
         kernels=kernels,
         weights=weights,
         optimizer=optimizer,
-        static_gradients=frozen + sum(component.static for component in components) - weights - optimizer,
+        static_gradients=(
+            frozen
+            + sum(component.static for component in components)
+            + sum(_own_gradients(window) for window in shared)
+            - weights
+            - optimizer
+        ),
         highest=max(training, key=lambda highest: highest.level),
         validate=data + kernels + weights + max(inference, heads_inference),
         cache=data + kernels + weights + inference + writer if choice.caches else 0,
         running=data + kernels + weights + inference,
         fill=fill_bytes(problem, choice.micro_batch) if problem.fills(choice.first, choice.source) else 0,
     )
+
+
+def _own_gradients(component: ComponentCost) -> int:
+    """What a component has of gradients throughout training."""
+    return component.static - component.weights - component.optimizer
 
 
 def fill_bytes(problem: Problem, micro_batch: int) -> int:
@@ -152,7 +172,7 @@ def highest_inference(problem: Problem, first: int, units: Sequence[ComponentCos
 
 
 class _Segment(NamedTuple):
-    """A segment at work: units, and levels and gradients of units and head."""
+    """A segment at work: its own units, and levels and gradients of these, window and head."""
 
     units: list[ComponentCost]
     levels: list[Levels]
@@ -184,7 +204,8 @@ def _segments(
     held_input, stepping = 0, choice.optimizer_in_backward
     for start, end, head in zip((choice.first, *choice.ends), choice.ends, heads, strict=False):
         inside = units[start - choice.first : end - choice.first]
-        components = [*inside, head]
+        behind = end - choice.first
+        components = [*inside, *(units[behind : behind + 1] if end in choice.windows else ()), head]
         levels = [component.inner_stepping if stepping else component.inner for component in components]
         levels[0] = inside[0].first_stepping if stepping else inside[0].first
         spans = [(first - start, last - start) for first, last in spans_within(choice, start, end)]
@@ -247,10 +268,12 @@ def _forward_levels(levels: list[Levels], below: int, gradients: int = 0, given:
 
 
 def _backward_levels(segment: _Segment) -> Iterator[DynamicLevel]:
-    kept = [level.kept for level in segment.passing[:-1]]
-    below = segment.held_input + sum(kept)
-    yield DynamicLevel(below + segment.levels[-1].backward, below, 0)
-    gradients = segment.gradients[-1]
+    kept = [level.kept for level in segment.passing]
+    gradients = 0
+    for index in range(len(kept) - 1, len(segment.units) - 1, -1):  # head and window: the output is kept anyway
+        below = segment.held_input + sum(kept[:index])
+        yield DynamicLevel(below + segment.levels[index].backward + gradients, below, gradients)
+        gradients += segment.gradients[index]
     held_in_trace = not segment.closing
     apart = len(segment.units)  # from this unit on, what outlives the segment is no more among what units keep
     for index in range(len(segment.units) - 1, -1, -1):
@@ -278,13 +301,16 @@ def time_ns(problem: Problem, choice: BlockChoice) -> Time:
     units, heads = unit_costs(problem, choice), head_costs(problem, choice)
     samples, size = problem.training.samples, choice.micro_batch
     starts = {choice.first, *choice.ends}
-    train = sum(head.train_ns for head in heads)
+    windows = [problem.unit_cost(end, size) for end in choice.windows]
+    train = sum(component.train_ns for component in windows + heads)
     for unit, cost in enumerate(units, start=choice.first):
         train += cost.first_train_ns if unit in starts else cost.train_ns
     for first, end in choice.recompute:
         train += sum(cost.forward_ns for cost in units[first - choice.first : end - choice.first])
     before = sum(unit.inference_ns for unit in prefix_costs(problem, choice))
-    compute = (train + before) * samples // size + problem.steps * sum(component.step_ns for component in units + heads)
+    compute = (train + before) * samples // size + problem.steps * sum(
+        component.step_ns for component in units + windows + heads
+    )
     inference = before + sum(unit.inference_ns for unit in units)
     read = read_ns(problem, choice.first) if choice.source == "cache" else 0
     finish = 0

@@ -36,7 +36,7 @@ def predict_block(problem: Problem, choice: BlockChoice) -> BlockPrediction:
     time = time_ns(problem, choice)
     peak = problem.process.resident(live.peak)
     images = choice.source != "cache"
-    units = range(0 if choice.source == "recompute" else choice.first, choice.last)
+    units = range(0 if choice.source == "recompute" else choice.first, choice.last + choice.leaves)
     room = max(0, peak - problem.process.resident_behind(live.running, "fit", units, images))
     fits = _fits(problem, choice, room)
     phases = PhasePeaks(
@@ -73,8 +73,9 @@ def _fits(problem: Problem, choice: BlockChoice, room: int) -> int:
     found = 0
     if not problem.profile.model.task.fits_exits:
         return found
-    for unit in range(choice.first + 1, choice.last):
-        if unit not in choice.ends and problem.profile.model.may_end(unit):
+    heads = set(choice.ends) - set(choice.windows)
+    for unit in range(choice.first + 1, choice.last + 1):
+        if unit not in heads and problem.profile.model.may_end(unit):
             size = problem.fit_bytes(unit, choice.micro_batch)
             if found + size > room:
                 break
@@ -83,16 +84,16 @@ def _fits(problem: Problem, choice: BlockChoice, room: int) -> int:
 
 
 def _extrapolated_from(problem: Problem, choice: BlockChoice) -> int | None:
-    components = problem.profile.units[runs_from(problem, choice) : choice.last]
-    heads = (problem.head(end, head) for end, head in zip(choice.ends, choice.heads, strict=True))
+    components = problem.profile.units[runs_from(problem, choice) : choice.last + choice.leaves]
+    heads = (problem.head(*placed) for placed in choice.placed_heads)
     measured = min(component.costs[-1].micro_batch for component in (*components, *heads))
     return measured if choice.micro_batch > measured else None
 
 
 def _untouched(problem: Problem, choice: BlockChoice) -> int:
     first = runs_from(problem, choice)
-    units = (problem.unit_cost(unit, choice.micro_batch) for unit in range(first, choice.last))
-    heads = (problem.head_cost(*head, choice.micro_batch) for head in zip(choice.ends, choice.heads, strict=True))
+    units = (problem.unit_cost(unit, choice.micro_batch) for unit in range(first, choice.last + choice.leaves))
+    heads = (problem.head_cost(*placed, choice.micro_batch) for placed in choice.placed_heads)
     return max(component.untouched for component in (*units, *heads))
 
 
@@ -121,7 +122,7 @@ def make_block(problem: Problem, choice: BlockChoice) -> Block:
     starts = (choice.first, *choice.ends)
     cached = choice.source == "cache"
     segments = tuple(
-        Segment(units=(first, end), head=head, recompute=spans_within(choice, first, end))
+        Segment((first, end), head, spans_within(choice, first, end), window=int(end in choice.windows))
         for first, end, head in zip(starts, choice.ends, choice.heads, strict=False)
     )
     return Block(
@@ -156,9 +157,14 @@ def _fallbacks(problem: Problem, choice: BlockChoice, peak: int) -> tuple[BatchS
 
 
 def make_exits(choices: tuple[BlockChoice, ...], model: Model) -> tuple[Exit, ...]:
-    """One exit behind every unit that a network may end with: its head where a segment ends, elsewhere a pooled one,
-    where such can be fitted."""
-    heads = {end: head for choice in choices for end, head in zip(choice.ends, choice.heads, strict=True)}
+    """One exit behind every unit that a network may end with: its head where a segment without a window ends, elsewhere
+    a pooled one, where such can be fitted."""
+    heads = {
+        end: head
+        for choice in choices
+        for end, head in zip(choice.ends, choice.heads, strict=True)
+        if end not in choice.windows
+    }
     first, last = choices[0].first, choices[-1].last
     return tuple(
         Exit(unit, heads.get(unit, PooledHead("pooled")))

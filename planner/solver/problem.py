@@ -81,7 +81,7 @@ class BlockChoice:
     ends: tuple[int, ...]
     """Where its segments end; the last is the block's end."""
     heads: tuple[AuxiliaryHead | None, ...]
-    """The head at each end, `CLASSIFIER` for the model's own."""
+    """The head at each end or behind its window, `CLASSIFIER` for the model's own."""
     recompute: tuple[tuple[int, int], ...] = ()
     """Spans of units, each inside a segment, that keep only their input and run forward again before backward."""
     optimizer_in_backward: bool = False
@@ -90,6 +90,18 @@ class BlockChoice:
     """Where samples come from; only a block that begins with the first unit takes them straight from the data set."""
     caches: bool = False
     """Whether the outputs are written for the next block to read."""
+    windows: tuple[int, ...] = ()
+    """Those of the ends whose segment trains the unit behind as well: its window. The head stands behind that."""
+
+    @property
+    def leaves(self) -> bool:
+        """Whether the last segment's window is a unit of the next block."""
+        return self.last in self.windows
+
+    @property
+    def placed_heads(self) -> tuple[tuple[int, AuxiliaryHead | None], ...]:
+        """By boundary where it stands: every head, in order."""
+        return tuple((end + (end in self.windows), head) for end, head in zip(self.ends, self.heads, strict=True))
 
     @property
     def last(self) -> int:
@@ -222,6 +234,30 @@ class Problem:
             for end in sorted(self.heads)
             if end == count or (self.allows_segment(start, end) and self.allows_segment(end, count))
         )
+
+    def has_window(self, end: int) -> bool:
+        """Whether a segment that ends there trains the next unit as well.
+
+        Where that was asked for, and a head stands behind that unit: none does behind the network's last one, and where
+        several tensors pass.
+        """
+        return self.request.overlap > 0 and end + 1 < self.count and end + 1 in self.heads
+
+    def windows(self, ends: Iterable[int]) -> tuple[int, ...]:
+        """Of segments' ends, those with a window."""
+        return tuple(filter(self.has_window, ends))
+
+    def ending_cost(
+        self, end: int, head: AuxiliaryHead | None, micro_batch: int, closes: bool = False
+    ) -> ComponentCost:
+        """What stands behind a segment's own units: its window, if it has one, and its head.
+
+        `closes`: the block ends there, so that the window is no unit of it.
+        """
+        if not self.has_window(end):
+            return self.head_cost(end, head, micro_batch)
+        window = self.unit_cost(end, micro_batch)
+        return self.head_cost(end + 1, head, micro_batch).behind_window(window, not closes)
 
     @cached_property
     def narrow_boundaries(self) -> tuple[int, ...]:

@@ -30,7 +30,7 @@ from planner.solver.memory_model import is_legal, live_bytes, stored_bytes, tota
 from planner.solver.problem import CLASSIFIER, BlockChoice, Problem
 from planner.solver.search.block import INF_TIME, BlockSpan
 from planner.solver.search.bounds import INF
-from planner.solver.search.heads import Heads, preferred_heads, widest_heads
+from planner.solver.search.heads import Heads, heads_of_segments, preferred_heads, widest_heads
 from planner.solver.search.search import Choices, Search
 
 
@@ -67,7 +67,7 @@ class OneBlock(StrategyPlanner):
         heads = tuple(chosen[end] for end in ends)
         first = problem.start
         choices = [
-            BlockChoice(first, micro_batch, ends, heads, source=source)
+            BlockChoice(first, micro_batch, ends, heads, source=source, windows=problem.windows(ends))
             for micro_batch in problem.micro_batches
             for source in problem.sources(first)
             if problem.storage_allows(first, problem.count, source, False)
@@ -124,7 +124,7 @@ class NeuroFlux(StrategyPlanner):
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
-        self._heads = preferred_heads(problem)
+        self._heads = heads_of_segments(problem, preferred_heads(problem))
         self._block_boundaries = (problem.start, *problem.narrow_boundaries)
         self._sizes = lru_cache(maxsize=None)(self._measure)
 
@@ -140,6 +140,7 @@ class NeuroFlux(StrategyPlanner):
                 heads,
                 source="cache" if first else "data",
                 caches=end < self.problem.count,
+                windows=self.problem.windows(ends),
             )
             for micro_batch in self.problem.micro_batches
         ]
@@ -192,7 +193,7 @@ class NeuroFlux(StrategyPlanner):
 
 def make_planners(problem: Problem, search: Search) -> dict[Strategy, StrategyPlanner]:
     """Every strategy but `auto`, by name."""
-    widest = widest_heads(problem)
+    widest = heads_of_segments(problem, widest_heads(problem))
     return {
         "backprop": OneBlock(problem, {problem.count: CLASSIFIER}),
         "checkpoint": Checkpoint(problem, search),

@@ -17,7 +17,7 @@ class UnitBytes:
     """A unit, or the head behind it, as if nothing else of its block were there. The parts sum to its own peak."""
 
     unit: int
-    """Index of the unit; of a head: of the unit in front of it."""
+    """Index of the unit; of a head: of its segment's last unit, which a window may lie behind."""
     name: str
     """The unit's name."""
     kind: Literal["unit", "head"]
@@ -54,7 +54,8 @@ def unit_bytes(profile: Profile, plan: Plan) -> tuple[UnitBytes, ...]:
                 found.append(_unit(profile, plan, block, segment, unit))
             last = segment.units[1]
             name = plan.model.units[last - 1].name
-            found.append(_component(heads[last, segment.head], block, last - 1, name, "head", False, False))
+            head = heads[segment.head_behind, segment.head]
+            found.append(_component(head, block, last - 1, name, "head", False, False))
     return tuple(found)
 
 

@@ -26,13 +26,14 @@ def segment_loss(
     inputs: Activations,
     labels: Tensor,
     recompute: Spans = (),
+    window: Sequence[nn.Module] = (),
 ) -> tuple[Tensor, Activations]:
-    """Forward through `units` and `head`.
+    """Forward through `units`, `window` and `head`.
 
     `inputs` is (micro-batch, …), `labels` what `loss` takes. Spans in `recompute` run forward again in backward instead
-    of keeping what they save. Returns the loss and the last unit's output, still part of the graph. Without a head,
-    the loss is that output's. It is taken in float32 whatever the units compute in. Of several tensors a head reads the
-    first; one that makes `inputs` again adds what that lacks of their first.
+    of keeping what they save. Returns the loss and the output of the last of `units`, still part of the graph. Without
+    a head, the loss is that of what comes out. It is taken in float32 whatever the units compute in. Of several tensors
+    a head reads the first; one that makes `inputs` again adds what that lacks of their first.
     """
     passing: Activations = inputs
     done = 0
@@ -42,11 +43,14 @@ def segment_loss(
         if first < end:
             passing = recomputed(units[first:end], passing)
         done = end
+    output = passing
+    for unit in window:
+        passing = unit(passing)
     last = first_of(passing)
     ending = last if head is None else head(last)
     found = loss(ending.float(), labels)
     del ending
-    return head.joined(found, last, first_of(inputs)) if isinstance(head, DecodingHead) else found, passing
+    return head.joined(found, last, first_of(inputs)) if isinstance(head, DecodingHead) else found, output
 
 
 def train_segment(
@@ -58,14 +62,15 @@ def train_segment(
     weight: float = 1.0,
     hold_output: bool = False,
     recompute: Spans = (),
+    window: Sequence[nn.Module] = (),
 ) -> tuple[Tensor, Activations | None]:
     """Forward and backward of one micro-batch; gradients accumulate in the parameters.
 
-    `weight` is the micro-batch's share of its batch; `recompute` is as in `segment_loss`. Returns the loss (a detached
-    scalar, not weighted) and, if asked to hold it, the last unit's output cut off from the graph: the next segment's
-    input. Nothing else outlives the call.
+    `weight` is the micro-batch's share of its batch; `recompute` and `window` are as in `segment_loss`. Returns the
+    loss (a detached scalar, not weighted) and, if asked to hold it, the output of the last of `units` cut off from the
+    graph: the next segment's input. Nothing else outlives the call.
     """
-    found, output = segment_loss(units, head, loss, inputs, labels, recompute)
+    found, output = segment_loss(units, head, loss, inputs, labels, recompute, window)
     held = each(output, Tensor.detach) if hold_output else None
     del output
     (found * weight if weight != 1.0 else found).backward()  # type: ignore[no-untyped-call]  # torch gives it no type

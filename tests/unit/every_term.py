@@ -42,6 +42,7 @@ EVERY_TERM: dict[str, Any] = {
     "allocator": "fast",
     "reserve_bytes": MIB,
     "head": "pooled-conv",
+    "overlap": 1,
     "head_time_share": 0.1,
     "grouping_threshold": 0.2,
 }

@@ -157,6 +157,8 @@ REFUSALS = {
     "steps_of_another_deviation": r"^\$: deviation_steps: there are 2 of them, but 1 deviations",
     "too_many_layers": r"^\$\.units\[0\]: layers: .* is 65; it must lie between 1 and 64",
     "too_many_nested_layers": r"^\$\.units\[0\]: layers: .* is 65; it must lie between 1 and 64",
+    "window_of_two_units": r"^\$\.blocks\[0\]\.segments\[0\]: window is 2; it must lie between 0 and 1",
+    "window_past_the_end": r"^\$: segments: the window behind the units \[0, 1\] has unit 1; the last of the 2 units, ",
     "two_units_of_one_name": r"^\$: units: two of them share a name",
     "unknown_reason": r"^\$\.limits\.left_out\[1\]\.reason: ",
     "unit_left_out": r"^\$: units: 1 are profiled, but the model has 2",

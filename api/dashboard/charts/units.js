@@ -108,9 +108,10 @@ function drawCut({ plan, units, step, top, floor, size }, block, segment) {
   const x = last * step;
   const isEnd = last === plan.model.units.length;
   const kind = segment.head === null ? "classifier" : `head, ${headName(segment.head)}`;
+  const behind = segment.window ? ", behind the next unit, which is trained with this segment as well" : "";
   const label = segment.head === null ? "" : headLabel(segment.head);
   return s("g", {},
-    s("title", {}, `${kind}${head ? `: ${bytes(total(head))}` : ""}`),
+    s("title", {}, `${kind}${behind}${head ? `: ${bytes(total(head))}` : ""}`),
     isEnd ? null : s("line", { x1: x, x2: x, y1: top - 0.4 * size, y2: floor + 1.6 * size, stroke: "var(--peak)", "stroke-width": 2, "stroke-dasharray": "5 3" }),
     label ? s("rect", { x: x - 1.5 * size, y: floor + 0.15 * size, width: 3 * size, height: 1.35 * size, rx: 4, fill: "var(--card)", stroke: "var(--peak)" }) : null,
     label ? s("text", { x, y: floor + 1.15 * size, "text-anchor": "middle" }, label) : null);

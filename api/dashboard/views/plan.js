@@ -116,12 +116,13 @@ async function frontierOf(plan, take, signal) {
 function factsOf(plan) {
   const { peak_bytes: peak, seconds_total: seconds, cache_bytes: cache } = plan.predicted;
   const cuts = plan.blocks.reduce((sum, block) => sum + block.segments.length, 0) - 1;
+  const windows = plan.blocks.flatMap((block) => block.segments).filter((segment) => segment.window).length;
   const gap = plan.optimality_gap === 0 ? "proven the fastest" : `at most ${percent(plan.optimality_gap)} above the fastest`;
   return figures([
     ["Predicted peak and budget", meter(peak, plan.budget.bytes), `counted: ${plan.budget.scope === "process" ? "everything resident" : "above the runtime's own"}`],
     ["Predicted time", duration(seconds), plan.prefer === "speed" ? gap : `preferring ${plan.prefer}`],
     ["Blocks", number(plan.blocks.length), "one in memory at a time"],
-    ["Cuts", number(cuts), "where gradient stops"],
+    ["Cuts", number(cuts), windows ? `where gradient stops; at ${number(windows)} of them one unit later` : "where gradient stops"],
     ...(plan.polish ? [polishFact(plan.polish)] : []),
     ["Smallest budget", bytes(plan.minimum_budget_bytes), "that this strategy fits"],
     ["Cache on storage", bytes(cache), plan.storage_bytes === null ? "not limited" : `of ${bytes(plan.storage_bytes)}`],

@@ -87,7 +87,8 @@ class Checkpoints:
         if not kept.keys() <= parameters.keys():
             raise StorageError(f"{self._path}: holds optimizer state of another network")
         for name, state in kept.items():
-            block.optimizer.restore(parameters[name], state, position.step)
+            parameter = parameters[name]
+            block.optimizer.restore(parameter, state, position.step * block.steps_of(parameter))
 
     def remove(self) -> None:
         """Delete the checkpoint: what came out of it is safe elsewhere. Raises StorageError."""

@@ -112,11 +112,14 @@ def _head(plan: Plan, unit: int) -> ExitHead | None:
 def _exit_name(name: str, unit: int) -> str | None:
     """What a tensor of a block's files is called in the model that ends behind `unit` units; None where it has none.
 
-    Behind a unit there is either an auxiliary head or a pooled exit. What is trained beside a head is left behind.
+    Behind a unit there is either an auxiliary head or a pooled exit. What is trained beside a head is left behind, and
+    so are windows and their heads.
     """
     kind, index, rest = name.split(".", 2)
     if kind == "units":
         return name if int(index) < unit else None
+    if kind in ("windows", "window_heads"):
+        return None
     if int(index) != unit or rest.startswith("decoder."):
         return None
     return f"units.{unit}.{rest.removeprefix('classifier.')}"

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from math import ceil
 
 from planner.errors import InfeasibleError
+from planner.heads.kinds import AuxiliaryHead
 from planner.model.heads import head_sizes
 from planner.model.shapes import Sizes, model_sizes
 from planner.runner.supervise.exits import exit_model
 from planner.runner.supervise.room import least_prediction
-from planner.schema.plan import Block, Plan
+from planner.schema.plan import Block, Plan, Segment
 from planner.units import MIB, format_bytes
 
 _NUMBER_BYTES = 4
@@ -119,19 +120,14 @@ class _Weights:
         self._heads = {
             exit.unit: model_sizes(exit_model(plan, exit.unit))[-1] for exit in plan.exits if exit.head is not None
         }
-        self._trained = {
-            segment.units[1]: head_sizes(segment.head, self._sizes[segment.units[1] - 1].output, plan.model.output)
-            for block in plan.stages
-            for segment in block.segments
-            if segment.head is not None
-        }
+        self._output = plan.model.output
         self.frozen_bytes = sum(_bytes(sizes) for sizes in self._sizes[: plan.training.freeze])
         """Of the units that are not trained."""
         self.largest_head_bytes = max((_bytes(head) for head in self._heads.values()), default=0)
         """Of the exit whose head is largest."""
 
     def block_bytes(self, block: Block) -> int:
-        """A block's units, its segments' heads and its exits' heads."""
+        """A block's units, its segments' heads and its exits' heads, and a window that is a unit of the next block."""
         return sum(_bytes(sizes) for sizes in self._of(block))
 
     def checkpoint_bytes(self, block: Block) -> int:
@@ -140,8 +136,14 @@ class _Weights:
 
     def _of(self, block: Block) -> list[Sizes]:
         first, last = block.units
-        heads = {**self._heads, **self._trained}
-        return [*self._sizes[first:last], *(head for unit, head in heads.items() if first < unit <= last)]
+        windows = self._sizes[last : block.segments[-1].head_behind]
+        trained = [self._trained(segment, segment.head) for segment in block.segments if segment.head is not None]
+        known = {segment.units[1] for segment in block.segments if not segment.window}
+        exits = [head for unit, head in self._heads.items() if first < unit <= last and unit not in known]
+        return [*self._sizes[first:last], *windows, *trained, *exits]
+
+    def _trained(self, segment: Segment, head: AuxiliaryHead) -> Sizes:
+        return head_sizes(head, self._sizes[segment.head_behind - 1].output, self._output)
 
 
 def _bytes(sizes: Sizes) -> int:

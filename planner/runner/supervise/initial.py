@@ -21,7 +21,7 @@ from planner.schema.model import Model
 from planner.schema.plan import Plan
 from planner.schema.run_folder import RunFolder
 
-_OURS = ("units.", "heads.")
+_OURS = ("units.", "heads.", "window_heads.")
 _COUNTER = ".num_batches_tracked"
 _CHUNK_BYTES = 2**16
 """Small: numbers of F16 are Python's for a moment, which take 16 times as much."""

@@ -18,9 +18,10 @@ from planner.runner.storage.planned_run import WeightFile
 from planner.runner.storage.safetensors import CONVERTED, TensorFile
 from planner.runner.storage.weights import fits, load_weights, named_tensors, read_tensor, save_tensors
 from planner.runner.train.context import BlockContext, RunContext
-from planner.schema.plan import Segment
+from planner.schema.plan import Block, Segment
 from planner.schema.report_parts import InitReport
 from planner.training import device as devices
+from planner.training.apart_gradients import ApartGradients
 from planner.training.heads import build_head
 from planner.training.optimizer_in_backward import optimizer_in_backward
 from planner.training.optimizers import Optimizer, make_optimizer
@@ -35,9 +36,13 @@ class LoadedSegment:
     spec: Segment
     """What the plan says of it."""
     units: Sequence[nn.Module]
-    """Its units."""
+    """Its own units."""
+    window: Sequence[nn.Module]
+    """The unit behind these that it trains as well, if there is one; in its block it is the next segment's first."""
     head: nn.Module | None
     """Its auxiliary head."""
+    apart: ApartGradients
+    """The window's gradients of this segment's loss; the next segment has its own."""
 
     @property
     def recompute(self) -> Spans:
@@ -46,8 +51,8 @@ class LoadedSegment:
         return tuple((first - start, last - start) for first, last in self.spec.recompute)
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """Units' and head's parameters."""
-        for module in [*self.units, *([self.head] if self.head else [])]:
+        """What its loss moves: units, window and head."""
+        for module in [*self.units, *self.window, *([self.head] if self.head else [])]:
             yield from module.parameters()
 
 
@@ -61,7 +66,8 @@ class LoadedBlock:
         self.device = context.run.device
         self.task = make_arithmetic(context.plan.model.task)
         # Made by the processor, so that a seed gives the same weights wherever they come to lie.
-        self.segments = [_load_segment(context.run, segment) for segment in self.spec.segments]
+        self.segments = _load_segments(context.run, self.spec)
+        self._beyond = list(enumerate(self.segments[-1].window, start=self.spec.units[1]))
         for _, module in self.named_modules():
             devices.to_device(module, self.device)
         self._settings = context.plan.training.optimizer
@@ -72,9 +78,15 @@ class LoadedBlock:
         """Every segment's loss over the last batch."""
 
     def named_modules(self) -> Iterator[tuple[str, nn.Module]]:
-        """What is trained: units as `units.<index>`, heads as `heads.<units before it>`."""
+        """What is trained: units as `units.<index>`, heads as `heads.<units before it>`.
+
+        A head behind a window is `window_heads.<units before it>`, and a window that is a unit of the next block
+        `windows.<index>`: that block begins with it.
+        """
         for segment in self.segments:
             yield from _named(segment)
+        for index, unit in self._beyond:
+            yield f"windows.{index}", unit
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """What the optimizer moves, named as in `named_modules`."""
@@ -108,7 +120,9 @@ class LoadedBlock:
 
         `micro_batches` yields samples (micro-batch, …) and labels. With `accumulate` all gradients live until the last
         micro-batch is done, otherwise each segment steps right behind its own backward, or within it where the plan
-        says so. Returns the last segment's loss.
+        says so. In both cases segments step in order, so that a window moves before it moves as a part of the next
+        segment: with gradients that are that segment's alone, of the weights that the batch began with where it
+        accumulates, else of those that the window's step left. Returns the last segment's loss.
         """
         totals = [0.0] * len(self.segments)
         for inputs, labels in micro_batches:
@@ -135,22 +149,37 @@ class LoadedBlock:
         """Forward, backward and, without `accumulate`, the step; loss and output as `train_segment` gives them."""
         is_last = segment is self.segments[-1]
         within = self.spec.optimizer_in_backward and not accumulate
-        with optimizer_in_backward(segment.parameters(), self.optimizer.step) if within else nullcontext():
+        stepping = optimizer_in_backward(segment.parameters(), self.optimizer.step) if within else nullcontext()
+        with stepping, segment.apart.in_place():
             loss, held = train_segment(
-                segment.units, segment.head, self.task.loss, inputs, labels, weight, not is_last, segment.recompute
+                segment.units,
+                segment.head,
+                self.task.loss,
+                inputs,
+                labels,
+                weight,
+                not is_last,
+                segment.recompute,
+                segment.window,
             )
         if not accumulate and not within:
             self._step(segment)
         return loss, held
 
     def _step(self, segment: LoadedSegment) -> None:
-        self.optimizer.step(segment.parameters())
-        for parameter in segment.parameters():
-            parameter.grad = None
+        with segment.apart.in_place():
+            self.optimizer.step(segment.parameters())
+            for parameter in segment.parameters():
+                parameter.grad = None
+
+    def steps_of(self, parameter: nn.Parameter) -> int:
+        """How often a batch moves it: once for every segment that trains it."""
+        return sum(any(other is parameter for other in segment.parameters()) for segment in self.segments)
 
     def drop_gradients(self) -> None:
         """Free all gradients, as after a batch that was given up."""
         for segment in self.segments:
+            segment.apart.drop()
             for parameter in segment.parameters():
                 parameter.grad = None
 
@@ -167,7 +196,13 @@ class LoadedBlock:
 
     def begin_with(self, path: Path) -> None:
         """Take what a file holds of the weights, in name and shape; the others stay as they are."""
-        begin_with(path, self.named_modules())
+        begin_with(path, [*self.named_modules(), *((f"units.{index}", unit) for index, unit in self._beyond)])
+
+    def go_on_from(self, before: BlockContext) -> None:
+        """Take what the block before has made of the first unit, where that was its window. Raises StorageError."""
+        first = self.spec.units[0]
+        if before.spec.segments[-1].window:
+            load_weights(before.weights_path, [(f"windows.{first}", self.segments[0].units[0])])
 
     def begin_with_trained(self, files: Iterable[WeightFile]) -> None:
         """Take the weights that blocks before have trained. Raises StorageError."""
@@ -236,7 +271,7 @@ def _all_named(run: RunContext) -> Iterator[tuple[str, nn.Module]]:
         yield f"units.{index}", fresh_unit(run, index, seeded=False)
     for block in run.plan.blocks:  # a polish begins with what they have trained
         for segment in block.segments:
-            yield from _named(_load_segment(run, segment, seeded=False))
+            yield from _named(_load_segment(run, segment, {}, seeded=False))
 
 
 def _chosen(module: nn.Module, names: Collection[str]) -> Iterator[nn.Parameter]:
@@ -250,7 +285,8 @@ def _named(segment: LoadedSegment) -> Iterator[tuple[str, nn.Module]]:
     for index, unit in zip(range(first, last), segment.units, strict=True):
         yield f"units.{index}", unit
     if segment.head is not None:
-        yield f"heads.{last}", segment.head
+        kind = "window_heads" if segment.spec.window else "heads"
+        yield f"{kind}.{segment.spec.head_behind}", segment.head
 
 
 def _generator(run: RunContext, kind: str, index: int) -> torch.Generator:
@@ -264,12 +300,23 @@ def fresh_unit(run: RunContext, index: int, seeded: bool = True) -> nn.Module:
     return build_unit(run.plan.model.units[index], run.shapes[index], generator, run.plan.training.dtype)
 
 
-def _load_segment(run: RunContext, segment: Segment, seeded: bool = True) -> LoadedSegment:
-    first, last = segment.units
-    units = [fresh_unit(run, index, seeded) for index in range(first, last)]
+def _load_segments(run: RunContext, block: Block) -> list[LoadedSegment]:
+    """A block's; segments that train the same unit share its module."""
+    there: dict[int, nn.Module] = {}
+    return [_load_segment(run, segment, there) for segment in block.segments]
+
+
+def _load_segment(run: RunContext, segment: Segment, there: dict[int, nn.Module], seeded: bool = True) -> LoadedSegment:
+    """`there` are units by index that are not made again; those that are made join them."""
+    (first, last), behind = segment.units, segment.head_behind
+    for index in range(first, behind):
+        if index not in there:
+            there[index] = fresh_unit(run, index, seeded)
+    window = [there[index] for index in range(last, behind)]
     head: nn.Module | None = None
     if segment.head is not None:
-        shape = run.shapes[last]
-        generator = _generator(run, "head", last) if seeded else None
-        head = build_head(segment.head, shape, run.plan.model.output, generator, run.plan.training.dtype)
-    return LoadedSegment(segment, units, head)
+        generator = _generator(run, "head", behind) if seeded else None
+        shape, output = run.shapes[behind], run.plan.model.output
+        head = build_head(segment.head, shape, output, generator, run.plan.training.dtype)
+    apart = ApartGradients(parameter for unit in window for parameter in unit.parameters())
+    return LoadedSegment(segment, [there[index] for index in range(first, last)], window, head, apart)

@@ -107,6 +107,11 @@ class BlockContext:
         return self.spec.input.kind == "cache"
 
     @property
+    def preceding(self) -> BlockContext | None:
+        """The block in front of it; none in front of the first."""
+        return self.run.blocks[self.index - 1] if self.index else None
+
+    @property
     def following(self) -> BlockContext | None:
         """The stage behind it; none behind the last."""
         return self.run.stages[self.index + 1] if self.index + 1 < len(self.run.stages) else None

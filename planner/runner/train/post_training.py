@@ -33,7 +33,8 @@ class _ExitMeter:
     units: Sequence[nn.Module]
     """The units between the exit before it and this one."""
     head: nn.Module | None
-    metric: MetricMeter
+    metric: MetricMeter | None
+    """None at the end of a block where there is no exit: the units up to there are timed and counted alone."""
     units_seconds: float = 0.0
     """Forward from the block's first unit to this exit's last, without heads."""
     head_seconds: float = 0.0
@@ -54,7 +55,7 @@ class MeasuredBlock:
     """A block's exits, measured on one part of the data set."""
 
     exits: tuple[ExitReport, ...]
-    """Accuracy, parameters and speed of each exit; the last is the end of the block."""
+    """Accuracy, parameters and speed of each exit."""
     behind: Prefix
     """The units before the next block."""
 
@@ -107,18 +108,18 @@ def try_writing(outputs: Activations, stored: CacheDtype) -> None:
 
 
 def _meters(block: LoadedBlock, exits: Exits) -> list[_ExitMeter]:
-    """The block's heads and exits in order; the last is its end."""
+    """The block's heads and exits in order; the last is its end. A head behind a window is none of them."""
     meters: list[_ExitMeter] = []
     before: list[nn.Module] = []
     for segment in block.segments:
         for unit, module in enumerate(segment.units, start=segment.spec.units[0] + 1):
             before.append(module)
-            if unit == segment.spec.units[1] or unit in exits:
+            if unit in exits or (unit == segment.spec.units[1] and not segment.spec.window):
                 head = exits.get(unit, segment.head)
                 answer = None if head is None else answering(head)
                 meters.append(_ExitMeter(unit, before, answer, block.task.meter()))
                 before = []
-    return meters
+    return [*meters, _ExitMeter(block.spec.units[1], before, None, None)] if before else meters
 
 
 def _count(meters: list[_ExitMeter], inputs: Activations, labels: Tensor) -> Activations:
@@ -134,10 +135,12 @@ def _count(meters: list[_ExitMeter], inputs: Activations, labels: Tensor) -> Act
         last = first_of(activations)
         wait_for(last.device)
         ran = time.perf_counter()
-        ending = last if meter.head is None else infer([meter.head], last)
-        meter.metric.add(ending, labels)
         units_seconds += ran - started
         meter.units_seconds += units_seconds
+        if meter.metric is None:
+            continue
+        ending = last if meter.head is None else infer([meter.head], last)
+        meter.metric.add(ending, labels)
         meter.head_seconds += time.perf_counter() - ran
     return activations
 
@@ -149,6 +152,8 @@ def _measured(meters: list[_ExitMeter], count: int, prefix: Prefix) -> MeasuredB
         parameters += sum(parameter.numel() for unit in meter.units for parameter in unit.parameters())
         head = sum(parameter.numel() for parameter in meter.head.parameters()) if meter.head else 0
         units_seconds = prefix.seconds_per_sample + meter.units_seconds / count
+        if meter.metric is None:
+            continue
         further = meter.metric.further
         speed = 1 / (units_seconds + meter.head_seconds / count)
         exits.append(

@@ -47,10 +47,11 @@ class Trained:
 
 def least_micro_batch(block: BlockContext) -> int:
     """The smallest micro-batch that gives every batch normalisation of the block more than one value per channel."""
-    least = max(size.minimum_micro_batch for size in block.run.sizes[slice(*block.spec.units)])
+    first, behind = block.spec.units[0], block.spec.segments[-1].head_behind
+    least = max(size.minimum_micro_batch for size in block.run.sizes[first:behind])
     for segment in block.spec.segments:
         if segment.head is not None:
-            shape = block.run.shapes[segment.units[1]]
+            shape = block.run.shapes[segment.head_behind]
             least = max(least, head_sizes(segment.head, shape, block.plan.model.output).minimum_micro_batch)
     return least
 
@@ -175,6 +176,9 @@ class BlockTrainer:
             block.begin_with_trained(trained)
         elif init is not None:
             block.begin_with(init)
+        before = self._context.preceding
+        if before is not None:
+            block.go_on_from(before)
         release_memory()  # the pages that random numbers came from
         return block
 

@@ -64,9 +64,11 @@ class _Checker:
         exits: list[Exit] = []
         for segment in segments if plan.polish is None else plan.polish.block.segments:
             if profile.model.task.fits_exits:
-                inside = filter(profile.model.may_end, range(segment.units[0] + 1, segment.units[1]))
+                stop = segment.units[1] + segment.window
+                inside = filter(profile.model.may_end, range(segment.units[0] + 1, stop))
                 exits += [Exit(unit, PooledHead("pooled")) for unit in inside]
-            exits.append(Exit(segment.units[1], segment.head))
+            if not segment.window:
+                exits.append(Exit(segment.units[1], segment.head))
         self.same("exits", plan.exits, tuple(exits))
         dtypes = {block.input.dtype for block in plan.blocks if block.input.kind == "cache"}
         self.true(f"caches hold one type: {', '.join(sorted(dtypes))}", len(dtypes) <= 1)
@@ -89,6 +91,15 @@ class _Checker:
             self.true(
                 f"{extracting} of the units {first} to {end - 1}, a segment, extract features: ≥ 1", extracting > 0
             )
+
+    def _windows(self, where: str, run: BlockRun) -> None:
+        """Asked for, they are wherever a head stands behind the next unit and that is not the network's last."""
+        count, asked = len(self.plan.model.units), self.plan.asked.overlap
+        standing = {found.boundary for found in self.profile.heads if found.boundary < count}
+        for segment in run.block.segments:
+            end = segment.units[1]
+            wanted = asked if end + 1 in standing else 0
+            self.same(f"{where}: units behind unit {end - 1} that its segment trains", segment.window, wanted)
 
     def _budget(self) -> None:
         plan, runtime = self.plan, self.profile.runtime
@@ -188,6 +199,7 @@ class _Checker:
         """Frozen units have to be known at the micro-batch as well, but normalise by what they learned before."""
         low = max(component.fixed.minimum_micro_batch for component in run.trained)
         running = [*run.filling, *run.components]
+        self._windows(where, run)
         measured = min(component.measured for component in running)
         high = _REACH * measured
         self.true(f"{where}: {low} ≤ micro_batch {run.size} ≤ {high}", low <= run.size <= high)

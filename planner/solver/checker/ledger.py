@@ -83,8 +83,12 @@ class BlockRun:
         self.filling = [self._component(unit) for unit in profile.units[: plan.training.freeze if fills else 0]]
         """Frozen units that write what the first block reads, and are gone when it begins."""
         self.units = {index: self._component(profile.units[index]) for index in range(first, last)}
+        self.beyond = [
+            self._component(profile.units[last]) for segment in block.segments[-1:] for _ in range(segment.window)
+        ]
+        """The next block's first unit, where the last segment trains it too."""
         self.heads = [self._component(_head(profile, segment)) for segment in block.segments]
-        self.trained = [*self.units.values(), *self.heads]
+        self.trained = [*self.units.values(), *self.beyond, *self.heads]
         self.passing = PassingBytes(profile, size, self.around.times)
 
     def _component(self, profile: ComponentProfile) -> ComponentFigures:
@@ -147,6 +151,9 @@ class BlockRun:
         ledger.take("optimizer", self.optimizer())
         if self.accumulating:
             ledger.take("gradients", sum(component.fixed.parameter_bytes for component in self.trained))
+            for segment in self.block.segments[:-1]:  # those of a window apart from those of the segment it begins
+                for component in self._window(segment):
+                    ledger.take("gradients", component.fixed.parameter_bytes)
         self._evaluate(ledger, self.prefix, 0, {})
         for segment, head in zip(self.block.segments, self.heads, strict=True):
             self._segment(ledger, segment, head)
@@ -154,13 +161,18 @@ class BlockRun:
             ledger.touch(max(component.step() for component in self.trained))
         return ledger
 
+    def _window(self, segment: Segment) -> list[ComponentFigures]:
+        if not segment.window:
+            return []
+        return [self.units[segment.units[1]]] if segment.units[1] in self.units else self.beyond
+
     def _segment(self, ledger: Ledger, segment: Segment, head: ComponentFigures) -> None:
         start, end = segment.units
-        chain = [*(self.units[index] for index in range(start, end)), head]
+        chain = [*(self.units[index] for index in range(start, end)), *self._window(segment), head]
         spans = [range(first - start, last - start) for first, last in segment.recompute]
         _forward(ledger, chain, spans, lambda first, end: self.passing.made_within(start + first, start + end))
         outlives = end < self.block.units[1]
-        staying = [self.passing.made_within(index, end) if outlives else 0 for index in range(start, end + 1)]
+        staying = [self.passing.made_within(index, end) if outlives else 0 for index in range(start, end)]
         self._backward(ledger, chain, spans, staying, outlives)
         if not self.accumulating and not self.stepping:
             ledger.touch(max(component.step() for component in chain))
@@ -177,13 +189,13 @@ class BlockRun:
         staying: list[int],
         outlives: bool,
     ) -> None:
-        """`staying`: by unit, what the next segment needs of what it and later units made; the head is behind them.
+        """`staying`: by unit, what the next segment needs of what it and later units made; a window and the head follow.
 
         Until a unit's activations are let go, what stays of them is part of those. `outlives`: there is such a segment.
         """
         for index in reversed(range(len(chain))):
             component = chain[index]
-            held = outlives and index == len(chain) - 2
+            held = outlives and index == len(staying) - 1
             span = next((span for span in spans if span[-1] == index), None)
             if span is not None:
                 # What is replayed are other tensors than those that stay.
@@ -196,10 +208,11 @@ class BlockRun:
                     _keep(ledger, chain, again)
                 ledger.drop("given gradient")
             ledger.drop(f"activations {index}")
+            stays = staying[index] if index < len(staying) else 0
             if not held:
-                self._let_stay(ledger, staying[index])
+                self._let_stay(ledger, stays)
             ledger.touch(component.trace("held_backward_peak_bytes" if held else "backward_peak_bytes", index == 0))
-            self._let_stay(ledger, staying[index])
+            self._let_stay(ledger, stays)
             if not self.accumulating and not self.stepping:
                 ledger.take("gradients fresh", component.gradients())
 
@@ -213,9 +226,12 @@ class BlockRun:
         ledger = self._loaded()
         ledger.take("writer", writer)
         self._evaluate(ledger, self.prefix, 0, {})
-        ends = [segment.units[1] - self.block.units[0] for segment in self.block.segments] if heads else []
-        found = dict(zip(ends, self.heads, strict=False))
-        self._evaluate(ledger, list(self.units.values()), self.block.units[0], found)
+        measured = {
+            segment.units[1] - self.block.units[0]: head
+            for segment, head in zip(self.block.segments, self.heads, strict=True)
+            if heads and not segment.window
+        }
+        self._evaluate(ledger, list(self.units.values()), self.block.units[0], measured)
         return ledger.peak
 
     def _evaluate(
@@ -302,8 +318,8 @@ class BlockRun:
         for described in self.profile.model.units:
             shape = unit_sizes(described, shape).output
             widths.append(shape[0] + shape[1] if len(shape) == 2 else shape[0])
-        cuts = {segment.units[1] for segment in self.block.segments}
-        for unit in range(self.block.units[0] + 1, self.block.units[1]):
+        cuts = {segment.units[1] for segment in self.block.segments if not segment.window}
+        for unit in range(self.block.units[0] + 1, self.block.units[1] + 1):
             if unit in cuts or not model.may_end(unit):
                 continue
             size = model.task.fit_bytes(widths[unit], model.classes, self.size)
@@ -318,7 +334,8 @@ class BlockRun:
         if known is None or not known.units or phase not in ("pass", "heads"):
             return None
         count = self.plan.training.freeze if frozen else len(self.prefix)
-        running = [*range(count)] if frozen else [*range(count), *self.units]
+        windows = range(self.block.units[1], self._reached)
+        running = [*range(count)] if frozen else [*range(count), *self.units, *windows]
         alone = known.common_bytes if phase == "pass" else known.common_heads_bytes
         return alone + sum(int(getattr(known.units[index], f"{phase}_bytes")) for index in running)
 
@@ -333,7 +350,7 @@ class BlockRun:
         around = int(getattr(known, f"{phase}_bytes"))
         alone = self._run_alone(phase, frozen)
         around = around if alone is None else min(around, alone)
-        reached = self.plan.training.freeze if frozen else self.block.units[1]
+        reached = self.plan.training.freeze if frozen else self._reached
         around -= sum(later.kernel_bytes for later in known.units[reached:])
         around += known.images_bytes if images else 0
         if kept is not None and kept != self.profile.dtype:
@@ -341,6 +358,11 @@ class BlockRun:
         counted = self.processes() + runtime.run_bytes - runtime.baseline_bytes
         grown = ceil(live + Fraction(live * self.around.overhead_permille, 1000))
         return min(as_ever, max(0, around + counted) + grown)
+
+    @property
+    def _reached(self) -> int:
+        """Units up to the last one that has run in training."""
+        return self.block.units[1] + len(self.beyond)
 
     def processes(self) -> int:
         """Resident before any block, as far as the scope counts it."""
@@ -359,6 +381,8 @@ class BlockRun:
         training = self.plan.training
         compute = sum(head.nanoseconds("forward_seconds", "backward_seconds") for head in self.heads)
         compute += sum(unit.nanoseconds("inference_seconds") for unit in self.prefix)
+        windows = [window for segment in self.block.segments for window in self._window(segment)]
+        compute += sum(window.nanoseconds("forward_seconds", "backward_seconds") for window in windows)
         for segment in self.block.segments:
             for index in range(*segment.units):
                 backward = "first_backward_seconds" if index == segment.units[0] else "backward_seconds"
@@ -366,7 +390,9 @@ class BlockRun:
             for span in segment.recompute:
                 compute += sum(self.units[index].nanoseconds("forward_seconds") for index in range(*span))
         steps = ceil(Fraction(training.samples, training.batch))
-        total = self._passes(compute) + steps * sum(component.step_ns() for component in self.trained)
+        # The unit of a window that is the block's own steps twice.
+        stepping = [*self.units.values(), *windows, *self.heads]
+        total = self._passes(compute) + steps * sum(component.step_ns() for component in stepping)
         one_view = self.read_bytes() // training.views
         return max(total, self._moving(one_view, self.profile.storage.read_bytes_per_second))
 
@@ -421,7 +447,7 @@ def _forward(
 
 def _head(profile: Profile, segment: Segment) -> ComponentProfile:
     for found in profile.heads:
-        if found.boundary == segment.units[1] and found.head == segment.head:
+        if found.boundary == segment.units[1] + segment.window and found.head == segment.head:
             return found.cost
     wanted = segment.head.words if segment.head else "the classifier"
     raise PlannerError(f"the solver contradicts its checker: no head ({wanted}) is profiled behind {segment.units}")

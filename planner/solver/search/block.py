@@ -256,6 +256,7 @@ class BlockSearch:
             optimizer_in_backward=self._mode.stepping,
             source=self._block_span.source,
             caches=self._block_span.caches,
+            windows=self._space.problem.windows(partial.ends),
         )
 
     def is_complete(self, partial: _Partial) -> bool:

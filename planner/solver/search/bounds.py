@@ -178,7 +178,7 @@ class BlockBounds:
             sums = np.array(values, dtype=np.int64)
             return np.asarray(sums[ends] - sums[starts][:, None])
 
-        timed = [problem.head_cost(end, space.chosen_heads[end], micro_batch) for end in ends.tolist()]
+        timed = [problem.ending_cost(end, space.chosen_heads[end], micro_batch) for end in ends.tolist()]
         samples, steps = float(problem.training.samples), float(micro_batch * problem.steps)
         leading = [row.units[boundary].first_train_ns - row.units[boundary].train_ns for boundary in starts.tolist()]
         time = samples * (between(row.train_ns) + np.array(leading)[:, None] + [head.train_ns for head in timed])
@@ -188,8 +188,8 @@ class BlockBounds:
         alone = np.array([min(_least(*both)) for both in zip(row.first, row.inner, strict=True)], dtype=np.int64)
         return _Tables(
             time=np.where(illegal, np.inf, time),
-            static=between(row.static) + heads.static[ends],
-            weights=between(row.weights) + heads.weights[ends],
+            static=between(row.static) + heads.closing_static[ends],
+            weights=between(row.weights) + heads.closing_weights[ends],
             peak=np.maximum(_running_peak(alone)[grid], heads.top[ends]),
             gradients=between((0, *np.cumsum(row.gradients).tolist())),
             inference=np.maximum(inference, row.made[grid] + heads.inference[ends]),

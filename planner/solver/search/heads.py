@@ -35,6 +35,11 @@ def preferred_heads(problem: Problem) -> Heads:
     }
 
 
+def heads_of_segments(problem: Problem, standing: Heads) -> Heads:
+    """By segment's end: the head that stands there, or behind its window."""
+    return {end: standing[end + problem.has_window(end)] for end in standing}
+
+
 def _train_ns(problem: Problem, unit: int, micro_batch: int) -> int:
     cost = problem.unit_cost(unit, micro_batch)
     return cost.train_ns if unit else cost.first_train_ns

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from planner.solver.costs import ComponentCost, Levels
 from planner.solver.memory_model import fill_bytes
 from planner.solver.problem import Problem, Source
-from planner.solver.search.heads import preferred_heads
+from planner.solver.search.heads import heads_of_segments, preferred_heads
 from planner.solver.search.recompute_bound import RecomputeBound
 
 Integers = npt.NDArray[np.int64]
@@ -112,17 +112,21 @@ class SegmentRow(NamedTuple):
 
 
 class HeadTable(NamedTuple):
-    """By boundary: the heads. Where there is none, they fit nowhere."""
+    """By boundary: what stands behind a segment that ends there: its head, and in front of it its window if it has
+    one. Where there is no head, they fit nowhere."""
 
     top: Integers
     """Highest level of forward and backward."""
     static: Integers
     weights: Integers
+    closing_static: Integers
+    """Where the block ends there: its window is then a unit of the next one."""
+    closing_weights: Integers
     gradients: Integers
     transient: Integers
     """Of the optimizer's step."""
     inference: Integers
-    """Level while validating, above what it reads."""
+    """Level while validating, above what it reads; below every level behind a window, where it is not measured."""
     legal: npt.NDArray[np.bool_]
     """Whether batch normalisation sees enough."""
 
@@ -146,7 +150,7 @@ class SegmentTables:
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        self.chosen_heads = preferred_heads(problem)
+        self.chosen_heads = heads_of_segments(problem, preferred_heads(problem))
         self.block_boundaries = np.array(problem.block_boundaries, dtype=np.int64)
         """Where a segment may begin or end."""
         self.allowed = np.less.outer(problem.depths, problem.depths)
@@ -209,14 +213,17 @@ class SegmentTables:
         found = {name: np.full(count + 1, -NEG_INF, dtype=np.int64) for name in HeadTable._fields if name != "legal"}
         legal = np.zeros(count + 1, dtype=np.bool_)
         for end, chosen in self.chosen_heads.items():
-            head = problem.head_cost(end, chosen, mode.micro_batch)
+            head = problem.ending_cost(end, chosen, mode.micro_batch)
+            closing = problem.ending_cost(end, chosen, mode.micro_batch, closes=True)
             levels = head.inner_stepping if mode.stepping else head.inner
             found["top"][end] = max(levels.forward, levels.backward)
             found["static"][end] = head.static
             found["weights"][end] = head.weights
+            found["closing_static"][end] = closing.static
+            found["closing_weights"][end] = closing.weights
             found["gradients"][end] = 0 if mode.stepping else head.gradients
             found["transient"][end] = head.step_transient
-            found["inference"][end] = head.inference_peak
+            found["inference"][end] = NEG_INF if problem.has_window(end) else head.inference_peak
             legal[end] = head.minimum_micro_batch <= mode.micro_batch
         return HeadTable(**found, legal=legal)
 
@@ -228,7 +235,7 @@ class SegmentTables:
         """By boundary: what a cut adds, in the unit of `UncutBlock.time`; 0 where there can be none."""
         found = [0] * (self.problem.count + 1)
         for end in self.problem.boundaries[:-1]:
-            head = self.problem.head_cost(end, self.chosen_heads[end], micro_batch)
+            head = self.problem.ending_cost(end, self.chosen_heads[end], micro_batch)
             unit = self.problem.unit_cost(end, micro_batch)
             micro_step = head.train_ns + unit.first_train_ns - unit.train_ns
             found[end] = self.problem.training.samples * micro_step + micro_batch * self.problem.steps * head.step_ns
@@ -237,7 +244,7 @@ class SegmentTables:
     def base_time(self, micro_batch: int, stepping: bool, first: int, end: int, prefix: int) -> int:
         """A block without cuts that runs `prefix` units in front of it, in the unit of `UncutBlock.time`."""
         row = self.row(micro_batch, stepping)
-        head = self.problem.head_cost(end, self.chosen_heads[end], micro_batch)
+        head = self.problem.ending_cost(end, self.chosen_heads[end], micro_batch)
         micro_step = row.train_ns[end] - row.train_ns[first] - row.units[first].train_ns + head.train_ns
         micro_step += row.units[first].first_train_ns + row.inference_ns[prefix]
         step = row.step_ns[end] - row.step_ns[first] + head.step_ns
@@ -256,7 +263,7 @@ class SegmentTables:
         """The block [first, end); none where a batch normalisation in it needs a larger micro-batch."""
         micro_batch = mode.micro_batch
         row, sums = self.row(micro_batch, mode.stepping), self.sums(micro_batch, mode.stepping)
-        head = self.problem.head_cost(end, self.chosen_heads[end], micro_batch)
+        head = self.problem.ending_cost(end, self.chosen_heads[end], micro_batch, closes=True)
         if head.minimum_micro_batch > micro_batch or row.too_small[end] > row.too_small[first]:
             return None
         prefix = first if source == "recompute" else 0

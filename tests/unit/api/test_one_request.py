@@ -32,7 +32,7 @@ OPTIONS = shlex.split("""
     --schedule constant --warmup 2 --augment crop --views 2 --dtype bfloat16 --seed 7 --freeze 1 --storage 1GiB
     --cache-dtype uint8 --strategy neuroflux --prefer fidelity --max-cuts 5 --linear-segments --allocator fast
     --reserve 1MiB --head pooled-conv --head-time-share 0.1 --grouping-threshold 0.2 --mean 0.485,0.456,0.406
-    --std 0.229 --resize 40 --crop 32 --polish 3 --polish-lr 0.0005
+    --std 0.229 --resize 40 --crop 32 --polish 3 --polish-lr 0.0005 --overlap 1
 """)
 
 
@@ -83,6 +83,7 @@ def test_every_term_arrives(local: TestClient, tmp_path: Path, capsys: pytest.Ca
         allocator="fast",
         reserve="1MiB",
         head="pooled-conv",
+        overlap=1,
         head_time_share=0.1,
         grouping_threshold=0.2,
     )

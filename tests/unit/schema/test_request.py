@@ -21,6 +21,8 @@ REQUEST = Request(Budget(10**7, "training"), Training(2, 1, 4, OptimizerConfig("
         ("head_time_share", float("nan")),
         ("grouping_threshold", 2.0),
         ("max_cuts", -1),
+        ("overlap", -1),
+        ("overlap", 2),
     ],
 )
 def test_out_of_range(name: str, value: float) -> None:

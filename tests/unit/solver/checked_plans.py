@@ -73,9 +73,13 @@ def signed(plan: Plan) -> Plan:
 
 
 def problem_of(
-    profile: Profile, scope: Scope = "training", policy: Policy = "tight", training: Training = TRAINING
+    profile: Profile,
+    scope: Scope = "training",
+    policy: Policy = "tight",
+    training: Training = TRAINING,
+    overlap: int = 0,
 ) -> Problem:
-    return Problem(profile, Request(Budget(ROOM, scope), training, reserve_bytes=0), policy)
+    return Problem(profile, Request(Budget(ROOM, scope), training, reserve_bytes=0, overlap=overlap), policy)
 
 
 def runs(problem: Problem, *choices: BlockChoice) -> list[BlockRun]:

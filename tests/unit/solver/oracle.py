@@ -102,15 +102,18 @@ class Oracle:
         figures: Figures | None = None,
         kept: CacheDtype | None = None,
         linear_segments: bool = True,
+        overlap: int = 0,
     ) -> None:
         """`without` says what plans must do without; `figures` of the same profile and batch spare the time;
-        `kept` is what caches hold. `linear_segments`: a segment needs no convolution of its own."""
+        `kept` is what caches hold. `linear_segments`: a segment needs no convolution of its own. `overlap`: segments
+        train so many units behind them."""
         self.profile = profile
         self.training = training
         self.storage_bytes = storage_bytes
         self.policy = policy
         self.without = without
         self.linear_segments = linear_segments
+        self.overlap = overlap
         self.count = len(profile.units)
         self.figures = figures or Figures(profile, training.batch, 2 if policy == "fast" else 1, kept)
         self.heads = self.figures.heads
@@ -152,7 +155,15 @@ class Oracle:
         )
 
     def _filters(self, ends: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(self.preferred[end] for end in ends)
+        return tuple(self.preferred[end + self.window(end)] for end in ends)
+
+    def window(self, end: int) -> int:
+        """Units behind an end that a segment trains as well: a head has to stand behind them, not the classifier."""
+        return self.overlap if end + self.overlap in self.boundaries[:-1] else 0
+
+    def windows(self, ends: tuple[int, ...]) -> tuple[int, ...]:
+        """Of ends, those with such units."""
+        return tuple(end for end in ends if self.window(end))
 
     def stored(self, joint: Joint) -> int:
         """Storage of the caches that a block reads and writes."""
@@ -216,9 +227,13 @@ class Oracle:
         return max(component.minimum_micro_batch for component in self.components(span, ends, filters))
 
     def components(self, span: Span, ends: tuple[int, ...], filters: tuple[int, ...]) -> list[ComponentProfile]:
-        """Units and heads."""
-        heads = [self.heads[end, width] for end, width in zip(ends, filters, strict=True)]
-        return [*self.profile.units[span[0] : span[1]], *heads]
+        """Units and heads, and a unit of the next block that the last segment trains."""
+        heads = [self.heads[end + self.window(end), width] for end, width in zip(ends, filters, strict=True)]
+        return [*self.profile.units[span[0] : span[1] + self.window(span[1])], *heads]
+
+    def trained_twice(self, ends: tuple[int, ...]) -> list[ComponentProfile]:
+        """Units of a block that two of its segments train."""
+        return [self.profile.units[end] for end in self.windows(ends[:-1])]
 
     def settings(self, joint: Joint) -> Iterator[Setting]:
         """Every setting of a block."""
@@ -255,7 +270,7 @@ class Oracle:
     def _work(self, block: Span, units: Span, filters: int, size: int, spans: tuple[Span, ...], stepping: bool) -> Work:
         """A segment of a block. Without skips only what is right before it counts, so that blocks share segments."""
         first = block[0] if self._has_skips or units[0] == block[0] else 0
-        return Work(units, filters, size, spans, stepping, first, units[1] == block[1])
+        return Work(units, filters, size, spans, stepping, first, units[1] == block[1], self.window(units[1]))
 
     @cached_property
     def _has_skips(self) -> bool:
@@ -269,7 +284,8 @@ class Oracle:
 
     def _part(self, work: Work) -> _Part:
         end, size = work.units[1], work.micro_batch
-        time = self.clock.segment(work.units, size, work.spans, self.heads[end, work.filters])
+        time = self.clock.segment(work.units, size, work.spans, self.heads[end + work.window, work.filters])
+        time += sum(self.clock.train(unit, size) for unit in self.profile.units[end : end + work.window])
         return _Part(work.spans, self.figures.segment_peak(work), time)
 
     def frontier(self, limit: int) -> dict[int, int]:
@@ -343,13 +359,19 @@ class _Block:
         self._clock, self._shape, self._source, self._caches = oracle.clock, shape, source, caches
         span, size, figures = shape.span, shape.micro_batch, oracle.figures
         components = oracle.components(span, shape.ends, shape.filters)
-        self._step_ns = oracle.clock.step(components, size)
+        twice = oracle.trained_twice(shape.ends)
+        self._step_ns = oracle.clock.step(components + twice, size)
         resident = taken(figures.resident(span, size, source)) + taken(figures.weights(components))
         self._static = resident + taken(figures.states(components, size))
         self._dynamic = frozen = peak(figures.prefix(span, size, source))
         if size < oracle.training.batch:
+            self._static += sum(component.parameter_bytes for component in twice)
             self._dynamic = max(frozen, peak(figures.steps(components)))
-        heads = {end: oracle.heads[end, width] for end, width in zip(shape.ends, shape.filters, strict=True)}
+        heads = {
+            end: oracle.heads[end, width]
+            for end, width in zip(shape.ends, shape.filters, strict=True)
+            if not oracle.window(end)
+        }
         later = [figures.prefix(span, size, source), figures.running(span, size, heads)]
         if caches:
             later += [

@@ -1,7 +1,7 @@
 """What the runner does to memory, event by event, on a profile's figures; shares no code with the solver.
 
 Written from the definition of a block's work: a segment runs forward, its head, backward; what comes after it needs its
-output alone.
+output alone. With a window the next unit runs between the two, and moves as well.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ class Work(NamedTuple):
     """The first unit of its block."""
     closes: bool
     """It is the last of its block."""
+    window: int
+    """Units behind it that it trains as well."""
 
 
 def value(table: dict[int, int], size: int) -> int:
@@ -170,8 +172,9 @@ class Figures:
     def segment(self, work: Work) -> Iterator[Event]:
         """One segment's forward and backward, above all that stays."""
         (start, end), size = work.units, work.micro_batch
-        chain = [*self.profile.units[start:end], self.heads[end, work.filters]]
-        last = len(chain) - 2
+        reached = end + work.window
+        chain = [*self.profile.units[start:reached], self.heads[reached, work.filters]]
+        last = end - start - 1
         again = {
             unit - start: (first - start, stop - start) for first, stop in work.spans for unit in range(first, stop)
         }

@@ -38,6 +38,8 @@ class Case:
     """How caches hold activations, where that is asked for."""
     linear_segments: bool = False
     """Whether segments may do without a convolution."""
+    overlap: int = 0
+    """Units behind its own that a segment trains as well."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,8 @@ def cases(draw: st.DrawFn, largest: int = 4) -> Case:
     scope: Scope = draw(st.sampled_from(("process", "training")))
     asked: CacheDtype | None = draw(st.sampled_from((None, None, *get_args(CacheDtype))))
     linear = draw(st.sampled_from((False, False, False, True)))
-    return Case(profile, training, scope, dice.choice((0, 5000)), dice.choice((0.0, 0.2, 1.0)), asked, linear)
+    reserve, share, overlap = dice.choice((0, 5000)), dice.choice((0.0, 0.2, 1.0)), dice.choice((0, 0, 1))
+    return Case(profile, training, scope, reserve, share, asked, linear, overlap)
 
 
 def _few_sizes(batch: int, profiled: int) -> bool:

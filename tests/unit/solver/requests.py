@@ -43,6 +43,7 @@ class Asked:
                 self.without,
                 kept=self.kept,
                 linear_segments=case.linear_segments,
+                overlap=case.overlap,
             )
             for policy in both
             if self.allocator in (None, policy)
@@ -77,6 +78,7 @@ class Asked:
             allocator=self.allocator,
             cache_dtype=self.case.cache_dtype,
             linear_segments=self.case.linear_segments,
+            overlap=self.case.overlap,
         )
 
     def budgets(self) -> list[int]:

@@ -26,7 +26,7 @@ def plans(draw: st.DrawFn) -> tuple[Problem, tuple[BlockChoice, ...]]:
     both: tuple[Policy, ...] = ("tight", "fast")
     policy = draw(st.sampled_from(both[: max(1, len(case.profile.policies))]))
     assume(trainable(case))
-    problem = problem_of(case.profile, case.scope, policy, case.training)
+    problem = problem_of(case.profile, case.scope, policy, case.training, case.overlap)
     first = case.training.freeze
     boundaries = [first, *draw(st.lists(st.sampled_from(problem.boundaries), unique=True).map(sorted))]
     spans = list(pairwise([*(boundary for boundary in boundaries if boundary < problem.count), problem.count]))
@@ -39,10 +39,11 @@ def plans(draw: st.DrawFn) -> tuple[Problem, tuple[BlockChoice, ...]]:
             first=first,
             micro_batch=1,
             ends=ends,
-            heads=tuple(draw(st.sampled_from(list(problem.heads[end]))) for end in ends),
+            heads=tuple(draw(st.sampled_from(list(problem.heads[end + problem.has_window(end)]))) for end in ends),
             recompute=draw(_spans_in((first, *ends))),
             source=inputs[place],  # type: ignore[arg-type]
             caches=inputs[place + 1] == "cache",
+            windows=problem.windows(ends),
         )
         legal = [size for size in problem.micro_batches if is_legal(problem, replace(choice, micro_batch=size))]
         assume(legal)

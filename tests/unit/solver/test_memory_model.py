@@ -379,15 +379,16 @@ def test_what_is_legal(changes: dict[str, Any], legal: bool) -> None:
 def test_every_choice_is_what_was_played_out(case: Case) -> None:
     """The oracle's events against the walk, for all that a block can be."""
     assume(trainable(case))
-    request = Request(Budget(1, case.scope), case.training, reserve_bytes=case.reserve_bytes)
+    request = Request(Budget(1, case.scope), case.training, reserve_bytes=case.reserve_bytes, overlap=case.overlap)
     policies: tuple[Policy, ...] = ("tight", "fast") if len(case.profile.policies) == 2 else ("tight",)
     for policy in policies:
         problem = Problem(case.profile, request, policy)
-        oracle = Oracle(case.profile, case.training, None, case.head_time_share, policy)
+        oracle = Oracle(case.profile, case.training, None, case.head_time_share, policy, overlap=case.overlap)
         for joint in oracle.blocks:
             for setting in oracle.settings(joint):
                 first, size = setting.span[0], setting.micro_batch
-                choice = BlockChoice(first, size, setting.ends, heads(*setting.filters), *setting[4:8])
+                windows = oracle.windows(setting.ends)
+                choice = BlockChoice(first, size, setting.ends, heads(*setting.filters), *setting[4:8], windows)
                 assert is_legal(problem, choice)
                 assert live_bytes(problem, choice).peak == setting.live_bytes
                 assert total_ns(problem, (choice,)) == setting.time_ns

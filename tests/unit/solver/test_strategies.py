@@ -35,12 +35,20 @@ def limited(draw: st.DrawFn) -> tuple[Case, Problem, Oracle, int]:
                 head_time_share=case.head_time_share,
                 grouping_threshold=draw(st.sampled_from((0.3, 0.4, 0.7))),
                 linear_segments=case.linear_segments,
+                overlap=case.overlap,
             ),
         )
     except InputError:
         assume(False)
         raise
-    oracle = Oracle(case.profile, case.training, None, case.head_time_share, linear_segments=case.linear_segments)
+    oracle = Oracle(
+        case.profile,
+        case.training,
+        None,
+        case.head_time_share,
+        linear_segments=case.linear_segments,
+        overlap=case.overlap,
+    )
     levels = sorted({setting.live_bytes for found in oracle.blocks.values() for setting in found})
     return case, problem, oracle, levels[round(draw(st.floats(0, 1)) * (len(levels) - 1))]
 
@@ -53,10 +61,9 @@ QUICK = settings(
 
 
 def _legal_sizes(oracle: Oracle, span: tuple[int, int], ends: tuple[int, ...], filters: tuple[int, ...]) -> list[int]:
-    heads = [oracle.heads[end, width] for end, width in zip(ends, filters, strict=True)]
     components = (*oracle.profile.units, *oracle.heads.values())
     reach = 4 * min(component.costs[-1].micro_batch for component in components)
-    low = max(component.minimum_micro_batch for component in (*oracle.profile.units[slice(*span)], *heads))
+    low = max(component.minimum_micro_batch for component in oracle.components(span, ends, filters))
     batch = oracle.training.batch
     return [size for size in range(low, min(batch, reach) + 1) if batch % size == 0]
 
@@ -73,7 +80,8 @@ def _one_block(oracle: Oracle, ends: tuple[int, ...], filters: tuple[int, ...], 
     if not fitting:
         return None
     best = min(fitting, key=lambda setting: (setting.time_ns, -setting.micro_batch, setting.source))
-    return [BlockChoice(first, best.micro_batch, ends, heads(*filters), source=best.source)]
+    windows = oracle.windows(ends)
+    return [BlockChoice(first, best.micro_batch, ends, heads(*filters), source=best.source, windows=windows)]
 
 
 def _shortest(oracle: Oracle) -> tuple[int, ...]:
@@ -100,7 +108,8 @@ def test_classic_local_is_one_block_of_widest_heads(found: tuple[Case, Problem, 
     _, problem, oracle, limit = found
     plan = make_planners(problem, Search(problem))["classic-local"].plan(limit)
     ends = _shortest(oracle)
-    widest = tuple(max(width for place, width in oracle.heads if place == end) for end in ends)
+    standing = [end + oracle.window(end) for end in ends]
+    widest = tuple(max(width for place, width in oracle.heads if place == boundary) for boundary in standing)
     assert (list(plan) if plan else None) == _one_block(oracle, ends, widest, limit)
 
 
@@ -110,9 +119,12 @@ def test_neuroflux_groups_by_feasible_micro_batch(found: tuple[Case, Problem, Or
     _, problem, oracle, limit = found
     plan = make_planners(problem, Search(problem))["neuroflux"].plan(limit)
 
+    def preferred(ends: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(oracle.preferred[end + oracle.window(end)] for end in ends)
+
     def largest(first: int, end: int) -> int | None:
         ends = tuple(boundary for boundary in _shortest(oracle) if first < boundary <= end)
-        filters = tuple(oracle.preferred[boundary] for boundary in ends)
+        filters = preferred(ends)
         sizes = _legal_sizes(oracle, (first, end), ends, filters)
         return max(
             (s for s in sizes if oracle.setting((first, end), s, ends, filters).live_bytes <= limit), default=None
@@ -132,7 +144,8 @@ def test_neuroflux_groups_by_feasible_micro_batch(found: tuple[Case, Problem, Or
     assert plan is not None
     assert [(choice.first, choice.last) for choice in plan] == [(first, end) for first, end, _ in groups]
     assert [choice.micro_batch for choice in plan] == [largest(first, end) for first, end, _ in groups]
-    assert all(filters_of(choice.heads) == tuple(oracle.preferred[end] for end in choice.ends) for choice in plan)
+    assert all(filters_of(choice.heads) == preferred(choice.ends) for choice in plan)
+    assert all(choice.windows == oracle.windows(choice.ends) for choice in plan)
 
 
 def test_speed_takes_a_strategy_that_wider_heads_make_faster() -> None:

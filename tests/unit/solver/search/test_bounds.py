@@ -29,12 +29,19 @@ def test_time_and_bytes_are_bounded_from_below(case: Case) -> None:
         reserve_bytes=case.reserve_bytes,
         head_time_share=case.head_time_share,
         linear_segments=case.linear_segments,
+        overlap=case.overlap,
     )
     problem = Problem(case.profile, request)
     space = SegmentTables(problem)
     bounds, boundaries = BlockBounds(space), space.block_boundaries.tolist()
-    linear = case.linear_segments
-    oracle = Oracle(case.profile, case.training, None, case.head_time_share, linear_segments=linear)
+    oracle = Oracle(
+        case.profile,
+        case.training,
+        None,
+        case.head_time_share,
+        linear_segments=case.linear_segments,
+        overlap=case.overlap,
+    )
     for (span, source, caches), found in oracle.blocks.items():
         if not all(_may_be_cut(oracle, boundary) for boundary in span):
             continue  # no plan has such a block
