@@ -87,8 +87,8 @@ class Checkpoints:
         if not kept.keys() <= parameters.keys():
             raise StorageError(f"{self._path}: holds optimizer state of another network")
         for name, state in kept.items():
-            parameter = parameters[name]
-            block.optimizer.restore(parameter, state, position.step * block.steps_of(parameter))
+            moved = parameters[name]
+            block.optimizer.restore(moved, state, position.step * block.steps_of(moved))
 
     def remove(self) -> None:
         """Delete the checkpoint: what came out of it is safe elsewhere. Raises StorageError."""

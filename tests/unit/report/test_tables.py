@@ -192,6 +192,17 @@ def test_equal_segments_of_one_unit_share_a_line() -> None:
     assert found == ["0–2 each", "3–4", "5", "6", "7", "8"]
 
 
+def test_units_that_two_segments_train_are_named() -> None:
+    model = make_model(tuple(f"u{index}" for index in range(5)))
+    planned = block(0, (1, 2, 3, 5), (8, 8, 8, None), 32)
+    windows = (0, 1, 1, 0)
+    segments = tuple(replace(one, window=size) for one, size in zip(planned.segments, windows, strict=True))
+    table = plan_table(make_plan(model, (replace(planned, segments=segments),)))
+    assert "units 2, 3 are trained with the segment before as well, up to its head" in flat(table)
+    assert cells(table, "1")[0] == "1"  # no line for all three of one unit: they are not alike
+    assert "overlap" not in plan_table(PLAN)
+
+
 def test_a_long_chain_of_equal_segments_is_one_line() -> None:
     model = make_model(tuple(f"u{index}" for index in range(300)))
     plan = make_plan(model, (block(0, tuple(range(1, 301)), (256,) * 299 + (None,), 32),))

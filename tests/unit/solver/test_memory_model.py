@@ -321,6 +321,43 @@ def test_recomputation_takes_one_more_forward() -> None:
         assert predicted.finish_seconds == 0
 
 
+HEADS = (HeadProfile(1, "auxiliary", 8, HEAD), HeadProfile(2, "auxiliary", 8, HEAD))
+WITH_WINDOW = BlockChoice(first=0, micro_batch=2, ends=(1, 3), heads=heads(8, 0), windows=(1,))
+LEAVING = BlockChoice(first=0, micro_batch=2, ends=(1,), heads=heads(8), caches=True, windows=(1,))
+
+
+def _overlapping() -> Problem:
+    request = Request(Budget(10**6, "training"), TRAINING, overlap=1)
+    return Problem(tiny_profile((FIRST, SECOND, SECOND), HEADS), request)
+
+
+def test_a_window_runs_between_a_segments_units_and_its_head() -> None:
+    # Forward 300, 200+150, 290+60; backward: head 290+95, window 200+170+20 = 390, first, held, 380+50+20 = 450.
+    live = live_bytes(_overlapping(), WITH_WINDOW)
+    assert live.highest == (450, 0, 70)
+    # Three units and a head: the window is one of them. Where it accumulates the window has 50 of gradients once more.
+    assert (live.weights, live.optimizer, live.static_gradients) == (234, 220, 0)
+    one_by_one = live_bytes(_overlapping(), replace(WITH_WINDOW, micro_batch=1))
+    assert one_by_one.static_gradients == 220 + 50
+
+
+def test_a_window_of_the_next_block_is_in_memory_besides() -> None:
+    # As before, the output not held: 350+50+20 = 420. First unit, window and head; the head is not measured behind.
+    live = live_bytes(_overlapping(), LEAVING)
+    assert live.highest == (420, 0, 70)
+    assert (live.weights, live.optimizer, live.static_gradients) == (184, 170, 0)
+    assert live.validate == live.running
+    assert live_bytes(_overlapping(), replace(LEAVING, micro_batch=1)).static_gradients == 170
+
+
+def test_a_window_takes_its_forward_backward_and_step_once_more() -> None:
+    # A micro-batch of the second unit takes 6 + 9 and its step 2 microseconds, 2.5 times and 3 times in an epoch.
+    problem = _overlapping()
+    without = replace(WITH_WINDOW, windows=())
+    more = time_ns(problem, WITH_WINDOW).epoch - time_ns(problem, without).epoch
+    assert more == 2.5 * 15_000 + 3 * 2_000
+
+
 def _stepping(first: Trace, inner: Trace) -> Traces:
     return Traces(UNUSED, UNUSED, UNUSED, UNUSED, inner, first)
 

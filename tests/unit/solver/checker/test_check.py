@@ -20,6 +20,7 @@ from tests.heads import heads
 from tests.unit.solver.checked_plans import (
     AGAIN,
     CACHED,
+    HEADS,
     ONE,
     PASSED,
     ROOM,
@@ -274,3 +275,15 @@ def test_finds_a_segment_without_a_convolution(kinds: str, linear_segments: bool
     else:
         _refuse(plan, problem.profile, fault)
     check(signed(replace(plan_of(problem, ONE), linear_segments=linear_segments)), problem.profile)
+
+
+def test_finds_a_cut_without_the_window_that_was_asked_for() -> None:
+    problem = problem_of(tiny_profile((FIRST, SECOND, SECOND), HEADS), overlap=1)
+    both = BlockChoice(0, 2, (1, 2, 3), heads(8, 8, 0), windows=(1,))
+    request = replace(problem.request, prefer="speed", linear_segments=True)
+    asked = replace(plan_of(problem, both), schema="plan/2", request=request)
+    check(signed(asked), problem.profile)
+    neither = plan_of(problem, replace(both, windows=()))
+    check(neither, problem.profile)
+    lacking = replace(neither, schema="plan/2", request=request)
+    _refuse(lacking, problem.profile, "units behind unit 0 that its segment trains is 0, computed 1")
