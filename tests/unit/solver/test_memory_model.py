@@ -321,14 +321,14 @@ def test_recomputation_takes_one_more_forward() -> None:
         assert predicted.finish_seconds == 0
 
 
-HEADS = (HeadProfile(1, "auxiliary", 8, HEAD), HeadProfile(2, "auxiliary", 8, HEAD))
+BOTH_HEADS = (HeadProfile(1, "auxiliary", 8, HEAD), HeadProfile(2, "auxiliary", 8, HEAD))
 WITH_WINDOW = BlockChoice(first=0, micro_batch=2, ends=(1, 3), heads=heads(8, 0), windows=(1,))
 LEAVING = BlockChoice(first=0, micro_batch=2, ends=(1,), heads=heads(8), caches=True, windows=(1,))
 
 
 def _overlapping() -> Problem:
     request = Request(Budget(10**6, "training"), TRAINING, overlap=1)
-    return Problem(tiny_profile((FIRST, SECOND, SECOND), HEADS), request)
+    return Problem(tiny_profile((FIRST, SECOND, SECOND), BOTH_HEADS), request)
 
 
 def test_a_window_runs_between_a_segments_units_and_its_head() -> None:
