@@ -97,11 +97,11 @@ class LoadedBlock:
     def _decaying_parameters(self, run: RunContext) -> Iterator[nn.Parameter]:
         model = run.plan.model
         for segment in self.segments:
-            first, last = segment.spec.units
-            for index, unit in zip(range(first, last), segment.units, strict=True):
+            for index, unit in enumerate([*segment.units, *segment.window], start=segment.spec.units[0]):
                 yield from _chosen(unit, decaying_of_unit(model.units[index], run.shapes[index]))
             if segment.head is not None and segment.spec.head is not None:
-                yield from _chosen(segment.head, decaying_of_head(segment.spec.head, run.shapes[last], model.output))
+                shape = run.shapes[segment.spec.head_behind]
+                yield from _chosen(segment.head, decaying_of_head(segment.spec.head, shape, model.output))
 
     def modules(self) -> list[nn.Module]:
         """All that a micro-batch runs through."""

@@ -87,15 +87,20 @@ class _Plain:
         return [parameter for module in self.modules.values() for parameter in module.parameters()]
 
 
-SETTINGS = [OptimizerConfig("sgd", 0.1, 0.9, weight_decay=0.01), OptimizerConfig("adam", 0.01)]
+SETTINGS = [
+    OptimizerConfig("sgd", 0.1, 0.9, weight_decay=0.01, weight_decay_on="weights"),
+    OptimizerConfig("adam", 0.01),
+]
 
 
 def _plainly(plain: _Plain, settings: OptimizerConfig) -> torch.optim.Optimizer:
     if settings.kind == "adam":
         return torch.optim.Adam(plain.parameters(), settings.lr, foreach=False)
-    return torch.optim.SGD(
-        plain.parameters(), settings.lr, settings.momentum, weight_decay=settings.weight_decay, foreach=False
-    )
+    # Kernels and matrices decay; biases and normalisations have one dimension.
+    decaying = [parameter for parameter in plain.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in plain.parameters() if parameter.ndim == 1]
+    groups = [{"params": decaying, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.SGD(groups, settings.lr, settings.momentum, foreach=False)
 
 
 @pytest.mark.parametrize("within", [False, True])
