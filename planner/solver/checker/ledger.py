@@ -189,7 +189,7 @@ class BlockRun:
         staying: list[int],
         outlives: bool,
     ) -> None:
-        """`staying`: by unit, what the next segment needs of what it and later units made; a window and the head follow.
+        """`staying`: by unit, what the next segment needs of what it and later units made; window and head follow.
 
         Until a unit's activations are let go, what stays of them is part of those. `outlives`: there is such a segment.
         """
