@@ -109,7 +109,7 @@ class BlockContext:
     @property
     def preceding(self) -> BlockContext | None:
         """The block in front of it; none in front of the first."""
-        return self.run.blocks[self.index - 1] if self.index else None
+        return self.run.stages[self.index - 1] if self.index else None
 
     @property
     def following(self) -> BlockContext | None:
