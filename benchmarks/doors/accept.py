@@ -25,7 +25,7 @@ from benchmarks.doors import hugging_face
 SECONDS = 400
 """Of the processor, for one network."""
 SIDES = (64, 96, 128, 224, 299)
-"""Inputs tried, the smallest first."""
+"""Inputs tried, the smallest first, and then the one that the package says."""
 LARGEST = 310_000_000
 """Parameters above which a network is left out: its proof takes several copies."""
 
@@ -89,6 +89,16 @@ def build(package: str, name: str, side: int) -> Any:
         return timm.create_model(name, pretrained=False, num_classes=10)
 
 
+def sides(package: str, name: str) -> tuple[int, ...]:
+    """Inputs to try."""
+    if package != "timm":
+        return SIDES
+    import timm
+
+    own = timm.get_pretrained_cfg(name)
+    return SIDES if own is None else (*SIDES, own.input_size[-1])
+
+
 def attempt(package: str, name: str) -> dict[str, Any]:
     """What became of one network."""
     import torch
@@ -113,7 +123,7 @@ def attempt(package: str, name: str) -> dict[str, Any]:
             "seconds": time.process_time() - start,
         }
     reason = ""
-    for side in SIDES:
+    for side in sides(package, name):
         torch.manual_seed(0)
         try:
             network = build(package, name, side)

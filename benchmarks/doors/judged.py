@@ -7,6 +7,7 @@ where its plans have fewer) in a group whose hard limit is the plan's budget. Ev
 prediction. `run`: the first ten of them go through `planner.profile`, `planner.plan` and `planner.run` from Python,
 weights in and out, each run in a group of its budget, which is the least that any strategy needs and 2 % more. FILE
 gets a line for each run as it ends, and a call goes on behind the lines that are there; `table FILE` prints Markdown.
+Profiles are kept in the folder `profiles` beside FILE, and measured once for both.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from benchmarks.doors.accept import build
 from benchmarks.judge import Watch
 from benchmarks.promise import Case, print_totals, read, run
 from planner.errors import ModelError, PlannerError
-from planner.schema.codec import to_json
+from planner.schema.codec import read_document, to_json
 from planner.schema.common import usual_optimizer
 from planner.schema.plan import Plan
 from planner.schema.profile import Profile
@@ -95,6 +96,25 @@ def write_images(side: int, path: Path) -> None:
     numpy.savez(path, **parts)
 
 
+def profiled(module: Any, side: int, kept: Path) -> Profile:
+    """The profile that is kept, or a new one."""
+    import torch
+
+    import planner
+
+    if kept.exists():
+        return read_document(kept, Profile)
+    found = planner.profile(module, torch.zeros(1, 3, side, side), batch=BATCH)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(to_json(found))
+    return found
+
+
+def place(file: Path, package: str, name: str) -> Path:
+    """Where a network's profile is kept."""
+    return file.parent / "profiles" / f"{package}-{name}.json"
+
+
 def request(budget: int, strategy: Any = "backprop") -> Request:
     """For those pictures."""
     return Request(
@@ -121,17 +141,13 @@ def plans(name: str, profile: Profile) -> Iterator[Case]:
 
 def peaks(file: Path) -> None:
     """See the module."""
-    import torch
-
-    import planner
-
     done = {found.name.split(",")[0] for found in read(file)}
     for package, name in NETWORKS:
         if name in done:
             continue
         try:
             module, side = network(package, name)
-            profile = planner.profile(module, torch.zeros(1, 3, side, side), batch=BATCH)
+            profile = profiled(module, side, place(file, package, name))
             wanted = list(plans(name, profile))
         except PlannerError as error:
             print(f"{name}: {error}", file=sys.stderr, flush=True)
@@ -145,7 +161,7 @@ def peaks(file: Path) -> None:
             print(f"{case.name}: exit {found.exit_code}, {found.kills} killed {said}", file=sys.stderr, flush=True)
 
 
-def run_one(package: str, name: str) -> dict[str, Any]:
+def run_one(package: str, name: str, file: str) -> dict[str, Any]:
     """One network through Python; its run enters a memory group before it starts."""
     import torch
 
@@ -153,7 +169,7 @@ def run_one(package: str, name: str) -> dict[str, Any]:
     from planner.python import run as runs
 
     module, side = network(package, name)
-    profile = planner.profile(module, torch.zeros(1, 3, side, side), batch=BATCH)
+    profile = profiled(module, side, place(Path(file), package, name))
     least = least_memory(profile, request(2**40, "auto"))
     plan = planner.plan(profile, int(least * 1.02), batch=BATCH, epochs=1, samples=TRAIN)
     before = {key: value.clone() for key, value in module.state_dict().items()}
@@ -191,7 +207,7 @@ def run_all(file: Path) -> None:
     for package, name in NETWORKS[:10]:
         if name in done:
             continue
-        command = [sys.executable, "-m", "benchmarks.doors.judged", "one", package, name]
+        command = [sys.executable, "-m", "benchmarks.doors.judged", "one", package, name, str(file)]
         child = subprocess.run(command, capture_output=True, text=True, check=False)
         line = child.stdout.strip().splitlines()[-1] if child.returncode == 0 else ""
         found = json.loads(line) if line else {"name": name, "error": child.stderr[-600:]}
