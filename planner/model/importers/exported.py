@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from planner.errors import ModelError, RefusedModelError
+from planner.model.importers.contexts import without_idle_contexts
 from planner.model.importers.diagnosis import complex_numbers, diagnose, not_known, sized_by_data
 from planner.model.importers.obstacles import Obstacle, obstacles_of, refusal
 from planner.model.importers.places import NO_LINE, line_of_trace
@@ -178,7 +179,7 @@ def _traced(module: nn.Module, sample: Tensor) -> fx.GraphModule:
         with warnings.catch_warnings(), _without_collection():
             warnings.simplefilter("ignore")
             program = torch.export.export(module, (sample,), strict=False)
-            return _without_empty_parts(program.module(check_guards=False))
+            return _without_empty_parts(without_idle_contexts(program.module(check_guards=False)))
 
     try:
         return trace()
@@ -334,5 +335,6 @@ def _line(node: fx.Node) -> str:
 
 
 def _graph_of(node: fx.Node, name: fx.Node) -> fx.Graph | None:
-    found = getattr(node.graph.owning_module, str(name.target), None)
+    assert node.graph.owning_module is not None
+    found = dict(node.graph.owning_module.named_modules()).get(str(name.target))
     return found.graph if isinstance(found, fx.GraphModule) else None

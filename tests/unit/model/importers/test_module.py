@@ -131,6 +131,14 @@ def overwritten() -> nn.Module:
     return Net(forward, stem=nn.Conv2d(3, 4, 1), tail=TAIL, **{f"c{index}": nn.Conv2d(4, 4, 1) for index in range(7)})
 
 
+def in_idle_contexts(net: Net, x: Tensor) -> object:
+    """Products that are kept in float32 whatever autocast is around them, as people write attention."""
+    with torch.autocast("cpu", enabled=False), torch.enable_grad():
+        y = net.a(x.float())
+        one, other = (y @ y.transpose(-1, -2)).chunk(2, 1)
+    return torch.cat([other, one], 1) + y
+
+
 TAIL = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))
 SHARED = nn.Conv2d(4, 4, 1)
 
@@ -168,6 +176,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "a frozen stem": frozen_stem,
     "a normalisation that stays": lambda: chain(StillNorm()),
     "a name with a dash": dashed,
+    "contexts that change nothing": lambda: chain(Net(in_idle_contexts, a=nn.Conv2d(4, 4, 1))),
     "weight norm": lambda: chain(parametrizations.weight_norm(nn.Conv2d(4, 4, 1))),
     "oblong and dilated": lambda: chain(nn.Conv2d(4, 4, (3, 1), (1, 2), (2, 0), (2, 1)), nn.MaxPool2d((2, 1))),
     "group, layer and instance norm": lambda: chain(

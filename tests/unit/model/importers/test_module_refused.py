@@ -249,6 +249,18 @@ def test_gradients_that_forward_turns_off() -> None:
     refused(net, f".*{HERE}:[0-9]+: works under torch.no_grad.* call requires_grad_")
 
 
+@pytest.mark.parametrize("around", [True, False])
+def test_autocast_within_forward(around: bool) -> None:
+    def forward(net: Net, x: Tensor) -> object:
+        with torch.autocast("cpu", enabled=around):
+            x = net.a(x)
+            with torch.autocast("cpu", enabled=True):
+                return net.b(x).float()
+
+    net = chain(Net(forward, a=nn.Conv2d(4, 4, 1), b=nn.Conv2d(4, 4, 1)))
+    refused(net, f".*{HERE}:[0-9]+: works under autocast; leave the precision to `dtype`")
+
+
 def test_a_hook_that_export_does_not_follow_is_found_by_its_gradient() -> None:
     hooked = chain(nn.Conv2d(4, 4, 1))
     hooked[1].register_full_backward_hook(lambda module, given, _: (2 * given[0],))  # type: ignore[index]
