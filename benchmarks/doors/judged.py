@@ -180,7 +180,7 @@ def run_one(package: str, name: str, file: str) -> dict[str, Any]:
         runs._COMMAND = join + runs._COMMAND
         report = planner.run(plan, data, out=Path(folder) / "out", init=module, exit_tolerance=None, quiet=True)
         killed = group.oom_kills()
-    report.load_into(module)
+        report.load_into(module)
     after = module.state_dict()
     trained = sum(not torch.equal(before[key], after[key]) for key in before)
     finite = all(bool(value.isfinite().all()) for value in after.values())
