@@ -311,8 +311,9 @@ def evaluation_table(found: Evaluation) -> str:
 def _given(found: Evaluation) -> Iterator[tuple[str, str]]:
     """What samples went in as, where it is told."""
     if found.normalisation is not None:
-        called, given = given_words(found.input_dtype, (), found.normalisation, None)
-        yield "images" if found.input_dtype == "uint8" else called, f"went in as {given}"
+        resize = found.resize if found.input else None  # of what sizes they became an earlier release did not tell
+        called, given = given_words(found.input_dtype, found.input, found.normalisation, resize, found.shorter_side)
+        yield called, f"went in as {given}"
 
 
 def _change(value: float, reference: float) -> str:

@@ -308,3 +308,5 @@ class Evaluation:
     """The shorter side that they were resized to before the middle was cut out, as its description says."""
     input_dtype: InputDtype = added("uint8")
     """What the network is given samples as."""
+    input: tuple[int, ...] = added(())
+    """Shape of a sample as the network is given it; empty: an earlier release told it not."""

@@ -157,4 +157,5 @@ def _evaluation(
         resize=exported.model.resize,
         shorter_side=exported.model.shorter_side,
         input_dtype=exported.model.input_dtype,
+        input=exported.model.input,
     )

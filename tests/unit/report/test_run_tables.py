@@ -8,6 +8,7 @@ import pytest
 
 from planner.report.run_tables import evaluation_table, report_table
 from planner.schema.plan import Plan
+from planner.schema.preprocessing import USUAL
 from planner.schema.report import ComparisonReport, Evaluation, PeakPosition, Report
 from planner.schema.request import Budget
 from planner.units import MIB
@@ -188,6 +189,9 @@ def test_an_evaluation_is_shown() -> None:
     assert cells(table, "time") == ["time", "4.2 s, reading samples and weights included"]
     assert cells(table, "peak") == ["peak", "256.0 MiB of 512.0 MiB, everything resident"]
     assert cells(evaluation_table(replace(found, budget_bytes=None)), "peak")[1].startswith("256.0 MiB, ")
+    images = replace(found, normalisation=USUAL, resize="bilinear", shorter_side=36, input=(3, 32, 32))
+    said = "first resized to a shorter side of 36 (bilinear, proportions kept), the middle 32×32 cut out"
+    assert f"images went in as (value / 255 - 0.5) / 0.25; {said}" in flat(evaluation_table(images))
 
 
 def test_deviations_are_listed() -> None:
