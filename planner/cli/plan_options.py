@@ -8,11 +8,11 @@ from typing import get_args
 
 from planner.cli import options
 from planner.cli.subject import ModelAndData
-from planner.errors import InfeasibleError, InputError
+from planner.errors import InputError
 from planner.limits import MAX_EPOCHS, MAX_OVERLAP, MAX_UNITS
 from planner.schema.common import CacheDtype, Policy
 from planner.schema.request import STRATEGY_WORDS, Augment, Preference, Request, Scope, Strategy
-from planner.schema.terms import USUAL_VIEWS, BudgetTerms, PlanTerms, TrainingTerms
+from planner.schema.terms import USUAL_VIEWS, BudgetTerms, PlanTerms, TrainingTerms, left_for_caches
 from planner.units import format_bytes
 
 _EPILOG = """\
@@ -205,19 +205,10 @@ def _add_source(group: argparse._ArgumentGroup) -> None:
 
 def request_from(arguments: argparse.Namespace, samples: int, subject: ModelAndData) -> Request:
     """The request that the arguments make. Prepared data takes its part of the storage."""
-    storage, prepared_bytes = arguments.storage, subject.prepared_bytes
-    if storage is not None:
-        if storage < prepared_bytes:
-            raise InfeasibleError(
-                f"storage of {format_bytes(storage)} does not hold the data: {prepared_bytes} bytes prepared",
-                prepared_bytes,
-                "data",
-            )
-        storage -= prepared_bytes
     return PlanTerms(
         budget=BudgetTerms(arguments.budget, arguments.scope),
         training=_training_from(arguments, samples, subject),
-        storage_bytes=storage,
+        storage_bytes=left_for_caches(arguments.storage, subject.prepared_bytes),
         cache_dtype=arguments.cache_dtype,
         strategy=arguments.strategy,
         prefer=arguments.prefer,

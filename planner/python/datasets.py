@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -13,13 +14,15 @@ from planner.data.dataset import check_fits, open_data
 from planner.data.describe import describe
 from planner.data.masks import resize_mask
 from planner.data.pictures import import_pillow
+from planner.data.records import file_bytes
 from planner.data.statistics import measure, measure_values
 from planner.data.write import Part
 from planner.errors import InputError
 from planner.model.tokens import token_limit
 from planner.python.sources import is_numbered, pair_of, source_of
 from planner.python.values import image_shape, sample_values
-from planner.schema.common import check_class_names
+from planner.schema.common import CHECKSUM_BYTES, check_class_names
+from planner.schema.inputs import sample_bytes
 from planner.schema.model import Model
 from planner.schema.preprocessing import Normalisation
 from planner.system.files import storage_errors
@@ -130,24 +133,39 @@ def _are_names(names: tuple[str, ...]) -> bool:
     return True
 
 
+@dataclass(frozen=True)
+class Looked:
+    """What planning asks of data."""
+
+    class_names: tuple[str, ...]
+    """What its classes are called; empty where it says nothing."""
+    training_samples: int
+    """How many samples there are to train on."""
+    stored_bytes: int
+    """What a run of it holds on storage beside caches."""
+
+
 def look(
     data: Samples | str | Path,
     model: Model,
     seed: int,
     resize: bool | int,
     samples: int | None = None,
-) -> tuple[tuple[str, ...], int]:
-    """Names of the classes of data, and how many samples there are to train on; `resize` as for `mapped_part`.
+) -> Looked:
+    """Look at data before it is planned for; `resize` as for `mapped_part`.
 
-    Of a program's own data set these are all that it has: what is held out to test on is not known before a run.
-    `samples` is how many a person says there are. Raises DataError, InputError where data and model do not fit.
+    Of a program's own data set its samples are all that it has: what is held out to test on is not known before a run.
+    They are written down for the run, which prepares what was written. `samples` is how many a person says there are.
+
+    Raises DataError, InputError where data and model do not fit.
     """
     if not isinstance(data, str | Path):
         source = _checked_source(data, samples, _is_labelled(model))
         # A label of another kind would end the run, after minutes of measuring.
         if next(_samples_of(source, model, "data", resize), None) is None:
             raise InputError("data: holds no samples")
-        return class_names(source, model.classes), samples or len(source)
+        count = samples or len(source)
+        return Looked(class_names(source, model.classes), count, count * _stored_bytes(model))
     with (
         tempfile.TemporaryDirectory(prefix="neuroflux-") as work,
         open_data(
@@ -163,7 +181,13 @@ def look(
     ):
         check_fits(opened.info, model.input, model.classes, model.task, "the model", model.input_dtype)
         found = describe(opened, seed).description
-    return found.class_names, found.training_samples
+    return Looked(found.class_names, found.training_samples, file_bytes(found))
+
+
+def _stored_bytes(model: Model) -> int:
+    """Of one sample of a program's own data set: as it is written down, and as that is prepared."""
+    values = sample_bytes(model.input_dtype, model.input) + model.label_form.bytes_behind(cached=False)
+    return 2 * values + CHECKSUM_BYTES
 
 
 def _checked_source(data: Any, samples: int | None, labelled: bool) -> Any:

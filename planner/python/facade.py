@@ -30,7 +30,7 @@ from planner.schema.model import Model
 from planner.schema.plan import Plan, with_class_names
 from planner.schema.profile import Profile
 from planner.schema.request import Augment, Preference, Schedule, Scope, Strategy
-from planner.schema.terms import BudgetTerms, PlanTerms, TrainingTerms
+from planner.schema.terms import BudgetTerms, PlanTerms, TrainingTerms, left_for_caches
 from planner.solver.plan import make_plan
 from planner.solver.request import check_images
 from planner.system.machine import probe
@@ -236,7 +236,8 @@ def plan(
             its middle: torchvision's `Resize(number)` and `CenterCrop`.
         dtype: what units compute in, "float32" or "bfloat16"; none: the profile's, or "float32".
         device: where tensors live, "cpu" or "cuda"; none: the profile's, or "cpu".
-        storage: most storage for caches of activations between blocks: bytes, or text; none: not limited.
+        storage: most storage for caches of activations between blocks: bytes, or text; none: not limited. Data that is
+            given takes its part of it, a program's own twice: it is written down for a run, and prepared.
         cache_dtype: how these caches hold activations, "float32", "bfloat16" or "uint8"; none: as units compute, or
             "bfloat16" where the storage does not hold the two largest so.
         strategy: "auto" (the best of all), "backprop", "checkpoint", "classic-local" or "neuroflux".
@@ -258,7 +259,8 @@ def plan(
         The plan, for `run`.
 
     Raises:
-        InfeasibleError: nothing fits; its `minimum_bytes` is the smallest budget that would be enough.
+        InfeasibleError: nothing fits, or `storage` does not hold the data; its `minimum_bytes` is the smallest
+            budget, or storage, that would be enough.
         InputError: an argument is missing or outside its range, or is not what the profile measured; the data cannot be
             read, or does not fit.
         ModelError: the module cannot be taken.
@@ -293,6 +295,7 @@ def plan(
     computed = subject.dtype if isinstance(subject, Profile) else dtype or "float32"
     chosen = chosen_optimizer(subject, optimizer)
     names: tuple[str, ...] = ()
+    stored_bytes = 0
     described: Model | None = None
     given = normalisation_of(mean, std, normalise, data is not None)
     if data is not None:
@@ -300,10 +303,11 @@ def plan(
             described = subject.model
         else:
             described = _described(subject, second, None, outputs, chosen_task, inputs)
-        names, found = look(data, described, seed, resize, samples)
+        looked = look(data, described, seed, resize, samples)
+        names, stored_bytes = looked.class_names, looked.stored_bytes
         if normalise is not None:
             given = measured_normalisation(data, described, seed, resize)
-        samples = samples or found
+        samples = samples or looked.training_samples
     try:
         terms = PlanTerms(
             budget=BudgetTerms(bytes_of(budget, "budget"), scope),
@@ -326,7 +330,7 @@ def plan(
                 resize="bilinear" if resize else None,
                 shorter_side=shorter_side_of(resize),
             ),
-            storage_bytes=None if storage is None else bytes_of(storage, "storage"),
+            storage_bytes=left_for_caches(None if storage is None else bytes_of(storage, "storage"), stored_bytes),
             cache_dtype=cache_dtype,
             strategy=strategy,
             prefer=prefer,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from planner.errors import InputError
+from planner.errors import InfeasibleError, InputError
 from planner.heads.base import HeadKind
 from planner.schema.common import (
     USUAL_BATCH,
@@ -21,6 +21,7 @@ from planner.schema.common import (
 )
 from planner.schema.preprocessing import Normalisation, Resize
 from planner.schema.request import Augment, Budget, Preference, Request, Schedule, Scope, Strategy, Training
+from planner.units import format_bytes
 
 USUAL_VIEWS = 4
 """Default number of augmented passes that a cache holds."""
@@ -41,6 +42,19 @@ _WARMING_SHARE = 18
 def usual_warmup(batch: int, epochs: int) -> int:
     """Default number of epochs over which the learning rate rises (docs/training.md has the source)."""
     return 0 if batch <= _LARGEST_BATCH else -(-epochs // _WARMING_SHARE)
+
+
+def left_for_caches(storage_bytes: int | None, prepared_bytes: int) -> int | None:
+    """What data, as it lies there for a run, leaves of the storage. Raises InfeasibleError where it has no room."""
+    if storage_bytes is None:
+        return None
+    if storage_bytes < prepared_bytes:
+        raise InfeasibleError(
+            f"storage of {format_bytes(storage_bytes)} does not hold the data: {prepared_bytes} bytes prepared",
+            prepared_bytes,
+            "data",
+        )
+    return storage_bytes - prepared_bytes
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
+from planner.data.dataset import open_data
+from planner.data.describe import describe
+from planner.data.records import file_bytes
+from planner.data.write import write_npz
 from planner.errors import InputError
 from planner.model.zoo import from_zoo
 from planner.python.datasets import Samples, class_names, look, mapped_part, measured_normalisation
@@ -187,8 +192,8 @@ class Anew:
 def test_a_stream_is_planned_for_with_the_number_of_its_samples() -> None:
     given: list[Samples] = [Anew(), lambda: iter(Anew())]
     for stream in given:
-        names, samples = look(stream, COLOUR, 0, False, 4)
-        assert (names, samples) == (Anew.classes if isinstance(stream, Anew) else (), 4)
+        looked = look(stream, COLOUR, 0, False, 4)
+        assert (looked.class_names, looked.training_samples) == (Anew.classes if isinstance(stream, Anew) else (), 4)
         with pytest.raises(InputError, match=r"does not say how many samples it has; say it with samples="):
             look(stream, COLOUR, 0, False)
         values = np.stack([PIXELS + number for number in range(4)]) / 255
@@ -205,6 +210,17 @@ def test_what_is_read_once_is_not_begun_by_planning(samples: int | None) -> None
     with pytest.raises(InputError, match=message):
         look(stream, COLOUR, 0, False, samples)
     assert len(list(stream)) == 4
+
+
+def test_a_programs_own_data_is_on_storage_as_it_is_written_and_as_it_is_prepared(tmp_path: Path) -> None:
+    samples: Samples = [(PIXELS, index % 3) for index in range(200)]
+    path = tmp_path / "data.npz"
+    write_npz(path, COLOUR.input, [mapped_part(samples, COLOUR, "", "data")])
+    with open_data(str(path), tmp_path) as opened:
+        prepared = file_bytes(describe(opened, 0).description)
+    headers = path.stat().st_size + prepared - look(samples, COLOUR, 0, False).stored_bytes
+    assert 0 < headers <= 2 * 4096  # of both files, in which there are 244 and 248 bytes for each sample
+    assert look(path, COLOUR, 0, False).stored_bytes == prepared
 
 
 def test_data_without_samples_is_refused() -> None:

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 import planner
-from planner.errors import ExceededError, InputError
+from planner.errors import ExceededError, InfeasibleError, InputError
 from planner.python import run
+from planner.python.datasets import look
 from planner.runner.supervise.evaluate import evaluate
 from planner.schema.codec import content_id, read_document, to_json
 from planner.schema.common import OptimizerConfig
@@ -114,6 +115,12 @@ def test_a_plan_has_the_samples_and_the_names_of_its_data(tmp_path: Path) -> Non
     plan = planner.plan(profile, "2GiB", batch=16, data=tmp_path / "set.npz")
     # A tenth of all is held out to test on: of every class its share.
     assert (plan.class_names, plan.training.samples) == (named.classes, 90)
+    stored = look(tmp_path / "set.npz", profile.model, 0, False).stored_bytes
+    found = planner.plan(profile, "2GiB", batch=16, data=tmp_path / "set.npz", storage="1MiB")
+    assert found.storage_bytes == 2**20 - stored
+    with pytest.raises(InfeasibleError, match="does not hold the data") as told:
+        planner.plan(profile, "2GiB", batch=16, data=tmp_path / "set.npz", storage=stored - 1)
+    assert told.value.minimum_bytes == stored
     np.savez(tmp_path / "set.npz", images=images[:, :8, :8], labels=np.arange(100) % 3)
     with pytest.raises(InputError, match="its images are 3×8×8, but the model takes 3×32×32"):
         planner.plan(profile, "2GiB", batch=16, data=str(tmp_path / "set.npz"))

@@ -48,7 +48,8 @@ def test_other_outputs_are_refused(kind: str, channels: int, message: str) -> No
 def test_a_label_of_another_kind_is_refused_before_anything_is_measured() -> None:
     model = import_module(Given(nn.Sequential(nn.Flatten(), nn.Linear(192, 2)), SAMPLE, task=USUAL["regression"]))
     image = torch.zeros(3, 8, 8)
-    assert look([(image, [0.5, 1.5])] * 4, model, 0, False) == ((), 4)
+    looked = look([(image, [0.5, 1.5])] * 4, model, 0, False)
+    assert (looked.class_names, looked.training_samples) == ((), 4)
     with pytest.raises(InputError, match=r"data\[0\]: its label has 1 number; 2 numbers are needed"):
         look([(image, 3)] * 4, model, 0, False)
     with pytest.raises(InputError, match=r"data\[0\]: its label holds nan"):
