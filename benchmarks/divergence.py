@@ -32,7 +32,7 @@ RATES: dict[OptimizerKind, tuple[float, ...]] = {
 }
 SEEDS = (0, 1)
 MULTIPLES = (3.0, TIMES)
-STREAKS = (1, 10, STEPS)
+STREAKS = (1, 10, 50, 100, STEPS)
 
 
 def _flat(*widths: int) -> nn.Module:

@@ -14,7 +14,7 @@ TIMES = 10.0
 """So many times what a segment's loss began at, or what answering 0 to everything would lose, whichever is more, is far
 above it."""
 
-STEPS = 50
+STEPS = 200
 """So many steps in a row far above it are no spike: what training recovers from is shorter."""
 
 

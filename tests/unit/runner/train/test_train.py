@@ -213,16 +213,16 @@ _FAR = 10 * math.log(10) * 1.01  # a network that answers 0 to everything loses 
 
 
 def test_a_loss_that_stays_far_above_its_beginning_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that began lower than an untrained network's is held against that; 49 steps and one below are no alarm."""
-    _losing(monkeypatch, [(0.1, 0.1), *[(0.1, _FAR)] * 49, (0.1, _FAR / 1.02), *[(0.1, _FAR)] * 50])
-    trainer = _trainer(make_plan((0, 2, 6)), RunLength(40, None, 0), BATCH, [])
-    with pytest.raises(RunError, match=r"the loss of units 2 to 5 is 23\.2\d?, .* 50 steps .* at step 100, with"):
+    """One that began lower than an untrained network's is held against that; 199 steps and one below are no alarm."""
+    _losing(monkeypatch, [(0.1, 0.1), *[(0.1, _FAR)] * 199, (0.1, _FAR / 1.02), *[(0.1, _FAR)] * 200])
+    trainer = _trainer(make_plan((0, 2, 6)), RunLength(140, None, 0), BATCH, [])
+    with pytest.raises(RunError, match=r"the loss of units 2 to 5 is 23\.2\d?, .* 200 steps .* at step 400, with"):
         trainer.train()
 
 
 def test_a_loss_that_began_high_may_go_on_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    _losing(monkeypatch, [(1000.0,), *[(9999.0,)] * 119])
-    assert _trainer(make_plan((0, 6)), RunLength(40, None, 0), BATCH, []).train().position.step == 120
+    _losing(monkeypatch, [(1000.0,), *[(9999.0,)] * 299])
+    assert _trainer(make_plan((0, 6)), RunLength(100, None, 0), BATCH, []).train().position.step == 300
 
 
 def test_what_is_kept_of_training_that_diverges_is_good(monkeypatch: pytest.MonkeyPatch) -> None:
