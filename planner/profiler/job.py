@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from planner.heads.kinds import AuxiliaryHead
-from planner.schema.common import DeviceKind, Dtype, OptimizerConfig
+from planner.schema.common import DeviceKind, Dtype, OptimizerConfig, TorchStart
 from planner.schema.model import Model
 from planner.schema.profile import Costs, Layers
 
@@ -36,6 +36,8 @@ class Job:
     """Most resident bytes of the child, or most of the accelerator's memory."""
     dtype: Dtype = "float32"
     """Type that units compute in."""
+    start: TorchStart = "plain"
+    """How the measuring children import torch."""
 
 
 @dataclass(frozen=True)

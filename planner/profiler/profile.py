@@ -11,17 +11,26 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from planner.errors import InfeasibleError, InputError, StorageError
+from planner.errors import InfeasibleError, InputError, RunError, StorageError
 from planner.heads.kinds import MEASURED_HEADS, AuxiliaryHead
 from planner.model.shapes import model_sizes
 from planner.profiler.bounded import Bounds
-from planner.profiler.calibrate import calibrate
+from planner.profiler.calibrate import Calibrated, calibrate
 from planner.profiler.calibrate_accelerator import calibrate_accelerator
 from planner.profiler.job import Job
-from planner.profiler.schedule import MeasurementRun, MeasuringChild, OnProgress, first_line
+from planner.profiler.schedule import ComponentMeasurements, MeasurementRun, MeasuringChild, OnProgress, first_line
 from planner.profiler.torch_facts import complete
 from planner.schema.codec import content_id, decode, parse_json, to_json
-from planner.schema.common import Device, DeviceKind, Dtype, Machine, OptimizerConfig, Policy, is_accelerator
+from planner.schema.common import (
+    Device,
+    DeviceKind,
+    Dtype,
+    Machine,
+    OptimizerConfig,
+    Policy,
+    TorchStart,
+    is_accelerator,
+)
 from planner.schema.model import Model
 from planner.schema.profile import Limits, Profile, Storage
 from planner.schema.runtime import Runtime
@@ -109,13 +118,27 @@ def take_profile(request: ProfileRequest, on_progress: OnProgress, folder: Path 
     )
     with tempfile.TemporaryDirectory(prefix="neuroflux-") as name:
         path = Path(name) / "job.json"
-        path.write_text(to_json(job))
         described = Path(name) / "model.json"
         described.write_text(to_json(request.model))
         storage = measured_storage(folder)  # first, for a folder that cannot be written to ends it
-        start = start_of_accelerator(machine) if elsewhere else _measure_start(job, described, bounds)
-        calibrated = (calibrate_accelerator if elsewhere else calibrate)(job, path, bounds)
-        found = MeasurementRun(job, bounds, lambda: MeasuringChild(bounds, path, os.getpid()), on_progress).run()
+
+        def measure(job: Job) -> tuple[Start, Calibrated, ComponentMeasurements]:
+            start = start_of_accelerator(machine) if elsewhere else _measure_start(job, described, bounds)
+            job = replace(job, start=start.start)
+            path.write_text(to_json(job))
+            calibrated = (calibrate_accelerator if elsewhere else calibrate)(job, path, bounds)
+            run = MeasurementRun(job, bounds, lambda: MeasuringChild(bounds, path, os.getpid()), on_progress)
+            return start, calibrated, run.run()
+
+        notes: tuple[str, ...] = ()
+        try:
+            start, calibrated, found = measure(replace(job, start="plain" if elsewhere else "lean"))
+        except RunError as error:
+            if elsewhere:
+                raise
+            # Perhaps the network needs something of torch that a lean start leaves out.
+            start, calibrated, found = measure(job)
+            notes = (f"torch is started plainly, for measuring failed when it was started leanly: {error}",)
     profile = Profile(
         schema="profile/1",
         id="",
@@ -135,6 +158,7 @@ def take_profile(request: ProfileRequest, on_progress: OnProgress, folder: Path 
             growing_bytes=calibrated.growing_bytes,
             run_bytes=_RUN_BYTES,
             finishing=calibrated.finishing(start.baseline_bytes, _RUN_BYTES),
+            start=start.start,
         ),
         storage=storage,
         units=found.units,
@@ -144,7 +168,7 @@ def take_profile(request: ProfileRequest, on_progress: OnProgress, folder: Path 
         machine=complete(machine, request.max_seconds) if machine.gpu_name and not elsewhere else machine,
         policies=calibrated.policies,
         limits=Limits(bounds.max_bytes, bounds.max_seconds, found.left_out),
-        notes=(*calibrated.notes, *found.notes),
+        notes=(*notes, *calibrated.notes, *found.notes),
     )
     return replace(profile, id=content_id(profile))
 
@@ -208,6 +232,8 @@ class Start:
     """Highest resident bytes of the child until then."""
     supervisor_bytes: int
     """Highest resident bytes of the supervisor while the child runs."""
+    start: TorchStart = "plain"
+    """How the child imported torch."""
 
 
 def start_of_accelerator(machine: Machine) -> Start:
@@ -217,28 +243,35 @@ def start_of_accelerator(machine: Machine) -> Start:
 
 
 def measure_start(
-    allocator: Policy, threads: int, bounds: Bounds | None = None, described: Path | None = None
+    allocator: Policy,
+    threads: int,
+    bounds: Bounds | None = None,
+    described: Path | None = None,
+    start: TorchStart = "lean",
 ) -> Start:
     """Start a supervisor and a child as a run does, and read their resident bytes.
 
-    They are started as a program: the profiler does not import the runner.
+    They are started as a program: the profiler does not import the runner. Torch is imported plainly where it cannot be
+    imported leanly, whatever `start` asks for.
 
     Args:
         allocator: the child's policy.
         threads: that the child computes with.
         bounds: of the measurement.
         described: the file of the network's description, which both hold; none: of none.
+        start: how the child is to import torch.
 
     Raises:
         InfeasibleError, InputError, RunError: as `first_line`.
     """
     models = [] if described is None else [str(described)]
-    line = first_line(bounds or Bounds.begin(), "planner.runner.supervise.probe", allocator, str(threads), *models)
+    arguments = [allocator, str(threads), start, *models]
+    line = first_line(bounds or Bounds.begin(), "planner.runner.supervise.probe", *arguments)
     return decode(Start, parse_json(line))
 
 
 def _measure_start(job: Job, described: Path, bounds: Bounds) -> Start:
-    start = measure_start(job.allocator, job.threads, bounds, described)
+    start = measure_start(job.allocator, job.threads, bounds, described, job.start)
     if start.start_peak_bytes > bounds.max_bytes:
         raise InfeasibleError(
             f"{format_bytes(bounds.max_bytes)} are too little to measure in (--max-bytes, or what is available): "

@@ -16,6 +16,9 @@ Allocator = Literal["glibc", "musl", "mimalloc", "unknown"]
 Policy = Literal["tight", "fast"]
 """How eagerly an allocator gives memory back (`planner.system.allocator.apply_policy`)."""
 
+TorchStart = Literal["plain", "lean"]
+"""How a child imports torch: whole, or without what training does not need (`planner.training.lean`)."""
+
 HugePages = Literal["always", "madvise", "never"]
 """Which processes get transparent huge pages: all, those that ask (madvise), none (`planner.system.pages`)."""
 

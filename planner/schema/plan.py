@@ -12,7 +12,7 @@ from typing import Literal
 from planner.heads.kinds import AuxiliaryHead, ExitHead
 from planner.limits import MAX_BATCH, MAX_BYTES, MAX_EPOCHS, MAX_OVERLAP, MAX_UNITS
 from planner.schema.codec import added, content_id
-from planner.schema.common import CacheDtype, Device, Machine, check_class_names, check_range
+from planner.schema.common import CacheDtype, Device, Machine, TorchStart, check_class_names, check_range
 from planner.schema.model import Model
 from planner.schema.preprocessing import Normalisation, Resize
 from planner.schema.request import Budget, Preference, Request, Strategy, Training
@@ -353,6 +353,8 @@ class Plan:
     named."""
     polish: Polish | None = added(None)
     """The end-to-end training that ends it; null: none."""
+    start: TorchStart = added("plain")
+    """How the training child imports torch: as the profile's children did."""
 
     def __post_init__(self) -> None:
         self._check_request()

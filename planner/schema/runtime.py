@@ -7,7 +7,7 @@ from typing import Literal
 
 from planner.limits import MAX_BATCH
 from planner.schema.codec import added
-from planner.schema.common import check_bytes, check_seconds
+from planner.schema.common import TorchStart, check_bytes, check_seconds
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,8 @@ class Runtime:
     """What a whole run holds beyond its steps: data readers, the cache's writer, objects that come with a block."""
     finishing: Finishing | None = added(None)
     """What is resident behind training, up to `small_micro_batch`; null: not measured, no more than in training."""
+    start: TorchStart = added("plain")
+    """How the children measured here imported torch; a run's child does the same, or its bytes would be others."""
 
     def __post_init__(self) -> None:
         self._check_finishing()

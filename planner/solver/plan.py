@@ -136,6 +136,7 @@ def _document(answer: Solution, minimum: int, alternatives: tuple[Alternative, .
         calibration_seconds=profile.calibration_seconds if problem.policy == "tight" else None,
         max_cuts=request.max_cuts,
         machine=profile.machine,
+        start=profile.runtime.start,
         linear_segments=request.linear_segments,
         request=request,
         polish=make_polish(problem, polish),

@@ -30,9 +30,15 @@ class Answers:
             number, parent_pid = map(int, given.split())
             die_with_parent(parent_pid)
         os.set_inheritable(number, False)
+        self._given = given
         self.stream: BinaryIO = os.fdopen(number, "wb")
 
     def emit(self, line: str) -> None:
         """Send one line, at once."""
         self.stream.write(line.encode() + b"\n")
         self.stream.flush()
+
+    def hand_on(self) -> dict[str, str]:
+        """Let the program that takes this one's place in its process (exec) answer on: the variables for it."""
+        os.set_inheritable(self.stream.fileno(), self._given is not None)
+        return {} if self._given is None else {VARIABLE: self._given}

@@ -10,15 +10,16 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from planner.errors import InputError
-from planner.schema.common import DeviceKind, Dtype
+from planner.schema.common import DeviceKind, Dtype, TorchStart
 from planner.system.allocator import apply_policy, release
 from planner.system.proc import read_memory
 from planner.system.resident import hide_numpy, preload_torch_libraries, trim_clean_pages
+from planner.training.lean import LeanStartError, Names, left_out, names_left_out, torch_version
 
 if TYPE_CHECKING:
     import torch
@@ -35,12 +36,25 @@ class Started:
     """Resident bytes after the tiny step."""
     peak_bytes: int
     """Highest resident bytes until then."""
+    start: TorchStart = "plain"
+    """How torch was imported."""
 
 
-def start_torch(policy: Literal["tight", "fast"], threads: int, numpy: bool = False) -> Started:
+def start_torch(
+    policy: Literal["tight", "fast"], threads: int, numpy: bool = False, start: TorchStart = "plain"
+) -> Started:
     """Import torch under `policy`, use `threads` threads, run a tiny step and say what it cost.
 
-    Without `numpy`, torch is kept from importing it (17 MiB here). Call it once, before anything imports torch.
+    Call it once, before anything imports torch.
+
+    Args:
+        policy: of the allocator.
+        threads: to compute with.
+        numpy: without it, torch is kept from importing it (17 MiB here).
+        start: `lean` where this version of torch is known, else `plain` all the same.
+
+    Raises:
+        LeanStartError: a lean start failed, and this process cannot start torch any more (`planner.training.start`).
     """
     # How long GNU's OpenMP threads spin before they sleep. Its default of 300,000 makes a step 5-50 times slower as
     # soon as anything else runs on the device; not spinning at all makes small steps twice as slow when nothing does.
@@ -49,16 +63,33 @@ def start_torch(policy: Literal["tight", "fast"], threads: int, numpy: bool = Fa
     if not numpy:
         hide_numpy()
     preload_torch_libraries()
+    names = names_left_out(torch_version() or "") if start == "lean" else None
+    if names is None:
+        _import_torch(threads, None)
+        used: TorchStart = "plain"
+    else:
+        try:
+            _import_torch(threads, names)
+        except MemoryError:
+            raise  # no other way of starting takes less
+        except Exception as error:
+            raise LeanStartError(f"{type(error).__name__}: {error}") from error
+        used = "lean"
+    memory = read_memory()
+    return Started(memory.resident_bytes, memory.peak_bytes, used)
+
+
+def _import_torch(threads: int, names: Names | None) -> None:
+    """Import torch, without `names` where some are given, and take the first steps."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Failed to initialize NumPy")
-        import torch
-    trim_clean_pages()
-    torch.set_num_threads(threads)
-    _tiny_step()
+        warnings.filterwarnings("ignore", message="Failed to initialize NumPy")  # said at once, or by the first step
+        with nullcontext() if names is None else left_out(names):
+            import torch
+        trim_clean_pages()
+        torch.set_num_threads(threads)
+        _tiny_step()
     release_memory()
     _tiny_step()
-    memory = read_memory()
-    return Started(memory.resident_bytes, memory.peak_bytes)
 
 
 def start_accelerator(kind: DeviceKind) -> Accelerator:

@@ -29,7 +29,8 @@ from planner.system.answers import Answers
 from planner.system.exhaustion import problem_of
 from planner.system.mappings import Mapped, read_mapped
 from planner.system.proc import CANNOT_BEGIN_ANEW, read_memory, reset_peak
-from planner.training.runtime import release_memory, start_torch, trim_after_each
+from planner.training.runtime import release_memory, trim_after_each
+from planner.training.start import start_child
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -224,10 +225,11 @@ def _retention(policy: Policy, start: HeapUse, quiet: HeapUse, step: _Step, live
     return max(0, held - start.used_bytes - live - beside_tensors)
 
 
-def take_accounts(job: Job, policy: Policy, micro_batch: int, timed: Sequence[int] = ()) -> Accounts:
+def take_accounts(answers: Answers, job: Job, policy: Policy, micro_batch: int, timed: Sequence[int] = ()) -> Accounts:
     """Measure whole steps, after the dry steps that a run takes as well.
 
     Args:
+        answers: where the process answers (`start_child`).
         job: what is profiled.
         policy: of the allocator; the process must not have started torch before.
         micro_batch: samples of the step that is accounted for.
@@ -240,7 +242,7 @@ def take_accounts(job: Job, policy: Policy, micro_batch: int, timed: Sequence[in
     if not reset_peak():
         raise RunError(CANNOT_BEGIN_ANEW)
     interpreter = read_memory().anonymous_bytes
-    baseline = start_torch(policy, job.threads).baseline_bytes
+    baseline = start_child(answers, policy, job.threads, job.start).baseline_bytes
     base, start_heap = _mapped(), heap_use()
     from planner.training.calibration import calibration_seconds
 
@@ -340,7 +342,7 @@ def main(path: str, policy: Policy, micro_batch: int, timed: Sequence[int]) -> N
     found: Accounts | None = None
     problem: str | None = None
     try:
-        found = take_accounts(read_document(Path(path), Job), policy, micro_batch, timed)
+        found = take_accounts(answers, read_document(Path(path), Job), policy, micro_batch, timed)
     # Lack of memory, or a unit that fails: the schedule measures unit by unit and says which.
     except (RuntimeError, ValueError, MemoryError, RunError) as error:
         problem = problem_of(error)

@@ -22,7 +22,8 @@ from planner.system.allocator import release
 from planner.system.answers import Answers
 from planner.system.exhaustion import problem_of
 from planner.system.proc import read_memory
-from planner.training.runtime import release_memory, start_torch
+from planner.training.runtime import release_memory
+from planner.training.start import start_child
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,10 +45,10 @@ class Overhead:
     """Units that could not take a step: name and reason."""
 
 
-def use_kernels(job: Job) -> Overhead:
+def use_kernels(answers: Answers, job: Job) -> Overhead:
     """Take small steps with every unit of a job's model, twice; library pages are released in between, since
     only the first time needs all of them."""
-    started = start_torch(job.allocator, job.threads)
+    started = start_child(answers, job.allocator, job.threads, job.start)
     from planner.training.calibration import calibration_seconds
 
     seconds = calibration_seconds()
@@ -163,4 +164,4 @@ def _inputs(job: Job, unit: Unit, shape: Shape) -> Tensor:
 
 if __name__ == "__main__":
     answers = Answers()
-    answers.emit(to_json(use_kernels(read_document(Path(sys.argv[1]), Job)), indent=None))
+    answers.emit(to_json(use_kernels(answers, read_document(Path(sys.argv[1]), Job)), indent=None))

@@ -32,7 +32,8 @@ from planner.schema.profile import Costs, Layers
 from planner.system.answers import Answers
 from planner.system.exhaustion import is_out_of_memory
 from planner.system.rlimit import die_with_parent
-from planner.training.runtime import check_arithmetic, start_accelerator, start_torch
+from planner.training.runtime import check_arithmetic, start_accelerator
+from planner.training.start import start_child
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
@@ -255,7 +256,7 @@ def main(path: str, parent_pid: int, measurements: Iterable[str]) -> None:
         answers.emit(to_json({"line": line}, indent=None))
 
     job = read_document(Path(path), Job)
-    start_torch(job.allocator, job.threads, numpy=True)
+    start_child(answers, job.allocator, job.threads, job.start, numpy=True)
     if is_accelerator(job.device):
         start_accelerator(job.device)
         check_arithmetic(job.dtype, job.device)

@@ -25,7 +25,7 @@ from planner.system.files import make_folder, write_atomically
 from planner.system.locks import waiting_lock
 from planner.system.machine import fingerprint, probe
 
-_METHOD = 12
+_METHOD = 13
 """Version of the method of measuring: raised when it changes, so that older profiles are not found any more."""
 
 _ID = re.compile(r"[0-9a-f]{64}")

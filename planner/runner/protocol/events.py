@@ -7,6 +7,7 @@ from typing import Literal
 
 from planner.data.pace import Doing
 from planner.schema.child_failed import ChildFailed
+from planner.schema.common import TorchStart
 from planner.schema.report_parts import ExitReport, Figure, InitReport, Phase
 
 
@@ -29,6 +30,8 @@ class ChildReady:
     """Resident bytes of the child."""
     peak_bytes: int
     """Highest resident bytes so far."""
+    start: TorchStart = "plain"
+    """How torch was imported."""
 
 
 @dataclass(frozen=True)

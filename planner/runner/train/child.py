@@ -28,7 +28,8 @@ from planner.system.answers import Answers
 from planner.system.exhaustion import is_out_of_memory
 from planner.system.proc import CANNOT_BEGIN_ANEW
 from planner.system.rlimit import die_with_parent
-from planner.training.runtime import Started, check_arithmetic, start_accelerator, start_torch
+from planner.training.runtime import Started, check_arithmetic, start_accelerator
+from planner.training.start import start_child
 from planner.units import format_bytes
 
 
@@ -40,13 +41,13 @@ def compare_data(plan: Plan, data: Records) -> str | None:
     return None
 
 
-def _train(job: TrainingJob, emit: Callable[[Event], None]) -> None:
+def _train(job: TrainingJob, answers: Answers, emit: Callable[[Event], None]) -> None:
     stop = StopSignal()
     stop.listen()
     plan = read_document(RunFolder(Path(job.out)).plan, Plan)
     with Records(RunFolder(Path(job.out)).records) as data:
         difference = compare_data(plan, data)
-        started = _start(plan)
+        started = _start(answers, plan)
         from planner.runner.train.session import Session
 
         guard = make_guard(job, plan, started)
@@ -54,7 +55,9 @@ def _train(job: TrainingJob, emit: Callable[[Event], None]) -> None:
         session = Session(job, plan, data, guard, emit, stop, fallbacks)
         init = session.compare_init()
         guard.begin()
-        emit(ChildReady("ready", started.baseline_bytes, started.peak_bytes))  # from here on nothing can be refused
+        emit(
+            ChildReady("ready", started.baseline_bytes, started.peak_bytes, started.start)
+        )  # from here on nothing can be refused
         if not guard.is_exact:
             emit(
                 Deviation(
@@ -74,12 +77,12 @@ def _train(job: TrainingJob, emit: Callable[[Event], None]) -> None:
         emit(Finished("finished", guard.life_peak_bytes))
 
 
-def _start(plan: Plan) -> Started:
+def _start(answers: Answers, plan: Plan) -> Started:
     """Torch, where the plan's device wants it; the bytes are those that the budget counts."""
-    started = start_torch(plan.allocator, plan.device.threads)
+    started = start_child(answers, plan.allocator, plan.device.threads, plan.start)
     if plan.device.is_accelerator:
         start_accelerator(plan.device.kind)
-        started = Started(plan.baseline_bytes, plan.baseline_bytes)
+        started = Started(plan.baseline_bytes, plan.baseline_bytes, plan.start)
     check_arithmetic(plan.training.dtype, plan.device.kind)
     return started
 
@@ -89,21 +92,32 @@ def _allowed_bytes(job: TrainingJob, started: Started) -> int | None:
     return None if job.allowed_bytes is None else job.allowed_bytes + above
 
 
+def _why_others(job: TrainingJob, plan: Plan, started: Started) -> str | None:
+    """Why starting may have taken other bytes here than the plan counts; None where nothing says so."""
+    if job.any_device:
+        return "another device's plan"
+    if started.start != plan.start:
+        return "a plan for a lean start of torch (which failed here)"
+    return None
+
+
 def _first_fallbacks(job: TrainingJob, plan: Plan, started: Started) -> tuple[int, ...]:
     """The largest setting of every block that may be tried. Raises InfeasibleError where there is none here."""
     beside = fallbacks_beside(plan, job.stored_bytes) if job.stored_bytes else (0,) * len(plan.stages)
-    if not job.any_device or plan.device.is_accelerator:
+    why = _why_others(job, plan, started)
+    if why is None or plan.device.is_accelerator:
         return beside
-    here = fallbacks_here(plan, _allowed_bytes(job, started), started.baseline_bytes, started.peak_bytes)
+    here = fallbacks_here(plan, _allowed_bytes(job, started), started.baseline_bytes, started.peak_bytes, why)
     return tuple(map(max, here, beside))
 
 
 def _about_device(job: TrainingJob, plan: Plan, started: Started, fallbacks: tuple[int, ...]) -> Iterator[str]:
-    """What is to be said of a plan that is another device's."""
-    if not job.any_device or job.first_block == len(plan.stages):
+    """What is to be said of a plan whose training process was another."""
+    why = _why_others(job, plan, started)
+    if why is None or job.first_block == len(plan.stages):
         return
     yield (
-        f"another device's plan: starting took {format_bytes(started.baseline_bytes)} here, the plan counts "
+        f"{why}: starting took {format_bytes(started.baseline_bytes)} here, the plan counts "
         f"{format_bytes(plan.baseline_bytes)}"
     )
     for index, fallback in enumerate(fallbacks):
@@ -133,7 +147,7 @@ def main(job_path: str, supervisor_pid: int) -> int:
         answers.emit(to_json(Message(event), indent=None))
 
     try:
-        _train(read_sealed(Path(job_path), TrainingJob), emit)
+        _train(read_sealed(Path(job_path), TrainingJob), answers, emit)
     except PlannerError as error:
         emit(ChildFailed.of(error))
         return error.exit_code

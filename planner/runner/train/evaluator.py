@@ -20,13 +20,13 @@ from planner.schema.codec import decode, parse_json, to_json
 from planner.system.answers import Answers
 from planner.system.exhaustion import is_out_of_memory
 from planner.system.rlimit import die_with_parent
-from planner.training.runtime import start_torch
+from planner.training.start import start_child
 
 
-def _evaluate(job: EvaluationJob) -> Evaluated:
+def _evaluate(answers: Answers, job: EvaluationJob) -> Evaluated:
     exported = find_exported(Path(job.weights))
     with Records(Path(job.records)) as data:
-        started = start_torch("tight", job.threads)
+        started = start_child(answers, "tight", job.threads, "lean")
         from planner.runner.train.evaluation import evaluate_split
 
         guard = MemoryGuard(job.allowed_bytes, started.baseline_bytes)
@@ -40,7 +40,7 @@ def main(text: str, supervisor_pid: int) -> int:
     answers = Answers()
     outcome: Evaluated | ChildFailed
     try:
-        outcome = _evaluate(decode(EvaluationJob, parse_json(text)))
+        outcome = _evaluate(answers, decode(EvaluationJob, parse_json(text)))
     except PlannerError as error:
         outcome = ChildFailed.of(error)
     except (MemoryError, RuntimeError) as error:

@@ -10,13 +10,13 @@ from planner.units import format_bytes
 
 
 def fallbacks_here(
-    plan: Plan, allowed_bytes: int | None, baseline_bytes: int, start_peak_bytes: int
+    plan: Plan, allowed_bytes: int | None, baseline_bytes: int, start_peak_bytes: int, why: str
 ) -> tuple[int, ...]:
     """The first setting of every block that fits beside what the training process takes here: 0 is the plan's own.
 
     `allowed_bytes` is what that process may take, none: anything; `baseline_bytes` what it took when torch had started,
-    and `start_peak_bytes` the most until then. Raises InfeasibleError where a block has no such setting, or starting
-    alone took too much.
+    and `start_peak_bytes` the most until then. `why` says of which plan that may be more than it counts. Raises
+    InfeasibleError where a block has no such setting, or starting alone took too much.
     """
     if allowed_bytes is None:
         return (0,) * len(plan.stages)
@@ -25,7 +25,7 @@ def fallbacks_here(
     least = max(start_peak_bytes if counts_start else 0, *(min(sizes) for sizes in needed))
     if least > allowed_bytes:
         raise InfeasibleError(
-            f"the plan is another device's and does not fit here: starting took {format_bytes(baseline_bytes)} (at its "
+            f"{why} does not fit here: starting took {format_bytes(baseline_bytes)} (at its "
             f"highest {format_bytes(start_peak_bytes)}) where the plan counts {format_bytes(plan.baseline_bytes)}, so "
             f"that the training process needs at least {format_bytes(least)} of its {format_bytes(allowed_bytes)}; "
             "profile and plan on this device",

@@ -56,6 +56,7 @@ class _Checker:
         self.same("model", plan.model, profile.model)
         self.same("training.dtype", plan.training.dtype, profile.dtype)
         self.same("device", plan.device, profile.device)
+        self.same("start", plan.start, profile.runtime.start)
         around = policy_figures(plan, profile)
         self.same("baseline_bytes", plan.baseline_bytes, around.baseline_bytes)
         self.same("calibration_seconds", plan.calibration_seconds, around.calibration_seconds)

@@ -56,7 +56,7 @@ def _older(value: Any) -> Any:
     later = {"linear_segments", "machine", "request", "fit", "fit_room_bytes", "task", "class_names"}
     later |= {"normalisation", "resize", "shorter_side", "input_dtype", "warmup", "weight_decay_on", "early_epochs"}
     later |= {"polish", "polish_lr"}
-    later |= {"window", "overlap"}
+    later |= {"window", "overlap", "start"}
     if isinstance(value, dict):
         found = {name: _older(inner) for name, inner in value.items() if name not in later}
         return {name: inner for name, inner in found.items() if name != "epochs" or inner is not None}  # of a block

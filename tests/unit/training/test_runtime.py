@@ -52,6 +52,8 @@ def test_the_obvious_script_takes_more() -> None:
     assert obvious > baseline + 40 * MIB
 
 
-def test_torch_says_nothing_about_the_missing_numpy() -> None:
-    done = subprocess.run([sys.executable, "-c", _START], capture_output=True, text=True, check=True)
+@pytest.mark.parametrize("start", ["plain", "lean"])
+def test_torch_says_nothing_about_the_missing_numpy(start: str) -> None:
+    code = _START.replace("1)", f"1, start={start!r})", 1)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == ""

@@ -41,29 +41,31 @@ def plan_of(*dynamic_of_blocks: tuple[int, ...], scope: Scope = "process") -> Pl
 
 
 PLAN = plan_of((80, 40, 20), (70,), (50, 30))
+WHY = "another device's plan"
 
 
 @pytest.mark.parametrize(
     ("baseline", "fallbacks"), [(100, (0, 0, 0)), (101, (1, 0, 0)), (110, (1, 0, 0)), (70, (0, 0, 0))], ids=str
 )
 def test_every_block_begins_with_what_fits_beside_starting(baseline: int, fallbacks: tuple[int, ...]) -> None:
-    assert fallbacks_here(PLAN, 180 * MIB, baseline * MIB, 0) == fallbacks
+    assert fallbacks_here(PLAN, 180 * MIB, baseline * MIB, 0, WHY) == fallbacks
 
 
 def test_a_block_without_a_setting_that_fits_is_infeasible() -> None:
     with pytest.raises(InfeasibleError) as caught:
-        fallbacks_here(PLAN, 180 * MIB, 111 * MIB, 0)
+        fallbacks_here(PLAN, 180 * MIB, 111 * MIB, 0, WHY)
     assert caught.value.minimum_bytes == 201 * MIB  # block 1 lacks one MiB
     assert "needs at least 181.0 MiB of its 180.0 MiB" in str(caught.value)
+    assert str(caught.value).startswith("another device's plan does not fit here")
 
 
 def test_starting_itself_counts_where_everything_resident_does() -> None:
     with pytest.raises(InfeasibleError) as caught:
-        fallbacks_here(PLAN, 180 * MIB, 100 * MIB, 190 * MIB)
+        fallbacks_here(PLAN, 180 * MIB, 100 * MIB, 190 * MIB, WHY)
     assert caught.value.minimum_bytes == 210 * MIB
     tensors = plan_of((80,), (70,), (50,), scope="training")
-    assert fallbacks_here(tensors, 180 * MIB, 100 * MIB, 190 * MIB) == (0, 0, 0)
+    assert fallbacks_here(tensors, 180 * MIB, 100 * MIB, 190 * MIB, WHY) == (0, 0, 0)
 
 
 def test_without_a_guard_everything_fits() -> None:
-    assert fallbacks_here(PLAN, None, 10**12, 10**12) == (0, 0, 0)
+    assert fallbacks_here(PLAN, None, 10**12, 10**12, WHY) == (0, 0, 0)
