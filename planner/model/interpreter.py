@@ -41,6 +41,8 @@ class GraphModule(nn.Module):
         """None: as what comes in."""
         self.track_running_stats = True
         """Whether training moves running statistics and counters. Recomputation turns it off."""
+        self.depends_on_batch = graph.depends_on_batch
+        """Whether a sample's output depends on the others in training."""
         for tensor in graph.tensors:
             self._register(tensor)
         self._inputs, self._results = graph.inputs, graph.results

@@ -265,7 +265,8 @@ def _plan_notes(plan: Plan) -> Iterator[str]:
     if len(plan.blocks) == 1 and plan.cuts == 0:
         what = "what is trained" if plan.training.freeze else "this plan"
         yield f"{what.capitalize()} is plain backpropagation: one block of one segment, no cuts, no auxiliary heads."
-    accumulating = [index for index, block in enumerate(plan.stages) if block.accumulate > 1 and _has_norm(plan, block)]
+    # A polish normalises by the statistics that blocks have learned.
+    accumulating = [index for index, block in enumerate(plan.blocks) if block.accumulate > 1 and _has_norm(plan, block)]
     if accumulating:
         yield (
             f"Batch normalisation takes its statistics from the micro-batch, not from the whole batch of "
@@ -275,8 +276,9 @@ def _plan_notes(plan: Plan) -> Iterator[str]:
 
 
 _POLISHED = (
-    "The polish trains anew what the blocks have trained, all of it against the network's own loss. The exits of the "
-    "network that comes out are fitted and measured behind it; the heads of cuts are left behind."
+    "The polish trains on what the blocks have trained, all of it against the network's own loss, and holds the "
+    "statistics of batch normalisation still. The exits of the network that comes out are fitted and measured behind "
+    "it; the heads of cuts are left behind."
 )
 
 _FRESH = "Images are augmented otherwise in every epoch"

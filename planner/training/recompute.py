@@ -133,7 +133,10 @@ def _drawing_again(states: list[tuple[torch.Generator, torch.Generator]]) -> Ite
 def _uncounted(units: Sequence[nn.Module]) -> Iterator[None]:
     """Within this, batch normalisations neither move their running statistics nor count."""
     counting: list[Any] = [
-        part for unit in units for part in unit.modules() if getattr(part, "track_running_stats", False)
+        part
+        for unit in units
+        for part in unit.modules()
+        if part.training and getattr(part, "track_running_stats", False)
     ]
     for part in counting:
         part.track_running_stats = False

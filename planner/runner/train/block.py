@@ -26,6 +26,7 @@ from planner.training.heads import build_head
 from planner.training.optimizer_in_backward import optimizer_in_backward
 from planner.training.optimizers import Optimizer, make_optimizer
 from planner.training.segment import Spans, pass_through, train_segment
+from planner.training.statistics import hold_statistics
 from planner.training.tasks import make_arithmetic
 
 
@@ -205,10 +206,11 @@ class LoadedBlock:
             load_weights(before.weights_path, [(f"windows.{first}", self.segments[0].units[0])])
 
     def begin_with_trained(self, files: Iterable[WeightFile]) -> None:
-        """Take the weights that blocks before have trained. Raises StorageError."""
+        """Take the weights that blocks before have trained, statistics included, which stay. Raises StorageError."""
         units = dict(self.named_modules())
         for file in files:
             load_weights(file.path, ((f"units.{unit}", units[f"units.{unit}"]) for unit in file.units))
+        hold_statistics(units.values())
 
     def save(self, path: Path, metadata: Mapping[str, str] | None = None) -> None:
         """Write all weights."""

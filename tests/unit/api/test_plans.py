@@ -15,7 +15,8 @@ from planner.profiler.library.shipped import FOLDER
 from planner.schema.codec import content_id, decode, to_json
 from planner.schema.plan import Plan
 from planner.schema.profile import Profile
-from planner.schema.request import Budget, Request, Training
+from planner.schema.request import Budget, Request
+from planner.schema.terms import TrainingTerms
 from planner.solver.plan import make_plan
 from planner.units import MIB
 from tests.unit.api import service as support
@@ -27,7 +28,7 @@ def test_a_plan_is_what_the_solver_makes_and_the_same_request_gives_the_same(cli
     first = client.post("/v1/plans", json=PLAN)
     again = client.post("/v1/plans", json=PLAN)
     profile = read_profile(FOLDER / "models" / "cnn6-3x32x32-10-sgd.json")
-    training = Training(128, 10, 50_000, profile.optimizer)
+    training = TrainingTerms(batch=128, epochs=10, samples=50_000).training()
     expected = make_plan(profile, Request(Budget(400 * MIB, "process"), training))
     plan = decode(Plan, first.json())
     assert plan == expected
