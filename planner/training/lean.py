@@ -85,7 +85,14 @@ _COMMON: Names = {
     "torch.utils.data": (),
 }
 
-LEFT_OUT: Mapping[str, Names] = {"2.13": _COMMON}
+LEFT_OUT: Mapping[str, Names] = {
+    "2.13": _COMMON,
+    "2.14": {
+        **_COMMON,
+        "torch._subclasses.fake_tensor": ("FakeTensor", "is_fake_tensor"),
+        "torch.distributed.distributed_c10d": ("_register_process_group_opaque_type",),
+    },
+}
 """By minor version of torch. What is not listed is imported plainly."""
 
 
