@@ -49,6 +49,8 @@ _COMMON: Names = {
     "torch._refs": (),
     "torch._subclasses": (),
     "torch._subclasses.fake_tensor": ("FakeTensor",),
+    "torch._subclasses.functional_tensor": ("FunctionalTensorMode",),
+    "torch._subclasses.schema_check_mode": ("SchemaCheckMode",),
     "torch.ao": (),
     "torch.compiler": ("is_compiling", "is_dynamo_compiling", "is_exporting"),
     "torch.distributed": ("is_available",),
@@ -60,6 +62,7 @@ _COMMON: Names = {
     "torch.func": ("vmap",),
     "torch.fx": (),
     "torch.fx.experimental": (),
+    "torch.fx.experimental.proxy_tensor": ("ProxyTorchDispatchMode",),
     "torch.fx.experimental.sym_node": ("DynamicInt",),
     "torch.fx.experimental.symbolic_shapes": ("expect_true", "sym_eq"),
     "torch.fx.operator_schemas": ("_SCHEMA_TO_SIGNATURE_CACHE",),
@@ -108,6 +111,7 @@ _ANSWERED: Mapping[str, object] = {
     "is_compiling": _no,
     "is_dynamo_compiling": _no,
     "is_exporting": _no,
+    "is_fake_tensor": _no,
     "is_mangled": _no,
     "sym_eq": operator.eq,
 }
@@ -181,9 +185,13 @@ def torch_version() -> str | None:
 
 
 def _set_up_generators() -> None:
-    """What `torch._prims`, which is left out, does when it is imported: without it no generator can be made (2.13)."""
+    """What `torch._prims`, which is left out, does when it is imported: without it no generator can be made."""
     core = sys.modules.get("torch._C")
-    if core is not None and hasattr(core, "_set_generator_metaclass"):
+    if core is None or not hasattr(core, "_set_generator_metaclass"):
+        return
+    if find_spec("torch._custom_class_base") is not None:  # its name from 2.14 on
+        core._set_generator_metaclass(import_module("torch._custom_class_base").CustomClassBaseMeta)
+    else:
         core._set_generator_metaclass(import_module("torch._opaque_base").OpaqueBaseMeta)
 
 
