@@ -37,6 +37,19 @@ export function percent(share, digits = 1) {
   return `${number(100 * share, digits)} %`;
 }
 
+/** Points of accuracy that a plan is predicted to lose; absent or null: that is not told. */
+export function points(loss) {
+  return loss ? `${loss.guess ? "≈ " : ""}${loss.expected.toFixed(1)}` : "–";
+}
+
+/** Between which bounds, and whether it is a guess. */
+export function pointsNote(loss) {
+  if (!loss) return "not predicted";
+  if (loss.low === 0 && loss.high === 0) return "points: nothing is cut";
+  const range = `points, nine of ten between ${loss.low.toFixed(1)} and ${loss.high.toFixed(1)}`;
+  return loss.guess ? `${range}; a guess: ${loss.guess}` : range;
+}
+
 /** By how much `value` lies above `base`, signed. */
 export function deviation(value, base) {
   if (!base) return "–";

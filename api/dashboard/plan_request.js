@@ -34,6 +34,7 @@ const TERMS = {
   strategy: { path: ["strategy"] },
   prefer: { path: ["prefer"] },
   max_cuts: { path: ["max_cuts"] },
+  max_accuracy_loss: { path: ["max_accuracy_loss"] },
   linear_segments: { path: ["linear_segments"] },
   allocator: { path: ["allocator"], isWord: true },
   reserve: { path: ["reserve_bytes"], unit: MIB },

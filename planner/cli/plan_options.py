@@ -135,8 +135,15 @@ def _add_choosing(group: argparse._ArgumentGroup) -> None:
         "--prefer",
         choices=get_args(Preference),
         default=PlanTerms.prefer,
-        help="balanced: fewest cuts within 10 %% of the fastest; speed: fastest; fidelity: fewest cuts (default "
-        "%(default)s)",
+        help="balanced: least accuracy lost (fewest cuts) within 10 %% of the fastest; speed: fastest; fidelity: least "
+        "accuracy lost (default %(default)s)",
+    )
+    group.add_argument(
+        "--max-accuracy-loss",
+        type=options.points("max-accuracy-loss"),
+        metavar="POINTS",
+        help="most points of accuracy that the plan is predicted to lose to backpropagation; 0 allows no cut (default: "
+        "any number)",
     )
     group.add_argument(
         "--max-cuts",
@@ -220,6 +227,7 @@ def request_from(arguments: argparse.Namespace, samples: int, subject: ModelAndD
         grouping_threshold=arguments.grouping_threshold,
         head=arguments.head,
         overlap=arguments.overlap,
+        max_accuracy_loss=arguments.max_accuracy_loss,
     ).request()
 
 

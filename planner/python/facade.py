@@ -188,6 +188,7 @@ def plan(
     grouping_threshold: float = PlanTerms.grouping_threshold,
     head: HeadKind | None = PlanTerms.head,
     overlap: int = PlanTerms.overlap,
+    max_accuracy_loss: float | None = PlanTerms.max_accuracy_loss,
 ) -> Plan:
     """Find the fastest training of a network that stays within a memory budget. Nothing is trained.
 
@@ -241,8 +242,8 @@ def plan(
         cache_dtype: how these caches hold activations, "float32", "bfloat16" or "uint8"; none: as units compute, or
             "bfloat16" where the storage does not hold the two largest so.
         strategy: "auto" (the best of all), "backprop", "checkpoint", "classic-local" or "neuroflux".
-        prefer: what "auto" prefers of the plans that fit: "balanced" (fewest cuts within 10 % of the fastest), "speed"
-            or "fidelity" (fewest cuts).
+        prefer: what "auto" prefers of the plans that fit: "balanced" (least accuracy lost within 10 % of the fastest),
+            "speed" or "fidelity" (least accuracy lost, which is fewest cuts).
         max_cuts: most boundaries where gradient stops; none: any number. 0 trains as ordinary backpropagation does.
         linear_segments: whether segments may do without a convolution, such as the classifier alone.
         allocator: what the training process does with freed memory: "tight" gives it back, "fast" keeps it; none:
@@ -254,6 +255,8 @@ def plan(
         head: what stands at cuts, "pooled-conv", "mlp", "lookahead" or "reconstruct"; others than the first a profile
             has to have measured (`profile(…, head=…)`); none: the first, or what the network's outputs allow.
         overlap: how many units behind its own a segment trains as well, 0 or 1.
+        max_accuracy_loss: most points of accuracy that the plan is predicted to lose to backpropagation
+            (`found.predicted.accuracy_loss_points`); 0 allows no cut; none: any number.
 
     Returns:
         The plan, for `run`.
@@ -342,6 +345,7 @@ def plan(
             grouping_threshold=grouping_threshold,
             head=head_of(head),
             overlap=overlap,
+            max_accuracy_loss=max_accuracy_loss,
         )
     except ValueError as error:
         raise InputError(str(error)) from None

@@ -69,5 +69,7 @@ def _draw_knees(axes: Axes, knees: tuple[Point, ...], factor: float) -> None:
     if knees:
         axes.plot(budgets, times, "o", color=GREEN, markersize=11, fillstyle="none", markeredgewidth=2, label="knee")
     for knee, budget, time in zip(knees, budgets, times, strict=True):
-        text = f"{format_bytes(knee.budget_bytes)}, {counted(knee.cuts, 'cut')}"
+        loss = knee.accuracy_loss_points
+        points = "" if loss is None else f", {loss.expected:.1f} points lost"
+        text = f"{format_bytes(knee.budget_bytes)}, {counted(knee.cuts, 'cut')}{points}"
         axes.annotate(text, (budget, time), xytext=(8, 8), textcoords="offset points", fontsize=9)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import fields as dataclass_fields
 
-from planner.report.tables import alternatives_table
+from planner.report.tables import alternatives_table, points_cell
 from planner.report.text import DASH, columns, counted, indices, mib, note, stage_cell
 from planner.schema.explain import Need, Point, PolishOffer
 from planner.schema.plan import Block, PhasePeaks, Plan
@@ -59,6 +59,7 @@ def frontier_table(plan: Plan, points: tuple[Point, ...], knees: tuple[Point, ..
             f"{point.seconds_total / slowest:.1%}" if slowest else DASH,
             str(point.blocks),
             str(point.cuts),
+            points_cell(point.accuracy_loss_points),
             str(point.recomputed),
             mib(point.cache_bytes),
             point.allocator,
@@ -72,6 +73,7 @@ def frontier_table(plan: Plan, points: tuple[Point, ...], knees: tuple[Point, ..
         "of the\nslowest",
         "blocks",
         "cuts",
+        "points\nlost",
         "units\nrecomputed",
         "cache\nMiB",
         "allocator",
@@ -79,7 +81,7 @@ def frontier_table(plan: Plan, points: tuple[Point, ...], knees: tuple[Point, ..
     )
     title = "What a budget buys: the fastest plan (prefer speed) from the smallest budget to where more is of no use."
     knee = "knee: with a little less it gets much slower, and more gains little" if knees else ""
-    return "\n\n".join(part for part in (note(title), columns(head, rows, ">>>>>>><<"), knee) if part)
+    return "\n\n".join(part for part in (note(title), columns(head, rows, ">>>>>>>><<"), knee) if part)
 
 
 _POLISH = "A polish, which ends training with epochs end to end (--polish N)"

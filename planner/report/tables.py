@@ -25,7 +25,7 @@ from planner.report.text import (
 )
 from planner.schema.inputs import show_input
 from planner.schema.model import every_layer
-from planner.schema.plan import Alternative, Block, Breakdown, Plan, Polish, Segment
+from planner.schema.plan import Alternative, Block, Breakdown, LossPoints, Plan, Polish, Segment
 from planner.schema.preprocessing import given_words
 from planner.schema.request import Strategy
 from planner.units import format_bytes, format_seconds
@@ -33,6 +33,8 @@ from planner.units import format_bytes, format_seconds
 BATCH_COLUMN = "micro-\nbatch ×\naccumulate"
 
 _AGAIN_WIDTH = 10
+
+_LONGEST_GUESS = 300
 
 _ALLOCATORS = {
     "tight": "what is freed goes back to the system at once",
@@ -181,6 +183,7 @@ def _plan_summary(plan: Plan) -> list[tuple[str, str]]:
         ("caches", f"{format_bytes(plan.predicted.cache_bytes)} of storage at one time, at most{allowed}{stored_as}"),
         ("cuts", f"{plan.cuts}{where}"),
         *([("overlap", overlap)] if (overlap := _overlap(plan)) else []),
+        ("accuracy", loss_text(plan.predicted.accuracy_loss_points)),
         ("recomputed", _recomputed(plan)),
         *([("polish", _polish(plan.polish))] if plan.polish is not None else []),
         ("optimizer", _stepping(plan)),
@@ -205,6 +208,24 @@ def _overlap(plan: Plan) -> str:
         return ""
     which, verb = ("unit", "is") if len(windows) == 1 else ("units", "are")
     return f"{which} {', '.join(map(str, windows))} {verb} trained with the segment before as well, up to its head"
+
+
+def loss_text(loss: LossPoints | None) -> str:
+    """What cuts are predicted to cost."""
+    if loss is None:
+        return (
+            "what cuts cost is not predicted: what the task measures is no share, or the plan is of an earlier release"
+        )
+    if loss.low == loss.high == 0:
+        return "trains as backpropagation does, and loses nothing to it"
+    guess = f"; a guess: {clean(loss.guess, _LONGEST_GUESS)}" if loss.guess else ""
+    points = f"{loss.expected:.1f} points lost to backpropagation"
+    return f"about {points} (nine of ten between {loss.low:.1f} and {loss.high:.1f}{guess})"
+
+
+def points_cell(loss: LossPoints | None) -> str:
+    """What cuts cost, in a table."""
+    return DASH if loss is None else f"{loss.expected:.1f}"
 
 
 def _recomputed(plan: Plan) -> str:
@@ -235,9 +256,10 @@ def _preference_cost(plan: Plan) -> str:
     fastest = min(frontier, key=lambda other: (other.seconds_total, other.cuts))
     fewest = min(frontier, key=lambda other: (other.cuts, other.seconds_total))
     what = plan.prefer if plan.strategy == "auto" else f"strategy {plan.strategy} was asked for"
-    text = f"{what}: {counted(plan.cuts, 'cut')} in {format_seconds(own)}. "
+    lost = plan.predicted.accuracy_loss_points
+    text = f"{what}: {counted(plan.cuts, 'cut')}{_points(lost)} in {format_seconds(own)}. "
     if fastest.seconds_total < own:
-        text += f"The fastest plan has {_beside(fastest, own)}. "
+        text += f"The fastest plan has {_beside(fastest, own)}{_bought(lost, fastest.accuracy_loss_points)}. "
     else:
         text += "No plan is faster. "
     if fewest.cuts < plan.cuts:
@@ -248,11 +270,21 @@ def _preference_cost(plan: Plan) -> str:
 
 
 def _beside(other: Alternative, seconds: float) -> str:
-    text = f"{counted(other.cuts, 'cut')} in {format_seconds(other.seconds_total)}"
+    text = f"{counted(other.cuts, 'cut')}{_points(other.accuracy_loss_points)} in {format_seconds(other.seconds_total)}"
     if seconds <= 0:
         return text
     much = abs(other.seconds_total - seconds) / seconds
     return f"{text} ({much:.1%} {'less' if other.seconds_total < seconds else 'more'} time)"
+
+
+def _points(loss: LossPoints | None) -> str:
+    return "" if loss is None else f", about {loss.expected:.1f} points lost,"
+
+
+def _bought(own: LossPoints | None, fastest: LossPoints | None) -> str:
+    """How many points the slower plan spares."""
+    spared = 0.0 if own is None or fastest is None else fastest.expected - own.expected
+    return f": that time buys about {spared:.1f} points" if spared > 0 else ""
 
 
 def _plan_notes(plan: Plan) -> Iterator[str]:
@@ -335,10 +367,10 @@ def alternatives_table(plan: Plan, needs: Mapping[Strategy, str] = MappingProxyT
         fitting = [other for other in plan.alternatives if other.strategy == strategy]
         rows += [_alternative_row(plan, other) for other in sorted(fitting, key=lambda other: other.cuts)]
         if not fitting:
-            rows.append(("", strategy, needs.get(strategy, "does not fit"), *[DASH] * 5))
-    head = ("", "strategy", "fits", "peak MiB", "time", "cuts", "blocks", "cache MiB")
+            rows.append(("", strategy, needs.get(strategy, "does not fit"), *[DASH] * 6))
+    head = ("", "strategy", "fits", "peak MiB", "time", "cuts", "points lost", "blocks", "cache MiB")
     under = f"under {format_bytes(plan.budget.bytes)}, scope {plan.budget.scope}; * is this plan"
-    return f"{columns(head, rows, '<<<>>>>>')}\n\n{under}"
+    return f"{columns(head, rows, '<<<>>>>>>')}\n\n{under}"
 
 
 def _alternative_row(plan: Plan, other: Alternative) -> tuple[str, ...]:
@@ -351,6 +383,7 @@ def _alternative_row(plan: Plan, other: Alternative) -> tuple[str, ...]:
         mib(other.peak_bytes),
         format_seconds(other.seconds_total),
         str(other.cuts),
+        points_cell(other.accuracy_loss_points),
         str(other.blocks),
         mib(other.cache_bytes),
     )

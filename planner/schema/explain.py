@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from planner.schema.codec import added
 from planner.schema.common import Policy
-from planner.schema.plan import Plan
+from planner.schema.plan import LossPoints, Plan
 from planner.schema.request import Strategy
 
 
@@ -35,6 +36,8 @@ class Point:
     """Units that run forward again before their backward."""
     cache_bytes: int
     """Storage for caches."""
+    accuracy_loss_points: LossPoints | None = added(None)
+    """What cuts cost; null: the task's metric is no share."""
 
 
 def point_of(plan: Plan) -> Point:
@@ -51,6 +54,7 @@ def point_of(plan: Plan) -> Point:
         cuts=plan.cuts,
         recomputed=sum(last - first for first, last in spans),
         cache_bytes=plan.predicted.cache_bytes,
+        accuracy_loss_points=plan.predicted.accuracy_loss_points,
     )
 
 

@@ -20,6 +20,9 @@ from planner.schema.request import Budget, Preference, Request, Strategy, Traini
 PLAN_SCHEMA: Literal["plan/2"] = "plan/2"
 """What plans are written in."""
 
+MAX_LOSS_POINTS = 1000.0
+"""Beyond what a prediction can say in earnest: a share has 100 points."""
+
 _ASKED = (
     "budget",
     "training",
@@ -266,6 +269,26 @@ class Exit:
 
 
 @dataclass(frozen=True)
+class LossPoints:
+    """Points of the task's metric, a share, that a plan is predicted to lose to backpropagation of the same network."""
+
+    expected: float
+    """Most likely; exactly 0 where nothing is cut."""
+    low: float
+    """Nine of ten runs lose at least so much; below 0 where they may gain."""
+    high: float
+    """Nine of ten runs lose at most so much."""
+    guess: str = ""
+    """In what the network differs from all that the prediction was fitted on, so that it is a guess; empty: in
+    nothing."""
+
+    def __post_init__(self) -> None:
+        if not -100 <= self.low <= self.expected <= self.high:
+            raise ValueError(f"expected is {self.expected}; it must lie between low, {self.low}, and high, {self.high}")
+        check_range("high", self.high, -100, MAX_LOSS_POINTS)
+
+
+@dataclass(frozen=True)
 class PlanPrediction:
     """What the solver predicts for the whole plan."""
 
@@ -275,6 +298,8 @@ class PlanPrediction:
     """To the end of training."""
     cache_bytes: int
     """Most storage the caches take at one time."""
+    accuracy_loss_points: LossPoints | None = added(None)
+    """What cuts cost; null: an earlier release did not tell, or the task's metric is no share."""
 
 
 @dataclass(frozen=True)
@@ -293,6 +318,8 @@ class Alternative:
     """Predicted time."""
     cache_bytes: int
     """Storage for caches."""
+    accuracy_loss_points: LossPoints | None = added(None)
+    """What cuts cost; null: an earlier release did not tell, or the task's metric is no share."""
 
 
 @dataclass(frozen=True)

@@ -200,6 +200,8 @@ class Request:
     """What stands at cuts; none: the usual heads."""
     overlap: int = added(0)
     """How many units behind its own a segment trains as well, up to its head: 0 or 1, its window."""
+    max_accuracy_loss: float | None = added(None)
+    """Most points of accuracy that the plan is predicted to lose to backpropagation; none: any number."""
 
     def __post_init__(self) -> None:
         check_range("storage_bytes", self.storage_bytes or 0, 0, MAX_BYTES)
@@ -208,3 +210,4 @@ class Request:
         check_range("grouping_threshold", self.grouping_threshold, 0, 1)
         check_range("max_cuts", self.max_cuts or 0, 0, MAX_UNITS)
         check_range("overlap", self.overlap, 0, MAX_OVERLAP)
+        check_range("max_accuracy_loss", self.max_accuracy_loss or 0, 0, 100)

@@ -214,6 +214,8 @@ class PlanTerms:
     """What stands at cuts, as the profile measured it; null: the usual heads."""
     overlap: int = Request.overlap
     """How many units behind its own a segment trains as well, 0 or 1: it learns what the next one can use."""
+    max_accuracy_loss: float | None = Request.max_accuracy_loss
+    """Most points of accuracy that the plan is predicted to lose to backpropagation; null: any number."""
 
     def request(self) -> Request:
         """In full. Raises InputError, which begins with the field's name, where a value lies outside its range."""
@@ -233,6 +235,7 @@ class PlanTerms:
                 linear_segments=self.linear_segments,
                 head=self.head,
                 overlap=self.overlap,
+                max_accuracy_loss=self.max_accuracy_loss,
             )
         except ValueError as error:
             raise InputError(str(error)) from None

@@ -96,7 +96,7 @@ class Solver:
         self.request = request
         self._policies = [_Policy(Problem(profile, request, policy)) for policy in policies_of(profile, request)]
         self._effort = effort or _effort(self.problem.count)
-        self._most = None if request.max_cuts is None else request.max_cuts + 1
+        self._most = self._most_segments()
         self.plan = lru_cache(maxsize=None)(self._plan)
         self._fastest = lru_cache(maxsize=None)(self._find_fastest)
         self._fewest_cuts = lru_cache(maxsize=None)(self._find_fewest_cuts)
@@ -122,9 +122,24 @@ class Solver:
         allowed = [answer for answer in found if self._most is None or answer.cuts < self._most]
         return min(allowed, key=_seconds, default=None)
 
+    def _most_segments(self) -> int | None:
+        """What limits on cuts and on lost accuracy come to; none: any number."""
+        found = [] if self.request.max_cuts is None else [self.request.max_cuts + 1]
+        if self.request.max_accuracy_loss is not None:
+            found.append(self.problem.loss.most_segments(self.request.max_accuracy_loss, self.problem.count))
+        return min(found, default=None)
+
     def check_cuts(self, strategy: Strategy) -> None:
-        """Refuse a limit on cuts that the strategy cannot keep. Raises InputError."""
+        """Refuse a limit on cuts, or on lost accuracy, that the strategy cannot keep. Raises InputError."""
         cuts = None if strategy == "auto" else self._policies[0].rules[strategy].cuts
+        points = self.request.max_accuracy_loss
+        lost = None if cuts is None or points is None else self.problem.loss.of(cuts + 1)
+        if cuts is not None and points is not None and lost is not None and lost.expected > points:
+            raise InputError(
+                f"max_accuracy_loss is {points:g}, but strategy {strategy} cuts behind every unit that may end a "
+                f"segment, which is predicted to lose {lost.expected:g} points in this model; allow "
+                f"{lost.expected:g}, or choose strategy auto"
+            )
         allowed = self.request.max_cuts
         if cuts is not None and allowed is not None and cuts > allowed:
             raise InputError(

@@ -53,4 +53,6 @@ def _plans(request: Request) -> str:
     strategy = "" if request.strategy == "auto" else f" of strategy {request.strategy}"
     cuts = "" if request.max_cuts is None else f" with at most {counted_cuts(request.max_cuts)}"
     allocator = "" if request.allocator is None else f" under allocator {request.allocator}"
-    return f"no plan{strategy}{cuts}{allocator}{polish} fits"
+    points = request.max_accuracy_loss
+    lost = "" if points is None else f" that is predicted to lose at most {points:g} points of accuracy"
+    return f"no plan{strategy}{cuts}{allocator}{polish}{lost} fits"

@@ -106,6 +106,7 @@ def _alternative(strategy: Strategy, answer: Solution) -> Alternative:
         peak_bytes=predicted.peak_bytes,
         seconds_total=predicted.seconds_total,
         cache_bytes=predicted.cache_bytes,
+        accuracy_loss_points=predicted.accuracy_loss_points,
     )
 
 

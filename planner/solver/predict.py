@@ -174,11 +174,12 @@ def make_exits(choices: tuple[BlockChoice, ...], model: Model) -> tuple[Exit, ..
 
 
 def predict_plan(problem: Problem, stages: tuple[BlockChoice, ...], nanoseconds: int) -> PlanPrediction:
-    """Peak and storage of blocks and polish, which take so long."""
+    """Peak, storage and lost accuracy of blocks and polish, which take so long."""
     return PlanPrediction(
         peak_bytes=max(problem.process.resident(live_bytes(problem, choice).peak) for choice in stages),
         seconds_total=nanoseconds / NANOSECONDS,
         cache_bytes=max(
             problem.stored_bytes(choice.first, choice.last, choice.source, choice.caches) for choice in stages
         ),
+        accuracy_loss_points=problem.loss.of(len({end for choice in stages for end in choice.ends})),
     )

@@ -16,6 +16,7 @@ from planner.model.skips import carried_numbers
 from planner.schema.common import CHECKSUM_BYTES, NUMBER_BYTES, CacheDtype, Dtype, Policy, stored_bytes
 from planner.schema.profile import ComponentProfile, Profile
 from planner.schema.request import Request
+from planner.solver.accuracy import LossModel
 from planner.solver.costs import (
     NANOSECONDS,
     SAME_SCALE,
@@ -151,6 +152,11 @@ class Problem:
         """Storage that holds any two caches of what units compute in."""
         largest = sorted(unit.output_bytes + self.trailer_bytes for unit in self.profile.units[:-1])[-2:]
         return self.training.cached_samples * sum(largest)
+
+    @cached_property
+    def loss(self) -> LossModel:
+        """What cuts cost in accuracy."""
+        return LossModel(self.profile.model, self.request)
 
     @cached_property
     def micro_batches(self) -> tuple[int, ...]:

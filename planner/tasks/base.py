@@ -104,6 +104,11 @@ class Metric:
     points = 1.0
     """How many points of `--exit-tolerance` a difference of 1 is."""
 
+    @property
+    def is_share(self) -> bool:
+        """Whether it is a share of 100 points, the more of which the better."""
+        return self.higher_is_better and self.points == 100
+
     def goodness(self, value: float) -> float:
         """A number that is the larger, the better `value` is."""
         return value if self.higher_is_better else -value

@@ -45,6 +45,7 @@ EVERY_TERM: dict[str, Any] = {
     "overlap": 1,
     "head_time_share": 0.1,
     "grouping_threshold": 0.2,
+    "max_accuracy_loss": 12.5,
 }
 
 

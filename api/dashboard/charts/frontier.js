@@ -1,7 +1,7 @@
 // What a budget buys: predicted time against budget, with the plan that is looked at on it.
 
 import { h, s, whenResized } from "../dom.js";
-import { MIB, bytes, duration, number } from "../format.js";
+import { MIB, bytes, duration, number, points as lost } from "../format.js";
 import { table } from "../parts.js";
 import { textSize } from "../theme.js";
 
@@ -49,7 +49,7 @@ function steps(points, x, y, right) {
 }
 
 function dot(point, x, y, at) {
-  const text = `${bytes(point.budget_bytes)}: ${duration(point.seconds_total)}, ${point.blocks} blocks, ${point.cuts} cuts`;
+  const text = `${bytes(point.budget_bytes)}: ${duration(point.seconds_total)}, ${point.blocks} blocks, ${point.cuts} cuts${point.accuracy_loss_points ? `, ${lost(point.accuracy_loss_points)} points lost` : ""}`;
   const act = (event) => {
     if (event.type === "keydown" && event.key !== "Enter" && event.key !== " ") return;
     event.preventDefault();
@@ -125,6 +125,7 @@ function pointTable(points, at) {
     { name: "Time", number: true, of: (point) => duration(point.seconds_total) },
     { name: "Blocks", number: true, of: (point) => number(point.blocks) },
     { name: "Cuts", number: true, of: (point) => number(point.cuts) },
+    { name: "Points lost", number: true, of: (point) => lost(point.accuracy_loss_points) },
     { name: "Recomputed units", number: true, of: (point) => number(point.recomputed) },
     { name: "Cache", number: true, of: (point) => bytes(point.cache_bytes) },
     { name: "", of: (point) => h("button", { type: "button", onclick: () => at(point.budget_bytes) }, "Take") },

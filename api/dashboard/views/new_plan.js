@@ -11,7 +11,7 @@ import { fieldsOf, termsOf } from "../plan_request.js";
 import { go, setQuery } from "../router.js";
 import { modelPaste } from "../model_paste.js";
 
-const PREFERENCES = [["balanced", "balanced: few cuts, nearly as fast"], ["speed", "speed: the fastest"], ["fidelity", "fidelity: the fewest cuts"]];
+const PREFERENCES = [["balanced", "balanced: little accuracy lost, nearly as fast"], ["speed", "speed: the fastest"], ["fidelity", "fidelity: the least accuracy lost"]];
 const DTYPES = [["float32", "float32"], ["bfloat16", "bfloat16: half the activations"]];
 const CACHES = [["", "what units compute in"], ["float32", "float32"], ["bfloat16", "bfloat16"], ["uint8", "uint8 with a scale"]];
 const AUGMENTS = [["none", "none"], ["crop", "crop: moved a little"], ["flip", "flip: mirrored"], ["crop-flip", "crop and flip"]];
@@ -20,7 +20,7 @@ const ALLOCATORS = [["", "whichever is faster and fits"], ["tight", "tight: give
 const RESIZES = [["", "refused, unless they are pictures of a folder"], ["bilinear", "resized to the input: bilinear"]];
 const NO_YES = [["false", "no"], ["true", "yes"]];
 const DECAYS = [["weights", "kernels and matrices"], ["all", "all parameters"]];
-const MORE = ["mean", "std", "resize", "shorter_side", "momentum", "nesterov", "weight_decay", "weight_decay_on", "schedule", "warmup", "early_epochs", "polish", "polish_lr", "seed", "max_cuts", "linear_segments", "allocator", "reserve", "head", "overlap", "head_time_share", "grouping_threshold"];
+const MORE = ["mean", "std", "resize", "shorter_side", "momentum", "nesterov", "weight_decay", "weight_decay_on", "schedule", "warmup", "early_epochs", "polish", "polish_lr", "seed", "max_cuts", "max_accuracy_loss", "linear_segments", "allocator", "reserve", "head", "overlap", "head_time_share", "grouping_threshold"];
 const SCOPES = [["process", "everything resident"], ["training", "above the runtime's own"]];
 
 export async function show(place, { query, signal }) {
@@ -156,6 +156,7 @@ function makeForm(lists, given) {
     polish_lr: numberField("Polish's learning rate", "polish_lr", first("polish_lr"), "empty: a tenth of the learning rate", "any"),
     seed: numberField("Seed", "seed", first("seed"), "of every random stream"),
     max_cuts: numberField("Most cuts", "max_cuts", first("max_cuts"), "0 trains as backpropagation does; empty: any number"),
+    max_accuracy_loss: numberField("Most points lost", "max_accuracy_loss", first("max_accuracy_loss"), "of accuracy, to backpropagation, as predicted; 0: no cut; empty: any number", "any"),
     linear_segments: selectField("Segments without a convolution", "linear_segments", [["", NO_YES]], first("linear_segments")),
     allocator: selectField("Allocator", "allocator", [["", ALLOCATORS]], first("allocator")),
     reserve: numberField("Reserve in MiB", "reserve", first("reserve"), "part of the budget left free", "any"),

@@ -6,7 +6,7 @@ import { blockBars } from "../charts/blocks.js";
 import { frontierChart } from "../charts/frontier.js";
 import { unitRow } from "../charts/units.js";
 import { h, say } from "../dom.js";
-import { bytes, duration, number, percent, short } from "../format.js";
+import { bytes, duration, number, percent, points, pointsNote, short } from "../format.js";
 import { copyLine, figures, meter, problemBox, table } from "../parts.js";
 import { epochsOf, formOf, normalisationOf, requestOf } from "../plan_request.js";
 import { link, moveTo, setQuery } from "../router.js";
@@ -124,6 +124,7 @@ function factsOf(plan) {
     ["Blocks", number(plan.blocks.length), "one in memory at a time"],
     ["Cuts", number(cuts), windows ? `where gradient stops; at ${number(windows)} of them one unit later` : "where gradient stops"],
     ...(plan.polish ? [polishFact(plan.polish)] : []),
+    ["Accuracy lost to backpropagation", points(plan.predicted.accuracy_loss_points), pointsNote(plan.predicted.accuracy_loss_points)],
     ["Smallest budget", bytes(plan.minimum_budget_bytes), "that this strategy fits"],
     ["Cache on storage", bytes(cache), plan.storage_bytes === null ? "not limited" : `of ${bytes(plan.storage_bytes)}`],
   ]);
@@ -146,7 +147,7 @@ async function strategiesOf(plan, signal) {
   const known = new Set([plan.strategy, ...fitting.map((row) => row.strategy)]);
   const { strategies } = await get("/v1/plans/choices", signal);
   const missing = strategies.map(({ name }) => name).filter((name) => !known.has(name));
-  const question = { ...requestOf(plan), max_cuts: null, strategies: missing };
+  const question = { ...requestOf(plan), max_cuts: null, max_accuracy_loss: null, strategies: missing };
   const others = missing.length ? (await send("POST", "/v1/plans/compare", question, signal)).document.rows : [];
   const time = (row) => (row.seconds_total ? duration(row.seconds_total) : "–");
   return table("Strategies compared", [
@@ -156,6 +157,7 @@ async function strategiesOf(plan, signal) {
     { name: "Speed", number: true, of: (row) => (row.seconds_total ? `× ${number(own.seconds_total / row.seconds_total, 2)}` : "–") },
     { name: "Blocks", number: true, of: (row) => (row.blocks ? number(row.blocks) : "–") },
     { name: "Cuts", number: true, of: (row) => (row.cuts === null ? "–" : number(row.cuts)) },
+    { name: "Points lost", number: true, of: (row) => points(row.accuracy_loss_points) },
     { name: "Cache", number: true, of: (row) => (row.cache_bytes === undefined ? "–" : bytes(row.cache_bytes)) },
   ], [own, ...fitting, ...others]);
 }

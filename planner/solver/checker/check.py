@@ -12,6 +12,7 @@ from planner.heads.pooled import PooledHead
 from planner.schema.codec import content_id
 from planner.schema.plan import Block, BlockPrediction, Breakdown, Exit, Plan
 from planner.schema.profile import Profile
+from planner.solver.checker.accuracy import loss_faults
 from planner.solver.checker.ledger import BlockRun
 from planner.solver.checker.profile_figures import policy_figures, record
 
@@ -76,6 +77,7 @@ class _Checker:
         self.same("the first trained unit", plan.blocks[0].units[0], plan.training.freeze)
         cuts = len(segments) - 1
         self.true(f"{cuts} cuts ≤ max_cuts {plan.max_cuts}", plan.max_cuts is None or cuts <= plan.max_cuts)
+        self.faults += loss_faults(plan)
         self._budget()
         self._totals()
         for index, other in enumerate(plan.alternatives):

@@ -106,6 +106,8 @@ def _changes(profile: Profile, request: Request, error: InfeasibleError, fixed_i
     yield from _other_strategies(profile, request)
     if request.max_cuts is not None:
         yield from _more_cuts(profile, request)
+    if request.max_accuracy_loss is not None:
+        yield from _more_loss(profile, request)
     if not request.linear_segments:
         words = "segments that extract no features, such as the classifier alone (--linear-segments)"
         yield from _measured(profile, replace(request, linear_segments=True), words)
@@ -181,6 +183,21 @@ def _more_cuts(profile: Profile, request: Request) -> Iterator[Change]:
     else:
         words = f"{counted_cuts(cuts)} instead of {request.max_cuts} (--max-cuts {cuts})"
         yield from _measured(profile, replace(request, max_cuts=cuts), words)
+
+
+def _more_loss(profile: Profile, request: Request) -> Iterator[Change]:
+    """The least predicted loss that fits; where none does, what any loss would need."""
+    free = replace(request, max_accuracy_loss=None, prefer="fidelity")
+    try:
+        lost = make_plan(profile, free).predicted.accuracy_loss_points
+    except PlannerError:
+        lost = None
+    if lost is None:
+        yield from _measured(profile, free, "any loss of accuracy (no --max-accuracy-loss)")
+    else:
+        points = f"{lost.expected:g}"
+        words = f"{points} points of accuracy instead of {request.max_accuracy_loss:g} (--max-accuracy-loss {points})"
+        yield from _measured(profile, replace(request, max_accuracy_loss=lost.expected), words)
 
 
 def _lighter_optimizers(profile: Profile, request: Request) -> Iterator[Change]:

@@ -33,6 +33,7 @@ OPTIONS = shlex.split("""
     --cache-dtype uint8 --strategy neuroflux --prefer fidelity --max-cuts 5 --linear-segments --allocator fast
     --reserve 1MiB --head pooled-conv --head-time-share 0.1 --grouping-threshold 0.2 --mean 0.485,0.456,0.406
     --std 0.229 --resize 40 --crop 32 --polish 3 --polish-lr 0.0005 --overlap 1
+    --max-accuracy-loss 12.5
 """)
 
 
@@ -86,6 +87,7 @@ def test_every_term_arrives(local: TestClient, tmp_path: Path, capsys: pytest.Ca
         overlap=1,
         head_time_share=0.1,
         grouping_threshold=0.2,
+        max_accuracy_loss=12.5,
     )
     found = [from_python, by_command(profile, OPTIONS, tmp_path, capsys), by_rest(profile, EVERY_TERM, local)]
     assert [plan.request for plan in found] == [wanted] * 3

@@ -13,7 +13,7 @@ from planner.report.run_tables import report_table
 from planner.report.tables import alternatives_table, breakdown_table, plan_table
 from planner.schema.common import usual_optimizer
 from planner.schema.model import BatchNorm2d
-from planner.schema.plan import BlockPrediction
+from planner.schema.plan import BlockPrediction, LossPoints
 from planner.schema.request import Strategy
 from tests.unit.report.cells import cells, flat, mib
 from tests.unit.report.documents import (
@@ -212,13 +212,30 @@ def test_a_long_chain_of_equal_segments_is_one_line() -> None:
 
 def test_alternatives_show_every_strategy_and_mark_the_plan() -> None:
     table = alternatives_table(PLAN)
-    assert cells(table, "auto", 0) == ["auto", "yes", mib(279_000_000), "40.0 s", "0", "1", "0.0"]
-    assert cells(table, "*") == ["*", "auto", "yes", mib(271_000_000), "25.0 s", "2", "2", mib(64_000_000)]
-    assert cells(table, "auto", 1) == ["auto", "yes", mib(265_000_000), "20.0 s", "3", "2", mib(63_000_000)]
-    assert cells(table, "backprop") == ["backprop", "yes", mib(279_000_000), "45.0 s", "0", "1", "0.0"]
+    assert cells(table, "auto", 0) == ["auto", "yes", mib(279_000_000), "40.0 s", "0", "–", "1", "0.0"]
+    assert cells(table, "*") == ["*", "auto", "yes", mib(271_000_000), "25.0 s", "2", "–", "2", mib(64_000_000)]
+    assert cells(table, "auto", 1) == ["auto", "yes", mib(265_000_000), "20.0 s", "3", "–", "2", mib(63_000_000)]
+    assert cells(table, "backprop") == ["backprop", "yes", mib(279_000_000), "45.0 s", "0", "–", "1", "0.0"]
     for strategy in ("classic-local", "neuroflux"):
         assert cells(table, strategy)[:2] == [strategy, "does not fit"]
     assert "under 267.0 MiB, scope process" in table
+
+
+def test_lost_points_are_shown_with_their_interval_and_as_a_guess_where_they_are_one() -> None:
+    def shown(loss: LossPoints | None) -> str:
+        predicted = replace(PLAN.predicted, accuracy_loss_points=loss)
+        return flat(plan_table(replace(PLAN, predicted=predicted)))
+
+    assert "not predicted" in shown(None)
+    assert "loses nothing" in shown(LossPoints(0.0, 0.0, 0.0))
+    assert "about 1.2 points lost to backpropagation (nine of ten between -0.3 and 2.7)" in shown(
+        LossPoints(1.2, -0.3, 2.7)
+    )
+    assert "2.7; a guess: unlike)" in shown(LossPoints(1.2, -0.3, 2.7, "unlike"))
+    others = tuple(replace(other, accuracy_loss_points=LossPoints(1.26, 0.0, 2.0)) for other in PLAN.alternatives)
+    plan = replace(PLAN, alternatives=others)
+    assert cells(alternatives_table(plan), "*")[6] == "1.3"
+    assert "3 cuts, about 1.3 points lost, in 20.0 s" in flat(plan_table(plan))
 
 
 @pytest.mark.parametrize("strategy", ["auto", "backprop"])

@@ -23,6 +23,8 @@ REQUEST = Request(Budget(10**7, "training"), Training(2, 1, 4, OptimizerConfig("
         ("max_cuts", -1),
         ("overlap", -1),
         ("overlap", 2),
+        ("max_accuracy_loss", -0.1),
+        ("max_accuracy_loss", float("nan")),
     ],
 )
 def test_out_of_range(name: str, value: float) -> None:

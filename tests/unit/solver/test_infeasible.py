@@ -19,6 +19,10 @@ REQUEST = Request(Budget(1, "training"), Training(batch=2, epochs=1, samples=4, 
         ({"strategy": "backprop"}, "no plan of strategy backprop fits a budget"),
         ({"max_cuts": 1}, "no plan with at most 1 cut fits a budget"),
         ({"strategy": "neuroflux", "max_cuts": 2}, "no plan of strategy neuroflux with at most 2 cuts fits a budget"),
+        (
+            {"max_accuracy_loss": 99.0},
+            "no plan that is predicted to lose at most 99 points of accuracy fits a budget of 1 B",
+        ),
         ({"allocator": "tight"}, "no plan under allocator tight fits a budget"),
     ],
 )

@@ -16,9 +16,9 @@ import pytest
 from planner.errors import InfeasibleError
 from planner.heads.pooled import PooledHead
 from planner.schema.codec import content_id, decode, parse_json, to_json
-from planner.schema.plan import Plan
+from planner.schema.plan import Alternative, Plan
 from planner.schema.profile import ComponentProfile, HeadProfile, Profile
-from planner.schema.request import Budget, Request, Strategy, Training
+from planner.schema.request import Budget, Preference, Request, Strategy, Training
 from planner.schema.runtime import Runtime
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.predict import predict_block
@@ -57,6 +57,7 @@ def _older(value: Any) -> Any:
     later |= {"normalisation", "resize", "shorter_side", "input_dtype", "warmup", "weight_decay_on", "early_epochs"}
     later |= {"polish", "polish_lr"}
     later |= {"window", "overlap", "start"}
+    later |= {"accuracy_loss_points"}
     if isinstance(value, dict):
         found = {name: _older(inner) for name, inner in value.items() if name not in later}
         return {name: inner for name, inner in found.items() if name != "epochs" or inner is not None}  # of a block
@@ -244,3 +245,25 @@ def test_solver_does_not_need_torch() -> None:
     code = "import sys, planner.solver.plan; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("prefer", get_args(Preference))
+def test_a_bound_on_lost_accuracy_is_kept_and_a_little_more_loss_may_be_faster(
+    profile: Profile, plan: Plan, prefer: Preference
+) -> None:
+    free = replace(_request(plan.budget.bytes), prefer=prefer)
+    lost = make_plan(profile, replace(free, prefer="speed")).predicted.accuracy_loss_points
+    least = make_plan(profile, replace(free, prefer="fidelity")).predicted.accuracy_loss_points
+    assert lost is not None and least is not None and 0 < least.expected <= lost.expected
+    for points in (least.expected, (least.expected + lost.expected) / 2, lost.expected):
+        found = make_plan(profile, replace(free, max_accuracy_loss=points))
+        assert found.predicted.accuracy_loss_points is not None
+        assert found.predicted.accuracy_loss_points.expected <= points
+        assert all(_points(other) <= points for other in found.alternatives)
+    with pytest.raises(InfeasibleError, match="lose at most"):
+        make_plan(profile, replace(free, max_accuracy_loss=least.expected - 0.01))
+
+
+def _points(other: Alternative) -> float:
+    assert other.accuracy_loss_points is not None
+    return other.accuracy_loss_points.expected

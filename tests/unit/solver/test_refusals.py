@@ -13,6 +13,7 @@ from planner.schema.request import Budget, Request, Strategy, Training
 from planner.schema.runtime import StepTime
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.policies import policies_of
+from planner.tasks.regression import Regression
 from tests.unit.solver.chains import SGD, zoo_profile
 from tests.unit.solver.two_units import policy_profile
 
@@ -35,6 +36,24 @@ def test_a_strategy_that_cuts_everywhere_takes_no_smaller_limit(profile: Profile
     assert make_plan(profile, replace(asked, max_cuts=everywhere)).cuts == everywhere
     others = make_plan(profile, replace(asked, strategy="auto")).alternatives
     assert all(other.cuts < everywhere for other in others)
+
+
+@pytest.mark.parametrize("strategy", ["classic-local", "neuroflux"])
+def test_a_strategy_that_cuts_everywhere_loses_no_less_accuracy(profile: Profile, strategy: Strategy) -> None:
+    lost = make_plan(profile, replace(REQUEST, strategy=strategy)).predicted.accuracy_loss_points
+    assert lost is not None
+    for answer in (make_plan, least_memory):
+        with pytest.raises(InputError, match=rf"max_accuracy_loss is .*{strategy}.*allow {lost.expected}, or .*auto"):
+            answer(profile, replace(REQUEST, strategy=strategy, max_accuracy_loss=lost.expected - 0.01))
+    asked = replace(REQUEST, strategy=strategy, max_accuracy_loss=lost.expected)
+    assert make_plan(profile, asked).predicted.accuracy_loss_points == lost
+
+
+def test_no_bound_on_lost_accuracy_where_the_metric_is_no_share(profile: Profile) -> None:
+    numbers = replace(profile, model=replace(profile.model, task=Regression("regression")))
+    assert make_plan(numbers, REQUEST).predicted.accuracy_loss_points is None
+    with pytest.raises(InputError, match=r"^max_accuracy_loss is 1, but this network's metric is RMSE.*max_cuts"):
+        make_plan(numbers, replace(REQUEST, max_accuracy_loss=1.0))
 
 
 def without_time(profile: Profile) -> Profile:

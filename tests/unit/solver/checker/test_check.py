@@ -189,6 +189,8 @@ def _other(**wrong: Any) -> Plan:
 
 
 PEAK, STORED = RICH.predicted.peak_bytes, RICH.predicted.cache_bytes
+LOST = RICH.predicted.accuracy_loss_points
+assert LOST is not None
 WRONG: dict[str, tuple[Plan, str]] = {
     "profile": (replace(RICH, profile_id="0" * 64), "profile_id is"),
     "model": (replace(RICH, model=replace(RICH.model, name="another")), "model is"),
@@ -207,6 +209,15 @@ WRONG: dict[str, tuple[Plan, str]] = {
     "peak": (_total(peak_bytes=PEAK - 1), "predicted.peak_bytes is"),
     "seconds": (_total(seconds_total=RICH.predicted.seconds_total + 1e-9), "predicted.seconds_total is"),
     "stored": (_total(cache_bytes=STORED + 1), "predicted.cache_bytes is"),
+    "lost accuracy": (
+        _total(accuracy_loss_points=replace(LOST, expected=LOST.expected + 0.02, high=99.0)),
+        "predicted.accuracy_loss_points is",
+    ),
+    "no lost accuracy": (_total(accuracy_loss_points=None), "predicted.accuracy_loss_points is None with the metric"),
+    "more lost accuracy than allowed": (
+        replace(RICH, schema="plan/2", request=replace(RICH.asked, max_accuracy_loss=LOST.expected - 0.02)),
+        "points lost ≤ max_accuracy_loss",
+    ),
     "another's peak": (_other(peak_bytes=ROOM + 1), "alternatives[0].peak_bytes 100000001 ≤"),
     "another's storage": (
         replace(_other(cache_bytes=STORED + 1), storage_bytes=STORED),

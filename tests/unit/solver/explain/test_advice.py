@@ -27,6 +27,27 @@ def test_outputs_of_another_input_are_numbers_of_the_profiles_type(dtype: Dtype,
     assert [unit.output_bytes for unit in smaller.units] == expected
 
 
+def test_more_lost_accuracy_where_no_plan_without_cuts_fits() -> None:
+    """Two units of 100,000 bytes of parameters, as below; without a cut both are in memory."""
+    heavy = {"parameters": 25_000, "parameter_bytes": 100_000, "optimizer_bytes": 100_000}
+    profile = tiny_profile((replace(FIRST, **heavy), replace(SECOND, **heavy)))  # type: ignore[arg-type]  # numbers
+    units = tuple(Unit(f"unit{index}", LAYERS["c"]) for index in range(2))
+    profile = replace(profile, model=replace(profile.model, units=units))
+    request = Request(Budget(1, "process"), Training(batch=2, epochs=1, samples=4, optimizer=SGD), reserve_bytes=0)
+    short = replace(request, budget=Budget(least_memory(profile, request), "process"), max_accuracy_loss=0.0)
+    with pytest.raises(InfeasibleError) as caught:
+        make_plan(profile, short)
+    assert caught.value.minimum_bytes == least_memory(profile, replace(request, max_cuts=0))
+    said = advice(profile, short, caught.value)
+    points = make_plan(profile, replace(short, max_accuracy_loss=None)).predicted.accuracy_loss_points
+    assert points is not None
+    assert said.startswith(
+        f"The smallest change that fits: {points.expected:g} points of accuracy instead of 0 (--max-"
+    )
+    allowed = make_plan(profile, replace(short, max_accuracy_loss=points.expected))
+    assert allowed.predicted.accuracy_loss_points == points
+
+
 @pytest.mark.parametrize(("kinds", "advised"), [("cl", True), ("cc", False)])
 def test_segments_of_linear_layers_where_they_alone_fit(kinds: str, advised: bool) -> None:
     """Two units of 100,000 bytes of parameters: with a cut between them one at a time is in memory."""
