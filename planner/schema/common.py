@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, assert_never, get_args
 
-from planner.limits import MAX_BYTES, MAX_NAME_LENGTH
+from planner.limits import MAX_BATCH, MAX_BYTES, MAX_NAME_LENGTH
 from planner.schema.codec import added
 
 Allocator = Literal["glibc", "musl", "mimalloc", "unknown"]
@@ -207,8 +207,10 @@ _ADAM_BASE = (128, 0.001)
 def usual_rate(kind: OptimizerKind, batch: int) -> float:
     """The learning rate of an optimizer that nobody gave one, which follows the batch (docs/training.md has sources).
 
-    SGD's is proportional to it, Adam's and AdamW's to its root.
+    SGD's is proportional to it, Adam's and AdamW's to its root. Raises ValueError where the batch lies outside its
+    range: what is wrong is the batch then, not the rate that follows from it.
     """
+    check_range("batch", batch, 1, MAX_BATCH)
     match kind:
         case "sgd":
             base, rate = _SGD_BASE

@@ -19,13 +19,13 @@ def test_a_new_plan_is_made_from_a_form_and_the_address_holds_it(open_page: Open
     page = open_page("/#/new?model=cnn6&device=server&samples=1000")
     page.get_by_label("Device", exact=True).select_option(f"profile:{json.loads(CNN6)['id']}")
     expect(page.locator(".ends")).to_contain_text("smallest that fits: ")
-    page.get_by_label("Epochs").fill("3")
-    page.get_by_label("Epochs").blur()
+    page.get_by_label("Epochs", exact=True).fill("3")
+    page.get_by_label("Epochs", exact=True).blur()
     field = page.get_by_label("Budget in MiB")
     field.fill("500")
     field.blur()
     page.reload()
-    expect(page.get_by_label("Epochs")).to_have_value("3")
+    expect(page.get_by_label("Epochs", exact=True)).to_have_value("3")
     expect(field).to_have_value("500")
     page.get_by_role("button", name="Make the plan").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("cnn6 in 500.0 MiB")
@@ -75,8 +75,8 @@ def test_an_answer_that_comes_late_is_not_taken_for_the_newest(open_page: Open) 
     of_process = smallest_shown(page)
     held = hold(page, "**/v1/plans/compare")
     with page.expect_request("**/v1/plans/compare"):
-        page.get_by_label("Epochs").fill("3")
-        page.get_by_label("Epochs").blur()
+        page.get_by_label("Epochs", exact=True).fill("3")
+        page.get_by_label("Epochs", exact=True).blur()
     # Without this the first one's answer would still be awaited, and shown whenever it comes.
     with (
         page.expect_event("requestfailed", lambda asked: asked == held[0].request, timeout=30_000),

@@ -176,7 +176,7 @@ def test_something_else_begins_with_what_this_plan_was_asked_for(open_page: Open
     expect(page).to_have_url(re.compile("#/plans/"))
     assert shown_plan(page, served) == plan
     page.get_by_role("link", name="Plan something else").click()
-    page.get_by_label("Learning rate").fill("0.004")
+    page.get_by_label("Learning rate", exact=True).fill("0.004")
     page.get_by_role("button", name="Make the plan").click()
     expect(page).not_to_have_url(re.compile(f"#/new|{plan['id']}"))
     changed = {**asked, "training": {**training, "optimizer": {**optimizer, "lr": 0.004}}}

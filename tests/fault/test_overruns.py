@@ -139,7 +139,7 @@ def tell(event):
 with open_prepared("sample", folder, size=plan.model.input) as data:
     by = plan.normalisation
     make = lambda size: Samples(data.train, plan.model.input, None, size, labels=CLASS_NUMBER, normalisation=by)
-    block = run_context(plan, length=RunLength(1, 5, 0)).blocks[0]
+    block = run_context(plan, length=RunLength(1, 5, 0)).stages[0]
     trainer = BlockTrainer(block, make, guard, tell, Checkpoints(folder / "c", math.inf), StopSignal())
     trained = trainer.train()
 print(json.dumps([told, trained.setting.micro_batch, trained.position.step]))

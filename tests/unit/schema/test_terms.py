@@ -53,6 +53,15 @@ def test_a_learning_rate_that_is_left_out_follows_the_batch(kind: OptimizerKind,
     assert given.optimizer.lr == 0.3
 
 
+@pytest.mark.parametrize("batch", [0, -1])
+@pytest.mark.parametrize("kind", ["sgd", "adam"])
+def test_a_batch_out_of_range_is_refused_as_such_and_not_as_the_rate_that_follows(
+    kind: OptimizerKind, batch: int
+) -> None:
+    with pytest.raises(ValueError, match=f"batch is {batch}; it must lie between 1 and"):
+        TrainingTerms(batch=batch, optimizer=OptimizerTerms(kind))
+
+
 @pytest.mark.parametrize(("batch", "epochs", "warmup"), [(256, 90, 0), (257, 90, 5), (8192, 10, 1), (8192, 1, 1)])
 def test_larger_batches_warm_up(batch: int, epochs: int, warmup: int) -> None:
     """Goyal et al.: 5 epochs of 90."""
