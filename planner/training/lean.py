@@ -69,7 +69,7 @@ _COMMON: Names = {
     "torch.fx.traceback": (),
     "torch.hub": (),
     "torch.masked": (),
-    "torch.nested": (),
+    "torch.nested": ("nested_tensor",),
     "torch.nested._internal": (),
     "torch.nested._internal.nested_tensor": ("NestedTensor",),
     "torch.nn.intrinsic": (),

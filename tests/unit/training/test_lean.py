@@ -52,6 +52,23 @@ def test_a_lean_start_leaves_out_what_is_listed() -> None:
     assert run_child(START.format(change=""), "a", "b") == ["lean", False, ["a", "b"]]
 
 
+@needs_list
+def test_modules_are_made_without_bytes_under_a_lean_start() -> None:
+    """As they are to compare weights with; torch looks through all functions that make tensors for that."""
+    made = """
+        import json
+        from planner.system.answers import Answers
+        from planner.training.start import start_child
+        answers = Answers()
+        started = start_child(answers, "tight", 1, "lean")
+        import torch
+        with torch.device("meta"):
+            layer = torch.nn.Conv2d(1, 2, 3)
+        answers.emit(json.dumps([started.start, layer.weight.device.type]))
+    """
+    assert run_child(made) == ["lean", "meta"]
+
+
 @pytest.mark.parametrize(
     "change",
     [
