@@ -72,7 +72,7 @@ def start_torch(
             _import_torch(threads, names)
         except MemoryError:
             raise  # no other way of starting takes less
-        except Exception as error:
+        except Exception as error:  # whatever torch makes of what it lacks; who catches this starts plainly
             raise LeanStartError(f"{type(error).__name__}: {error}") from error
         used = "lean"
     memory = read_memory()

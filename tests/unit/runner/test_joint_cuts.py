@@ -80,7 +80,8 @@ def test_a_segment_is_trained_by_its_own_loss_to_the_bit(name: str, micro_batch:
                 passing = unit(passing)
             first, *others = tensors_of(passing)
             found = F.cross_entropy(segment.head(first) if segment.head else first, wanted)
-            (found * (micro_batch / BATCH) if accumulates else found).backward()  # type: ignore[no-untyped-call]
+            share = found * (micro_batch / BATCH) if accumulates else found
+            share.backward()  # type: ignore[no-untyped-call]  # torch gives it no type
             passing = (first.detach(), *(other.detach() for other in others)) if others else first.detach()
         total += found.item() * micro_batch / BATCH
     for segment in expected.segments:
