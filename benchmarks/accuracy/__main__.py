@@ -33,12 +33,13 @@ def main(log: Path, networks: frozenset[str]) -> None:
     torch.set_num_threads(1)
     known = done(log)
     with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder) / "images.npz"
-        write_data(data)
         for case in cases():
             if case in known or case.network not in networks:
                 continue
             known.add(case)
+            data = Path(folder) / f"{case.held_out}.npz"
+            if not data.exists():
+                write_data(data, case.held_out)
             line = json.dumps({**asdict(case), **train(case, data)})
             with log.open("a") as file:
                 file.write(line + "\n")

@@ -50,25 +50,34 @@ from planner.schema.run_folder import RunFolder
 from planner.system.machine import fingerprint, probe
 from tests.prepared import open_prepared
 
-SAMPLES, TEST_SAMPLES, BATCH, VIEWS = 4000, 5000, 32, 4
+SAMPLES, TEST_SAMPLES, BATCH, VIEWS = 4000, 10000, 32, 4
+"""Training images; test images that there are; of a step; augmented passes that a cache holds."""
 _UNKNOWN = BlockPrediction(1, PhasePeaks(1, 0, 1, 1), Breakdown(1, 0, 0, 0, 0, 0, 0, 0), 1.0, 0.0, "runtime")
 
 
-def write_data(path: Path) -> None:
-    """The first images of both parts of Fashion-MNIST, every 2×2 pixels averaged."""
+def write_data(path: Path, held_out: int) -> None:
+    """The first images of Fashion-MNIST's training part, and `held_out` others: test images, then, of what is left of
+    the training part, the first. Every 2×2 pixels are averaged."""
 
-    def halved(name: str, count: int) -> Bytes:
-        images = read_idx(FASHION_MNIST_FOLDER / name, count).astype(np.uint16)
-        pixels = images.reshape(count, 14, 2, 14, 2).sum(axis=(2, 4), dtype=np.uint16)
+    def halved(images: Bytes) -> Bytes:
+        pixels = images.astype(np.uint16).reshape(len(images), 14, 2, 14, 2).sum(axis=(2, 4), dtype=np.uint16)
         return ((pixels + 2) // 4).astype(np.uint8)
 
+    def read(part: str, count: int) -> tuple[Bytes, Bytes]:
+        folder = FASHION_MNIST_FOLDER
+        images = read_idx(folder / f"{part}-images-idx3-ubyte.gz", count)
+        return halved(images), read_idx(folder / f"{part}-labels-idx1-ubyte.gz", count)
+
+    tested = min(held_out, TEST_SAMPLES)
+    images, labels = read("train", SAMPLES + held_out - tested)
+    test_images, test_labels = read("t10k", tested)
     write_npz(
         path,
         {
-            "images": halved("train-images-idx3-ubyte.gz", SAMPLES),
-            "labels": read_idx(FASHION_MNIST_FOLDER / "train-labels-idx1-ubyte.gz", SAMPLES),
-            "test_images": halved("t10k-images-idx3-ubyte.gz", TEST_SAMPLES),
-            "test_labels": read_idx(FASHION_MNIST_FOLDER / "t10k-labels-idx1-ubyte.gz", TEST_SAMPLES),
+            "images": images[:SAMPLES],
+            "labels": labels[:SAMPLES],
+            "test_images": np.concatenate((test_images, images[SAMPLES:])),
+            "test_labels": np.concatenate((test_labels, labels[SAMPLES:])),
         },
     )
 
@@ -100,9 +109,12 @@ def make_plan(case: Case) -> Plan:
     bounds = boundaries(model, case.segments)
     segments, exits = [], []
     for first, last in pairwise(bounds):
-        head = None if last == len(model.units) else next(heads_at([_head(case)], model, last, shapes))
-        segments.append(Segment((first, last), head))
-        exits.append(Exit(last, head))
+        window = case.overlap if last + case.overlap < len(model.units) else 0
+        is_last = last == len(model.units)
+        head = None if is_last else next(heads_at([_head(case)], model, last + window, shapes))
+        segments.append(Segment((first, last), head, window=window))
+        if not window:
+            exits.append(Exit(last, head))
     parts = [tuple(segments)] if case.blocks == "together" else [(segment,) for segment in segments]
     blocks = []
     for part in parts:
