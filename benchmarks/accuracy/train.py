@@ -33,17 +33,8 @@ from planner.runner.train.stop import StopSignal
 from planner.schema.codec import to_json
 from planner.schema.common import Device, OptimizerConfig
 from planner.schema.model import Model
-from planner.schema.plan import (
-    Block,
-    BlockInput,
-    BlockPrediction,
-    Breakdown,
-    Exit,
-    PhasePeaks,
-    Plan,
-    PlanPrediction,
-    Segment,
-)
+from planner.schema.plan import Block, BlockInput, Exit, Plan, Segment
+from planner.schema.prediction import PlanPrediction, unpredicted
 from planner.schema.preprocessing import Normalisation
 from planner.schema.request import Budget, Training
 from planner.schema.run_folder import RunFolder
@@ -52,7 +43,6 @@ from tests.prepared import open_prepared
 
 SAMPLES, TEST_SAMPLES, BATCH, VIEWS = 4000, 10000, 32, 4
 """Training images; test images that there are; of a step; augmented passes that a cache holds."""
-_UNKNOWN = BlockPrediction(1, PhasePeaks(1, 0, 1, 1), Breakdown(1, 0, 0, 0, 0, 0, 0, 0), 1.0, 0.0, "runtime")
 
 
 def write_data(path: Path, held_out: int) -> None:
@@ -120,7 +110,7 @@ def make_plan(case: Case) -> Plan:
     for part in parts:
         first, last = part[0].units[0], part[-1].units[1]
         read = BlockInput("cache" if first else "data", first, 64, "float32" if first else "uint8")
-        blocks.append(Block((first, last), BATCH, 1, False, read, part, _UNKNOWN, ()))
+        blocks.append(Block((first, last), BATCH, 1, False, read, part, unpredicted(), ()))
     here = probe()
     kind = fingerprint(here, here.torch_version, 1, "cpu")
     return Plan(

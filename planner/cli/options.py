@@ -403,4 +403,9 @@ def optimizer_from(arguments: argparse.Namespace) -> OptimizerTerms:
             arguments.weight_decay_on,
         )
     except ValueError as error:
-        raise InputError(f"--optimizer: {error}") from None
+        raise refused(error) from None
+
+
+def refused(error: ValueError) -> InputError:
+    """What a document says of a field, which it names first, said of the option that sets it."""
+    return InputError(f"--{str(error).partition(' ')[0].replace('_', '-')}: {error}")

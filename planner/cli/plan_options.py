@@ -8,7 +8,6 @@ from typing import get_args
 
 from planner.cli import options
 from planner.cli.subject import ModelAndData
-from planner.errors import InputError
 from planner.limits import MAX_EPOCHS, MAX_OVERLAP, MAX_UNITS
 from planner.schema.common import CacheDtype, Policy
 from planner.schema.request import STRATEGY_WORDS, Augment, Preference, Request, Scope, Strategy
@@ -260,4 +259,4 @@ def _training_from(arguments: argparse.Namespace, samples: int, subject: ModelAn
             shorter_side=subject.shorter_side if resize is None else shorter_side,
         )
     except ValueError as error:
-        raise InputError(f"--{str(error).partition(' ')[0].replace('_', '-')}: {error}") from None
+        raise options.refused(error) from None

@@ -8,7 +8,8 @@ from dataclasses import fields as dataclass_fields
 from planner.report.tables import alternatives_table, points_cell
 from planner.report.text import DASH, columns, counted, indices, mib, note, stage_cell
 from planner.schema.explain import Need, Point, PolishOffer
-from planner.schema.plan import Block, PhasePeaks, Plan
+from planner.schema.plan import Block, Plan
+from planner.schema.prediction import PhasePeaks
 from planner.units import format_bytes, format_seconds
 
 _PHASES = {"train": "training", "cache": "writing the cache", "validate": "validating", "save": "saving"}

@@ -25,7 +25,8 @@ from planner.report.text import (
 )
 from planner.schema.inputs import show_input
 from planner.schema.model import every_layer
-from planner.schema.plan import Alternative, Block, Breakdown, LossPoints, Plan, Polish, Segment
+from planner.schema.plan import Alternative, Block, Plan, Polish, Segment
+from planner.schema.prediction import Breakdown, LossPoints
 from planner.schema.preprocessing import given_words
 from planner.schema.request import Strategy
 from planner.units import format_bytes, format_seconds

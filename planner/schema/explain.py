@@ -10,7 +10,8 @@ from typing import Literal
 
 from planner.schema.codec import added
 from planner.schema.common import Policy
-from planner.schema.plan import LossPoints, Plan
+from planner.schema.plan import Plan
+from planner.schema.prediction import LossPoints
 from planner.schema.request import Strategy
 
 

@@ -12,7 +12,7 @@ from math import log2
 
 from planner.errors import InputError
 from planner.schema.model import Model
-from planner.schema.plan import LossPoints
+from planner.schema.prediction import LossPoints
 from planner.schema.request import Request
 from planner.solver import accuracy_figures as figures
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from planner.errors import InfeasibleError, InputError
 from planner.schema.codec import content_id
-from planner.schema.plan import PLAN_SCHEMA, Alternative, Plan, PlanPrediction
+from planner.schema.plan import PLAN_SCHEMA, Alternative, Plan
+from planner.schema.prediction import PlanPrediction
 from planner.schema.profile import Profile
 from planner.schema.request import Request, Strategy
 from planner.solver.auto import OTHERS, Solution, Solver

@@ -6,17 +6,8 @@ from dataclasses import fields, replace
 
 from planner.heads.pooled import PooledHead
 from planner.schema.model import Model
-from planner.schema.plan import (
-    BatchSetting,
-    Block,
-    BlockInput,
-    BlockPrediction,
-    Breakdown,
-    Exit,
-    PhasePeaks,
-    PlanPrediction,
-    Segment,
-)
+from planner.schema.plan import BatchSetting, Block, BlockInput, Exit, Segment
+from planner.schema.prediction import BlockPrediction, Breakdown, PhasePeaks, PlanPrediction
 from planner.solver.costs import NANOSECONDS
 from planner.solver.memory_model import (
     DynamicLevel,

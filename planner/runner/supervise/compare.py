@@ -20,18 +20,8 @@ from planner.runner.supervise.comparison import compared
 from planner.runner.supervise.supervisor import Observer, RunOptions, run_plan
 from planner.schema.codec import content_id, read_document, to_json
 from planner.schema.common import CHECKSUM_BYTES
-from planner.schema.plan import (
-    BatchSetting,
-    Block,
-    BlockInput,
-    BlockPrediction,
-    Breakdown,
-    Exit,
-    PhasePeaks,
-    Plan,
-    PlanPrediction,
-    Segment,
-)
+from planner.schema.plan import BatchSetting, Block, BlockInput, Exit, Plan, Segment
+from planner.schema.prediction import PlanPrediction, unpredicted
 from planner.schema.report import ComparisonReport, Report
 from planner.schema.run_folder import RunFolder
 from planner.system.files import make_folder, write_atomically
@@ -45,9 +35,8 @@ def backprop_plan(plan: Plan, budget_bytes: int) -> Plan:
     """
     first, last = plan.training.freeze, len(plan.model.units)
     training = replace(plan.training, polish=0, polish_lr=None, early_epochs=None)
-    nothing = BlockPrediction(1, PhasePeaks(1, 0, 1, 1), Breakdown(1, *[0] * 7), 0.0, 0.0, "runtime", fit_room_bytes=0)
     unused = max(block.predicted.untouched_bytes for block in plan.blocks)
-    predicted = replace(nothing, untouched_bytes=unused * training.batch)
+    predicted = replace(unpredicted(), untouched_bytes=unused * training.batch)
     least = max(sizes.minimum_micro_batch for sizes in model_sizes(plan.model)[first:])
     sizes = [size for size in range(training.batch, least - 1, -1) if training.batch % size == 0]
     whole, *smaller = (BatchSetting(size, training.batch // size, predicted) for size in sizes)

@@ -7,7 +7,8 @@ from mmap import PAGESIZE
 from pathlib import Path
 
 from planner.errors import InfeasibleError, OverBudgetError
-from planner.schema.plan import Block, BlockPrediction, Plan
+from planner.schema.plan import Block, Plan
+from planner.schema.prediction import BlockPrediction
 from planner.system import memory
 from planner.system.hierarchy import FILESYSTEM_ROOT
 from planner.units import MIB, format_bytes

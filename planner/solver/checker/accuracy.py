@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from planner.schema.plan import LossPoints, Plan
+from planner.schema.plan import Plan
+from planner.schema.prediction import LossPoints
 from planner.solver.accuracy_figures import (
     EXPONENT,
     GUESS_FACTOR,

@@ -10,7 +10,8 @@ from dataclasses import fields, replace
 from planner.errors import PlannerError
 from planner.heads.pooled import PooledHead
 from planner.schema.codec import content_id
-from planner.schema.plan import Block, BlockPrediction, Breakdown, Exit, Plan
+from planner.schema.plan import Block, Exit, Plan
+from planner.schema.prediction import BlockPrediction, Breakdown
 from planner.schema.profile import Profile
 from planner.solver.checker.accuracy import loss_faults
 from planner.solver.checker.ledger import BlockRun

@@ -14,7 +14,8 @@ from math import ceil, floor, prod
 from planner.errors import PlannerError
 from planner.model.shapes import Shape, unit_sizes
 from planner.schema.common import CacheDtype
-from planner.schema.plan import BlockInput, PhasePeaks, Plan, Segment
+from planner.schema.plan import BlockInput, Plan, Segment
+from planner.schema.prediction import PhasePeaks
 from planner.schema.profile import ComponentProfile, Profile
 from planner.solver.checker.profile_figures import (
     ComponentFigures,

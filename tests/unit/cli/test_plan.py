@@ -186,6 +186,16 @@ def test_for_a_gpu_nothing_is_shipped_but_what_was_measured_is_found(run: Run, t
     assert done.plan.profile_id == own.id
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--momentum", 2), ("--lr", 0), ("--weight-decay", 5), ("--warmup", 20), ("--polish-lr", 0.5)],
+)
+def test_a_setting_out_of_range_is_refused_by_its_own_option(run: Run, option: str, value: float) -> None:
+    done = run(*MODEL, "--profile", "never.read", option, value)
+    assert (done.code, done.out) == (2, "")
+    assert f"{option}: {option[2:].replace('-', '_')} is " in done.err
+
+
 def test_any_device_without_a_file_is_refused(run: Run) -> None:
     done = run(*MODEL, "--any-device")
     assert done.code == 2

@@ -12,19 +12,8 @@ from planner.heads.pooled import PooledHead
 from planner.schema.codec import to_json
 from planner.schema.common import Device, OptimizerConfig
 from planner.schema.model import Activation, BatchNorm2d, Layer, Linear, Model, Residual, Unit
-from planner.schema.plan import (
-    Alternative,
-    Block,
-    BlockInput,
-    BlockPrediction,
-    Breakdown,
-    Exit,
-    PhasePeaks,
-    Plan,
-    PlanPrediction,
-    Polish,
-    Segment,
-)
+from planner.schema.plan import Alternative, Block, BlockInput, Exit, Plan, Polish, Segment
+from planner.schema.prediction import BlockPrediction, Breakdown, PhasePeaks, PlanPrediction
 from planner.schema.report import BlockReport, CacheReport, PolishReport, Report
 from planner.schema.report_parts import ExitReport
 from planner.schema.request import Budget, Training

@@ -13,7 +13,7 @@ from planner.report.run_tables import report_table
 from planner.report.tables import alternatives_table, breakdown_table, plan_table
 from planner.schema.common import usual_optimizer
 from planner.schema.model import BatchNorm2d
-from planner.schema.plan import BlockPrediction, LossPoints
+from planner.schema.prediction import BlockPrediction, LossPoints
 from planner.schema.request import Strategy
 from tests.unit.report.cells import cells, flat, mib
 from tests.unit.report.documents import (

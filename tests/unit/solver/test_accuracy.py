@@ -13,7 +13,7 @@ from planner.heads.base import HeadKind
 from planner.model.zoo import from_zoo
 from planner.schema.common import usual_optimizer
 from planner.schema.model import Model
-from planner.schema.plan import LossPoints
+from planner.schema.prediction import LossPoints
 from planner.schema.request import Budget, Request, Training
 from planner.solver import accuracy_figures as figures
 from planner.solver.accuracy import LossModel

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 
 from planner.schema.common import Policy
-from planner.schema.plan import BlockPrediction, Breakdown, PhasePeaks
+from planner.schema.prediction import BlockPrediction, Breakdown, PhasePeaks
 from planner.schema.profile import ComponentProfile, Costs, HeadProfile, Trace, Traces
 from planner.schema.request import Budget, Request, Scope, Training
 from planner.solver.memory_model import is_legal, live_bytes, stored_bytes, time_ns, total_ns

@@ -22,17 +22,8 @@ from planner.runner.train.block import LoadedBlock
 from planner.runner.train.post_training import Prefix, validate
 from planner.runner.train.stop import StopSignal
 from planner.schema.common import Device, DeviceKind, OptimizerConfig, OptimizerKind, usual_optimizer
-from planner.schema.plan import (
-    Block,
-    BlockInput,
-    BlockPrediction,
-    Breakdown,
-    Exit,
-    PhasePeaks,
-    Plan,
-    PlanPrediction,
-    Segment,
-)
+from planner.schema.plan import Block, BlockInput, Exit, Plan, Segment
+from planner.schema.prediction import PlanPrediction, unpredicted
 from planner.schema.preprocessing import USUAL
 from planner.schema.request import Budget, Training
 from planner.system.machine import fingerprint, probe
@@ -40,8 +31,6 @@ from planner.tasks.base import CLASS_BYTES, CLASS_NUMBER, Label, class_label
 from tests.unit.runner.contexts import loaded_block
 
 BATCH = 8
-
-_NOTHING = BlockPrediction(1, PhasePeaks(1, 0, 1, 1), Breakdown(1, 0, 0, 0, 0, 0, 0, 0), 1.0, 0.0, "runtime")
 
 
 @cache
@@ -63,7 +52,7 @@ def make_plan(*cuts_of_blocks: tuple[int, ...], micro_batch: int = BATCH, lr: fl
             exits.append(Exit(last, head))
         kind = BlockInput("cache" if bounds[0] else "data", bounds[0], 64, "float32")
         span = (bounds[0], bounds[-1])
-        blocks.append(Block(span, micro_batch, BATCH // micro_batch, False, kind, tuple(segments), _NOTHING, ()))
+        blocks.append(Block(span, micro_batch, BATCH // micro_batch, False, kind, tuple(segments), unpredicted(), ()))
     return Plan(
         schema="plan/1",
         id="",

@@ -8,7 +8,8 @@ import pytest
 
 from planner.errors import InfeasibleError
 from planner.runner.train.foreign import fallbacks_here
-from planner.schema.plan import BatchSetting, BlockPrediction, Plan
+from planner.schema.plan import BatchSetting, Plan
+from planner.schema.prediction import BlockPrediction
 from planner.schema.request import Scope
 from tests.fault.support import BATCH, small_plan
 from tests.unit.system.support import MIB

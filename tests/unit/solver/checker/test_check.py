@@ -11,7 +11,8 @@ import pytest
 
 from planner.errors import PlannerError
 from planner.schema.model import Unit
-from planner.schema.plan import Block, BlockPrediction, Breakdown, PhasePeaks, Plan
+from planner.schema.plan import Block, Plan
+from planner.schema.prediction import BlockPrediction, Breakdown, PhasePeaks
 from planner.schema.profile import Profile
 from planner.schema.request import Budget, Training
 from planner.solver.checker.check import check

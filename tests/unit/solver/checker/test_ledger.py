@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from planner.schema.plan import PhasePeaks
+from planner.schema.prediction import PhasePeaks
 from planner.schema.profile import ComponentProfile, HeadProfile, Trace
 from planner.solver.checker.check import check
 from planner.solver.checker.ledger import BlockRun

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from planner.schema.plan import Breakdown
+from planner.schema.prediction import Breakdown
 
 
 def test_kinds_are_a_breakdown_and_lose_nothing() -> None:
