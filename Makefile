@@ -15,7 +15,7 @@ BOARD_LOG := benchmarks/results/test-board.log
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help venv demo check browser test test-long test-board clean
+.PHONY: help venv demo check reference docs browser test test-long test-board clean
 
 help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,11 +25,18 @@ venv: $(STAMP) ## create .venv with the locked dependencies (nothing to do when 
 demo: venv ## profile, plan, run and report on the bundled sample, in minutes
 	@$(BIN)/neuroflux demo
 
-check: venv ## lint, format, types, import rules
+check: venv ## lint, format, types, import rules, and the documents' links
 	@$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/mkdocs build --strict --site-dir build/site
+
+reference: venv ## write the pages of docs/reference that come from the code
+	@$(BIN)/python -m docs.generate
+
+docs: reference ## build the documents as a site: build/site/index.html
+	@$(BIN)/mkdocs build --strict --site-dir build/site
 
 # The dashboard's tests skip, and say so, where this does not get them a browser. Without a font it would draw boxes.
 browser:

@@ -44,7 +44,7 @@ exit codes:   0 done · 2 bad input · 3 the budget is infeasible · 4 the run f
 """
 
 
-def _parser(command: str | None) -> argparse.ArgumentParser:
+def parser_of(command: str | None) -> argparse.ArgumentParser:
     """The parser of one command, or of the list of commands."""
     if command is None:
         parser = argparse.ArgumentParser(
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(given: list[str]) -> int:
     command = given[0] if given and given[0] in COMMANDS else None
-    parsed = _parser(command).parse_args(given if command is None else given[1:])
+    parsed = parser_of(command).parse_args(given if command is None else given[1:])
     as_json = getattr(parsed, "json", False)
     try:
         _check_names(given)

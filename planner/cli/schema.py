@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import Any
 
 from planner.cli.output import print_result
+
+DOCUMENTS = ("model", "profile", "plan", "report")
+"""Kinds of documents that have a schema."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
-    parser.add_argument("document", choices=("model", "profile", "plan", "report"), help="which kind of document")
+    parser.add_argument("document", choices=DOCUMENTS, help="which kind of document")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the schema."""
+    print_result(json.dumps(schema_of(arguments.document), indent=1, ensure_ascii=False))
+    return 0
+
+
+def schema_of(document: str) -> dict[str, Any]:
+    """The schema of a kind of document."""
     from planner.model.written.expand import WrittenModel
     from planner.schema.json_schema import json_schema
     from planner.schema.model import ZooReference
@@ -28,6 +38,4 @@ def run(arguments: argparse.Namespace) -> int:
         "plan": (Plan,),
         "report": (Report,),
     }
-    found = json_schema(f"neuroflux {arguments.document}", *kinds[arguments.document])
-    print_result(json.dumps(found, indent=1, ensure_ascii=False))
-    return 0
+    return json_schema(f"neuroflux {document}", *kinds[document])
