@@ -54,15 +54,19 @@ def cases() -> Iterator[Case]:
     resnet, plain, vgg, deeper = (
         Case(name, 1, held_out=HELD_OUT) for name in ("resnet20-8", "plain12-8", "vgg11-8", "resnet32-8")
     )
-    yield from (*_heads(resnet, (4, 0)), *_heads(resnet, (4,), 1), *_heads(plain, (4, 0)))
-    for first in (vgg, deeper):
-        yield from _heads(first, (4, 0), heads=_HEADS[:2])
-    for segments in (4, 0):
+    yield from _heads(resnet, (4,))
+    yield from _heads(resnet, (0,), heads=_HEADS[2:])
+    for segments in (0, 4):
         yield replace(resnet, segments=segments, overlap=1)
-    yield from _heads(resnet, (2, 8), heads=_HEADS[:2])
-    yield from (*_heads(resnet, (4,), 2), *_heads(resnet, (0,), 1))
-    for first in (plain, vgg, deeper):
-        yield from _heads(first, (4, 0), 1)
+    for first in (vgg, deeper):
+        yield from _heads(first, (4, 0), heads=_HEADS[:1])
+    yield from _heads(resnet, (0, 2), heads=_HEADS[:2])
+    for first in (vgg, deeper):
+        yield from _heads(first, (0, 4), heads=_HEADS[1:])
+    yield from _heads(plain, (4, 0))
+    for seed in SEEDS[1:]:
+        for first in (resnet, plain, vgg, deeper):
+            yield from _heads(first, (4, 0), seed)
     for epochs in (5, 10, 40):  # backpropagation's curve
         yield replace(resnet, epochs=epochs)
     for name in ("mobilenetv2-8", "resnet20-16", "resnet32-16", "resnet20-8", "plain12-8", "vgg11-8", "resnet32-8"):
