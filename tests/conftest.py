@@ -12,7 +12,7 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
-from planner.system.resident import evict_torch_libraries
+from planner.system.resident import split_torch_libraries
 
 # How long an example takes says how busy the machine is.
 settings.register_profile("untimed", deadline=None)
@@ -20,9 +20,9 @@ settings.load_profile("untimed")
 
 _BROWSER = "tests/browser/"
 
-# Before any test module imports torch into this process: afterwards its pages, in the large pieces that a fresh
-# installation leaves, could not be evicted, and every process that a test measures would be 150 MiB larger.
-evict_torch_libraries()
+# Before any test module imports torch into this process: afterwards the large folios that a fresh installation leaves
+# could not be split, and every process that a test measures would be 150 MiB larger.
+split_torch_libraries()
 
 # As in the processes that train: what OpenMP's threads spin by default takes the processor from the tests beside.
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")

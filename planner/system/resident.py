@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import mmap
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -19,6 +20,11 @@ from pathlib import Path
 from planner.system.memory import cgroup_limit_bytes
 
 _MADV_DONTNEED = 4
+_MADV_COLD = 20
+_MAP_FAILED = ctypes.c_void_p(-1).value
+_WINDOW_BYTES = 64 << 10
+"""What Linux maps around a page that is touched: a folio no larger makes nothing more resident."""
+_PART_BYTES = 8 << 20
 _UPPER_A, _UPPER_R, _LOWER_A = b"ARa"
 
 
@@ -54,9 +60,7 @@ def preload_torch_libraries() -> None:
     The initialisers' pages and the pages that the Python half of the import touches are then never resident together:
     the import peaks at about 40-60 MiB less (a peak counts for the budget, even one that lasts milliseconds).
 
-    They are evicted from the page cache first (`evict_torch_libraries`), but not under a container's limit: what is
-    read again would count against it, and where storage reads ahead by megabytes (8 MiB on the machine this was seen
-    on) every page then pushes out others that are needed, without end.
+    Their pages in the page cache are made small first (`split_torch_libraries`).
 
     torch itself is not imported. Libraries that are missing or cannot be loaded are skipped: the import that follows
     loads them, or raises the error.
@@ -64,8 +68,7 @@ def preload_torch_libraries() -> None:
     libraries = _torch_libraries()
     if libraries is None:
         return
-    if cgroup_limit_bytes() is None:
-        evict_torch_libraries()
+    split_torch_libraries()
     # The same two names and modes as torch's own import, which then finds them loaded.
     for name, mode in (("libtorch_global_deps.so", ctypes.RTLD_GLOBAL), ("libtorch_cpu.so", ctypes.RTLD_LOCAL)):
         with contextlib.suppress(OSError):
@@ -73,17 +76,25 @@ def preload_torch_libraries() -> None:
     trim_clean_pages()
 
 
-def evict_torch_libraries() -> None:
-    """Take torch's libraries out of the page cache, to be read anew by the faults that need them.
+def split_torch_libraries() -> None:
+    """Have every page of torch's libraries that is in the page cache lie there by itself, not in a large folio.
 
-    A file that was just installed or copied sits there in large pieces, and Linux 6.18 maps a piece whole when one page
-    of it is touched: a training process is then 60-150 MiB larger, and importing torch peaks at 450 MiB. Reading anew
-    costs about 100 MB once. Pages that another process maps stay where they are. Imports nothing.
+    A file that was written or read from its beginning to its end, as an installation or a backup does, is cached in
+    folios of up to 2 MiB, and Linux maps a folio whole when one page of it is touched (since 6.18): a training process
+    is then 60-150 MiB larger, importing torch peaks at 450 MiB, and what a plan was made for depends on what was done
+    with a file before. Small pages are mapped 16 at a time. Nothing is read or written, and no page leaves the cache:
+    that would be read again, which counts against a container's limit, and where storage reads ahead by megabytes
+    would push out others that are needed, without end.
+
+    A file that other processes map keeps its folios. Who may not ask which pages are cached (neither the file's owner
+    nor allowed to write it) has the file taken out of the page cache instead, but not under a container's limit.
+    Imports nothing.
     """
     libraries = _torch_libraries()
     if libraries is not None:
         for name in ("libtorch_cpu.so", "libtorch_python.so"):
-            _evict_from_page_cache(libraries / name)
+            with contextlib.suppress(OSError, AttributeError):
+                _have_small_pages(libraries / name)
 
 
 def _torch_libraries() -> Path | None:
@@ -100,14 +111,47 @@ def hide_numpy() -> None:
     sys.modules["numpy"] = None  # type: ignore[assignment]  # Python's own way to forbid an import
 
 
-def _evict_from_page_cache(file: Path) -> None:
-    with contextlib.suppress(OSError):
-        fd = os.open(file, os.O_RDONLY)
-        try:
-            os.fsync(fd)  # a page still to be written, as after an installation, stays
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        finally:
-            os.close(fd)
+def _have_small_pages(file: Path) -> None:
+    """Raise OSError or AttributeError where the file or the means are not there."""
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        found = os.fstat(descriptor)
+        os.fsync(descriptor)  # a page still to be written, as after an installation, can be neither split nor evicted
+        if found.st_uid == os.geteuid() or os.access(file, os.W_OK):
+            _split_folios(descriptor, found.st_size)
+        elif cgroup_limit_bytes() is None:
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(descriptor)
+
+
+def _split_folios(descriptor: int, size_bytes: int) -> None:
+    """Split the large folios that a file's cached pages lie in.
+
+    Linux splits a folio when advice (MADV_COLD, which only makes pages the first to be reclaimed) is for a part of it,
+    and goes on with the pages that this process maps. So a page of every window is touched, if it is cached, and
+    advised alone. A part of the file at a time: what was touched is resident until it is unmapped.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+    libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    libc.mincore.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p]
+    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    page_bytes = mmap.PAGESIZE
+    step = max(1, _WINDOW_BYTES // page_bytes)
+    for offset in range(0, size_bytes, _PART_BYTES):
+        part_bytes = min(_PART_BYTES, size_bytes - offset)
+        address = libc.mmap(None, part_bytes, mmap.PROT_READ, mmap.MAP_SHARED, descriptor, offset)
+        if address in (None, _MAP_FAILED):
+            raise OSError(ctypes.get_errno(), "mmap")
+        cached = ctypes.create_string_buffer(-(-part_bytes // page_bytes))
+        libc.mincore(address, part_bytes, cached)
+        for page in range(0, len(cached), step):
+            if cached[page][0] & 1:
+                ctypes.string_at(address + page * page_bytes, 1)
+                libc.madvise(address + page * page_bytes, page_bytes, _MADV_COLD)
+        libc.munmap(address, part_bytes)
 
 
 def _clean_file_mappings(smaps: Iterable[bytes]) -> Iterator[tuple[int, int, int]]:

@@ -285,6 +285,7 @@ class BlockTrainer:
         started = time.perf_counter()
         self._position = replace(self._position, peak_bytes=self._guard.block_peak_bytes)
         self._checkpoints.save(block, self._position)
+        release_memory()  # the library pages that writing needed, up to 3 MiB, should not lie under the next steps
         seconds = time.perf_counter() - started
         self._emit(Checkpointed("checkpoint", self._index, self._position.step, seconds))
         self._stop.check()

@@ -107,6 +107,46 @@ def test_without_numpy_torch_works_and_none_of_it_is_mapped() -> None:
     assert run_child(code, "hide") == [False, False, gradients]
 
 
+def test_a_library_cached_in_large_folios_is_split_and_stays_cached(tmp_path: Path) -> None:
+    """As an installation or a backup leaves it. Linux 6.18 maps a folio whole when one page of it is touched."""
+    library = tmp_path / "torch" / "lib" / "libtorch_cpu.so"
+    library.parent.mkdir(parents=True)
+    (tmp_path / "torch" / "__init__.py").touch()
+    library.write_bytes(bytes(32 * MIB))
+    with library.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        while file.read(MIB):
+            pass
+    code = """
+        import json, mmap, os, re, sys
+        from planner.system import resident
+
+        def touched():
+            "Resident bytes of a new mapping of which a page of every MiB was touched."
+            with open(sys.argv[1], "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+                for offset in range(0, len(mapped), 1 << 20):
+                    mapped[offset]
+                smaps = open("/proc/self/smaps").read().split(sys.argv[1])[1]
+                return 1024 * int(re.search(r"^Rss: +(\\d+) kB", smaps, re.M)[1])
+
+        def cached():
+            "Bytes that can be had without reading storage."
+            with open(sys.argv[1], "rb") as file:
+                return os.preadv(file.fileno(), [bytearray(32 << 20)], 0, os.RWF_NOWAIT)
+
+        before, cached_before = touched(), cached()
+        resident.split_torch_libraries()
+        print(json.dumps([before, touched(), cached_before, cached()]))
+    """
+    before, after, *cached = run_child(code, str(library), env=environment(tmp_path))
+    around = 64 << 10
+    assert after <= 32 * around
+    assert cached == [32 * MIB] * 2
+    if before <= 32 * around:
+        pytest.skip("needs a kernel that maps large folios whole and a file system that makes them, to show more")
+
+
 @pytest.mark.parametrize("library", [None, b"", b"not a library"])
 def test_preloading_skips_what_is_not_there(tmp_path: Path, library: bytes | None) -> None:
     (tmp_path / "torch" / "lib").mkdir(parents=True)

@@ -374,6 +374,17 @@ def test_checkpoints_come_when_their_time_has_come() -> None:
     assert not [event for event in events if isinstance(event, Checkpointed)]
 
 
+def test_library_pages_that_a_checkpoint_needed_are_given_back_before_the_next_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They made steps behind a checkpoint up to 2 MB higher than predicted: 1 % at a budget of 180 MB."""
+    events: list[Event] = []
+    released: list[int] = []
+    monkeypatch.setattr(train, "release_memory", lambda: released.append(sum(isinstance(e, Step) for e in events)))
+    _trainer(make_plan((0, 6)), RunLength(2, None, 0), BATCH, events, every_seconds=0.0).train()
+    assert [step for step in released if step] == [1, 2, 3, 4, 5, 6]
+
+
 def test_a_damaged_checkpoint_is_told_and_the_block_begins_anew() -> None:
     plan, order = make_plan((0, 6)), RunLength(1, None, 0)
     whole = _trainer(plan, order, BATCH, [], every_seconds=0.0).train()
