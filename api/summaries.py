@@ -82,6 +82,7 @@ def plan_summary(plan: Plan) -> dict[str, Any]:
     """What a list says of a plan."""
     return {
         "model": plan.model.name,
+        "task": plan.model.task.kind,
         "device": plan.device.name,
         "profile_id": plan.profile_id,
         "strategy": plan.strategy,

@@ -21,20 +21,15 @@ from api.plan_cache import CachedPlan
 from api.problems import Problem, from_error, invalid, not_found, overloaded
 from api.routes.common import (
     BODY_PROBLEMS,
-    DEFAULT_LIMIT,
-    Cursor,
-    Limit,
     content_answer,
-    from_cursor,
     gives,
     json_answer,
-    page_answer,
     reads,
     service_of,
     takes,
 )
 from api.routes.jobs import queue_profile
-from api.schemas.plan_responses import Alternatives, Choice, Comparison, PlanChoices, PlanPage
+from api.schemas.plan_responses import Alternatives, Choice, Comparison, PlanChoices
 from api.schemas.requests import CompareRequest, CompareTerms, JobTerms, PlanRequest, ServiceTerms
 from api.schemas.responses import JobItem
 from api.service import Service
@@ -273,12 +268,6 @@ def _missing(asked: _Asked, device: device_rows.DeviceKey, base: str) -> Problem
         f"{'' if training.dtype == 'float32' else f' --dtype {training.dtype}'}"
         f"{'' if asked.question.head is None else f' --head {asked.question.head}'} --report-to {base}",
     )
-
-
-@router.get("", **reads("list_plans", "A page of plans", PlanPage))
-def list_plans(request: Request, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT) -> Response:
-    """Plans, newest first."""
-    return page_answer(content.page(service_of(request).database, plans, from_cursor(cursor), limit))
 
 
 @router.get("/terms", **reads("get_plan_terms", "Every term with its default, and a budget to begin with", PlanTerms))

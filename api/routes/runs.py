@@ -16,21 +16,16 @@ from api.limits import DEFAULT_POINTS, MAX_POINTS, MAX_SAMPLES_PER_RUN
 from api.problems import Problem, invalid, not_found
 from api.routes.common import (
     BODY_PROBLEMS,
-    DEFAULT_LIMIT,
-    Cursor,
     Key,
-    Limit,
-    from_cursor,
     gives,
     json_answer,
     known,
-    page_answer,
     reads,
     service_of,
     takes,
 )
 from api.schemas.requests import RunRequest, RunStateRequest, SampleBatch
-from api.schemas.responses import Run, RunItem, RunPage, SampleChart, SamplesTaken
+from api.schemas.responses import Run, RunItem, SampleChart, SamplesTaken
 from api.service import Service
 from api.store import content, idempotency, runs
 from api.store.idempotency import Once
@@ -106,23 +101,6 @@ def _create(service: Service, principal: Principal, text: bytes, once: Once | No
     wanted = earlier or identity
     item = runs.page(database, None, 1, (rows.c.id == wanted,)).items[0]
     return json_answer(item, HTTPStatus.CREATED, {"Location": f"/v1/runs/{wanted}"})
-
-
-@router.get("", **reads("list_runs", "A page of runs", RunPage))
-def list_runs(
-    request: Request,
-    cursor: Cursor = None,
-    limit: Limit = DEFAULT_LIMIT,
-    plan: Annotated[str | None, Query(description="Only runs of the plan with this id", max_length=64)] = None,
-    device: Annotated[str | None, Query(description="Only runs of the device with this id", max_length=64)] = None,
-    newest: Annotated[bool, Query(description="Only the newest run of each device")] = False,
-) -> Response:
-    """Runs, newest first."""
-    wanted = ((rows.c.plan_id, plan), (rows.c.device_id, device))
-    conditions = [column == value for column, value in wanted if value is not None]
-    if newest:
-        conditions.append(runs.is_newest())
-    return page_answer(runs.page(service_of(request).database, from_cursor(cursor), limit, tuple(conditions)))
 
 
 @router.get("/{run_id}", **reads("get_run", "The run", Run, 404))

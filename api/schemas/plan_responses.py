@@ -63,12 +63,26 @@ class PlanItem:
 
 @dataclass(frozen=True)
 class PlanPage:
-    """Plans, newest first."""
+    """Plans, in the order that was asked for."""
 
     items: tuple[PlanItem, ...]
     """The plans."""
     next_cursor: str | None
     """Ask with this `cursor` for the next page; null: this was the last one."""
+    total: int | None
+    """How many there are on all pages; null where `count` was not asked for."""
+
+
+@dataclass(frozen=True)
+class PlanNames:
+    """What plans can be filtered by."""
+
+    models: tuple[str, ...]
+    """Names of the networks that there are plans for."""
+    devices: tuple[str, ...]
+    """Names of the devices that there are plans for."""
+    strategies: tuple[Strategy, ...]
+    """The rules that chose them."""
 
 
 @dataclass(frozen=True)

@@ -305,6 +305,10 @@ class DevicePage:
     """Ask with this `cursor` for the next page; null: this was the last one."""
 
 
+RunState = Literal["queued", "running", "finished", "over-budget", "failed", "interrupted", "lost"]
+"""How far a run is."""
+
+
 @dataclass(frozen=True)
 class RunItem:
     """A run in short."""
@@ -317,13 +321,17 @@ class RunItem:
     """What it executes."""
     device_id: str | None
     """The device that reports it; null where it came without a device's token."""
+    device: str
+    """The name of the device that reports it, else of the one that it was planned for."""
     model: str
     """The model's name."""
+    task: str
+    """The kind of the model's task."""
     budget: BudgetItem
     """What must not be exceeded."""
     blocks: int
     """Blocks of the plan."""
-    state: Literal["queued", "running", "finished", "over-budget", "failed", "interrupted", "lost"]
+    state: RunState
     """`queued`: begun here, and no step yet; `finished`, `over-budget`: by its report; `failed`, `interrupted`: its
     device has said so, or was revoked; `lost`: it is silent."""
     reason: str | None
@@ -333,6 +341,10 @@ class RunItem:
     peak_bytes: int | None
     """What its report says, which knows of caches and validation too; before that the highest of its samples, null
     before the first."""
+    accuracy: float | None
+    """What its report says, by the task's metric; null before that."""
+    seconds: float | None
+    """How long it took by its report; before that the time of its newest sample."""
     created_at: str
     """When it began (UTC)."""
     heard_at: str
@@ -351,12 +363,34 @@ class Run(RunItem):
 
 @dataclass(frozen=True)
 class RunPage:
-    """Runs, newest first."""
+    """Runs, in the order that was asked for."""
 
     items: tuple[RunItem, ...]
     """The runs."""
     next_cursor: str | None
     """Ask with this `cursor` for the next page; null: this was the last one."""
+    total: int | None
+    """How many there are on all pages; null where `count` was not asked for."""
+
+
+@dataclass(frozen=True)
+class DeviceName:
+    """A device."""
+
+    id: str
+    """Its id."""
+    name: str
+    """What a person calls it."""
+
+
+@dataclass(frozen=True)
+class RunChoices:
+    """What runs can be filtered by."""
+
+    models: tuple[str, ...]
+    """Names of the networks that there are runs of."""
+    devices: tuple[DeviceName, ...]
+    """Devices that have reported runs."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +12,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, Table, select
 
 from api.store.database import Database, now_ms
+from api.store.listing import Position
 from api.store.tables import plan_requests, plans
+from api.store.words import listed_plan
 from planner.schema.codec import to_json
 
 
@@ -23,7 +25,11 @@ class Page:
     items: tuple[dict[str, Any], ...]
     """Summaries."""
     next_number: int | None
-    """Where the next stretch begins; none: this was the last one."""
+    """Where the next stretch begins; none: this was the last one, or the list is sorted."""
+    end: Position | None = None
+    """Behind which the next stretch of a sorted list begins; none: this was the last one."""
+    total: int | None = None
+    """How many items there are in all; none: nobody asked."""
 
 
 _ID = re.compile(r"[0-9a-f]{64}")
@@ -65,6 +71,14 @@ def page(database: Database, table: Table, before: int | None, limit: int, condi
     return page_of(database, statement, table.c.number, before, limit, _item)
 
 
+def items(connection: Connection, table: Table, numbers: Sequence[int]) -> tuple[dict[str, Any], ...]:
+    """The summaries of these numbers, in this order, within the caller's transaction."""
+    columns = (table.c.number, table.c.id, table.c.summary, table.c.created_ms)
+    rows = connection.execute(select(*columns).where(table.c.number.in_(numbers))).all()
+    found = {row.number: row for row in rows}
+    return tuple(_item(connection, found[number]) for number in numbers)
+
+
 def _item(connection: Connection, row: Any) -> dict[str, Any]:
     return {"id": row.id, **json.loads(row.summary), "created_at": timestamp(row.created_ms)}
 
@@ -96,7 +110,7 @@ def timestamp(milliseconds: int | None) -> str | None:
 
 def put_plan(database: Database, key: str, row: Mapping[str, Any]) -> bool:
     """Keep a plan and the request it answers, in one transaction; tell whether the plan is new."""
-    values = {**encoded(row), "created_ms": now_ms()}
+    values = {**encoded(row), **listed_plan(json.loads(row["summary"])), "created_ms": now_ms()}
     with database.write() as connection:
         is_new = database.insert_new(connection, plans, "id", values)
         database.insert_new(connection, plan_requests, "key", {"key": key, "plan_id": row["id"]})

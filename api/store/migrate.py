@@ -24,7 +24,7 @@ from planner.system.ends import End
 from planner.system.files import make_folder
 from planner.system.locks import waiting_lock
 
-HEAD = "0006"
+HEAD = "0007"
 """The newest revision under `migrations/versions`."""
 
 _LOCK = 0x6E6575726F

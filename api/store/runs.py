@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
 
 from api.limits import HEARD_SECONDS, SILENCE_SECONDS
 from api.store.content import Page, page_of, timestamp
 from api.store.database import Database, now_ms
-from api.store.tables import plans, runs, samples
+from api.store.tables import devices, plans, runs, samples
+from api.store.words import listed_report, listed_run
 from planner.schema.report import Report
 
 _ROWS_AT_ONCE = 5000
@@ -37,6 +38,8 @@ class RunKey:
 def create(connection: Any, database: Database, identity: str, plan_id: str, device_id: str | None, name: str) -> None:
     """Begin a run, within the caller's transaction."""
     row = {"id": identity, "plan_id": plan_id, "device_id": device_id, "name": name.encode()}
+    summary = json.loads(connection.execute(select(plans.c.summary).where(plans.c.id == plan_id)).scalar_one())
+    row |= listed_run(name, summary)
     now = now_ms()
     connection.execute(database.insert(runs).values(**row, state="queued", created_ms=now, heard_ms=now))
 
@@ -53,7 +56,7 @@ def key_of(database: Database, identity: str) -> RunKey | None:
     return None if row is None else RunKey(row.number, row.plan_id, row.device_id, row.blocks)
 
 
-_OPEN = ("queued", "running")
+OPEN = ("queued", "running")
 """States of a run that is expected to be heard of."""
 
 _COLUMNS = (
@@ -66,17 +69,29 @@ _COLUMNS = (
     runs.c.state,
     runs.c.reason,
     runs.c.peak_bytes,
+    runs.c.accuracy,
+    runs.c.seconds,
     runs.c.created_ms,
     runs.c.heard_ms,
     runs.c.finished_ms,
     plans.c.summary,
+    devices.c.name.label("device_name"),
 )
+
+_JOINED = runs.join(plans, plans.c.id == runs.c.plan_id).outerjoin(devices, devices.c.id == runs.c.device_id)
 
 
 def page(database: Database, before: int | None, limit: int, conditions: tuple[ColumnElement[bool], ...]) -> Page:
     """Runs, newest first."""
-    statement = select(*_COLUMNS).join(plans, plans.c.id == runs.c.plan_id).where(*conditions)
+    statement = select(*_COLUMNS).select_from(_JOINED).where(*conditions)
     return page_of(database, statement, runs.c.number, before, limit, _item)
+
+
+def items(connection: Connection, numbers: Sequence[int]) -> tuple[dict[str, Any], ...]:
+    """The runs of these numbers, in this order, within the caller's transaction."""
+    rows = connection.execute(select(*_COLUMNS).select_from(_JOINED).where(runs.c.number.in_(numbers))).all()
+    found = {row.number: row for row in rows}
+    return tuple(_item(connection, found[number]) for number in numbers)
 
 
 def is_newest() -> ColumnElement[bool]:
@@ -86,7 +101,7 @@ def is_newest() -> ColumnElement[bool]:
 
 def one(database: Database, identity: str) -> dict[str, Any] | None:
     """A run with its report, where there is one."""
-    statement = select(*_COLUMNS, runs.c.report).join(plans, plans.c.id == runs.c.plan_id).where(runs.c.id == identity)
+    statement = select(*_COLUMNS, runs.c.report).select_from(_JOINED).where(runs.c.id == identity)
     with database.read() as connection:
         row = connection.execute(statement).first()
         if row is None:
@@ -106,12 +121,16 @@ def _item(connection: Any, row: Any) -> dict[str, Any]:
         "name": row.name.decode(),
         "plan_id": row.plan_id,
         "device_id": row.device_id,
+        "device": row.device_name.decode() if row.device_name is not None else plan.get("device", ""),
         "model": plan["model"],
+        "task": plan.get("task", "classification"),
         "budget": plan["budget"],
         "blocks": plan["blocks"],
         **state_of(row),
         "last_sample": None if last is None else _sample(last),
         "peak_bytes": peak,
+        "accuracy": row.accuracy,
+        "seconds": row.seconds if row.seconds is not None else None if last is None else last.seconds,
         "created_at": timestamp(row.created_ms),
         "heard_at": timestamp(row.heard_ms),
         "finished_at": timestamp(row.finished_ms),
@@ -120,7 +139,7 @@ def _item(connection: Any, row: Any) -> dict[str, Any]:
 
 def state_of(row: Any) -> dict[str, Any]:
     """How far a run is, and why. That one is lost nobody tells: it is silent."""
-    if row.state in _OPEN and now_ms() - row.heard_ms > 1000 * SILENCE_SECONDS:
+    if row.state in OPEN and now_ms() - row.heard_ms > 1000 * SILENCE_SECONDS:
         return {"state": "lost", "reason": f"nothing has been heard of it since {timestamp(row.heard_ms)}"}
     return {"state": row.state, "reason": None if row.reason is None else row.reason.decode()}
 
@@ -209,7 +228,7 @@ def set_state(database: Database, number: int, state: str, reason: str | None) -
 
 def interrupt_runs_of(connection: Any, device_id: str, reason: str) -> None:
     """End what a device has not ended, within the caller's transaction."""
-    chosen = and_(runs.c.device_id == device_id, runs.c.state.in_(_OPEN))
+    chosen = and_(runs.c.device_id == device_id, runs.c.state.in_(OPEN))
     connection.execute(update(runs).where(chosen).values(state="interrupted", reason=reason.encode()))
 
 
@@ -221,7 +240,8 @@ def put_report(
     is_within = report.within_budget and report.peak_bytes <= report.budget_bytes
     said = {"state": "finished" if is_within else "over-budget", "reason": None, "peak_bytes": report.peak_bytes}
     now = now_ms()
-    values = {"report": text, "report_id": report_id, **said, "heard_ms": now, "finished_ms": now}
+    values = {"report": text, "report_id": report_id, **said, **listed_report(report)}
+    values |= {"heard_ms": now, "finished_ms": now}
     with database.write() as connection:
         done = connection.execute(update(runs).where(fresh).values(**values))
         if done.rowcount:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -30,6 +32,23 @@ metadata = MetaData(
 def _number() -> Column[int]:
     """Counts up in the order of arrival, which is the order of pages."""
     return Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True)
+
+
+MAX_WORDS = 300
+"""Characters that are searched: PostgreSQL's index holds no row above 2.6 KiB."""
+
+
+MAX_LISTED = 64
+"""Characters of a name that lists are filtered and sorted by."""
+
+
+def _listed(*names: str) -> tuple[Column[Any], ...]:
+    """What lists of runs and plans are searched, filtered and sorted by."""
+    return (
+        Column("words", String(MAX_WORDS), nullable=False, server_default=""),
+        *(Column(name, String(MAX_LISTED), nullable=False, server_default="") for name in ("model", *names)),
+        Column("budget_bytes", BigInteger, nullable=False, server_default="0"),
+    )
 
 
 models = Table(
@@ -91,6 +110,15 @@ plans = Table(
     Column("summary", LargeBinary, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
+    *_listed("strategy", "device"),
+    Column("peak_bytes", BigInteger, nullable=False, server_default="0"),
+    Column("seconds", Float, nullable=False, server_default="0"),
+    Column("cuts", Integer, nullable=False, server_default="0"),
+    # What lists are filtered and sorted by, beside documents that would have to be read over.
+    Index(
+        "ix_plans_listed",
+        *("words", "model", "strategy", "device", "budget_bytes", "peak_bytes", "seconds", "cuts", "blocks"),
+    ),
 )
 
 plan_requests = Table(
@@ -116,6 +144,14 @@ runs = Table(
     Column("created_ms", BigInteger, nullable=False),
     Column("heard_ms", BigInteger, nullable=False, server_default="0"),
     Column("finished_ms", BigInteger),
+    *_listed(),
+    Column("accuracy", Float),
+    Column("seconds", Float),
+    Index(
+        "ix_runs_listed",
+        *("words", "model", "state", "heard_ms", "device_id", "plan_id", "budget_bytes", "peak_bytes"),
+        *("accuracy", "seconds"),
+    ),
 )
 
 samples = Table(

@@ -33,7 +33,8 @@ def test_samples_are_written_though_somebody_waits_no_more(sqlite_url: str) -> N
     """A request that is cancelled cancels what it waits for."""
     database = Database(sqlite_url)
     with database.write() as connection:
-        connection.execute(text("INSERT INTO plans VALUES (1, 'p', 1, '{}', '{}', 0)"))
+        names = "id, blocks, summary, body, created_ms"
+        connection.execute(text(f"INSERT INTO plans ({names}) VALUES ('p', 1, '{{}}', '{{}}', 0)"))
         connection.execute(text("INSERT INTO runs (number, id, plan_id, name, created_ms) VALUES (1, 'r', 'p', '', 0)"))
     row = {"run": 1, "seconds": 0.0, "block": 0, "epoch": 0, "step": 0, "resident_bytes": 0, "peak_bytes": 0, "loss": 1}
     writer = SampleWriter(database)
