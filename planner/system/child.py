@@ -24,6 +24,7 @@ from planner.system.allocator import variables_to_start_with
 from planner.system.answers import VARIABLE
 from planner.system.ends import End
 from planner.system.oom import kill_first
+from planner.system.resident import split_torch_libraries
 
 T = TypeVar("T")
 
@@ -70,6 +71,8 @@ class ChildProcess:
         stdin: int = subprocess.DEVNULL,
         keep: Sequence[int] = (),
     ) -> None:
+        if "torch" in sys.modules:
+            split_torch_libraries()  # pages that this process maps too could not be split once the child has them
         with answering() as (source, target, environment):
             self.process = subprocess.Popen(
                 [sys.executable, *arguments],

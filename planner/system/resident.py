@@ -86,7 +86,8 @@ def split_torch_libraries() -> None:
     that would be read again, which counts against a container's limit, and where storage reads ahead by megabytes
     would push out others that are needed, without end.
 
-    A file that other processes map keeps its folios. Who may not ask which pages are cached (neither the file's owner
+    A folio that another process maps stays as it is. One that only this process maps is split under it: a program that
+    has imported torch becomes 120 MB smaller. Who may not ask which pages are cached (neither the file's owner
     nor allowed to write it) has the file taken out of the page cache instead, but not under a container's limit.
     Imports nothing.
     """

@@ -107,8 +107,12 @@ def test_without_numpy_torch_works_and_none_of_it_is_mapped() -> None:
     assert run_child(code, "hide") == [False, False, gradients]
 
 
-def test_a_library_cached_in_large_folios_is_split_and_stays_cached(tmp_path: Path) -> None:
-    """As an installation or a backup leaves it. Linux 6.18 maps a folio whole when one page of it is touched."""
+@pytest.mark.parametrize("who", ["for itself", "for a child"])
+def test_a_library_cached_in_large_folios_is_split_and_stays_cached(tmp_path: Path, who: str) -> None:
+    """As an installation or a backup leaves it. Linux 6.18 maps a folio whole when one page of it is touched.
+
+    A program that has torch maps it already: no child that it starts could split it.
+    """
     library = tmp_path / "torch" / "lib" / "libtorch_cpu.so"
     library.parent.mkdir(parents=True)
     (tmp_path / "torch" / "__init__.py").touch()
@@ -119,8 +123,9 @@ def test_a_library_cached_in_large_folios_is_split_and_stays_cached(tmp_path: Pa
         while file.read(MIB):
             pass
     code = """
-        import json, mmap, os, re, sys
+        import json, mmap, os, re, subprocess, sys
         from planner.system import resident
+        from planner.system.child import ChildProcess
 
         def touched():
             "Resident bytes of a new mapping of which a page of every MiB was touched."
@@ -136,10 +141,18 @@ def test_a_library_cached_in_large_folios_is_split_and_stays_cached(tmp_path: Pa
                 return os.preadv(file.fileno(), [bytearray(32 << 20)], 0, os.RWF_NOWAIT)
 
         before, cached_before = touched(), cached()
-        resident.split_torch_libraries()
+        if sys.argv[2] == "for itself":
+            resident.split_torch_libraries()
+        else:
+            import torch
+            library = open(sys.argv[1], "rb")
+            mapped = mmap.mmap(library.fileno(), 0, prot=mmap.PROT_READ)
+            mapped[0]
+            with ChildProcess(["-c", "pass"], subprocess.DEVNULL) as child:
+                child.process.wait()
         print(json.dumps([before, touched(), cached_before, cached()]))
     """
-    before, after, *cached = run_child(code, str(library), env=environment(tmp_path))
+    before, after, *cached = run_child(code, str(library), who, env=environment(tmp_path))
     around = 64 << 10
     assert after <= 32 * around
     assert cached == [32 * MIB] * 2
