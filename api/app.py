@@ -21,7 +21,7 @@ from api.auth import needs
 from api.guard import Guard
 from api.limits import STORE_THREADS
 from api.problems import Problem, invalid
-from api.routes import devices, health, jobs, lists, models, plan_views, plans, profiles, runs, session
+from api.routes import devices, health, jobs, keeping, lists, models, people, plan_views, plans, profiles, runs, session
 from api.service import Service
 from api.settings import ServiceSettings
 
@@ -55,7 +55,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    for part in (health, lists, models, profiles, plans, plan_views, devices, runs, jobs, session):
+    for part in (health, lists, models, profiles, plans, plan_views, devices, runs, jobs, session, keeping, people):
         app.include_router(part.router, dependencies=[] if part is health else [Depends(_known_query)])
     _add_pages(app)
     return app

@@ -15,20 +15,22 @@ from api.problems import Problem
 from api.settings import ServiceSettings
 from api.store.tokens import LOCAL_ID, Kind, Principal
 
-Scope = Literal["read", "plan", "report", "jobs", "admin", "enrol"]
+Scope = Literal["read", "metrics", "plan", "report", "jobs", "admin", "enrol", "sign-in"]
 
 COOKIE = "neuroflux_session"
 """The browser's session."""
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
-LOCAL = Principal("admin", LOCAL_ID)
+LOCAL = Principal("admin", LOCAL_ID, name="this machine")
 """Who asks a service without authentication, which only this machine reaches."""
 
 _SCOPES: dict[Kind, frozenset[Scope]] = {
-    "admin": frozenset({"read", "plan", "report", "jobs", "admin", "enrol"}),
-    "device": frozenset({"read", "plan", "report"}),
-    "session": frozenset({"read", "plan", "jobs", "admin"}),
+    "admin": frozenset({"read", "metrics", "plan", "report", "jobs", "admin", "enrol", "sign-in"}),
+    "read": frozenset({"read", "metrics", "sign-in"}),
+    "metrics": frozenset({"metrics"}),
+    "device": frozenset({"read", "metrics", "plan", "report"}),
+    "session": frozenset({"read", "metrics", "plan", "jobs", "admin"}),
     "enrolment": frozenset({"enrol"}),
 }
 
@@ -60,7 +62,12 @@ def unauthorized() -> Problem:
 
 def may(principal: Principal, scope: Scope) -> bool:
     """Whether a principal has a scope."""
-    return scope in _SCOPES[principal.kind]
+    return scope in _SCOPES[principal.kind] and (principal.role is None or scope in _SCOPES[_role(principal)])
+
+
+def _role(principal: Principal) -> Kind:
+    """What kind of token a session was begun with."""
+    return "read" if principal.role == "read" else "admin"
 
 
 def needs(scope: Scope) -> Callable[[Request], Awaitable[Principal]]:
@@ -69,10 +76,16 @@ def needs(scope: Scope) -> Callable[[Request], Awaitable[Principal]]:
     async def check(request: Request) -> Principal:  # async: a plain function would be sent to a thread
         principal: Principal = request.state.principal
         if not may(principal, scope):
-            raise Problem(HTTPStatus.FORBIDDEN, "forbidden", f"a token of kind {principal.kind} may not do this")
+            raise Problem(HTTPStatus.FORBIDDEN, "forbidden", _refusal(principal))
         return principal
 
     return check
+
+
+def _refusal(principal: Principal) -> str:
+    if "read" in (principal.kind, principal.role):
+        return "who may read may not change anything"
+    return f"a token of kind {principal.kind} may not do this"
 
 
 def check_host(headers: Headers, settings: ServiceSettings) -> None:

@@ -70,7 +70,10 @@ async def _events(service: Service, run: RunKey, after: int, principal: Principa
             if not await run_in_threadpool(tokens.is_valid, service.database, principal):
                 return
         # The report is looked for first: what came before it is then in what is read next.
-        state, report = await run_in_threadpool(runs.progress_of, service.database, run.number)
+        progress = await run_in_threadpool(runs.progress_of, service.database, run)
+        if progress is None:
+            return
+        state, report = progress
         found = await run_in_threadpool(runs.samples_after, service.database, run.number, after, _BATCH)
         if state != known:
             known = state

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -18,7 +19,7 @@ from api import auth, limits
 from api.problems import Problem, invalid, overloaded
 from api.routes.session import SIGN_IN
 from api.service import Service
-from api.store import device_rows, tokens
+from api.store import audit, device_rows, tokens
 from planner.errors import PlannerError
 
 _LOG = logging.getLogger("neuroflux.api")
@@ -62,7 +63,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer = _Answer(send, scope)
+        answer = _Answer(send, scope, self._audit)
         started = time.perf_counter()
         try:
             await self._guarded(scope, receive, answer)
@@ -119,6 +120,21 @@ class Guard:
                 await run_in_threadpool(device_rows.set_seen, self._service.database, principal.device_id)
         return principal or auth.LOCAL
 
+    async def _audit(self, scope: Scope, status: int, location: str) -> None:
+        """Write down who changed what, or was not allowed to, before they hear of it."""
+        principal = scope.get("state", {}).get("principal")
+        action = _operation(scope)
+        if principal is None or action is None or not _is_worth(scope["method"], action, status):
+            return
+        what, client = location or scope["path"], (scope.get("client") or ("",))[0]
+        try:
+            await run_in_threadpool(audit.add, self._service.database, principal, action, what, status, client)
+        except (Problem, SQLAlchemyError) as error:
+            # It is done; whoever asked for it hears so.
+            _LOG.error(
+                "not written down: %s %s by token %s (%s)", action, what, principal.token_id, type(error).__name__
+            )
+
     async def _refuse(self, problem: Problem, scope: Scope, receive: Receive, answer: _Answer) -> None:
         if answer.status:
             return  # half an answer has gone out; the connection is closed behind it
@@ -132,9 +148,10 @@ class Guard:
 class _Answer:
     """Sends an answer, with the headers that all answers have."""
 
-    def __init__(self, send: Send, scope: Scope) -> None:
+    def __init__(self, send: Send, scope: Scope, audit: Callable[[Scope, int, str], Awaitable[None]]) -> None:
         self._send = send
         self._scope = scope
+        self._audit = audit
         self.status = 0
 
     async def __call__(self, message: Message) -> None:
@@ -144,9 +161,30 @@ class _Answer:
             for name, value in _HEADERS.items():
                 headers.setdefault(name, value)
             headers.setdefault("Cache-Control", "no-store")
+            if self._scope["method"] not in auth.SAFE:
+                await self._audit(self._scope, self.status, headers.get("location", ""))
             if headers.get("location", "").startswith("/"):
                 headers["location"] = self._scope.get("root_path", "") + headers["location"]
         await self._send(message)
+
+
+_UNTOLD = frozenset({"post_samples", "set_run_state", "compare_plans"})
+"""What changes something all the time, or nothing that lasts."""
+
+
+def _is_worth(method: str, action: str, status: int) -> bool:
+    """Whether something has changed, which a POST says by 201, or somebody was kept from it."""
+    if status == HTTPStatus.FORBIDDEN:
+        return True
+    is_done = status < HTTPStatus.BAD_REQUEST and not (method == "POST" and status == HTTPStatus.OK)
+    return is_done and action not in _UNTOLD
+
+
+def _operation(scope: Scope) -> str | None:
+    """What a route does, by its id in the description, or its name where it is not described."""
+    route: Any = scope.get("route")
+    found = getattr(route, "operation_id", None) or getattr(route, "name", None)
+    return found if isinstance(found, str) else None
 
 
 def _path(scope: Scope) -> str:

@@ -67,6 +67,10 @@ class KnownModels:
         body = await run_in_threadpool(content.body, self._database, models, identity)
         return None if body is None else await self._read(identity, body, "$")
 
+    def forget(self, identity: str) -> None:
+        """One was deleted."""
+        self._known.pop(identity, None)
+
     async def _read(self, key: str, text: bytes, field: str) -> KnownModel:
         found = self._known.get(key)
         if found is None:

@@ -92,6 +92,15 @@ MAX_SAMPLES_PER_RUN = 5_000_000
 MAX_REASON_LENGTH = 2000
 """Longest reason of a run's end."""
 
+MAX_LABELS = 20
+"""Most labels of one thing."""
+
+MAX_LABEL_LENGTH = 64
+"""Longest label."""
+
+MAX_NOTES_LENGTH = 10_000
+"""Longest notes on one thing."""
+
 MAX_POINTS = 5000
 """Most points of one chart."""
 
@@ -143,11 +152,20 @@ ENROLMENT_SECONDS = 900
 MAX_ENROLMENT_SECONDS = 24 * 3600
 """Longest life of an enrolment token."""
 
+MAX_TOKEN_DAYS = 3650
+"""Longest life of a named token that has an end."""
+
+AUDIT_SECONDS = 400 * 24 * 3600
+"""How long it is kept who changed what."""
+
 SESSION_SECONDS = 12 * 3600
 """Life of a browser's session."""
 
 MAX_KEY_LENGTH = 128
 """Longest Idempotency-Key."""
+
+DELETED_SECONDS = 10.0
+"""How often it is looked whether a plan in memory was deleted by another process."""
 
 PLAN_CACHE_BYTES = 8 * MIB
 """Plans kept in memory, ready to be sent."""

@@ -46,8 +46,12 @@ _KINDS: tuple[type, ...] = (
     responses.JobItem,
     responses.JobPage,
     requests.JobRequest,
+    responses.ModelItem,
     responses.ModelPage,
     plan_responses.PlanNames,
+    requests.MarkRequest,
+    requests.NamedMarkRequest,
+    plan_responses.PlanItem,
     plan_responses.PlanPage,
     requests.PlanRequest,
     PlanTerms,
@@ -65,6 +69,10 @@ _KINDS: tuple[type, ...] = (
     responses.SamplesTaken,
     responses.SessionItem,
     responses.SessionPage,
+    requests.TokenRequest,
+    responses.NewToken,
+    responses.TokenPage,
+    responses.AuditPage,
 )
 
 _SECURITY = {

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from sqlalchemy import text
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api import limits
@@ -22,15 +23,19 @@ from api.plan_cache import PlanCache
 from api.problems import Problem, overloaded
 from api.settings import ServiceSettings
 from api.solving import SolverPool
+from api.store import content
 from api.store.database import Database
 from api.store.runs import RunKey
+from api.store.tables import plans
 from api.store.writer import SampleWriter
 from planner.system.files import free_bytes
 from planner.units import format_bytes
 
 _PAGES = Path(__file__).parent / "pages"
 
-_REFUSED = '<p role="alert">This is not the token of this service\'s admin. It may have been changed.</p>'
+_REFUSED = (
+    '<p role="alert">This is not the token of somebody who may read here. It may have been changed, or have ended.</p>'
+)
 _NONE_GIVEN = '<p role="alert">A token is needed.</p>'
 
 
@@ -57,6 +62,11 @@ class Bytes:
         self._held += len(value)
         while self._held > self._most:
             self._held -= len(self._items.popitem(last=False)[1])
+
+    def remove(self, *keys: str) -> None:
+        """Keep them no longer."""
+        for key in keys:
+            self._held -= len(self._items.pop(key, b""))
 
 
 class Lane:
@@ -136,6 +146,7 @@ class Service:
         self.run_keys: OrderedDict[str, RunKey] = OrderedDict()
         self._looking: asyncio.Task[None] | None = None
         self._seen: dict[str, float] = {}
+        self._found: OrderedDict[str, float] = OrderedDict()
 
     @contextmanager
     def answering(self) -> Iterator[None]:
@@ -192,6 +203,34 @@ class Service:
             return False
         self._seen[device_id] = now
         return True
+
+    async def check_plan(self, plan_id: str) -> None:
+        """Forget a plan that another process has deleted: from time to time it is looked whether it is there."""
+        now = time.monotonic()
+        if plan_id not in self._found or now - self._found[plan_id] < limits.DELETED_SECONDS:
+            return
+        if await run_in_threadpool(content.exists, self.database, plans, plan_id):
+            self._found[plan_id] = now
+        else:
+            self.forget_plan(plan_id)
+
+    def put_plan(self, plan_id: str, text: bytes) -> None:
+        """Keep a plan that is in the database."""
+        self.plans.put(plan_id, text)
+        self._found[plan_id] = time.monotonic()
+        while len(self._found) > limits.CACHED_PLANS:
+            self._found.popitem(last=False)
+
+    def forget_plan(self, plan_id: str) -> None:
+        """One was deleted."""
+        self.plans.remove(plan_id, f"frontier:{plan_id}", f"units:{plan_id}")
+        self._found.pop(plan_id, None)
+
+    def forget_run(self, run_id: str) -> None:
+        """One was deleted."""
+        key = self.run_keys.pop(run_id, None)
+        if key is not None:
+            self.changes.notify(key.number)
 
     def sign_in_page(self, root_path: str, refused: str | None = None) -> Response:
         """Where a browser hands in its token: a form, no script. `refused` is the token that was not taken."""

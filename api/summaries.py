@@ -11,6 +11,9 @@ from planner.schema.model import Model
 from planner.schema.plan import Plan
 from planner.schema.profile import Profile
 
+NO_MARKS: dict[str, Any] = {"labels": [], "notes": "", "archived_at": None}
+"""What people have written on the zoo's models: nothing, for those are not kept here."""
+
 
 def model_summary(model: Model) -> dict[str, Any]:
     """What a list says of a model. Raises ModelError where the chain does not hold."""
@@ -27,7 +30,7 @@ def model_summary(model: Model) -> dict[str, Any]:
 
 def model_item(model: Model) -> dict[str, Any]:
     """One of the zoo in a list of models."""
-    return {"id": content_id(model), **model_summary(model), "created_at": None}
+    return {"id": content_id(model), **model_summary(model), "created_at": None, **NO_MARKS}
 
 
 def model_row(model: Model) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from fastapi import Depends, Header, Query, Request
 from starlette.responses import Response
 
 from api.auth import Scope, needs
-from api.limits import DEFAULT_PAGE, MAX_PAGE
+from api.limits import DEFAULT_PAGE, MAX_LABEL_LENGTH, MAX_PAGE
 from api.problems import ProblemDocument, invalid, not_found
 from api.service import Service
 from api.store.content import Page
@@ -24,6 +24,8 @@ Key = Annotated[
     str | None,
     Header(alias="Idempotency-Key", description="Sent again with the same body, it creates nothing twice"),
 ]
+Archived = Annotated[bool, Query(description="Those that are archived, in place of those that are not")]
+Label = Annotated[str | None, Query(description="Only those with this label", max_length=MAX_LABEL_LENGTH)]
 DEFAULT_LIMIT = DEFAULT_PAGE
 
 T = TypeVar("T")

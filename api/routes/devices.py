@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
@@ -15,7 +15,9 @@ from api.problems import not_found
 from api.routes.common import (
     BODY_PROBLEMS,
     DEFAULT_LIMIT,
+    Archived,
     Cursor,
+    Label,
     Limit,
     from_cursor,
     gives,
@@ -29,9 +31,10 @@ from api.routes.common import (
 from api.schemas.requests import DeviceRequest, EnrolmentRequest
 from api.schemas.responses import DeviceItem, DevicePage, EnrolledDevice, Enrolment, EnrolmentPage
 from api.service import Service
-from api.store import device_rows, tokens
+from api.store import device_rows, marks, removal, tokens
 from api.store.content import timestamp
 from api.store.database import now_ms
+from api.store.tables import devices
 from api.store.tokens import Principal
 from planner.system.machine import fingerprint
 
@@ -79,7 +82,7 @@ def _create_enrolment(service: Service, asked: EnrolmentRequest) -> Response:
 @router.get("/enrolments", **reads("list_enrolments", "A page of enrolments", EnrolmentPage, scope="admin"))
 def list_enrolments(request: Request, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT) -> Response:
     """Tokens for enrolment that nobody has used yet, newest first; not the tokens themselves."""
-    return page_answer(tokens.page(service_of(request).database, "enrolment", from_cursor(cursor), limit))
+    return page_answer(tokens.page(service_of(request).database, ("enrolment",), from_cursor(cursor), limit))
 
 
 @router.delete(
@@ -91,7 +94,7 @@ def list_enrolments(request: Request, cursor: Cursor = None, limit: Limit = DEFA
 )
 def end_enrolment(request: Request, enrolment_id: Annotated[str, Path(max_length=64)]) -> Response:
     """Take an enrolment back that nobody has used yet."""
-    if not tokens.end(service_of(request).database, "enrolment", enrolment_id):
+    if not tokens.end(service_of(request).database, ("enrolment",), enrolment_id):
         raise not_found(f"open enrolment {enrolment_id}")
     return Response(status_code=204)
 
@@ -131,9 +134,16 @@ def _enrol(service: Service, principal: Principal, asked: DeviceRequest) -> Resp
 
 
 @router.get("/devices", **reads("list_devices", "A page of devices", DevicePage))
-def list_devices(request: Request, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT) -> Response:
+def list_devices(
+    request: Request,
+    cursor: Cursor = None,
+    limit: Limit = DEFAULT_LIMIT,
+    archived: Archived = False,
+    label: Label = None,
+) -> Response:
     """Devices, newest first."""
-    return page_answer(device_rows.page(service_of(request).database, from_cursor(cursor), limit))
+    shown = marks.are_shown(devices, archived, label)
+    return page_answer(device_rows.page(service_of(request).database, from_cursor(cursor), limit, shown))
 
 
 @router.get("/devices/{device_id}", **reads("get_device", "The device", DeviceItem, 404))
@@ -150,8 +160,15 @@ def get_device(request: Request, device_id: Annotated[str, Path(max_length=64)])
     responses=gives({204: ("Its tokens are worthless", None)}, (404,)),
     dependencies=[Depends(needs("admin"))],
 )
-def revoke_device(request: Request, device_id: Annotated[str, Path(max_length=64)]) -> Response:
-    """Revoke a device's tokens; what it uploaded stays."""
-    if not tokens.revoke_device(service_of(request).database, device_id):
+def revoke_device(
+    request: Request,
+    device_id: Annotated[str, Path(max_length=64)],
+    purge: Annotated[bool, Query(description="Delete it, with the profiles that it alone has sent")] = False,
+) -> Response:
+    """Revoke a device's tokens; what it uploaded stays. With `purge` the device is deleted, revoked or not: its runs
+    stay, and are no device's.
+    """
+    database = service_of(request).database
+    if not (removal.remove_device if purge else tokens.revoke_device)(database, device_id):
         raise not_found(f"enrolled device {device_id}")
     return Response(status_code=204)

@@ -30,7 +30,7 @@ async def ready(request: Request) -> Response:
     "/metrics",
     operation_id="metrics",
     responses={**gives({}), 200: {"description": "Prometheus' text format", "content": {"text/plain": {}}}},
-    dependencies=[Depends(needs("read"))],
+    dependencies=[Depends(needs("metrics"))],
 )
 async def metrics(request: Request) -> Response:
     """Counters of this process, for Prometheus."""

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from api.problems import invalid
-from api.routes.common import DEFAULT_LIMIT, Limit, json_answer, reads, service_of
+from api.routes.common import DEFAULT_LIMIT, Archived, Label, Limit, json_answer, reads, service_of
 from api.schemas.plan_responses import PlanNames, PlanPage
 from api.schemas.responses import RunChoices, RunPage, RunState
 from api.store import plan_list, run_list
@@ -55,12 +55,14 @@ def list_runs(
     peak_bytes: Annotated[str | None, Query(description="Only peaks within these bytes: `LOW..HIGH`", **_RANGE)] = None,
     accuracy: Annotated[str | None, Query(description="Only accuracies within these: `0.9..`", **_RANGE)] = None,
     seconds: Annotated[str | None, Query(description="Only times within these seconds: `..3600`", **_RANGE)] = None,
+    archived: Archived = False,
+    label: Label = None,
     sort: Annotated[RunSort, Query(description="In which order; a minus: the highest first")] = "-created_at",
     count: Count = False,
 ) -> Response:
     """Runs that fit everything that is asked, newest first where no other order is. Rows without a value come last."""
     ranges = _ranges({"budget": budget, "peak_bytes": peak_bytes, "accuracy": accuracy, "seconds": seconds})
-    wanted = RunFilter(_words(search), state, _name("model", model), device, plan, newest, ranges)
+    wanted = RunFilter(_words(search), state, _name("model", model), device, plan, newest, ranges, archived, label)
     database, behind = service_of(request).database, _position(sort, cursor)
     return _answer(sort, run_list.listed(database, wanted, sort, behind, limit, count))
 
@@ -91,6 +93,8 @@ def list_plans(
     seconds: Annotated[
         str | None, Query(description="Only predicted times within these seconds: `..3600`", **_RANGE)
     ] = None,
+    archived: Archived = False,
+    label: Label = None,
     sort: Annotated[PlanSort, Query(description="In which order; a minus: the highest first")] = "-created_at",
     count: Count = False,
 ) -> Response:
@@ -99,7 +103,7 @@ def list_plans(
     named = {"model": _name("model", model), "device": _name("device", device), "strategy": strategy}
     equal = {name: value for name, value in named.items() if value is not None}
     database, behind = service_of(request).database, _position(sort, cursor)
-    wanted = PlanFilter(_words(search), equal, ranges)
+    wanted = PlanFilter(_words(search), equal, ranges, archived, label)
     return _answer(sort, plan_list.listed(database, wanted, sort, behind, limit, count))
 
 

@@ -16,7 +16,9 @@ from api.problems import from_error
 from api.routes.common import (
     BODY_PROBLEMS,
     DEFAULT_LIMIT,
+    Archived,
     Cursor,
+    Label,
     Limit,
     content_answer,
     from_cursor,
@@ -28,7 +30,7 @@ from api.routes.common import (
     takes,
 )
 from api.schemas.responses import ModelPage
-from api.store import content
+from api.store import content, document_lists, marks
 from api.store.content import Page
 from api.store.tables import models
 from planner.errors import DocumentError
@@ -86,11 +88,18 @@ _TAKEN["requestBody"]["content"][ONNX_TYPE] = {"schema": {"type": "string", "for
 
 
 @router.get("", **reads("list_models", "A page of models", ModelPage))
-async def list_models(request: Request, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT) -> Response:
-    """Stored models, newest first, and the zoo's behind them."""
+async def list_models(
+    request: Request,
+    cursor: Cursor = None,
+    limit: Limit = DEFAULT_LIMIT,
+    archived: Archived = False,
+    label: Label = None,
+) -> Response:
+    """Stored models, newest first, and the zoo's behind them, which bear no label and are not archived."""
     service = service_of(request)
-    found = await run_in_threadpool(content.page, service.database, models, from_cursor(cursor), limit)
-    if found.next_number is None:
+    shown = marks.are_shown(models, archived, label)
+    found = await run_in_threadpool(document_lists.page, service.database, models, from_cursor(cursor), limit, shown)
+    if found.next_number is None and not archived and label is None:
         stored = {item["id"] for item in found.items}
         zoo = tuple(item for item in await service.models.zoo() if item["id"] not in stored)
         found = Page((*found.items, *zoo), None)

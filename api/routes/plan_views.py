@@ -22,7 +22,7 @@ PlanId = Annotated[str, Path(max_length=64)]
 
 
 @router.get(
-    "/{plan_id}/frontier", **reads("get_frontier", "The fastest plans by rising budget", Frontier, 404, scope="plan")
+    "/{plan_id}/frontier", **reads("get_frontier", "The fastest plans by rising budget", Frontier, 404, scope="read")
 )
 async def get_frontier(request: Request, plan_id: PlanId) -> Response:
     """What more or less budget buys: the fastest plans of the plan's strategy, from the smallest budget that fits."""
@@ -30,7 +30,7 @@ async def get_frontier(request: Request, plan_id: PlanId) -> Response:
 
 
 @router.get(
-    "/{plan_id}/units", **reads("get_plan_units", "Every unit and head, in order", PlanUnits, 404, scope="plan")
+    "/{plan_id}/units", **reads("get_plan_units", "Every unit and head, in order", PlanUnits, 404, scope="read")
 )
 async def get_plan_units(request: Request, plan_id: PlanId) -> Response:
     """What each unit and each head takes by itself at its block's micro-batch, in parts."""
@@ -39,12 +39,14 @@ async def get_plan_units(request: Request, plan_id: PlanId) -> Response:
 
 async def _view(service: Service, plan_id: str, about: str) -> Response:
     """The answer to a question about a plan, remembered: neither the plan nor its profile ever changes."""
+    await service.check_plan(plan_id)
     key = f"{about}:{plan_id}"
     known = service.plans.get(key)
     if known is None:
         plan = await run_in_threadpool(content.body, service.database, plans, plan_id)
         if plan is None:
             raise not_found(f"plan {plan_id}")
+        service.put_plan(plan_id, plan)
         document = await run_in_threadpool(json.loads, plan)
         profile_id = document["profile_id"]
         profile = await run_in_threadpool(content.body, service.database, profiles, profile_id)

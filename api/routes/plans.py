@@ -33,7 +33,7 @@ from api.schemas.plan_responses import Alternatives, Choice, Comparison, PlanCho
 from api.schemas.requests import CompareRequest, CompareTerms, JobTerms, PlanRequest, ServiceTerms
 from api.schemas.responses import JobItem
 from api.service import Service
-from api.store import content, device_rows, profile_rows
+from api.store import content, device_rows, document_lists, profile_rows
 from api.store.tables import plans, profiles
 from api.store.tokens import Principal
 from planner.errors import InputError
@@ -146,18 +146,19 @@ async def _plan_of(service: Service, asked: _Asked) -> tuple[str, bytes, bool]:
     row = await service.solvers.solve(asked.profile_id, profile, asked.question)
     created = await run_in_threadpool(content.put_plan, service.database, key, row)
     text = row["body"].encode()
-    service.plans.put(row["id"], text)
+    service.put_plan(row["id"], text)
     return row["id"], text, created
 
 
 async def _text(service: Service, plan_id: str) -> bytes:
     """A plan's text. Raises Problem (404)."""
+    await service.check_plan(plan_id)
     found = service.plans.get(plan_id)
     if found is None:
         found = await run_in_threadpool(content.body, service.database, plans, plan_id)
         if found is None:
             raise not_found(f"plan {plan_id}")
-        service.plans.put(plan_id, found)
+        service.put_plan(plan_id, found)
     return found
 
 
@@ -219,7 +220,12 @@ def _path(plan_id: str) -> str:
 
 async def _is_true(service: Service, known: CachedPlan) -> bool:
     """Whether the profile is still the one to be taken: it may have been deleted, and another process may have stored a
-    newer one, or revoked the device."""
+    newer one, or revoked the device. The plan may have been deleted too."""
+    await service.check_plan(known.plan_id)
+    if service.plans.get(known.plan_id) is None and not await run_in_threadpool(
+        content.exists, service.database, plans, known.plan_id
+    ):
+        return False
     if known.subject is None:
         return await run_in_threadpool(profile_rows.exists, service.database, known.profile_id)
     return await run_in_threadpool(profile_rows.find, service.database, known.subject) == known.profile_id
@@ -347,6 +353,6 @@ async def _compared(service: Service, asked: _Asked) -> dict[str, Any]:
             "minimum_bytes": problem.extra["minimum_bytes"],
             "binding_term": problem.extra["binding_term"],
         }
-    found = await run_in_threadpool(content.page, service.database, plans, None, 1, (plans.c.id == identity,))
+    found = await run_in_threadpool(document_lists.page, service.database, plans, None, 1, (plans.c.id == identity,))
     summary = {name: found.items[0][name] for name in ("peak_bytes", "seconds_total", "blocks", "cuts")}
     return {**row, "plan_id": identity, **summary, "minimum_bytes": None, "binding_term": None}

@@ -16,7 +16,9 @@ from api.problems import Problem, not_found
 from api.routes.common import (
     BODY_PROBLEMS,
     DEFAULT_LIMIT,
+    Archived,
     Cursor,
+    Label,
     Limit,
     content_answer,
     from_cursor,
@@ -29,7 +31,7 @@ from api.routes.common import (
     takes,
 )
 from api.schemas.responses import ProfileItem, ProfilePage
-from api.store import content, profile_rows
+from api.store import content, marks, profile_rows
 from api.store.tables import profiles
 from api.store.tokens import Principal
 from planner.schema.profile import Profile
@@ -44,10 +46,13 @@ def list_profiles(
     limit: Limit = DEFAULT_LIMIT,
     model: Annotated[str | None, Query(description="Only those of the model with this id", max_length=64)] = None,
     fingerprint: Annotated[str | None, Query(description="Only those of this device", max_length=64)] = None,
+    archived: Archived = False,
+    label: Label = None,
 ) -> Response:
     """Profiles, newest first."""
     wanted = ((profiles.c.model_id, model), (profiles.c.fingerprint, fingerprint))
     conditions = tuple(column == value for column, value in wanted if value is not None)
+    conditions += marks.are_shown(profiles, archived, label)
     return page_answer(profile_rows.page(service_of(request).database, from_cursor(cursor), limit, conditions))
 
 

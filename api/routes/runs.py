@@ -80,7 +80,7 @@ async def _own(service: Service, run_id: str, principal: Principal) -> RunKey:
     "",
     operation_id="create_run",
     openapi_extra=takes(RunRequest, {"plan_id": "5f0c…", "name": "first"}),
-    responses=gives({201: ("Begun", RunItem)}, BODY_PROBLEMS),
+    responses=gives({201: ("Begun", RunItem)}, (*BODY_PROBLEMS, 404)),
 )
 async def create_run(request: Request, principal: Reporter, key: Key = None) -> Response:
     """Begin a run of a stored plan."""
@@ -99,7 +99,8 @@ def _create(service: Service, principal: Principal, text: bytes, once: Once | No
         if earlier is None:
             runs.create(connection, database, identity, asked.plan_id, principal.device_id, asked.name)
     wanted = earlier or identity
-    item = runs.page(database, None, 1, (rows.c.id == wanted,)).items[0]
+    found = next(iter(runs.page(database, None, 1, (rows.c.id == wanted,)).items), None)
+    item = known(found, f"run {wanted} any more")
     return json_answer(item, HTTPStatus.CREATED, {"Location": f"/v1/runs/{wanted}"})
 
 
@@ -127,7 +128,7 @@ async def post_samples(request: Request, principal: Reporter, run_id: RunId) -> 
     if any(sample.block >= run.blocks for sample in batch.samples):
         raise invalid("$.samples", f"a block lies beyond the plan's {run.blocks}", run.blocks - 1)
     taken = [{"run": run.number, **sample.__dict__} for sample in batch.samples]
-    await asyncio.wrap_future(service.samples.submit(run.number, taken))
+    await asyncio.wrap_future(service.samples.submit(run, taken))
     service.changes.notify(run.number)
     last = max(sample.sequence for sample in batch.samples)
     return json_answer({"accepted": len(taken), "last_sequence": last})
@@ -144,11 +145,13 @@ async def set_run_state(request: Request, principal: Reporter, run_id: RunId) ->
     service = service_of(request)
     run = await _own(service, run_id, principal)
     asked = await bodies.read(request, RunStateRequest)
-    if not await run_in_threadpool(runs.set_state, service.database, run.number, asked.state, asked.reason):
+    if not await run_in_threadpool(runs.set_state, service.database, run, asked.state, asked.reason):
+        if await run_in_threadpool(runs.key_of, service.database, run_id) is None:
+            raise not_found(f"run {run_id} any more")
         raise Problem(HTTPStatus.CONFLICT, "run-finished", "the run is finished: its report says how it ended")
     service.changes.notify(run.number)
-    found = await run_in_threadpool(runs.page, service.database, None, 1, (rows.c.number == run.number,))
-    return json_answer(found.items[0])
+    found = await run_in_threadpool(runs.page, service.database, None, 1, (run.is_it,))
+    return json_answer(known(next(iter(found.items), None), f"run {run_id} any more"))
 
 
 @router.get("/{run_id}/samples", **reads("get_samples", "Samples for a chart", SampleChart, 404))
@@ -187,7 +190,9 @@ async def post_report(request: Request, principal: Reporter, run_id: RunId) -> R
     if report.plan_id != run.plan_id:
         raise invalid("$.plan_id", f"is not the run's plan, {run.plan_id}")
     text, identity = content.to_bytes(report), content_id(report)
-    outcome = await run_in_threadpool(runs.put_report, service.database, run.number, identity, report, text)
+    outcome = await run_in_threadpool(runs.put_report, service.database, run, identity, report, text)
+    if outcome == "gone":
+        raise not_found(f"run {run_id} any more")
     if outcome == "another":
         raise Problem(HTTPStatus.CONFLICT, "report-exists", "the run has another report already")
     service.changes.notify(run.number)

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
 from api import bodies
-from api.auth import COOKIE, check_origin, needs
+from api.auth import COOKIE, check_origin, may, needs
 from api.limits import MAX_FORM_BYTES, MAX_FORM_SECONDS, SESSION_SECONDS
 from api.problems import not_found
 from api.routes.common import (
@@ -29,7 +29,6 @@ from api.routes.common import (
     service_of,
 )
 from api.schemas.responses import SessionItem, SessionPage
-from api.service import Service
 from api.store import tokens
 from api.store.content import Page
 from api.store.tokens import Principal
@@ -46,15 +45,15 @@ SIGN_IN = ("/", "/docs", "/sign-in")
     status_code=204,
     responses=gives({204: ("The cookie is set", None)}),
 )
-async def sign_in(request: Request, principal: Annotated[Principal, Depends(needs("admin"))]) -> Response:
+async def sign_in(request: Request, principal: Annotated[Principal, Depends(needs("sign-in"))]) -> Response:
     """Exchange the token of the Authorization header for a session's cookie."""
-    return await run_in_threadpool(_with_cookie, request, service_of(request), Response(status_code=204))
+    return await run_in_threadpool(_with_cookie, request, principal, Response(status_code=204))
 
 
-def _with_cookie(request: Request, service: Service, answer: Response) -> Response:
+def _with_cookie(request: Request, principal: Principal, answer: Response) -> Response:
     token = tokens.new_token()
-    with service.database.write() as connection:
-        tokens.add(connection, token, "session", seconds=SESSION_SECONDS)
+    with service_of(request).database.write() as connection:
+        tokens.add(connection, token, "session", seconds=SESSION_SECONDS, name=principal.name, by=principal)
     secure = request.url.scheme == "https"
     answer.set_cookie(COOKIE, token, SESSION_SECONDS, httponly=True, samesite="strict", secure=secure)
     return answer
@@ -67,7 +66,9 @@ def _with_cookie(request: Request, service: Service, answer: Response) -> Respon
 )
 def get_session(request: Request, principal: Annotated[Principal, Depends(needs("read"))]) -> Response:
     """Who asks: a page shows by it whether there is a session to end."""
-    return json_answer({"authentication": service_of(request).settings.authentication, "kind": principal.kind})
+    role = principal.role or principal.kind
+    authentication = service_of(request).settings.authentication
+    return json_answer({"authentication": authentication, "kind": principal.kind, "role": role, "name": principal.name})
 
 
 @router.delete(
@@ -94,7 +95,7 @@ def list_sessions(
     limit: Limit = DEFAULT_LIMIT,
 ) -> Response:
     """Browsers that are signed in, newest first."""
-    found = tokens.page(service_of(request).database, "session", from_cursor(cursor), limit)
+    found = tokens.page(service_of(request).database, ("session",), from_cursor(cursor), limit)
     items = tuple({**item, "is_own": item["id"] == principal.token_id} for item in found.items)
     return page_answer(Page(items, found.next_number))
 
@@ -108,7 +109,7 @@ def list_sessions(
 )
 def end_session(request: Request, session_id: Annotated[str, Path(max_length=64)]) -> Response:
     """End somebody's session."""
-    if not tokens.end(service_of(request).database, "session", session_id):
+    if not tokens.end(service_of(request).database, ("session",), session_id):
         raise not_found(f"open session {session_id}")
     return Response(status_code=204)
 
@@ -126,8 +127,9 @@ async def sign_in_form(request: Request) -> Response:
     text = await bodies.collect(request, MAX_FORM_BYTES, MAX_FORM_SECONDS)
     token = parse_qs(text.decode("ascii", "replace")).get("token", [""])[0].strip()
     principal = await run_in_threadpool(tokens.find, service.database, token)
-    if principal is None or principal.kind != "admin":
+    if principal is None or not may(principal, "sign-in"):
         return service.sign_in_page(request.scope.get("root_path", ""), token)
+    request.state.principal = principal
     page = request.scope["route"].path
     answer = RedirectResponse("/" if page == "/sign-in" else page, HTTPStatus.SEE_OTHER)
-    return await run_in_threadpool(_with_cookie, request, service, answer)
+    return await run_in_threadpool(_with_cookie, request, principal, answer)

@@ -59,6 +59,12 @@ class PlanItem:
     """Boundaries where gradient stops."""
     created_at: str
     """When it was stored (UTC)."""
+    labels: tuple[str, ...]
+    """Words that people find it by."""
+    notes: str
+    """What people say of it."""
+    archived_at: str | None
+    """Since when it is kept out of lists (UTC); null: it is in them."""
 
 
 @dataclass(frozen=True)

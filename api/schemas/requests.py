@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,9 +11,13 @@ from api.limits import (
     JOB_SECONDS,
     MAX_COMPARED,
     MAX_ENROLMENT_SECONDS,
+    MAX_LABEL_LENGTH,
+    MAX_LABELS,
+    MAX_NOTES_LENGTH,
     MAX_REASON_LENGTH,
     MAX_SAMPLES_PER_POST,
     MAX_SAMPLES_PER_RUN,
+    MAX_TOKEN_DAYS,
 )
 from planner.heads.base import HeadKind
 from planner.limits import MAX_BATCH, MAX_BYTES, MAX_NAME_LENGTH
@@ -122,6 +127,27 @@ class EnrolmentRequest:
 
 
 @dataclass(frozen=True)
+class TokenRequest:
+    """A token for a person or a program."""
+
+    name: str
+    """What it is called, in lists and in who changed what."""
+    role: Literal["admin", "read", "metrics"] = "read"
+    """What it may do: everything, look at everything, or read /metrics."""
+    days: int | None = None
+    """It ends after so many; null: when it is ended."""
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        check_range("days", 1 if self.days is None else self.days, 1, MAX_TOKEN_DAYS)
+
+    @property
+    def seconds(self) -> int | None:
+        """How long it is good."""
+        return None if self.days is None else self.days * 24 * 3600
+
+
+@dataclass(frozen=True)
 class DeviceRequest:
     """A device that enrols."""
 
@@ -150,6 +176,41 @@ class RunRequest:
 
     def __post_init__(self) -> None:
         _check_name(self.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarkRequest:
+    """What a person writes on a thing. What is left out, or null, stays as it is."""
+
+    labels: tuple[str, ...] | None = None
+    """Words to find it by, in place of those it has: letters, digits and `. _ : / = + @ -`."""
+    notes: str | None = None
+    """Text in place of the one it has; empty: none."""
+    archived: bool | None = None
+    """Whether it is kept out of lists."""
+
+    def __post_init__(self) -> None:
+        check_range("labels: their number", len(self.labels or ()), 0, MAX_LABELS)
+        for label in self.labels or ():
+            check_range("labels: the length of one", len(label), 1, MAX_LABEL_LENGTH)
+            if not re.fullmatch(r"[\w.:/=+@-]+", label, re.ASCII):
+                raise ValueError("labels: a label has letters, digits and . _ : / = + @ -, and no space")
+        if len({label.lower() for label in self.labels or ()}) < len(self.labels or ()):
+            raise ValueError("labels: one is there twice")
+        check_range("notes: their length", len(self.notes or ""), 0, MAX_NOTES_LENGTH)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedMarkRequest(MarkRequest):
+    """What a person writes on a run or a device. What is left out, or null, stays as it is."""
+
+    name: str | None = None
+    """What it is called from now on."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.name is not None:
+            _check_name(self.name)
 
 
 @dataclass(frozen=True)

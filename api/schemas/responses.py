@@ -61,6 +61,12 @@ class ModelItem:
     """Trainable numbers."""
     created_at: str | None
     """When it was stored (UTC); null for the zoo's."""
+    labels: tuple[str, ...]
+    """Words that people find it by."""
+    notes: str
+    """What people say of it."""
+    archived_at: str | None
+    """Since when it is kept out of lists (UTC); null: it is in them."""
     task: str = "classification"
     """The kind of its task, where that was known when it was stored."""
 
@@ -137,6 +143,12 @@ class ProfileItem:
     """Whose it is: the first who have sent it. It is planned from for them before what others sent."""
     created_at: str
     """When it was stored (UTC)."""
+    labels: tuple[str, ...]
+    """Words that people find it by."""
+    notes: str
+    """What people say of it."""
+    archived_at: str | None
+    """Since when it is kept out of lists (UTC); null: it is in them."""
 
 
 @dataclass(frozen=True)
@@ -155,8 +167,12 @@ class SessionItem:
 
     authentication: bool
     """Whether this service asks for tokens."""
-    kind: Literal["admin", "device", "session", "enrolment"]
+    kind: Literal["admin", "read", "device", "session"]
     """What kind of token came; `admin` where none is needed."""
+    role: Literal["admin", "read", "device"]
+    """What it may do: `read` changes nothing. Of a session: the kind of the token that it was begun with."""
+    name: str
+    """What the token is called; empty: it has no name."""
 
 
 @dataclass(frozen=True)
@@ -249,6 +265,10 @@ class OpenSession:
     """When it signed in (UTC)."""
     expires_at: str
     """When the session ends by itself (UTC)."""
+    name: str | None
+    """What the token is called that it was begun with; null: the one of the admin's file."""
+    role: Literal["admin", "read"]
+    """What it may do."""
     is_own: bool
     """Whether it is the one that asks."""
 
@@ -259,6 +279,72 @@ class SessionPage:
 
     items: tuple[OpenSession, ...]
     """The sessions."""
+    next_cursor: str | None
+    """Ask with this `cursor` for the next page; null: this was the last one."""
+
+
+@dataclass(frozen=True)
+class TokenItem:
+    """A token of a person or a program."""
+
+    id: str
+    """Its id; not the token."""
+    name: str | None
+    """What it is called; null: it is the one of the admin's file."""
+    role: Literal["admin", "read", "metrics"]
+    """What it may do: everything, look at everything, or read /metrics."""
+    created_at: str
+    """When it was made (UTC)."""
+    expires_at: str | None
+    """Until when it is good (UTC); null: until it is ended."""
+
+
+@dataclass(frozen=True)
+class NewToken(TokenItem):
+    """A token that was just made. It is shown this once."""
+
+    token: str
+    """For `Authorization: Bearer …`, and for signing in."""
+
+
+@dataclass(frozen=True)
+class TokenPage:
+    """Tokens that are still good, newest first."""
+
+    items: tuple[TokenItem, ...]
+    """The tokens."""
+    next_cursor: str | None
+    """Ask with this `cursor` for the next page; null: this was the last one."""
+
+
+@dataclass(frozen=True)
+class AuditItem:
+    """Something that somebody has changed, or was not allowed to."""
+
+    at: str
+    """When (UTC)."""
+    actor: str
+    """Who: what their token or device is called, or the user of the command line; empty: the admin of the file."""
+    kind: Literal["admin", "read", "metrics", "device", "session", "enrolment", "command"]
+    """By what kind of token; `command`: `neuroflux service` on the machine of the database."""
+    token_id: str
+    """The token's id; `local`: none was needed."""
+    action: str
+    """What was asked for: the operation's id in this description."""
+    object: str
+    """What it was asked of: its address."""
+    status: int
+    """How it was answered: 403 was refused; 0: on the command line."""
+    client: str
+    """Address of who asked."""
+
+
+@dataclass(frozen=True)
+class AuditPage:
+    """Changes, newest first."""
+
+    items: tuple[AuditItem, ...]
+    """The changes."""
     next_cursor: str | None
     """Ask with this `cursor` for the next page; null: this was the last one."""
 
@@ -283,6 +369,12 @@ class DeviceItem:
     """When its tokens were revoked (UTC)."""
     last_seen_at: str | None
     """When a request came with its token, within half a minute (UTC); null: never."""
+    labels: tuple[str, ...]
+    """Words that people find it by."""
+    notes: str
+    """What people say of it."""
+    archived_at: str | None
+    """Since when it is kept out of lists (UTC); null: it is in them."""
 
 
 @dataclass(frozen=True)
@@ -351,6 +443,12 @@ class RunItem:
     """When its device was heard of last (UTC), within half a minute."""
     finished_at: str | None
     """When its report came (UTC)."""
+    labels: tuple[str, ...]
+    """Words that people find it by."""
+    notes: str
+    """What people say of it."""
+    archived_at: str | None
+    """Since when it is kept out of lists (UTC); null: it is in them."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -65,22 +65,10 @@ def body(database: Database, table: Table, identity: str) -> bytes | None:
     return None if found is None else bytes(found)
 
 
-def page(database: Database, table: Table, before: int | None, limit: int, conditions: tuple[Any, ...] = ()) -> Page:
-    """Summaries, newest first, from the one before number `before` on."""
-    statement = select(table.c.number, table.c.id, table.c.summary, table.c.created_ms).where(*conditions)
-    return page_of(database, statement, table.c.number, before, limit, _item)
-
-
-def items(connection: Connection, table: Table, numbers: Sequence[int]) -> tuple[dict[str, Any], ...]:
-    """The summaries of these numbers, in this order, within the caller's transaction."""
-    columns = (table.c.number, table.c.id, table.c.summary, table.c.created_ms)
-    rows = connection.execute(select(*columns).where(table.c.number.in_(numbers))).all()
-    found = {row.number: row for row in rows}
-    return tuple(_item(connection, found[number]) for number in numbers)
-
-
-def _item(connection: Connection, row: Any) -> dict[str, Any]:
-    return {"id": row.id, **json.loads(row.summary), "created_at": timestamp(row.created_ms)}
+def exists(database: Database, table: Table, identity: str) -> bool:
+    """Whether there is a document with this id."""
+    with database.read() as connection:
+        return connection.execute(select(table.c.id).where(table.c.id == identity)).first() is not None
 
 
 def page_of(

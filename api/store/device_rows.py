@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, select, update
 
+from api.store import marks
 from api.store.content import Page, page_of, timestamp, to_bytes
 from api.store.database import Database, now_ms
 from api.store.tables import devices
@@ -93,4 +94,5 @@ def _item(row: Any) -> dict[str, Any]:
         "created_at": timestamp(row.created_ms),
         "revoked_at": timestamp(row.revoked_ms),
         "last_seen_at": timestamp(row.seen_ms),
+        **marks.marks_of(row),
     }

@@ -24,7 +24,7 @@ from planner.system.ends import End
 from planner.system.files import make_folder
 from planner.system.locks import waiting_lock
 
-HEAD = "0007"
+HEAD = "0008"
 """The newest revision under `migrations/versions`."""
 
 _LOCK = 0x6E6575726F
@@ -38,7 +38,7 @@ def migrate(url: str) -> None:
         found_revision = _revision(url)
         if found_revision == HEAD:
             return
-        if found_revision is not None and found_revision not in _known_revisions():
+        if found_revision is not None and found_revision not in known_revisions():
             raise InputError(
                 f"{without_password(url)}: was made by a newer release (its schema is {found_revision}, the newest "
                 f"known here is {HEAD}); install that release, or name another database with --db"
@@ -57,7 +57,24 @@ def migrate(url: str) -> None:
         )
 
 
-def _known_revisions() -> set[str]:
+def check_current(url: str) -> None:
+    """Raise InputError where there is no database of this release: administration changes no schema, since a service
+    of another release may be at it."""
+    if url.startswith("sqlite") and not Path(make_url(url).database or "").is_file():
+        raise InputError(f"{without_password(url)}: there is no database; --data-dir or --db says where it is")
+    try:
+        found = _revision(url)
+    except SQLAlchemyError as error:
+        raise RunError(f"{without_password(url)}: cannot be opened ({_first_line(error)})") from None
+    if found != HEAD:
+        raise InputError(
+            f"{without_password(url)}: is of another release (its schema is {found}, this one's {HEAD}); start the "
+            "service of this release once, which brings it up to date"
+        )
+
+
+def known_revisions() -> set[str]:
+    """Every schema up to this release's."""
     folder = Path(__file__).parent / "migrations" / "versions"
     return {path.name[1:5] for path in folder.glob("r[0-9]*.py")}
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, select
 
 from api.schemas.plan_responses import PlanNames
-from api.store import content
+from api.store import document_lists, marks
 from api.store.content import Page
 from api.store.database import Database
 from api.store.listing import Order, Position, Range, count, has_words, stretch
@@ -44,6 +44,10 @@ class PlanFilter:
     """What `model`, `device` and `strategy` are called."""
     ranges: Mapping[str, Range] = field(default_factory=dict)
     """Between which bounds `budget`, `peak_bytes` and `seconds` lie."""
+    archived: bool = False
+    """Those that are archived, in place of the others."""
+    label: str | None = None
+    """One that they have."""
 
 
 def listed(
@@ -55,11 +59,12 @@ def listed(
         *(_KEYS[name] == value for name, value in wanted.equal.items()),
         *(held for name, bounds in wanted.ranges.items() for held in bounds.holds(_KEYS[name])),
         *has_words(plans.c.words, wanted.search),
+        *marks.are_shown(plans, wanted.archived, wanted.label),
     ]
     with database.read() as connection:
         found = stretch(connection, plans.c.number, order, behind, limit, conditions)
         total = count(connection, plans.c.number, conditions) if is_counted else None
-        return Page(content.items(connection, plans, found.numbers), None, found.end, total)
+        return Page(document_lists.items(connection, plans, found.numbers), None, found.end, total)
 
 
 def names(database: Database) -> PlanNames:

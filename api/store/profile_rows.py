@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, case, delete, or_, select
 
+from api.store import marks
 from api.store.content import Page, encoded, page_of, timestamp
 from api.store.database import Database, now_ms
 from api.store.tables import devices, profile_owners, profiles
@@ -112,16 +113,21 @@ def remove(database: Database, identity: str, owner: str | None) -> bool:
     """Take away what `owner` has sent, or, where that is None, the profile whoever has sent it; False where there is
     nothing to take away. A profile goes with its last owner; plans that were made from it stay."""
     with database.write() as connection:
-        found = connection.execute(delete(profile_owners).where(*_owned(identity, owner))).rowcount
-        left = connection.execute(select(profile_owners.c.owner).where(*_owned(identity, None))).first()
-        if found and left is None:
-            connection.execute(delete(profiles).where(profiles.c.id == identity))
+        return take_away(connection, identity, owner)
+
+
+def take_away(connection: Connection, identity: str, owner: str | None) -> bool:
+    """`remove`, within the caller's transaction."""
+    found = connection.execute(delete(profile_owners).where(*_owned(identity, owner))).rowcount
+    left = connection.execute(select(profile_owners.c.owner).where(*_owned(identity, None))).first()
+    if found and left is None:
+        connection.execute(delete(profiles).where(profiles.c.id == identity))
     return bool(found)
 
 
 def page(database: Database, before: int | None, limit: int, conditions: tuple[Any, ...] = ()) -> Page:
     """Profiles in short, newest first."""
-    columns = (profiles.c.number, profiles.c.id, profiles.c.summary, profiles.c.created_ms)
+    columns = (profiles.c.number, profiles.c.id, profiles.c.summary, profiles.c.created_ms, *marks.columns(profiles))
     return page_of(database, select(*columns).where(*conditions), profiles.c.number, before, limit, _item)
 
 
@@ -141,7 +147,13 @@ def _item(connection: Connection, row: Any) -> dict[str, Any]:
         }
         for each in connection.execute(found)
     ]
-    return {"id": row.id, **json.loads(row.summary), "owners": owners, "created_at": timestamp(row.created_ms)}
+    return {
+        "id": row.id,
+        **json.loads(row.summary),
+        "owners": owners,
+        "created_at": timestamp(row.created_ms),
+        **marks.marks_of(row),
+    }
 
 
 _MOST_OWNERS = 20

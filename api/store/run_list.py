@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
 
 from api.limits import SILENCE_SECONDS
 from api.schemas.responses import DeviceName, RunChoices, RunState
-from api.store import runs
+from api.store import marks, runs
 from api.store.content import Page
 from api.store.database import Database, now_ms
 from api.store.listing import Order, Position, Range, count, has_words, stretch
@@ -42,6 +42,10 @@ class RunFilter:
     """Whether only the newest of each device."""
     ranges: Mapping[str, Range] = field(default_factory=dict)
     """Between which bounds `budget`, `peak_bytes`, `accuracy` and `seconds` lie."""
+    archived: bool = False
+    """Those that are archived, in place of the others."""
+    label: str | None = None
+    """One that they have."""
 
 
 def _keys() -> dict[str, ColumnElement[Any]]:
@@ -92,6 +96,7 @@ def _conditions(
         found.append(runs.is_newest())
     for name, bounds in wanted.ranges.items():
         found += bounds.holds(keys[name])
+    found += marks.are_shown(rows, wanted.archived, wanted.label)
     return [*found, *(_has_word(connection, word) for word in wanted.search)]
 
 

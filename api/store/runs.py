@@ -11,6 +11,7 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
 
 from api.limits import HEARD_SECONDS, SILENCE_SECONDS
+from api.store import marks
 from api.store.content import Page, page_of, timestamp
 from api.store.database import Database, now_ms
 from api.store.tables import devices, plans, runs, samples
@@ -26,13 +27,20 @@ class RunKey:
     """What never changes about a run."""
 
     number: int
-    """Its number."""
+    """Its number. SQLite gives that of the newest run again once it is deleted, so it alone names no run."""
+    id: str
+    """Its id."""
     plan_id: str
     """What it executes."""
     device_id: str | None
     """Which device's token began it; none: one without a device."""
     blocks: int
     """What the plan trains one after another: blocks, and a polish as one more."""
+
+    @property
+    def is_it(self) -> ColumnElement[bool]:
+        """Of runs: that it is this one, if that is still there."""
+        return and_(runs.c.number == self.number, runs.c.id == self.id)
 
 
 def create(connection: Any, database: Database, identity: str, plan_id: str, device_id: str | None, name: str) -> None:
@@ -53,7 +61,7 @@ def key_of(database: Database, identity: str) -> RunKey | None:
     )
     with database.read() as connection:
         row = connection.execute(statement).first()
-    return None if row is None else RunKey(row.number, row.plan_id, row.device_id, row.blocks)
+    return None if row is None else RunKey(row.number, identity, row.plan_id, row.device_id, row.blocks)
 
 
 OPEN = ("queued", "running")
@@ -74,6 +82,7 @@ _COLUMNS = (
     runs.c.created_ms,
     runs.c.heard_ms,
     runs.c.finished_ms,
+    *marks.columns(runs),
     plans.c.summary,
     devices.c.name.label("device_name"),
 )
@@ -134,6 +143,7 @@ def _item(connection: Any, row: Any) -> dict[str, Any]:
         "created_at": timestamp(row.created_ms),
         "heard_at": timestamp(row.heard_ms),
         "finished_at": timestamp(row.finished_ms),
+        **marks.marks_of(row),
     }
 
 
@@ -204,10 +214,10 @@ def _stretches(run: int, first: int, last: int, width: int) -> Any:
     )
 
 
-def ended(connection: Any, numbers: Iterable[int]) -> set[int]:
-    """Which of these runs have their report, within the caller's transaction."""
-    chosen = and_(runs.c.number.in_(numbers), runs.c.report_id.is_not(None))
-    return set(connection.execute(select(runs.c.number).where(chosen)).scalars())
+def have_reports(connection: Any, ids: Iterable[str]) -> dict[str, bool]:
+    """Which of these runs have their report, within the caller's transaction; those that are gone are not in it."""
+    chosen = select(runs.c.id, runs.c.report_id).where(runs.c.id.in_(ids))
+    return {row.id: row.report_id is not None for row in connection.execute(chosen)}
 
 
 def set_heard(connection: Any, numbers: Iterable[int]) -> None:
@@ -218,11 +228,11 @@ def set_heard(connection: Any, numbers: Iterable[int]) -> None:
     connection.execute(update(runs).where(chosen).values(state="running", reason=None, heard_ms=now))
 
 
-def set_state(database: Database, number: int, state: str, reason: str | None) -> bool:
-    """Say how far a run is; False where its report is there, which has the last word."""
+def set_state(database: Database, run: RunKey, state: str, reason: str | None) -> bool:
+    """Say how far a run is; False where its report is there, which has the last word, or it was deleted."""
     values = {"state": state, "reason": None if reason is None else reason.encode(), "heard_ms": now_ms()}
     with database.write() as connection:
-        chosen = and_(runs.c.number == number, runs.c.report_id.is_(None))
+        chosen = and_(run.is_it, runs.c.report_id.is_(None))
         return bool(connection.execute(update(runs).where(chosen).values(**values)).rowcount)
 
 
@@ -233,10 +243,10 @@ def interrupt_runs_of(connection: Any, device_id: str, reason: str) -> None:
 
 
 def put_report(
-    database: Database, number: int, report_id: str, report: Report, text: bytes
-) -> Literal["created", "same", "another"]:
+    database: Database, run: RunKey, report_id: str, report: Report, text: bytes
+) -> Literal["created", "same", "another", "gone"]:
     """Keep a run's report, once: with it the run is finished, and accepts nothing more."""
-    fresh = and_(runs.c.number == number, runs.c.report_id.is_(None))
+    fresh = and_(run.is_it, runs.c.report_id.is_(None))
     is_within = report.within_budget and report.peak_bytes <= report.budget_bytes
     said = {"state": "finished" if is_within else "over-budget", "reason": None, "peak_bytes": report.peak_bytes}
     now = now_ms()
@@ -246,13 +256,15 @@ def put_report(
         done = connection.execute(update(runs).where(fresh).values(**values))
         if done.rowcount:
             return "created"
-        stored_id = connection.execute(select(runs.c.report_id).where(runs.c.number == number)).scalar()
-    return "same" if stored_id == report_id else "another"
+        stored_id = connection.execute(select(runs.c.report_id).where(run.is_it)).scalar()
+    return "gone" if stored_id is None else "same" if stored_id == report_id else "another"
 
 
-def progress_of(database: Database, run: int) -> tuple[dict[str, Any], bytes | None]:
-    """How far a run is, and the report of a finished one."""
-    statement = select(runs.c.state, runs.c.reason, runs.c.heard_ms, runs.c.report).where(runs.c.number == run)
+def progress_of(database: Database, run: RunKey) -> tuple[dict[str, Any], bytes | None] | None:
+    """How far a run is, and the report of a finished one; None where it was deleted."""
+    statement = select(runs.c.state, runs.c.reason, runs.c.heard_ms, runs.c.report).where(run.is_it)
     with database.read() as connection:
-        row = connection.execute(statement).one()
+        row = connection.execute(statement).first()
+    if row is None:
+        return None
     return state_of(row), None if row.report is None else bytes(row.report)

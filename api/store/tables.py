@@ -51,6 +51,15 @@ def _listed(*names: str) -> tuple[Column[Any], ...]:
     )
 
 
+def _marks() -> tuple[Column[Any], ...]:
+    """What people write on a thing: see `api.store.marks`."""
+    return (
+        Column("labels", Text, nullable=False, server_default=""),
+        Column("notes", LargeBinary),
+        Column("archived_ms", BigInteger),
+    )
+
+
 models = Table(
     "models",
     metadata,
@@ -59,6 +68,7 @@ models = Table(
     Column("summary", LargeBinary, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
+    *_marks(),
 )
 
 devices = Table(
@@ -73,6 +83,7 @@ devices = Table(
     Column("created_ms", BigInteger, nullable=False),
     Column("revoked_ms", BigInteger),
     Column("seen_ms", BigInteger),
+    *_marks(),
 )
 
 profiles = Table(
@@ -90,6 +101,7 @@ profiles = Table(
     Column("summary", LargeBinary, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
+    *_marks(),
     Index("ix_profiles_subject", "model_id", "fingerprint"),
 )
 
@@ -114,10 +126,12 @@ plans = Table(
     Column("peak_bytes", BigInteger, nullable=False, server_default="0"),
     Column("seconds", Float, nullable=False, server_default="0"),
     Column("cuts", Integer, nullable=False, server_default="0"),
+    *_marks(),
     # What lists are filtered and sorted by, beside documents that would have to be read over.
     Index(
         "ix_plans_listed",
         *("words", "model", "strategy", "device", "budget_bytes", "peak_bytes", "seconds", "cuts", "blocks"),
+        *("archived_ms",),
     ),
 )
 
@@ -125,7 +139,7 @@ plan_requests = Table(
     "plan_requests",
     metadata,
     Column("key", String(64), primary_key=True),
-    Column("plan_id", String(64), ForeignKey("plans.id"), nullable=False),
+    Column("plan_id", String(64), ForeignKey("plans.id"), nullable=False, index=True),
 )
 
 runs = Table(
@@ -133,7 +147,7 @@ runs = Table(
     metadata,
     _number(),
     Column("id", String(64), nullable=False, unique=True),
-    Column("plan_id", String(64), ForeignKey("plans.id"), nullable=False),
+    Column("plan_id", String(64), ForeignKey("plans.id"), nullable=False, index=True),
     Column("device_id", String(64), index=True),
     Column("name", LargeBinary, nullable=False),
     Column("report", LargeBinary),
@@ -147,11 +161,14 @@ runs = Table(
     *_listed(),
     Column("accuracy", Float),
     Column("seconds", Float),
+    *_marks(),
     Index(
         "ix_runs_listed",
         *("words", "model", "state", "heard_ms", "device_id", "plan_id", "budget_bytes", "peak_bytes"),
-        *("accuracy", "seconds"),
+        *("accuracy", "seconds", "archived_ms"),
     ),
+    Column("thinned", String(16)),
+    Column("told_state", String(16)),
 )
 
 samples = Table(
@@ -204,6 +221,23 @@ tokens = Table(
     Column("expires_ms", BigInteger),
     Column("used_ms", BigInteger),
     Column("revoked_ms", BigInteger),
+    Column("name", LargeBinary),
+    Column("role", String(16)),
+    Column("parent_id", String(64), index=True),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    _number(),
+    Column("at_ms", BigInteger, nullable=False, index=True),
+    Column("actor", LargeBinary, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("token_id", String(64), nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("object", LargeBinary, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("client", String(64), nullable=False),
 )
 
 idempotency = Table(

@@ -14,9 +14,10 @@ from http import HTTPStatus
 from typing import Any
 
 from api.limits import MAX_WAITING_SAMPLES
-from api.problems import Problem, overloaded
+from api.problems import Problem, not_found, overloaded
 from api.store import runs
 from api.store.database import Database
+from api.store.runs import RunKey
 from api.store.tables import samples
 
 _ROWS_PER_TRANSACTION = 20_000
@@ -26,8 +27,8 @@ _ROWS_PER_TRANSACTION = 20_000
 class _Waiting:
     """One device's batch."""
 
-    run: int
-    """The run's number."""
+    run: RunKey
+    """Whose they are."""
     rows: list[dict[str, Any]]
     """As the table takes them."""
     done: Future[None]
@@ -46,10 +47,10 @@ class SampleWriter:
         self._thread = threading.Thread(target=self._run, name="samples", daemon=True)
         self._thread.start()
 
-    def submit(self, run: int, rows: list[dict[str, Any]]) -> Future[None]:
+    def submit(self, run: RunKey, rows: list[dict[str, Any]]) -> Future[None]:
         """Hand over samples of a run. Raises Problem (503) where too much waits already.
 
-        The result is a Problem (409) where the run is finished.
+        The result is a Problem where the run is finished (409) or deleted (404).
         """
         done: Future[None] = Future()
         with self._changed:
@@ -70,7 +71,7 @@ class SampleWriter:
     def _run(self) -> None:
         while batches := self._next():
             try:
-                ended = self._write(batches)
+                refused = self._write(batches)
             except Exception as error:  # whatever it is, there is a next batch
                 for batch in batches:
                     if not batch.done.cancelled():
@@ -79,8 +80,8 @@ class SampleWriter:
                 for batch in batches:
                     if batch.done.cancelled():
                         continue
-                    if batch.run in ended:
-                        batch.done.set_exception(_finished())
+                    if batch.run.id in refused:
+                        batch.done.set_exception(refused[batch.run.id])
                     else:
                         batch.done.set_result(None)
 
@@ -98,18 +99,23 @@ class SampleWriter:
             self._rows -= rows
         return taken
 
-    def _write(self, batches: list[_Waiting]) -> set[int]:
-        """Write what is of runs that go on; the numbers of the others."""
+    def _write(self, batches: list[_Waiting]) -> dict[str, Problem]:
+        """Write what is of runs that go on; by the ids of the others, why not."""
         statement = self._database.insert(samples).on_conflict_do_nothing(index_elements=["run", "sequence"])
-        numbers = {batch.run for batch in batches}
+        numbers = {batch.run.id: batch.run.number for batch in batches}
         with self._database.write(is_patient=True) as connection:
-            ended = runs.ended(connection, numbers)
-            rows = [row for batch in batches if batch.run not in ended for row in batch.rows]
+            known = runs.have_reports(connection, numbers)
+            refused = {run: _finished() if run in known else _gone() for run in numbers if known.get(run, True)}
+            rows = [row for batch in batches if batch.run.id not in refused for row in batch.rows]
             if rows:
                 connection.execute(statement, rows)
-                runs.set_heard(connection, numbers - ended)
-        return ended
+                runs.set_heard(connection, {numbers[run] for run in numbers.keys() - refused.keys()})
+        return refused
 
 
 def _finished() -> Problem:
     return Problem(HTTPStatus.CONFLICT, "run-finished", "the run is finished: it has its report, and takes no samples")
+
+
+def _gone() -> Problem:
+    return not_found("run any more that these samples are of: it was deleted")

@@ -36,6 +36,7 @@ PROBLEMS: Mapping[str, str] = {
     "not-found": "Correct the id; lists show those that exist.",
     "overloaded": "Ask again after `Retry-After` seconds.",
     "path-too-long": "Shorten the address.",
+    "plan-in-use": "Runs execute this plan: delete them first, or ask with `with_runs=true`.",
     "profile-missing": "Run `command` on the device: it measures there and stores the profile here. Then ask again.",
     "report-exists": "The run has a report already; make another run.",
     "run-finished": "The run has ended and takes nothing more; make another run.",

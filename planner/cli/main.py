@@ -30,6 +30,7 @@ COMMANDS = {
     "evaluate": "measure how good and how fast an exported model is, one unit in memory at a time",
     "export": "write a trained model as an ONNX file for other tools",
     "serve": "hand out plans over REST, keep profiles and runs",
+    "service": "administrate a service where its database is: backup, tokens, devices, what is kept",
     "enroll": "make this device known to a service, so that it may report to it",
     "demo": "do all of it on bundled images, in minutes: profile, plan, run, report",
 }

@@ -77,9 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Bring the database up to date and serve until a signal."""
-    for name in ("fastapi", "sqlalchemy", "uvicorn"):
-        if importlib.util.find_spec(name) is None:
-            raise InputError("the service needs the extra `api`: pip install 'neuroflux-planner[api]'")
+    check_service()
     from api.settings import ServiceSettings, database_url, default_data_folder
     from api.store.migrate import migrate
 
@@ -108,6 +106,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     serve(settings, arguments.only is None, lambda url: print_stored_result(f"listening on {url}"))
     return 0
+
+
+def check_service() -> None:
+    """Raise InputError where what the service needs is not installed."""
+    for name in ("fastapi", "sqlalchemy", "uvicorn"):
+        if importlib.util.find_spec(name) is None:
+            raise InputError("the service needs the extra `api`: pip install 'neuroflux-planner[api]'")
 
 
 def _set_admin(database: str, file: Path) -> None:

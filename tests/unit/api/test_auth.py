@@ -20,7 +20,7 @@ HEALTH = {"/healthz", "/readyz"}
 DEVICE = {"name": "board", "machine": MACHINE, "threads": 4}
 
 
-def _routes(client: TestClient) -> Iterator[tuple[str, str]]:
+def routes_of(client: TestClient) -> Iterator[tuple[str, str]]:
     """Every path that the application has, by its own word, and its methods."""
     app: Any = client.app
     pending = list(app.routes)
@@ -39,7 +39,7 @@ def _routes(client: TestClient) -> Iterator[tuple[str, str]]:
 
 
 def test_the_routes_are_all_found(guarded: TestClient) -> None:
-    found = set(_routes(guarded))
+    found = set(routes_of(guarded))
     described: Any = guarded.get("/openapi.json", headers=bearer(ADMIN)).json()["paths"]
     expected = {
         (method.upper(), path.replace("{", "").replace("}", "")) for path, each in described.items() for method in each
@@ -49,7 +49,7 @@ def test_the_routes_are_all_found(guarded: TestClient) -> None:
 
 
 def test_every_route_but_health_needs_a_token(guarded: TestClient) -> None:
-    for method, path in _routes(guarded):
+    for method, path in routes_of(guarded):
         for headers in (
             {},
             bearer("nfx_wrong"),

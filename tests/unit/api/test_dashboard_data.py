@@ -75,10 +75,11 @@ def test_a_profile_says_how_much_memory_its_device_has(local: TestClient) -> Non
 
 
 def test_a_browser_learns_whether_there_is_a_session_to_end(local: TestClient, guarded: TestClient) -> None:
-    assert local.get("/v1/session").json() == {"authentication": False, "kind": "admin"}
+    here = {"authentication": False, "kind": "admin", "role": "admin", "name": "this machine"}
+    assert local.get("/v1/session").json() == here
     answer = guarded.post("/v1/session", headers=bearer(ADMIN))
     assert answer.status_code == 204
-    assert guarded.get("/v1/session").json() == {"authentication": True, "kind": "session"}
+    assert guarded.get("/v1/session").json() == {"authentication": True, "kind": "session", "role": "admin", "name": ""}
 
 
 def test_the_page_for_signing_in_has_its_style_before_that(guarded: TestClient) -> None:

@@ -35,7 +35,7 @@ def _begin(served: Listening) -> str:
 
 def test_who_leaves_before_the_first_event_is_not_counted(served: Listening) -> None:
     service = served.server.service
-    stream = EventStream(service, RunKey(1, "", None, 1), -1, Principal("admin", LOCAL_ID))
+    stream = EventStream(service, RunKey(1, "", "", None, 1), -1, Principal("admin", LOCAL_ID))
 
     async def gone() -> Any:
         return {"type": "http.disconnect"}

@@ -9,6 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.store.database import Database
+from api.store.runs import RunKey
 from api.store.tables import metadata
 from api.store.writer import SampleWriter
 
@@ -37,15 +38,15 @@ def test_samples_are_written_though_somebody_waits_no_more(sqlite_url: str) -> N
         connection.execute(text(f"INSERT INTO plans ({names}) VALUES ('p', 1, '{{}}', '{{}}', 0)"))
         connection.execute(text("INSERT INTO runs (number, id, plan_id, name, created_ms) VALUES (1, 'r', 'p', '', 0)"))
     row = {"run": 1, "seconds": 0.0, "block": 0, "epoch": 0, "step": 0, "resident_bytes": 0, "peak_bytes": 0, "loss": 1}
-    writer = SampleWriter(database)
+    writer, run = SampleWriter(database), RunKey(1, "r", "p", None, 1)
     with database.write():  # SQLite has one writer, so everything waits for this
-        first = writer.submit(1, [{**row, "sequence": 0}])
-        given_up = writer.submit(1, [{**row, "sequence": 1}])
+        first = writer.submit(run, [{**row, "sequence": 0}])
+        given_up = writer.submit(run, [{**row, "sequence": 1}])
         assert given_up.cancel()
     first.result(60)
     with pytest.raises(SQLAlchemyError):
-        writer.submit(1, [{**row, "sequence": None}]).result(60)
-    writer.submit(1, [{**row, "sequence": 2}]).result(60)
+        writer.submit(run, [{**row, "sequence": None}]).result(60)
+    writer.submit(run, [{**row, "sequence": 2}]).result(60)
     writer.close()
     database.close()
 
