@@ -159,8 +159,8 @@ def _add_choosing(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--allocator",
         choices=get_args(Policy),
-        help="how the training process handles freed memory: tight gives it back, fast keeps it (default: whichever "
-        "is faster and fits)",
+        help="how the training process handles freed memory: tight gives it back, fast keeps it, huge keeps it in "
+        "huge pages (default: whichever is faster and fits)",
     )
     options.add_head(group, "what stands at cuts (default: pooled-conv, or what the outputs allow)")
     group.add_argument(

@@ -18,13 +18,13 @@ from planner.profiler.schedule import first_line
 from planner.schema.codec import decode, parse_json
 from planner.schema.common import Policy
 from planner.schema.runtime import Finishing, PolicyProfile
+from planner.system.allocator import offered_policies
 from planner.units import KIB, MIB
-
-_POLICIES: tuple[Policy, ...] = ("tight", "fast")
 
 _INSTEAD: dict[Policy, str] = {
     "tight": "; what surrounds tensors is known from single units, with room for what they do not show",
     "fast": "; plans do not choose it",
+    "huge": "; plans do not choose it",
 }
 """What follows where no whole step under a policy is known."""
 
@@ -51,10 +51,11 @@ cnn6, cut everywhere, heads with six (`mlp`) took 1.9 MiB more than the usual on
 
 _USUAL_MIXING = 2
 
-_FAST_VARIES_PERMILLE = 300
-"""Added to what `fast` was seen to keep, in thousandths of what is live. A guess, not a bound: what it keeps grows over
-a hundred steps, of which a few are watched, and with a tenth one block of VGG-11 took 10 MiB more than predicted, of 90
-above the runtime. A run that comes near its budget gives back what is free (`planner.runner.train.guard`)."""
+_KEPT_VARIES_PERMILLE = 300
+"""Added to what a policy that keeps what is freed was seen to keep, in thousandths of what is live. A guess, not a
+bound: it grows over a hundred steps, of which a few are watched, and with a tenth one block of VGG-11 took 10 MiB more
+than predicted, of 90 above the runtime. A run that comes near its budget gives back what is free
+(`planner.runner.train.guard`)."""
 
 _WINDOW_BYTES = 64 * KIB
 """What the kernel maps of a library where one page is touched (fault_around_bytes), and so what it costs when code runs
@@ -177,7 +178,9 @@ def calibrate(job: Job, path: Path, bounds: Bounds) -> Calibrated:
     timed = timed_sizes(job)
     heads_bytes = head_kernel_bytes(job)
     notes: list[str] = []
-    found = {policy: _take_accounts(path, policy, (large, small), bounds, notes, timed) for policy in _POLICIES}
+    found = {
+        policy: _take_accounts(path, policy, (large, small), bounds, notes, timed) for policy in offered_policies()
+    }
     policies = tuple(
         policy_profile(policy, accounts, heads_bytes) for policy, accounts in found.items() if accounts is not None
     )
@@ -306,9 +309,11 @@ def _mixing(head: AuxiliaryHead, shape: Shape, output: Shape) -> int:
 def policy_profile(policy: Policy, found: Accounts, heads_bytes: int = _HEAD_KERNEL_BYTES) -> PolicyProfile:
     """A policy's accounts as `profile/1` holds them."""
     constant, permille = split_overhead(found, heads_bytes)
-    if policy == "fast":
-        permille += _FAST_VARIES_PERMILLE
-    return PolicyProfile(policy, found.baseline_bytes, constant, permille, found.steps, found.account)
+    if policy == "tight":
+        return PolicyProfile(policy, found.baseline_bytes, constant, permille, found.steps, found.account)
+    permille += _KEPT_VARIES_PERMILLE
+    start = found.start_peak_bytes
+    return PolicyProfile(policy, found.baseline_bytes, constant, permille, found.steps, found.account, start)
 
 
 def split_overhead(

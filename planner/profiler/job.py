@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from planner.heads.kinds import AuxiliaryHead
-from planner.schema.common import DeviceKind, Dtype, OptimizerConfig, TorchStart
+from planner.schema.common import DeviceKind, Dtype, OptimizerConfig, Policy, TorchStart
 from planner.schema.model import Model
 from planner.schema.profile import Costs, Layers
 
@@ -30,7 +30,7 @@ class Job:
     """Where tensors live."""
     threads: int
     """Threads that torch computes with."""
-    allocator: Literal["tight", "fast"]
+    allocator: Policy
     """Allocator policy of the child that measures components."""
     max_bytes: int
     """Most resident bytes of the child, or most of the accelerator's memory."""

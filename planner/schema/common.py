@@ -13,7 +13,7 @@ from planner.schema.codec import added
 Allocator = Literal["glibc", "musl", "mimalloc", "unknown"]
 """Which library answers malloc for tensors."""
 
-Policy = Literal["tight", "fast"]
+Policy = Literal["tight", "fast", "huge"]
 """How eagerly an allocator gives memory back (`planner.system.allocator.apply_policy`)."""
 
 TorchStart = Literal["plain", "lean"]

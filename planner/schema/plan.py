@@ -12,7 +12,7 @@ from typing import Literal
 from planner.heads.kinds import AuxiliaryHead, ExitHead
 from planner.limits import MAX_BATCH, MAX_BYTES, MAX_EPOCHS, MAX_OVERLAP, MAX_UNITS
 from planner.schema.codec import added, content_id
-from planner.schema.common import CacheDtype, Device, Machine, TorchStart, check_class_names, check_range
+from planner.schema.common import CacheDtype, Device, Machine, Policy, TorchStart, check_class_names, check_range
 from planner.schema.model import Model
 from planner.schema.prediction import BlockPrediction, LossPoints, PlanPrediction
 from planner.schema.preprocessing import Normalisation, Resize
@@ -228,7 +228,7 @@ class Plan:
     """Storage the caches may take; none: not limited."""
     reserve_bytes: int
     """Part of the budget left free."""
-    allocator: Literal["tight", "fast"]
+    allocator: Policy
     """Allocator policy of the training child."""
     profile_id: str
     """The profile it was made from."""

@@ -13,7 +13,7 @@ from planner.heads.convolution import ConvHead
 from planner.heads.kinds import AuxiliaryHead
 from planner.limits import MAX_BATCH, MAX_UNITS
 from planner.schema.codec import added
-from planner.schema.common import Device, Dtype, Machine, OptimizerConfig, check_bytes, check_seconds
+from planner.schema.common import Device, Dtype, Machine, OptimizerConfig, Policy, check_bytes, check_seconds
 from planner.schema.model import Model
 from planner.schema.runtime import PolicyProfile, Runtime
 
@@ -290,7 +290,7 @@ class Profile:
     """Type of parameters and activations."""
     optimizer: OptimizerConfig
     """The optimizer whose state and step were measured."""
-    allocator: Literal["tight", "fast"]
+    allocator: Policy
     """Allocator policy in force."""
     runtime: Runtime
     """The process around it."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from planner.limits import MAX_BATCH
 from planner.schema.codec import added
-from planner.schema.common import TorchStart, check_bytes, check_seconds
+from planner.schema.common import Policy, TorchStart, check_bytes, check_seconds
 
 
 @dataclass(frozen=True)
@@ -158,7 +157,7 @@ class StepTime:
 class PolicyProfile:
     """What an allocator policy costs on this device with this model."""
 
-    policy: Literal["tight", "fast"]
+    policy: Policy
     """The policy."""
     baseline_bytes: int
     """Resident bytes of the training child after its first tiny step."""
@@ -170,9 +169,11 @@ class PolicyProfile:
     """Whole steps at rising micro-batches, the account's among them."""
     account: Account
     """Where the bytes of a step are."""
+    start_peak_bytes: int = added(0)
+    """Highest resident bytes of the child until then, where that is more than the profile's own policy takes."""
 
     def __post_init__(self) -> None:
-        check_bytes(self, "baseline_bytes", "overhead_bytes", "overhead_permille")
+        check_bytes(self, "baseline_bytes", "overhead_bytes", "overhead_permille", "start_peak_bytes")
         sizes = [step.micro_batch for step in self.steps]
         if not sizes or sizes != sorted(set(sizes)):
             raise ValueError(f"steps are at micro-batches {sizes}; at least one is needed, and they have to rise")

@@ -18,7 +18,7 @@ from planner.solver.memory_model import (
     spans_within,
     time_ns,
 )
-from planner.solver.problem import FAST_RETENTION_FACTOR, BlockChoice, Problem
+from planner.solver.problem import RETENTION_FACTOR, BlockChoice, Problem
 
 
 def predict_block(problem: Problem, choice: BlockChoice) -> BlockPrediction:
@@ -90,9 +90,9 @@ def _untouched(problem: Problem, choice: BlockChoice) -> int:
 
 def _breakdown(problem: Problem, live: Live) -> Breakdown:
     highest = live.highest
-    if problem.policy == "fast":
+    if problem.policy != "tight":
         highest = DynamicLevel(
-            highest.level, highest.activations // FAST_RETENTION_FACTOR, highest.gradients // FAST_RETENTION_FACTOR
+            highest.level, highest.activations // RETENTION_FACTOR, highest.gradients // RETENTION_FACTOR
         )
     overhead = problem.process.resident(live.train) - problem.process.runtime_bytes - live.train
     return Breakdown(

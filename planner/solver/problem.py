@@ -48,12 +48,13 @@ ENCODED: Mapping[tuple[Dtype, CacheDtype], int] = {
 }  # fmt: skip
 """How often one sample is in memory while it is made what a cache holds, the one before included."""
 
-FAST_RETENTION_FACTOR = 2
-"""How often `fast` counts bytes that come and go.
+RETENTION_FACTOR = 2
+"""How often bytes that come and go count under a policy that keeps what is freed.
 
 glibc's default keeps what is freed for whatever comes next, and how much it keeps differs from step to step (0 to 26 MB
 on vgg11), so that no few steps show the most. What it keeps was freed: at most it is everything that is taken and given
-back at the highest moment, once more. A plan chooses `fast` only where that fits, on top of the growth that was seen.
+back at the highest moment, once more. A plan chooses such a policy only where that fits, on top of the growth that was
+seen.
 """
 
 MAX_CHAIN_BYTES = 2**56
@@ -114,7 +115,7 @@ class Problem:
     """What the search ranges over. Raises InputError where the profile cannot answer the request."""
 
     def __init__(self, profile: Profile, request: Request, policy: Policy = "tight") -> None:
-        """Under `fast` the profile has to have measured both policies (`policies_of`)."""
+        """The profile has to have measured a policy other than `tight`, and `tight` as well (`policies_of`)."""
         check_measured(profile, request.training)
         check_freeze(profile.model, request.training)
         check_normalisation(profile.model, request.training)
@@ -124,13 +125,13 @@ class Problem:
         self.request = request
         self.policy = policy
         measured = {found.policy: found for found in profile.policies}
-        self._fast = measured["fast"] if policy == "fast" else None
-        self._tight = measured["tight"] if policy == "fast" else None
+        self._keeping = measured[policy] if policy != "tight" else None
+        self._tight = measured["tight"] if policy != "tight" else None
         self.training = request.training
         self.cache_dtype: CacheDtype = request.cache_dtype or self._usual_cache()
         converts = self.cache_dtype != request.training.dtype
         self.process = ProcessMemory(
-            profile, request.budget.scope, request.reserve_bytes, self._fast, self.cache_dtype if converts else None
+            profile, request.budget.scope, request.reserve_bytes, self._keeping, self.cache_dtype if converts else None
         )
         self.start = request.training.freeze
         """The first unit that is trained."""
@@ -294,7 +295,7 @@ class Problem:
 
     def carried_number_bytes(self, micro_batch: int) -> int:
         """Bytes of one number that is carried along, of all samples of a micro-batch."""
-        return (FAST_RETENTION_FACTOR if self._fast else 1) * micro_batch * NUMBER_BYTES[self.training.dtype]
+        return (RETENTION_FACTOR if self._keeping else 1) * micro_batch * NUMBER_BYTES[self.training.dtype]
 
     def made_bytes(self, first: int, end: int, micro_batch: int) -> int:
         """Bytes that pass behind so many units, which are some, and were made by the units from `first` on."""
@@ -320,15 +321,15 @@ class Problem:
             if table is None:
                 table = self._tables[key] = ComponentTable(component)
             cost = table.at(micro_batch, self.accumulates(micro_batch), self._time_scale(micro_batch))
-            cost = cost.counted(FAST_RETENTION_FACTOR) if self._fast else cost
+            cost = cost.counted(RETENTION_FACTOR) if self._keeping else cost
             self._components[key, micro_batch] = cost
         return cost
 
     def _time_scale(self, micro_batch: int) -> TimeScale:
         """How times under the policy compare with the profile's, by whole steps at this micro-batch."""
-        if self._fast is None or self._tight is None:
+        if self._keeping is None or self._tight is None:
             return SAME_SCALE
-        return TimeScale(step_ns(self._fast, micro_batch), step_ns(self._tight, micro_batch))
+        return TimeScale(step_ns(self._keeping, micro_batch), step_ns(self._tight, micro_batch))
 
     def label_bytes(self, source: Source) -> int:
         """A sample's label in a micro-batch, beside what it was read into."""

@@ -24,7 +24,7 @@ class ProcessMemory:
         profile: Profile,
         scope: Scope,
         reserve_bytes: int,
-        fast: PolicyProfile | None,
+        keeping: PolicyProfile | None,
         converts_to: CacheDtype | None,
     ) -> None:
         """What holds for every block of a plan.
@@ -33,13 +33,13 @@ class ProcessMemory:
             profile: what was measured.
             scope: whether the budget counts the processes, or training alone.
             reserve_bytes: part of the budget that is left free.
-            fast: what was measured under the policy `fast`, where that is the plan's.
+            keeping: what was measured under the plan's policy, where that is one that keeps what is freed.
             converts_to: how caches hold activations, where that is not what units compute in.
         """
         self._runtime = profile.runtime
         self._scope = scope
         self._reserve_bytes = reserve_bytes
-        self._fast = fast
+        self._keeping = keeping
         self._converts_to = converts_to
 
     def kernel_bytes(self, micro_batch: int) -> int:
@@ -53,7 +53,7 @@ class ProcessMemory:
     @cached_property
     def baseline_bytes(self) -> int:
         """The training child before its first block."""
-        return self._fast.baseline_bytes if self._fast else self._runtime.baseline_bytes
+        return self._keeping.baseline_bytes if self._keeping else self._runtime.baseline_bytes
 
     @cached_property
     def runtime_bytes(self) -> int:
@@ -64,7 +64,7 @@ class ProcessMemory:
     @cached_property
     def _overhead(self) -> tuple[int, int]:
         """Resident bytes beside live ones: a constant, and thousandths of what is live."""
-        around = self._fast or self._runtime
+        around = self._keeping or self._runtime
         constant = self.runtime_bytes + self._runtime.run_bytes + around.overhead_bytes
         return constant, around.overhead_permille
 
@@ -72,7 +72,8 @@ class ProcessMemory:
     def start_bytes(self) -> int:
         """What the processes take while they start, where the scope counts it."""
         runtime = self._runtime
-        return runtime.start_peak_bytes + runtime.supervisor_bytes if self._scope == "process" else 0
+        highest = max(runtime.start_peak_bytes, self._keeping.start_peak_bytes if self._keeping else 0)
+        return highest + runtime.supervisor_bytes if self._scope == "process" else 0
 
     def resident(self, live: int) -> int:
         """Resident bytes where `live` bytes are allocated."""

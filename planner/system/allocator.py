@@ -12,7 +12,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from planner.schema.common import Allocator, Policy
-from planner.system.pages import allow_huge_pages
+from planner.system.hierarchy import FILESYSTEM_ROOT
+from planner.system.pages import allow_huge_pages, huge_page_bytes, huge_pages
+from planner.units import MIB
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
@@ -26,11 +28,17 @@ _MIMALLOC_AS_NEEDED: Mapping[str, str] = {
 _MIMALLOC: Mapping[Policy, Mapping[str, str]] = {
     "tight": {**_MIMALLOC_AS_NEEDED, "MIMALLOC_PURGE_DELAY": "0"},
     "fast": _MIMALLOC_AS_NEEDED,
+    "huge": _MIMALLOC_AS_NEEDED,
 }
 """Variables that mimalloc reads (2.1 and later, the last one from 2.3 on, which asks for huge pages), by policy."""
 
-_WITH_HUGE_PAGES: frozenset[Policy] = frozenset()
-"""Policies under which the kernel may give huge pages to memory that did not ask for them."""
+_TUNABLES = "GLIBC_TUNABLES"
+_ASK_FOR_HUGE_PAGES = "glibc.malloc.hugetlb=1"
+"""glibc asks for huge pages for its heap, which it grows by whole ones, and for large blocks (2.35 and later)."""
+
+_LEAST_GLIBC = (2, 35)
+_LARGEST_HUGE_PAGE_BYTES = 4 * MIB
+"""Where small pages have 64 KiB a huge one has 512 MiB, and one of them would be a budget."""
 
 
 def apply_policy(policy: Policy) -> bool:
@@ -45,21 +53,28 @@ def apply_policy(policy: Policy) -> bool:
     `fast`: the allocator's defaults stay. A process cannot return from `tight`, since setting a threshold at all
     switches off glibc's own adaptation; a run whose policy changes needs a new process.
 
+    `huge`: the same with the heap in huge pages, which the kernel gives to who asks: hundreds of times fewer page
+    faults, and what is freed is cheap to take again. glibc reads that it is to ask before the program begins
+    (`variables_to_begin_with`).
+
     Where torch brings mimalloc (aarch64), it serves tensors, glibc everything else. mimalloc reads its variables when
     torch is loaded; those set here take the place of a person's own. Under either policy it has to map what it needs as
     it needs it: by default it maps a GiB at once, so that no limit on mapped memory would ever refuse anything. Under
     `tight` it gives back at once.
 
-    Under neither policy does the kernel give huge pages that nobody asked for (`planner.system.pages`).
+    Under no policy does the kernel give huge pages that nobody asked for (`planner.system.pages`).
 
     Returns:
-        Whether the policy is in force now: False for allocators that have nothing to set.
+        Whether the policy is in force now: False for allocators that have nothing to set, and where `huge` pages are
+        not to be had or were not asked for when the program began.
     """
-    allow_huge_pages(policy in _WITH_HUGE_PAGES)
+    allow_huge_pages(False)
     if detect() == "mimalloc":
         os.environ.update(_MIMALLOC[policy])
     if policy == "fast":
         return True
+    if policy == "huge":
+        return offers_huge_pages() and not variables_to_begin_with(policy)
     if _owner_of_malloc() != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
@@ -74,6 +89,38 @@ def variables_to_start_with() -> Mapping[str, str]:
     brings is configured by `apply_policy`, in time.
     """
     return _MIMALLOC_AS_NEEDED if _owner_of_malloc() == "mimalloc" else {}
+
+
+def variables_to_begin_with(policy: Policy) -> Mapping[str, str]:
+    """Environment variables that this program lacks and has to begin with, so that the policy can be in force."""
+    given = os.environ.get(_TUNABLES, "")
+    if policy != "huge" or not offers_huge_pages() or _ASK_FOR_HUGE_PAGES in given.split(":"):
+        return {}
+    return {_TUNABLES: ":".join(filter(None, (given, _ASK_FOR_HUGE_PAGES)))}
+
+
+def offers_huge_pages(root: Path = FILESYSTEM_ROOT) -> bool:
+    """Whether `huge` can be in force here: glibc serves tensors and asks for huge pages where it is told to, and the
+    kernel gives them to who asks, and to nobody else, in a size that a heap may well be rounded up to.
+    """
+    if detect() != "glibc" or _glibc_version() < _LEAST_GLIBC or huge_pages(root) != "madvise":
+        return False
+    return 0 < (huge_page_bytes(root) or 0) <= _LARGEST_HUGE_PAGE_BYTES
+
+
+def offered_policies() -> tuple[Policy, ...]:
+    """The policies that this device has, the one that profiles are taken under first."""
+    return ("tight", "fast", "huge") if offers_huge_pages() else ("tight", "fast")
+
+
+def _glibc_version() -> tuple[int, ...]:
+    """Of `glibc 2.36`; (0,) elsewhere."""
+    try:
+        _, _, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").partition(" ")
+    except (ValueError, OSError):
+        version = ""
+    numbers = version.split(".")
+    return tuple(map(int, numbers)) if all(number.isdigit() for number in numbers) else (0,)
 
 
 def release() -> bool:

@@ -29,6 +29,12 @@ def huge_pages(root: Path = FILESYSTEM_ROOT) -> HugePages | None:
     return overall
 
 
+def huge_page_bytes(root: Path = FILESYSTEM_ROOT) -> int | None:
+    """Size of a huge page; None: there are none."""
+    text = read_value(root / "sys/kernel/mm/transparent_hugepage/hpage_pmd_size") or ""
+    return int(text) if text.isdigit() else None
+
+
 def allow_huge_pages(allowed: bool) -> bool:
     """Switch huge pages off, or on again, for this process and those that it starts (PR_SET_THP_DISABLE).
 

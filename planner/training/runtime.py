@@ -12,10 +12,10 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from planner.errors import InputError
-from planner.schema.common import DeviceKind, Dtype, TorchStart
+from planner.schema.common import DeviceKind, Dtype, Policy, TorchStart
 from planner.system.allocator import apply_policy, release
 from planner.system.proc import read_memory
 from planner.system.resident import hide_numpy, preload_torch_libraries, trim_clean_pages
@@ -40,9 +40,7 @@ class Started:
     """How torch was imported."""
 
 
-def start_torch(
-    policy: Literal["tight", "fast"], threads: int, numpy: bool = False, start: TorchStart = "plain"
-) -> Started:
+def start_torch(policy: Policy, threads: int, numpy: bool = False, start: TorchStart = "plain") -> Started:
     """Import torch under `policy`, use `threads` threads, run a tiny step and say what it cost.
 
     Call it once, before anything imports torch.

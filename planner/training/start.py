@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
+from typing import NoReturn
 
 from planner.schema.common import Policy, TorchStart
+from planner.system.allocator import variables_to_begin_with
 from planner.system.answers import Answers
 from planner.training.lean import LeanStartError
 from planner.training.runtime import Started, start_torch
@@ -17,13 +20,21 @@ _PLAINLY = "NEUROFLUX_START_PLAINLY"
 def start_child(answers: Answers, policy: Policy, threads: int, start: TorchStart, numpy: bool = False) -> Started:
     """`start_torch`, first of all that a child does beside reading what it is told, so that it may begin anew.
 
-    Where a lean start fails, the same program takes this one's place in the same process, with the same arguments, and
-    starts torch plainly: nothing is left of what was tried. Its answers go on as if it had been the first.
+    The same program takes this one's place in the same process, with the same arguments, where the policy wants the
+    allocator to know something from the beginning on, and where a lean start fails, to start torch plainly: nothing is
+    left of what was tried. Its answers go on as if it had been the first.
     """
+    if wanted := variables_to_begin_with(policy):
+        _begin_anew(answers, wanted)
     if os.environ.pop(_PLAINLY, None) is not None:
         start = "plain"
     try:
         return start_torch(policy, threads, numpy, start)
     except LeanStartError as error:
-        variables = {**os.environ, **answers.hand_on(), _PLAINLY: str(error)}
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], variables)
+        _begin_anew(answers, {_PLAINLY: str(error)})
+
+
+def _begin_anew(answers: Answers, variables: Mapping[str, str]) -> NoReturn:
+    """Run this program from its beginning, with these environment variables besides."""
+    environment = {**os.environ, **answers.hand_on(), **variables}
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)

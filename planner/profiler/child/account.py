@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from planner.errors import RunError
 from planner.profiler.bounded import OwnLimit
@@ -76,6 +76,8 @@ class Accounts:
     """What the step's peak consists of."""
     finishing: Finishing
     """Resident bytes after training, at the account's micro-batch."""
+    start_peak_bytes: int = 0
+    """Highest resident bytes until the end of the first tiny step."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +209,7 @@ def _retention(policy: Policy, start: HeapUse, quiet: HeapUse, step: _Step, live
     """Bytes that malloc holds free at a step's peak.
 
     Under `tight` blocks have mappings that go when they are freed, and what is retained are free blocks in the heaps.
-    Under `fast` heaps grow to the peak and stay: what was allocated at the peak is known from events, and what is
+    Under the others heaps grow to the peak and stay: what was allocated at the peak is known from events, and what is
     allocated beside tensors (compiled kernels) from the heap between steps.
 
     Args:
@@ -242,7 +244,8 @@ def take_accounts(answers: Answers, job: Job, policy: Policy, micro_batch: int, 
     if not reset_peak():
         raise RunError(CANNOT_BEGIN_ANEW)
     interpreter = read_memory().anonymous_bytes
-    baseline = start_child(answers, policy, job.threads, job.start).baseline_bytes
+    started = start_child(answers, policy, job.threads, job.start)
+    baseline = started.baseline_bytes
     base, start_heap = _mapped(), heap_use()
     from planner.training.calibration import calibration_seconds
 
@@ -295,7 +298,7 @@ def take_accounts(answers: Answers, job: Job, policy: Policy, micro_batch: int, 
     times = dict(_time_steps(network, sorted({micro_batch, *timed}), account, watched, job.max_bytes))
     times.setdefault(micro_batch, watched)
     rising = tuple(StepTime(size, times[size]) for size in sorted(times))
-    return Accounts(baseline, live, untouched, growing, rising, calibration, account, finishing)
+    return Accounts(baseline, live, untouched, growing, rising, calibration, account, finishing, started.peak_bytes)
 
 
 def _time_steps(
@@ -350,4 +353,4 @@ def main(path: str, policy: Policy, micro_batch: int, timed: Sequence[int]) -> N
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], "fast" if sys.argv[2] == "fast" else "tight", int(sys.argv[3]), [int(a) for a in sys.argv[4:]])
+    main(sys.argv[1], cast(Policy, sys.argv[2]), int(sys.argv[3]), [int(a) for a in sys.argv[4:]])

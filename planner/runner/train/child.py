@@ -24,6 +24,7 @@ from planner.schema.child_failed import ChildFailed
 from planner.schema.codec import read_document, to_json
 from planner.schema.plan import Plan
 from planner.schema.run_folder import RunFolder
+from planner.system.allocator import offers_huge_pages
 from planner.system.answers import Answers
 from planner.system.exhaustion import is_out_of_memory
 from planner.system.proc import CANNOT_BEGIN_ANEW
@@ -113,6 +114,8 @@ def _first_fallbacks(job: TrainingJob, plan: Plan, started: Started) -> tuple[in
 
 def _about_device(job: TrainingJob, plan: Plan, started: Started, fallbacks: tuple[int, ...]) -> Iterator[str]:
     """What is to be said of a plan whose training process was another."""
+    if plan.allocator == "huge" and not offers_huge_pages():
+        yield "the plan's allocator takes huge pages, which are not to be had here: steps take longer than predicted"
     why = _why_others(job, plan, started)
     if why is None or job.first_block == len(plan.stages):
         return
@@ -131,7 +134,7 @@ def make_guard(job: TrainingJob, plan: Plan, started: Started) -> MemoryGuard:
     """The guard of the memory that the plan's budget is of."""
     allowed = _allowed_bytes(job, started)
     if not plan.device.is_accelerator:
-        return MemoryGuard(allowed, started.baseline_bytes, plan.allocator == "fast")
+        return MemoryGuard(allowed, started.baseline_bytes, plan.allocator != "tight")
     from planner.runner.train.accelerator_guard import AcceleratorGuard
     from planner.training.device import accelerator_of
 

@@ -22,7 +22,7 @@ _FILE_GROWTH_BYTES = 3 * MIB
 """Growth of library pages worth giving back; it takes about 10 ms."""
 
 _NEAR_BYTES = 8 * MIB
-"""So near to what is allowed, free pages that `fast` keeps are given back; the next step pays for them again."""
+"""So near to what is allowed, free pages that the allocator keeps are given back; the next step pays for them again."""
 
 _UNTOUCHED_BYTES = 16 * MIB
 """Mapped but never touched: a thread's stack, ends of arenas, room for generated code. RLIMIT_DATA counts it."""
@@ -39,7 +39,7 @@ class MemoryGuard:
         """`allowed_bytes` is what this process may have resident; None measures without limiting.
 
         `baseline_bytes` is what it has resident at work without any tensors: more than at a moment when pages of
-        libraries have just been given back. `keeps_freed`: the allocator policy is `fast`.
+        libraries have just been given back. `keeps_freed`: the allocator policy is another than `tight`.
         """
         self._allowed_bytes = allowed_bytes
         self._baseline_bytes = baseline_bytes

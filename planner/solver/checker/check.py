@@ -108,7 +108,7 @@ class _Checker:
     def _budget(self) -> None:
         plan, runtime = self.plan, self.profile.runtime
         if plan.budget.scope == "process":
-            self._fits("start", runtime.start_peak_bytes + runtime.supervisor_bytes)
+            self._fits("start", policy_figures(plan, self.profile).start_peak_bytes + runtime.supervisor_bytes)
         minimum = plan.minimum_budget_bytes
         self.true(f"minimum_budget_bytes {minimum} ≤ {plan.budget.bytes}", minimum <= plan.budget.bytes)
 

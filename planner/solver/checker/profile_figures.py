@@ -17,8 +17,8 @@ from planner.schema.plan import Plan
 from planner.schema.profile import ComponentProfile, Costs, Profile
 from planner.schema.runtime import PolicyProfile
 
-_FAST_RETENTION_FACTOR = 2
-"""Under `fast`, bytes that come and go: once while in use and once kept for the next step."""
+_RETENTION_FACTOR = 2
+"""Where what is freed is kept, bytes that come and go: once while in use and once kept for the next step."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class PolicyFigures:
     """How often bytes that come and go count."""
     calibration_seconds: float | None
     """What times here are compared by."""
+    start_peak_bytes: int
+    """The child's highest until then."""
 
 
 def policy_figures(plan: Plan, profile: Profile) -> PolicyFigures:
@@ -50,15 +52,22 @@ def policy_figures(plan: Plan, profile: Profile) -> PolicyFigures:
             None,
             1,
             profile.calibration_seconds,
+            runtime.start_peak_bytes,
         )
     measured = {policy.policy: policy for policy in profile.policies}
-    known = profile.allocator == "tight" and not profile.device.is_accelerator and {"tight", "fast"} <= measured.keys()
+    known = profile.allocator == "tight" and not profile.device.is_accelerator
+    known = known and {"tight", plan.allocator} <= measured.keys()
     if not known or not all(_ns(step.seconds) for step in measured["tight"].steps):
         raise PlannerError(f"the solver contradicts its checker: nothing is known under the allocator {plan.allocator}")
-    fast = measured["fast"]
-    steps = fast, measured["tight"]
+    own = measured[plan.allocator]
     return PolicyFigures(
-        fast.baseline_bytes, fast.overhead_bytes, fast.overhead_permille, steps, _FAST_RETENTION_FACTOR, None
+        own.baseline_bytes,
+        own.overhead_bytes,
+        own.overhead_permille,
+        (own, measured["tight"]),
+        _RETENTION_FACTOR,
+        None,
+        max(own.start_peak_bytes, runtime.start_peak_bytes),
     )
 
 

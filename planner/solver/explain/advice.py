@@ -100,7 +100,7 @@ def _changes(profile: Profile, request: Request, error: InfeasibleError, fixed_i
     if request.training.polish:
         plain = replace(request, training=replace(request.training, polish=0, polish_lr=None))
         yield from _measured(profile, plain, "no polish at the end (no --polish)")
-    if request.allocator == "fast":
+    if request.allocator not in (None, "tight"):
         yield from _measured(profile, replace(request, allocator="tight"), "the other allocator (--allocator tight)")
     yield from _other_batches(profile, request)
     yield from _other_strategies(profile, request)

@@ -23,9 +23,10 @@ from planner.profiler.calibrate import (
 from planner.profiler.child.account import Accounts
 from planner.profiler.job import Job
 from planner.schema.codec import to_json
-from planner.schema.common import OptimizerConfig
+from planner.schema.common import OptimizerConfig, Policy
 from planner.schema.model import Activation, BatchNorm2d, Conv2d, Flatten, Layer, Linear, Model, Unit
 from planner.schema.runtime import Account, Finishing, StepTime, UnitFinishing
+from planner.system.allocator import offered_policies
 from planner.units import MIB
 from tests.heads import conv_heads
 from tests.unit.system.support import run_child, with_read_only_proc
@@ -97,12 +98,14 @@ def test_scratch_that_was_never_written_hides_nothing_else() -> None:
     assert split_overhead(found) == (50_000 + HEADS, 0)
 
 
-def test_what_fast_keeps_is_given_room_to_vary() -> None:
-    found = _accounts(peak=1_000_000, baseline=300_000, live=600_000, growing=6_000)
-    tight, fast = policy_profile("tight", found), policy_profile("fast", found)
-    assert (tight.overhead_bytes, tight.overhead_permille) == (94_000 + HEADS, 10)
+@pytest.mark.parametrize("keeping", ["fast", "huge"])
+def test_what_a_policy_keeps_is_given_room_to_vary(keeping: Policy) -> None:
+    accounts = _accounts(peak=1_000_000, baseline=300_000, live=600_000, growing=6_000)
+    accounts = replace(accounts, start_peak_bytes=310_000)
+    tight, found = policy_profile("tight", accounts), policy_profile(keeping, accounts)
+    assert (tight.overhead_bytes, tight.overhead_permille, tight.start_peak_bytes) == (94_000 + HEADS, 10, 0)
     # Three tenths of what is live on top.
-    assert (fast.overhead_bytes, fast.overhead_permille) == (94_000 + HEADS, 310)
+    assert (found.overhead_bytes, found.overhead_permille, found.start_peak_bytes) == (94_000 + HEADS, 310, 310_000)
 
 
 def test_a_constant_part_is_never_negative() -> None:
@@ -169,9 +172,11 @@ def test_where_no_peak_can_be_read_single_units_stand_in_and_the_profile_says_wh
     assert found["policies"] == []
     assert found["overhead_bytes"] > HEADS
     why = "no whole step could be measured (at micro-batch 8 and 1: the kernel lets no process begin its peak anew here"
-    tight, fast = found["notes"]
-    assert tight.startswith(f"tight: {why}") and fast.startswith(f"fast: {why}")
-    assert fast.endswith("plans do not choose it")
+    policies = offered_policies()
+    assert len(found["notes"]) == len(policies)
+    for policy, note in zip(policies, found["notes"], strict=True):
+        assert note.startswith(f"{policy}: {why}")
+        assert note.endswith("plans do not choose it") is (policy != "tight")
 
 
 def test_what_is_resident_behind_training_is_moved_to_the_runs_baseline_and_is_no_more_than_in_training() -> None:

@@ -10,7 +10,7 @@ from planner.errors import InfeasibleError, InputError
 from planner.schema.common import Policy
 from planner.schema.profile import Profile
 from planner.schema.request import Budget, Request, Strategy, Training
-from planner.schema.runtime import StepTime
+from planner.schema.runtime import PolicyProfile, StepTime
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.policies import policies_of
 from planner.tasks.regression import Regression
@@ -77,6 +77,34 @@ def test_fast_is_offered_only_where_its_price_is_known(profile: Profile, change:
     assert make_plan(changed, REQUEST).allocator == "tight"
     with pytest.raises(InputError, match="allocator is fast"):
         make_plan(changed, replace(REQUEST, allocator="fast"))
+
+
+def _huge(seconds: float, peak: int) -> PolicyProfile:
+    found = policy_profile("huge", 242 * 2**20, 2**20, 150, seconds)
+    return replace(found, account=replace(found.account, peak_bytes=peak))
+
+
+@pytest.mark.parametrize(
+    ("huge", "offered"),
+    [
+        (_huge(0.1, 90), ("tight", "huge")),  # better than `fast` in everything
+        (_huge(0.3, 110), ("tight", "fast")),  # worse in everything
+        (_huge(0.1, 110), ("tight", "fast", "huge")),
+        (_huge(0.3, 90), ("tight", "fast", "huge")),
+        (_huge(0.2, 100), ("tight", "fast", "huge")),
+    ],
+)
+def test_a_policy_that_another_is_better_than_is_left_out_unless_asked_for(
+    profile: Profile, huge: PolicyProfile, offered: tuple[Policy, ...]
+) -> None:
+    fast = replace(BOTH[1], account=replace(BOTH[1].account, peak_bytes=100))
+    profile = replace(profile, policies=(BOTH[0], fast, huge))
+    assert policies_of(profile, REQUEST) == offered
+    for policy in ("tight", "fast", "huge"):
+        asked = replace(REQUEST, allocator=policy)
+        assert policies_of(profile, asked) == (policy,)
+        assert make_plan(profile, asked).allocator == policy
+    assert make_plan(profile, REQUEST).allocator in offered
 
 
 @pytest.mark.parametrize("allocator", [None, "tight", "fast"])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from planner.system import allocator
 from planner.system.allocator import detect
 from tests.unit.system.support import MIB, environment, python, run_child
 
@@ -186,3 +187,92 @@ def test_torch_is_not_imported_to_find_out() -> None:
         print(json.dumps("torch" in sys.modules))
     """
     assert run_child(code) is False
+
+
+def _kernel(root: Path, enabled: str, size: str) -> Path:
+    folder = root / "sys/kernel/mm/transparent_hugepage"
+    folder.mkdir(parents=True)
+    (folder / "enabled").write_text(enabled + "\n")
+    (folder / "hpage_pmd_size").write_text(size + "\n")
+    return root
+
+
+@on_glibc
+@pytest.mark.parametrize(
+    ("enabled", "size", "offered"),
+    [
+        ("always [madvise] never", "2097152", True),
+        ("[always] madvise never", "2097152", False),  # everybody has them, and glibc does not ask
+        ("always madvise [never]", "2097152", False),
+        ("always [madvise] never", "536870912", False),  # small pages of 64 KiB
+        ("always [madvise] never", "none", False),
+    ],
+)
+def test_huge_pages_are_offered_where_the_kernel_gives_small_huge_ones_to_who_asks(
+    tmp_path: Path, enabled: str, size: str, offered: bool
+) -> None:
+    assert allocator.offers_huge_pages(_kernel(tmp_path, enabled, size)) is offered
+
+
+@on_glibc
+@pytest.mark.parametrize(("version", "offered"), [("glibc 2.34", False), ("glibc 2.35", True), ("musl", False)])
+def test_huge_pages_are_offered_by_a_glibc_that_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, offered: bool
+) -> None:
+    monkeypatch.setattr(os, "confstr", lambda name: version)
+    root = _kernel(tmp_path, "always [madvise] never", "2097152")
+    assert allocator.offers_huge_pages(root) is offered
+
+
+needs_huge_pages = pytest.mark.skipif(
+    not allocator.offers_huge_pages(), reason="no huge pages for a heap here (glibc 2.35, `madvise`)"
+)
+
+ASKED = "glibc.malloc.hugetlb=1"
+
+
+@needs_huge_pages
+def test_a_program_begins_with_what_a_person_set_and_what_huge_pages_want(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    assert [allocator.variables_to_begin_with(policy) for policy in ("tight", "fast")] == [{}, {}]
+    assert allocator.variables_to_begin_with("huge") == {"GLIBC_TUNABLES": ASKED}
+    assert allocator.apply_policy("huge") is False  # too late for this process
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.perturb=0")
+    wanted = f"glibc.malloc.perturb=0:{ASKED}"
+    assert allocator.variables_to_begin_with("huge") == {"GLIBC_TUNABLES": wanted}
+    monkeypatch.setenv("GLIBC_TUNABLES", wanted)
+    assert allocator.variables_to_begin_with("huge") == {}
+
+
+@needs_huge_pages
+def test_under_huge_a_heap_comes_in_huge_pages_and_keeps_what_is_freed() -> None:
+    env = environment(GLIBC_TUNABLES=ASKED)
+    applied, released, before, top, freed, after_release = run_child(ALLOCATE_AND_FREE, "huge", *FREE_TOP, env=env)
+    assert applied is True
+    assert 0 < top - before <= 6.25 * MIB + 2 * 2 * MIB  # whole huge pages
+    assert freed >= top
+    assert released is True
+    assert after_release < top - 5 * MIB
+
+
+BEGIN = """
+    import json, os, sys
+    from pathlib import Path
+    from planner.system.answers import Answers
+    from planner.training.start import start_child
+    answers = Answers()
+    start_child(answers, sys.argv[1], 1, "lean")
+    import torch
+    kept = [torch.ones(2**16) for _ in range(100)]  # 25 MiB
+    rollup = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    huge = sum(int(line.split()[1]) for line in rollup if line.startswith("AnonHugePages"))
+    answers.emit(json.dumps([sys.argv[1:], huge >= 20 * 1024]))
+"""
+
+
+@needs_huge_pages
+@pytest.mark.parametrize(("policy", "is_huge"), [("huge", True), ("fast", False)])
+def test_a_child_begins_anew_where_its_policy_wants_to_be_known_from_the_beginning(policy: str, is_huge: bool) -> None:
+    env = environment()
+    env.pop("GLIBC_TUNABLES", None)
+    assert run_child(BEGIN, policy, "b", env=env) == [[policy, "b"], is_huge]

@@ -299,3 +299,17 @@ def test_finds_a_cut_without_the_window_that_was_asked_for() -> None:
     check(neither, problem.profile)
     lacking = replace(neither, schema="plan/2", request=request)
     _refuse(lacking, problem.profile, "units behind unit 0 that its segment trains is 0, computed 1")
+
+
+def test_finds_a_budget_that_starting_under_the_plans_policy_does_not_fit() -> None:
+    profile = with_policies(tiny_profile(), 3e-6, 2e-6, (3000, 50, 100))
+    tight, fast = profile.policies
+    higher = replace(profile, policies=(tight, fast, replace(fast, policy="huge", start_peak_bytes=9000)))
+    problem = problem_of(higher, "process", "huge")
+    assert problem.process.start_bytes == 9000 + profile.runtime.supervisor_bytes
+    plan = plan_of(problem, ONE)
+    check(plan, higher)
+    least = replace(plan.budget, bytes=plan.predicted.peak_bytes + plan.reserve_bytes)
+    assert least.bytes < problem.process.start_bytes
+    small = replace(plan, budget=least, minimum_budget_bytes=least.bytes, request=replace(plan.request, budget=least))
+    _refuse(small, higher, "start")
