@@ -311,5 +311,5 @@ def test_finds_a_budget_that_starting_under_the_plans_policy_does_not_fit() -> N
     check(plan, higher)
     least = replace(plan.budget, bytes=plan.predicted.peak_bytes + plan.reserve_bytes)
     assert least.bytes < problem.process.start_bytes
-    small = replace(plan, budget=least, minimum_budget_bytes=least.bytes, request=replace(plan.request, budget=least))
+    small = replace(plan, budget=least, minimum_budget_bytes=least.bytes)
     _refuse(small, higher, "start")
