@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-_PATTERNS = ("*.md", "benchmarks/results/*.md", "benchmarks/results/*.svg")
-_LEFT_OUT = ("README.md",)
+_PATTERNS = ("*.md", "benchmarks/results/*.md", "benchmarks/results/*.svg", "examples/*.py")
 _FOLDER = "repository"
 _LINK = re.compile(r"(\]\()([^)\s#]+)")
 
@@ -20,7 +19,7 @@ _LINK = re.compile(r"(\]\()([^)\s#]+)")
 def published() -> dict[str, str]:
     """Files outside `docs/` that are pages or pictures of the site: the address of each, by its path."""
     found = (path.relative_to(ROOT).as_posix() for pattern in _PATTERNS for path in sorted(ROOT.glob(pattern)))
-    return {path: f"{_FOLDER}/{path}" for path in found if path not in _LEFT_OUT}
+    return {path: f"{_FOLDER}/{path}" for path in found}
 
 
 def redirected(text: str, path: str, files: dict[str, str]) -> str:
