@@ -12,10 +12,12 @@ STAMP := $(VENV)/.stamp
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 LONG_LOG := benchmarks/results/test-long.log
 BOARD_LOG := benchmarks/results/test-board.log
+PEERS := .venv-peers
+PEERS_STAMP := $(PEERS)/.stamp
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help venv demo check reference docs browser test test-long test-board clean
+.PHONY: help venv demo check reference docs browser test test-long test-board bench bench-full clean
 
 help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,9 +63,25 @@ test-board: venv ## tests on emulated arm64 boards (needs qemu-system-arm); the 
 	@mkdir -p $(dir $(BOARD_LOG))
 	$(BIN)/python -m pytest -m board -v -rP tests/board 2>&1 | sed -u 's|$(CURDIR)|.|g' | tee $(BOARD_LOG)
 
+# Root, or who may make a memory group. Results go behind those that are there: remove the file to begin anew.
+bench: venv $(PEERS_STAMP) ## VGG-16 beside what people would run instead, at three budgets (25 minutes)
+	@$(BIN)/python -m benchmarks.peers bench --python $(PEERS)/bin/python
+
+bench-full: venv $(PEERS_STAMP) ## five networks, every peer, one thread and two (a day)
+	@$(BIN)/python -m benchmarks.peers full --python $(PEERS)/bin/python
+
 clean: ## remove build outputs and caches; .venv stays
 	@rm -rf build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+	find . \( -path ./$(VENV) -o -path ./$(PEERS) \) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+# What other people's code runs with, apart from .venv: nothing of it is needed otherwise. numpy lies by itself, for those alone
+# that need it: torch imports it wherever it is found.
+$(PEERS_STAMP): benchmarks/peers/requirements.txt | $(STAMP)
+	@$(PYTHON) -m venv --clear $(PEERS)
+	$(PEERS)/bin/python -m pip install "$$(grep '^torch==' $<)"
+	$(PEERS)/bin/python -m pip install $$(grep -v -e '^#' -e '^numpy' $<)
+	$(PEERS)/bin/python -m pip install --target $(PEERS)/numpy "$$(grep '^numpy==' $<)"
+	touch $@
 
 # torch comes first: whatever else is resolved afterwards finds it there and leaves it as it is. The project itself is
 # built without isolation, so that its build backend is the locked one too.

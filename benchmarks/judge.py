@@ -14,7 +14,8 @@ _POLL_SECONDS = 0.002
 class Watch:
     """Polls the sum of VmHWM over a group's processes, from outside them."""
 
-    def __init__(self, group: MemoryGroup) -> None:
+    def __init__(self, group: MemoryGroup, poll_seconds: float = _POLL_SECONDS) -> None:
+        self._poll_seconds = poll_seconds
         self._procs = group.path / "cgroup.procs"
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._poll)
@@ -22,7 +23,7 @@ class Watch:
         """The highest sum."""
 
     def _poll(self) -> None:
-        while not self._over.wait(_POLL_SECONDS):
+        while not self._over.wait(self._poll_seconds):
             pids = map(int, self._procs.read_text().split())
             self.peak_bytes = max(self.peak_bytes, summed_peaks(pids))
 
