@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -110,17 +111,28 @@ class Race:
         """One run that is timed, where it trains at all."""
         chosen = self.choose(case, one)
         if chosen.refusal is not None:
-            return
+            return None
         if isinstance(one, Peer):
             judged, images = self._time_peer(case, one, chosen)
         else:
             judged, images = time_plan(self._plans[case, one.name], chosen.limit_bytes)
+        if isinstance(one, Peer) and judged.kills and (chosen.micro_batch or 1) > 1:
+            self._go_smaller(chosen)
+            return self.time(case, one)
         problem = None if judged.is_right and images else f"{judged.kills} killed; {said_last(judged)}"
         cpu, wall = images or (0.0, 0.0)
         timed = Timed(case, one.name, self._commit, cpu, wall, judged.peak_bytes, problem)
         self.results.timed = (*self.results.timed, timed)
         self.results.write(self._file)
-        say(f"{case_name(case)}: {one.name}: {problem or f'{cpu:.1f} a processor second, {wall:.1f} a second'}")
+        return say(f"{case_name(case)}: {one.name}: {problem or f'{cpu:.1f} a processor second, {wall:.1f} a second'}")
+
+    def _go_smaller(self, chosen: Chosen) -> None:
+        """What was found to fit was killed in a longer run: take half, and forget what was timed before."""
+        smaller = replace(chosen, micro_batch=(chosen.micro_batch or 2) // 2)
+        self.results.chosen = tuple(smaller if one is chosen else one for one in self.results.chosen)
+        gone = self.results.of(chosen.case, chosen.contestant)
+        self.results.timed = tuple(one for one in self.results.timed if one not in gone)
+        say(f"{case_name(chosen.case)}: {chosen.contestant}: killed; from here on micro-batch {smaller.micro_batch}")
 
     def _time_peer(self, case: Case, peer: Peer, chosen: Chosen) -> tuple[Judged, tuple[float, float] | None]:
         size = chosen.micro_batch or case.work.batch
