@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from fastapi import FastAPI
@@ -24,6 +25,19 @@ _ABOUT = (
     "POST a model description, get a training plan. Bytes are integers, times UTC. Every error is an RFC 9457 problem "
     "with a `type`, and where it applies the `field` and the `limit`."
 )
+
+_TAGS = {
+    "plans": "A model, a device and a budget in, a training plan out.",
+    "models": "Networks: those of the zoo, and descriptions that were stored.",
+    "profiles": "What units and heads of a model cost on a device, in bytes and seconds.",
+    "devices": "Machines that train, and letting them in and out.",
+    "runs": "What devices report while they train, and afterwards.",
+    "jobs": "Measurements on this service's own machine.",
+    "people": "Named tokens with roles, and who changed what.",
+    "session": "Who asks, and browsers that are signed in.",
+    "health": "Whether this service works, and what it counts.",
+}
+"""Groups of operations, in the order in which they are read."""
 
 _KINDS: tuple[type, ...] = (
     Model,
@@ -53,6 +67,7 @@ _KINDS: tuple[type, ...] = (
     requests.NamedMarkRequest,
     plan_responses.PlanItem,
     plan_responses.PlanPage,
+    plan_responses.PlanPeak,
     requests.PlanRequest,
     PlanTerms,
     plan_responses.PlanUnits,
@@ -93,9 +108,16 @@ def describe(app: FastAPI) -> dict[str, Any]:
     for path, operations in document["paths"].items():
         for operation in operations.values():
             _keep_what_comes(path, operation)
+            operation["summary"] = _first_sentence(operation.get("description", ""))
+    document["tags"] = [{"name": name, "description": words} for name, words in _TAGS.items()]
     document["components"]["securitySchemes"] = _SECURITY
     document["security"] = [{"token": []}, {"session": []}, {}]
     return document
+
+
+def _first_sentence(text: str) -> str:
+    """What a list of operations says of one."""
+    return re.split(r"(?<=[^.])\.(?:\s|$)", " ".join(text.split()), maxsplit=1)[0]
 
 
 def _keep_what_comes(path: str, operation: dict[str, Any]) -> None:

@@ -29,6 +29,7 @@ from planner.schema.plan import Plan
 from planner.schema.profile import Profile
 from planner.schema.request import Request
 from planner.solver.explain.frontier import MAX_SOLVES, frontier
+from planner.solver.explain.peak_moment import peak_moments
 from planner.solver.plan import make_plan
 from planner.solver.request import check_measured
 from planner.solver.unit_bytes import unit_bytes
@@ -49,7 +50,7 @@ class Asked:
     """What is asked of the solver; none: to check the profile, to look at a plan, or to read an ONNX file."""
     plan: Plan | None = None
     """A plan made from the profile, to be looked at."""
-    about: Literal["frontier", "units", "onnx", "model", "zoo"] = "frontier"
+    about: Literal["frontier", "units", "peak", "onnx", "model", "zoo"] = "frontier"
     """What is to be said of it; `onnx` and `model` are of what follows, `zoo` of nothing that was sent."""
     task: AnyTask = CLASSIFICATION
     """What the network in that file is for."""
@@ -161,6 +162,8 @@ def _look(profile: Profile, plan: Plan, about: str) -> list[Any]:
     """What there is to see of a plan, beside its document."""
     if about == "units":
         return [asdict(row) for row in unit_bytes(profile, plan)]
+    if about == "peak":
+        return [asdict(row) for row in peak_moments(profile, plan)]
     request = plan.asked
     started = time.perf_counter()
     make_plan(profile, request)

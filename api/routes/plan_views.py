@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from api.problems import not_found
 from api.routes.common import json_answer, reads, service_of
-from api.schemas.plan_responses import Frontier, PlanUnits
+from api.schemas.plan_responses import Frontier, PlanPeak, PlanUnits
 from api.service import Service
 from api.store import content
 from api.store.tables import plans, profiles
@@ -35,6 +35,14 @@ async def get_frontier(request: Request, plan_id: PlanId) -> Response:
 async def get_plan_units(request: Request, plan_id: PlanId) -> Response:
     """What each unit and each head takes by itself at its block's micro-batch, in parts."""
     return await _view(service_of(request), plan_id, "units")
+
+
+@router.get(
+    "/{plan_id}/peak", **reads("get_plan_peak", "Every block at the moment of its peak", PlanPeak, 404, scope="plan")
+)
+async def get_plan_peak(request: Request, plan_id: PlanId) -> Response:
+    """What each unit and each head has in memory when its block's training is at its peak: the parts of that peak."""
+    return await _view(service_of(request), plan_id, "peak")
 
 
 async def _view(service: Service, plan_id: str, about: str) -> Response:

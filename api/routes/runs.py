@@ -33,7 +33,10 @@ from api.store.runs import RunKey
 from api.store.tables import plans
 from api.store.tables import runs as rows
 from api.store.tokens import Principal, new_id
-from planner.schema.codec import content_id
+from planner.report.page import make_page
+from planner.report.read import RunRecord, difference
+from planner.schema.codec import content_id, decode, parse_json
+from planner.schema.plan import Plan
 from planner.schema.report import Report
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
@@ -197,6 +200,45 @@ async def post_report(request: Request, principal: Reporter, run_id: RunId) -> R
         raise Problem(HTTPStatus.CONFLICT, "report-exists", "the run has another report already")
     service.changes.notify(run.number)
     return Response(text, 201 if outcome == "created" else 200, media_type="application/json")
+
+
+@router.get("/{run_id}/report", **reads("get_report", "The report", Report, 404))
+def get_report(request: Request, run_id: RunId) -> Response:
+    """What a run did, as its device has sent it. 404 until then."""
+    return Response(_report_of(request, run_id), media_type="application/json")
+
+
+def _report_of(request: Request, run_id: str) -> bytes:
+    """A run's report as it is kept. Raises Problem (404)."""
+    found = runs.report(service_of(request).database, run_id)
+    return known(found, f"report of a run {run_id}")
+
+
+_PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+"""The page brings its style along, and nothing else."""
+
+
+@router.get(
+    "/{run_id}/page",
+    operation_id="get_report_page",
+    dependencies=[Depends(needs("read"))],
+    responses={
+        **gives({}, (404, 409)),
+        200: {"description": "The page", "content": {"text/html": {"schema": {"type": "string"}}}},
+    },
+)
+def get_report_page(request: Request, run_id: RunId) -> Response:
+    """The report for people, as `neuroflux report` writes it, without its picture: one page without scripts."""
+    database = service_of(request).database
+    report = decode(Report, parse_json(_report_of(request, run_id)))
+    plan = known(content.body(database, plans, report.plan_id), f"plan {report.plan_id}")
+    record = RunRecord(decode(Plan, parse_json(plan)), report, ())
+    problem = difference(report, record.plan)
+    if problem is not None:
+        detail = f"there is no page of this report: {problem} the run's plan"
+        raise Problem(HTTPStatus.CONFLICT, "report-of-another-plan", detail)
+    text = make_page(record, None, "the dashboard draws it")
+    return Response(text, headers={"Content-Security-Policy": _PAGE_POLICY}, media_type="text/html")
 
 
 @router.get(

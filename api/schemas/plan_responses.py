@@ -8,6 +8,7 @@ from api.schemas.responses import BudgetItem
 from planner.schema.explain import Point
 from planner.schema.plan import Alternative
 from planner.schema.request import Strategy
+from planner.solver.explain.peak_moment import PeakMoment
 from planner.solver.unit_bytes import UnitBytes
 
 
@@ -119,6 +120,16 @@ class PlanUnits:
     """The plan."""
     units: tuple[UnitBytes, ...]
     """Every unit in order, each head behind the unit it reads."""
+
+
+@dataclass(frozen=True)
+class PlanPeak:
+    """The peaks of a plan, layer by layer."""
+
+    plan_id: str
+    """The plan."""
+    peak: tuple[PeakMoment, ...]
+    """What is in memory when each block's training is at its peak; a polish comes last."""
 
 
 @dataclass(frozen=True)

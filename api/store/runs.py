@@ -118,6 +118,13 @@ def one(database: Database, identity: str) -> dict[str, Any] | None:
         return {**_item(connection, row), "report": None if row.report is None else json.loads(row.report)}
 
 
+def report(database: Database, identity: str) -> bytes | None:
+    """The report of a run that is finished."""
+    with database.read() as connection:
+        found = connection.execute(select(runs.c.report).where(runs.c.id == identity)).scalar()
+    return None if found is None else bytes(found)
+
+
 def _item(connection: Any, row: Any) -> dict[str, Any]:
     plan = json.loads(row.summary)
     of_run = samples.c.run == row.number

@@ -39,6 +39,7 @@ PROBLEMS: Mapping[str, str] = {
     "plan-in-use": "Runs execute this plan: delete them first, or ask with `with_runs=true`.",
     "profile-missing": "Run `command` on the device: it measures there and stores the profile here. Then ask again.",
     "report-exists": "The run has a report already; make another run.",
+    "report-of-another-plan": "The report tells of other blocks than its run's plan has; read it as JSON.",
     "run-finished": "The run has ended and takes nothing more; make another run.",
     "storage-full": "Make room on the service's disk.",
     "refused": "The request is no valid HTTP; the sentence says why.",

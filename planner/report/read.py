@@ -124,8 +124,18 @@ def _check_pair(files: RunFolder, plan: Plan, report: Report) -> None:
     path = files.report
     if report.plan_id != plan.id:
         raise InputError(f"{path}: belongs to plan {report.plan_id[:12]!r}, but plan.json is {plan.id[:12]!r}")
+    problem = difference(report, plan)
+    if problem is not None:
+        raise InputError(f"{path}: {problem} plan.json beside it")
+
+
+def difference(report: Report, plan: Plan) -> str | None:
+    """In what a report of this plan tells of another network or other blocks; none: in nothing."""
     if [block.units for block in report.stages] != [block.units for block in plan.stages]:
-        raise InputError(f"{path}: its blocks are not those of plan.json beside it")
+        return "its blocks are not those of"
+    if any(not 1 <= found.unit <= len(plan.model.units) for found in report.exits):
+        return "its exits are not units of"
+    return None
 
 
 def _read_samples(path: Path, blocks: int) -> Iterator[MemorySample]:

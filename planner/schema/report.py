@@ -39,6 +39,8 @@ class PhaseReport:
     """Predicted peak resident bytes under the budget's scope; null: the plan does not predict this phase."""
     measured_peak_bytes: int
     """Peak resident bytes (VmHWM), counted as the budget's scope says."""
+    seconds: float | None = added(None)
+    """How long it took in the session that ended the block; null: an earlier release did not tell."""
 
 
 @dataclass(frozen=True)

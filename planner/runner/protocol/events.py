@@ -19,6 +19,8 @@ class PhasePeak:
     """The phase."""
     peak_bytes: int
     """Highest resident bytes of the training child during the phase."""
+    seconds: float | None = None
+    """How long it took in the session that ended the block; null in files of earlier releases."""
 
 
 @dataclass(frozen=True)

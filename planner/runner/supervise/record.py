@@ -375,7 +375,7 @@ def _block_report(plan: Plan, done: BlockDone, extra: int) -> BlockReport:
         calibration_seconds=done.calibration_seconds,
         phases=tuple(
             # 0: the plan has no such phase, or is older than its prediction.
-            PhaseReport(found.phase, predicted.get(found.phase) or None, found.peak_bytes + extra)
+            PhaseReport(found.phase, predicted.get(found.phase) or None, found.peak_bytes + extra, found.seconds)
             for found in done.phases
         ),
     )

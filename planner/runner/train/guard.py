@@ -10,6 +10,8 @@ can be an overrun: the guard begins only where nothing has passed what is allowe
 
 from __future__ import annotations
 
+import time
+
 from planner.errors import OverBudgetError, RunError
 from planner.schema.report_parts import Phase
 from planner.system.allocator import release
@@ -55,11 +57,25 @@ class MemoryGuard:
         """Highest resident bytes since `begin_block`."""
         self._phase: tuple[int | None, Phase] = (None, "start")
         self._phase_peaks: dict[tuple[int | None, Phase], int] = {}
+        self._phase_seconds: dict[tuple[int | None, Phase], float] = {}
+        self._counted = time.perf_counter()
 
     def enter(self, block: int, phase: Phase) -> None:
-        """From here on peaks are those of this phase of a block."""
+        """From here on peaks and time are those of this phase of a block."""
         self.take()
+        self._count_time()
         self._phase = block, phase
+
+    def _count_time(self) -> None:
+        """Give the phase of now the time since this was last done."""
+        now = time.perf_counter()
+        self._phase_seconds[self._phase] = self._phase_seconds.get(self._phase, 0.0) + now - self._counted
+        self._counted = now
+
+    def phase_seconds(self, block: int) -> dict[Phase, float]:
+        """How long each phase of a block took in this process."""
+        self._count_time()
+        return {phase: seconds for (whose, phase), seconds in self._phase_seconds.items() if whose == block}
 
     def phase_peaks(self, block: int) -> dict[Phase, int]:
         """Highest resident bytes in every phase of a block, in the order of their first."""

@@ -196,6 +196,7 @@ class Session:
         frozen = self._frozen.get(block.index)
         if frozen is not None:  # it is the frozen units that it begins with
             peak, written = max(peak, frozen.peak_bytes), written + frozen.bytes_written
+        peaks, seconds = self._guard.phase_peaks(block.index), self._guard.phase_seconds(block.index)
         return BlockDone(
             "block-done",
             block.index,
@@ -211,7 +212,7 @@ class Session:
             position.stall_seconds,
             calibration_seconds,
             finished.behind.seconds_per_sample,
-            tuple(PhasePeak(phase, highest) for phase, highest in self._guard.phase_peaks(block.index).items()),
+            tuple(PhasePeak(phase, highest, seconds.get(phase)) for phase, highest in peaks.items()),
         )
 
     def _open(self, block: BlockContext, part: str, opened: ExitStack) -> Split:

@@ -6,10 +6,11 @@ in a ledger of allocations and frees, in the order in which the runner causes th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from functools import cached_property
 from math import ceil, floor, prod
+from typing import NamedTuple
 
 from planner.errors import PlannerError
 from planner.model.shapes import Shape, unit_sizes
@@ -28,6 +29,21 @@ from planner.solver.checker.profile_figures import (
 _WRITER = 65536, 16
 
 
+class Moment(NamedTuple):
+    """What was there when live bytes were highest."""
+
+    owners: Mapping[str, int]
+    """Live bytes by owner."""
+    above: int
+    """What the component at work had beside them."""
+    chain: Sequence[ComponentFigures]
+    """The components of the segment at work: units, window, head; none: it was in front of all segments."""
+    who: ComponentFigures | None
+    """The one at work; none: all of them step."""
+    doing: str
+    """What it did."""
+
+
 class Ledger:
     """Live bytes by owner, the most there ever were, and what was among them then.
 
@@ -42,6 +58,10 @@ class Ledger:
         self.peak = 0
         self.peak_parts: set[tuple[int, int]] = set()
         """Activations and gradients, whenever the peak was reached."""
+        self.moment: Moment | None = None
+        """When the peak was first reached."""
+        self.chain: Sequence[ComponentFigures] = ()
+        """The segment at work."""
 
     def take(self, owner: str, size: int) -> None:
         self.owners[owner] = self.owners.get(owner, 0) + size
@@ -49,11 +69,12 @@ class Ledger:
     def drop(self, owner: str) -> None:
         self.owners.pop(owner, None)
 
-    def touch(self, above: int) -> None:
+    def touch(self, above: int, who: ComponentFigures | None, doing: str) -> None:
         level = sum(self.owners.values()) + above
         if level > self.peak:
             self.peak = level
             self.peak_parts = set()
+            self.moment = Moment(dict(self.owners), above, self.chain, who, doing)
         if level == self.peak:
             fresh = self.owners.get("gradients fresh", 0)
             gradients = self._of("gradients") - fresh + fresh // self.times
@@ -153,30 +174,32 @@ class BlockRun:
         if self.accumulating:
             ledger.take("gradients", sum(component.fixed.parameter_bytes for component in self.trained))
             for segment in self.block.segments[:-1]:  # those of a window apart from those of the segment it begins
-                for component in self._window(segment):
+                for component in self.window(segment):
                     ledger.take("gradients", component.fixed.parameter_bytes)
         self._evaluate(ledger, self.prefix, 0, {})
         for segment, head in zip(self.block.segments, self.heads, strict=True):
             self._segment(ledger, segment, head)
         if self.accumulating:
-            ledger.touch(max(component.step() for component in self.trained))
+            ledger.touch(max(component.step() for component in self.trained), None, "step")
         return ledger
 
-    def _window(self, segment: Segment) -> list[ComponentFigures]:
+    def window(self, segment: Segment) -> list[ComponentFigures]:
+        """The unit behind a segment that is trained with it, if it has one."""
         if not segment.window:
             return []
         return [self.units[segment.units[1]]] if segment.units[1] in self.units else self.beyond
 
     def _segment(self, ledger: Ledger, segment: Segment, head: ComponentFigures) -> None:
         start, end = segment.units
-        chain = [*(self.units[index] for index in range(start, end)), *self._window(segment), head]
+        chain = [*(self.units[index] for index in range(start, end)), *self.window(segment), head]
         spans = [range(first - start, last - start) for first, last in segment.recompute]
+        ledger.chain = chain
         _forward(ledger, chain, spans, lambda first, end: self.passing.made_within(start + first, start + end))
         outlives = end < self.block.units[1]
         staying = [self.passing.made_within(index, end) if outlives else 0 for index in range(start, end)]
         self._backward(ledger, chain, spans, staying, outlives)
         if not self.accumulating and not self.stepping:
-            ledger.touch(max(component.step() for component in chain))
+            ledger.touch(max(component.step() for component in chain), None, "step")
         ledger.drop("gradients fresh")
         ledger.drop("activations output")
         ledger.drop("activations input")
@@ -206,13 +229,14 @@ class BlockRun:
                 ledger.drop(f"activations {index}")
                 ledger.take("given gradient", component.output())
                 for again in span:
-                    _keep(ledger, chain, again)
+                    _keep(ledger, chain, again, "recompute")
                 ledger.drop("given gradient")
             ledger.drop(f"activations {index}")
             stays = staying[index] if index < len(staying) else 0
             if not held:
                 self._let_stay(ledger, stays)
-            ledger.touch(component.trace("held_backward_peak_bytes" if held else "backward_peak_bytes", index == 0))
+            field = "held_backward_peak_bytes" if held else "backward_peak_bytes"
+            ledger.touch(component.trace(field, index == 0), component, "backward")
             self._let_stay(ledger, stays)
             if not self.accumulating and not self.stepping:
                 ledger.take("gradients fresh", component.gradients())
@@ -243,11 +267,11 @@ class BlockRun:
         What the first of them is given is accounted for elsewhere, however far it is passed on.
         """
         for count, unit in enumerate(units, start=1):
-            ledger.touch(unit.inference())
+            ledger.touch(unit.inference(), unit, "forward")
             ledger.drop("passing")
             ledger.take("passing", self.passing.made_within(first, first + count))
             if count in heads:
-                ledger.touch(heads[count].inference())
+                ledger.touch(heads[count].inference(), heads[count], "forward")
         ledger.drop("passing")
 
     def _filled(self, writer: int) -> int:
@@ -382,7 +406,7 @@ class BlockRun:
         training = self.plan.training
         compute = sum(head.nanoseconds("forward_seconds", "backward_seconds") for head in self.heads)
         compute += sum(unit.nanoseconds("inference_seconds") for unit in self.prefix)
-        windows = [window for segment in self.block.segments for window in self._window(segment)]
+        windows = [window for segment in self.block.segments for window in self.window(segment)]
         compute += sum(window.nanoseconds("forward_seconds", "backward_seconds") for window in windows)
         for segment in self.block.segments:
             for index in range(*segment.units):
@@ -423,9 +447,9 @@ class BlockRun:
         return ceil(Fraction(size * 10**9, speed))
 
 
-def _keep(ledger: Ledger, chain: list[ComponentFigures], index: int) -> None:
+def _keep(ledger: Ledger, chain: list[ComponentFigures], index: int, doing: str = "forward") -> None:
     """Forward of a component that keeps what its backward needs."""
-    ledger.touch(chain[index].trace("forward_peak_bytes", index == 0))
+    ledger.touch(chain[index].trace("forward_peak_bytes", index == 0), chain[index], doing)
     ledger.take(f"activations {index}", chain[index].trace("kept_bytes", index == 0))
 
 
@@ -441,7 +465,7 @@ def _forward(
         if span is None:
             _keep(ledger, chain, index)
             continue
-        ledger.touch(component.detached())
+        ledger.touch(component.detached(), component, "forward")
         ledger.drop("passing")
         ledger.take(f"activations {index}" if index == span[-1] else "passing", made(span[0], index + 1))
 

@@ -163,3 +163,36 @@ def test_a_sample_of_a_block_that_the_plan_lacks_is_refused(local: TestClient) -
     assert _post(local, run, [sample(0, block=blocks)]).json()["limit"] == blocks - 1
     assert _post(local, "0" * 32, [sample(0)]).status_code == 404
     assert _post(local, run, [sample(index) for index in range(1001)]).status_code == 422
+
+
+def test_a_report_is_there_by_itself_and_as_a_page(local: TestClient) -> None:
+    run, plan = with_run(local)
+    assert [local.get(f"/v1/runs/{run}/{what}").status_code for what in ("report", "page")] == [404, 404]
+    figures = {
+        "predicted_seconds_per_epoch": 1.0,
+        "measured_seconds_per_epoch": 1.0,
+        "epochs": 1,
+        "steps": 1,
+        "loss": 1.0,
+    }
+    peaks = {"predicted_peak_bytes": 5, "measured_peak_bytes": 5, **figures}
+    names = ("units", "micro_batch", "accumulate")
+    blocks = [{**{name: block[name] for name in names}, **peaks} for block in plan["blocks"]]
+    exits = [{"unit": 6, "parameters": 1, "accuracy": 0.5, "samples_per_second": 1.0}]
+    report = _report(plan, blocks=blocks, exits=exits, chosen_exit=6, deviations=["<script>alert(1)</script>"])
+    assert local.post(f"/v1/runs/{run}/report", json=report).status_code == 201
+    found = local.get(f"/v1/runs/{run}/report").json()
+    assert {name: found[name] for name in report if name not in ("blocks", "exits")} == {
+        name: value for name, value in report.items() if name not in ("blocks", "exits")
+    }
+    page = local.get(f"/v1/runs/{run}/page")
+    assert page.headers["content-type"].startswith("text/html")
+    assert page.headers["content-security-policy"].startswith("default-src 'none'")
+    assert "<h1>" in page.text and "<script" not in page.text and "&lt;script&gt;" in page.text
+
+
+def test_a_report_of_other_blocks_has_no_page(local: TestClient) -> None:
+    run, plan = with_run(local)
+    assert local.post(f"/v1/runs/{run}/report", json=_report(plan)).status_code == 201
+    answer = local.get(f"/v1/runs/{run}/page")
+    assert (answer.status_code, answer.json()["type"].split(":")[-1]) == (409, "report-of-another-plan")

@@ -53,6 +53,12 @@ def test_a_polished_run_is_read_back(tmp_path: Path) -> None:
         read_run(write_run(tmp_path, written, POLISHED, REPORT))
 
 
+def test_an_exit_behind_no_unit_is_refused(tmp_path: Path) -> None:
+    report = replace(REPORT, exits=(*REPORT.exits, replace(REPORT.exits[-1], unit=99)))
+    with pytest.raises(InputError, match=r"its exits are not units of plan\.json"):
+        read_run(write_run(tmp_path, lines(*LINES), report=report))
+
+
 def test_a_run_without_steps_has_no_samples(tmp_path: Path) -> None:
     assert read_run(write_run(tmp_path, b"")).samples == ()
 

@@ -93,7 +93,7 @@ def test_on_a_gpu_the_supervisor_takes_nothing_of_the_budget(tmp_path: Path) -> 
 
 def test_a_peak_knows_the_phase_block_and_step_that_it_was_in(tmp_path: Path) -> None:
     """Finishing is highest: told when the next phase begins, and once more with the block."""
-    phases = (PhasePeak("train", 2 * GIB), PhasePeak("validate", 9 * GIB), PhasePeak("cache", 3 * GIB))
+    phases = (PhasePeak("train", 2 * GIB, 7.5), PhasePeak("validate", 9 * GIB, 0.5), PhasePeak("cache", 3 * GIB))
     done = replace(_done(), peak_bytes=9 * GIB, phases=phases)
     record = Record(RunFolder(tmp_path))
     _tell(
@@ -117,8 +117,8 @@ def test_a_peak_knows_the_phase_block_and_step_that_it_was_in(tmp_path: Path) ->
     own = report.supervisor_peak_bytes
     predicted = PLAIN.blocks[0].predicted.peak_bytes_by_phase
     assert report.blocks[0].phases == (
-        PhaseReport("train", predicted.train, 2 * GIB + own),
-        PhaseReport("validate", predicted.validate or None, 9 * GIB + own),
+        PhaseReport("train", predicted.train, 2 * GIB + own, 7.5),
+        PhaseReport("validate", predicted.validate or None, 9 * GIB + own, 0.5),
         PhaseReport("cache", predicted.cache or None, 3 * GIB + own),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -180,3 +181,18 @@ def test_where_an_overrun_could_not_be_told_from_the_start_nothing_begins() -> N
     said = run_child(_HIGH_START, wrapper=with_read_only_proc())
     assert "/proc/self/clear_refs cannot be written" in said and "Make /proc writable" in said
     assert run_child(_HIGH_START) == ""
+
+
+def test_each_phase_of_a_block_is_timed() -> None:
+    guard = MemoryGuard(None)
+    begun = time.perf_counter()
+    guard.enter(0, "train")
+    entered = time.perf_counter()
+    while time.perf_counter() < entered + 0.02:
+        pass
+    guard.enter(0, "cache")
+    guard.enter(0, "train")
+    guard.enter(1, "train")
+    found = guard.phase_seconds(0)
+    assert list(found) == ["train", "cache"]
+    assert found["train"] >= 0.02 and sum(found.values()) <= time.perf_counter() - begun
