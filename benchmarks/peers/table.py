@@ -43,9 +43,9 @@ def tables(results: Results, by_wall: bool = False) -> str:
             mean = prod(ratios) ** (1 / len(ratios))
             lines += ["", f"`{_BEST}` beside the best peer: {mean:.2f} times as fast (geometric mean over "]
             lines[-1] += f"{len(ratios)} budgets), least {min(ratios):.2f}."
-    for work in dict.fromkeys(floor.work for floor in results.floors):
-        found = [f"{one.contestant} {one.above_bytes / MIB:.1f}" for one in results.floors if one.work == work]
-        lines += ["", f"Least MiB above the process's own, {work.name}: {', '.join(found)}."]
+    for least in dict.fromkeys(floor.work for floor in results.floors):
+        found = [f"{one.contestant} {one.above_bytes / MIB:.1f}" for one in results.floors if one.work == least]
+        lines += ["", f"Least MiB above the process's own, {least.name}: {', '.join(found)}."]
     return "\n".join(lines) + "\n"
 
 
@@ -96,8 +96,9 @@ def draw(results: Results, path: Path) -> None:
                 points = [(budget, one.median) for budget, one in found if one is not None]
                 if points:
                     own = name not in _PEERS
-                    style = {"linestyle": "-", "linewidth": 2.0} if own else {"linestyle": "--", "linewidth": 1.0}
-                    axes.plot(*zip(*points, strict=True), marker="o", markersize=4, label=name, **style)
+                    style, width = ("-", 2.0) if own else ("--", 1.0)
+                    budgets, speeds = zip(*points, strict=True)
+                    axes.plot(budgets, speeds, style, linewidth=width, marker="o", markersize=4, label=name)
             axes.set_xscale("log")
             axes.set_ylim(bottom=0)
             axes.set_xlabel(f"budget (MiB, scope {scope})")
