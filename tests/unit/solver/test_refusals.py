@@ -11,6 +11,7 @@ from planner.schema.common import Policy
 from planner.schema.profile import Profile
 from planner.schema.request import Budget, Request, Strategy, Training
 from planner.schema.runtime import PolicyProfile, StepTime
+from planner.solver import policies
 from planner.solver.plan import least_memory, make_plan
 from planner.solver.policies import policies_of
 from planner.tasks.regression import Regression
@@ -95,8 +96,9 @@ def _huge(seconds: float, peak: int) -> PolicyProfile:
     ],
 )
 def test_a_policy_that_another_is_better_than_is_left_out_unless_asked_for(
-    profile: Profile, huge: PolicyProfile, offered: tuple[Policy, ...]
+    profile: Profile, huge: PolicyProfile, offered: tuple[Policy, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(policies, "_ON_REQUEST", frozenset())
     fast = replace(BOTH[1], account=replace(BOTH[1].account, peak_bytes=100))
     profile = replace(profile, policies=(BOTH[0], fast, huge))
     assert policies_of(profile, REQUEST) == offered
@@ -105,6 +107,12 @@ def test_a_policy_that_another_is_better_than_is_left_out_unless_asked_for(
         assert policies_of(profile, asked) == (policy,)
         assert make_plan(profile, asked).allocator == policy
     assert make_plan(profile, REQUEST).allocator in offered
+
+
+def test_a_policy_whose_peaks_are_not_bounded_yet_is_chosen_where_it_is_asked_for_alone(profile: Profile) -> None:
+    profile = replace(profile, policies=(*BOTH, _huge(0.01, 1)))
+    assert policies_of(profile, REQUEST) == ("tight", "fast")
+    assert make_plan(profile, replace(REQUEST, allocator="huge")).allocator == "huge"
 
 
 @pytest.mark.parametrize("allocator", [None, "tight", "fast"])
