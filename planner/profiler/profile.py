@@ -97,7 +97,9 @@ def take_profile(request: ProfileRequest, on_progress: OnProgress, folder: Path 
     model_sizes(request.model)
     machine = probe()
     if machine.torch_version is None:
-        raise InputError("torch is not installed here; install torch >= 2.6 to profile (see the README)")
+        raise InputError(
+            "torch is not installed here; install torch >= 2.6 to profile (docs/how-to/board.md says which)"
+        )
     elsewhere = is_accelerator(request.device)
     if elsewhere:
         machine = with_accelerator(machine, request.device, request.max_seconds)

@@ -1,4 +1,4 @@
-"""What the README's section about the service tells to type."""
+"""What `docs/how-to/fleet.md` tells to type."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from planner.schema.common import Machine
 from tests.integration.api.processes import Server, serving
 from tests.unit.api.service import MACHINE
 
-README = Path(__file__).parents[3] / "README.md"
+PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "fleet.md"
 
 
 def _curls() -> list[str]:
     """Every curl command, with the lines that it goes on in."""
-    return re.findall(r"^curl (?:.*\\\n)*.*", README.read_text(), re.MULTILINE)
+    return re.findall(r"^curl (?:.*\\\n)*.*", PAGE.read_text(), re.MULTILINE)
 
 
 def _typed(command: str, server: Server, folder: Path) -> str:
