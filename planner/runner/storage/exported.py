@@ -126,7 +126,10 @@ def write_state(exported: Exported, target: Path) -> None:
     """
     names = {name: own for own, name in state_names(exported.model).items()}
     if not names:
-        raise InputError(f"{exported.model.name}: is a list of layers; its weights have no names but ours")
+        raise InputError(
+            f"{exported.model.name}: is a list of layers; its weights have no names but ours, "
+            "under which its .safetensors file has them"
+        )
     merge_tensors([exported.weights], target, names.get)
 
 
