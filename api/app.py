@@ -19,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 from api import openapi
 from api.auth import needs
 from api.guard import Guard
-from api.limits import STORE_THREADS
+from api.limits import STORE_THREADS, UPKEEP_SECONDS, WEBHOOK_LOOK_SECONDS
 from api.problems import Problem, invalid
 from api.routes import devices, health, jobs, keeping, lists, models, people, plan_views, plans, profiles, runs, session
 from api.service import Service
@@ -37,9 +37,15 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = STORE_THREADS
-        warming = asyncio.create_task(service.solvers.warm_up())
+        tasks = [
+            asyncio.create_task(service.solvers.warm_up()),
+            asyncio.create_task(service.keep_up(service.upkeep.step, UPKEEP_SECONDS)),
+        ]
+        if service.webhook is not None:
+            tasks.append(asyncio.create_task(service.keep_up(service.webhook.step, WEBHOOK_LOOK_SECONDS)))
         yield
-        warming.cancel()
+        for task in tasks:
+            task.cancel()
         await service.close()
 
     app = FastAPI(

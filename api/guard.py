@@ -97,6 +97,7 @@ class Guard:
         is_open = (scope["method"], path) in _OPEN
         with service.open_lane.slot(client[0]) if is_open else service.answering():
             scope.setdefault("state", {})["principal"] = await self._principal(scope, headers, is_open)
+            service.check_room(scope["method"], path)
             await self._app(scope, receive, answer)
 
     async def _principal(self, scope: Scope, headers: Headers, is_open: bool) -> tokens.Principal | None:

@@ -155,6 +155,27 @@ MAX_ENROLMENT_SECONDS = 24 * 3600
 MAX_TOKEN_DAYS = 3650
 """Longest life of a named token that has an end."""
 
+THINNED_POINTS = 1000
+"""About how many samples are kept of a run whose samples are thinned."""
+
+UPKEEP_SECONDS = 60.0
+"""How often it is looked whether something is to be thinned, dropped or forgotten."""
+
+WEBHOOK_LOOK_SECONDS = 2.0
+"""How often it is looked whether a run's state has to be told."""
+
+WEBHOOK_SECONDS = 10.0
+"""Longest that the other side of a webhook may take, and the first wait after it has failed."""
+
+WEBHOOK_MOST_WAIT_SECONDS = 300.0
+"""Longest wait before it is tried again."""
+
+WEBHOOK_GIVE_UP_SECONDS = 24 * 3600
+"""A state is told no more of a run that was heard of so long ago."""
+
+FULL_SECONDS = 60
+"""What Retry-After says where the database is beyond its quota."""
+
 AUDIT_SECONDS = 400 * 24 * 3600
 """How long it is kept who changed what."""
 

@@ -4,8 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """Something that is looked up when it is asked for."""
+
+    kind: str
+    """`gauge` or `counter`."""
+    meaning: str
+    """In words."""
+    values: Mapping[str, float]
+    """By labels, as they stand between braces; one without any has an empty text."""
 
 
 class _Durations:
@@ -36,11 +49,14 @@ class Metrics:
         self._requests[method, route, status] += 1
         self._durations.setdefault(route, _Durations()).observe(seconds)
 
-    def text(self, gauges: Mapping[str, tuple[str, str, float]]) -> str:
-        """Everything; `gauges` give a name its type, what it means, and its value now."""
+    def text(self, gauges: Mapping[str, Gauge]) -> str:
+        """Everything, gauges by their names."""
         lines = [*self._request_lines(), *self._duration_lines()]
-        for name, (kind, meaning, value) in gauges.items():
-            lines += [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}", f"{name} {value:g}"]
+        for name, gauge in gauges.items():
+            lines += [f"# HELP {name} {gauge.meaning}", f"# TYPE {name} {gauge.kind}"]
+            lines += [
+                f"{name}{f'{{{labels}}}' if labels else ''} {value:.17g}" for labels, value in gauge.values.items()
+            ]
         return "\n".join(lines) + "\n"
 
     def _request_lines(self) -> Iterator[str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -28,10 +29,17 @@ from api.store.database import Database
 from api.store.runs import RunKey
 from api.store.tables import plans
 from api.store.writer import SampleWriter
+from api.upkeep import Upkeep
+from api.webhook import Webhook
 from planner.system.files import free_bytes
 from planner.units import format_bytes
 
+_LOG = logging.getLogger("neuroflux.api")
+
 _PAGES = Path(__file__).parent / "pages"
+
+_KEPT = ("/v1/models", "/v1/profiles", "/v1/plans", "/v1/runs", "/v1/jobs")
+"""What takes room."""
 
 _REFUSED = (
     '<p role="alert">This is not the token of somebody who may read here. It may have been changed, or have ended.</p>'
@@ -144,6 +152,8 @@ class Service:
         self.plans = Bytes(limits.PLAN_CACHE_BYTES)
         self.plan_cache = PlanCache(limits.CACHED_PLANS)
         self.run_keys: OrderedDict[str, RunKey] = OrderedDict()
+        self.upkeep = Upkeep(self.database, settings.keep_seconds, settings.quota_bytes)
+        self.webhook = None if settings.webhook is None else Webhook(settings.webhook, self.database)
         self._looking: asyncio.Task[None] | None = None
         self._seen: dict[str, float] = {}
         self._found: OrderedDict[str, float] = OrderedDict()
@@ -195,6 +205,26 @@ class Service:
         self._looking = None
         if not task.cancelled():
             task.exception()  # whoever has asked may have gone
+
+    async def keep_up(self, step: Callable[[], None], seconds: float) -> None:
+        """Take a step every so many seconds, in a thread of its own. Whatever one step meets, there is a next one."""
+        while True:
+            try:
+                await asyncio.to_thread(step)
+            except Exception as error:
+                _LOG.error("this service goes on after an error (%s)", type(error).__name__)
+            await asyncio.sleep(seconds)
+
+    def check_room(self, method: str, path: str) -> None:
+        """Raise Problem (503) where something is to be kept and the database is beyond its quota."""
+        if self.upkeep.is_full and method == "POST" and path.startswith(_KEPT):
+            raise Problem(
+                503,
+                "storage-full",
+                f"the database is beyond its quota of {format_bytes(self.settings.quota_bytes or 0)}; delete runs, or "
+                "start the service with a larger --quota",
+                headers={"Retry-After": str(limits.FULL_SECONDS)},
+            )
 
     def is_news(self, device_id: str) -> bool:
         """Whether it is a while since this process has written down that a device was heard of."""

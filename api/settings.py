@@ -9,6 +9,9 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy.engine import make_url
+
+from api.webhook import WebhookSettings
 from planner.errors import InputError
 
 DATABASE_FILE = "service.sqlite3"
@@ -44,7 +47,16 @@ class ServiceSettings:
     trusted_proxies: tuple[str, ...] = ()
     """Addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed."""
 
+    keep_seconds: float | None = None
+    """Samples of runs that ended longer ago are thinned, after twice that dropped; none: never."""
+    quota_bytes: int | None = None
+    """Beyond this size of the database the oldest samples go; none: there is no end to it."""
+    webhook: WebhookSettings | None = None
+    """Whom states of runs are told; none: nobody."""
+
     def __post_init__(self) -> None:
+        if self.quota_bytes is not None and not self.database.startswith("sqlite"):
+            raise InputError("--quota: is for SQLite; what PostgreSQL may take is set where it runs")
         if not self.authentication and not is_loopback(self.host):
             raise InputError(
                 f"--host {self.host}: other machines could reach this service, so it needs authentication; add "
@@ -81,8 +93,22 @@ def _check_user(rest: str) -> None:
         )
 
 
-def database_url(given: str | None, data_folder: Path) -> str:
-    """The database's URL: what was given, in SQLAlchemy's words, or the default file. Raises InputError."""
+def database_url(given: str | None, data_folder: Path, password_file: str | None = None) -> str:
+    """The database's URL: what was given, in SQLAlchemy's words, or the default file. A password that lies in a file
+    may hold any sign. Raises InputError."""
+    url = _database_url(given, data_folder)
+    if password_file is None:
+        return url
+    try:
+        password = Path(password_file).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, ValueError) as error:
+        raise InputError(f"NEUROFLUX_DB_PASSWORD_FILE: {password_file}: cannot be read ({error!s:.200})") from None
+    if url.startswith("sqlite"):
+        raise InputError("NEUROFLUX_DB_PASSWORD_FILE: is for PostgreSQL; the database is SQLite")
+    return make_url(url).set(password=password).render_as_string(hide_password=False)
+
+
+def _database_url(given: str | None, data_folder: Path) -> str:
     if given is None:
         return f"sqlite:///{data_folder / DATABASE_FILE}"
     if given.startswith("sqlite:///"):

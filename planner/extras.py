@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-_EXTRAS = {"httpx": "client", "matplotlib": "report", "torch": "torch"}
+_EXTRAS = {
+    **{"httpx": "client", "matplotlib": "report", "torch": "torch"},
+    **{"mlflow": "mlflow", "tensorboard": "tensorboard", "trackio": "trackio"},
+}
 """The extra that brings a package."""
 
 

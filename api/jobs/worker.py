@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 
 from api.jobs.measure import clear_leftovers, run_job
@@ -51,8 +52,11 @@ def main() -> None:
     work(setup.database)
 
 
-def work(url: str) -> None:
-    """Run jobs, one at a time, until SIGTERM or SIGINT: it ends at once, and its job is queued again by its lease."""
+def work(url: str, alive: Path | None = None) -> None:
+    """Run jobs, one at a time, until SIGTERM or SIGINT: it ends at once, and its job is queued again by its lease.
+
+    The file `alive` is touched every few seconds while the database answers, for who looks after this process.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
@@ -63,7 +67,8 @@ def work(url: str) -> None:
     _store_shipped(database)
     _register(database)
     # Beside the jobs, each of which may take long.
-    threading.Thread(target=repeat, args=(lambda: _sweep(database), _SWEEP_SECONDS), name="sweep", daemon=True).start()
+    sweep = (lambda: _sweep(database, alive), _SWEEP_SECONDS)
+    threading.Thread(target=repeat, args=sweep, name="sweep", daemon=True).start()
     # One at a time: two measurements on one machine would disturb each other's times.
     repeat(lambda: _run_next(database, name), _POLL_SECONDS)
 
@@ -100,9 +105,11 @@ def _register(database: Database) -> None:
     device_rows.set_server(database, here.name, fingerprint(here, here.torch_version, here.cores), here)
 
 
-def _sweep(database: Database) -> bool:
+def _sweep(database: Database, alive: Path | None) -> bool:
     """Find jobs that were lost with their worker."""
     job_rows.reclaim(database)
+    if alive is not None:
+        alive.touch()
     return False
 
 

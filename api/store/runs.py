@@ -232,7 +232,7 @@ def set_heard(connection: Any, numbers: Iterable[int]) -> None:
     now = now_ms()
     is_news = or_(runs.c.heard_ms < now - 1000 * HEARD_SECONDS, runs.c.state != "running")
     chosen = and_(runs.c.number.in_(numbers), runs.c.report_id.is_(None), is_news)
-    connection.execute(update(runs).where(chosen).values(state="running", reason=None, heard_ms=now))
+    connection.execute(update(runs).where(chosen).values(state="running", reason=None, heard_ms=now, thinned=None))
 
 
 def set_state(database: Database, run: RunKey, state: str, reason: str | None) -> bool:

@@ -29,6 +29,7 @@ COMMANDS = {
     "report": "compare what a run did with what its plan said, and draw memory against time",
     "evaluate": "measure how good and how fast an exported model is, one unit in memory at a time",
     "export": "write a trained model as an ONNX file for other tools",
+    "export-run": "hand a run to a tool that shows runs: MLflow, Trackio, TensorBoard, Perfetto, PyTorch's visualiser",
     "serve": "hand out plans over REST, keep profiles and runs",
     "service": "administrate a service where its database is: backup, tokens, devices, what is kept",
     "enroll": "make this device known to a service, so that it may report to it",

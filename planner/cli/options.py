@@ -63,6 +63,19 @@ def size(name: str) -> Callable[[str], int]:
     return _argument(lambda text: parse_bytes(text, name))
 
 
+def duration(name: str) -> Callable[[str], float]:
+    """An argument type: minutes, hours, days or weeks, in seconds."""
+    factors = {"min": 60, "h": 3600, "d": 24 * 3600, "w": 7 * 24 * 3600}
+
+    def parse(text: str) -> float:
+        match = re.fullmatch(r"(\d{1,5})(min|h|d|w)", text, re.ASCII)
+        if match is None or int(match[1]) == 0:
+            raise InputError(f"{name}: {text[:40]!r} is no time; write 90min, 12h, 30d or 8w")
+        return float(int(match[1]) * factors[match[2]])
+
+    return _argument(parse)
+
+
 def take_negative_sizes(parser: argparse.ArgumentParser) -> None:
     """Let `--budget -5MiB` reach its argument type, which names the value, as `--budget -5` does by itself."""
     parser._negative_number_matcher = re.compile(r"-\.?\d.*", re.ASCII)

@@ -6,11 +6,15 @@ import argparse
 import importlib.util
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from planner.cli import options
 from planner.cli.output import print_note, print_stored_result
 from planner.errors import InputError
 from planner.system.files import make_folder
+
+if TYPE_CHECKING:
+    from api.webhook import WebhookSettings
 
 _EPILOG = """\
 first time:   neuroflux serve
@@ -22,6 +26,7 @@ for others:   neuroflux serve --host 0.0.0.0 --admin-token-file admin.token
                    -d '{}' http://HOST:8000/v1/enrolments       (a token for `neuroflux enroll`)
 
 environment:  NEUROFLUX_DB is --db where that is not given (a password is better kept there)
+              NEUROFLUX_DB_PASSWORD_FILE is a file that holds PostgreSQL's password, with whatever signs
 """
 
 
@@ -67,6 +72,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--only", choices=("api", "worker"), help="start only the API or only the worker (default: both)"
     )
     parser.add_argument(
+        "--keep-samples",
+        type=options.duration("keep-samples"),
+        metavar="TIME",
+        help="samples of runs that ended longer ago (30d, 12h) are thinned, after twice that dropped (default: never)",
+    )
+    parser.add_argument(
+        "--quota",
+        type=options.size("quota"),
+        metavar="SIZE",
+        help="beyond this size of the database (SQLite) the oldest samples go, and then nothing more is taken",
+    )
+    parser.add_argument(
+        "--webhook", metavar="URL", help="tell this address by a signed POST when a run's state changes"
+    )
+    parser.add_argument(
+        "--webhook-secret-file",
+        type=Path,
+        metavar="FILE",
+        help="holds the signature's key, and is made if it does not exist (default: webhook.secret in the data folder)",
+    )
+    parser.add_argument(
         "--solvers",
         type=options.count("solvers", 1, 64),
         default=2,
@@ -84,7 +110,9 @@ def run(arguments: argparse.Namespace) -> int:
     folder: Path = arguments.data_dir or default_data_folder()
     settings = ServiceSettings(
         data_folder=folder,
-        database=database_url(arguments.db or os.environ.get("NEUROFLUX_DB"), folder),
+        database=database_url(
+            arguments.db or os.environ.get("NEUROFLUX_DB"), folder, os.environ.get("NEUROFLUX_DB_PASSWORD_FILE")
+        ),
         host=arguments.host,
         port=arguments.port,
         authentication=arguments.admin_token_file is not None,
@@ -92,13 +120,16 @@ def run(arguments: argparse.Namespace) -> int:
         solver_workers=arguments.solvers,
         root_path=arguments.root_path,
         trusted_proxies=tuple(arguments.trusted_proxy),
+        keep_seconds=arguments.keep_samples,
+        quota_bytes=arguments.quota,
+        webhook=_webhook(arguments, folder),
     )
     make_folder(folder, 0o700)
     migrate(settings.database)
     if arguments.only == "worker":
         from api.jobs.worker import work
 
-        work(settings.database)
+        work(settings.database, folder / "worker.alive")
         return 0
     if arguments.admin_token_file is not None:
         _set_admin(settings.database, arguments.admin_token_file)
@@ -106,6 +137,20 @@ def run(arguments: argparse.Namespace) -> int:
 
     serve(settings, arguments.only is None, lambda url: print_stored_result(f"listening on {url}"))
     return 0
+
+
+def _webhook(arguments: argparse.Namespace, folder: Path) -> WebhookSettings | None:
+    from api.secret_files import read_or_make
+    from api.store.tokens import new_token
+    from api.webhook import WebhookSettings
+
+    if arguments.webhook is None:
+        if arguments.webhook_secret_file is not None:
+            raise InputError("--webhook-secret-file: is for --webhook, which says where to")
+        return None
+    WebhookSettings(arguments.webhook, "")  # a wrong address leaves no file behind
+    file = arguments.webhook_secret_file or folder / "webhook.secret"
+    return WebhookSettings(arguments.webhook, read_or_make(file, new_token()))
 
 
 def check_service() -> None:

@@ -101,7 +101,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _url(arguments: argparse.Namespace) -> str:
     from api.settings import database_url, default_data_folder
 
-    return database_url(arguments.db or os.environ.get("NEUROFLUX_DB"), arguments.data_dir or default_data_folder())
+    given = arguments.db or os.environ.get("NEUROFLUX_DB")
+    folder = arguments.data_dir or default_data_folder()
+    return database_url(given, folder, os.environ.get("NEUROFLUX_DB_PASSWORD_FILE"))
 
 
 @contextmanager
