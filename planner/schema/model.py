@@ -133,13 +133,8 @@ class Model:
         self._check_further()
 
     def is_single(self, boundary: int) -> bool:
-        """Whether one tensor passes behind so many units, so that frozen units or the network may end there."""
+        """Whether one tensor passes behind so many units."""
         return not 0 < boundary < len(self.units) or not self.units[boundary].further_inputs
-
-    def check_single(self, boundary: int, what: str) -> None:
-        """Raise ValueError where several tensors pass behind so many units; `what` is what should end there."""
-        if not self.is_single(boundary):
-            raise ValueError(f"{what}: {self._passing(boundary)}; one alone has to pass there")
 
     def may_end(self, boundary: int) -> bool:
         """Whether a segment, a block or a smaller network may end behind so many units.

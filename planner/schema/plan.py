@@ -273,7 +273,6 @@ class Plan:
         check_class_names(self.class_names, self.model.classes)
         check_calibration(self.calibration_seconds)
         self.training.check_freeze(len(self.model.units))
-        self.model.check_single(self.training.freeze, "freeze")
         self.normalisation.check(self.model.input)
         self.training.check_images(self.model.input, self.model.input_dtype)
         whole = (self.training.freeze, len(self.model.units))

@@ -116,7 +116,7 @@ def live_bytes(problem: Problem, choice: BlockChoice) -> Live:
     components = units + leaving + heads
     shared = [units[end - choice.first] for end in choice.windows if end != choice.last]
     data = problem.data_bytes(choice.first, choice.source, choice.micro_batch)
-    kernels = problem.process.kernel_bytes(choice.micro_batch)
+    kernels = problem.process.kernel_bytes(choice.micro_batch, choice.first)
     frozen = sum(unit.weights for unit in prefix)
     weights = frozen + sum(component.weights for component in components)
     optimizer = sum(component.optimizer for component in components)

@@ -131,7 +131,12 @@ class Problem:
         self.cache_dtype: CacheDtype = request.cache_dtype or self._usual_cache()
         converts = self.cache_dtype != request.training.dtype
         self.process = ProcessMemory(
-            profile, request.budget.scope, request.reserve_bytes, self._keeping, self.cache_dtype if converts else None
+            profile,
+            request.budget.scope,
+            request.reserve_bytes,
+            self._keeping,
+            self.cache_dtype if converts else None,
+            request.training.batch,
         )
         self.start = request.training.freeze
         """The first unit that is trained."""

@@ -13,7 +13,6 @@ def check_freeze(model: Model, training: Training) -> None:
     """Refuse to freeze more units than a network has, or all of them. Raises InputError."""
     try:
         training.check_freeze(len(model.units))
-        model.check_single(training.freeze, "freeze")
     except ValueError as error:
         raise InputError(str(error)) from None
 

@@ -92,14 +92,15 @@ def session(
     tell: Callable[[Event], None] = lambda event: None,
     steps: int = 3,
     checkpoint_seconds: float = 0.0,
+    source: str = "sample",
 ) -> None:
     """What the training child does, in this process: begin a run in `out`, or go on with it."""
     (out / "weights").mkdir(parents=True, exist_ok=True)
     first = first_open_block(planned_run(plan, out))
     clear_leftovers(planned_run(plan, out), first)
-    job = TrainingJob(str(out), "sample", max_steps=steps, first_block=first, checkpoint_seconds=checkpoint_seconds)
+    job = TrainingJob(str(out), source, max_steps=steps, first_block=first, checkpoint_seconds=checkpoint_seconds)
     torch.set_num_threads(1)
-    with open_prepared("sample", out, size=plan.model.input) as data:
+    with open_prepared(source, out, size=plan.model.input) as data:
         begun = Session(job, plan, data, MemoryGuard(None), tell, StopSignal())
         init = begun.compare_init()
         if init is not None:

@@ -122,9 +122,18 @@ class BlockRun:
         """All that are in memory while it trains."""
         return [*self.prefix, *self.trained]
 
-    def kernels(self) -> int:
+    def kernels(self, first: int) -> int:
+        """Of this block, and of the units in front of `first`, which may have been trained at the whole batch."""
+        own, most = self._grown(self.size), self._grown(self.plan.training.batch)
+        finishing = self.profile.runtime.finishing
+        sizes = [unit.kernel_bytes for unit in finishing.units] if finishing else []
+        if not any(sizes):
+            sizes = [1] * len(self.profile.units)
+        return own + ceil(Fraction((most - own) * sum(sizes[:first]), sum(sizes)))
+
+    def _grown(self, size: int) -> int:
         runtime = self.profile.runtime
-        low, high, size = runtime.small_micro_batch, runtime.large_micro_batch, self.size
+        low, high = runtime.small_micro_batch, runtime.large_micro_batch
         if size >= high:
             return runtime.growing_bytes
         return ceil(Fraction(runtime.growing_bytes * (size - low), high - low)) if size > low else 0
@@ -162,7 +171,7 @@ class BlockRun:
     def _loaded(self) -> Ledger:
         ledger = Ledger(self.around.times)
         ledger.take("data", self.data())
-        ledger.take("kernels", self.kernels())
+        ledger.take("kernels", self.kernels(self.block.units[0]))
         ledger.take("weights", self.weights())
         return ledger
 
@@ -278,7 +287,7 @@ class BlockRun:
         """Frozen units at work by themselves."""
         ledger = Ledger(self.around.times)
         ledger.take("data", self._images())
-        ledger.take("kernels", self.kernels())
+        ledger.take("kernels", self.kernels(0))
         ledger.take("writer", writer)
         for component in self.filling:
             ledger.take("weights", component.fixed.parameter_bytes + component.fixed.buffer_bytes)

@@ -253,11 +253,8 @@ class SegmentTables:
     def fixed_bytes(self, micro_batch: int, first: int, source: Source) -> int:
         """Samples, kernels, and the weights of frozen units in front of a block."""
         frozen = self.row(micro_batch, False).weights[first] if source == "recompute" else 0
-        return (
-            self.problem.data_bytes(first, source, micro_batch)
-            + self.problem.process.kernel_bytes(micro_batch)
-            + frozen
-        )
+        kernels = self.problem.process.kernel_bytes(micro_batch, first)
+        return self.problem.data_bytes(first, source, micro_batch) + kernels + frozen
 
     def base(self, mode: BatchMode, first: int, end: int, source: Source, caches: bool) -> UncutBlock | None:
         """The block [first, end); none where a batch normalisation in it needs a larger micro-batch."""

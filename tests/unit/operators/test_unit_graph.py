@@ -189,8 +189,6 @@ def test_several_tensors_may_pass_between_two_units() -> None:
     assert (second.output, second.further) == ((3,), ())
     assert [SKIPPING.is_single(boundary) for boundary in range(3)] == [True, False, True]
     assert decode(Model, encode(SKIPPING)) == SKIPPING
-    with pytest.raises(ValueError, match="freeze: behind 1 units, 'down' the last of them, 2 tensors pass"):
-        SKIPPING.check_single(1, "freeze")
 
 
 def test_a_graph_of_single_tensors_says_nothing_of_others() -> None:

@@ -141,7 +141,16 @@ class Figures:
         yield "take", "labels", 8 * size
         runtime = self.profile.runtime
         low, high, most = runtime.small_micro_batch, runtime.large_micro_batch, runtime.growing_bytes
-        yield "take", "kernels", most if size >= high else value({low: 0, high: most}, size) if size > low else 0
+        grown = [most if n >= high else value({low: 0, high: most}, n) if n > low else 0 for n in (size, self.batch)]
+        yield "take", "kernels", grown[0]
+        finishing = self.profile.runtime.finishing
+        made = [unit.kernel_bytes for unit in finishing.units] if finishing else []
+        made = made if any(made) else [1] * len(self.profile.units)
+        yield (
+            "take",
+            "kernels of earlier blocks",
+            math.ceil(Fraction((grown[1] - grown[0]) * sum(made[: block[0]]), sum(made))),
+        )
         if source == "recompute":
             yield "take", "what the prefix makes", size * self.profile.units[block[0] - 1].output_bytes
             for unit in self.profile.units[: block[0]]:

@@ -125,7 +125,7 @@ def cases(draw: st.DrawFn, largest: int = 4) -> Case:
         augment="none" if views == 1 else "crop",
         views=views,
         dtype=dtype,
-        freeze=draw(st.sampled_from((*[0] * count, *filter(model.is_single, range(1, count))))),
+        freeze=draw(st.sampled_from((*[0] * count, *range(1, count)))),
     )
     scope: Scope = draw(st.sampled_from(("process", "training")))
     asked: CacheDtype | None = draw(st.sampled_from((None, None, *get_args(CacheDtype))))

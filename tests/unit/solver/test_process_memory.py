@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
+from math import ceil
 from typing import Any
 
 import pytest
@@ -40,6 +42,19 @@ def test_live_limit_is_the_most_that_fits(budget: int, scope: Scope) -> None:
 def test_libraries_hold_more_at_larger_micro_batches(micro_batch: int, expected: int) -> None:
     profile = _with_runtime(small_micro_batch=2, large_micro_batch=5, growing_bytes=100)
     assert _problem(profile=profile).process.kernel_bytes(micro_batch) == expected
+
+
+def test_kernels_of_earlier_blocks_stay_however_small_the_micro_batch() -> None:
+    """They may have been made for the whole batch. By unit where that was measured, else all units alike."""
+    changes: dict[str, Any] = {"small_micro_batch": 2, "large_micro_batch": 5, "growing_bytes": 100}
+    units = (UnitFinishing(0, 0, kernel_bytes=30), UnitFinishing(0, 0, kernel_bytes=10))
+    by_unit = Finishing(0, 0, 0, 0, units=units)
+    for finishing, share in ((None, Fraction(1, 2)), (by_unit, Fraction(3, 4))):
+        process = _problem(4, profile=_with_runtime(**changes, finishing=finishing)).process
+        assert [process.kernel_bytes(size, 0) for size in (2, 3, 4)] == [0, 34, 67]
+        assert process.kernel_bytes(2, 1) == ceil(67 * share)
+        assert process.kernel_bytes(3, 1) == 34 + ceil(33 * share)
+        assert process.kernel_bytes(4, 1) == 67
 
 
 def test_nothing_grows_where_nothing_was_seen_to() -> None:

@@ -8,6 +8,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -29,14 +30,16 @@ from planner.runner.train import session as session_module
 from planner.runner.train.block import load_before, load_frozen
 from planner.runner.train.frozen import check_given, keep_frozen
 from planner.runner.train.passes import Pass, rehearse
-from planner.schema.plan import Plan
+from planner.schema.plan import BlockInput, Plan
 from planner.schema.report_parts import InitReport
 from planner.schema.run_folder import RunFolder
 from planner.tasks.base import CLASS_NUMBER, Label, class_label
 from tests.fault.support import FROZEN as COUNT
 from tests.fault.support import frozen_plan, session, small_plan, weights
 from tests.prepared import open_prepared
+from tests.unit import joint_chains
 from tests.unit.runner.contexts import block_context, loaded_block, planned_run, run_context
+from tests.unit.runner.test_joint_cuts import NETWORKS, joint_plan
 from tests.unit.runner.test_methods import state_of
 from tests.unit.runner.train.test_block import make_plan
 
@@ -159,6 +162,29 @@ def test_both_ways_of_reading_through_them_end_in_the_same_weights(tmp_path: Pat
         plan = frozen_plan(kind)
         begin(plan, tmp_path / kind)
         session(plan, tmp_path / kind)
+        found.append(weights(tmp_path / kind, plan))
+    assert found[0] == found[1]
+
+
+def joint_frozen_plan(name: str, kind: str) -> Plan:
+    """Frozen units end where several tensors pass, and so do both blocks behind them."""
+    plan, pattern = frozen_plan(kind), joint_plan(name, (0, COUNT), (COUNT, 3), (3, 5))
+    _, first, second = pattern.blocks
+    if kind == "recompute":
+        first = replace(first, input=BlockInput("recompute", 0, 785, "uint8"))
+    return replace(plan, model=pattern.model, blocks=(first, second), exits=pattern.exits[1:])
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_they_may_end_where_several_tensors_pass(tmp_path: Path, name: str) -> None:
+    random, found = numpy.random.default_rng(0), []
+    for part in ("x_train", "x_test"):
+        numpy.save(tmp_path / part, random.integers(0, 256, (24, *joint_chains.IMAGE), dtype=numpy.uint8))
+        numpy.save(tmp_path / part.replace("x", "y"), numpy.arange(24) % joint_chains.CLASSES)
+    for kind in ("cache", "recompute"):
+        plan = joint_frozen_plan(name, kind)
+        assert not plan.model.is_single(COUNT)
+        session(plan, tmp_path / kind, source=str(tmp_path))
         found.append(weights(tmp_path / kind, plan))
     assert found[0] == found[1]
 
