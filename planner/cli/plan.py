@@ -59,6 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     if subject.data is not None:
         plan = with_class_names(plan, subject.data.class_names)
         print_note(data_text(subject.data))
+    _say_of_times(profile)
     _warn_of_limit(profile, plan)
     _warn_of_memory(profile, plan)
     if arguments.output is not None:
@@ -144,6 +145,16 @@ def _say_form(name: str, model: Model) -> None:
 
     if name in ZOO:
         print_note(f"{name}: {ZOO[name].form_at(model.input)}")
+
+
+def _say_of_times(profile: Profile) -> None:
+    """Say where the profile's times were taken beside other work, and where they are those of runs."""
+    from planner.report.profile_tables import disturbance_text, observed_text
+
+    if profile.observed is not None:
+        print_note(f"the profile's {observed_text(profile.observed)}")
+    elif profile.disturbance is not None and profile.disturbance.is_large:
+        print_note(f"warning: the profile was taken on a busy device: {disturbance_text(profile.disturbance)}")
 
 
 def _warn_of_limit(profile: Profile, plan: Plan) -> None:

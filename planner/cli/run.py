@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -135,6 +136,7 @@ def run(arguments: argparse.Namespace) -> int:
         finally:
             observer.close()
         begun()  # a run whose blocks were all done has no event
+    _learn(plan, report)
     if arguments.json:
         print_stored_result(to_json(report))
     else:
@@ -161,6 +163,15 @@ def run(arguments: argparse.Namespace) -> int:
     for problem in problems:
         print_error(problem, RunError.exit_code, as_json=False)  # the JSON document is the report
     return RunError.exit_code if problems else 0
+
+
+def _learn(plan: Plan, report: Report) -> None:
+    """Let the next plan on this device know how long this one's epochs took."""
+    from planner.profiler.library.observed import Observations
+    from planner.profiler.library.place import usual_folder
+
+    with suppress(OSError):  # the run is done and told of, whether or not a next one profits from it
+        Observations(usual_folder()).add(plan, report)
 
 
 def _compared(

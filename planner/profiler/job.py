@@ -10,6 +10,7 @@ from typing import Literal
 
 from planner.heads.kinds import AuxiliaryHead
 from planner.schema.common import DeviceKind, Dtype, OptimizerConfig, Policy, TorchStart
+from planner.schema.disturbance import NO_SAMPLES, Samples
 from planner.schema.model import Model
 from planner.schema.profile import Costs, Layers
 
@@ -92,6 +93,8 @@ class Measured:
     """Null unless asked for."""
     layers: Layers | None = None
     """Null unless asked for."""
+    samples: Samples = NO_SAMPLES
+    """The timings behind it."""
 
 
 @dataclass(frozen=True)

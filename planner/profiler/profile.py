@@ -31,10 +31,12 @@ from planner.schema.common import (
     TorchStart,
     is_accelerator,
 )
+from planner.schema.disturbance import Disturbance, Samples
 from planner.schema.model import Model
 from planner.schema.profile import Limits, Profile, Storage
 from planner.schema.runtime import Runtime
 from planner.system.machine import check_dtype, fingerprint, probe
+from planner.system.pressure import Busy
 from planner.system.storage import measure_storage
 from planner.units import MIB, format_bytes
 
@@ -105,6 +107,7 @@ def take_profile(request: ProfileRequest, on_progress: OnProgress, folder: Path 
         machine = with_accelerator(machine, request.device, request.max_seconds)
     else:
         check_dtype(machine, request.dtype)
+    before = Busy.read()
     bounds = Bounds.begin(request.max_bytes, request.max_seconds, machine.gpu_total_bytes if elsewhere else None)
     sizes = micro_batches_for(request.batch)
     job = Job(
@@ -171,8 +174,14 @@ def take_profile(request: ProfileRequest, on_progress: OnProgress, folder: Path 
         policies=calibrated.policies,
         limits=Limits(bounds.max_bytes, bounds.max_seconds, found.left_out),
         notes=(*notes, *calibrated.notes, *found.notes),
+        disturbance=_disturbance(found.samples, before, Busy.read()),
     )
     return replace(profile, id=content_id(profile))
+
+
+def _disturbance(samples: Samples, before: Busy, after: Busy) -> Disturbance:
+    pressure, stolen = after.pressure_permille(before), after.stolen_permille(before)
+    return Disturbance(samples, pressure, stolen, after.switches - before.switches)
 
 
 def measured_storage(folder: Path | None = None) -> Storage:

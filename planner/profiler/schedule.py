@@ -20,6 +20,7 @@ from planner.profiler.bounded import Bounds, Child, EndedError, OutOfTimeError
 from planner.profiler.components import Component, components_of
 from planner.profiler.job import ComponentFailed, DoesNotFit, Facts, Job, Measurement, MeasurementResult, Ready, Reply
 from planner.schema.codec import decode, parse_json, to_json
+from planner.schema.disturbance import NO_SAMPLES, Samples
 from planner.schema.profile import ComponentProfile, Costs, HeadProfile, Layers, LeftOut, Trace
 from planner.units import format_bytes, format_seconds
 
@@ -142,6 +143,8 @@ class ComponentMeasurements:
     """Micro-batches that were wanted and not measured."""
     notes: tuple[str, ...] = ()
     """Micro-batches that are taken not to fit because a child ended in a way that may have another cause."""
+    samples: Samples = NO_SAMPLES
+    """All timings."""
 
 
 class MeasurementRun:
@@ -161,6 +164,7 @@ class MeasurementRun:
         self._total = sum(len(progress.component.micro_batches) for progress in self._components)
         self._left_out: list[LeftOut] = []
         self._notes: list[str] = []
+        self._samples = NO_SAMPLES
 
     def run(self) -> ComponentMeasurements:
         """Measure every component.
@@ -241,6 +245,7 @@ class MeasurementRun:
         if isinstance(answer, DoesNotFit):
             return False
         progress.costs.append(answer.costs)
+        self._samples += answer.samples
         progress.facts = answer.facts or progress.facts
         progress.layers = answer.layers or progress.layers
         progress.seconds = time.monotonic() - started
@@ -310,7 +315,8 @@ class MeasurementRun:
                 heads.append(HeadProfile.of(component.boundary, component.head, cost))
             else:
                 units.append(cost)
-        return ComponentMeasurements(tuple(units), tuple(heads), tuple(self._left_out), tuple(self._notes))
+        left_out, notes = tuple(self._left_out), tuple(self._notes)
+        return ComponentMeasurements(tuple(units), tuple(heads), left_out, notes, self._samples)
 
 
 def _profile(component: Component, facts: Facts, costs: tuple[Costs, ...], layers: Layers | None) -> ComponentProfile:

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from planner.report.text import DASH, clean, columns, columns_of, counted, described, fields, mib, names, note
 from planner.schema.common import Machine
+from planner.schema.disturbance import Disturbance
+from planner.schema.observed import Observed
 from planner.schema.profile import ComponentProfile, Costs, HeadProfile, LayerProfile, Limits, Profile
 from planner.schema.runtime import Account, PolicyProfile
 from planner.units import MIB, format_bytes, format_seconds
@@ -290,6 +292,25 @@ def _account_row(accounts: list[Account], part: str, what: str) -> list[str]:
     return [part, *cells, what]
 
 
+def disturbance_text(found: Disturbance) -> str:
+    """What else the device did while a profile was taken, and what that means for its times."""
+    samples, told = found.samples, []
+    if found.pressure_permille is not None:
+        told.append(f"processes waited for a processor {found.pressure_permille / 10:.0f}% of the time")
+    if found.stolen_permille:
+        told.append(f"{found.stolen_permille / 10:.1f}% of the processors' time was stolen by the machine below")
+    told.append(f"of {samples.taken} timings {samples.disturbed} were disturbed ({samples.again} taken again)")
+    if found.is_large:
+        told.append("times are those without waiting, and may be off: profile again when the device is quiet")
+    return "; ".join(told)
+
+
+def observed_text(found: Observed) -> str:
+    """How runs have changed a profile's times."""
+    factors = ", ".join(f"{each.policy} × {each.factor:.2f}" for each in found.factors)
+    return f"times are those of {counted(found.runs, 'run')} on this device: {factors} of what was measured"
+
+
 def _summary(profile: Profile) -> Iterator[tuple[str, str]]:
     runtime, storage = profile.runtime, profile.storage
     write, read = format_bytes(storage.write_bytes_per_second), format_bytes(storage.read_bytes_per_second)
@@ -300,6 +321,10 @@ def _summary(profile: Profile) -> Iterator[tuple[str, str]]:
     yield "allocator", profile.allocator
     kind = "" if storage.file_system is None else f" ({clean(storage.file_system, 20)})"
     yield "storage", f"writes {write}/s, reads {read}/s{kind}"
+    if profile.disturbance is not None:
+        yield "meanwhile", disturbance_text(profile.disturbance)
+    if profile.observed is not None:
+        yield "observed", observed_text(profile.observed)
     if profile.calibration_seconds is not None:
         yield "calibration", f"{format_seconds(profile.calibration_seconds)} for the fixed kernel times are compared by"
     if profile.machine is not None:

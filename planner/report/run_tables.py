@@ -18,6 +18,9 @@ from planner.tasks.base import Metric
 from planner.units import format_bytes, format_seconds
 
 _SAME_SPEED = 0.05
+
+_HARDLY = 0.02
+"""Waiting for a processor that is not worth a word."""
 """Share by which two times of the calibration kernel may differ on one and the same device."""
 
 
@@ -122,6 +125,22 @@ def _speed(plan: Plan, report: Report) -> str | None:
     single = ((index, _equal_speed(plan, [block])) for index, block in enumerate(report.stages))
     parts = ", ".join(f"{plan.stage_name(index)} {change}" for index, change in single if change)
     return f"{text}; at equal speed, epochs are off by {whole} ({parts})"
+
+
+def _waiting(report: Report) -> str | None:
+    """How long the run waited for a processor, and what its epochs took without; none where it hardly did."""
+    told = [block for block in report.stages if block.waited_permille is not None and block.measured_seconds_per_epoch]
+    whole = sum(block.measured_seconds_per_epoch * block.epochs for block in told)
+    if not whole:
+        return None
+    waited = sum(
+        block.measured_seconds_per_epoch * block.epochs * (block.waited_permille or 0) / 1000 for block in told
+    )
+    if waited < _HARDLY * whole:
+        return None
+    predicted = sum(block.predicted_seconds_per_epoch * block.epochs for block in told)
+    change = f"; without that, epochs are off by {_change(whole - waited, predicted)}" if predicted else ""
+    return f"{waited / whole:.0%} of the epochs' time went by waiting for a processor that other processes had{change}"
 
 
 def report_title(report: Report, plan: Plan) -> str:
@@ -233,7 +252,7 @@ def missed_text(found: ExitReport, metric: Metric) -> str:
 def report_summary(report: Report, plan: Plan) -> list[tuple[str, str]]:
     """The run in a few lines, each with its name."""
     stall = format_seconds(report.cache.stall_seconds)
-    speed = _speed(plan, report)
+    speed, waiting = _speed(plan, report), _waiting(report)
     model = plan.model
     called, given = given_words(model.input_dtype, model.input, plan.normalisation, report.resize, report.shorter_side)
     return [
@@ -247,6 +266,7 @@ def report_summary(report: Report, plan: Plan) -> list[tuple[str, str]]:
         *([("warning", missed_text(report.missed, report.task.metric))] if report.missed is not None else []),
         ("time", format_seconds(report.seconds)),
         *([("device", speed)] if speed else []),
+        *([("busy", waiting)] if waiting else []),
         ("cache", f"{format_bytes(report.cache.bytes_written)} written; training waited {stall} for samples"),
     ]
 

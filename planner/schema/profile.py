@@ -14,7 +14,9 @@ from planner.heads.kinds import AuxiliaryHead
 from planner.limits import MAX_BATCH, MAX_UNITS
 from planner.schema.codec import added
 from planner.schema.common import Device, Dtype, Machine, OptimizerConfig, Policy, check_bytes, check_seconds
+from planner.schema.disturbance import Disturbance
 from planner.schema.model import Model
+from planner.schema.observed import Observed
 from planner.schema.runtime import PolicyProfile, Runtime
 
 
@@ -313,6 +315,11 @@ class Profile:
     notes: tuple[str, ...] = added(())
     """What could not be measured as it should be, and why: an allocator policy, a unit's kernels, a
     unit whose measuring process ended as it may where memory is refused."""
+
+    disturbance: Disturbance | None = added(None)
+    """What else the device did meanwhile; null: nobody looked."""
+    observed: Observed | None = added(None)
+    """What runs have told of the times, which are multiplied by it; null: as they were measured."""
 
     def __post_init__(self) -> None:
         if self.calibration_seconds is not None and not 1e-9 <= self.calibration_seconds <= 1e9:

@@ -93,6 +93,8 @@ class BlockReport:
     """The calibration kernel's time as the block began; null: not timed."""
     phases: tuple[PhaseReport, ...] = ()
     """Its phases, in the order of their first; empty: an earlier release told them not apart."""
+    waited_permille: int | None = None
+    """Of the time it trained, what it waited for a processor that others had; null: nobody counted."""
 
     def __post_init__(self) -> None:
         check_calibration(self.calibration_seconds)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import mmap
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from planner.system.answers import Answers
 from planner.system.exhaustion import problem_of
 from planner.system.mappings import Mapped, read_mapped
 from planner.system.proc import CANNOT_BEGIN_ANEW, read_memory, reset_peak
+from planner.system.waiting import Clock
 from planner.training.runtime import release_memory, trim_after_each
 from planner.training.start import start_child
 
@@ -170,12 +170,12 @@ class _Step:
     """glibc's `mallinfo2` after every layer's forward and before its backward; empty with other C libraries."""
 
 
-def _watch_step(network: WholeNetwork, data: tuple[Tensor, Tensor]) -> _Step:
+def _watch_step(clock: Clock, network: WholeNetwork, data: tuple[Tensor, Tensor]) -> _Step:
     """Measure peak, time and heap of one and the same step: fragmentation differs from step to step."""
     seen: list[HeapUse] = []
     with _watching_heap(network.units, seen):
         reset_peak()
-        seconds = _timed(network, data)
+        seconds = _timed(clock, network, data)
     return _Step(read_memory().peak_bytes, seconds, tuple(seen))
 
 
@@ -254,13 +254,13 @@ def take_accounts(answers: Answers, job: Job, policy: Policy, micro_batch: int, 
     OwnLimit(job.max_bytes).renew()
     from planner.profiler.child.network import WholeNetwork
 
-    network = WholeNetwork(job)
+    network, clock = WholeNetwork(job), Clock()
     data = network.data(micro_batch)
     with trim_after_each(network.units):
         network.step(*data)
     release_memory()
     network.step(*data)
-    steps = [_watch_step(network, data) for _ in range(_WATCHED_STEPS)]
+    steps = [_watch_step(clock, network, data) for _ in range(_WATCHED_STEPS)]
     highest = max(steps, key=lambda step: step.peak_bytes)
     quiet, heap = read_memory().resident_bytes, heap_use()
     finishing = watch_finishing(network, data)
@@ -295,14 +295,14 @@ def take_accounts(answers: Answers, job: Job, policy: Policy, micro_batch: int, 
     parts["activations_bytes"] -= untouched
     account = Account(micro_batch, top, **parts, rest_bytes=top - sum(parts.values()))
     watched = min(step.seconds for step in steps)
-    times = dict(_time_steps(network, sorted({micro_batch, *timed}), account, watched, job.max_bytes))
+    times = dict(_time_steps(clock, network, sorted({micro_batch, *timed}), account, watched, job.max_bytes))
     times.setdefault(micro_batch, watched)
     rising = tuple(StepTime(size, times[size]) for size in sorted(times))
     return Accounts(baseline, live, untouched, growing, rising, calibration, account, finishing, started.peak_bytes)
 
 
 def _time_steps(
-    network: WholeNetwork, sizes: Sequence[int], account: Account, seconds: float, max_bytes: int
+    clock: Clock, network: WholeNetwork, sizes: Sequence[int], account: Account, seconds: float, max_bytes: int
 ) -> Iterator[tuple[int, float]]:
     """(micro-batch, seconds of a step) for those of `sizes` predicted to fit in memory and time, by the account's step.
 
@@ -315,22 +315,23 @@ def _time_steps(
         grown = 2 * passing * larger // account.micro_batch
         longest = (1 + _TIMED_STEPS) * seconds * (1 + larger / account.micro_batch)
         if account.peak_bytes + grown <= max_bytes and longest <= _TIMING_SECONDS:
-            yield size, _fastest(network, network.data(size))
+            yield size, _fastest(clock, network, network.data(size))
 
 
-def _fastest(network: WholeNetwork, data: tuple[Tensor, Tensor]) -> float:
+def _fastest(clock: Clock, network: WholeNetwork, data: tuple[Tensor, Tensor]) -> float:
     """Seconds of the fastest step after one to warm up; short steps, which vary most, are repeated more often."""
-    _timed(network, data)
-    found = [_timed(network, data) for _ in range(_TIMED_STEPS)]
+    _timed(clock, network, data)
+    found = [_timed(clock, network, data) for _ in range(_TIMED_STEPS)]
     while sum(found) < _ENOUGH_SECONDS:
-        found.append(_timed(network, data))
+        found.append(_timed(clock, network, data))
     return min(found)
 
 
-def _timed(network: WholeNetwork, data: tuple[Tensor, Tensor]) -> float:
-    started = time.perf_counter()
+def _timed(clock: Clock, network: WholeNetwork, data: tuple[Tensor, Tensor]) -> float:
+    """Seconds of a step, without those that it waited for a processor."""
+    started = clock.now()
     network.step(*data)
-    return time.perf_counter() - started
+    return clock.now() - started
 
 
 def _mapped() -> Mapped:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,7 +77,8 @@ class Measurer:
     def answer(self, measurement: Measurement) -> MeasurementResult:
         """Measure. Errors of torch are answers: lack of memory `DoesNotFit`, any other `ComponentFailed`."""
         try:
-            return self._measure(measurement)
+            found = self._measure(measurement)
+            return replace(found, samples=self._meter.sampler.counted())
         except (RuntimeError, ValueError, MemoryError, ModelError) as error:
             if not is_out_of_memory(error):
                 return ComponentFailed("failed", str(error))

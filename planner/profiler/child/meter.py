@@ -11,14 +11,17 @@ import mmap
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from planner.profiler.child.samples import Sampler
 from planner.schema.common import DeviceKind, Policy, is_accelerator
 from planner.system.allocator import detect
 from planner.system.proc import Memory, read_memory, reset_peak
+from planner.system.waiting import Clock
 from planner.training.device import Accelerator, accelerator_of
 from planner.units import MIB
 
@@ -130,6 +133,7 @@ class Meter:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
+        self.sampler = Sampler(lambda: 0.0)
         self._untouched = 0
 
     def take_untouched(self) -> int:
@@ -213,12 +217,17 @@ class CpuMeter(Meter):
     def __init__(self, sees_untouched: bool = False) -> None:
         """`sees_untouched`: whether freed blocks go back to the kernel at once, so that VmHWM shows what is used."""
         super().__init__(torch.device("cpu"))
+        self._clock = Clock()
+        self.sampler = Sampler(lambda: self._clock.waited_seconds)
+        self._waited: list[float] = []
         self._sees_untouched = sees_untouched
         self._watched: list[Memory] | None = None
 
     def mark(self) -> None:
         """End a phase: in the stream of events, or, in the run without torch.profiler, by reading resident bytes."""
         if self._watched is None:
+            self._clock.now()
+            self._waited.append(self._clock.waited_seconds)
             super().mark()
         else:
             self._watched.append(read_memory())
@@ -226,7 +235,8 @@ class CpuMeter(Meter):
 
     def record(self, function: Callable[[], None]) -> list[Phase]:
         """As `Meter.record`, with untouched scratch in `Phase.untouched`. May run `function` a second time."""
-        phases = super().record(function)
+        self._waited = []
+        phases = self._without_waiting(super().record(function))
         if not self._sees_untouched or not any(map(_is_mostly_scratch, phases)):
             return phases
         self._watched = []
@@ -238,6 +248,21 @@ class CpuMeter(Meter):
         found = _with_untouched(phases, watched)
         self._untouched = max(self._untouched, *(phase.most_allocated - phase.peak for phase in found))
         return found
+
+    def _without_waiting(self, phases: list[Phase]) -> list[Phase]:
+        """The phases with the seconds that they waited for a processor left out."""
+        since = [0.0, *(later - earlier for earlier, later in pairwise(self._waited))]
+        found = [
+            replace(phase, seconds=max(0.0, phase.seconds - waited))
+            for phase, waited in zip(phases, since, strict=True)
+        ]
+        for phase, waited in zip(found, since, strict=True):
+            self.sampler.saw(phase.seconds, waited)
+        return found
+
+    def now(self) -> float:
+        """Seconds of a monotonic clock that stands still while this process waits for a processor."""
+        return self._clock.now()
 
 
 def _is_mostly_scratch(phase: Phase) -> bool:

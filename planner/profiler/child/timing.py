@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable
 
 import torch
@@ -11,14 +9,11 @@ from torch import Tensor, nn
 
 from planner.model.activations import Activations, tensors_of
 from planner.profiler.child.meter import Meter
-from planner.profiler.child.trace import LONG_SECONDS, PassTimes, as_leaves, downstream, set_gradients
+from planner.profiler.child.trace import PassTimes, as_leaves, downstream, set_gradients
 from planner.system.machine import last_level_cache_bytes
 from planner.training.segment import Loss, pass_through, segment_loss
 from planner.units import MIB
 
-_LEAST_REPEATS = 2
-_MOST_REPEATS = 5
-_ENOUGH_SECONDS = 0.05
 _LARGEST_CACHE_BYTES = 64 * MIB
 
 
@@ -37,24 +32,6 @@ class ColdCaches:
     def empty(self) -> None:
         """Read more than the caches hold."""
         self._block.sum()
-
-
-def repeat(run: Callable[[], tuple[float, ...]]) -> tuple[float, ...]:
-    """Medians, by position, of what two to five calls of `run` return.
-
-    A first call is for warming up, unless it took long: then it counts, since what warming adds to it is small.
-    """
-    started = time.perf_counter()
-    first = run()
-    if time.perf_counter() - started > LONG_SECONDS:
-        return tuple(map(min, first, run()))
-    found: list[tuple[float, ...]] = []
-    started = time.perf_counter()
-    while len(found) < _LEAST_REPEATS or (
-        len(found) < _MOST_REPEATS and time.perf_counter() - started < _ENOUGH_SECONDS
-    ):
-        found.append(run())
-    return tuple(statistics.median(column) for column in zip(*found, strict=True))
 
 
 def _pass(meter: Meter, forward: Callable[[], Tensor], parameters: list[nn.Parameter]) -> tuple[float, float]:
@@ -79,7 +56,7 @@ def time_unit(meter: Meter, caches: ColdCaches, unit: nn.Module, inputs: Activat
         caches.empty()
         return *times, _pass(meter, lambda: downstream(unit(outer)), parameters)[1]
 
-    forward, backward, first_backward = repeat(run)
+    forward, backward, first_backward = meter.sampler.repeat(run)
     set_gradients(parameters, existing=False)
     return PassTimes(forward, backward, first_backward)
 
@@ -96,7 +73,7 @@ def time_head(
         caches.empty()
         return _pass(meter, lambda: segment_loss([], head, loss, x, labels)[0], parameters)
 
-    forward, backward = repeat(run)
+    forward, backward = meter.sampler.repeat(run)
     set_gradients(parameters, existing=False)
     return PassTimes(forward, backward, backward)
 
@@ -111,7 +88,7 @@ def time_inference(meter: Meter, caches: ColdCaches, unit: nn.Module, inputs: Ac
         pass_through([unit], inputs)
         return (meter.now() - started,)
 
-    seconds = repeat(run)[0]
+    seconds = meter.sampler.repeat(run)[0]
     unit.train()
     return seconds
 
@@ -125,4 +102,4 @@ def time_step(meter: Meter, caches: ColdCaches, step: Callable[[], None]) -> flo
         step()
         return (meter.now() - started,)
 
-    return repeat(run)[0]
+    return meter.sampler.repeat(run)[0]

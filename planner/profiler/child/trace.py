@@ -11,13 +11,11 @@ from torch.autograd.function import once_differentiable
 
 from planner.model.activations import Activations, each, tensors_of
 from planner.profiler.child.meter import Meter, Phase, without_free
+from planner.profiler.child.samples import LONG_SECONDS
 from planner.schema.profile import Trace, Traces
 from planner.training.examples import wants_gradient
 from planner.training.optimizer_in_backward import optimizer_in_backward
 from planner.training.segment import Loss, pass_through, segment_loss
-
-LONG_SECONDS = 0.06
-"""The time of a longer pass is good enough as measured under torch.profiler."""
 
 Step = Callable[[Iterable[Tensor]], None]
 """One optimizer step over some parameters."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ from pathlib import Path
 
 from planner.errors import PlannerError
 from planner.profiler.library.applies import covers, read_profile
+from planner.profiler.library.observed import Observations
+from planner.profiler.library.place import usual_folder
 from planner.profiler.profile import ProfileRequest
 from planner.schema.codec import content, to_json
 from planner.schema.profile import Profile
@@ -25,7 +26,7 @@ from planner.system.files import make_folder, write_atomically
 from planner.system.locks import waiting_lock
 from planner.system.machine import fingerprint, probe
 
-_METHOD = 13
+_METHOD = 14
 """Version of the method of measuring: raised when it changes, so that older profiles are not found any more."""
 
 _ID = re.compile(r"[0-9a-f]{64}")
@@ -41,11 +42,11 @@ class ProfileStore:
     @classmethod
     def default(cls) -> ProfileStore:
         """The user's own: under $XDG_DATA_HOME, or ~/.local/share."""
-        base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-        return cls(Path(base) / "neuroflux" / "profiles")
+        return cls(usual_folder())
 
     def find(self, request: ProfileRequest) -> Profile | None:
-        """The profile measured on this device for an equal request, or for a larger batch that covers it.
+        """The profile measured on this device for an equal request, or for a larger batch that covers it; its times are
+        those that runs have found since, where there were any (`planner.profiler.library.observed`).
 
         Of several the one of the smallest batch, whose measured micro-batches are closest. One that was measured for
         exactly this batch is taken even where limits kept its largest micro-batches from being measured. Damaged files
@@ -60,7 +61,7 @@ class ProfileStore:
             if profile is None or profile.device.fingerprint != device or not _answers(profile, request):
                 continue
             if batch == request.batch or covers(profile, request.batch):
-                return profile
+                return self._as_observed(profile)
         return None
 
     def keep(self, request: ProfileRequest, profile: Profile) -> Path:
@@ -100,6 +101,13 @@ class ProfileStore:
                 found = measure()
                 self.keep(request, found)
         return found
+
+    def _as_observed(self, profile: Profile) -> Profile:
+        """With times as runs have found them, where such are known."""
+        try:
+            return Observations(self.folder).corrected(profile)
+        except OSError:
+            return profile
 
     def _read(self, entry: Path) -> Profile | None:
         try:

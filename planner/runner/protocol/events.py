@@ -166,6 +166,8 @@ class BlockDone:
     """Forward from the model's first unit to the block's last, without heads; null in files of earlier releases."""
     phases: tuple[PhasePeak, ...] = ()
     """The peak of every phase, in the order in which they first began; empty in files of earlier releases."""
+    waited_permille: int | None = None
+    """Of the time it trained, what it waited for a processor that others had; null where nobody counted."""
 
 
 @dataclass(frozen=True)

@@ -373,6 +373,7 @@ def _block_report(plan: Plan, done: BlockDone, extra: int) -> BlockReport:
         steps=done.steps,
         loss=done.loss,
         calibration_seconds=done.calibration_seconds,
+        waited_permille=done.waited_permille,
         phases=tuple(
             # 0: the plan has no such phase, or is older than its prediction.
             PhaseReport(found.phase, predicted.get(found.phase) or None, found.peak_bytes + extra, found.seconds)

@@ -28,6 +28,7 @@ from planner.schema.plan import Plan
 from planner.schema.report_parts import InitReport
 from planner.schema.run_folder import RunFolder
 from planner.system.files import storage_errors
+from planner.system.waiting import WaitingShare
 from planner.training.calibration import calibration_seconds
 from planner.training.runtime import release_memory
 
@@ -73,6 +74,8 @@ class Session:
         self._phases = Phases(guard, emit, stop, self._inputs.count("train"))
         self._frozen: dict[int, FrozenPass] = {}
         """By stage, the passes of the frozen units before it."""
+        self._waited: dict[int, int | None] = {}
+        """By stage, the thousandths of its training's time that went by waiting for a processor."""
         self._has_trained = False
         """Whether this session has trained a block."""
 
@@ -178,7 +181,9 @@ class Session:
             load_frozen(block),
             min(self._first_fallback(block), len(block.settings) - 1),
         )
+        watch = WaitingShare()
         trained = trainer.train()
+        self._waited[block.index] = watch.permille()
         trained.block.stop_training()
         self._phases.begin(block, "save", trained.position.fallback)
         self._guard.limit()
@@ -213,6 +218,7 @@ class Session:
             calibration_seconds,
             finished.behind.seconds_per_sample,
             tuple(PhasePeak(phase, highest, seconds.get(phase)) for phase, highest in peaks.items()),
+            self._waited.get(block.index),
         )
 
     def _open(self, block: BlockContext, part: str, opened: ExitStack) -> Split:

@@ -23,6 +23,8 @@ from planner.profiler.library.shipped import profile_path
 from planner.profiler.library.store import ProfileStore
 from planner.schema.codec import content_id, decode, read_document, to_json
 from planner.schema.common import DeviceKind, Machine
+from planner.schema.disturbance import Disturbance, Samples
+from planner.schema.observed import Observed, PolicyFactor
 from planner.schema.plan import Plan
 from planner.schema.preprocessing import Normalisation
 from planner.schema.profile import Profile
@@ -131,6 +133,21 @@ def test_why_a_policy_cannot_be_chosen_is_said_where_it_matters(run: Run, write:
     assert done.code == 0
     assert "the profile notes: fast: no whole step could be measured (why)" in done.err
     assert "the profile notes" not in run(*MODEL, "--profile", file, "--allocator", "tight").err
+
+
+def test_how_times_were_taken_is_said_where_they_may_be_off(run: Run, write: Callable[[Profile], Path]) -> None:
+    busy = replace(_own(), disturbance=Disturbance(Samples(10, 60, 9), 700, 0, 3))
+    done = run(*MODEL, "--profile", write(replace(busy, id=content_id(busy))))
+    assert done.code == 0
+    assert (
+        "warning: the profile was taken on a busy device: processes waited for a processor 70% of the time" in done.err
+    )
+    seen = replace(busy, observed=Observed(busy.id, 2, (PolicyFactor("tight", 0.5),)))
+    said = run(*MODEL, "--profile", write(replace(seen, id=content_id(seen)))).err
+    assert "the profile's times are those of 2 runs on this device: tight × 0.50 of what was measured" in said
+    assert "warning" not in said
+    quiet = replace(busy, disturbance=Disturbance(Samples(10, 60, 1), 700, 0, 3))
+    assert "busy" not in run(*MODEL, "--profile", write(replace(quiet, id=content_id(quiet)))).err
 
 
 def test_a_foreign_profile_is_refused_in_words(run: Run, write: Callable[[Profile], Path]) -> None:

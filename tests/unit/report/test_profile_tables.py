@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from planner.report.profile_tables import profile_table
 from planner.schema.common import Machine
+from planner.schema.disturbance import Disturbance, Samples
 from planner.schema.profile import ComponentProfile, Costs, LayerProfile, Layers, LeftOut, Limits, Profile, Traces
 from planner.schema.runtime import Account, PolicyProfile, StepTime
 from tests.unit.report.cells import cells, flat
@@ -376,3 +377,17 @@ def test_no_name_commands_the_terminal() -> None:
 @given(st.text(min_size=1, max_size=200), st.integers(0, 2**33), st.floats(0, 30.0))
 def test_no_line_is_wider_than_150(name: str, size: int, seconds: float) -> None:
     assert max(map(len, profile_table(hostile(name, size, seconds)).split("\n"))) <= 150
+
+
+def test_what_else_the_device_did_is_told() -> None:
+    quiet = Disturbance(Samples(200, 3, 0), 12, 0, 5)
+    table = profile_table(replace(LAYERED, disturbance=quiet))
+    told = "processes waited for a processor 1% of the time; of 200 timings 0 were disturbed (3 taken again)"
+    assert flat(said(table, "meanwhile")) == told
+    busy = Disturbance(Samples(200, 300, 50), None, 45, 5)
+    table = profile_table(replace(LAYERED, disturbance=busy))
+    assert flat(said(table, "meanwhile")) == (
+        "4.5% of the processors' time was stolen by the machine below; of 200 timings 50 were disturbed (300 taken "
+        "again); times are those without waiting, and may be off: profile again when the device is quiet"
+    )
+    assert "meanwhile" not in profile_table(LAYERED)

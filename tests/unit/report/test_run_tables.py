@@ -235,3 +235,20 @@ def test_a_comparison_is_told_with_the_gap() -> None:
     assert "the network that came out is 0.50 points ahead, its full model as good" in said
     failed = replace(REPORT, comparison=ComparisonReport("no memory"))
     assert "did not come to its end (no memory)" in flat(report_table(failed, PLAN))
+
+
+def waiting(*permille: int | None) -> Report:
+    """The report with what each block waited for a processor."""
+    blocks = [replace(one, waited_permille=found) for one, found in zip(REPORT.blocks, permille, strict=True)]
+    return replace(REPORT, blocks=tuple(blocks))
+
+
+def test_waiting_for_a_processor_is_told_and_taken_out_of_the_times() -> None:
+    """Block 0 was predicted at 3.25 s and took 6.5 s, half of them without a processor; block 1 has no whole epoch."""
+    said = "50% of the epochs' time went by waiting for a processor that other processes had"
+    assert f"{said}; without that, epochs are off by +0.0%" in flat(report_table(waiting(500, 900), PLAN))
+
+
+@pytest.mark.parametrize("permille", [None, 0, 19])
+def test_nothing_is_said_of_hardly_any_waiting(permille: int | None) -> None:
+    assert report_table(waiting(permille, 900), PLAN) == report_table(REPORT, PLAN)

@@ -53,7 +53,7 @@ def test_the_median_time_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration, "_warm_up", warm_up)
     monkeypatch.setattr(calibration, "_step", step)
     monkeypatch.setattr("time.perf_counter", lambda: now)
-    assert calibration_seconds() == 4.5
+    assert calibration_seconds() == pytest.approx(4.5, abs=0.01)  # what reading the clock takes is left out
 
 
 def test_it_is_a_time() -> None:
