@@ -6,6 +6,7 @@ import ctypes
 import mmap
 import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from planner.schema.common import Allocator, Policy
 from planner.system.hierarchy import FILESYSTEM_ROOT
-from planner.system.pages import allow_huge_pages, huge_page_bytes, huge_pages
+from planner.system.pages import allow_huge_pages, forbid_huge_pages, huge_page_bytes, huge_pages, huge_pages_for_growth
 from planner.units import MIB
 
 _M_TRIM_THRESHOLD = -1
@@ -55,7 +56,7 @@ def apply_policy(policy: Policy) -> bool:
 
     `huge`: the same with the heap in huge pages, which the kernel gives to who asks: hundreds of times fewer page
     faults, and what is freed is cheap to take again. glibc reads that it is to ask before the program begins
-    (`variables_to_begin_with`).
+    (`variables_to_begin_with`); it is given them while steps are taken (`taking_steps`).
 
     Where torch brings mimalloc (aarch64), it serves tensors, glibc everything else. mimalloc reads its variables when
     torch is loaded; those set here take the place of a person's own. Under either policy it has to map what it needs as
@@ -74,6 +75,7 @@ def apply_policy(policy: Policy) -> bool:
     if policy == "fast":
         return True
     if policy == "huge":
+        forbid_huge_pages()  # until steps are taken
         return offers_huge_pages() and not variables_to_begin_with(policy)
     if _owner_of_malloc() != "glibc":
         return False
@@ -89,6 +91,11 @@ def variables_to_start_with() -> Mapping[str, str]:
     brings is configured by `apply_policy`, in time.
     """
     return _MIMALLOC_AS_NEEDED if _owner_of_malloc() == "mimalloc" else {}
+
+
+def taking_steps(policy: Policy) -> AbstractContextManager[None]:
+    """A `with` block in which a network takes steps: under `huge`, the heap grows by huge pages in it alone."""
+    return huge_pages_for_growth() if policy == "huge" and offers_huge_pages() else nullcontext()
 
 
 def variables_to_begin_with(policy: Policy) -> Mapping[str, str]:

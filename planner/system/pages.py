@@ -63,6 +63,46 @@ def without_huge_pages() -> Iterator[None]:
             allow_huge_pages(True)
 
 
+def forbid_huge_pages() -> None:
+    """Take no huge pages from here on, and none in programs that take this one's place, though they are asked for."""
+    _prctl(_PR_SET_THP_DISABLE, 1)
+
+
+@contextmanager
+def huge_pages_for_growth() -> Iterator[None]:
+    """In the `with` block, let what asks for huge pages have them, but for the heap as it is now (`forbid_huge_pages`).
+
+    A heap has holes that were given back to the kernel. They would become resident again two MiB at a time, by a touch
+    or by the kernel's own collecting (khugepaged), and nothing that is counted knows of that. What the heap grows by is
+    in use or was a moment ago. Afterwards no page is made huge any more, so that what is given back stays so.
+    """
+    for start, end in _heap():
+        _madvise(start, end - start, _MADV_NOHUGEPAGE)
+    _prctl(_PR_SET_THP_DISABLE, 0)
+    try:
+        yield
+    finally:
+        _prctl(_PR_SET_THP_DISABLE, 1)
+
+
+_MADV_NOHUGEPAGE = 15
+
+
+def _heap() -> Iterator[tuple[int, int]]:
+    """Start and end of what the heap has grown to, piece by piece."""
+    with Path("/proc/self/maps").open(encoding="utf-8", errors="surrogateescape") as maps:
+        for line in maps:
+            if line.rstrip("\n").endswith("[heap]"):
+                start, _, end = line.split(maxsplit=1)[0].partition("-")
+                yield int(start, 16), int(end, 16)
+
+
+def _madvise(start: int, length: int, advice: int) -> int:
+    call = ctypes.CDLL(None).madvise
+    call.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    return int(call(start, length, advice))
+
+
 def _prctl(option: int, value: int) -> int:
     return int(ctypes.CDLL(None).prctl(option, *(ctypes.c_ulong(number) for number in (value, 0, 0, 0))))
 

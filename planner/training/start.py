@@ -10,6 +10,7 @@ from typing import NoReturn
 from planner.schema.common import Policy, TorchStart
 from planner.system.allocator import variables_to_begin_with
 from planner.system.answers import Answers
+from planner.system.pages import forbid_huge_pages
 from planner.training.lean import LeanStartError
 from planner.training.runtime import Started, start_torch
 
@@ -25,6 +26,7 @@ def start_child(answers: Answers, policy: Policy, threads: int, start: TorchStar
     left of what was tried. Its answers go on as if it had been the first.
     """
     if wanted := variables_to_begin_with(policy):
+        forbid_huge_pages()  # the program is not to begin with them
         _begin_anew(answers, wanted)
     if os.environ.pop(_PLAINLY, None) is not None:
         start = "plain"

@@ -23,7 +23,7 @@ from planner.profiler.job import Job
 from planner.schema.codec import read_document, to_json
 from planner.schema.common import Policy
 from planner.schema.runtime import Account, Finishing, StepTime
-from planner.system.allocator import HeapUse, heap_use
+from planner.system.allocator import HeapUse, heap_use, taking_steps
 from planner.system.answers import Answers
 from planner.system.exhaustion import problem_of
 from planner.system.mappings import Mapped, read_mapped
@@ -254,51 +254,52 @@ def take_accounts(answers: Answers, job: Job, policy: Policy, micro_batch: int, 
     OwnLimit(job.max_bytes).renew()
     from planner.profiler.child.network import WholeNetwork
 
-    network, clock = WholeNetwork(job), Clock()
-    data = network.data(micro_batch)
-    with trim_after_each(network.units):
+    with taking_steps(policy):
+        network, clock = WholeNetwork(job), Clock()
+        data = network.data(micro_batch)
+        with trim_after_each(network.units):
+            network.step(*data)
+        release_memory()
         network.step(*data)
-    release_memory()
-    network.step(*data)
-    steps = [_watch_step(clock, network, data) for _ in range(_WATCHED_STEPS)]
-    highest = max(steps, key=lambda step: step.peak_bytes)
-    quiet, heap = read_memory().resident_bytes, heap_use()
-    finishing = watch_finishing(network, data)
-    peak = _find_peak(network, data)
-    given = data_bytes(data)
-    static = network.weight_bytes + network.state_bytes + given
-    live = static + peak.live_bytes
-    start_free = end_free = retention = 0
-    if heap is not None and start_heap is not None:
-        start_free, end_free = start_heap.free_bytes, heap.free_bytes
-        retention = _retention(policy, start_heap, heap, highest, live, static)
-    # Free room between small blocks does not grow with a step; rounding does, and so do whole heaps kept.
-    growing = peak.rounding_bytes if policy == "tight" else max(0, retention - start_free)
-    if policy == "tight":
-        retention += peak.rounding_bytes
-    known = interpreter + base.other_file_bytes + base.folder_bytes + base.stack_bytes
-    parts = {
-        "interpreter_bytes": interpreter + base.other_file_bytes,
-        "libraries_bytes": base.folder_bytes,
-        "stacks_bytes": base.stack_bytes,
-        "heap_bytes": max(0, baseline - known - start_free),
-        "code_bytes": max(0, quiet - baseline - static - max(0, end_free - start_free)),
-        "data_bytes": given,
-        "parameters_bytes": network.weight_bytes,
-        "gradients_bytes": peak.gradient_bytes,
-        "optimizer_bytes": network.state_bytes,
-        "activations_bytes": peak.live_bytes - peak.gradient_bytes,
-        "retention_bytes": retention,
-    }
-    top = highest.peak_bytes
-    untouched = min(peak.scratch_bytes, max(0, sum(parts.values()) - top))
-    parts["activations_bytes"] -= untouched
-    account = Account(micro_batch, top, **parts, rest_bytes=top - sum(parts.values()))
-    watched = min(step.seconds for step in steps)
-    times = dict(_time_steps(clock, network, sorted({micro_batch, *timed}), account, watched, job.max_bytes))
-    times.setdefault(micro_batch, watched)
-    rising = tuple(StepTime(size, times[size]) for size in sorted(times))
-    return Accounts(baseline, live, untouched, growing, rising, calibration, account, finishing, started.peak_bytes)
+        steps = [_watch_step(clock, network, data) for _ in range(_WATCHED_STEPS)]
+        highest = max(steps, key=lambda step: step.peak_bytes)
+        quiet, heap = read_memory().resident_bytes, heap_use()
+        finishing = watch_finishing(network, data)
+        peak = _find_peak(network, data)
+        given = data_bytes(data)
+        static = network.weight_bytes + network.state_bytes + given
+        live = static + peak.live_bytes
+        start_free = end_free = retention = 0
+        if heap is not None and start_heap is not None:
+            start_free, end_free = start_heap.free_bytes, heap.free_bytes
+            retention = _retention(policy, start_heap, heap, highest, live, static)
+        # Free room between small blocks does not grow with a step; rounding does, and so do whole heaps kept.
+        growing = peak.rounding_bytes if policy == "tight" else max(0, retention - start_free)
+        if policy == "tight":
+            retention += peak.rounding_bytes
+        known = interpreter + base.other_file_bytes + base.folder_bytes + base.stack_bytes
+        parts = {
+            "interpreter_bytes": interpreter + base.other_file_bytes,
+            "libraries_bytes": base.folder_bytes,
+            "stacks_bytes": base.stack_bytes,
+            "heap_bytes": max(0, baseline - known - start_free),
+            "code_bytes": max(0, quiet - baseline - static - max(0, end_free - start_free)),
+            "data_bytes": given,
+            "parameters_bytes": network.weight_bytes,
+            "gradients_bytes": peak.gradient_bytes,
+            "optimizer_bytes": network.state_bytes,
+            "activations_bytes": peak.live_bytes - peak.gradient_bytes,
+            "retention_bytes": retention,
+        }
+        top = highest.peak_bytes
+        untouched = min(peak.scratch_bytes, max(0, sum(parts.values()) - top))
+        parts["activations_bytes"] -= untouched
+        account = Account(micro_batch, top, **parts, rest_bytes=top - sum(parts.values()))
+        watched = min(step.seconds for step in steps)
+        times = dict(_time_steps(clock, network, sorted({micro_batch, *timed}), account, watched, job.max_bytes))
+        times.setdefault(micro_batch, watched)
+        rising = tuple(StepTime(size, times[size]) for size in sorted(times))
+        return Accounts(baseline, live, untouched, growing, rising, calibration, account, finishing, started.peak_bytes)
 
 
 def _time_steps(

@@ -27,6 +27,7 @@ from planner.runner.train.train import BlockTrainer, Trained
 from planner.schema.plan import Plan
 from planner.schema.report_parts import InitReport
 from planner.schema.run_folder import RunFolder
+from planner.system.allocator import taking_steps
 from planner.system.files import storage_errors
 from planner.system.waiting import WaitingShare
 from planner.training.calibration import calibration_seconds
@@ -182,7 +183,8 @@ class Session:
             min(self._first_fallback(block), len(block.settings) - 1),
         )
         watch = WaitingShare()
-        trained = trainer.train()
+        with taking_steps(self._run.plan.allocator):
+            trained = trainer.train()
         self._waited[block.index] = watch.permille()
         trained.block.stop_training()
         self._phases.begin(block, "save", trained.position.fallback)

@@ -245,7 +245,7 @@ def test_a_program_begins_with_what_a_person_set_and_what_huge_pages_want(monkey
 
 
 @needs_huge_pages
-def test_under_huge_a_heap_comes_in_huge_pages_and_keeps_what_is_freed() -> None:
+def test_huge_keeps_freed_blocks_until_they_are_released() -> None:
     env = environment(GLIBC_TUNABLES=ASKED)
     applied, released, before, top, freed, after_release = run_child(ALLOCATE_AND_FREE, "huge", *FREE_TOP, env=env)
     assert applied is True
@@ -263,16 +263,31 @@ BEGIN = """
     answers = Answers()
     start_child(answers, sys.argv[1], 1, "lean")
     import torch
-    kept = [torch.ones(2**16) for _ in range(100)]  # 25 MiB
-    rollup = Path("/proc/self/smaps_rollup").read_text().splitlines()
-    huge = sum(int(line.split()[1]) for line in rollup if line.startswith("AnonHugePages"))
-    answers.emit(json.dumps([sys.argv[1:], huge >= 20 * 1024]))
+    from planner.system.allocator import release, taking_steps
+    def huge():
+        rollup = Path("/proc/self/smaps_rollup").read_text().splitlines()
+        return sum(int(line.split()[1]) for line in rollup if line.startswith("AnonHugePages"))
+    found = [huge()]
+    with taking_steps(sys.argv[1]):
+        kept = [torch.ones(2**16) for _ in range(100)]  # 25 MiB
+        found.append(huge())
+    del kept
+    release()
+    found.append(huge())
+    kept = [torch.ones(2**16) for _ in range(100)]
+    found.append(huge())
+    answers.emit(json.dumps([sys.argv[1:], *found]))
 """
 
 
 @needs_huge_pages
-@pytest.mark.parametrize(("policy", "is_huge"), [("huge", True), ("fast", False)])
-def test_a_child_begins_anew_where_its_policy_wants_to_be_known_from_the_beginning(policy: str, is_huge: bool) -> None:
+@pytest.mark.parametrize("policy", ["huge", "fast"])
+def test_a_child_begins_anew_for_huge_pages_and_has_them_in_its_steps_alone(policy: str) -> None:
+    """KiB of huge pages: at the start, in steps, behind them, and when the same is allocated once more."""
     env = environment()
     env.pop("GLIBC_TUNABLES", None)
-    assert run_child(BEGIN, policy, "b", env=env) == [[policy, "b"], is_huge]
+    arguments, start, steps, behind, again = run_child(BEGIN, policy, "b", env=env)
+    assert arguments == [policy, "b"]
+    assert start == 0
+    assert (steps >= 20 * 1024) if policy == "huge" else (steps == 0)
+    assert again <= behind <= 8 * 1024
