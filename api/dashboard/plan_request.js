@@ -4,7 +4,8 @@ import { MIB } from "./format.js";
 
 /**
  * The form's field for each of a request's terms: where the term stands, in what unit its number is shown, and that it is
- * a word, a yes or no, or a list of numbers with commas between them, where its default, null, does not tell.
+ * a word, a yes or no, a list of numbers with commas between them, or may be one of some words instead of a number, where
+ * its default does not tell.
  */
 const TERMS = {
   scope: { path: ["budget", "scope"] },
@@ -39,7 +40,7 @@ const TERMS = {
   allocator: { path: ["allocator"], isWord: true },
   reserve: { path: ["reserve_bytes"], unit: MIB },
   head: { path: ["head"], isWord: true },
-  overlap: { path: ["overlap"] },
+  overlap: { path: ["overlap"], words: ["auto"] },
   head_time_share: { path: ["head_time_share"] },
   grouping_threshold: { path: ["grouping_threshold"] },
   storage: { path: ["storage_bytes"], unit: MIB },
@@ -111,7 +112,7 @@ export function fieldsOf(terms) {
  */
 export function termsOf(usual, text, number) {
   const found = structuredClone(usual);
-  for (const [name, { path, unit = 1, isWord = false, isFlag = false, isList = false }] of Object.entries(TERMS)) {
+  for (const [name, { path, unit = 1, isWord = false, isFlag = false, isList = false, words = [] }] of Object.entries(TERMS)) {
     if (isList) {
       setList(found, path, text(name));
       continue;
@@ -120,7 +121,7 @@ export function termsOf(usual, text, number) {
     const last = path.at(-1);
     if (text(name) === "" && place[last] === null) continue;
     if (isFlag || typeof place[last] === "boolean") place[last] = text(name) === "true";
-    else if (isWord || typeof place[last] === "string") place[last] = text(name);
+    else if (isWord || typeof place[last] === "string" || words.includes(text(name))) place[last] = text(name);
     else place[last] = unit === 1 ? number(name) : Math.round(unit * number(name));
   }
   return found;

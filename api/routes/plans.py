@@ -37,7 +37,7 @@ from api.store import content, device_rows, document_lists, profile_rows
 from api.store.tables import plans, profiles
 from api.store.tokens import Principal
 from planner.errors import InputError
-from planner.heads.kinds import HEAD_WORDS
+from planner.heads.kinds import HEAD_CHOICES
 from planner.schema.codec import content_id, encode
 from planner.schema.common import OPTIMIZER_WORDS
 from planner.schema.plan import PLAN_SCHEMA, Plan
@@ -287,7 +287,7 @@ def get_choices() -> Response:
     """What there is to choose from, for who offers it to people."""
     strategies, optimizers, heads = (
         tuple(Choice(name, words) for name, words in found.items())
-        for found in (STRATEGY_WORDS, OPTIMIZER_WORDS, HEAD_WORDS)
+        for found in (STRATEGY_WORDS, OPTIMIZER_WORDS, HEAD_CHOICES)
     )
     return json_answer(encode(PlanChoices(strategies, optimizers, heads)))
 

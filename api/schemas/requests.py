@@ -19,7 +19,7 @@ from api.limits import (
     MAX_SAMPLES_PER_RUN,
     MAX_TOKEN_DAYS,
 )
-from planner.heads.base import HeadKind
+from planner.heads.base import HeadChoice
 from planner.limits import MAX_BATCH, MAX_BYTES, MAX_NAME_LENGTH
 from planner.schema.common import Dtype, Machine, check_range
 from planner.schema.model import Model, ZooReference
@@ -98,8 +98,8 @@ class JobTerms:
     """Longest measurement; what it leaves out is extrapolated."""
     max_bytes: int | None = None
     """Most memory of each measuring process; null: 80 % of what is available."""
-    head: HeadKind | None = PlanTerms.head
-    """A kind of head to measure behind every unit besides the usual ones."""
+    head: HeadChoice | None = PlanTerms.head
+    """A kind of head to measure behind every unit besides the usual ones; `auto`: all kinds."""
 
     def __post_init__(self) -> None:
         check_range("batch", self.batch, 1, MAX_BATCH)

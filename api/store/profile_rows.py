@@ -17,7 +17,7 @@ from api.store import marks
 from api.store.content import Page, encoded, page_of, timestamp
 from api.store.database import Database, now_ms
 from api.store.tables import devices, profile_owners, profiles
-from planner.heads.base import HeadKind
+from planner.heads.base import HeadChoice
 
 SERVICE = "service"
 """The owner of what this service measured, ships, or had from its admin."""
@@ -43,9 +43,9 @@ class ProfileKey:
     """A pattern of the kinds of head that it has to have measured (`measured_pattern`)."""
 
 
-def measured_pattern(kind: HeadKind | None) -> str:
-    """The pattern in `ProfileKey.heads` of profiles that measured a kind of head; none: of any."""
-    return "%" if kind is None else f"% {kind} %"
+def measured_pattern(kind: HeadChoice | None) -> str:
+    """The pattern in `ProfileKey.heads` of profiles that measured a kind of head; none or `auto`: of any."""
+    return "%" if kind in (None, "auto") else f"% {kind} %"
 
 
 _IS_OWN = profile_owners.c.owner == devices.c.id

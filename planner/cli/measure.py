@@ -14,7 +14,7 @@ from planner.schema.common import DeviceKind, Dtype, OptimizerConfig, is_acceler
 from planner.system.storage import IN_MEMORY
 
 if TYPE_CHECKING:
-    from planner.heads.base import HeadKind
+    from planner.heads.base import HeadChoice
     from planner.profiler.profile import ProfileRequest
     from planner.schema.model import Model
     from planner.schema.profile import Profile
@@ -30,7 +30,7 @@ def measured_profile(
     max_bytes: int | None = None,
     max_seconds: float | None = None,
     folder: Path | None = None,
-    head: HeadKind | None = None,
+    head: HeadChoice | None = None,
 ) -> Profile:
     """The profile of `model` on this device: from the store, or measured with a progress bar and stored.
 
@@ -90,7 +90,7 @@ def unmeasured_profile(
     batch: int,
     dtype: Dtype = "float32",
     device: DeviceKind = "cpu",
-    head: HeadKind | None = None,
+    head: HeadChoice | None = None,
 ) -> Profile:
     """The profile of `model` without measuring: from the store, else a shipped one, with a warning if it is foreign.
 

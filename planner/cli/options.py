@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, TypeVar, get_args
 
 from planner.cli.task_options import add_task
 from planner.errors import InputError
-from planner.heads.base import HeadKind
-from planner.heads.kinds import HEAD_WORDS
-from planner.limits import MAX_BATCH, MAX_CLASSES, MAX_EPOCHS, MAX_EXTENT, MAX_SAMPLES
+from planner.heads.base import HeadChoice
+from planner.heads.kinds import HEAD_CHOICES
+from planner.limits import MAX_BATCH, MAX_CLASSES, MAX_EPOCHS, MAX_EXTENT, MAX_OVERLAP, MAX_SAMPLES
 from planner.schema.common import DecayScope, DeviceKind, Dtype, OptimizerKind, usual_optimizer
 from planner.schema.data import ArrayLayout
 from planner.schema.inputs import check_input
 from planner.schema.preprocessing import USUAL, Normalisation, given_normalisation
-from planner.schema.request import Schedule
+from planner.schema.request import Overlap, Schedule
 from planner.schema.terms import OptimizerTerms, TrainingTerms
 from planner.units import parse_bytes
 
@@ -56,6 +56,11 @@ def count(name: str, low: int, high: int) -> Callable[[str], int]:
         return int(text)
 
     return _argument(parse)
+
+
+def overlap(text: str) -> Overlap:
+    """An argument type: units behind a segment's own, or `auto`."""
+    return "auto" if text == "auto" else count("overlap, or auto", 0, MAX_OVERLAP)(text)
 
 
 def size(name: str) -> Callable[[str], int]:
@@ -385,8 +390,8 @@ def add_schedule(parser: argparse.ArgumentParser) -> None:
 
 def add_head(group: argparse._ActionsContainer, what: str) -> None:
     """`--head`; `what` says what it is for."""
-    kinds = "; ".join(f"{kind}: {words}" for kind, words in HEAD_WORDS.items())
-    group.add_argument("--head", choices=get_args(HeadKind), help=f"{what}. {kinds}")
+    kinds = "; ".join(f"{kind}: {words}" for kind, words in HEAD_CHOICES.items())
+    group.add_argument("--head", choices=get_args(HeadChoice), help=f"{what}. {kinds}")
 
 
 def add_exported(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,7 @@ from typing import get_args
 
 from planner.cli import options
 from planner.cli.subject import ModelAndData
-from planner.limits import MAX_EPOCHS, MAX_OVERLAP, MAX_UNITS
+from planner.limits import MAX_EPOCHS, MAX_UNITS
 from planner.schema.common import CacheDtype, Policy
 from planner.schema.request import STRATEGY_WORDS, Augment, Preference, Request, Scope, Strategy
 from planner.schema.terms import USUAL_VIEWS, BudgetTerms, PlanTerms, TrainingTerms, left_for_caches
@@ -165,11 +165,12 @@ def _add_choosing(group: argparse._ArgumentGroup) -> None:
     options.add_head(group, "what stands at cuts (default: pooled-conv, or what the outputs allow)")
     group.add_argument(
         "--overlap",
-        type=options.count("overlap", 0, MAX_OVERLAP),
+        type=options.overlap,
         default=PlanTerms.overlap,
         metavar="N",
         help="units behind its own that a segment trains as well, 0 or 1: they are trained again by the next one, and "
-        "less accuracy is lost, for more memory and time (default %(default)s)",
+        "less accuracy is lost, for more memory and time; auto: at the cuts where that suits --prefer (default "
+        "%(default)s)",
     )
     group.add_argument(
         "--head-time-share",

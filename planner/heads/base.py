@@ -11,6 +11,9 @@ from planner.operators.layers import Layer
 HeadKind = Literal["pooled-conv", "mlp", "lookahead", "reconstruct"]
 """What a person may ask to stand at every cut."""
 
+HeadChoice = Literal["auto", "pooled-conv", "mlp", "lookahead", "reconstruct"]
+"""The same, or that the planner chooses among those that the profile has measured."""
+
 
 @dataclass(frozen=True)
 class Place:

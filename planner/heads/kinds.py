@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import get_args
 
-from planner.heads.base import HeadKind
+from planner.heads.base import HeadChoice, HeadKind
 from planner.heads.convolution import FILTERS, ConvHead
 from planner.heads.dense import PixelHead, PlaceHead
 from planner.heads.lookahead import THINNINGS, LookaheadHead
@@ -41,9 +42,17 @@ HEAD_WORDS: Mapping[HeadKind, str] = {
 }
 """What each kind is, for people who choose: on the command line and the page."""
 
+HEAD_CHOICES: Mapping[HeadChoice, str] = {
+    "auto": "the kind, of those measured, that suits the preference best",
+    **{kind: HEAD_WORDS[kind] for kind in get_args(HeadKind)},
+}
+"""The same, and what leaves the choice to the planner."""
 
-def measured_heads(kind: HeadKind | None) -> tuple[AuxiliaryHead, ...]:
+
+def measured_heads(kind: HeadChoice | None) -> tuple[AuxiliaryHead, ...]:
     """The auxiliary heads that a profile measures, so that plans may be asked for a kind; none: the usual ones."""
+    if kind == "auto":
+        return MEASURED_HEADS + tuple(head for heads in _ASKED.values() for head in heads)
     return MEASURED_HEADS if kind is None else MEASURED_HEADS + _ASKED[kind]
 
 

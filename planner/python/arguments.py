@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
 from planner.errors import InputError
-from planner.heads.base import HeadKind
+from planner.heads.base import HeadChoice
 from planner.limits import MAX_BATCH
 from planner.schema.common import OptimizerConfig, OptimizerKind, usual_optimizer
 from planner.schema.preprocessing import Normalisation, given_normalisation
@@ -31,10 +31,10 @@ def task_of(task: str | AnyTask) -> AnyTask:
         raise InputError(f"task: {error}") from None
 
 
-def head_of(kind: HeadKind | None) -> HeadKind | None:
-    """A kind of head, or none. Raises InputError."""
+def head_of(kind: HeadChoice | None) -> HeadChoice | None:
+    """A kind of head, `auto`, or none. Raises InputError."""
     if kind is not None:
-        check_choice("head", kind, HeadKind)
+        check_choice("head", kind, HeadChoice)
     return kind
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from planner.errors import InputError
-from planner.heads.base import HeadKind
+from planner.heads.base import HeadChoice
 from planner.heads.kinds import measured_heads
 from planner.profiler.profile import ProfileRequest, take_profile
 from planner.python.arguments import (
@@ -29,7 +29,7 @@ from planner.schema.inputs import InputDtype
 from planner.schema.model import Model
 from planner.schema.plan import Plan, with_class_names
 from planner.schema.profile import Profile
-from planner.schema.request import Augment, Preference, Schedule, Scope, Strategy
+from planner.schema.request import Augment, Overlap, Preference, Schedule, Scope, Strategy
 from planner.schema.terms import BudgetTerms, PlanTerms, TrainingTerms, left_for_caches
 from planner.solver.plan import make_plan
 from planner.solver.request import check_images
@@ -91,7 +91,7 @@ def profile(
     device: DeviceKind = "cpu",
     max_bytes: int | str | None = None,
     max_seconds: float | None = None,
-    head: HeadKind | None = None,
+    head: HeadChoice | None = None,
 ) -> Profile:
     """Measure on this device what training a network costs: bytes and seconds of every unit and head.
 
@@ -120,7 +120,7 @@ def profile(
         max_bytes: most memory, of the device's, that measuring may take: bytes, or text like "2GiB"; none: 80 % of what
             is available.
         max_seconds: most time that it may take; none: 10 minutes.
-        head: a kind of head to measure behind every unit besides the usual ones, for `plan(…, head=…)`.
+        head: a kind of head to measure behind every unit besides the usual ones, for `plan(…, head=…)`; "auto": all.
 
     Returns:
         What was measured, for `plan`. What the limits left out is named in its `limits`, and extrapolated.
@@ -186,8 +186,8 @@ def plan(
     reserve: int | str | None = PlanTerms.reserve_bytes,
     head_time_share: float = PlanTerms.head_time_share,
     grouping_threshold: float = PlanTerms.grouping_threshold,
-    head: HeadKind | None = PlanTerms.head,
-    overlap: int = PlanTerms.overlap,
+    head: HeadChoice | None = PlanTerms.head,
+    overlap: Overlap = PlanTerms.overlap,
     max_accuracy_loss: float | None = PlanTerms.max_accuracy_loss,
 ) -> Plan:
     """Find the fastest training of a network that stays within a memory budget. Nothing is trained.
@@ -253,8 +253,9 @@ def plan(
         grouping_threshold: under "neuroflux", largest relative difference of the micro-batches that fit within one
             block, from 0 to 1.
         head: what stands at cuts, "pooled-conv", "mlp", "lookahead" or "reconstruct"; others than the first a profile
-            has to have measured (`profile(…, head=…)`); none: the first, or what the network's outputs allow.
-        overlap: how many units behind its own a segment trains as well, 0 or 1.
+            has to have measured (`profile(…, head=…)`); none: the first, or what the network's outputs allow; "auto":
+            the kind, of those it has measured, that suits `prefer` best.
+        overlap: how many units behind its own a segment trains as well, 0 or 1; "auto": as suits `prefer` best.
         max_accuracy_loss: most points of accuracy that the plan is predicted to lose to backpropagation
             (`found.predicted.accuracy_loss_points`); 0 allows no cut; none: any number.
 

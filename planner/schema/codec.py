@@ -265,6 +265,9 @@ def _decode_union(members: tuple[Any, ...], value: Any, path: str) -> Any:
     members = tuple(member for member in members if member is not type(None))
     if len(members) == 1:
         return _decode(members[0], value, path)
+    words = [member for member in members if get_origin(member) is Literal]
+    if words and isinstance(value, str):  # a number, or a word in its place
+        return _decode(words[0], value, path)
     if not dataclasses.is_dataclass(members[0]):  # a number, or a list of them
         lists = [member for member in members if get_origin(member) is tuple]
         return _decode(lists[0] if isinstance(value, list | tuple) else members[0], value, path)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from planner.heads.base import HeadKind
+from planner.heads.base import HeadChoice
 from planner.limits import MAX_BATCH, MAX_BYTES, MAX_EPOCHS, MAX_OVERLAP, MAX_SAMPLES, MAX_UNITS
 from planner.schema.codec import added
 from planner.schema.common import CacheDtype, Dtype, OptimizerConfig, Policy, check_range
@@ -28,6 +28,9 @@ STRATEGY_WORDS: Mapping[Strategy, str] = {
 
 Preference = Literal["balanced", "speed", "fidelity"]
 """What `auto` may prefer among the plans that fit."""
+
+Overlap = int | Literal["auto"]
+"""Units behind its own that a segment may train as well, or that the planner chooses at which cuts it does."""
 
 Scope = Literal["process", "training"]
 """What a budget may count."""
@@ -196,10 +199,11 @@ class Request:
 
     linear_segments: bool = False
     """Whether segments may do without a unit that extracts features, such as a last one of the classifier alone."""
-    head: HeadKind | None = added(None)
-    """What stands at cuts; none: the usual heads."""
-    overlap: int = added(0)
-    """How many units behind its own a segment trains as well, up to its head: 0 or 1, its window."""
+    head: HeadChoice | None = added(None)
+    """What stands at cuts; `auto`: one kind of those that the profile has measured; none: the usual heads."""
+    overlap: Overlap = added(0)
+    """How many units behind its own a segment trains as well, up to its head: 0 or 1, its window; `auto`: as the
+    planner chooses."""
     max_accuracy_loss: float | None = added(None)
     """Most points of accuracy that the plan is predicted to lose to backpropagation; none: any number."""
 
@@ -209,5 +213,6 @@ class Request:
         check_range("head_time_share", self.head_time_share, 0, 1)
         check_range("grouping_threshold", self.grouping_threshold, 0, 1)
         check_range("max_cuts", self.max_cuts or 0, 0, MAX_UNITS)
-        check_range("overlap", self.overlap, 0, MAX_OVERLAP)
+        if self.overlap != "auto":
+            check_range("overlap", self.overlap, 0, MAX_OVERLAP)
         check_range("max_accuracy_loss", self.max_accuracy_loss or 0, 0, 100)

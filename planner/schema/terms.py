@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from planner.errors import InfeasibleError, InputError
-from planner.heads.base import HeadKind
+from planner.heads.base import HeadChoice
 from planner.schema.common import (
     USUAL_BATCH,
     CacheDtype,
@@ -20,7 +20,7 @@ from planner.schema.common import (
     usual_optimizer,
 )
 from planner.schema.preprocessing import Normalisation, Resize
-from planner.schema.request import Augment, Budget, Preference, Request, Schedule, Scope, Strategy, Training
+from planner.schema.request import Augment, Budget, Overlap, Preference, Request, Schedule, Scope, Strategy, Training
 from planner.units import format_bytes
 
 USUAL_VIEWS = 4
@@ -210,10 +210,12 @@ class PlanTerms:
     """Most time that a head may add to a typical segment, as a share of it: what decides how wide heads are."""
     grouping_threshold: float = Request.grouping_threshold
     """Under `neuroflux`: largest relative difference of feasible micro-batches within one block."""
-    head: HeadKind | None = Request.head
-    """What stands at cuts, as the profile measured it; null: the usual heads."""
-    overlap: int = Request.overlap
-    """How many units behind its own a segment trains as well, 0 or 1: it learns what the next one can use."""
+    head: HeadChoice | None = Request.head
+    """What stands at cuts, as the profile measured it; `auto`: the kind of those it measured that suits `prefer` best;
+    null: the usual heads."""
+    overlap: Overlap = Request.overlap
+    """How many units behind its own a segment trains as well, 0 or 1: it learns what the next one can use; `auto`: as
+    suits `prefer` best."""
     max_accuracy_loss: float | None = Request.max_accuracy_loss
     """Most points of accuracy that the plan is predicted to lose to backpropagation; null: any number."""
 

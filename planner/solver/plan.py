@@ -28,7 +28,7 @@ def make_plan(profile: Profile, request: Request) -> Plan:
     minimum = solver.smallest(request.strategy)
     if answer is None or minimum is None:
         raise _infeasible(profile, solver, minimum)
-    plan = _document(answer, minimum, _alternatives(solver))
+    plan = _document(answer, request, minimum, _alternatives(solver))
     check(plan, profile)
     return plan
 
@@ -111,9 +111,9 @@ def _alternative(strategy: Strategy, answer: Solution) -> Alternative:
     )
 
 
-def _document(answer: Solution, minimum: int, alternatives: tuple[Alternative, ...]) -> Plan:
+def _document(answer: Solution, request: Request, minimum: int, alternatives: tuple[Alternative, ...]) -> Plan:
     problem, choices, gap, polish = answer
-    profile, request = problem.profile, problem.request
+    profile = problem.profile
     plan = Plan(
         schema=PLAN_SCHEMA,
         id="",

@@ -172,5 +172,7 @@ def predict_plan(problem: Problem, stages: tuple[BlockChoice, ...], nanoseconds:
         cache_bytes=max(
             problem.stored_bytes(choice.first, choice.last, choice.source, choice.caches) for choice in stages
         ),
-        accuracy_loss_points=problem.loss.of(len({end for choice in stages for end in choice.ends})),
+        accuracy_loss_points=problem.loss.of(
+            len({end for choice in stages for end in choice.ends}), sum(len(choice.windows) for choice in stages)
+        ),
     )

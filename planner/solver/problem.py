@@ -26,7 +26,7 @@ from planner.solver.costs import (
 )
 from planner.solver.policies import step_ns
 from planner.solver.process_memory import ProcessMemory
-from planner.solver.request import check_freeze, check_heads, check_images, check_measured, check_normalisation
+from planner.solver.request import check_freeze, check_heads, check_images, check_measured, check_normalisation, settled
 from planner.units import KIB
 
 CLASSIFIER: None = None
@@ -121,6 +121,7 @@ class Problem:
         check_normalisation(profile.model, request.training)
         check_images(profile.model, request.training)
         check_heads(profile, request)
+        self.kind, self.overlap = settled(request)
         self.profile = profile
         self.request = request
         self.policy = policy
@@ -164,12 +165,20 @@ class Problem:
         """What cuts cost in accuracy."""
         return LossModel(self.profile.model, self.request)
 
+    def points(self, segments: int) -> float:
+        """What plans of so many segments are ranked by among those of other heads, and with or without windows."""
+        return self.loss.points(segments, segments - 1 if self.overlap else 0)
+
+    def most_segments(self, points: float) -> int:
+        """Most segments that lose no more than so many points. Raises InputError where nothing is known of that."""
+        inside = self.boundaries[:-1]
+        without = len(inside) - len(self.windows(inside)) if self.overlap else None
+        return self.loss.most_segments(points, self.count, without)
+
     @cached_property
     def micro_batches(self) -> tuple[int, ...]:
         """Divisors of the batch within reach of the profile, falling."""
-        heads = (
-            found for found in self.profile.heads if found.head is None or may_stand(found.head, self.request.head)
-        )
+        heads = (found for found in self.profile.heads if found.head is None or may_stand(found.head, self.kind))
         tables = [*self.profile.units, *(found.cost for found in heads)]
         reach = EXTRAPOLATION * min(component.costs[-1].micro_batch for component in tables)
         batch = self.training.batch
@@ -217,7 +226,7 @@ class Problem:
             if head is None:
                 is_there = boundary == self.count
             else:
-                is_there = self.start < boundary < self.count and may_stand(head, self.request.head)
+                is_there = self.start < boundary < self.count and may_stand(head, self.kind)
             if is_there:
                 found.setdefault(boundary, {})[head] = measured.cost
         return found
@@ -253,7 +262,11 @@ class Problem:
         Where that was asked for, and a head stands behind that unit: none does behind the network's last one, and where
         several tensors pass.
         """
-        return self.request.overlap > 0 and end + 1 < self.count and end + 1 in self.heads
+        return self.overlap > 0 and self.takes_window(end)
+
+    def takes_window(self, end: int) -> bool:
+        """Whether a segment that ends there could train the next unit as well."""
+        return end + 1 < self.count and end + 1 in self.heads
 
     def windows(self, ends: Iterable[int]) -> tuple[int, ...]:
         """Of segments' ends, those with a window."""

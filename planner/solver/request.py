@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from planner.errors import InputError
+from planner.heads.base import HeadKind
 from planner.heads.kinds import may_stand
 from planner.schema.model import Model
 from planner.schema.profile import Profile
@@ -47,11 +48,18 @@ def check_measured(profile: Profile, training: Training) -> None:
         )
 
 
+def settled(request: Request) -> tuple[HeadKind | None, int]:
+    """The kind of head and the overlap of a request that leaves neither to the planner (`planner.solver.settings`)."""
+    if request.head == "auto" or request.overlap == "auto":
+        raise ValueError("a problem has one kind of head, and windows at all of its cuts or at none")
+    return request.head, request.overlap
+
+
 def check_heads(profile: Profile, request: Request) -> None:
     """Refuse a kind of head that the profile has at no boundary, though it has others. Raises InputError."""
     kind = request.head
     auxiliary = [found.head for found in profile.heads if found.head is not None]
-    if kind is None or not auxiliary or any(may_stand(head, kind) for head in auxiliary):
+    if kind is None or kind == "auto" or not auxiliary or any(may_stand(head, kind) for head in auxiliary):
         return
     raise InputError(
         f"head is {kind}, but the profile has no such head behind any unit: either it was not asked for when that was "

@@ -42,8 +42,13 @@ class StrategyPlanner(ABC):
 
     @property
     @abstractmethod
+    def ends(self) -> tuple[int, ...]:
+        """Where segments end, in every plan of it."""
+
+    @property
     def cuts(self) -> int:
-        """Boundaries where gradient stops, in every plan of it."""
+        """Boundaries where gradient stops."""
+        return len(self.ends) - 1
 
     @abstractmethod
     def plan(self, limit: int) -> Choices | None:
@@ -72,12 +77,12 @@ class OneBlock(StrategyPlanner):
             for source in problem.sources(first)
             if problem.storage_allows(first, problem.count, source, False)
         ]
-        self._cuts = len(ends) - 1
+        self._ends = ends
         self._legal = {choice: live_bytes(problem, choice).peak for choice in choices if is_legal(problem, choice)}
 
     @property
-    def cuts(self) -> int:
-        return self._cuts
+    def ends(self) -> tuple[int, ...]:
+        return self._ends
 
     def plan(self, limit: int) -> Choices | None:
         """The fastest; of several the largest micro-batch."""
@@ -104,8 +109,8 @@ class Checkpoint(StrategyPlanner):
         ]
 
     @property
-    def cuts(self) -> int:
-        return 0
+    def ends(self) -> tuple[int, ...]:
+        return (self.problem.count,)
 
     def plan(self, limit: int) -> Choices | None:
         """The fastest."""
@@ -152,8 +157,8 @@ class NeuroFlux(StrategyPlanner):
         return next((choice for live, choice in self._sizes(first, end) if live <= limit), None)
 
     @property
-    def cuts(self) -> int:
-        return len(self._block_boundaries) - 2
+    def ends(self) -> tuple[int, ...]:
+        return self._block_boundaries[1:]
 
     def plan(self, limit: int) -> Choices | None:
         """Groups from the input on."""

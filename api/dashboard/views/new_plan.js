@@ -19,6 +19,7 @@ const SCHEDULES = [["cosine", "cosine"], ["constant", "constant"]];
 const ALLOCATORS = [["", "whichever is faster and fits"], ["tight", "tight: gives freed memory back"], ["fast", "fast: keeps it"], ["huge", "huge: keeps it, in huge pages"]];
 const RESIZES = [["", "refused, unless they are pictures of a folder"], ["bilinear", "resized to the input: bilinear"]];
 const NO_YES = [["false", "no"], ["true", "yes"]];
+const OVERLAPS = [["0", "none"], ["1", "a segment trains the unit behind it as well"], ["auto", "auto: at the cuts where that suits the preference"]];
 const DECAYS = [["weights", "kernels and matrices"], ["all", "all parameters"]];
 const MORE = ["mean", "std", "resize", "shorter_side", "momentum", "nesterov", "weight_decay", "weight_decay_on", "schedule", "warmup", "early_epochs", "polish", "polish_lr", "seed", "max_cuts", "max_accuracy_loss", "linear_segments", "allocator", "reserve", "head", "overlap", "head_time_share", "grouping_threshold"];
 const SCOPES = [["process", "everything resident"], ["training", "above the runtime's own"]];
@@ -161,7 +162,7 @@ function makeForm(lists, given) {
     allocator: selectField("Allocator", "allocator", [["", ALLOCATORS]], first("allocator")),
     reserve: numberField("Reserve in MiB", "reserve", first("reserve"), "part of the budget left free", "any"),
     head: selectField("Heads at cuts", "head", [["", [["", "the usual ones"], ...choices.heads.map(({ name, words }) => [name, `${name}: ${words}`])]]], first("head")),
-    overlap: numberField("Overlap", "overlap", first("overlap"), "units behind its own that a segment trains as well: 0 or 1"),
+    overlap: selectField("Overlap", "overlap", [["", OVERLAPS]], first("overlap")),
     head_time_share: numberField("Heads' share of time", "head_time_share", first("head_time_share"), "at most, of a typical segment's", "any"),
     grouping_threshold: numberField("Grouping threshold", "grouping_threshold", first("grouping_threshold"), "neuroflux: how far micro-batches of one block differ", "any"),
   };

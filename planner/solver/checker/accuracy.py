@@ -12,6 +12,7 @@ from planner.solver.accuracy_figures import (
     POINTS,
     SPREAD_POINTS,
     SPREAD_SHARE,
+    WINDOWS_SPARE,
 )
 
 _ROUNDED = 0.0051
@@ -36,10 +37,12 @@ def loss_faults(plan: Plan) -> list[str]:
 
 def _bounds(plan: Plan, stated: LossPoints) -> tuple[float, float, float]:
     """What is lost at least, most likely, and at most."""
-    heads = [segment.head for block in plan.blocks for segment in block.segments if segment.head is not None]
+    cutting = [segment for block in plan.blocks for segment in block.segments if segment.head is not None]
+    heads = [segment.head for segment in cutting if segment.head is not None]
     if not heads:
         return 0.0, 0.0, 0.0
     once = max(POINTS[head.asked_as or "pooled-conv"] for head in heads)
-    expected = once * math.pow(math.log(len(heads) + 1, 2), EXPONENT)
+    spared = sum(segment.window for segment in cutting) / len(cutting) * WINDOWS_SPARE
+    expected = (once - once * spared) * math.pow(math.log(len(heads) + 1, 2), EXPONENT)
     width = (expected * SPREAD_SHARE + SPREAD_POINTS) * (GUESS_FACTOR if stated.guess else 1)
     return expected - width, expected, expected + width

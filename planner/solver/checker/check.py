@@ -97,12 +97,14 @@ class _Checker:
             )
 
     def _windows(self, where: str, run: BlockRun) -> None:
-        """Asked for, they are wherever a head stands behind the next unit and that is not the network's last."""
+        """Asked for, they are wherever a head stands behind the next unit and that is not the network's last; left to
+        the planner, only there."""
         count, asked = len(self.plan.model.units), self.plan.asked.overlap
         standing = {found.boundary for found in self.profile.heads if found.boundary < count}
         for segment in run.block.segments:
             end = segment.units[1]
-            wanted = asked if end + 1 in standing else 0
+            wanted = segment.window if asked == "auto" else asked
+            wanted = wanted if end + 1 in standing else 0
             self.same(f"{where}: units behind unit {end - 1} that its segment trains", segment.window, wanted)
 
     def _budget(self) -> None:

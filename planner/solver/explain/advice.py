@@ -189,7 +189,11 @@ def _more_loss(profile: Profile, request: Request) -> Iterator[Change]:
     """The least predicted loss that fits; where none does, what any loss would need."""
     free = replace(request, max_accuracy_loss=None, prefer="fidelity")
     try:
-        lost = make_plan(profile, free).predicted.accuracy_loss_points
+        plan = make_plan(profile, free)
+        windows = sum(segment.window for block in plan.blocks for segment in block.segments)
+        if request.overlap == "auto" and windows < plan.cuts:  # a bound is kept without the windows that are bought
+            plan = make_plan(profile, replace(free, overlap=0))
+        lost = plan.predicted.accuracy_loss_points
     except PlannerError:
         lost = None
     if lost is None:

@@ -12,6 +12,7 @@ from planner.solver.polish import PolishPlanner
 from planner.solver.predict import predict_block
 from planner.solver.problem import Problem
 from planner.solver.search.search import Search
+from planner.solver.settings import as_planned
 
 
 def polish_offer(profile: Profile, request: Request, plan: Plan) -> PolishOffer | None:
@@ -21,7 +22,7 @@ def polish_offer(profile: Profile, request: Request, plan: Plan) -> PolishOffer 
     """
     if plan.polish is not None or plan.cuts == 0:
         return None
-    asked = replace(request, training=replace(request.training, polish=1))
+    asked = as_planned(replace(request, training=replace(request.training, polish=1)), plan)
     problem = Problem(profile, asked, plan.allocator)
     planner = PolishPlanner(problem, Search(problem))
     found = planner.choose(problem.process.live_limit(plan.budget.bytes))

@@ -107,9 +107,9 @@ def test_an_earlier_database_is_brought_up_to_date_and_keeps_what_it_has(tmp_pat
             profile_rows.find(database, profile_rows.ProfileKey("one", "m", "sgd", 1, dtype, 8)) for dtype in DTYPES
         ]
         assert found == ["two", None]
-        patterns = [profile_rows.measured_pattern(kind) for kind in (None, "pooled-conv", "mlp")]
+        patterns = [profile_rows.measured_pattern(kind) for kind in (None, "auto", "pooled-conv", "mlp")]
         keys = [profile_rows.ProfileKey("one", "m", "sgd", 1, "float32", 8, pattern) for pattern in patterns]
-        assert [profile_rows.find(database, key) for key in keys] == ["two", "two", None]
+        assert [profile_rows.find(database, key) for key in keys] == ["two", "two", "two", None]
         found_runs = runs.page(database, None, 10, ()).items
         assert [(run["id"], run["state"], run["peak_bytes"]) for run in found_runs] == [
             ("goes on", "running", None),

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 import planner
 from planner.cli.main import main
-from planner.heads.base import HeadKind
+from planner.heads.base import HeadChoice
 from planner.profiler.library.applies import read_profile
 from planner.profiler.library.shipped import FOLDER
 from planner.schema.codec import decode, encode, to_json
@@ -31,8 +31,8 @@ OPTIONS = shlex.split("""
     --weight-decay 0.001 --weight-decay-on all
     --schedule constant --warmup 2 --augment crop --views 2 --dtype bfloat16 --seed 7 --freeze 1 --storage 1GiB
     --cache-dtype uint8 --strategy neuroflux --prefer fidelity --max-cuts 5 --linear-segments --allocator fast
-    --reserve 1MiB --head pooled-conv --head-time-share 0.1 --grouping-threshold 0.2 --mean 0.485,0.456,0.406
-    --std 0.229 --resize 40 --crop 32 --polish 3 --polish-lr 0.0005 --overlap 1
+    --reserve 1MiB --head auto --head-time-share 0.1 --grouping-threshold 0.2 --mean 0.485,0.456,0.406
+    --std 0.229 --resize 40 --crop 32 --polish 3 --polish-lr 0.0005 --overlap auto
     --max-accuracy-loss 12.5
 """)
 
@@ -83,8 +83,8 @@ def test_every_term_arrives(local: TestClient, tmp_path: Path, capsys: pytest.Ca
         linear_segments=True,
         allocator="fast",
         reserve="1MiB",
-        head="pooled-conv",
-        overlap=1,
+        head="auto",
+        overlap="auto",
         head_time_share=0.1,
         grouping_threshold=0.2,
         max_accuracy_loss=12.5,
@@ -141,7 +141,7 @@ def test_the_service_says_what_the_defaults_are(local: TestClient) -> None:
 
 def test_the_service_says_in_words_what_may_be_chosen(local: TestClient) -> None:
     choices = local.get("/v1/plans/choices").json()
-    for name, kind in (("strategies", Strategy), ("optimizers", OptimizerKind), ("heads", HeadKind)):
+    for name, kind in (("strategies", Strategy), ("optimizers", OptimizerKind), ("heads", HeadChoice)):
         assert [choice["name"] for choice in choices[name]] == list(get_args(kind))
         assert all(choice["words"] for choice in choices[name])
 

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from planner.errors import DocumentError
+from planner.schema.codec import decode, encode
 from planner.schema.common import OptimizerConfig
 from planner.schema.request import Budget, Request, Training
 
@@ -30,6 +32,16 @@ REQUEST = Request(Budget(10**7, "training"), Training(2, 1, 4, OptimizerConfig("
 def test_out_of_range(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=rf"^{name} is {value}; it must lie between 0 and "):
         replace(REQUEST, **{name: value})  # type: ignore[arg-type]
+
+
+def test_an_overlap_is_a_number_or_left_to_the_planner() -> None:
+    for overlap in (0, 1, "auto"):
+        written = encode(REQUEST) | {"overlap": overlap}
+        assert decode(Request, written).overlap == overlap
+        assert encode(decode(Request, written)) == written
+    for wrong, said in (("some", "\"some\" is not one of 'auto'"), (True, "a whole number is needed, not true")):
+        with pytest.raises(DocumentError, match=said):
+            decode(Request, encode(REQUEST) | {"overlap": wrong})
 
 
 def test_blocks_that_end_early_train_for_fewer_epochs() -> None:
