@@ -27,7 +27,7 @@ PROFILE = FOLDER / "models" / "vgg16-3x32x32-10-sgd.json"
 JSON = {"Content-Type": "application/json"}
 SECONDS = 10
 REFUSALS = 20
-DEVICES = 200
+DEVICES = 1000
 DEVICE_SECONDS = 120
 
 _POST = """

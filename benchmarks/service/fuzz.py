@@ -25,17 +25,21 @@ _WORST = (b"NaN", b"Infinity", b"1e400", b"-1e400", b"9223372036854775808", b"1"
 _WORST += (b"null", b"true", b"[]", b"{}", b'""', b"-1", b"0", b"0.5", b"1e-400", b"\xff", b'"' + b"a" * 9000 + b'"')
 
 
-def bodies_of(server: Server) -> list[tuple[str, bytes]]:
-    """Every POST that the service describes, with its own example, and those of a run with one that exists."""
+def bodies_of(server: Server) -> list[tuple[str, str, bytes]]:
+    """Every route with a body that the service describes, with its own example, and those of a run and a plan with ones
+    that exist."""
     server.client.post("/v1/profiles", content=CNN6, headers={"Content-Type": "application/json"})
     plan = server.client.post("/v1/plans", json=PLAN).json()["id"]
     run = server.client.post("/v1/runs", json={"plan_id": plan}).json()["id"]
+    ids = {"/v1/plans/{identity}": plan, "/v1/runs/{identity}": run}
     found = []
     for path, operations in server.client.get("/openapi.json").json()["paths"].items():
-        content = operations.get("post", {}).get("requestBody", {}).get("content", {}).get("application/json")
-        if content is not None:
-            body = CNN6 if path == "/v1/profiles" else json.dumps(content["example"], ensure_ascii=False).encode()
-            found.append((path.replace("{run_id}", run), body.replace("5f0c…".encode(), plan.encode())))
+        for method in ("post", "put", "patch"):
+            content = operations.get(method, {}).get("requestBody", {}).get("content", {}).get("application/json")
+            if content is not None:
+                body = CNN6 if path == "/v1/profiles" else json.dumps(content["example"], ensure_ascii=False).encode()
+                known = path.replace("{run_id}", run).replace("{identity}", ids.get(path, plan))
+                found.append((method, known, body.replace("5f0c…".encode(), plan.encode())))
     return found
 
 
@@ -85,15 +89,15 @@ def main() -> int:
     dice, statuses, bad = random.Random(SEED), Counter[int](), list[str]()
     with tempfile.TemporaryDirectory() as name, serving(Path(name), "--only", "api") as server:
         chosen = bodies_of(server)
-        for path, body in chosen:
-            server.client.post(path, content=body, headers={"Content-Type": "application/json"})
+        for method, path, body in chosen:
+            _send(server, method, path, body)
         before = read_memory(server.process.pid).resident_bytes
         for _ in range(count):
-            path, body = dice.choice(chosen)
-            answer = _send(server, path, mutated(dice, body))
+            method, path, body = dice.choice(chosen)
+            answer = _send(server, method, path, mutated(dice, body))
             statuses[answer.status_code] += 1
             if answer.status_code >= 500 and answer.status_code != 503:
-                bad.append(f"{path}: {answer.status_code} {answer.text[:200]}")
+                bad.append(f"{method} {path}: {answer.status_code} {answer.text[:200]}")
         grown = read_memory(server.process.pid).resident_bytes - before
         alive = server.process.poll() is None
     sys.stdout.write(
@@ -103,8 +107,8 @@ def main() -> int:
     return int(bool(bad) or not alive or grown > 64 * MIB)
 
 
-def _send(server: Server, path: str, body: bytes) -> Any:
-    return server.client.post(path, content=body, headers={"Content-Type": "application/json"})
+def _send(server: Server, method: str, path: str, body: bytes) -> Any:
+    return server.client.request(method, path, content=body, headers={"Content-Type": "application/json"})
 
 
 if __name__ == "__main__":

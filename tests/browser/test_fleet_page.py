@@ -68,3 +68,22 @@ def test_revoking_asks_first_and_then_shuts_the_device_out(open_page: Open, serv
     expect(card.locator(".badge")).to_have_text("revoked")
     expect(card.get_by_role("button", name="Revoke")).to_have_count(0)
     assert served.server.client.get("/v1/plans", headers=bearer(device["token"])).status_code == 401
+
+
+def test_a_device_is_renamed_labelled_and_deleted_by_a_second_click(open_page: Open, served: Served) -> None:
+    device = enrol(served, "bench-7")["device"]["id"]
+    page = open_page("/#/fleet")
+    page.locator("li:has(h2:text-is('bench-7'))").get_by_role("button", name="Edit").click()
+    box = page.get_by_role("dialog", name="Edit this device")
+    box.get_by_label("Name").fill("bench-8")
+    box.get_by_label("Labels").fill("two  words")
+    box.get_by_role("button", name="Save").click()
+    card = page.locator("li:has(h2:text-is('bench-8'))")
+    expect(card).to_be_visible()
+    assert served.get(f"/v1/devices/{device}")["labels"] == ["two", "words"]
+    card.get_by_role("button", name="Edit").click()
+    page.get_by_role("button", name="Delete …").click()
+    assert served.get(f"/v1/devices/{device}")["name"] == "bench-8"
+    page.get_by_role("button", name="Delete this device for good").click()
+    expect(card).to_have_count(0)
+    assert served.server.client.get(f"/v1/devices/{device}").status_code == 404

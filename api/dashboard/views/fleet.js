@@ -4,6 +4,7 @@ import { address, get, send, service } from "../api.js";
 import { freshId, h, say } from "../dom.js";
 import { ago, bytes, duration, moment, number } from "../format.js";
 import { badge, copyLine, counted, emptyState, meter, problemBox, runState } from "../parts.js";
+import { keepButton } from "../keep.js";
 import { link } from "../router.js";
 import { pause } from "../stream.js";
 
@@ -76,7 +77,7 @@ function item(device, run, jobs, again) {
       meter(run.peak_bytes ?? run.last_sample?.peak_bytes ?? 0, run.budget.bytes),
     ] : null,
     jobs.map((job) => h("p", {}, `Measuring ${job.model}: ${job.phase || job.state}, ${number(job.done)} of ${number(job.total)}${job.eta_seconds === null ? "" : `, ${duration(job.eta_seconds)} left`}`)),
-    revoke ? h("div", { class: "buttons" }, revoke) : null);
+    isServer ? null : h("div", { class: "buttons" }, revoke, keepButton("devices", device, { saved: again, gone: again, purge: true })));
 }
 
 /** A token for one device, shown once; then the device may be there. */

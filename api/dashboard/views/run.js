@@ -5,9 +5,10 @@ import { runCharts } from "../charts/run_charts.js";
 import { clock } from "../charts/time_chart.js";
 import { h, say } from "../dom.js";
 import { bytes, count, deviation, duration, headName, moment, number, percent, short, stageCell, stagesOf, unitNames } from "../format.js";
+import { keepButton } from "../keep.js";
 import { metricOf } from "../metrics.js";
 import { badge, figures, meter, runState, stateBy, table } from "../parts.js";
-import { link, setQuery } from "../router.js";
+import { go, link, setQuery } from "../router.js";
 import { RunData } from "../run_data.js";
 import { follow } from "../stream.js";
 
@@ -137,8 +138,14 @@ function rounded(seconds) {
 }
 
 function heading(run, plan, state) {
+  const name = h("h1", {}, run.name);
+  const saved = (found) => {
+    Object.assign(run, { name: found.name, labels: found.labels, notes: found.notes, archived_at: found.archived_at });
+    name.textContent = run.name;
+  };
+  const edit = keepButton("runs", run, { saved, gone: () => go(["runs"]) });
   return h("div", {},
-    h("div", { class: "heading" }, h("h1", {}, run.name), state),
+    h("div", { class: "heading" }, name, state, edit),
     h("p", { class: "sub" }, `${plan.model.name} on ${plan.device.name} · `,
       h("a", { href: link(["plans", run.plan_id]) }, `plan ${short(run.plan_id)}`),
       ` · began ${moment(run.created_at)}`));
