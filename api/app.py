@@ -14,9 +14,9 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
-from starlette.staticfiles import StaticFiles
 
-from api import openapi
+from api import assets, openapi
+from api.assets import Assets
 from api.auth import needs
 from api.guard import Guard
 from api.limits import STORE_THREADS, UPKEEP_SECONDS, WEBHOOK_LOOK_SECONDS
@@ -82,8 +82,17 @@ def _add_pages(app: FastAPI) -> None:
         """The page that shows it."""
         return FileResponse(_FOLDER / "pages" / "docs.html")
 
-    app.mount("/pages", StaticFiles(directory=_FOLDER / "pages"), name="pages")
-    app.mount("/", StaticFiles(directory=DASHBOARD, html=True), name="dashboard")
+    version = assets.version_of(DASHBOARD)
+    index = assets.first_page(DASHBOARD, version)
+
+    @app.get("/", include_in_schema=False, dependencies=read)
+    def dashboard(request: Request) -> Response:
+        """The dashboard's first page."""
+        return assets.page_answer(request, index)
+
+    app.mount("/pages", Assets(_FOLDER / "pages"), name="pages")
+    app.mount(f"/assets/{version}", Assets(DASHBOARD, is_versioned=True), name="assets")
+    app.mount("/", Assets(DASHBOARD, html=True), name="dashboard")
 
 
 async def _known_query(request: Request) -> None:
