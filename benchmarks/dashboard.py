@@ -1,7 +1,9 @@
 """What the dashboard costs in a real browser: `python -m benchmarks.dashboard`, which writes results/dashboard.md.
 
-Bytes of its pages, time to the first picture, from a changed budget to the changed plan, and a run of a million
-samples: its chart, zooming into it, and the longest frame while the cursor moves over it.
+Bytes of its pages as they are sent, time to the first picture, from a changed budget to the changed plan, a run of a
+million samples (its chart, zooming into it, the longest frame while the cursor moves over it), a table of ten
+thousand runs (when its rows are there, from a changed search to the rows that fit, sorting, the next page), and what
+axe-core finds on every page, in three widths and both themes.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import shutil
 import sqlite3
 import statistics
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +28,15 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 SAMPLES = 1_000_000
+RUNS = 10_000
+WIDTHS = {"360": (360, 640), "1280": (1280, 800), "3840": (3840, 2160)}
 MODELS = ("cnn6", "vgg11", "vgg16")
 BUDGETS_MIB = (280, 290, 300, 310, 320)
 REPEATS = 5
 RESULT = Path(__file__).parent / "results" / "dashboard.md"
 
+_AXE = Path(__file__).parents[1] / "tests" / "browser" / "axe" / "axe.min.js"
+_WORDS = ("sweep", "night", "baseline", "retry", "ablation")
 _FIRST_PAINT = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
 
 
@@ -71,6 +78,8 @@ def measure(server: Server, folder: Path, browser: Browser) -> list[tuple[str, s
             (f"changed budget to changed plan, {name}", f"{statistics.median(times):.0f} ms (most {max(times):.0f})")
         )
     rows += _long(server, browser, run)
+    rows += _table_of_runs(server, folder, browser, list(plans.values()))
+    rows += _axe(server, browser, run, plans["vgg11"])
     return rows
 
 
@@ -112,17 +121,24 @@ def _weight(server: Server, browser: Browser, run: str, plan: Any) -> int:
         page.wait_for_selector("h1")
         page.wait_for_load_state("load")
     page.close()
-    return sum(len(server.client.get(url).content) for url in asked)
+    return sum(_sent(server, url) for url in asked)
 
 
-def _first_paint(server: Server, browser: Browser, path: str) -> float:
+def _sent(server: Server, url: str) -> int:
+    """Bytes of an answer as a browser gets it, compressed."""
+    with server.client.stream("GET", url, headers={"Accept-Encoding": "gzip"}) as answer:
+        return sum(len(part) for part in answer.iter_raw())
+
+
+def _first_paint(server: Server, browser: Browser, path: str, awaited: str | None = None) -> float:
+    """Milliseconds to the first picture, or to the frame in which `awaited` is there."""
     times: list[float] = []
     for _ in range(REPEATS):
         page = browser.new_page()
         page.goto(server.url + path)
-        page.wait_for_selector("h1")
+        page.wait_for_selector(awaited or "h1")
         page.evaluate("new Promise(requestAnimationFrame)")
-        times.append(float(page.evaluate(_FIRST_PAINT)))
+        times.append(float(page.evaluate("performance.now()" if awaited else _FIRST_PAINT)))
         page.close()
     return statistics.median(times)
 
@@ -164,6 +180,134 @@ def _long(server: Server, browser: Browser, run: str) -> list[tuple[str, str]]:
         ("finer samples after zooming", f"{finer:.0f} ms"),
         ("longest frame while the cursor crosses it", f"{_longest_frame(page):.0f} ms"),
     ]
+
+
+def _many_runs(folder: Path, plans: list[Any]) -> None:
+    """Finished, failed and running runs, written straight into the store; each with a report as long as a real one."""
+    report = b"{" + b" " * 6000 + b"}"
+    with sqlite3.connect(folder / "service.sqlite3") as store:
+        store.execute("DELETE FROM samples")
+        store.execute("DELETE FROM runs")
+        for number in range(RUNS):
+            plan, word = plans[number % len(plans)], _WORDS[number % len(_WORDS)]
+            budget = plan["budget"]["bytes"]
+            state = ("finished", "finished", "over-budget", "failed", "running")[number % 5]
+            ended = state in ("finished", "over-budget")
+            words = f"{word}-{number:05} {plan['model']['name']} {plan['strategy']} {plan['device']['name']}".casefold()
+            row = {
+                "number": number + 1,
+                "id": f"{number:032x}",
+                "plan_id": plan["id"],
+                "name": f"{word}-{number:05}".encode(),
+                "report": report if ended else None,
+                "report_id": "r" if ended else None,
+                "state": state,
+                "peak_bytes": budget - number * 1000 if ended else None,
+                "created_ms": 1_700_000_000_000 + number * 60_000,
+                "heard_ms": time.time_ns() // 1_000_000,
+                "words": words,
+                "model": plan["model"]["name"],
+                "budget_bytes": budget,
+                "accuracy": 0.5 + number % 400 / 1000 if ended else None,
+                "seconds": 60.0 + number % 997 if ended else None,
+            }
+            names = ", ".join(row)
+            store.execute(f"INSERT INTO runs ({names}) VALUES ({', '.join('?' * len(row))})", list(row.values()))
+            if not ended:
+                sample = (number + 1, 0, 9.5, 0, 0, 0, budget // 2, budget - number * 1000, 1.0)
+                store.execute("INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", sample)
+
+
+def _table_of_runs(server: Server, folder: Path, browser: Browser, plans: list[Any]) -> list[tuple[str, str]]:
+    _many_runs(folder, plans)
+    painted = _first_paint(server, browser, "/#/runs", "table tbody tr:nth-child(50)")
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.goto(f"{server.url}/#/runs")
+    page.wait_for_selector("table tbody tr:nth-child(50)")
+    searched = [_acted(page, _type(word)) for word in (*_WORDS, "vgg16 night", "00042", "nothing like it")]
+    page.locator("input[type=search]").fill("")
+    page.wait_for_timeout(500)
+    chosen = [_acted(page, _choose("State", state)) for state in ("failed", "running", "over-budget", "")]
+    sorted_by = [_acted(page, _sort(name)) for name in ("Name", "Peak", "Accuracy", "Time", "Began")]
+    turned = [_acted(page, "[...document.querySelectorAll('.pager button')].at(-1).click()") for _ in range(5)]
+    page.close()
+    return [
+        (f"table of {RUNS:,} runs: rows are there", f"{painted:.0f} ms"),
+        *(
+            (f"table of {RUNS:,} runs: {what}", f"{statistics.median(times):.0f} ms (most {max(times):.0f})")
+            for what, times in (
+                ("from a changed search to its rows", searched),
+                ("from a chosen state to its rows", chosen),
+                ("from a sorted column to its rows", sorted_by),
+                ("from Next to its rows", turned),
+            )
+        ),
+    ]
+
+
+def _type(text: str) -> str:
+    return (
+        "const field = document.querySelector('input[type=search]'); "
+        f"field.value = '{text}'; field.dispatchEvent(new Event('input', {{bubbles: true}}))"
+    )
+
+
+def _sort(name: str) -> str:
+    heads = "[...document.querySelectorAll('button.sort')]"
+    return f"{heads}.find((one) => one.textContent.startsWith('{name}')).click()"
+
+
+def _choose(label: str, value: str) -> str:
+    return (
+        f"const field = document.getElementById([...document.querySelectorAll('label')]"
+        f".find((one) => one.textContent === '{label}').htmlFor); "
+        f"field.value = '{value}'; field.dispatchEvent(new Event('change', {{bubbles: true}}))"
+    )
+
+
+def _acted(page: Page, act: str) -> float:
+    """Milliseconds from an act to the frame that shows the rows that fit."""
+    milliseconds: float = page.evaluate(
+        f"""() => new Promise((done) => {{
+          const begun = performance.now();
+          new MutationObserver((_, observer) => {{
+            observer.disconnect();
+            requestAnimationFrame(() => done(performance.now() - begun));
+          }}).observe(document.querySelector("table tbody"), {{childList: true}});
+          {act};
+        }})"""
+    )
+    return milliseconds
+
+
+def _axe(server: Server, browser: Browser, run: str, plan: Any) -> list[tuple[str, str]]:
+    """What axe-core finds, of any weight, on every page."""
+    first, other = (one["id"] for one in server.client.get("/v1/runs?limit=2").json()["items"])
+    run = first
+    paths = {
+        "runs": "/#/runs", "run": f"/#/runs/{run}", "compare": f"/#/compare?runs={first},{other}", "plans": "/#/plans",
+        "plan": f"/#/plans/{plan['id']}", "new": "/#/new", "fleet": "/#/fleet", "docs": "/docs",
+    }  # fmt: skip
+    found: dict[str, set[str]] = {}
+    script = _AXE.read_text()
+    for theme in ("light", "dark"):
+        for width, height in WIDTHS.values():
+            for name, path in paths.items():
+                page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=theme)  # type: ignore[arg-type]  # "light" or "dark"
+                page.goto(server.url + path)
+                page.wait_for_selector("h1")
+                page.wait_for_function("!document.body.innerText.includes('Computing …')")
+                page.evaluate("document.querySelectorAll('main details').forEach((one) => (one.open = true))")
+                page.evaluate(script)
+                violations = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+                for one in violations:
+                    found.setdefault(f"{one['id']} ({one['impact']})", set()).add(f"{name} {width} {theme}")
+                page.close()
+    for what, places in found.items():
+        print(f"axe-core: {what}: {', '.join(sorted(places))}")
+    count = len(paths) * len(WIDTHS) * 2
+    words = "none" if not found else f"{len(found)}: {', '.join(sorted(found))}"
+    return [(f"axe-core's findings on {count} pages ({', '.join(WIDTHS)} pixels wide, light and dark)", words)]
 
 
 def _until(page: Page, act: str, condition: str) -> float:

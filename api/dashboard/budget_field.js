@@ -5,13 +5,13 @@ import { MIB, bytes } from "./format.js";
 
 const STEPS = 1000;
 
-/** The slider ends at this multiple of the smallest budget, where the device has more; the number takes any. */
+/** Until it is known where more buys nothing, the slider ends at this multiple of the smallest budget. */
 const REACH = 4;
 
 /**
  * The field. `onChange(bytes)` comes when a person has chosen. Its methods: value() (null: what is typed is no budget),
- * set(bytes), suggest(bytes) (not where a person has been here before), limits(low, high), where both may be null, and
- * high 0: not known.
+ * set(bytes), suggest(bytes) (not where a person has been here before), limits(low, high, flat), where all may be null,
+ * and high 0: not known. From `flat` on more bytes buy no time: there the slider ends; the number takes any.
  */
 export function budgetField(value, onChange) {
   const id = freshId("budget");
@@ -68,11 +68,13 @@ export function budgetField(value, onChange) {
   }
 
   /** While the smallest is not known the slider keeps its scale, so that it does not jump twice. */
-  function limits(smallest, memory) {
+  function limits(smallest, memory, flat = null) {
     least.textContent = smallest === null ? "the smallest that fits is not known yet" : `smallest that fits: ${bytes(smallest)}`;
     low = smallest ?? low;
-    high = Math.max(Math.min(memory || Infinity, REACH * low), 1.01 * low);
-    most.textContent = memory ? `the device's memory: ${bytes(memory)}` : "the device's memory is not known";
+    const end = flat ?? REACH * low;
+    high = Math.max(Math.min(memory || Infinity, 1.02 * end), 1.01 * low);
+    const device = memory ? `the device's memory: ${bytes(memory)}` : "the device's memory is not known";
+    most.textContent = flat && flat <= high ? `from ${bytes(flat)} on more buys no time · ${device}` : device;
     place();
   }
 

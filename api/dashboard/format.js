@@ -127,3 +127,10 @@ export function unitNames(model, [first, last]) {
 export function words(name) {
   return name.replaceAll("_", " ").replaceAll("-", " ");
 }
+
+const PHASES = { data: "data", start: "start", prepare: "preparing", train: "training", save: "saving", fit: "fitting exits", validate: "measuring exits", cache: "writing the cache", repair: "repairing the cache" };
+
+/** What people call a phase of a block. */
+export function phaseName(phase) {
+  return PHASES[phase] ?? words(phase);
+}

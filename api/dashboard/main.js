@@ -10,6 +10,7 @@ const views = {
   run: () => import("./views/run.js"),
   plans: () => import("./views/plans.js"),
   plan: () => import("./views/plan.js"),
+  compare: () => import("./views/compare.js"),
   new: () => import("./views/new_plan.js"),
   fleet: () => import("./views/fleet.js"),
 };

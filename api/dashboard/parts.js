@@ -87,6 +87,11 @@ export function badge(text, kind = "") {
   return h("span", { class: `badge ${kind}` }, text);
 }
 
+/** What people have written on a thing, behind its name. */
+export function labelsOf({ labels }) {
+  return labels.map((label) => [" ", badge(label)]);
+}
+
 /** The state of a run as a badge. */
 export function runState(run) {
   const kinds = { running: "live", finished: "good", queued: "" };

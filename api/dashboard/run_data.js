@@ -123,10 +123,84 @@ export class RunData {
     });
   }
 
+  /** What finished blocks did beside training, on the time axis: { block, phase, start, end, peak, isTimed }. */
+  phases() {
+    const reported = this.report === null ? [] : [...this.report.blocks, ...(this.report.polish ? [this.report.polish.block] : [])];
+    const steps = stepTimes(this.samples);
+    return reported.flatMap(({ phases = [] }, block) => {
+      const trained = phases.findIndex(({ phase }) => phase === "train");
+      if (trained < 0 || !steps[block]) return [];
+      const begun = steps[block - 1] ? this.finishedAt(block - 1, steps) : 0;
+      return [
+        ...placed(phases.slice(0, trained), block, begun, steps[block].first, true),
+        ...placed(phases.slice(trained + 1), block, steps[block].last, this.finishedAt(block, steps), false),
+      ];
+    });
+  }
+
+  /** When a block's last phase ended: before the next one is prepared, which no step tells. */
+  finishedAt(block, steps) {
+    const next = steps[block + 1];
+    if (!next) return this.end();
+    const prepared = (this.report.blocks[block + 1]?.phases ?? []).filter(({ phase }) => phase === "prepare");
+    const seconds = prepared.reduce((sum, one) => sum + (one.seconds ?? 0), 0);
+    return Math.max(steps[block].last, next.first - seconds);
+  }
+
+  /** How far a run is, by what was predicted of its parts: a share, and the seconds that are left at its own speed. */
+  progress() {
+    const last = this.samples.at(-1);
+    if (!last || this.report !== null) return null;
+    const stages = stagesOf(this.plan).map((block, index) => ({ trained: block.predicted.seconds_per_epoch * this.epochsOf(index), finished: block.predicted.finish_seconds }));
+    const steps = Math.ceil(this.plan.training.samples / this.plan.training.batch) * this.epochsOf(last.block);
+    const before = stages.slice(0, last.block).reduce((sum, one) => sum + one.trained + one.finished, 0);
+    const whole = stages.reduce((sum, one) => sum + one.trained + one.finished, 0);
+    const done = before + Math.min(1, (last.step + 1) / steps) * stages[last.block].trained;
+    return { share: done / whole, steps, seconds: done > 0 ? ((whole - done) * this.end()) / done : null };
+  }
+
+  /** The epochs of a block, or of the polish. */
+  epochsOf(index) {
+    if (index >= this.plan.blocks.length) return this.plan.polish.epochs;
+    return this.plan.blocks[index].epochs ?? this.plan.training.epochs;
+  }
+
+  /** The least that was resident, and what the runtime takes: below both nothing happens. */
+  floor() {
+    const resident = this.samples.reduce((least, one) => Math.min(least, one.resident_bytes), Infinity);
+    return Math.min(resident, ...this.stages().map((stage) => stage.predicted));
+  }
+
   /** The highest peak so far. */
   peak() {
     return this.report?.peak_bytes ?? this.samples.reduce((most, one) => Math.max(most, one.peak_bytes), 0);
   }
+}
+
+/** The first and the last step of each block. */
+function stepTimes(samples) {
+  const found = [];
+  for (const { block, seconds } of samples) {
+    found[block] ??= { first: seconds, last: seconds };
+    found[block].last = seconds;
+  }
+  return found;
+}
+
+/** Phases one after another between two moments; those that end there as long as they took, else alike. */
+function placed(phases, block, from, to, isBefore) {
+  const isTimed = phases.every(({ seconds }) => seconds !== null && seconds !== undefined);
+  const lengths = phases.map(({ seconds }) => (isTimed ? seconds : 1));
+  const whole = lengths.reduce((sum, one) => sum + one, 0);
+  const room = Math.max(0, to - from);
+  const scale = isTimed && whole <= room ? 1 : whole > 0 ? room / whole : 0;
+  let start = isBefore ? to - whole * scale : from;
+  return phases.map(({ phase, measured_peak_bytes: peak }, index) => {
+    const end = start + lengths[index] * scale;
+    const found = { block, phase, start, end, peak, isTimed };
+    start = end;
+    return found;
+  });
 }
 
 /** Half as many samples: neighbours of one block in one, with the higher peak. */

@@ -22,3 +22,8 @@ def hold(page: Page, pattern: str) -> list[Route]:
     held: list[Route] = []
     page.route(pattern, lambda route: held.append(route))  # Playwright takes no builtin
     return held
+
+
+def open_experts(page: Page) -> None:
+    """Unfold the fields that few people need."""
+    page.locator("details:has(> summary:text('More terms'))").evaluate("one => one.open = true")

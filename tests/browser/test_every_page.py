@@ -15,7 +15,7 @@ from tests.browser.served import Served
 from tests.browser.test_fleet_page import enrol
 from tests.integration.api.processes import Server, serving, until
 
-PAGES = ["runs", "run", "plans", "plan", "new", "fleet", "docs"]
+PAGES = ["runs", "run", "compare", "plans", "plan", "new", "fleet", "docs"]
 NAUGHTY = '"><script>alert(1)</script><img src=x onerror=alert(2)>'
 _CHART_FITS = """() => {
     const {width, height} = document.querySelector('.chart canvas').getBoundingClientRect();
@@ -27,6 +27,9 @@ _AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text()
 def path_of(name: str, served: Served, run: str) -> str:
     """A page's path."""
     places = {"run": f"/#/runs/{run}", "plan": f"/#/plans/{served.plan['id']}", "docs": "/docs"}
+    if name == "compare":
+        other = next((found["id"] for found in served.get("/v1/runs")["items"] if found["id"] != run), None)
+        return f"/#/compare?runs={run},{other or served.begin_run('to compare with')}"
     return places.get(name, f"/#/{name}")
 
 

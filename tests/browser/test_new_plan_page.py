@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from planner.units import MIB
 from tests.browser.conftest import Open
-from tests.browser.plans import hold, shown_plan
+from tests.browser.plans import hold, open_experts, shown_plan
 from tests.browser.served import Served
 from tests.unit.api.service import CNN6
 
@@ -82,6 +82,7 @@ def test_an_answer_that_comes_late_is_not_taken_for_the_newest(open_page: Open) 
         page.expect_event("requestfailed", lambda asked: asked == held[0].request, timeout=30_000),
         page.expect_request("**/v1/plans/compare"),
     ):
+        open_experts(page)
         page.get_by_label("Budget counts").select_option("training")
     expect(page.locator(".ends")).to_contain_text("not known yet")
     held[1].continue_()
@@ -111,6 +112,7 @@ def smallest_shown(page: Page) -> float:
 def test_errors_stand_at_the_field_they_belong_to(open_page: Open, label: str, value: str, said: str) -> None:
     page = open_page(f"/#/new?model=cnn6&device=profile:{json.loads(CNN6)['id']}&budget={500 * MIB}")
     expect(page.locator(".ends")).to_contain_text("smallest that fits: ")
+    open_experts(page)
     field = page.get_by_label(label, exact=True)
     field.fill(value)
     page.get_by_role("button", name="Make the plan").click()
@@ -153,3 +155,13 @@ def test_a_device_that_has_not_measured_is_told_how(open_page: Open, served: Ser
     expect(line).to_contain_text(f"--report-to {served.url}")
     page.set_viewport_size({"width": 360, "height": 640})
     page.wait_for_function("() => innerWidth === 360 && document.documentElement.scrollWidth <= 360")
+
+
+def test_a_budget_that_is_too_small_is_answered_with_the_smallest_that_fits(open_page: Open, served: Served) -> None:
+    page = open_page(f"/#/new?model=cnn6&device=profile:{json.loads(CNN6)['id']}&budget={5 * MIB}")
+    least = smallest_shown(page)
+    page.get_by_role("button", name="Make the plan").click()
+    page.get_by_role("button", name=f"Take {least} MiB").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"cnn6 in {least} MiB")
+    plan = shown_plan(page, served)
+    assert plan["budget"]["bytes"] == plan["minimum_budget_bytes"]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import pairwise
 
+import pytest
 from playwright.sync_api import expect
 
 from planner.units import MIB
 from tests.browser.conftest import Open
-from tests.browser.plans import hold, shown_plan
+from tests.browser.plans import hold, open_experts, shown_plan
 from tests.browser.served import Served
 from tests.unit.every_term import EVERY_TERM
 
@@ -81,6 +83,7 @@ def test_frozen_units_are_drawn_without_gradients_and_stay_so_at_another_budget(
 
 def test_more_frozen_units_than_there_are_is_said_at_the_field(open_page: Open, served: Served) -> None:
     page = open_page(f"/#/new?profile={served.plan['profile_id']}&budget={400 * MIB}")
+    open_experts(page)
     field = page.get_by_label("Frozen units")
     field.fill("6")
     page.get_by_role("button", name="Make the plan").click()
@@ -93,6 +96,7 @@ def test_more_frozen_units_than_there_are_is_said_at_the_field(open_page: Open, 
 
 def test_augmentation_is_asked_for_and_stays_so_at_another_budget(open_page: Open, served: Served) -> None:
     page = open_page(f"/#/new?profile={served.plan['profile_id']}&budget={400 * MIB}")
+    open_experts(page)
     page.get_by_label("Augmentation").select_option("crop-flip")
     field = page.get_by_label("Cached views")
     field.fill("11")
@@ -113,6 +117,7 @@ def test_augmentation_is_asked_for_and_stays_so_at_another_budget(open_page: Ope
 
 def test_arithmetic_that_was_not_measured_is_said_at_the_field(open_page: Open, served: Served) -> None:
     page = open_page(f"/#/new?profile={served.plan['profile_id']}&budget={400 * MIB}")
+    open_experts(page)
     field = page.get_by_label("Arithmetic")
     field.select_option("bfloat16")
     page.get_by_role("button", name="Make the plan").click()
@@ -176,6 +181,7 @@ def test_something_else_begins_with_what_this_plan_was_asked_for(open_page: Open
     expect(page).to_have_url(re.compile("#/plans/"))
     assert shown_plan(page, served) == plan
     page.get_by_role("link", name="Plan something else").click()
+    open_experts(page)
     page.get_by_label("Learning rate", exact=True).fill("0.004")
     page.get_by_role("button", name="Make the plan").click()
     expect(page).not_to_have_url(re.compile(f"#/new|{plan['id']}"))
@@ -260,3 +266,45 @@ def test_the_line_and_the_document_are_what_a_device_takes(open_page: Open, serv
         page.get_by_role("link", name="Download as JSON").click()
     with open(download.value.path(), encoding="utf-8") as file:  # noqa: PTH123 - a path of Playwright's
         assert json.load(file) == served.plan
+
+
+def test_the_peak_is_told_layer_by_layer_and_adds_up(open_page: Open, served: Served) -> None:
+    page = open_page(f"/#/plans/{served.plan['id']}")
+    stacks = page.locator("section:has(h2:text-is('What the peak is made of')) .stack")
+    expect(stacks.locator("details")).to_have_count(len(served.plan["blocks"]))
+    moments = served.get(f"/v1/plans/{served.plan['id']}/peak")["peak"]
+    for stack, block, moment in zip(stacks.all(), served.plan["blocks"], moments, strict=True):
+        stack.locator("summary").click()
+        sum_row = stack.locator("tbody tr").last
+        whole = sum(block["predicted"]["breakdown"].values())
+        expect(sum_row).to_contain_text(f"{whole / MIB:.1f} MiB")
+        if moment["unit"] is not None:
+            name = served.plan["model"]["units"][moment["unit"]]["name"]
+            expect(stack.locator("tr[aria-current]")).to_contain_text(name)
+            expect(stack.locator("summary")).to_contain_text(name)
+    network = page.locator("section:has(h2:text-is('The network'))")
+    expect(network.get_by_role("button", name="At its block's peak")).to_have_attribute("aria-pressed", "true")
+    at_peak = network.locator("svg").inner_html()
+    network.get_by_role("button", name="Each alone").click()
+    expect(network.get_by_role("button", name="Each alone")).to_have_attribute("aria-pressed", "true")
+    assert network.locator("svg").inner_html() != at_peak
+
+
+@pytest.mark.parametrize("width", [360, 1280, 3840])
+def test_the_frontiers_ticks_do_not_overlap(open_page: Open, served: Served, width: int) -> None:
+    page = open_page(f"/#/plans/{served.plan['id']}", width=width)
+    ticks = page.locator("section:has(h2:text-is('What a budget buys')) svg text:has-text('MiB').faint")
+    expect(ticks.first).to_be_visible()
+    boxes = [box for tick in ticks.all() if (box := tick.bounding_box())]
+    assert all(one["x"] + one["width"] < other["x"] for one, other in pairwise(boxes))
+
+
+def test_the_slider_ends_where_more_buys_nothing(open_page: Open, served: Served) -> None:
+    page = open_page(f"/#/plans/{served.plan['id']}")
+    last = served.get(f"/v1/plans/{served.plan['id']}/frontier")["frontier"][-1]["budget_bytes"]
+    expect(page.locator(".ends")).to_contain_text(f"from {last / MIB:.1f} MiB on more buys no time")
+    slider = page.get_by_role("slider", name="Budget")
+    slider.focus()
+    page.keyboard.press("End")
+    field = float(page.get_by_label("Budget in MiB").input_value())
+    assert last / MIB <= field <= 1.03 * last / MIB

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,7 +17,9 @@ from planner.units import MIB
 from tests.browser.conftest import Followed, Open
 from tests.browser.proxy import Wire
 from tests.browser.served import CLASSES, Served
+from tests.browser.test_fleet_page import enrol
 from tests.integration.api.processes import until
+from tests.unit.api.service import bearer
 
 
 @pytest.fixture
@@ -48,6 +52,13 @@ def pressed(page: Page, name: str) -> tuple[float, float] | None:
     page.get_by_role("button", name=name).click()
     expect(page).not_to_have_url(before)
     return shown_range(page)
+
+
+def hover(page: Page, share: float) -> None:
+    """Move the mouse over the memory chart, so far from its left edge."""
+    box = page.locator(".chart .u-over").first.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + share * box["width"] + 1, box["y"] + box["height"] / 2)
 
 
 def _shown(size: int) -> str:
@@ -98,10 +109,11 @@ def test_a_finished_run_names_its_best_exit(open_page: Open, served: Served) -> 
     assert [row.get_attribute("aria-current") for row in rows.all()] == [None, "true", None]
 
 
-def test_hovering_says_step_block_and_bytes(open_page: Open, finished_run: str) -> None:
+def test_hovering_says_step_block_and_bytes(open_page: Open, served: Served, finished_run: str) -> None:
     page = open_page(f"/#/runs/{finished_run}")
-    page.locator(".chart .u-over").first.hover()
-    tip = page.locator(".tip")
+    last = served.get(f"/v1/runs/{finished_run}/samples")["samples"][0]["seconds"]
+    hover(page, last / served.get(f"/v1/runs/{finished_run}")["report"]["seconds"])
+    tip = page.locator(".tip").first
     expect(tip).to_be_visible()
     assert re.search(r"block \d+: .*\nstep \d+, epoch \d+, .*\npeak [\d.]+ MiB, resident [\d.]+ MiB", tip.inner_text())
 
@@ -284,6 +296,111 @@ def test_a_run_above_its_budget_says_by_how_much_and_when(open_page: Open, serve
     expect(rows.nth(1)).to_contain_text("–")
 
 
+def test_what_follows_training_is_charted_and_red_above_the_budget(open_page: Open, served: Served) -> None:
+    run = served.begin_run("finishing")
+    served.send_steps(run, 0, 20)
+    budget = served.plan["budget"]["bytes"]
+    report = _report(served, [], [])
+    first, *others = report["blocks"]
+    train = {"phase": "train", "predicted_peak_bytes": budget, "measured_peak_bytes": budget * 9 // 10, "seconds": 2.0}
+    save = {"phase": "save", "predicted_peak_bytes": None, "measured_peak_bytes": budget // 2, "seconds": 0.2}
+    cache = {"phase": "cache", "predicted_peak_bytes": None, "measured_peak_bytes": budget + MIB, "seconds": 0.8}
+    above = {"peak_bytes": budget + MIB, "within_budget": False}
+    phases = {"phases": [train, save, cache]}
+    served.post(f"/v1/runs/{run}/report", {**report, **above, "blocks": [{**first, **phases}, *others]})
+    page = open_page(f"/#/runs/{run}")
+    expect(page.get_by_role("application")).to_have_attribute("aria-label", re.compile("highest peak"))
+    # The last step was at 2.0 s of 3.0: saving is until 2.2 s, the cache is written until the end.
+    for share, words in ((2.1 / 3, "saving, 2 s to 2.20 s"), (2.6 / 3, "writing the cache, 2.20 s to 3 s")):
+        hover(page, share)
+        expect(page.locator(".tip")).to_contain_text(words)
+    expect(page.locator(".tip")).to_contain_text("1.0 MiB above the budget")
+    found = page.evaluate(_RED)
+    assert found == pytest.approx([2.2 / 3, 1.0], abs=0.01)
+
+
+def test_the_axis_begins_where_something_happens_and_at_0_on_demand(open_page: Open, served: Served) -> None:
+    run = served.begin_run("folded")
+    budget = served.plan["budget"]["bytes"]
+    for sequence in range(0, 40, 2):
+        served.send_steps(run, sequence, sequence + 1, resident_bytes=budget // 2, peak_bytes=budget * 6 // 10)
+    page = open_page(f"/#/runs/{run}")
+    expect(place(page, "Step")).to_have_text("39")
+    chart = page.get_by_role("application")
+    until(lambda: share_of(page) > 0.5, "an axis that begins where something happens")
+    page.get_by_role("button", name="Fold the runtime").click()
+    expect(page.get_by_role("button", name="Fold the runtime")).to_have_attribute("aria-pressed", "false")
+    expect(page.locator("#said")).to_have_text("The axis begins at 0")
+    until(lambda: share_of(page) < 0.45, "an axis from 0")
+    chart.focus()
+    page.keyboard.press("ArrowUp")
+    expect(page.locator("#said")).to_contain_text(re.compile("^From .* MiB to .* MiB$"))
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Home")
+    expect(page.locator("#said")).to_have_text("All of the run")
+
+
+def share_of(page: Page) -> float:
+    """How much of the room below the budget's line lies above the peaks, in the middle of the chart."""
+    found: float = page.evaluate(_ROWS)
+    return found
+
+
+def test_a_run_says_how_far_it_is_what_is_left_and_where(open_page: Open, served: Served) -> None:
+    device = enrol(served, "bench of progress")
+    body = {"plan_id": served.plan["id"], "name": "half done"}
+    run = served.server.client.post("/v1/runs", json=body, headers=bearer(device["token"])).json()["id"]
+    steps = [
+        {"sequence": each, "seconds": each + 1.0, "block": 0, "epoch": 0, "step": each, "loss": 2.0}
+        | {"resident_bytes": MIB, "peak_bytes": 2 * MIB}
+        for each in range(2)
+    ]
+    served.post(f"/v1/runs/{run}/samples", {"samples": steps})
+    page = open_page(f"/#/runs/{run}")
+    blocks = [block["predicted"] for block in served.plan["blocks"]]
+    whole = sum(block["seconds_per_epoch"] + block["finish_seconds"] for block in blocks)
+    done = blocks[0]["seconds_per_epoch"] * 2 / 4  # of 64 samples in batches of 16
+    expect(place(page, "Progress")).to_contain_text(f"{100 * done / whole:.0f} %")
+    left = 2.0 * (whole - done) / done  # at the speed of these two steps
+    expect(page.locator("div:has(> dt:text-is('Progress'))")).to_contain_text(f"about {_duration(left)} left")
+    expect(page.locator("div:has(> dt:text-is('Block'))")).to_contain_text(f"of 0 to {len(blocks) - 1}")
+    page.get_by_role("link", name="bench of progress").click()
+    expect(page.locator("li[aria-current]")).to_contain_text("bench of progress")
+
+
+def _duration(seconds: float) -> str:
+    """As the page writes it."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    return f"{whole} s" if whole < 120 else f"{whole // 60} min {whole % 60} s"
+
+
+def test_a_runs_files_are_taken_along(open_page: Open, served: Served) -> None:
+    run = served.begin_run("taken along")
+    for first in range(0, 6000, 1000):
+        served.send_steps(run, first, first + 999)
+    report = _report(served, [], [])
+    served.post(f"/v1/runs/{run}/report", report)
+    page = open_page(f"/#/runs/{run}")
+    files = page.locator("section:has(h2:text-is('Files'))")
+    with page.expect_download() as taken:
+        files.get_by_role("button", name="Save as CSV").click()
+    lines = Path(taken.value.path()).read_text().splitlines()
+    assert lines[0] == "sequence,seconds,block,epoch,step,resident_bytes,peak_bytes,loss"
+    assert [int(line.partition(",")[0]) for line in lines[1:]] == list(range(6000))  # all, not those of the chart
+    with page.expect_download() as taken:
+        files.get_by_role("link", name="report.json").click()
+    assert json.loads(Path(taken.value.path()).read_text())["plan_id"] == served.plan["id"]
+    for chart in ("Memory against time", "Loss and accuracy"):
+        with page.expect_download() as taken:
+            page.get_by_role("button", name=re.compile(f"^Save as PNG: {chart}")).click()
+        assert Path(taken.value.path()).read_bytes().startswith(b"\x89PNG")
+    with page.expect_popup() as opened:
+        files.get_by_role("link", name="Report page").click()
+    expect(opened.value.get_by_role("heading", level=1)).to_contain_text("cnn6")
+
+
 def test_a_resumption_is_marked_while_the_run_goes_on(open_page: Open, served: Served) -> None:
     run = served.begin_run("goes on")
     served.send_steps(run, 0, 9)
@@ -300,6 +417,43 @@ def marks_of(page: Page) -> list[float]:
     found: list[float] = page.evaluate(_MARKS)
     return found
 
+
+_RED = """() => {
+    const canvas = document.querySelector('.chart canvas');
+    const over = document.querySelector('.chart .u-over');
+    const ratio = canvas.width / canvas.clientWidth;
+    const wanted = getComputedStyle(document.documentElement).getPropertyValue('--over').trim();
+    const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext('2d', {willReadFrequently: true});
+    copy.drawImage(canvas, 0, 0);
+    const {data, width} = copy.getImageData(0, 0, canvas.width, canvas.height);
+    const columns = [];
+    for (let at = 0; at < data.length; at += 4) {
+        const hex = '#' + [0, 1, 2].map((part) => data[at + part].toString(16).padStart(2, '0')).join('');
+        if (hex === wanted) columns.push((at / 4) % width);
+    }
+    const share = (x) => (x / ratio - over.offsetLeft) / over.clientWidth;
+    return columns.length ? [share(Math.min(...columns)), share(Math.max(...columns) + 1)] : [];
+}"""
+
+_ROWS = """() => {
+    const canvas = document.querySelector('.chart canvas');
+    const over = document.querySelector('.chart .u-over');
+    const ratio = canvas.width / canvas.clientWidth;
+    const style = getComputedStyle(document.documentElement);
+    const x = Math.round((over.offsetLeft + over.clientWidth / 2) * ratio);
+    const copy = new OffscreenCanvas(1, canvas.height).getContext('2d', {willReadFrequently: true});
+    copy.drawImage(canvas, -x, 0);
+    const {data} = copy.getImageData(0, 0, 1, canvas.height);
+    const near = (y, name) => {
+        const hex = style.getPropertyValue(name).trim();
+        const wanted = (part) => parseInt(hex.slice(1 + 2 * part, 3 + 2 * part), 16);
+        return [0, 1, 2].every((part) => Math.abs(data[4 * y + part] - wanted(part)) < 60);
+    };
+    const rows = Array.from({length: canvas.height}, (_, y) => y);
+    const floor = (over.offsetTop + over.clientHeight) * ratio;
+    const [budget, peak] = ['--budget', '--peak'].map((name) => rows.find((y) => near(y, name)));
+    return (peak - budget) / (floor - budget);
+}"""
 
 _MARKS = """() => {
     const canvas = document.querySelector('.chart canvas');

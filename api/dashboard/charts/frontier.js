@@ -73,7 +73,7 @@ function marker(own, x, y, size, box) {
 }
 
 function axes(box, x, y, slowest, size) {
-  const budgets = ticks(x.low / MIB, x.high / MIB, Math.max(2, Math.floor((box.right - box.left) / (6 * size))));
+  const budgets = ticks(x, box.left, box.right, 6 * size);
   const times = roundTimes(slowest);
   return s("g", {},
     times.map((seconds) => s("g", {},
@@ -95,14 +95,17 @@ function rough(seconds) {
   return seconds < 7200 ? `${number(seconds / 60)} min` : `${number(seconds / 3600)} h`;
 }
 
-/** Round budgets between two, at most `most`, in about equal ratios. */
-function ticks(low, high, most) {
+/** Round budgets between two that lie at least `gap` pixels apart, in about equal ratios. */
+function ticks(x, left, right, gap) {
+  const [low, high] = [x.low / MIB, x.high / MIB];
+  const ratio = (high / low) ** (gap / (right - left));
   const found = [];
-  const ratio = (high / low) ** (1 / most);
   for (let wanted = low * Math.sqrt(ratio); wanted < high; wanted *= ratio) {
     const unit = roundBelow(wanted * (ratio - 1));
     const round = Math.round(wanted / unit) * unit;
-    if (round > low && round < high && !found.includes(round)) found.push(round);
+    const isApart = found.length === 0 || x(round * MIB) - x(found.at(-1) * MIB) >= 0.8 * gap;
+    const isInside = x(round * MIB) >= left + 0.4 * gap && x(round * MIB) <= right - 0.4 * gap;
+    if (isApart && isInside) found.push(round);
   }
   return found;
 }

@@ -1,6 +1,6 @@
-// Memory against time: resident bytes and peaks of steps before the budget, the blocks, their prediction, the runtime.
+// Memory against time: resident bytes and peaks of steps and phases before the budget, the blocks, their prediction.
 
-import { MIB, bytes, number } from "../format.js";
+import { MIB, bytes, number, phaseName } from "../format.js";
 import { colour, textSize } from "../theme.js";
 import { sides, timeChart } from "./time_chart.js";
 
@@ -9,46 +9,64 @@ const STEPS_MIB = [1, 2, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1000, 2000, 5000
 /** The key to the chart. */
 export const MEMORY_KEY = [
   { colour: "budget", text: "budget", shape: "stroke" },
-  { colour: "peak", text: "peak of a step", shape: "stroke" },
+  { colour: "peak", text: "peak of a step, or of what follows training", shape: "stroke" },
+  { colour: "over", text: "above the budget" },
   { colour: "resident", text: "resident after it", shape: "stroke" },
   { colour: "predicted", text: "predicted peak of a block", shape: "dashed" },
   { colour: "part-runtime", text: "Python and torch" },
   { colour: "mark", text: "left its plan", shape: "triangle" },
 ];
 
-/** The chart. `stages()`: see run_data.js; `budget`: bytes; `marks()`: { seconds, text }. */
-export function memoryChart(place, { budget, stages, marks, ...handlers }, signal) {
+/**
+ * The chart. `stages()`, `phases()`: see run_data.js; `budget`: bytes; `marks()`: { seconds, text }; `floor()`: below it
+ * nothing happens; `view()`: { isFolded, bytes: [low, high] | null }.
+ */
+export function memoryChart(place, { budget, stages, phases, marks, floor, view, ...handlers }, signal) {
   const line = (name, width) => ({ stroke: () => colour(name), width, points: { show: false } });
   return timeChart(
     place,
     {
       height: (width) => Math.round(Math.min(Math.max(0.42 * width, 260), 0.6 * innerHeight + 60)),
       padding: () => [null, sides().right, null, null],
-      series: [{}, line("resident", 1.5), line("peak", 2)],
-      scales: { y: { range: (chart, low, high) => ends(chart, low, high, budget, stages()) } },
+      series: [{}, line("resident", 1.5), { ...line("peak", 2), stroke: (chart) => redAbove(chart, budget) }],
+      scales: { y: { range: (chart, low, high) => view().bytes ?? ends(chart, low, high, { budget, stages: stages(), phases: phases(), floor: view().isFolded ? floor() : 0 }) } },
       axes: [
         {
           space: 3 * textSize(),
           size: sides().left,
           incrs: STEPS_MIB.map((step) => step * MIB),
-          values: (_, splits) => splits.map((value) => `${number(value / MIB)} MiB`),
+          values: (_, splits) => splits.map((value) => `${number(value / MIB, splits.length > 1 && splits[1] - splits[0] < MIB ? 1 : 0)} MiB`),
         },
       ],
       draw: {
-        drawClear: [(chart) => drawStages(chart, stages())],
-        draw: [(chart) => drawLimits(chart, budget, stages(), marks())],
+        drawClear: [(chart) => drawStages(chart, stages(), budget)],
+        draw: [(chart) => drawLimits(chart, { budget, stages: stages(), phases: phases(), marks: marks() })],
       },
+      isVertical: true,
       ...handlers,
     },
     signal,
   );
 }
 
-/** From 0 to where two lines of text have room above what is highest. */
-function ends(chart, low, high, budget, stages) {
-  const top = Math.max(high ?? 0, budget, ...stages.map((stage) => stage.predicted));
+/** The colour of peaks, and of bad news above the budget's line. */
+function redAbove(chart, budget) {
+  const { ctx, bbox } = chart;
+  const line = (chart.valToPos(budget, "y", true) - bbox.top) / bbox.height;
+  if (!(line > 0)) return colour("peak");
+  if (line >= 1) return colour("over");
+  const found = ctx.createLinearGradient(0, bbox.top, 0, bbox.top + bbox.height);
+  for (const [place, name] of [[0, "over"], [line, "over"], [line, "peak"], [1, "peak"]]) found.addColorStop(place, colour(name));
+  return found;
+}
+
+/** From a little below where something happens to where two lines of text have room above what is highest. */
+function ends(chart, low, high, { budget, stages, phases, floor }) {
+  const top = Math.max(high ?? 0, budget, ...stages.map((stage) => stage.predicted), ...phases.map(({ peak }) => peak));
+  const least = Number.isFinite(floor) ? Math.min(floor, ...phases.map(({ peak }) => peak)) : 0;
+  const from = floor === 0 ? Math.min(0, low ?? 0) : Math.max(0, least - 0.12 * (top - least));
   const room = (3 * textSize()) / Math.max(chart.height - 4 * textSize(), 1);
-  return [Math.min(0, low ?? 0), top / (1 - Math.min(room, 0.4))];
+  return [from, from + (top - from) / (1 - Math.min(room, 0.4))];
 }
 
 /** A stage's left and right edge on the canvas, inside the drawing; null where it is out of sight. */
@@ -59,9 +77,12 @@ function edges(chart, stage) {
   return to > from ? [from, to] : null;
 }
 
-function drawStages(chart, stages) {
+function drawStages(chart, stages, budget) {
   const { ctx, bbox } = chart;
   ctx.save();
+  ctx.beginPath();
+  ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+  ctx.clip();
   for (const stage of stages) {
     const sides = edges(chart, stage);
     if (sides === null) continue;
@@ -69,12 +90,30 @@ function drawStages(chart, stages) {
     ctx.fillStyle = colour(`shade-${stage.block % 2}`);
     ctx.fillRect(from, bbox.top, to - from, bbox.height);
     const top = chart.valToPos(stage.runtime, "y", true);
-    const floor = chart.valToPos(0, "y", true);
+    const floor = bbox.top + bbox.height;
+    if (top >= floor) continue;
     ctx.fillStyle = colour("band");
     ctx.fillRect(from, top, to - from, floor - top);
     nameBand(chart, from, to, top);
   }
+  const line = chart.valToPos(budget, "y", true);
+  ctx.fillStyle = colour("over-back");
+  ctx.fillRect(bbox.left, bbox.top, bbox.width, line - bbox.top);
+  // Where some of the runtime is in sight, its band says so.
+  if (chart.scales.y.min > Math.max(0, ...stages.map((stage) => stage.runtime))) nameFold(chart, stages);
   ctx.restore();
+}
+
+/** What lies below the axis. */
+function nameFold(chart, stages) {
+  const { ctx, bbox } = chart;
+  const pixel = devicePixelRatio;
+  const runtime = Math.max(0, ...stages.map((stage) => stage.runtime));
+  ctx.font = fontOf(pixel);
+  ctx.fillStyle = colour("faint");
+  ctx.textAlign = "left";
+  ctx.textBaseline = "bottom";
+  ctx.fillText(`↓ folded: ${bytes(chart.scales.y.min)}${runtime ? `, Python and torch ${bytes(runtime)}` : ""}`, bbox.left + 5 * pixel, bbox.top + bbox.height - 4 * pixel);
 }
 
 function nameBand(chart, from, to, top) {
@@ -93,11 +132,15 @@ function fontOf(pixel) {
   return `${textSize() * pixel}px system-ui, "DejaVu Sans", sans-serif`;
 }
 
-function drawLimits(chart, budget, stages, marks) {
+function drawLimits(chart, { budget, stages, phases, marks }) {
   const { ctx, bbox } = chart;
   const pixel = devicePixelRatio;
   ctx.save();
+  ctx.beginPath();
+  ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+  ctx.clip();
   ctx.font = fontOf(pixel);
+  for (const phase of phases) drawPhase(chart, phase, budget, pixel);
   for (const stage of stages) drawStage(chart, stage, pixel);
   line(ctx, colour("budget"), 2 * pixel, [], bbox.left, bbox.left + bbox.width, chart.valToPos(budget, "y", true));
   ctx.fillStyle = colour("budget");
@@ -106,6 +149,25 @@ function drawLimits(chart, budget, stages, marks) {
   ctx.fillText(`budget ${bytes(budget)}`, bbox.left + bbox.width - 6 * pixel, chart.valToPos(budget, "y", true) - 3 * pixel);
   for (const mark of marks) drawMark(chart, mark, pixel);
   ctx.restore();
+}
+
+/** A phase's peak as a bar as long as it took, and its name where there is room. */
+function drawPhase(chart, phase, budget, pixel) {
+  const { ctx, bbox } = chart;
+  const sides = edges(chart, phase);
+  if (sides === null) return;
+  const [from, to] = sides;
+  const y = chart.valToPos(phase.peak, "y", true);
+  const isOver = phase.peak > budget;
+  ctx.fillStyle = colour(isOver ? "over-back" : "phase");
+  ctx.fillRect(from, y, to - from, bbox.top + bbox.height - y);
+  line(ctx, colour(isOver ? "over" : "peak"), 3 * pixel, [], from, to, y);
+  const text = phaseName(phase.phase);
+  if (ctx.measureText(text).width > to - from - 6 * pixel) return;
+  ctx.fillStyle = colour(isOver ? "bad" : "faint");
+  ctx.textAlign = "left";
+  ctx.textBaseline = "top";
+  ctx.fillText(text, from + 3 * pixel, y + 4 * pixel);
 }
 
 function drawStage(chart, stage, pixel) {

@@ -1,7 +1,8 @@
 // Both charts of a run: one range, one cursor, moved by mouse, buttons and keys.
 
 import { h, say } from "../dom.js";
-import { bytes, number } from "../format.js";
+import { bytes, number, phaseName } from "../format.js";
+import { pictureButton } from "../export.js";
 import { metricOf } from "../metrics.js";
 import { legend } from "../parts.js";
 import { learningChart, learningKey } from "./learning.js";
@@ -9,42 +10,78 @@ import { MEMORY_KEY, memoryChart } from "./memory.js";
 import { clock } from "./time_chart.js";
 
 const HELP =
-  "Drag to zoom, double click for all. Keys: ← → step, + − zoom, Page Up and Page Down pan, Home for all.";
+  "Drag to zoom, sideways or up and down, double click for all. Keys: ← → step, + − zoom, ↑ ↓ zoom memory, Page Up and Page Down pan, Home for all.";
 
 /** The charts in `place`. `onRange(from, to)` is told what is looked at (null, null: all). */
-export function runCharts(place, data, budget, { from, to, onRange }, signal) {
+export function runCharts(place, data, budget, { title, from, to, onRange }, signal) {
   const metric = metricOf(data.plan.model.task);
   const learned = metric.name === "Accuracy" ? "accuracy" : metric.name;
   let range = from !== null && to !== null && to > from ? [from, to] : null;
   let shown = [];
   let marks = [];
+  let phases = [];
   let cursor = null;
   let isDragged = false;
+  const looked = { isFolded: true, bytes: null };
   const tip = h("div", { class: "tip", hidden: true });
   const upper = h("div", { class: "chart", role: "application", tabindex: "0", onkeydown: key }, tip);
   const lower = h("div", { class: "chart" });
-  const handlers = { syncKey: "run", span: () => [0, data.end()], onRange: zoomTo, onReset: () => zoomTo(null, null), onCursor: point };
+  const handlers = { syncKey: "run", span: () => [0, data.end()], onRange: zoomTo, onReset: () => showAll(), onCursor: point };
+  const fold = h("button", { type: "button", "aria-pressed": "true", title: "Begin the axis where something happens, or at 0", onclick: () => setFolded(!looked.isFolded) }, "Fold the runtime");
+  const log = h("button", { type: "button", "aria-pressed": "true", title: "Equal steps are equal ratios", onclick: () => setLog(log.getAttribute("aria-pressed") !== "true") }, "Log");
   place.append(
     h("section", { class: "card", "aria-label": "Memory against time" },
-      h("div", { class: "heading" }, h("h2", {}, "Memory against time"), buttons()),
+      h("div", { class: "heading" }, h("h2", {}, "Memory against time"),
+        h("div", { class: "buttons" }, fold, buttons(), pictureButton("memory", () => upper.querySelector("canvas"), () => `Memory against time: ${title}, budget ${bytes(budget)}`))),
       legend(MEMORY_KEY), upper, h("p", { class: "faint" }, HELP)),
-    h("section", { class: "card", "aria-label": `Loss and ${learned}` }, h("h2", {}, `Loss and ${learned}`),
+    h("section", { class: "card", "aria-label": `Loss and ${learned}` },
+      h("div", { class: "heading" }, h("h2", {}, `Loss and ${learned}`),
+        h("div", { class: "buttons" }, log, pictureButton("loss", () => lower.querySelector("canvas"), () => `Loss and ${learned}: ${title}`))),
       legend(learningKey(metric)), lower),
   );
   const stages = () => data.stages();
-  const memory = memoryChart(upper, { budget, stages, marks: () => marks, ...handlers }, signal);
-  const learning = learningChart(lower, { stages, metric, ...handlers, onCursor: () => {} }, signal);
+  const memory = memoryChart(upper, { budget, stages, phases: () => phases, marks: () => marks, floor: () => data.floor(), view: () => looked, ...handlers }, signal);
+  const learning = learningChart(lower, { stages, metric, isLog: () => log.getAttribute("aria-pressed") === "true", ...handlers, onRange: (first, last) => zoomTo(first, last, looked.bytes), onCursor: () => {} }, signal);
 
   function buttons() {
     const one = (text, label, act) => h("button", { type: "button", "aria-label": label, title: label, onclick: act }, text);
     return h("div", { class: "buttons", role: "group", "aria-label": "Zoom" },
       one("+", "Zoom in", () => scale(0.5)), one("−", "Zoom out", () => scale(2)),
       one("←", "Earlier", () => pan(-0.5)), one("→", "Later", () => pan(0.5)),
-      one("All", "Show all", () => zoomTo(null, null)));
+      one("All", "Show all", showAll));
   }
 
-  /** Look at [first, last]; null: all. */
-  function zoomTo(first, last) {
+  /** The whole run, and the axis from where something happens. */
+  function showAll() {
+    zoomTo(null, null);
+  }
+
+  /** Begin the axis at 0, or where something happens. */
+  function setFolded(isFolded) {
+    Object.assign(looked, { isFolded, bytes: null });
+    fold.setAttribute("aria-pressed", String(isFolded));
+    memory.redraw();
+    say(isFolded ? "The axis begins where something happens" : "The axis begins at 0");
+  }
+
+  function setLog(isLog) {
+    log.setAttribute("aria-pressed", String(isLog));
+    learning.redraw();
+  }
+
+  /** Memory from less to more bytes around the highest peak that is looked at. */
+  function scaleBytes(factor) {
+    const [low, high] = memory.values();
+    const peak = Math.min(Math.max(data.peak(), low), high);
+    const wanted = [peak - (peak - low) * factor, peak + (high - peak) * factor];
+    looked.bytes = factor > 1 && wanted[0] <= 0 ? null : wanted;
+    memory.redraw();
+    say(looked.bytes === null ? "All of the axis" : `From ${bytes(wanted[0])} to ${bytes(wanted[1])}`);
+  }
+
+  /** Look at [first, last], and at some bytes alone where they are given; null: all. */
+  function zoomTo(first, last, values = null) {
+    looked.bytes = values;
     const end = data.end();
     const isAll = first === null || (first <= 0 && last >= end);
     range = isAll ? null : [Math.max(0, first), Math.min(end, last)];
@@ -74,8 +111,8 @@ export function runCharts(place, data, budget, { from, to, onRange }, signal) {
 
   function key(event) {
     const acts = {
-      "+": () => scale(0.5), "=": () => scale(0.5), "-": () => scale(2), Home: () => zoomTo(null, null),
-      PageUp: () => pan(-0.5), PageDown: () => pan(0.5), ArrowLeft: () => step(-1), ArrowRight: () => step(1),
+      "+": () => scale(0.5), "=": () => scale(0.5), "-": () => scale(2), Home: showAll,
+      ArrowUp: () => scaleBytes(0.5), ArrowDown: () => scaleBytes(2), PageUp: () => pan(-0.5), PageDown: () => pan(0.5), ArrowLeft: () => step(-1), ArrowRight: () => step(1),
       Escape: () => memory.setCursor(null),
     };
     if (!Object.hasOwn(acts, event.key) || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -112,7 +149,9 @@ export function runCharts(place, data, budget, { from, to, onRange }, signal) {
     cursor = isInside ? index + (shown[index] === null ? 1 : 0) : null; // a break lies where the sample behind it does
     tip.hidden = cursor === null;
     if (cursor === null) return;
-    tip.textContent = lines(shown[cursor]).join("\n");
+    const [seconds] = memory.at(left, top);
+    const phase = phases.find(({ start, end }) => seconds > start && seconds < end);
+    tip.textContent = (phase ? phaseLines(phase) : lines(shown[cursor])).join("\n");
     const x = left + memory.offset() + 14;
     const side = x + tip.offsetWidth > upper.clientWidth ? left + memory.offset() - tip.offsetWidth - 14 : x;
     tip.style.setProperty("transform", `translate(${Math.max(0, side)}px, ${Math.max(0, top - 20)}px)`);
@@ -129,10 +168,19 @@ export function runCharts(place, data, budget, { from, to, onRange }, signal) {
     ];
   }
 
+  function phaseLines({ block, phase, start, end, peak, isTimed }) {
+    return [
+      data.stage(block, 0, 0).title,
+      `${phaseName(phase)}, ${isTimed ? `${clock(start)} to ${clock(end)}` : "its moment was not recorded"}`,
+      `peak ${bytes(peak)}${peak > budget ? `, ${bytes(peak - budget)} above the budget` : ""}`,
+    ];
+  }
+
   /** Draw what the data now says; while something is dragged it would be taken from under the mouse. */
   function update() {
     if (isDragged) return;
     shown = data.shown();
+    phases = data.phases();
     marks = data.marks().filter((mark) => mark.seconds !== null);
     const seconds = secondsOf(shown);
     const column = (name) => shown.map((one) => (one === null ? null : one[name]));

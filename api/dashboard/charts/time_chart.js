@@ -10,12 +10,16 @@ const INCREMENTS = [
   0.001, 0.01, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400, 604800,
 ];
 
+/** So many pixels up or down a drag is one of both ways. */
+const UPWARDS = 30;
+
 /** Width of the axes on both sides, so that charts above each other agree. */
 export const sides = () => ({ left: Math.round(5.2 * textSize()), right: Math.round(4.2 * textSize()) });
 
 /**
  * A chart in `place` until the signal. `options`: syncKey, span() (all there is, in seconds), height(width),
- * padding(), series, scales, axes (uPlot's own words), draw (hooks), onRange(from, to), onReset(), onCursor(index | null, left, top).
+ * padding(), series, scales, axes (uPlot's own words), draw (hooks), isVertical (whether dragging up and down zooms as
+ * well), onRange(from, to, [low, high] | null), onReset(), onCursor(index | null, left, top).
  */
 export function timeChart(place, options, signal) {
   let plot = null;
@@ -35,7 +39,7 @@ export function timeChart(place, options, signal) {
       padding: options.padding?.() ?? null,
       legend: { show: false },
       cursor: {
-        drag: { x: true, y: false, setScale: false },
+        drag: options.isVertical ? { x: true, y: true, uni: UPWARDS, setScale: false } : { x: true, y: false, setScale: false },
         sync: { key: options.syncKey, setSeries: false },
         focus: { prox: -1 },
         bind: { dblclick: () => () => options.onReset() },
@@ -53,8 +57,10 @@ export function timeChart(place, options, signal) {
   }
 
   function selected(chart) {
-    const { left, width } = chart.select;
-    if (width > 3) options.onRange(chart.posToVal(left, "x"), chart.posToVal(left + width, "x"));
+    const { left, width, top, height } = chart.select;
+    const isPart = options.isVertical && height > 3 && height < chart.over.clientHeight - 3;
+    const values = isPart ? [chart.posToVal(top + height, "y"), chart.posToVal(top, "y")] : null;
+    if (width > 3 || isPart) options.onRange(chart.posToVal(left, "x"), chart.posToVal(left + width, "x"), values);
     chart.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
   }
 
@@ -72,12 +78,22 @@ export function timeChart(place, options, signal) {
       range = found;
       plot?.setData(data);
     },
+    /** Draw anew: something else has changed than data or range. */
+    redraw() {
+      plot?.setData(data);
+    },
+    /** The moment and the value at a place of the drawing. */
+    at: (left, top) => [plot.posToVal(left, "x"), plot.posToVal(top, "y")],
+    /** What the value axis shows. */
+    values: () => [plot?.scales.y.min ?? 0, plot?.scales.y.max ?? 1],
     /** Put the cursor on a point; null takes it away. */
     setCursor(index) {
       if (plot === null) return;
       if (index === null) plot.setCursor({ left: -10, top: -10 });
       else plot.setCursor({ left: plot.valToPos(data[0][index], "x"), top: plot.over.clientHeight / 3 });
     },
+    /** The moment of a point. */
+    seconds: (index) => data[0][index],
     /** The drawing's left edge within the place. */
     offset: () => (plot === null ? 0 : plot.over.offsetLeft),
   };

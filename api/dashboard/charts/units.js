@@ -9,20 +9,48 @@ import { partName } from "./blocks.js";
 const PARTS = ["parameters", "gradients", "optimizer", "activations", "transient"];
 const LONGEST_NAME = 24;
 const RECOMPUTED = "↻";
+const AT_WORK = "▼";
 
-/** The row, drawn anew when its room changes, and the same as a table. */
-export function unitRow(plan, units, signal) {
+/** The row, drawn anew when its room changes, and the same as a table: at the moment of each block's peak, or each alone. */
+export function unitRow(plan, units, moments, signal) {
+  const atPeak = units.map((unit) => shareOf(unit, moments));
+  let shown = atPeak;
+  let width = 0;
   const place = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "The network, unit by unit" });
-  whenResized(place, signal, (width) => place.replaceChildren(drawing(plan, units, width)));
-  return h("div", {},
-    legend([
-      ...PARTS.map((part) => ({ colour: `part-${part}`, text: partName(part) })),
-      { colour: "budget", text: "what the budget leaves beside Python and torch", shape: "dashed" },
-      { colour: "peak", text: "cut: no gradient crosses", shape: "dashed" },
-      ...(units.some((unit) => unit.recomputed) ? [{ sign: RECOMPUTED, text: "recomputed in backward" }] : []),
-    ]),
-    place,
-    h("details", {}, h("summary", {}, "As a table"), unitTable(units)));
+  const below = h("div", {});
+  const words = h("p", { class: "faint" });
+  const choices = [["At its block's peak", atPeak], ["Each alone", units]].map(([text, rows]) =>
+    h("button", { type: "button", onclick: () => show(rows) }, text));
+  const key = [
+    ...PARTS.map((part) => ({ colour: `part-${part}`, text: partName(part) })),
+    { colour: "budget", text: "what the budget leaves beside Python and torch", shape: "dashed" },
+    { colour: "peak", text: "cut: no gradient crosses", shape: "dashed" },
+    ...(units.some((unit) => unit.recomputed) ? [{ sign: RECOMPUTED, text: "recomputed in backward" }] : []),
+    { sign: AT_WORK, text: "at work when its block is at its peak" },
+  ];
+  function show(rows) {
+    shown = rows;
+    choices.forEach((button, index) => button.setAttribute("aria-pressed", String((index === 0) === (rows === atPeak))));
+    words.textContent = rows === atPeak
+      ? "Bars of a block, heads among them, add up to its peak below, beside what is nobody's own: data, kernels, Python and torch."
+      : "What each takes if nothing else of its block were there, at its own highest moment.";
+    if (width) place.replaceChildren(drawing(plan, rows, moments, width));
+    const details = h("details", { open: below.querySelector("details")?.open ?? false }, h("summary", {}, "As a table"), unitTable(rows));
+    below.replaceChildren(details);
+  }
+  show(atPeak);
+  whenResized(place, signal, (found) => {
+    width = found;
+    place.replaceChildren(drawing(plan, shown, moments, width));
+  });
+  return h("div", {}, h("div", { class: "heading" }, legend(key), h("div", { class: "buttons" }, choices)), words, place, below);
+}
+
+/** A unit or head as it is at its block's peak; nothing of it where it is in memory at no such moment. */
+function shareOf(unit, moments) {
+  const found = moments.flatMap(({ shares }) => shares).find((share) => share.unit === unit.unit && share.kind === unit.kind);
+  const none = Object.fromEntries(PARTS.map((part) => [`${part}_bytes`, 0]));
+  return { ...unit, ...none, ...found };
 }
 
 /** Bytes of a unit or head together. */
@@ -30,7 +58,7 @@ function total(unit) {
   return PARTS.reduce((sum, part) => sum + unit[`${part}_bytes`], 0);
 }
 
-function drawing(plan, units, room) {
+function drawing(plan, units, moments, room) {
   const size = textSize();
   const bodies = units.filter((unit) => unit.kind === "unit");
   const step = Math.max(2.6 * size, (room - 2) / bodies.length);
@@ -38,10 +66,10 @@ function drawing(plan, units, room) {
   const bars = 16 * size;
   const floor = top + bars;
   const left = plan.blocks.map((block) => plan.budget.bytes - plan.reserve_bytes - block.predicted.breakdown.runtime);
-  const highest = 1.08 * Math.max(...left, ...units.map(total), 1);
+  const highest = 1.08 * Math.max(...left, ...bodies.map((unit) => total(unit) + headBytes(units, unit)), 1);
   const longest = Math.max(...bodies.map((unit) => Math.min(unit.name.length, LONGEST_NAME)));
   const isFlat = 0.62 * longest * size < step;
-  const scene = { plan, units, step, top, floor, size, scale: bars / highest, left, isFlat };
+  const scene = { plan, units, moments, step, top, floor, size, scale: bars / highest, left, isFlat };
   const names = isFlat ? size : 1.2 * size + 0.42 * longest * size;
   const height = floor + 2.4 * size + names;
   const aside = isFlat ? 0 : 2.4 * size; // the first names lean out to the left
@@ -54,6 +82,12 @@ function drawing(plan, units, room) {
     plan.blocks.flatMap((block) => block.segments.map((segment) => drawCut(scene, block, segment))),
     plan.blocks.map((_, index) => drawLimit(scene, index)),
     s("line", { x1: 0, x2: step * bodies.length, y1: floor, y2: floor, stroke: "var(--faint)" }));
+}
+
+/** What the head behind a unit takes. */
+function headBytes(units, unit) {
+  const head = units.find((one) => one.kind === "head" && one.unit === unit.unit);
+  return head ? total(head) : 0;
 }
 
 /** A word above the units that are not trained. */
@@ -82,12 +116,14 @@ function drawUnit(scene, unit) {
   const x = unit.unit * step;
   const wide = Math.min(0.62 * step, 6 * size);
   const from = x + (step - wide) / 2;
+  const head = scene.units.find((one) => one.kind === "head" && one.unit === unit.unit);
+  const isAtWork = scene.moments.some((moment) => moment.unit === unit.unit);
   let base = floor;
-  const stack = PARTS.map((part) => {
-    const high = unit[`${part}_bytes`] * scale;
+  const stack = [unit, ...(head ? [head] : [])].flatMap((one) => PARTS.map((part) => {
+    const high = one[`${part}_bytes`] * scale;
     base -= high;
-    return s("rect", { x: from, y: base, width: wide, height: Math.max(high, 0), fill: `var(--part-${part})` });
-  });
+    return s("rect", { x: from, y: base, width: wide, height: Math.max(high, 0), fill: `var(--part-${part})`, "fill-opacity": one === head ? 0.55 : 1 });
+  }));
   const parts = PARTS.map((part) => `${partName(part)} ${bytes(unit[`${part}_bytes`])}`).join("\n");
   const middle = x + step / 2;
   const name = unit.name.length > LONGEST_NAME ? `${unit.name.slice(0, LONGEST_NAME - 1)}…` : unit.name;
@@ -97,6 +133,7 @@ function drawUnit(scene, unit) {
   return s("g", {},
     s("title", {}, `${unit.name}: ${bytes(total(unit))}\n${parts}${unit.recomputed ? "\nrecomputed" : ""}${unit.frozen ? "\nfrozen: not trained" : ""}`),
     stack,
+    isAtWork ? s("text", { x: x + step / 2, y: base - 0.35 * size, "text-anchor": "middle", "aria-hidden": "true", class: "halo" }, AT_WORK) : null,
     unit.recomputed ? s("text", { x: x + step / 2, y: floor + 1.2 * size, "text-anchor": "middle", "aria-hidden": "true" }, RECOMPUTED) : null,
     s("text", spot, name));
 }

@@ -10,12 +10,14 @@ import { pause } from "../stream.js";
 
 const LOOK_SECONDS = 5;
 
-export async function show(place, { signal }) {
+export async function show(place, { query, signal }) {
   const list = h("div", { class: "view" });
-  const look = async () => draw(list, await readFleet(signal), look);
+  const named = query.get("device");
+  const look = async () => draw(list, await readFleet(signal), look, named);
   const enrol = h("button", { type: "button", class: "main", onclick: () => askDevice(place, look) }, "Enrol a device");
   place.append(h("div", { class: "heading" }, h("h1", {}, "Fleet"), enrol), list);
   await look();
+  list.querySelector("[aria-current]")?.scrollIntoView({ block: "center" });
   keepFresh(list, look, signal);
 }
 
@@ -33,10 +35,10 @@ async function readFleet(signal) {
   return { devices: devices.items, runs: runs.items, jobs: jobs.items, enrolments: enrolments.items, sessions: sessions.items };
 }
 
-function draw(list, { devices, runs, jobs, enrolments, sessions }, again) {
+function draw(list, { devices, runs, jobs, enrolments, sessions }, again, named) {
   const newest = (device) => runs.find((run) => run.device_id === device.id) ?? null;
   const active = jobs.filter((job) => ["queued", "running", "cancelling"].includes(job.state));
-  const items = devices.map((device) => item(device, newest(device), device.kind === "server" ? active : [], again));
+  const items = devices.map((device) => item(device, newest(device), device.kind === "server" ? active : [], again, device.id === named));
   const enrolled = devices.some((device) => device.kind === "device");
   list.replaceChildren(
     h("ul", { class: "list" }, items),
@@ -60,14 +62,14 @@ function tokens(title, kind, items, again) {
   })));
 }
 
-function item(device, run, jobs, again) {
+function item(device, run, jobs, again, isNamed) {
   const { machine } = device;
   const isServer = device.kind === "server";
   const memory = machine.limit_bytes ?? machine.total_bytes;
   const revoke = isServer || device.revoked_at ? null : h("button", { type: "button", onclick: () => askRevoke(device, again) }, "Revoke");
   const state = device.revoked_at ? badge("revoked", "bad") : isServer ? badge("this server") : run && run.state !== "finished" ? runState(run) : badge("idle");
   const seen = device.last_seen_at !== undefined && !isServer ? ` · last seen ${ago(device.last_seen_at)}` : "";
-  return h("li", {},
+  return h("li", { "aria-current": isNamed ? "true" : null },
     h("div", { class: "heading" }, h("h2", {}, device.name), state),
     h("p", {}, `${bytes(memory)} memory · ${counted(machine.cores, "core")} · ${machine.architecture}`),
     h("p", { class: "faint" }, `${machine.cpu_model}${machine.gpu_name ? ` · ${machine.gpu_name}` : ""} · torch ${machine.torch_version ?? "none"}`),
@@ -77,7 +79,10 @@ function item(device, run, jobs, again) {
       meter(run.peak_bytes ?? run.last_sample?.peak_bytes ?? 0, run.budget.bytes),
     ] : null,
     jobs.map((job) => h("p", {}, `Measuring ${job.model}: ${job.phase || job.state}, ${number(job.done)} of ${number(job.total)}${job.eta_seconds === null ? "" : `, ${duration(job.eta_seconds)} left`}`)),
-    isServer ? null : h("div", { class: "buttons" }, revoke, keepButton("devices", device, { saved: again, gone: again, purge: true })));
+    h("div", { class: "buttons" },
+      run ? h("a", { class: "button", href: link(["runs"], { device: device.id }) }, "All its runs") : null,
+      revoke,
+      isServer ? null : keepButton("devices", device, { saved: again, gone: again, purge: true })));
 }
 
 /** A token for one device, shown once; then the device may be there. */

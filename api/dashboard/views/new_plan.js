@@ -3,7 +3,7 @@
 import { Problem, address, get, send } from "../api.js";
 import { budgetField } from "../budget_field.js";
 import { h } from "../dom.js";
-import { MIB, count, short } from "../format.js";
+import { MIB, bytes, count, short } from "../format.js";
 import { errorPlace, numberField, selectField, showErrors, textField } from "../form.js";
 import { jobProgress } from "../job_progress.js";
 import { copyLine, problemBox } from "../parts.js";
@@ -21,7 +21,7 @@ const RESIZES = [["", "refused, unless they are pictures of a folder"], ["biline
 const NO_YES = [["false", "no"], ["true", "yes"]];
 const OVERLAPS = [["0", "none"], ["1", "a segment trains the unit behind it as well"], ["auto", "auto: at the cuts where that suits the preference"]];
 const DECAYS = [["weights", "kernels and matrices"], ["all", "all parameters"]];
-const MORE = ["mean", "std", "resize", "shorter_side", "momentum", "nesterov", "weight_decay", "weight_decay_on", "schedule", "warmup", "early_epochs", "polish", "polish_lr", "seed", "max_cuts", "max_accuracy_loss", "linear_segments", "allocator", "reserve", "head", "overlap", "head_time_share", "grouping_threshold"];
+const MORE = ["scope", "lr", "dtype", "augment", "views", "freeze", "storage", "cache", "mean", "std", "resize", "shorter_side", "momentum", "nesterov", "weight_decay", "weight_decay_on", "schedule", "warmup", "early_epochs", "polish", "polish_lr", "seed", "max_cuts", "max_accuracy_loss", "linear_segments", "allocator", "reserve", "head", "overlap", "head_time_share", "grouping_threshold"];
 const SCOPES = [["process", "everything resident"], ["training", "above the runtime's own"]];
 
 export async function show(place, { query, signal }) {
@@ -84,7 +84,15 @@ export async function show(place, { query, signal }) {
       }
     } catch (error) {
       if (signal.aborted) return;
-      said.replaceChildren(showErrors(form.fields, error) ? "" : problemBox(error, null));
+      const least = error.document?.minimum_bytes;
+      const isBudget = least && error.field === "$.budget.bytes";
+      const take = () => {
+        form.budget.set(least);
+        setQuery({ budget: least });
+        make();
+      };
+      const shown = showErrors(form.fields, error);
+      said.replaceChildren(shown ? "" : problemBox(error, null), isBudget ? h("p", {}, h("button", { type: "button", class: "main", onclick: take }, `Take ${bytes(least)}`)) : "");
     } finally {
       submit.disabled = false;
     }
@@ -270,7 +278,7 @@ function makeForm(lists, given) {
     if (value("classes") === String(last.classes)) fields.classes.input.value = String(next.classes);
   }
 
-  function bytes() {
+  function chosenBytes() {
     if (budget.value() === null) throw new Problem({ field: "$.budget", detail: "a number of MiB is needed, 1 or more" }, 422);
     return budget.value();
   }
@@ -307,11 +315,11 @@ function makeForm(lists, given) {
   const element = (...names) => names.map((name) => fields[name].element);
   const sections = [
     group("Network", element("model", "input", "classes"), paste),
-    group("Device and budget", element("device", "scope"), missing, element("budget")),
-    group("Training", element("batch", "epochs", "samples", "optimizer", "lr", "dtype", "augment", "views", "freeze")),
-    group("Choice", element("strategy", "prefer", "storage", "cache")),
+    group("Device and budget", element("device"), missing, element("budget")),
+    group("Training", element("batch", "epochs", "samples", "optimizer")),
+    group("Choice", element("strategy", "prefer")),
     h("details", { class: "card", open: MORE.some((name) => value(name) !== defaults[name]) },
-      h("summary", {}, "More terms"), h("div", { class: "form" }, element(...MORE))),
+      h("summary", {}, "More terms, for experts"), h("div", { class: "form" }, element(...MORE))),
   ];
-  return { fields, sections, budget, bytes, changed, chosen, follow, memory, measured, query, request };
+  return { fields, sections, budget, bytes: chosenBytes, changed, chosen, follow, memory, measured, query, request };
 }

@@ -64,12 +64,14 @@ export async function show(place, { id, query, signal }) {
       `${taskOf(plan.model)}${plan.strategy} for ${plan.device.name} · batch ${number(plan.training.batch)}, ${epochsOf(plan)} epochs of ${number(plan.training.samples)} samples, ${plan.training.optimizer.kind}${plan.training.freeze ? `, the first ${number(plan.training.freeze)} units frozen` : ""}${plan.training.dtype === "float32" ? "" : `, in ${plan.training.dtype}`}${plan.training.augment === "none" ? "" : `, augmented by ${plan.training.augment}`}, allocator ${plan.allocator}, samples go in as ${normalisationOf(plan)} · `,
       h("span", { class: "mono" }, short(plan.id)));
     field.limits(plan.minimum_budget_bytes, plan.device.total_bytes);
+    const peak = get(address("plans", plan.id, "peak"), parts.signal).then((found) => found.peak);
+    peak.catch(() => {});
     shown.replaceChildren(
       h("section", { class: "card", "aria-label": "In figures" }, h("h2", { class: "unseen" }, "In figures"), factsOf(plan)),
-      h("section", { class: "card" }, h("h2", {}, "The network"), later(() => unitsOf(plan, parts.signal), parts.signal)),
-      h("section", { class: "card" }, h("h2", {}, "What the peak is made of"), blockBars(plan)),
+      h("section", { class: "card" }, h("h2", {}, "The network"), later(() => unitsOf(plan, peak, parts.signal), parts.signal)),
+      h("section", { class: "card" }, h("h2", {}, "What the peak is made of"), barsOf(plan, peak)),
       h("div", { class: "pair" },
-        h("section", { class: "card" }, h("h2", {}, "What a budget buys"), later(() => frontierOf(plan, take, parts.signal), parts.signal)),
+        h("section", { class: "card" }, h("h2", {}, "What a budget buys"), later(() => frontierOf(plan, take, (flat) => field.limits(plan.minimum_budget_bytes, plan.device.total_bytes, flat), parts.signal), parts.signal)),
         h("section", { class: "card" }, h("h2", {}, "Strategies"), later(() => strategiesOf(plan, parts.signal), parts.signal))),
       h("section", { class: "card" }, h("h2", {}, "Run it"), ...howToRun(plan, query)));
   }
@@ -103,13 +105,21 @@ function later(ask, signal) {
   return place;
 }
 
-async function unitsOf(plan, signal) {
+async function unitsOf(plan, peak, signal) {
   const { units } = await get(address("plans", plan.id, "units"), signal);
-  return unitRow(plan, units, signal);
+  return unitRow(plan, units, await peak, signal);
 }
 
-async function frontierOf(plan, take, signal) {
+/** The bars at once, their layers when they are there. Without the profile there are none. */
+function barsOf(plan, peak) {
+  const place = h("div", {}, blockBars(plan, []));
+  peak.then((moments) => place.replaceChildren(blockBars(plan, moments)), () => {});
+  return place;
+}
+
+async function frontierOf(plan, take, onFlat, signal) {
   const { frontier } = await get(address("plans", plan.id, "frontier"), signal);
+  onFlat(frontier.at(-1)?.budget_bytes ?? null);
   return frontierChart(plan, frontier, take, signal);
 }
 

@@ -1,18 +1,23 @@
 // One run: memory against time while it goes on and afterwards, predicted against measured.
 
-import { address, get } from "../api.js";
+import { address, get, service } from "../api.js";
 import { runCharts } from "../charts/run_charts.js";
 import { clock } from "../charts/time_chart.js";
 import { h, say } from "../dom.js";
-import { bytes, count, deviation, duration, headName, moment, number, percent, short, stageCell, stagesOf, unitNames } from "../format.js";
+import { bytes, count, deviation, duration, headName, moment, number, percent, phaseName, short, stageCell, stagesOf, unitNames } from "../format.js";
 import { keepButton } from "../keep.js";
 import { metricOf } from "../metrics.js";
+import { exportButtons } from "../export.js";
 import { badge, figures, meter, runState, stateBy, table } from "../parts.js";
 import { go, link, setQuery } from "../router.js";
 import { RunData } from "../run_data.js";
 import { follow } from "../stream.js";
 
 const POINTS = 2000;
+
+/** As many points as the service sends at one time, and so few samples that none of them are merged. */
+const MOST_POINTS = 5000;
+const SAMPLES_AT_ONCE = 2500;
 
 /** So many are listed. */
 const MOST_CLASSES = 100;
@@ -38,7 +43,7 @@ export async function show(place, { id, query, signal }) {
   data.isThinned = chart.count > chart.samples.length;
   data.add(chart.samples);
   charts.replaceChildren();
-  const drawing = runCharts(charts, data, run.budget.bytes, { ...rangeOf(query), onRange: look }, signal);
+  const drawing = runCharts(charts, data, run.budget.bytes, { title: `${run.name}, ${plan.model.name} on ${run.device || plan.device.name}`, ...rangeOf(query), onRange: look }, signal);
 
   let timer = null;
   /** Put the range into the address, and fetch finer samples of it where there are some. */
@@ -87,11 +92,11 @@ export async function show(place, { id, query, signal }) {
   function finish(report) {
     data.report = report;
     showState({ state: stateBy(report), reason: null });
-    tables.replaceChildren(...tablesOf(plan, data));
+    tables.replaceChildren(...tablesOf(run, plan, data));
     draw();
   }
 
-  tables.replaceChildren(...tablesOf(plan, data));
+  tables.replaceChildren(...tablesOf(run, plan, data));
   draw();
   const { from, to } = rangeOf(query);
   if (from !== null && to !== null && data.isThinned) refine(from, to);
@@ -146,7 +151,7 @@ function heading(run, plan, state) {
   const edit = keepButton("runs", run, { saved, gone: () => go(["runs"]) });
   return h("div", {},
     h("div", { class: "heading" }, name, state, edit),
-    h("p", { class: "sub" }, `${plan.model.name} on ${plan.device.name} · `,
+    h("p", { class: "sub" }, `${plan.model.name} on `, run.device_id ? h("a", { href: link(["fleet"], { device: run.device_id }) }, run.device) : run.device || plan.device.name, " · ",
       h("a", { href: link(["plans", run.plan_id]) }, `plan ${short(run.plan_id)}`),
       ` · began ${moment(run.created_at)}`));
 }
@@ -154,14 +159,16 @@ function heading(run, plan, state) {
 function factsOf(run, plan, data) {
   const { report } = data;
   const last = data.samples.at(-1);
+  const progress = data.progress();
   const peak = data.peak() || run.peak_bytes || 0;
   const metric = metricOf(plan.model.task);
   const verdict = peak <= run.budget.bytes ? badge("within budget", "good") : badge(`over budget by ${bytes(peak - run.budget.bytes)}`, "bad");
   return figures([
     ["Peak and budget", meter(peak, run.budget.bytes), last || report ? h("span", {}, verdict, report?.peak ? ` ${peakMoment(report.peak)}` : null) : null],
     ["Predicted peak", bytes(plan.predicted.peak_bytes), report ? `measured ${deviation(peak, plan.predicted.peak_bytes)}` : null],
-    ["Block", last ? blockNumber(plan, last.block) : "–", last ? unitNames(plan.model, stagesOf(plan)[last.block].units) : "no step yet"],
-    ["Step", last ? number(last.step) : "–", last ? `epoch ${number(last.epoch)}` : null],
+    ...(isOpen(run) && progress ? [["Progress", progressBar(progress), progress.seconds === null ? null : `about ${duration(progress.seconds)} left`]] : []),
+    ["Block", last ? stageCell(plan, last.block) : "–", last ? `${blockRange(plan)}${unitNames(plan.model, stagesOf(plan)[last.block].units)}` : "no step yet"],
+    ["Step", last ? number(last.step) : "–", last ? `of its block, epoch ${number(last.epoch)}; all are counted from 0` : null],
     ["Loss", last ? number(last.loss, 3) : "–"],
     [metric.name, report ? metric.write(report.accuracy) : "–", report ? h("span", {}, h("span", {}, bestExit(report) === report.exits.at(-1)?.unit ? "of the full model" : `of the best exit, behind ${plan.model.units[bestExit(report) - 1].name}`), accuracyBasis(report)) : "measured at the end"],
     ...(report?.comparison ? [comparisonFact(metric, report.comparison)] : []),
@@ -169,9 +176,18 @@ function factsOf(run, plan, data) {
   ]);
 }
 
-/** Which of its blocks a run is in. */
-function blockNumber(plan, block) {
-  return block < plan.blocks.length ? `${number(block + 1)} of ${number(plan.blocks.length)}` : "polish";
+/** Which blocks there are. */
+function blockRange(plan) {
+  return plan.blocks.length > 1 ? `of 0 to ${number(plan.blocks.length - 1)}: ` : "";
+}
+
+/** Whether a run is expected to go on. */
+function isOpen(run) {
+  return run.state === "running" || run.state === "queued";
+}
+
+function progressBar({ share }) {
+  return h("div", { class: "meter" }, h("progress", { max: 1, value: share, "aria-label": "Progress" }), h("span", {}, percent(share, 0)));
 }
 
 /** The same network by backpropagation, outside the budget. */
@@ -191,7 +207,7 @@ function peakMoment({ phase, block, steps, is_polish: isPolish }) {
   return `at ${phase}${block === null ? "" : isPolish ? " of the polish" : ` of block ${number(block)}`}, behind ${number(steps)} steps`;
 }
 
-function tablesOf(plan, data) {
+function tablesOf(run, plan, data) {
   const { report } = data;
   const phases = reported(report).flatMap(({ phases }, index) => (phases ?? []).map((phase) => ({ ...phase, index })));
   return [
@@ -200,8 +216,37 @@ function tablesOf(plan, data) {
     report?.polish ? h("section", { class: "card" }, h("h2", {}, "Polish"), polishOf(plan, report)) : null,
     report ? h("section", { class: "card" }, h("h2", {}, "Exits"), table("Exits", exitColumns(plan, report), report.exits.map((exit) => ({ ...exit, isCurrent: exit.unit === bestExit(report) })))) : null,
     report?.data ? h("section", { class: "card" }, h("h2", {}, "Data"), ...dataOf(report.data.description)) : null,
+    h("section", { class: "card" }, h("h2", {}, "Files"), filesOf(run, report, data)),
     report?.deviations.length ? h("section", { class: "card" }, h("h2", {}, "Where it left its plan"), h("ul", {}, data.marks().map(markItem))) : null,
   ].filter(Boolean);
+}
+
+/** What there is to take along, by link where the service has it. */
+function filesOf(run, report, data) {
+  const name = `run-${short(run.id)}`;
+  const one = (text, href, file) => h("a", { class: "button", href: service + href, download: file ?? null, target: file ? null : "_blank", rel: "noopener" }, text);
+  return h("div", { class: "buttons" },
+    report ? one("Report page", `${address("runs", run.id)}/page`) : null,
+    report ? one("report.json", `${address("runs", run.id)}/report`, `${name}-report.json`) : null,
+    one("plan.json", address("plans", run.plan_id), `plan-${short(run.plan_id)}.json`),
+    h("span", {}, "Samples:"), exportButtons(`${name}-samples`, SAMPLES, () => everySample(run)));
+}
+
+const SAMPLES = ["sequence", "seconds", "block", "epoch", "step", "resident_bytes", "peak_bytes", "loss"].map((name) => ({ name, of: (sample) => sample[name] }));
+
+/** All samples as they came, not those of the chart. */
+async function everySample(run) {
+  const found = [];
+  for (let after = -1; ;) {
+    const before = after + 1 + SAMPLES_AT_ONCE;
+    const part = await get(`${address("runs", run.id)}/samples?points=${MOST_POINTS}&after=${after}&before=${before}`);
+    found.push(...part.samples);
+    if (part.last_sequence === null) {
+      const later = await get(`${address("runs", run.id)}/samples?points=1&after=${before - 1}`);
+      if (later.count === 0) return found;
+    }
+    after = before - 1;
+  }
 }
 
 /** What a report says of blocks and polish, in order. */
@@ -262,7 +307,8 @@ function blockColumns(plan, data) {
 function phaseColumns(plan) {
   return [
     { name: "Block", of: (row) => stageCell(plan, row.index) },
-    { name: "Phase", of: (row) => row.phase },
+    { name: "Phase", of: (row) => phaseName(row.phase) },
+    { name: "Time", number: true, of: (row) => duration(row.seconds ?? null) },
     { name: "Predicted peak", number: true, of: (row) => (row.predicted_peak_bytes ? bytes(row.predicted_peak_bytes) : "–") },
     { name: "Measured peak", number: true, of: (row) => bytes(row.measured_peak_bytes) },
     { name: "Differs by", number: true, of: (row) => (row.predicted_peak_bytes ? deviation(row.measured_peak_bytes, row.predicted_peak_bytes) : "–") },
