@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from planner.model.activations import Activations
     from planner.profiler.child.accelerator_limit import OwnAcceleratorLimit
+    from planner.profiler.child.layouts import Layout
     from planner.training.optimizers import Optimizer
 
 
@@ -70,6 +72,13 @@ class Measurer:
         self._caches = ColdCaches(job.max_bytes)
         self._loaded: _Loaded | None = None
 
+    @cached_property
+    def _layouts(self) -> tuple[tuple[Layout | None, ...], ...]:
+        from planner.profiler.child.layouts import boundary_layouts
+
+        units = [component for component in self._components if not component.is_head]
+        return boundary_layouts(units, self._meter.device)
+
     def warm(self) -> None:
         """Record once, so that the memory which torch.profiler keeps from then on is there before limits are set."""
         self._meter.record(lambda: None)
@@ -89,6 +98,7 @@ class Measurer:
     def _measure(self, measurement: Measurement) -> Measured:
         import torch
 
+        from planner.profiler.child.layouts import laid_out
         from planner.training.examples import example_inputs
 
         if self._loaded is None or self._loaded.index != measurement.component:
@@ -97,8 +107,11 @@ class Measurer:
         component = self._loaded.component
         generator = torch.Generator().manual_seed(measurement.micro_batch)
         size, device = measurement.micro_batch, self._meter.device
-        first = example_inputs(component.shape, size, component.input_dtype, component.tokens, generator).to(device)
-        further = [example_inputs(shape, size, component.dtype, 0, generator).to(device) for shape in component.further]
+        given = [example_inputs(component.shape, size, component.input_dtype, component.tokens, generator)]
+        given += [example_inputs(shape, size, component.dtype, 0, generator) for shape in component.further]
+        boundary = component.boundary if component.is_head else component.boundary - 1
+        lie = (*self._layouts[boundary], *[None] * len(given))
+        first, *further = (laid_out(tensor.to(device), layout) for tensor, layout in zip(given, lie, strict=False))
         inputs: Activations = (first, *further) if further else first
         facts = self._facts(self._loaded, inputs) if measurement.with_facts else None
         if not component.is_head:

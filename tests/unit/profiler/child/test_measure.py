@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,12 +11,15 @@ from torch import Tensor, nn
 
 from planner.errors import ModelError
 from planner.model import build
+from planner.profiler.child import layouts
+from planner.profiler.child.layouts import boundary_layouts, laid_out, layout_of
 from planner.profiler.child.measure import Measurer, check_finite
 from planner.profiler.components import components_of
 from planner.profiler.job import ComponentFailed, DoesNotFit, Job, Measured, Measurement, MeasurementResult
 from planner.schema.common import OptimizerConfig
 from planner.schema.model import Activation, BatchNorm2d, Conv2d, Flatten, Linear, Model, Unit
 from tests.heads import conv_heads
+from tests.unit import joint_chains
 from tests.unit.system.support import run_child
 
 MODEL = Model(
@@ -151,6 +155,8 @@ from tests.standin import install
 device = install()
 import torch
 from planner.profiler.job import Measurement
+from planner.profiler.child import layouts
+from planner.profiler.child.layouts import boundary_layouts, laid_out, layout_of
 from planner.profiler.child.measure import Measurer
 from planner.profiler.child.network import WholeNetwork
 from planner.profiler.components import components_of
@@ -171,3 +177,41 @@ print(json.dumps([sorted(set(kinds)), {parameter.device.type for parameter in wh
 def test_on_another_device_everything_is_where_it_has_to_be(dtype: str) -> None:
     """The device is a stand-in (`tests.standin`), which has no memory to be measured."""
     assert run_child(_ELSEWHERE.replace("DTYPE", repr(dtype))) == [["measured"], True, True]
+
+
+ROWS = ("p = permute(x, [0, 2, 3, 1])", "q = linear(p, $rows.w)", "r = permute(q, [0, 3, 1, 2])")
+PERMUTED = Model(
+    "model/2",
+    "permuted",
+    (3, 8, 8),
+    10,
+    (
+        joint_chains.unit("rows", ROWS, ("r",), (), 3, 3),
+        joint_chains.unit("flat", ("f = reshape(x, [-1, 192])", "r = linear(f, $flat.w)"), ("r",), (), 10, 192),
+    ),
+)
+"""The first unit's output lies as rows × columns × channels, so the second has to copy it."""
+FLAT = next(i for i, component in enumerate(components_of(replace(JOB, model=PERMUTED))) if component.name == "flat")
+
+
+def test_a_unit_is_measured_with_inputs_that_lie_as_the_chain_leaves_them() -> None:
+    measurer = Measurer(replace(JOB, model=PERMUTED))
+    assert measurer._layouts == ((None,), ((0, 2, 3, 1),), (None,))
+    answer = measurer.answer(Measurement(FLAT, 2, with_facts=False, with_layers=False))
+    assert isinstance(answer, Measured)
+    assert answer.costs.inference_peak_bytes == 4 * 2 * (192 + 10)
+
+
+def test_a_tensor_is_laid_out_as_another_lies() -> None:
+    other = torch.rand(2, 8, 9, 3).permute(0, 3, 1, 2)
+    tensor = torch.rand(2, 3, 8, 9)
+    found = laid_out(tensor, layout_of(other))
+    assert found.stride() == other.stride()
+    assert torch.equal(found, tensor)
+    assert laid_out(tensor, layout_of(tensor)) is tensor
+
+
+def test_behind_a_unit_that_fails_inputs_lie_in_their_own_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layouts, "build_unit", lambda *others, **more: _Broken(RuntimeError("no")))
+    units = [component for component in components_of(JOB) if not component.is_head]
+    assert boundary_layouts(units, torch.device("cpu")) == ((None,), (None,), (None,))
