@@ -14,7 +14,7 @@ from planner.solver.costs import (
 
 _ON_REQUEST: frozenset[Policy] = frozenset({"huge"})
 """Policies that are chosen only where they are asked for. A run of cnn6 under `huge` at micro-batch 1 took 15 MiB more
-than predicted: what starting left free in the heap becomes resident again, two MiB at a time."""
+than predicted, and 12 where huge pages were for what the heap grows by in steps alone; why is not found yet."""
 
 
 def step_ns(policy: PolicyProfile, micro_batch: int) -> int:
