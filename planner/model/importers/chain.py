@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import sqrt
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -245,7 +245,7 @@ def _prove(chain: Chain, module: nn.Module, samples: Tensor) -> None:
     """
     data = samples[: SIZES[0]]
     try:
-        twin = copy.deepcopy(module)
+        twin = copy.deepcopy(module, _detached(module))
     except Exception as error:  # whatever somebody else's module holds
         raise ModelError(f"cannot be copied ({type(error).__name__}: {str(error)[:300]})") from error
     units = _built(chain)
@@ -267,6 +267,24 @@ def _prove(chain: Chain, module: nn.Module, samples: Tensor) -> None:
             _compare(name, tensor, its)
     with torch.no_grad():
         _compare("the output in evaluation", _seeded(twin.eval(), samples), evaluated)
+
+
+def _detached(module: nn.Module) -> dict[int, Any]:
+    """For `copy.deepcopy`: what a module keeps of an earlier forward (LeViT's biases, say), without its graph.
+
+    A tensor that was computed cannot be copied itself.
+    """
+    found: dict[int, Any] = {}
+    open_values: list[object] = [vars(part) for part in module.modules()]
+    while open_values:
+        value = open_values.pop()
+        if isinstance(value, Tensor) and not value.is_leaf:
+            found[id(value)] = value.detach()
+        elif isinstance(value, dict):
+            open_values += value.values()
+        elif isinstance(value, list | tuple):
+            open_values += value
+    return found
 
 
 def _seeded(network: nn.Module, data: Tensor) -> Tensor:

@@ -416,3 +416,32 @@ def test_an_empty_tensor_that_is_joined_to_others_is_passed_over() -> None:
     assert "cat" in named and "min.other" in named
     expected, output = (step(network, SAMPLE) for network in (copy.deepcopy(net), built(found)))
     assert torch.equal(expected, output)
+
+
+class _KeepsBiases(nn.Module):
+    """As LeViT and EfficientFormer do: biases by place are computed once in evaluation, and kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.biases = nn.Parameter(torch.randn(4, 5))
+        self.linear = nn.Linear(4 * 8 * 8, 10)
+        self.kept: dict[str, Tensor] = {}
+
+    def train(self, mode: bool = True) -> _KeepsBiases:
+        self.kept.clear()
+        return super().train(mode)
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = self.biases[:, :1] if self.training else self.kept.setdefault("first", self.biases[:, :1])
+        found: Tensor = self.linear((self.conv(x) + bias[None, :, :, None]).flatten(1))
+        return found
+
+
+@pytest.mark.parametrize("is_run_before", [False, True])
+def test_what_a_module_keeps_of_a_forward_is_no_obstacle(is_run_before: bool) -> None:
+    module = _KeepsBiases()
+    if is_run_before:
+        module.eval()(SAMPLE)
+    found = import_chain(Given(module, SAMPLE))
+    assert torch.equal(built(found).eval()(SAMPLE), module.train().eval()(SAMPLE))
