@@ -73,7 +73,8 @@ class Race:
         size = largest([whole] if peer.batches == "own" else micro_batches(whole), fits)
         if size is None and last.kills == 0:
             return Chosen(case, peer.name, None, limit, said_last(last))
-        return Chosen(case, peer.name, size, limit, None if size else "killed at every size")
+        told = None if peer.batches == "own" else size
+        return Chosen(case, peer.name, told, limit, None if size else "killed at every size")
 
     def _baseline_bytes(self, work: Work, peer: Peer) -> int:
         """What its process takes before it trains."""
