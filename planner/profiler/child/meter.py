@@ -251,7 +251,7 @@ class CpuMeter(Meter):
 
     def _without_waiting(self, phases: list[Phase]) -> list[Phase]:
         """The phases with the seconds that they waited for a processor left out."""
-        since = [0.0, *(later - earlier for earlier, later in pairwise(self._waited))]
+        since = [later - earlier for earlier, later in pairwise([*self._waited[:1], *self._waited])]
         found = [
             replace(phase, seconds=max(0.0, phase.seconds - waited))
             for phase, waited in zip(phases, since, strict=True)

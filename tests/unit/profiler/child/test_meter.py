@@ -10,7 +10,7 @@ from textwrap import dedent
 
 import pytest
 
-from planner.profiler.child.meter import Event, Phase
+from planner.profiler.child.meter import CpuMeter, Event, Phase
 from planner.units import MIB
 
 PHASE = Phase(
@@ -67,3 +67,8 @@ def test_a_convolutions_peak_is_what_the_kernel_saw() -> None:
     # What lasts is all there (the weight's gradient is 9 MiB); half a MiB is spared on purpose.
     assert lasting >= 9 * MIB
     assert seen - MIB // 4 <= peak <= seen + 3 * MIB // 2 or peak == lasting
+
+
+def test_what_ends_no_phase_has_none() -> None:
+    """A measuring child's first recording is of nothing, so that the profiler's own memory is there before limits."""
+    assert CpuMeter().record(lambda: None) == []
