@@ -33,7 +33,10 @@ def with_pooled_exits(plan: Plan) -> Plan:
     heads = {found.unit: found.head for found in plan.exits}
     units = range(1, len(plan.model.units) + 1)
     exits = tuple(Exit(unit, heads.get(unit, PooledHead("pooled"))) for unit in units)
-    blocks = tuple(replace(block, predicted=replace(block.predicted, peak_bytes=AMPLE)) for block in plan.blocks)
+    blocks = tuple(
+        replace(block, predicted=replace(block.predicted, peak_bytes=AMPLE, fit_room_bytes=None))
+        for block in plan.blocks
+    )
     plan = replace(plan, id="", exits=exits, blocks=blocks)
     return replace(plan, id=content_id(plan))
 
