@@ -189,6 +189,30 @@ def test_something_else_begins_with_what_this_plan_was_asked_for(open_page: Open
     assert shown_plan(page, served)["request"] == changed
 
 
+def test_what_cuts_cost_and_the_polish_are_said_and_what_is_left_open_is_settled(
+    open_page: Open, served: Served
+) -> None:
+    page = open_page(f"/#/new?profile={served.plan['profile_id']}&budget={210 * MIB}&prefer=fidelity")
+    page.get_by_text("More terms").click()
+    page.get_by_label("Heads at cuts").select_option("auto")
+    page.get_by_label("Overlap").select_option("auto")
+    page.get_by_label("Polish", exact=True).fill("2")
+    page.get_by_role("button", name="Make the plan").click()
+    expect(page).to_have_url(re.compile("#/plans/"))
+    plan = shown_plan(page, served)
+    request, cuts = plan["request"], sum(len(block["segments"]) for block in plan["blocks"]) - 1
+    assert (request["head"], request["overlap"], request["training"]["polish"]) == ("auto", "auto", 2)
+    lost = plan["predicted"]["accuracy_loss_points"]
+    said = page.locator("dl.figures div:has(dt:text-is('Accuracy lost to backpropagation'))")
+    expect(said.locator("dd").first).to_contain_text(f"{lost['expected']:.1f}")
+    range_said = f"nine of ten between {lost['low']:.1f} and {lost['high']:.1f}" if cuts else "nothing is cut"
+    expect(said).to_contain_text(range_said)
+    polish = page.locator("dl.figures div:has(dt:text-is('Polish'))")
+    expect(polish).to_contain_text(f"2 epochs end to end at learning rate {plan['polish']['lr']}")
+    compared = page.locator("section:has(h2:text-is('Strategies'))").get_by_role("columnheader", name="Points lost")
+    expect(compared).to_have_count(1)
+
+
 def test_a_form_left_alone_asks_for_what_the_service_takes_where_nothing_is_said(
     open_page: Open, served: Served
 ) -> None:

@@ -109,6 +109,34 @@ def test_a_finished_run_names_its_best_exit(open_page: Open, served: Served) -> 
     assert [row.get_attribute("aria-current") for row in rows.all()] == [None, "true", None]
 
 
+def test_a_run_says_what_its_polish_did_and_what_backpropagation_reached(open_page: Open, served: Served) -> None:
+    run = served.begin_run("polished")
+    served.send_steps(run, 0, 20)
+    report = _report(served, [], [])
+    (full,) = report["exits"]
+    polish = {"block": report["blocks"][0] | {"epochs": 3}, "before": full | {"accuracy": 0.25}}
+    comparison = {"problem": None, "accuracy": 0.75, "points_behind": 25.0, "peak_bytes": 300 * MIB}
+    served.post(f"/v1/runs/{run}/report", report | {"polish": polish, "comparison": comparison})
+    page = open_page(f"/#/runs/{run}")
+    assert figure(page, "Backpropagation") == "75.0 %"
+    expect(page.get_by_text("peak 300.0 MiB; this run is 25.00 points behind")).to_have_count(1)
+    section = page.locator("section:has(h2:text-is('Polish'))")
+    expect(section.locator("dt")).to_have_text(["Epochs", "Accuracy before", "Accuracy behind it"])
+    assert [text.partition("\n")[0] for text in section.locator("dd").all_inner_texts()][:1] == ["3"]
+    expect(section).to_contain_text("25.0 %")
+    expect(section).to_contain_text("50.0 %")
+
+
+def test_a_comparison_that_was_not_made_says_why(open_page: Open, served: Served) -> None:
+    run = served.begin_run("not compared")
+    served.send_steps(run, 0, 2)
+    comparison = {"problem": "it takes more memory than there is"}
+    served.post(f"/v1/runs/{run}/report", _report(served, [], []) | {"comparison": comparison})
+    page = open_page(f"/#/runs/{run}")
+    assert figure(page, "Backpropagation") == "–"
+    expect(page.get_by_text("not compared: it takes more memory than there is")).to_have_count(1)
+
+
 def test_hovering_says_step_block_and_bytes(open_page: Open, served: Served, finished_run: str) -> None:
     page = open_page(f"/#/runs/{finished_run}")
     last = served.get(f"/v1/runs/{finished_run}/samples")["samples"][0]["seconds"]
