@@ -253,7 +253,7 @@ class Service:
 
     def forget_plan(self, plan_id: str) -> None:
         """One was deleted."""
-        self.plans.remove(plan_id, f"frontier:{plan_id}", f"units:{plan_id}")
+        self.plans.remove(plan_id, f"frontier:{plan_id}", f"units:{plan_id}", f"peak:{plan_id}")
         self._found.pop(plan_id, None)
 
     def forget_run(self, run_id: str) -> None:

@@ -38,7 +38,7 @@ async def get_plan_units(request: Request, plan_id: PlanId) -> Response:
 
 
 @router.get(
-    "/{plan_id}/peak", **reads("get_plan_peak", "Every block at the moment of its peak", PlanPeak, 404, scope="plan")
+    "/{plan_id}/peak", **reads("get_plan_peak", "Every block at the moment of its peak", PlanPeak, 404, scope="read")
 )
 async def get_plan_peak(request: Request, plan_id: PlanId) -> Response:
     """What each unit and each head has in memory when its block's training is at its peak: the parts of that peak."""
