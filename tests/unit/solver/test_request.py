@@ -60,9 +60,8 @@ def test_what_ends_where_several_tensors_pass_is_trained_by_the_first() -> None:
     model = joint_chains.model(joint_chains.UNET)
     heads_behind = tuple(HeadProfile(boundary, "auxiliary", 8, HEAD) for boundary in (1, 2, 3))
     profile = replace(tiny_profile((FIRST,) * 5, heads_behind), model=model)
-    frozen = replace(REQUEST, training=replace(REQUEST.training, freeze=3))
-    with pytest.raises(InputError, match="freeze: behind 3 units, 'c' the last of them, 2 tensors pass; one alone"):
-        make_plan(profile, frozen)
+    frozen = make_plan(profile, replace(REQUEST, training=replace(REQUEST.training, freeze=3)))
+    assert frozen.blocks[0].units[0] == 3  # nothing ends there that is trained
     assert [found.unit for found in make_plan(profile, REQUEST).exits] == [1, 2, 3, 4, 5]
     finest = make_plan(profile, replace(REQUEST, strategy="classic-local"))
     assert [segment.units[1] for block in finest.blocks for segment in block.segments] == [1, 2, 3, 5]

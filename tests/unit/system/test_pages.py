@@ -37,6 +37,12 @@ on_request = pytest.mark.skipif(
 ENABLED = "print([line.split()[1] for line in open('/proc/self/status') if line.startswith('THP_enabled')][0])"
 
 
+@pytest.fixture(autouse=True)
+def _as_a_process_begins() -> None:
+    """Tests that train in this process may have left it without huge pages, and children inherit that."""
+    assert pages._prctl(pages._PR_SET_THP_DISABLE, 0) == 0
+
+
 def _enabled(*wrapper: str) -> str:
     """The kernel's word on whether a process that is started now may have huge pages."""
     return subprocess.run([*wrapper, *python(ENABLED)], capture_output=True, text=True, check=True).stdout.strip()
