@@ -1,10 +1,9 @@
 """Networks of other people's packages at the door: `python -m benchmarks.doors.accept PACKAGE [FILE]`.
 
-PACKAGE is torchvision, timm or transformers. Needs an environment with it (torch 2.14.1 and torchvision 0.29.1, `timm`,
-`transformers`); no weights are fetched. Each
-builder is tried in a process of its own at the smallest input that it takes: exported, cut, and proven as
-`planner.profile` does it, gradients and buffers included. FILE gets a line of JSON for each; `table FILE` prints
-Markdown.
+PACKAGE is torchvision, timm or transformers. Needs an environment with it (torch 2.13.0 and torchvision 0.28.0 as
+`benchmarks/results/doors.md` says, `timm`, `transformers`); no weights are fetched. Each builder is tried in a
+process of its own at the smallest input that it takes: exported, cut, and proven as `planner.profile` does it,
+gradients and buffers included. FILE gets a line of JSON for each; `table FILE` prints Markdown.
 """
 
 from __future__ import annotations
