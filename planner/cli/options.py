@@ -60,7 +60,7 @@ def count(name: str, low: int, high: int) -> Callable[[str], int]:
 
 def overlap(text: str) -> Overlap:
     """An argument type: units behind a segment's own, or `auto`."""
-    return "auto" if text == "auto" else count("overlap, or auto", 0, MAX_OVERLAP)(text)
+    return "auto" if text == "auto" else count("units, or auto", 0, MAX_OVERLAP)(text)
 
 
 def size(name: str) -> Callable[[str], int]:

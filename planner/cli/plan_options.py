@@ -160,7 +160,8 @@ def _add_choosing(group: argparse._ArgumentGroup) -> None:
         "--allocator",
         choices=get_args(Policy),
         help="how the training process handles freed memory: tight gives it back, fast keeps it, huge keeps it in "
-        "huge pages (default: whichever is faster and fits)",
+        "huge pages, with peaks that are not bounded yet: a run may end above its budget (default: tight or fast, "
+        "whichever is faster and fits)",
     )
     options.add_head(group, "what stands at cuts (default: pooled-conv, or what the outputs allow)")
     group.add_argument(

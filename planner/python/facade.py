@@ -247,7 +247,8 @@ def plan(
         max_cuts: most boundaries where gradient stops; none: any number. 0 trains as ordinary backpropagation does.
         linear_segments: whether segments may do without a convolution, such as the classifier alone.
         allocator: what the training process does with freed memory: "tight" gives it back, "fast" keeps it, "huge"
-            keeps it in huge pages; none: whichever is faster and fits.
+            keeps it in huge pages, with peaks that are not bounded yet (a run may end above its budget); none: "tight"
+            or "fast", whichever is faster and fits.
         reserve: part of the budget that is left free: bytes, or text; none: 4 MiB.
         head_time_share: most time that a head may add to a typical segment, as a share of it, from 0 to 1.
         grouping_threshold: under "neuroflux", largest relative difference of the micro-batches that fit within one

@@ -40,7 +40,7 @@ _LONGEST_GUESS = 300
 _ALLOCATORS = {
     "tight": "what is freed goes back to the system at once",
     "fast": "what is freed is kept for the next step, which is faster; the peak counts it as if all of it were kept",
-    "huge": "the same in huge pages, hundreds of times fewer of which have to be asked for; counted in the same way",
+    "huge": "kept in huge pages, which is faster still; its peaks are not bounded yet: a run may end above its budget",
 }
 
 

@@ -16,6 +16,7 @@ from planner.system.hierarchy import FILESYSTEM_ROOT, read_value
 
 _PR_SET_THP_DISABLE = 41
 _PR_GET_THP_DISABLE = 42
+_MADV_NOHUGEPAGE = 15
 
 
 def huge_pages(root: Path = FILESYSTEM_ROOT) -> HugePages | None:
@@ -83,9 +84,6 @@ def huge_pages_for_growth() -> Iterator[None]:
         yield
     finally:
         _prctl(_PR_SET_THP_DISABLE, 1)
-
-
-_MADV_NOHUGEPAGE = 15
 
 
 def _heap() -> Iterator[tuple[int, int]]:
